@@ -1,0 +1,76 @@
+"""Every failure that edgebuild can explain: what, where, what to try, and its exit code."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of the command line."""
+
+    OK = 0
+    CHECK_FAILED = 1
+    BAD_INPUT = 2
+    TOOL_FAILED = 3
+    INTERNAL = 70
+    INTERRUPTED = 130
+
+
+class EdgebuildError(Exception):
+    """A failure with an explanation.
+
+    ``message`` says what is wrong and where, ``details`` are further lines, ``hint`` says what to
+    try. The command line prints all three and exits with ``exit_code``.
+    """
+
+    exit_code: Exit = Exit.BAD_INPUT
+
+    def __init__(self, message: str, *, details: Iterable[str] = (), hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = tuple(details)
+        self.hint = hint
+
+    def __str__(self) -> str:
+        lines = [self.message, *(f"  {line}" for line in self.details)]
+        if self.hint:
+            lines.append(f"try: {self.hint}")
+        return "\n".join(lines)
+
+
+class InputError(EdgebuildError):
+    """The user's model, data, profile, project file or flag is not usable."""
+
+
+class ModelError(InputError):
+    """The model file is damaged, hostile, or not of a kind that edgebuild reads."""
+
+
+class UnsupportedOperatorError(InputError):
+    """The model uses an operator, or a form of one, that has no kernel."""
+
+
+class CheckFailedError(EdgebuildError):
+    """The request was valid, but a budget, an accuracy limit or a comparison was missed."""
+
+    exit_code = Exit.CHECK_FAILED
+
+
+class ToolError(EdgebuildError):
+    """A compiler, emulator, device or installed package is missing or failed."""
+
+    exit_code = Exit.TOOL_FAILED
+
+
+class InternalError(EdgebuildError):
+    """edgebuild broke one of its own rules: a bug to report."""
+
+    exit_code = Exit.INTERNAL
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``"; did you mean 'x'?"`` for the closest known name, or an empty string."""
+    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean '{match[0]}'?" if match else ""

@@ -1,0 +1,107 @@
+"""What one operator is: its limits in words, its shapes, its integer reference, its kernel.
+
+An operator is one module in this package with one ``Operator`` subclass, one folder in
+``firmware/kernels``, and one line in ``edgebuild.ops.OPS``.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+
+from edgebuild.graph import Graph, Node
+from edgebuild.targets import CpuFeatures
+
+Shape = tuple[int, ...]
+ParamValue = "int | float | str | bool | tuple[int, ...] | np.ndarray | Mapping[str, ParamValue]"
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """A limit of an operator: one sentence, and the check that it states.
+
+    The sentence is the user's error ("CONV_2D (operator 3): weights are constant") and a row of the
+    table that ``edgebuild ops list`` prints. ``check`` must not raise on any structurally valid
+    node whose earlier constraints hold.
+    """
+
+    sentence: str
+    check: Callable[[Node], bool]
+
+
+@dataclass(frozen=True)
+class KernelCall:
+    """How generated code runs one node: which C function, with which constant parameters.
+
+    The call is ``function(&params, inputs..., outputs..., scratch)``:
+
+    * ``params`` become ``static const <params_type>`` with designated initialisers. An int, float
+      or bool is printed as such, a str as a C expression, a tuple as an inline array, a mapping as
+      a nested struct, and a NumPy array as a pointer to a ``static const`` array in flash (shared
+      when the bytes are equal). Without ``params_type`` the call has no params argument.
+    * ``inputs`` are positions of node inputs that are passed as pointers (weights that live in
+      ``params`` are left out). With ``inputs_as_array`` they go as one
+      ``const T *const *`` argument; ``outputs_as_array`` likewise.
+    * ``scratch`` (``void *``, aligned to 16) is passed only when ``scratch_bytes`` > 0. Its
+      lifetime is this call.
+    * ``in_place`` lists (input position, output position) pairs that may be given the same address
+      with an exact result.
+    * ``view`` is True for operators that only rename memory (RESHAPE): when input 0 and output 0
+      got the same address no call is emitted.
+    """
+
+    function: str
+    header: str
+    sources: tuple[str, ...]
+    params_type: str | None = None
+    params: Mapping[str, object] = field(default_factory=dict)
+    inputs: tuple[int, ...] = (0,)
+    inputs_as_array: bool = False
+    outputs_as_array: bool = False
+    scratch_bytes: int = 0
+    in_place: tuple[tuple[int, int], ...] = ()
+    view: bool = False
+
+
+@dataclass(frozen=True)
+class Case:
+    """A one-operator model that the kernel tests compile, run and compare bit for bit."""
+
+    name: str
+    graph: Graph
+
+
+class Operator(ABC):
+    """Everything edgebuild knows of one operator kind."""
+
+    kind: ClassVar[str]
+    constraints: ClassVar[tuple[Constraint, ...]] = ()
+
+    @abstractmethod
+    def output_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return the shapes of the outputs, from inputs and attributes."""
+
+    @abstractmethod
+    def reference(
+        self, node: Node, inputs: Sequence[np.ndarray | None]
+    ) -> tuple[np.ndarray, ...]:
+        """Compute the outputs in NumPy with TFLite Micro's integer arithmetic, bit for bit.
+
+        ``inputs`` follow ``node.inputs``, constants included; None where absent.
+        """
+
+    @abstractmethod
+    def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
+        """Return the kernel that runs ``node`` on ``cpu``."""
+
+    def macs(self, node: Node) -> int:
+        """Return the multiply-accumulates of one inference; 0 for operators without any."""
+        return 0
+
+    @abstractmethod
+    def cases(self) -> Iterable[Case]:
+        """Yield small models that together reach every branch of the kernel and its limits."""
