@@ -1,0 +1,256 @@
+"""Read a ``.tflite`` flatbuffer, which is untrusted, into a Graph.
+
+The generated accessors do not verify, so every length is bounded here before it is walked: a small
+file must not be able to ask for much work. Whatever an accessor raises on a damaged file becomes a
+``ModelError``.
+"""
+
+from __future__ import annotations
+
+import struct
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgebuild.errors import ModelError
+from edgebuild.graph import ABSENT, DType, Graph, Op, Quantization, Tensor
+from edgebuild.graph.verify import verify
+from edgebuild.tflite import schema
+
+MAX_FILE_BYTES = 1 << 30
+MAX_COUNT = 1 << 15
+MAX_RANK = 8
+MAX_OPTION_VALUES = 64
+MAX_NAME = 200
+
+_DAMAGE = (
+    struct.error,
+    IndexError,
+    KeyError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    AttributeError,
+    MemoryError,
+    RecursionError,
+)
+"""What the flatbuffer accessors raise when offsets, lengths or values are wrong."""
+
+_DTYPES = {
+    "INT8": DType.INT8,
+    "UINT8": DType.UINT8,
+    "INT16": DType.INT16,
+    "INT32": DType.INT32,
+    "INT64": DType.INT64,
+    "FLOAT32": DType.FLOAT32,
+    "BOOL": DType.BOOL,
+}
+
+
+def read_tflite_file(path: Path) -> Graph:
+    """Read the ``.tflite`` file at ``path``; ModelError when it is missing or not usable."""
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    return read_tflite(data, name=path.stem, where=str(path))
+
+
+def read_tflite(data: bytes, *, name: str = "model", where: str = "model") -> Graph:
+    """Read a ``.tflite`` flatbuffer and verify it.
+
+    Args:
+        data: the whole file.
+        name: the graph's name.
+        where: what messages call the file.
+
+    Raises:
+        ModelError: the bytes are no TFLite model, are damaged, or break a rule of the IR.
+    """
+    if len(data) < 8 or data[4:8] != b"TFL3":
+        raise ModelError(
+            f"{where}: not a TFLite flatbuffer (no 'TFL3' identifier)",
+            hint="give a .tflite, .keras or .h5 file, or a SavedModel folder",
+        )
+    try:
+        graph = _Reader(data, where).graph(name)
+    except _DAMAGE as error:
+        raise ModelError(
+            f"{where}: the flatbuffer is damaged or truncated ({len(data):,} bytes): {error}",
+            hint="export or copy the model again",
+        ) from error
+    verify(graph, where=where)
+    return graph
+
+
+class _Reader:
+    """One pass over a flatbuffer."""
+
+    def __init__(self, data: bytes, where: str) -> None:
+        self.data = data
+        self.where = where
+        self.model = schema.module().Model.GetRootAs(data, 0)
+        # Every element of every vector is read at most once in an honest file.
+        self.budget = 4 * len(data) + 1024
+
+    def graph(self, name: str) -> Graph:
+        subgraphs = self.model.SubgraphsLength()
+        if subgraphs != 1:
+            raise ModelError(
+                f"{self.where}: has {subgraphs} subgraphs, edgebuild reads models with exactly one",
+                hint="remove control flow (IF, WHILE) from the model",
+            )
+        subgraph = self.model.Subgraphs(0)
+        codes = self._codes()
+        count = self._count(subgraph.TensorsLength(), "tensors")
+        tensors = {i: self._tensor(i, subgraph.Tensors(i)) for i in range(count)}
+        ops = tuple(
+            self._op(i, subgraph.Operators(i), codes)
+            for i in range(self._count(subgraph.OperatorsLength(), "operators"))
+        )
+        inputs = self._indices(subgraph.InputsAsNumpy())
+        outputs = self._indices(subgraph.OutputsAsNumpy())
+        return Graph(name, inputs, outputs, ops, tensors)
+
+    def _count(self, count: int, what: str) -> int:
+        self.budget -= count
+        if count > MAX_COUNT or self.budget < 0:
+            raise ModelError(f"{self.where}: {count:,} {what} are more than edgebuild reads")
+        return count
+
+    def _indices(self, vector: Any) -> tuple[int, ...]:
+        # An accessor returns 0 for a vector that is not there.
+        if isinstance(vector, int):
+            return ()
+        self._count(len(vector), "indices")
+        return tuple(int(i) for i in vector)
+
+    def _codes(self) -> list[str]:
+        names = schema.enum_names("BuiltinOperator")
+        codes = []
+        for i in range(self._count(self.model.OperatorCodesLength(), "operator codes")):
+            code = self.model.OperatorCodes(i)
+            # Models from before 2020 have only the 8-bit field.
+            builtin = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            kind = names.get(builtin, f"BUILTIN_{builtin}")
+            if kind == "CUSTOM":
+                kind = f"CUSTOM {clean_name(code.CustomCode() or b'')}".strip()
+            codes.append(kind)
+        return codes
+
+    def _tensor(self, index: int, table: Any) -> Tensor:
+        name = clean_name(table.Name() or b"")
+        shape = self._indices(table.ShapeAsNumpy())
+        type_name = schema.enum_names("TensorType").get(table.Type(), f"type {table.Type()}")
+        label = f"tensor {index} '{name}'"
+        if type_name not in _DTYPES:
+            raise ModelError(
+                f"{self.where}: {label} has type {type_name}",
+                details=[f"read: {', '.join(sorted(_DTYPES))}"],
+                hint="export the model with int8 weights and activations",
+            )
+        if len(shape) > MAX_RANK or any(d < 0 for d in shape):
+            raise ModelError(
+                f"{self.where}: {label} has shape {list(shape)[: MAX_RANK + 1]}",
+                details=[f"dimensions are known and not negative, at most {MAX_RANK} of them"],
+                hint="export the model with a fixed batch of 1",
+            )
+        if table.Sparsity() is not None:
+            raise ModelError(
+                f"{self.where}: {label} is stored sparse",
+                hint="export the model with dense weights",
+            )
+        dtype = _DTYPES[type_name]
+        tensor = Tensor(
+            index, name, shape, dtype, self._quantization(table), None, bool(table.IsVariable())
+        )
+        return Tensor(**{**vars(tensor), "data": self._constant(table, tensor, label)})
+
+    def _quantization(self, table: Any) -> Quantization | None:
+        q = table.Quantization()
+        if q is None or q.ScaleLength() == 0:
+            return None
+        self._count(q.ScaleLength() + q.ZeroPointLength(), "quantization values")
+        scales = tuple(float(s) for s in q.ScaleAsNumpy())
+        zeros = tuple(int(z) for z in q.ZeroPointAsNumpy()) if q.ZeroPointLength() else (0,)
+        if len(zeros) == 1:
+            zeros *= len(scales)
+        return Quantization(scales, zeros, int(q.QuantizedDimension()))
+
+    def _constant(self, table: Any, tensor: Tensor, label: str) -> np.ndarray | None:
+        if table.Buffer() >= self.model.BuffersLength():
+            raise ModelError(
+                f"{self.where}: {label} refers to buffer {table.Buffer()}, which is not there"
+            )
+        buffer = self.model.Buffers(table.Buffer())
+        if buffer.Offset() > 1:
+            start, size = buffer.Offset(), buffer.Size()
+            raw = np.frombuffer(self.data[start : start + size], np.uint8)
+        elif buffer.DataLength() == 0:
+            return None
+        else:
+            raw = buffer.DataAsNumpy()
+        if len(raw) != tensor.nbytes:
+            raise ModelError(
+                f"{self.where}: {label} has {len(raw):,} bytes of data, "
+                f"its shape {list(tensor.shape)} and type need {tensor.nbytes:,}"
+            )
+        self.budget -= len(raw)  # a small file may not share one buffer among many tensors
+        self._count(0, "bytes of constants")
+        array = np.frombuffer(raw.tobytes(), tensor.dtype.numpy.newbyteorder("<"))
+        array = array.astype(tensor.dtype.numpy, copy=False).reshape(tensor.shape)
+        array.setflags(write=False)
+        return array
+
+    def _op(self, index: int, table: Any, codes: list[str]) -> Op:
+        if table.OpcodeIndex() >= len(codes):
+            raise ModelError(
+                f"{self.where}: operator {index} has code {table.OpcodeIndex()}, which is not there"
+            )
+        inputs = tuple(ABSENT if i < 0 else i for i in self._indices(table.InputsAsNumpy()))
+        outputs = self._indices(table.OutputsAsNumpy())
+        kind = codes[table.OpcodeIndex()]
+        return Op(kind, inputs, outputs, self._attrs(index, kind, table), index)
+
+    def _attrs(self, index: int, kind: str, table: Any) -> dict[str, Any]:
+        union = table.BuiltinOptions()
+        type_name = schema.enum_names("BuiltinOptions").get(table.BuiltinOptionsType(), "NONE")
+        expected = schema.options_of_kind(kind)
+        if expected is None:
+            return {}
+        options_class = getattr(schema.module(), f"{expected}T")
+        if union is None or type_name == "NONE":
+            options = options_class()  # an absent table means every field's default
+        elif type_name != expected:
+            raise ModelError(f"{self.where}: operator {index} ({kind}) carries {type_name}")
+        else:
+            options = options_class.InitFromBuf(union.Bytes, union.Pos)
+        attrs = {}
+        for field, value in vars(options).items():
+            key = schema.snake(field)
+            attrs[key] = self._attr(f"operator {index} ({kind}) option {key}", key, value)
+        return attrs
+
+    def _attr(self, label: str, key: str, value: Any) -> Any:
+        enum = schema.enum_of_field(key)
+        if enum is not None:
+            if value not in schema.enum_names(enum):
+                raise ModelError(f"{self.where}: {label} has the unknown value {value}")
+            return schema.enum_names(enum)[value]
+        if isinstance(value, (bool, int, float, str)) or value is None:
+            return value
+        if isinstance(value, (list, tuple, np.ndarray)):
+            if len(value) > MAX_OPTION_VALUES:
+                raise ModelError(f"{self.where}: {label} has {len(value):,} values")
+            return tuple(int(v) for v in value)
+        return None  # nested tables carry nothing that a kernel needs
+
+
+def clean_name(raw: bytes) -> str:
+    """Return a model's name for display: UTF-8, no control characters, at most 200 characters."""
+    text = raw[: 4 * MAX_NAME].decode("utf-8", "replace")
+    return "".join(c for c in text if unicodedata.category(c)[0] != "C")[:MAX_NAME]
