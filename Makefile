@@ -1,0 +1,46 @@
+# make demo   trains a small network and builds it for a Cortex-M4, from nothing
+# make test   runs the whole test suite, from nothing
+# make lint   ruff, mypy          make wheel    builds the wheel and tries it in a clean environment
+# make nightly  the slow suites   make bench    figures against peers
+
+PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(if $(shell $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo ok),$(p))))
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+JOBS ?= 2
+
+.PHONY: demo test lint wheel nightly bench clean setup system-tools
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: Python 3.11 or 3.12 is needed; try: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[keras,dev]'
+	@touch $@
+
+demo: $(READY)
+	cd examples/digits && ../../$(BIN)/python train.py && ../../$(BIN)/edgebuild build --target cortex-m4
+
+system-tools:
+	@sh scripts/system-tools.sh
+
+test: $(READY) system-tools
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not hardware" --cov --cov-report=term --cov-fail-under=90
+
+nightly: $(READY) system-tools
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not hardware"
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+wheel: $(READY)
+	sh scripts/check-wheel.sh $(BIN)/python
+
+bench: $(READY)
+	$(BIN)/python benchmarks/mlperf_tiny.py
+
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .coverage examples/*/build

@@ -1,0 +1,214 @@
+"""Generate the stand-alone C library: Graph + MemoryPlan -> {path: text}.
+
+Files: ``<name>.h``, ``<name>.c`` (the layers), ``<name>_weights.h/.c`` (constants, kept in flash),
+``eb_runtime.h`` and, below ``kernels/``, just the kernels that the model uses.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from edgebuild.codegen.names import c_float, c_int, c_string
+from edgebuild.codegen.sources import kernel_files
+from edgebuild.codegen.templates import render
+from edgebuild.errors import InputError
+from edgebuild.graph import DType, Graph, Node, Tensor
+from edgebuild.memory import MemoryPlan
+from edgebuild.ops import OPS, KernelCall
+from edgebuild.targets import CpuFeatures
+
+INCLUDE_DIRS = (".", "kernels")
+"""Include paths of the library, relative to its folder."""
+
+_DTYPE_ENUM = {
+    DType.INT8: "EB_INT8",
+    DType.UINT8: "EB_UINT8",
+    DType.INT16: "EB_INT16",
+    DType.INT32: "EB_INT32",
+    DType.INT64: "EB_INT64",
+    DType.FLOAT32: "EB_FLOAT32",
+    DType.BOOL: "EB_BOOL",
+}
+
+
+@dataclass(frozen=True)
+class CArray:
+    """A ``static const`` array of the weights file."""
+
+    name: str
+    ctype: str
+    length: int
+    align: int
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One call in the generated run function; ``statement`` is empty for a view."""
+
+    position: int
+    kind: str
+    statement: str
+    params_type: str = ""
+    params_name: str = ""
+    params: str = ""
+
+
+@dataclass
+class _Writer:
+    """Collects the constants of one library; equal bytes are stored once."""
+
+    name: str
+    arrays: dict[tuple[str, str], CArray] = field(default_factory=dict)
+
+    def array(self, role: str, data: np.ndarray) -> str:
+        ctype = DType(data.dtype.name).c
+        key = (ctype, hashlib.sha256(np.ascontiguousarray(data).tobytes()).hexdigest())
+        if key not in self.arrays:
+            name = f"{self.name}_{role}{len(self.arrays)}"
+            # Four-byte alignment lets kernels load int8 weights a word at a time.
+            align = max(4, data.dtype.itemsize)
+            self.arrays[key] = CArray(name, ctype, data.size, align, tuple(_rows(data)))
+        return self.arrays[key].name
+
+    def initializer(self, params: Mapping[str, object], indent: str = "    ") -> str:
+        lines = [
+            f"{indent}.{key} = {self._value(key, value, indent)},\n"
+            for key, value in params.items()
+        ]
+        return "{\n" + "".join(lines) + indent[4:] + "}"
+
+    def _value(self, key: str, value: object, indent: str) -> str:
+        if isinstance(value, bool):
+            return str(int(value))
+        if isinstance(value, (int, np.integer)):
+            return c_int(int(value))
+        if isinstance(value, (float, np.floating)):
+            return c_float(float(value))
+        if isinstance(value, str):
+            return value
+        if isinstance(value, np.ndarray):
+            return self.array(key, value)
+        if isinstance(value, Mapping):
+            return self.initializer(value, indent + "    ")
+        if isinstance(value, Sequence):
+            return "{" + ", ".join(self._value(key, v, indent) for v in value) + "}"
+        raise TypeError(f"parameter {key} has type {type(value).__name__}")
+
+
+def kernel_calls(graph: Graph, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+    """Return the kernel of every operator; the graph has passed ``check_supported``."""
+    return tuple(OPS[node.kind].kernel(node, cpu) for node in graph.nodes())
+
+
+def generate_library(
+    graph: Graph, calls: Sequence[KernelCall], plan: MemoryPlan, name: str
+) -> dict[str, str]:
+    """Return the library's files by relative path.
+
+    Args:
+        graph: a supported graph.
+        calls: ``kernel_calls(graph, cpu)``.
+        plan: ``plan_memory(graph, calls)``.
+        name: a C identifier (``c_identifier``), the prefix of everything that is exported.
+    """
+    _check_outputs(graph)
+    writer = _Writer(name)
+    layers = [
+        _layer(node, call, plan, writer) for node, call in zip(graph.nodes(), calls, strict=True)
+    ]
+    used = [c for c, layer in zip(calls, layers, strict=True) if layer.statement]
+    values = {
+        "name": name,
+        "macro": name.upper(),
+        "arena_bytes": max(plan.arena_bytes, 1),
+        "inputs": [_io(graph, plan, i) for i in graph.inputs],
+        "outputs": [_io(graph, plan, i) for i in graph.outputs],
+        "layers": layers,
+        "headers": sorted({call.header for call in used}),
+        "arrays": list(writer.arrays.values()),
+    }
+    files = {
+        f"{name}.h": render("model.h.j2", **values),
+        f"{name}.c": render("model.c.j2", **values),
+        f"{name}_weights.h": render("model_weights.h.j2", **values),
+        f"{name}_weights.c": render("model_weights.c.j2", **values),
+    }
+    files.update(kernel_files(used))
+    return files
+
+
+def _check_outputs(graph: Graph) -> None:
+    for tensor in graph.output_tensors:
+        if tensor.is_constant:
+            raise InputError(f"model output '{tensor.name}' is a constant: there is nothing to run")
+
+
+def _layer(node: Node, call: KernelCall, plan: MemoryPlan, writer: _Writer) -> Layer:
+    if call.view and plan.offsets[node.output.index] == plan.offsets.get(node.input(0).index):
+        return Layer(node.position, node.kind, "")
+    arguments = []
+    params_name = params = ""
+    if call.params_type is not None:
+        params_name = f"{writer.name}_params{node.position}"
+        params = writer.initializer(call.params)
+        arguments.append(f"&{params_name}")
+    inputs = [_input(node.input(i), plan, writer) for i in call.inputs]
+    outputs = [_pointer(t, plan, const=False) for t in node.outputs]
+    arguments += _grouped(inputs, node.input(call.inputs[0]), call.inputs_as_array, "const ")
+    arguments += _grouped(outputs, node.output, call.outputs_as_array, "")
+    if call.scratch_bytes:
+        arguments.append(f"base + {plan.scratch_offsets[node.position]}")
+    statement = f"{call.function}({', '.join(arguments)});"
+    return Layer(
+        node.position, node.kind, statement, call.params_type or "", params_name, params
+    )
+
+
+def _grouped(pointers: list[str], first: Tensor, as_array: bool, const: str) -> list[str]:
+    if not as_array:
+        return pointers
+    return [f"({const}{first.dtype.c} *const[]){{{', '.join(pointers)}}}"]
+
+
+def _input(tensor: Tensor, plan: MemoryPlan, writer: _Writer) -> str:
+    if tensor.data is not None:
+        return writer.array("constant", tensor.data)
+    return _pointer(tensor, plan, const=True)
+
+
+def _pointer(tensor: Tensor, plan: MemoryPlan, *, const: bool) -> str:
+    qualifier = "const " if const else ""
+    return f"({qualifier}{tensor.dtype.c} *)(base + {plan.offsets[tensor.index]})"
+
+
+def _io(graph: Graph, plan: MemoryPlan, index: int) -> dict[str, object]:
+    tensor = graph.tensors[index]
+    return {
+        "offset": plan.offsets[index],
+        "label": c_string(tensor.name),
+        "shape": ", ".join(str(d) for d in tensor.shape) or "1",
+        "rank": len(tensor.shape),
+        "bytes": tensor.nbytes,
+        "scale": c_float(tensor.scale),
+        "scale_text": f"{tensor.scale:.9g}",
+        "zero_point": tensor.zero_point,
+        "dtype": _DTYPE_ENUM[tensor.dtype],
+        "dtype_text": str(tensor.dtype),
+        "shape_text": " x ".join(str(d) for d in tensor.shape) or "scalar",
+    }
+
+
+def _rows(data: np.ndarray) -> Iterator[str]:
+    flat = np.ravel(data)
+    if flat.dtype.kind == "f":
+        words = [c_float(float(v)) for v in flat]
+    else:
+        words = [c_int(v) for v in flat.tolist()]
+    row = 24 if flat.dtype.itemsize == 1 else 8
+    for start in range(0, len(words), row):
+        yield ", ".join(words[start : start + row]) + ","

@@ -1,0 +1,212 @@
+"""Place every activation and scratch buffer in one arena by its lifetime.
+
+Offline dynamic storage allocation: blocks with a size and a lifetime get offsets so that blocks
+alive at the same time do not overlap and the highest end is as low as we can find. First fit is
+tried in several orders and then improved by a seeded local search; the plan keeps the lower bound
+(the most bytes alive at once) beside the result, so that the gap is visible.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgebuild.graph import Graph, Node
+from edgebuild.ops.base import KernelCall
+
+ALIGN = 16
+"""Every buffer starts at a multiple of this many bytes."""
+
+_SEARCH_ROUNDS = 400
+
+
+@dataclass(frozen=True)
+class Block:
+    """Bytes that are needed from step ``first`` to step ``last``, both included.
+
+    ``tensors`` share the block's memory; ``scratch_of`` is the operator position whose scratch it
+    is, or -1.
+    """
+
+    size: int
+    first: int
+    last: int
+    tensors: tuple[int, ...] = ()
+    scratch_of: int = -1
+
+    def overlaps(self, other: Block) -> bool:
+        """True when both are alive at the same step."""
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    """Where each buffer lives, in bytes from the start of the arena.
+
+    ``offsets`` is by tensor index, ``scratch_offsets`` by operator position. ``live_bytes[i]`` are
+    the bytes alive while operator ``i`` runs; their maximum is ``lower_bound_bytes``.
+    """
+
+    arena_bytes: int
+    lower_bound_bytes: int
+    offsets: Mapping[int, int]
+    scratch_offsets: Mapping[int, int]
+    blocks: tuple[Block, ...]
+    live_bytes: tuple[int, ...]
+    in_place: int
+
+
+def plan_memory(graph: Graph, calls: Sequence[KernelCall]) -> MemoryPlan:
+    """Plan one arena for ``graph``, whose operator ``i`` runs as ``calls[i]``.
+
+    Model inputs are alive from the start until their last use (a run may overwrite them), model
+    outputs until after the last operator.
+    """
+    lifetimes = tensor_lifetimes(graph)
+    groups = _alias_groups(graph, calls, lifetimes)
+    blocks = [
+        Block(
+            _align(max(graph.tensors[i].nbytes for i in members)),
+            min(lifetimes[i][0] for i in members),
+            max(lifetimes[i][1] for i in members),
+            tuple(members),
+        )
+        for members in groups
+    ]
+    blocks += [
+        Block(_align(call.scratch_bytes), position, position, (), position)
+        for position, call in enumerate(calls)
+        if call.scratch_bytes
+    ]
+    live = [
+        sum(b.size for b in blocks if b.first <= step <= b.last)
+        for step in range(-1, len(graph.ops) + 1)
+    ]
+    offsets = place(blocks, lower_bound=max(live, default=0))
+    placed = list(zip(blocks, offsets, strict=True))
+    return MemoryPlan(
+        arena_bytes=max((offset + b.size for b, offset in placed), default=0),
+        lower_bound_bytes=max(live, default=0),
+        offsets={i: offset for b, offset in placed for i in b.tensors},
+        scratch_offsets={b.scratch_of: offset for b, offset in placed if b.scratch_of >= 0},
+        blocks=tuple(blocks),
+        live_bytes=tuple(live[1:-1]),
+        in_place=sum(len(b.tensors) - 1 for b in blocks if b.tensors),
+    )
+
+
+def tensor_lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
+    """Return (first, last) step of every tensor that needs memory; step ``i`` is operator ``i``.
+
+    Model inputs begin at -1, model outputs end at ``len(graph.ops)``.
+    """
+    lifetimes = {i: (-1, -1) for i in graph.inputs}
+    for position, op in enumerate(graph.ops):
+        for i in op.outputs:
+            lifetimes[i] = (position, position)
+        for i in op.inputs:
+            if i in lifetimes:
+                lifetimes[i] = (lifetimes[i][0], position)
+    for i in graph.outputs:
+        if i in lifetimes:
+            lifetimes[i] = (lifetimes[i][0], len(graph.ops))
+    return lifetimes
+
+
+def _alias_groups(
+    graph: Graph, calls: Sequence[KernelCall], lifetimes: Mapping[int, tuple[int, int]]
+) -> list[list[int]]:
+    """Group tensors that share memory because a kernel works in place."""
+    group_of = {i: [i] for i in lifetimes}
+    for node, call in zip(graph.nodes(), calls, strict=True):
+        taken: set[int] = set()
+        for source, target in call.in_place:
+            pair = _in_place_pair(node, source, target, lifetimes)
+            if pair is None or pair[0] in taken or pair[1] in taken:
+                continue
+            taken.update(pair)
+            members = group_of[pair[0]]
+            members.extend(group_of[pair[1]])
+            for i in group_of[pair[1]]:
+                group_of[i] = members
+    return list({id(members): members for members in group_of.values()}.values())
+
+
+def _in_place_pair(
+    node: Node, source: int, target: int, lifetimes: Mapping[int, tuple[int, int]]
+) -> tuple[int, int] | None:
+    """Return the tensors (in, out) when the output may take the input's memory, else None."""
+    tensor, output = node.optional_input(source), node.outputs[target]
+    if tensor is None or tensor.index not in lifetimes:
+        return None
+    dies_here = lifetimes[tensor.index][1] == node.position
+    if not dies_here or output.nbytes > tensor.nbytes:
+        return None
+    return tensor.index, output.index
+
+
+def place(blocks: Sequence[Block], *, lower_bound: int) -> list[int]:
+    """Return an offset for each block; ends early when ``lower_bound`` is reached."""
+    if not blocks:
+        return []
+    orders = (
+        lambda b: (-b.size, b.first),
+        lambda b: (-(b.last - b.first), -b.size),
+        lambda b: (-b.size * (b.last - b.first + 1), b.first),
+        lambda b: (b.first, -b.size),
+        lambda b: (-b.last, -b.size),
+    )
+    indices = range(len(blocks))
+    best_order = list(indices)
+    best = _first_fit(blocks, best_order)
+    for key in orders:
+        order = sorted(indices, key=lambda i: key(blocks[i]))
+        candidate = _first_fit(blocks, order)
+        if _end(blocks, candidate) < _end(blocks, best):
+            best, best_order = candidate, order
+    rng = random.Random(0)
+    for _ in range(_SEARCH_ROUNDS):
+        if _end(blocks, best) <= lower_bound:
+            break
+        order = _move_a_top_block_forward(blocks, best, best_order, rng)
+        candidate = _first_fit(blocks, order)
+        if _end(blocks, candidate) <= _end(blocks, best):
+            best, best_order = candidate, order
+    return best
+
+
+def _move_a_top_block_forward(
+    blocks: Sequence[Block], offsets: Sequence[int], order: list[int], rng: random.Random
+) -> list[int]:
+    end = _end(blocks, offsets)
+    top = [i for i in order if offsets[i] + blocks[i].size == end]
+    chosen = rng.choice(top) if rng.random() < 0.5 else rng.choice(order)
+    rest = [i for i in order if i != chosen]
+    rest.insert(rng.randrange(len(rest) + 1), chosen)
+    return rest
+
+
+def _first_fit(blocks: Sequence[Block], order: Iterable[int]) -> list[int]:
+    """Place blocks in ``order``, each at the lowest offset that is free for its lifetime."""
+    offsets = [-1] * len(blocks)
+    done: list[int] = []
+    for i in order:
+        block = blocks[i]
+        taken = sorted((offsets[j], blocks[j].size) for j in done if blocks[j].overlaps(block))
+        offset = 0
+        for start, size in taken:
+            if start - offset >= block.size:
+                break
+            offset = max(offset, start + size)
+        offsets[i] = offset
+        done.append(i)
+    return offsets
+
+
+def _end(blocks: Sequence[Block], offsets: Sequence[int]) -> int:
+    return max(offset + b.size for b, offset in zip(blocks, offsets, strict=True))
+
+
+def _align(size: int) -> int:
+    return -(-max(size, 1) // ALIGN) * ALIGN

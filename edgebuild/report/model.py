@@ -1,0 +1,116 @@
+"""The report of one build: what was made, what it needs, how each number was obtained.
+
+``to_json`` is the stable form; ``SCHEMA_VERSION`` rises when a field changes its meaning or goes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgebuild.budget import Budget, Metrics, Violation
+from edgebuild.figures import Figure
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer of the generated code. Bytes and MACs are of one inference.
+
+    ``live_bytes``: arena bytes in use while it runs. ``instructions``, ``cycles`` and ``share`` (of
+    the run's cycles, or instructions) are None where the run could not tell.
+    """
+
+    index: int
+    kind: str
+    name: str
+    output_shape: tuple[int, ...]
+    macs: int
+    parameter_bytes: int
+    live_bytes: int
+    instructions: int | None = None
+    cycles: int | None = None
+    share: float | None = None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Outputs of a run compared byte for byte with the oracle's.
+
+    ``first_divergence`` names the first layer whose output differs, when any does.
+    """
+
+    oracle: str
+    device: str
+    samples: int
+    compared_bytes: int
+    different_bytes: int
+    first_divergence: str = ""
+
+    @property
+    def equal(self) -> bool:
+        """True when every byte of every sample is equal."""
+        return self.different_bytes == 0
+
+
+@dataclass(frozen=True)
+class AccuracyReport:
+    """Top-1 accuracy on the whole data set, each as a Figure in ``ratio`` (0..1)."""
+
+    samples: int
+    float_baseline: Figure | None
+    int8_reference: Figure | None
+    generated_code: Figure | None
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything a build tells. ``passed`` decides the exit code."""
+
+    edgebuild: str
+    name: str
+    model: Mapping[str, Any]
+    target: Mapping[str, Any]
+    plan_sha256: str
+    toolchain: str
+    budget: Budget
+    metrics: Metrics
+    memory: Mapping[str, Figure]
+    flash: Mapping[str, Figure]
+    run: Mapping[str, Figure]
+    tflm_arena: Figure | None
+    layers: tuple[LayerReport, ...]
+    comparison: Comparison | None
+    accuracy: AccuracyReport | None
+    violations: tuple[Violation, ...]
+    notes: tuple[str, ...] = ()
+    artifacts: Mapping[str, str] = field(default_factory=dict)
+    out_dir: str = ""
+    cached: bool = False
+
+    @property
+    def passed(self) -> bool:
+        """True when every budget is met and every compared byte is equal."""
+        return not self.violations and (self.comparison is None or self.comparison.equal)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the report as plain JSON values, ``schema`` first."""
+        fields = {
+            f.name: _plain(getattr(self, f.name))
+            for f in dataclasses.fields(self)
+            if f.name not in ("out_dir", "cached")
+        }
+        return {"schema": SCHEMA_VERSION, **fields, "passed": self.passed}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    return value

@@ -1,0 +1,176 @@
+"""The report as text for an 80-column terminal: verdict first, then bars, layers and notes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from edgebuild.figures import Figure
+from edgebuild.report.model import LayerReport, Report
+from edgebuild.units import format_size
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+_BAR = 24
+_LAYERS_SHOWN = 40
+
+
+def render_report(report: Report) -> Iterator[RenderableType]:
+    """Yield the report's parts as rich renderables, top to bottom."""
+    from rich.text import Text
+
+    yield _headline(report)
+    yield _budget_table(report)
+    yield _figures_table(report)
+    if report.layers:
+        yield _layer_table(report)
+    if report.comparison is not None:
+        yield Text(_comparison_line(report))
+        if report.comparison.first_divergence:
+            yield Text(f"  first difference: {report.comparison.first_divergence}", style="red")
+    if report.accuracy is not None:
+        yield Text(_accuracy_line(report))
+    for note in report.notes:
+        yield Text(f"note: {note}", style="dim")
+    if report.out_dir:
+        yield Text(f"written to {report.out_dir}/")
+
+
+def _headline(report: Report) -> RenderableType:
+    from rich.text import Text
+
+    verdict, style = ("fits", "bold green") if report.passed else ("DOES NOT PASS", "bold red")
+    text = Text.assemble(
+        (f"{report.name}", "bold"), " for ", (str(report.target["name"]), "bold"), ": ", (verdict, style)
+    )
+    if report.cached:
+        text.append("  (cached: nothing changed since the last build)", style="dim")
+    return text
+
+
+def _budget_table(report: Report) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for header, justify in (("", "left"), ("used", "right"), ("limit", "right")):
+        table.add_column(header, justify=justify)  # type: ignore[arg-type]
+    table.add_column("")
+    table.add_column("how", style="dim")
+    rows = (
+        ("flash", report.metrics.flash_bytes, report.budget.flash_bytes),
+        ("RAM", report.metrics.ram_bytes, report.budget.ram_bytes),
+        ("latency", report.metrics.latency_us, report.budget.latency_us),
+        ("accuracy drop", report.metrics.accuracy_drop, report.budget.max_accuracy_drop),
+    )
+    for label, figure, limit in rows:
+        if figure is None and limit is None:
+            continue
+        used = format_figure(figure) if figure else "unknown"
+        unit = figure.unit if figure else ""
+        shown = "-" if limit is None else format_value(limit, unit)
+        bar = _bar(figure.value, limit) if figure and limit else ""
+        table.add_row(label, used, shown, bar, f"{figure.how}" if figure else "")
+    return table
+
+
+def _bar(value: float, limit: float) -> RenderableType:
+    from rich.text import Text
+
+    share = value / limit if limit else 0.0
+    filled = min(_BAR, max(0, round(share * _BAR)))
+    style = "red" if share > 1 else "yellow" if share > 0.9 else "green"
+    return Text.assemble(("█" * filled, style), ("░" * (_BAR - filled), "dim"), f" {share:4.0%}")
+
+
+def _figures_table(report: Report) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    table.add_column("")
+    table.add_column("", justify="right")
+    table.add_column("", style="dim", overflow="fold")
+    groups = {**report.flash, **report.memory, **report.run}
+    if report.tflm_arena is not None:
+        groups["TFLite Micro arena"] = report.tflm_arena
+    for label, figure in groups.items():
+        table.add_row(label, format_figure(figure), f"{figure.how}: {figure.source}")
+    return table
+
+
+def _layer_table(report: Report) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for header, justify in (
+        ("#", "right"), ("layer", "left"), ("output", "left"), ("MACs", "right"),
+        ("weights", "right"), ("live", "right"), ("cycles", "right"), ("share", "right"),
+    ):  # fmt: skip
+        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+    for layer in report.layers[:_LAYERS_SHOWN]:
+        table.add_row(*_layer_row(layer))
+    if len(report.layers) > _LAYERS_SHOWN:
+        rest = len(report.layers) - _LAYERS_SHOWN
+        table.add_row("", f"... {rest} more in report.json")
+    return table
+
+
+def _layer_row(layer: LayerReport) -> tuple[str, ...]:
+    time = layer.cycles if layer.cycles is not None else layer.instructions
+    return (
+        str(layer.index),
+        layer.kind.lower(),
+        "x".join(str(d) for d in layer.output_shape),
+        f"{layer.macs:,}" if layer.macs else "",
+        f"{layer.parameter_bytes:,}" if layer.parameter_bytes else "",
+        f"{layer.live_bytes:,}",
+        "" if time is None else f"{time:,}",
+        "" if layer.share is None else f"{layer.share:.1%}",
+    )
+
+
+def _comparison_line(report: Report) -> str:
+    c = report.comparison
+    assert c is not None
+    if c.equal:
+        return (
+            f"checked: {c.compared_bytes:,} output bytes of {c.samples} samples on {c.device} "
+            f"equal {c.oracle}'s"
+        )
+    return (
+        f"MISMATCH: {c.different_bytes:,} of {c.compared_bytes:,} output bytes on {c.device} "
+        f"differ from {c.oracle}'s"
+    )
+
+
+def _accuracy_line(report: Report) -> str:
+    a = report.accuracy
+    assert a is not None
+    parts = [
+        f"{label} {figure.value:.2%}"
+        for label, figure in (
+            ("float", a.float_baseline),
+            ("int8 reference", a.int8_reference),
+            ("generated C", a.generated_code),
+        )
+        if figure is not None
+    ]
+    return f"accuracy on {a.samples:,} samples: {', '.join(parts)}"
+
+
+def format_figure(figure: Figure) -> str:
+    """Return a figure's value with its unit, for people."""
+    return format_value(figure.value, figure.unit)
+
+
+def format_value(value: float, unit: str) -> str:
+    """Return ``value`` in ``unit`` for people: sizes in KiB, times in ms, ratios in percent."""
+    if unit == "B":
+        return format_size(int(value))
+    if unit == "us":
+        return f"{value / 1000:,.3f} ms" if value >= 1000 else f"{value:,.1f} us"
+    if unit == "ratio":
+        return f"{value:.2%}"
+    if unit:
+        return f"{value:,.0f} {unit}"
+    return f"{value:,.0f}"

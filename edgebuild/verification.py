@@ -1,0 +1,116 @@
+"""Prove a build: compare its outputs with the oracle's, and find the layer that differs first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from edgebuild.devices.base import RunResult, Samples
+from edgebuild.graph import DType, Graph
+from edgebuild.report.model import Comparison
+from edgebuild.tflite.oracle import run_oracle
+
+LayerTrace = Callable[[Sequence[bytes]], Sequence[tuple[bytes, ...]]]
+"""Runs one sample; returns the output tensors' bytes of each layer, in order."""
+
+
+def make_samples(
+    graph: Graph, count: int, seed: int, real: Sequence[Sequence[np.ndarray]] = ()
+) -> list[tuple[bytes, ...]]:
+    """Return ``count`` inferences' input bytes: all zero, all highest, all lowest, then real
+    samples (already quantized, one array for each input) and, where they run out, random ones."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for number in range(count):
+        sample = []
+        for position, tensor in enumerate(graph.input_tensors):
+            if number < 3:
+                array = np.full(tensor.shape, _extreme(tensor.dtype, number), tensor.dtype.numpy)
+            elif number - 3 < len(real):
+                array = np.ascontiguousarray(real[number - 3][position], tensor.dtype.numpy)
+            else:
+                array = _random(rng, tensor.shape, tensor.dtype)
+            sample.append(array.tobytes())
+        samples.append(tuple(sample))
+    return samples
+
+
+def _extreme(dtype: DType, number: int) -> float:
+    if dtype == DType.FLOAT32:
+        return (0.0, 1.0, -1.0)[number]
+    if dtype == DType.BOOL:
+        return (0, 1, 0)[number]
+    info = np.iinfo(dtype.numpy)
+    return (0, int(info.max), int(info.min))[number]
+
+
+def _random(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> np.ndarray:
+    if dtype == DType.FLOAT32:
+        return rng.normal(size=shape).astype(np.float32)
+    if dtype == DType.BOOL:
+        return rng.integers(0, 2, shape).astype(bool)
+    info = np.iinfo(dtype.numpy)
+    draw = rng.integers(info.min, info.max, shape, endpoint=True, dtype=np.int64)
+    return draw.astype(dtype.numpy)
+
+
+def compare(
+    graph: Graph,
+    model: bytes,
+    samples: Samples,
+    result: RunResult,
+    trace: LayerTrace | None = None,
+) -> Comparison:
+    """Compare ``result`` with TFLite Micro on ``samples``.
+
+    ``trace`` runs the same C layer by layer; with it a difference is traced to the first layer
+    whose output is not the oracle's. ``graph`` is the graph that was generated from, its tensor
+    indices are those of ``model``.
+    """
+    oracle = run_oracle(model, samples)
+    different = [
+        _different_bytes(ours, theirs)
+        for ours, theirs in zip(result.outputs, oracle.outputs, strict=True)
+    ]
+    total = sum(len(output) for sample in oracle.outputs for output in sample)
+    where = ""
+    if any(different) and trace is not None:
+        first = next(i for i, count in enumerate(different) if count)
+        where = _first_divergence(graph, model, samples[first], trace)
+    return Comparison(
+        oracle=oracle.version,
+        device=result.device,
+        samples=len(samples),
+        compared_bytes=total,
+        different_bytes=sum(different),
+        first_divergence=where,
+    )
+
+
+def _different_bytes(ours: Sequence[bytes], theirs: Sequence[bytes]) -> int:
+    count = 0
+    for a, b in zip(ours, theirs, strict=True):
+        if len(a) != len(b):
+            count += max(len(a), len(b))
+        else:
+            count += int(np.count_nonzero(np.frombuffer(a, "u1") != np.frombuffer(b, "u1")))
+    return count
+
+
+def _first_divergence(
+    graph: Graph, model: bytes, sample: Sequence[bytes], trace: LayerTrace
+) -> str:
+    truth = run_oracle(model, [sample], all_tensors=True).tensors[0]
+    layers = trace(sample)
+    for node, outputs in zip(graph.nodes(), layers, strict=True):
+        for tensor, ours in zip(node.outputs, outputs, strict=True):
+            theirs = truth.get(tensor.index)
+            if theirs is None or ours == theirs:
+                continue
+            wrong = _different_bytes([ours], [theirs])
+            return (
+                f"layer {node.position}, {node.where}, output '{tensor.name}' "
+                f"{list(tensor.shape)}: {wrong:,} of {len(theirs):,} bytes differ"
+            )
+    return "no layer differs when the same C runs on the host: suspect the target's compiler or CPU"

@@ -1,0 +1,141 @@
+"""Compile the generated C of many one-operator models into one program and run it.
+
+The program reads requests (model number, input bytes) and answers with output bytes, so that it can
+run natively under sanitizers or as an Arm program under qemu-arm.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgebuild.codegen.c_library import INCLUDE_DIRS, generate_library, kernel_calls
+from edgebuild.graph import DType, Graph
+from edgebuild.memory import plan_memory
+from edgebuild.targets import CpuFeatures
+
+WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wconversion"]
+SANITIZED_GCC = ["gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+ARM_DSP_ZIG = [
+    *(sys.executable, "-m", "ziglang", "cc", "-target", "arm-linux-musleabihf"),
+    *("-mcpu=cortex_a9", "-mthumb", "-static", "-O2"),
+]
+"""Armv7-A in Thumb state has the same DSP instructions as a Cortex-M4."""
+
+_MAIN = """
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "eb_runtime.h"
+{declarations}
+static const eb_model *const models[] = {{ {table} }};
+
+int main(void)
+{{
+    uint32_t number;
+    while (fread(&number, sizeof number, 1, stdin) == 1) {{
+        const eb_model *m = models[number];
+        uint8_t *arena = aligned_alloc(16, (m->arena_bytes + 15U) / 16U * 16U);
+        memset(arena, 0xA5, m->arena_bytes);
+        if (m->init(arena, m->arena_bytes) != 0) return 2;
+        for (uint32_t i = 0; i < m->input_count; i++)
+            if (fread(m->input(arena, i), 1, m->inputs[i].bytes, stdin) != m->inputs[i].bytes)
+                return 3;
+        if (m->run(arena) != 0) return 4;
+        for (uint32_t i = 0; i < m->output_count; i++)
+            fwrite(m->output(arena, i), 1, m->outputs[i].bytes, stdout);
+        free(arena);
+    }}
+    return 0;
+}}
+"""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One inference of model ``number`` (its place in the list that was built)."""
+
+    number: int
+    inputs: Sequence[np.ndarray]
+
+
+def build_program(
+    graphs: Sequence[Graph], cpu: CpuFeatures, compiler: Sequence[str], folder: Path
+) -> Path:
+    """Generate and compile ``graphs`` into one program in ``folder``; return its path."""
+    files: dict[str, str] = {}
+    for number, graph in enumerate(graphs):
+        calls = kernel_calls(graph, cpu)
+        plan = plan_memory(graph, calls)
+        files.update(generate_library(graph, calls, plan, f"m{number}"))
+    names = [f"m{i}" for i in range(len(graphs))]
+    files["main.c"] = _MAIN.format(
+        declarations="\n".join(f"extern const eb_model {n}_model;" for n in names),
+        table=", ".join(f"&{n}_model" for n in names),
+    )
+    for path, text in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)
+    program = folder / "program"
+    sources = [path for path in files if path.endswith(".c")]
+    includes = [f"-I{d}" for d in INCLUDE_DIRS]
+    done = subprocess.run(
+        [*compiler, *WARNINGS, *includes, *sources, "-o", str(program)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr[:6000]
+    return program
+
+
+def run_program(
+    program: Path, graphs: Sequence[Graph], requests: Sequence[Request], prefix: Sequence[str] = ()
+) -> list[tuple[np.ndarray, ...]]:
+    """Run all requests; return each one's outputs."""
+    stdin = b"".join(
+        np.uint32(r.number).tobytes() + b"".join(np.ascontiguousarray(x).tobytes() for x in r.inputs)
+        for r in requests
+    )
+    done = subprocess.run([*prefix, str(program)], input=stdin, capture_output=True, timeout=600)
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[:6000]
+    results = []
+    offset = 0
+    for request in requests:
+        outputs = []
+        for tensor in graphs[request.number].output_tensors:
+            raw = done.stdout[offset : offset + tensor.nbytes]
+            offset += tensor.nbytes
+            outputs.append(np.frombuffer(raw, tensor.dtype.numpy).reshape(tensor.shape))
+        results.append(tuple(outputs))
+    assert offset == len(done.stdout)
+    return results
+
+
+def sample_inputs(graph: Graph, count: int, seed: int = 0) -> list[list[np.ndarray]]:
+    """Return inputs for ``count`` inferences: lowest, highest and zero values, then random ones."""
+    rng = np.random.default_rng(seed)
+    samples = []
+    for number in range(count):
+        sample = []
+        for tensor in graph.input_tensors:
+            if tensor.dtype == DType.FLOAT32:
+                values = rng.normal(0, 60, tensor.shape)
+                sample.append(values.astype(np.float32))
+                continue
+            info = np.iinfo(tensor.dtype.numpy if tensor.dtype != DType.BOOL else np.uint8)
+            if number < 3:
+                value = (info.min, info.max, 0)[number]
+                sample.append(np.full(tensor.shape, value, tensor.dtype.numpy))
+            else:
+                draw = rng.integers(info.min, info.max, tensor.shape, endpoint=True, dtype=np.int64)
+                sample.append(draw.astype(tensor.dtype.numpy))
+        samples.append(sample)
+    return samples

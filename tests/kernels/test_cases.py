@@ -1,0 +1,106 @@
+"""Every case of every operator: TFLite Micro, the NumPy reference and the compiled C agree.
+
+The C runs on the host under address and undefined-behaviour sanitizers, and the DSP kernels as an
+Arm program under qemu-arm. A new operator gets these tests by having ``cases()``.
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgebuild.ops import OPS
+from edgebuild.ops.support import check_supported, interpret
+from edgebuild.targets import CpuFeatures
+from edgebuild.tflite.writer import write_tflite
+from tests.kernels import harness
+
+SAMPLES = 5
+KINDS = sorted(OPS)
+
+
+@pytest.fixture(scope="module")
+def expected() -> dict[str, list[list[tuple[np.ndarray, ...]]]]:
+    """NumPy outputs by operator kind, then case, then sample; computed once for all tests."""
+    results = {}
+    for kind in KINDS:
+        per_case = []
+        for case in OPS[kind].cases():
+            check_supported(case.graph)
+            rows = []
+            for sample in harness.sample_inputs(case.graph, SAMPLES):
+                values = interpret(case.graph, sample)
+                rows.append(tuple(values[i] for i in case.graph.outputs))
+            per_case.append(rows)
+        results[kind] = per_case
+    return results
+
+
+def assert_same(kind, expected_rows, actual_rows, where):
+    for case, want, have in zip(OPS[kind].cases(), expected_rows, actual_rows, strict=True):
+        for number, (a, b) in enumerate(zip(want, have, strict=True)):
+            for x, y in zip(a, b, strict=True):
+                assert x.dtype == y.dtype, f"{case.name} on {where}"
+                np.testing.assert_array_equal(
+                    x.reshape(y.shape), y, err_msg=f"{kind} {case.name} sample {number} on {where}"
+                )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_reference_equals_tflite_micro(kind, expected):
+    cases = list(OPS[kind].cases())
+    assert cases
+    jobs = [
+        (write_tflite(case.graph), harness.sample_inputs(case.graph, SAMPLES)) for case in cases
+    ]
+    child = Path(__file__).with_name("oracle_child.py")
+    done = subprocess.run(
+        [sys.executable, str(child)], input=pickle.dumps(jobs), capture_output=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[-3000:]
+    answers = pickle.loads(done.stdout)
+    for case, answer in zip(cases, answers, strict=True):
+        assert not isinstance(answer, str), f"{kind} {case.name}: {answer}"
+    assert_same(kind, expected[kind], answers, "tflite-micro")
+
+
+def run_compiled(kind, cpu, compiler, folder, prefix=()):
+    graphs = [case.graph for case in OPS[kind].cases()]
+    program = harness.build_program(graphs, cpu, compiler, folder)
+    requests = [
+        harness.Request(number, sample)
+        for number, graph in enumerate(graphs)
+        for sample in harness.sample_inputs(graph, SAMPLES)
+    ]
+    flat = harness.run_program(program, graphs, requests, prefix)
+    return [flat[i * SAMPLES : (i + 1) * SAMPLES] for i in range(len(graphs))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_portable_c_equals_reference(kind, expected, tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc on this machine")
+    actual = run_compiled(kind, CpuFeatures(), harness.SANITIZED_GCC, tmp_path)
+    assert_same(kind, expected[kind], actual, "portable C")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_dsp_c_equals_reference(kind, expected, tmp_path):
+    if shutil.which("qemu-arm") is None:
+        pytest.skip("no qemu-arm on this machine (Debian: qemu-user)")
+    dsp, portable = CpuFeatures(dsp=True), CpuFeatures()
+    graphs = [case.graph for case in OPS[kind].cases()]
+    operator = OPS[kind]
+    if all(
+        operator.kernel(g.node(0), dsp).sources == operator.kernel(g.node(0), portable).sources
+        for g in graphs
+    ):
+        pytest.skip(f"{kind} has no DSP kernel")
+    actual = run_compiled(kind, dsp, harness.ARM_DSP_ZIG, tmp_path, ["qemu-arm"])
+    assert_same(kind, expected[kind], actual, "Arm DSP C")

@@ -1,0 +1,177 @@
+"""The reader takes real models whole and turns anything damaged into a ModelError."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgebuild.errors import ModelError
+from edgebuild.graph import ABSENT, DType
+from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.tflite import schema
+from edgebuild.tflite.reader import clean_name, read_tflite, read_tflite_file
+from edgebuild.tflite.writer import write_tflite
+
+
+def small_graph():
+    weights = np.arange(12).reshape(3, 4)
+    case = one_op(
+        "fc",
+        "FULLY_CONNECTED",
+        [activation((1, 4), 0.5, -3), constant(weights, [0.1, 0.2, 0.3]), None],
+        [activation((1, 3), 0.25, 7)],
+        {"fused_activation_function": "RELU6", "keep_num_dims": True},
+    )
+    return case.graph
+
+
+def test_round_trip_keeps_everything():
+    graph = small_graph()
+    again = read_tflite(write_tflite(graph), name="fc")
+    op = again.ops[0]
+    assert op.kind == "FULLY_CONNECTED"
+    assert op.inputs == (0, 1, ABSENT)
+    assert op.attrs["fused_activation_function"] == "RELU6"
+    assert op.attrs["keep_num_dims"] is True
+    assert op.attrs["weights_format"] == "DEFAULT"
+    assert again.tensors[1].quantization.scales == pytest.approx((0.1, 0.2, 0.3))
+    assert again.tensors[1].data.tolist() == np.arange(12).reshape(3, 4).tolist()
+    assert not again.tensors[1].data.flags.writeable
+    assert again.tensors[2].zero_point == 7
+
+
+def test_writing_is_deterministic():
+    assert write_tflite(small_graph()) == write_tflite(small_graph())
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    ("model", "operators"),
+    [("ad01_int8", 10), ("resnet8_int8", 16), ("kws_int8", 13), ("vww96_int8", 31)],
+)
+def test_real_models(shared_dir: Path, model: str, operators: int):
+    graph = read_tflite_file(shared_dir / "models" / "mlperf_tiny" / f"{model}.tflite")
+    assert len(graph.ops) == operators
+    assert all(t.dtype == DType.INT8 for t in (*graph.input_tensors, *graph.output_tensors))
+    assert read_tflite(write_tflite(graph)).fingerprint() == graph.fingerprint()
+
+
+def test_not_a_flatbuffer():
+    with pytest.raises(ModelError, match="not a TFLite flatbuffer"):
+        read_tflite(b"PK\x03\x04" + bytes(100), where="net.tflite")
+
+
+def test_missing_file(tmp_path: Path):
+    with pytest.raises(ModelError, match="cannot be read"):
+        read_tflite_file(tmp_path / "none.tflite")
+
+
+@pytest.mark.parametrize("kept", [0, 1, 8, 9, 20, 100, 300, -40, -4])
+def test_truncated(kept: int):
+    with pytest.raises(ModelError):
+        read_tflite(write_tflite(small_graph())[:kept])
+
+
+def test_bit_flips_never_crash():
+    """Any damage gives a graph or a ModelError, nothing else."""
+    data = write_tflite(small_graph())
+    rng = random.Random(1)
+    failures = 0
+    for _ in range(1500):
+        damaged = bytearray(data)
+        for _ in range(rng.randint(1, 4)):
+            damaged[rng.randrange(8, len(damaged))] ^= 1 << rng.randrange(8)
+        try:
+            read_tflite(bytes(damaged))
+        except ModelError:
+            failures += 1
+    assert failures > 200
+
+
+def _edited(edit) -> bytes:
+    """Return the small model's bytes after ``edit`` changed the schema's object form."""
+    import flatbuffers
+
+    s = schema.module()
+    model = s.ModelT.InitFromObj(s.Model.GetRootAs(write_tflite(small_graph()), 0))
+    edit(model)
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda m: m.subgraphs.append(m.subgraphs[0]), "has 2 subgraphs"),
+        (lambda m: setattr(m.subgraphs[0].tensors[0], "type", 17), "has type INT4"),
+        (lambda m: setattr(m.subgraphs[0].tensors[0], "shape", [1, -1]), "dimensions are known"),
+        (lambda m: setattr(m.subgraphs[0].tensors[1], "shape", [3, 5]), "12 bytes of data"),
+        (lambda m: setattr(m.subgraphs[0].tensors[1], "buffer", 99), "refers to buffer 99"),
+        (lambda m: setattr(m.subgraphs[0].operators[0], "opcodeIndex", 5), "code 5"),
+        (lambda m: setattr(m.subgraphs[0].operators[0], "inputs", [0, 77, -1]), "reads tensor 77"),
+        (lambda m: setattr(m.subgraphs[0], "outputs", []), "no outputs"),
+        (lambda m: setattr(m.subgraphs[0], "outputs", [0, 0]), "listed twice"),
+        (
+            lambda m: setattr(m.subgraphs[0].operators[0].builtinOptions, "weightsFormat", 9),
+            "unknown value 9",
+        ),
+        (
+            lambda m: setattr(m.subgraphs[0].tensors[0].quantization, "scale", [float("nan")]),
+            "not a positive number",
+        ),
+        (
+            lambda m: setattr(m.subgraphs[0].tensors[0].quantization, "zeroPoint", [300]),
+            "zero point outside",
+        ),
+    ],
+)
+def test_hostile_fields(edit, message: str):
+    with pytest.raises(ModelError, match=message):
+        read_tflite(_edited(edit))
+
+
+def test_huge_shape_is_refused():
+    data = _edited(lambda m: setattr(m.subgraphs[0].tensors[0], "shape", [1 << 30, 1 << 30]))
+    with pytest.raises(ModelError, match="larger than 1 GiB"):
+        read_tflite(data)
+
+
+def test_shared_buffers_cannot_multiply_work():
+    """Many tensors that share one large buffer are refused by the byte budget."""
+
+    def edit(model):
+        tensor = model.subgraphs[0].tensors[1]
+        tensor.shape, tensor.quantization = [1 << 20], None
+        model.buffers[tensor.buffer].data = np.zeros(1 << 20, np.uint8)
+        model.subgraphs[0].tensors += [tensor] * 50
+
+    with pytest.raises(ModelError, match="more than edgebuild reads"):
+        read_tflite(_edited(edit))
+
+
+def test_names_are_cleaned():
+    assert clean_name(b'a\x00b\x1b[31m"; rm -rf /\xff') == 'ab[31m"; rm -rf /\ufffd'
+    assert len(clean_name(b"x" * 10_000)) == 200
+
+
+def test_custom_operator_is_named():
+    def edit(model):
+        model.operatorCodes[0].builtinCode = 32
+        model.operatorCodes[0].deprecatedBuiltinCode = 32
+        model.operatorCodes[0].customCode = b"edgetpu-custom-op"
+
+    assert read_tflite(_edited(edit)).ops[0].kind == "CUSTOM edgetpu-custom-op"
+
+
+def test_fingerprint_sees_weights():
+    graph = small_graph()
+    weights = graph.tensors[1]
+    changed = np.array(weights.data)
+    changed[0, 0] += 1
+    tensors = {**graph.tensors, 1: dataclasses.replace(weights, data=changed)}
+    assert graph.replace(tensors=tensors).fingerprint() != graph.fingerprint()
