@@ -47,7 +47,7 @@ def test_a_model_output_is_not_folded():
 
 
 def test_removes_what_nothing_reads():
-    ops = [Op("RELU", (0,), (1,)), Op("TANH", (0,), (2,))]
+    ops = [Op("RELU", (0,), (1,)), Op("TANH", (0,), (2,), source_index=1)]
     before = graph(ops, [tensor(0), tensor(1), tensor(2), tensor(9, [1, 2, 3, 4])], (1,))
     result = RemoveUnused().apply(before)
     assert result.changed
@@ -57,7 +57,7 @@ def test_removes_what_nothing_reads():
 
 
 def test_default_passes_keep_notes():
-    ops = [Op("RELU", (0,), (1,)), Op("TANH", (0,), (2,))]
+    ops = [Op("RELU", (0,), (1,)), Op("TANH", (0,), (2,), source_index=1)]
     before = graph(ops, [tensor(0), tensor(1), tensor(2)], (1,))
     result = run_passes(before, DEFAULT_PASSES)
     assert result.changed

@@ -1,0 +1,53 @@
+"""Join what is known of each layer: the graph, the memory plan and a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from edgebuild.devices.base import LayerSample
+from edgebuild.graph import Graph, Node
+from edgebuild.memory import MemoryPlan
+from edgebuild.ops import OPS
+from edgebuild.report.model import LayerReport
+
+
+def layer_reports(
+    graph: Graph, plan: MemoryPlan, samples: Sequence[LayerSample] = ()
+) -> tuple[LayerReport, ...]:
+    """Return a row for each operator of a supported ``graph``.
+
+    Shares are of the summed cycles, or instructions, or time: the best that ``samples`` have.
+    """
+    by_layer = {sample.layer: sample for sample in samples}
+    costs = {layer: _cost(sample) for layer, sample in by_layer.items()}
+    total = sum(cost for cost in costs.values() if cost is not None)
+    rows = []
+    for node in graph.nodes():
+        sample, cost = by_layer.get(node.position), costs.get(node.position)
+        rows.append(
+            LayerReport(
+                index=node.position,
+                kind=node.kind,
+                name=node.output.name,
+                output_shape=node.output.shape,
+                macs=OPS[node.kind].macs(node),
+                parameter_bytes=parameter_bytes(node),
+                live_bytes=plan.live_bytes[node.position],
+                instructions=sample.instructions if sample else None,
+                cycles=sample.cycles if sample else None,
+                share=cost / total if cost is not None and total else None,
+            )
+        )
+    return tuple(rows)
+
+
+def parameter_bytes(node: Node) -> int:
+    """Return the bytes of the node's constant operands, as the model stores them."""
+    return sum(t.nbytes for t in node.inputs if t is not None and t.is_constant)
+
+
+def _cost(sample: LayerSample) -> float | None:
+    for cost in (sample.cycles, sample.instructions, sample.time_us):
+        if cost is not None:
+            return float(cost)
+    return None
