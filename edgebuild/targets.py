@@ -1,15 +1,350 @@
-"""Target profiles: typed views of the TOML files in ``targets/``."""
+"""Target profiles: typed views of the TOML files in ``targets/``.
+
+A profile may be ``based_on`` another, by name or by a path relative to its own file. It inherits
+all that it does not say; ``[[memory]]`` and ``firmware.defines`` are replaced as a whole.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from edgebuild.budget import Budget, read_budget
+from edgebuild.errors import InputError, nearest
+from edgebuild.profile import (
+    CORES,
+    FAMILIES,
+    MEMORY_KINDS,
+    RUN_KINDS,
+    Cpu,
+    CpuFeatures,
+    Firmware,
+    Latency,
+    Memory,
+    Run,
+    TargetProfile,
+)
+from edgebuild.resources import resource_dir
+from edgebuild.toml_reader import Problems, Reader, read_toml
+from edgebuild.units import quoted
+
+__all__ = [
+    "CORES",
+    "Cpu",
+    "CpuFeatures",
+    "Firmware",
+    "Latency",
+    "Memory",
+    "Run",
+    "TargetProfile",
+    "list_targets",
+    "load_target",
+    "target_names",
+    "validate_target",
+]
+
+SCHEMA = 1
+_MAX_CHAIN = 8
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+_DEFINE_VALUE = re.compile(r"[A-Za-z0-9_ .,()+*/<>|&~^%-]*")
+_LIST_HINT = "edgebuild targets list"
+_MAX_ADDRESS = 1 << 32
+_MAX_CLOCK_HZ = 10_000_000_000
 
 
-@dataclass(frozen=True)
-class CpuFeatures:
-    """What kernels may use. ``dsp``: the Arm DSP extension (SMLAD); ``mve``: Helium; ``fpu``: a
-    single-precision floating-point unit."""
+def target_names() -> tuple[str, ...]:
+    """Return the names of the profiles that ship with edgebuild, sorted."""
+    return tuple(sorted(path.stem for path in resource_dir("targets").glob("*.toml")))
 
-    dsp: bool = False
-    mve: bool = False
-    fpu: bool = False
+
+def list_targets() -> tuple[TargetProfile, ...]:
+    """Return all profiles that ship with edgebuild, by name."""
+    return tuple(load_target(name) for name in target_names())
+
+
+def load_target(name_or_path: str | Path) -> TargetProfile:
+    """Return the profile with a shipped name, or in the TOML file at a path.
+
+    Raises InputError that lists every fault at once.
+    """
+    path = _locate(str(name_or_path))
+    problems = Problems()
+    profile = _load(path, problems)
+    problems.raise_if_any(_shown(path), hint=f"edgebuild targets validate {_shown(path)}")
+    if profile is None:
+        raise InputError(f"{_shown(path)} is not a usable profile")
+    return profile
+
+
+def validate_target(name_or_path: str | Path) -> tuple[str, ...]:
+    """Return every fault of a profile, one line each; empty when it is good."""
+    problems = Problems()
+    try:
+        _load(_locate(str(name_or_path)), problems)
+    except InputError as error:
+        return (*problems.found, error.message)
+    return tuple(problems.found)
+
+
+def _locate(given: str) -> Path:
+    if "/" in given or "\\" in given or given.endswith(".toml"):
+        return Path(given)
+    names = target_names()
+    if given in names:
+        return _shipped(given)
+    beside = Path(f"{given[:200]}.toml") if given.isprintable() else None
+    if beside is not None and beside.is_file():
+        raise InputError(f"target {quoted(given)} does not ship", hint=f"--target ./{beside}")
+    raise InputError(
+        f"target {quoted(given)} is not known{nearest(given[:60], names)}",
+        hint=f"{_LIST_HINT}, or the path of a .toml file of your own",
+    )
+
+
+def _shipped(name: str) -> Path:
+    return resource_dir("targets") / f"{name}.toml"
+
+
+def _shown(path: Path) -> str:
+    """Return the path as messages name it: ``targets/x.toml`` for a shipped profile."""
+    return f"targets/{path.name}" if path.parent == resource_dir("targets") else str(path)
+
+
+@dataclass
+class _Layer:
+    """What one file says (by dotted key), and which keys it mentions, faulty ones included."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    mentioned: set[str] = field(default_factory=set)
+    budget: Budget = field(default_factory=Budget)
+
+    def over(self, base: _Layer) -> _Layer:
+        """Return ``base`` with what this layer says in its place."""
+        return _Layer(
+            {**base.values, **self.values},
+            base.mentioned | self.mentioned,
+            base.budget.overridden_by(self.budget),
+        )
+
+
+def _load(path: Path, problems: Problems) -> TargetProfile | None:
+    layer = _read_chain(path, problems, ())
+    before = len(problems.found)
+    profile = _build(layer, path, problems)
+    return profile if before == len(problems.found) == 0 else None
+
+
+def _read_chain(path: Path, problems: Problems, chain: tuple[Path, ...]) -> _Layer:
+    """Read ``path`` and all it is based on, the strongest last."""
+    here = path.resolve()
+    if here in chain or len(chain) >= _MAX_CHAIN:
+        loop = " -> ".join(_shown(p) for p in (*chain, here))
+        problems.add(_shown(path), "based_on", f"goes round in a circle: {loop}")
+        return _Layer(mentioned={*_REQUIRED, *_REQUIRED_ON_CORTEX_M})
+    reader = Reader(read_toml(path), _shown(path), problems)
+    base_name = reader.text("based_on")
+    layer = _read_layer(reader)
+    reader.finish()
+    if base_name is None:
+        return layer
+    base = _base_path(base_name, path, reader)
+    if base is None:
+        layer.mentioned.update(_REQUIRED, _REQUIRED_ON_CORTEX_M)
+        return layer
+    inherited = _read_chain(base, problems, (*chain, here))
+    inherited.values.pop("name", None)
+    inherited.mentioned.discard("name")
+    return layer.over(inherited)
+
+
+def _base_path(base_name: str, path: Path, reader: Reader) -> Path | None:
+    if "/" in base_name or base_name.endswith(".toml"):
+        base = path.parent / base_name
+        if base.is_file():
+            return base
+        reader.fault("based_on", f"names {quoted(base_name)}, which does not exist")
+        return None
+    if base_name in target_names():
+        return _shipped(base_name)
+    known = nearest(base_name[:60], target_names())
+    reader.fault("based_on", f"names {quoted(base_name)}, which is not a known target{known}")
+    return None
+
+
+def _read_layer(reader: Reader) -> _Layer:
+    """Read what one file says; absent fields are absent from the result."""
+    schema = reader.count("schema", None, required=True)
+    if schema is not None and schema != SCHEMA:
+        reader.fault("schema", f"is {schema}; this edgebuild reads schema {SCHEMA}")
+    tables = {key: reader.table(key) for key in ("cpu", "firmware", "run", "latency", "budget")}
+    cpu, firmware, run, latency = (tables[k] for k in ("cpu", "firmware", "run", "latency"))
+    serial = run.table("serial")
+    values = {
+        "name": _checked_name(reader),
+        "family": reader.choice("family", FAMILIES, None),
+        "description": reader.text("description"),
+        "vendor": reader.text("vendor"),
+        "cpu.core": cpu.choice("core", CORES, None),
+        "cpu.clock_hz": _checked_clock(cpu),
+        "firmware.port": firmware.text("port"),
+        "firmware.defines": _checked_defines(firmware) if "defines" in firmware else None,
+        "run.default": run.choice("default", RUN_KINDS, None),
+        "run.kinds": run.choices("kinds", RUN_KINDS) or None,
+        "run.qemu_machine": run.text("qemu_machine"),
+        "run.serial.baud": serial.count("baud", None),
+        "latency.how": latency.choice("how", ("measured", "modelled", "unknown"), None),
+        "latency.model": latency.text("model"),
+        "memory": _read_memories(reader) if "memory" in reader else None,
+    }
+    budget = read_budget(tables["budget"])
+    for table in (cpu, firmware, run, latency, serial):
+        table.finish()
+    mentioned = set(reader.keys)
+    mentioned |= {f"{name}.{key}" for name, table in tables.items() for key in table.keys}
+    return _Layer({k: v for k, v in values.items() if v is not None}, mentioned, budget)
+
+
+def _checked_name(reader: Reader) -> str | None:
+    name = reader.text("name", required=True)
+    if name is not None and not _NAME.fullmatch(name):
+        reader.fault("name", f"{quoted(name)} may hold only lower-case letters, digits, '.-_'")
+        return None
+    return name
+
+
+def _checked_clock(cpu: Reader) -> int | None:
+    clock = cpu.count("clock_hz", None)
+    if clock is not None and not 0 < clock <= _MAX_CLOCK_HZ:
+        cpu.fault("clock_hz", f"{quoted(clock)} is not a clock in Hz")
+        return None
+    return clock
+
+
+def _checked_defines(firmware: Reader) -> dict[str, str]:
+    defines = firmware.strings("defines")
+    for name, value in defines.items():
+        if not _IDENTIFIER.fullmatch(name):
+            firmware.fault(f"defines.{name}", "is not the name of a C macro")
+        elif not _DEFINE_VALUE.fullmatch(value):
+            firmware.fault(f"defines.{name}", f"{quoted(value)} is not a plain C expression")
+    return defines
+
+
+def _read_memories(reader: Reader) -> tuple[Memory, ...] | None:
+    """Return the memory map, None when an entry is unusable."""
+    memories = []
+    tables = reader.tables("memory")
+    for table in tables:
+        name = table.text("name", required=True)
+        kind = table.choice("kind", MEMORY_KINDS, None)
+        if kind is None and "kind" not in table:
+            table.fault("kind", "is missing")
+        origin = table.count("origin", None, required=True)
+        size = table.size("size", None, required=True)
+        reserved = table.size("reserved", 0)
+        table.finish()
+        if name is None or kind is None or origin is None or size is None:
+            continue
+        memory = Memory(name, kind, origin, size, reserved)
+        for fault in _memory_faults(memory):
+            table.fault("", fault)
+        memories.append(memory)
+    for fault in _map_faults(memories):
+        reader.fault("memory", fault)
+    return tuple(memories) if len(memories) == len(tables) else None
+
+
+def _memory_faults(memory: Memory) -> Iterable[str]:
+    if not _IDENTIFIER.fullmatch(memory.name):
+        yield f"{quoted(memory.name)} is not a region name: letters, digits and '_'"
+    if memory.size_bytes == 0:
+        yield f"region '{memory.name}' has no size"
+    if memory.end > _MAX_ADDRESS:
+        yield f"region '{memory.name}' ends beyond the 32-bit address space"
+    if memory.reserved_bytes > memory.size_bytes:
+        yield f"region '{memory.name}' reserves more than its size"
+
+
+def _map_faults(memories: list[Memory]) -> Iterable[str]:
+    for a, b in combinations(memories[:64], 2):
+        if a.name == b.name:
+            yield f"has two regions called '{a.name}'"
+        if a.origin < b.end and b.origin < a.end:
+            yield (
+                f"regions '{a.name}' (0x{a.origin:08x}..0x{a.end:08x}) and "
+                f"'{b.name}' (0x{b.origin:08x}..0x{b.end:08x}) overlap"
+            )
+    if len(memories) > 64:
+        yield "has more than 64 regions"
+
+
+_REQUIRED = ("name", "family", "description", "run.default", "run.kinds")
+_REQUIRED_ON_CORTEX_M = ("cpu.core", "cpu.clock_hz", "memory", "firmware.port")
+
+
+def _build(layer: _Layer, path: Path, problems: Problems) -> TargetProfile | None:
+    """Check what only the whole profile can tell, and make it."""
+    values, file = layer.values, _shown(path)
+    required = list(_REQUIRED)
+    if values.get("family") == "cortex-m":
+        required += _REQUIRED_ON_CORTEX_M
+    for key in required:
+        if key not in values and key not in layer.mentioned:
+            problems.add(file, key, "is missing")
+    if any(key not in values for key in required):
+        return None
+    memories = values.get("memory", ())
+    kinds = values["run.kinds"]
+    core = values.get("cpu.core", "host")
+    profile = TargetProfile(
+        name=values["name"],
+        family=values["family"],
+        description=values["description"],
+        vendor=values.get("vendor", ""),
+        cpu=Cpu(core, values.get("cpu.clock_hz"), CORES.get(core, CpuFeatures())),
+        memories=memories,
+        run=Run(
+            values["run.default"],
+            kinds,
+            values.get("run.qemu_machine") if "qemu" in kinds else None,
+            values.get("run.serial.baud", 115_200),
+        ),
+        firmware=_firmware(values),
+        latency=Latency(values.get("latency.how", "unknown"), values.get("latency.model")),
+        budget=layer.budget,
+        file=path,
+    )
+    for key, fault in _profile_faults(profile):
+        problems.add(file, key, fault)
+    return profile
+
+
+def _firmware(values: dict[str, Any]) -> Firmware | None:
+    port = values.get("firmware.port")
+    return None if port is None else Firmware(port, values.get("firmware.defines", {}))
+
+
+def _profile_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
+    """Yield (key, fault) for what single fields cannot tell."""
+    run, latency, budget = profile.run, profile.latency, profile.budget
+    if profile.family == "cortex-m":
+        for kind in MEMORY_KINDS:
+            if not any(memory.kind == kind for memory in profile.memories):
+                yield "memory", f"has no region of kind '{kind}'"
+    if run.default not in run.kinds:
+        yield "run.default", f"'{run.default}' is not among run.kinds"
+    if "qemu" in run.kinds and run.qemu_machine is None:
+        yield "run.qemu_machine", "is missing, and run.kinds has 'qemu'"
+    if latency.how == "modelled" and latency.model is None:
+        yield "latency.model", "is missing, and latency.how is 'modelled'"
+    for key, limit, memory in (
+        ("max_flash", budget.flash_bytes, profile.flash),
+        ("max_ram", budget.ram_bytes, profile.ram),
+    ):
+        if limit is not None and memory is not None and limit > memory.usable_bytes:
+            yield f"budget.{key}", f"is more than region '{memory.name}' has"

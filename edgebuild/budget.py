@@ -1,0 +1,177 @@
+"""Budgets of flash, RAM, latency and accuracy, and what missed them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgebuild.figures import Figure
+from edgebuild.toml_reader import Reader
+from edgebuild.units import format_duration, format_points, format_size
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """The figures that a budget is held against; None where nothing is known.
+
+    ``flash_bytes`` and ``ram_bytes`` in B, ``latency_us`` in us for one inference,
+    ``accuracy_drop`` in ratio (0.01 is one percentage point below the float baseline).
+    """
+
+    flash_bytes: Figure | None = None
+    ram_bytes: Figure | None = None
+    latency_us: Figure | None = None
+    accuracy_drop: Figure | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the known figures as plain JSON values."""
+        return {
+            name: figure.to_json() if (figure := getattr(self, name)) else None for name in _NAMES
+        }
+
+
+@dataclass(frozen=True)
+class Violation:
+    """A budget that was missed, or that could not be checked (``value`` is None).
+
+    ``budget`` is the word of the flag without ``max-``: flash, ram, latency, accuracy-drop.
+    ``limit`` and ``over`` are in the unit of the metric; ``source`` says who set the limit.
+    """
+
+    budget: str
+    limit: float
+    value: Figure | None
+    source: str = ""
+
+    @property
+    def unknown(self) -> bool:
+        """True when no figure exists, so that the budget could not be checked."""
+        return self.value is None
+
+    @property
+    def over(self) -> float | None:
+        """By how much the limit is missed; None when the value is unknown."""
+        return None if self.value is None else self.value.value - self.limit
+
+    def sentence(self) -> str:
+        """Return one sentence: which budget, by how much, needed, allowed, how that is known."""
+        word = {"flash": "flash", "ram": "RAM", "accuracy-drop": "accuracy"}.get(
+            self.budget, self.budget
+        )
+        setter = f" from {self.source}" if self.source else ""
+        limit = f"budget {_shown(self.budget, self.limit)}{setter}"
+        if self.value is None:
+            return f"{word} budget cannot be checked: no figure is known ({limit})"
+        over = _shown(self.budget, self.value.value - self.limit)
+        needs = "drops" if self.budget == "accuracy-drop" else "needs"
+        return (
+            f"{word} budget missed by {over} "
+            f"({needs} {_shown(self.budget, self.value.value)}, {self.value.how} by "
+            f"{self.value.source}; {limit})"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the violation as plain JSON values."""
+        return {
+            "budget": self.budget,
+            "limit": self.limit,
+            "value": self.value.to_json() if self.value else None,
+            "over": self.over,
+            "source": self.source,
+        }
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Upper limits, each inclusive and optional.
+
+    ``max_accuracy_drop`` is a ratio: 0.01 allows one percentage point. ``sources`` says for each
+    field that has a limit who set it, and does not count for equality.
+    """
+
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    latency_us: float | None = None
+    max_accuracy_drop: float | None = None
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    def check(self, metrics: Metrics) -> tuple[Violation, ...]:
+        """Return the limits that ``metrics`` misses, and those without a figure to check."""
+        found = []
+        for name in _NAMES:
+            limit_name = _LIMITS[name]
+            limit: float | None = getattr(self, limit_name)
+            value: Figure | None = getattr(metrics, name)
+            if limit is not None and (value is None or not value.value <= limit):
+                source = self.sources.get(limit_name, "")
+                found.append(Violation(_WORDS[name], limit, value, source))
+        return tuple(found)
+
+    def named(self, source: str) -> Budget:
+        """Return the same limits, all said to be set by ``source``."""
+        return dataclasses.replace(
+            self,
+            sources={name: source for name in _LIMITS.values() if getattr(self, name) is not None},
+        )
+
+    def overridden_by(self, stronger: Budget) -> Budget:
+        """Return these limits with those that ``stronger`` has in their place."""
+        values: dict[str, Any] = {}
+        sources: dict[str, str] = {}
+        for name in _LIMITS.values():
+            winner = self if getattr(stronger, name) is None else stronger
+            values[name] = getattr(winner, name)
+            if name in winner.sources:
+                sources[name] = winner.sources[name]
+        return Budget(**values, sources=sources)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the limits as plain JSON values, None where there is no limit."""
+        return {name: getattr(self, name) for name in _LIMITS.values()}
+
+
+def merge(*budgets: Budget) -> Budget:
+    """Return one budget from several, weakest first: profile, project file, flags."""
+    result = Budget()
+    for budget in budgets:
+        result = result.overridden_by(budget)
+    return result
+
+
+def read_budget(table: Reader) -> Budget:
+    """Read a ``[budget]`` table: max_flash, max_ram, max_latency, max_accuracy_drop."""
+    budget = Budget(
+        flash_bytes=table.size("max_flash", None),
+        ram_bytes=table.size("max_ram", None),
+        latency_us=table.duration_us("max_latency", None),
+        max_accuracy_drop=table.ratio("max_accuracy_drop", None),
+    )
+    table.finish()
+    return budget
+
+
+_LIMITS = {
+    "flash_bytes": "flash_bytes",
+    "ram_bytes": "ram_bytes",
+    "latency_us": "latency_us",
+    "accuracy_drop": "max_accuracy_drop",
+}
+"""For each metric the field of Budget that limits it."""
+
+_NAMES = tuple(_LIMITS)
+_WORDS = {
+    "flash_bytes": "flash",
+    "ram_bytes": "ram",
+    "latency_us": "latency",
+    "accuracy_drop": "accuracy-drop",
+}
+
+
+def _shown(budget: str, value: float) -> str:
+    if budget == "latency":
+        return format_duration(value)
+    if budget == "accuracy-drop":
+        return format_points(value)
+    return f"{value:,.0f} B" if value % 1024 else f"{value:,.0f} B ({format_size(value)})"

@@ -1,0 +1,212 @@
+"""Files and folders that appear whole or not at all.
+
+Everything is written aside, on the same file system, and then renamed. A full disk, a read-only
+folder and a missing permission become an EdgebuildError that says what to try.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from edgebuild.errors import EdgebuildError, InputError, ToolError
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_DENIED = {errno.EACCES, errno.EPERM}
+_BAD_PATH = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOENT}
+_MACHINE = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ENOMEM}
+_ELSEWHERE = "give another folder with --output"
+
+
+def explain_os_error(error: OSError, path: Path | str | None = None) -> EdgebuildError | None:
+    """Return the explanation of a failed file operation, or None when it is not a known one.
+
+    ``path`` is named in the message; by default the path that the system reported.
+    """
+    where = str(path or error.filename or "a file")
+    code = error.errno
+    if code in _FULL:
+        return ToolError(
+            f"no space left on the disk for {where}",
+            hint="free some space, or give a folder on another disk with --output "
+            "(EDGEBUILD_CACHE moves the cache, TMPDIR the temporary files)",
+        )
+    if code == errno.EROFS:
+        return InputError(f"{where} is on a read-only file system", hint=_ELSEWHERE)
+    if code in _DENIED:
+        return InputError(
+            f"no permission for {where}", hint=f"change its permissions, or {_ELSEWHERE}"
+        )
+    reason = (error.strerror or str(error)).lower()
+    if code in _BAD_PATH:
+        return InputError(f"{where}: {reason}", hint="check the path")
+    if code in _MACHINE:
+        return ToolError(f"{where}: {reason}", hint="the machine could not do it; try again")
+    return None
+
+
+@contextmanager
+def explained(path: Path | str | None = None) -> Iterator[None]:
+    """Turn an OSError inside the block into its explanation, where there is one."""
+    try:
+        yield
+    except OSError as error:
+        explanation = explain_os_error(error, path)
+        if explanation is None:
+            raise
+        raise explanation from error
+
+
+def atomic_write(path: Path, content: bytes | str) -> None:
+    """Write ``path`` whole or not at all; a previous file stays until the new one is complete."""
+    data = content.encode() if isinstance(content, str) else content
+    with explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
+        aside = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.chmod(_file_mode(path))
+            aside.replace(path)
+        except BaseException:
+            aside.unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def staged_directory(
+    final: Path, *, marker: str = "build.lock", wait_s: float = 0.0
+) -> Iterator[Path]:
+    """Yield an empty folder beside ``final`` that takes its place when the block ends well.
+
+    When the block raises, the folder is removed and what ``final`` held stays. Only one process at
+    a time may stage the same ``final``; another waits ``wait_s`` seconds for it and then gives up
+    with ToolError. A ``final`` that holds files but no ``marker`` was not made by edgebuild: it is
+    never replaced, and InputError is raised before anything is written.
+    """
+    with explained(final):
+        final = final.resolve()
+        _refuse_foreign(final, marker)
+        final.parent.mkdir(parents=True, exist_ok=True)
+    with directory_lock(final, wait_s=wait_s):
+        staging, old = _beside(final, "staging"), _beside(final, "old")
+        try:
+            with explained(final):
+                _recover(final, staging, old)
+                staging.mkdir()
+            with explained():
+                yield staging
+            with explained(final):
+                _refuse_foreign(final, marker)
+                _swap(final, staging, old)
+        finally:
+            shutil.rmtree(staging, ignore_errors=True)
+            if final.exists():
+                shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def directory_lock(final: Path, *, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold the lock of folder ``final``. The system frees it when the process ends, however."""
+    path = _beside(final, "lock")
+    deadline = time.monotonic() + wait_s
+    while True:
+        with explained(path):
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if _try_lock(handle) and _same_file(handle, path):
+            break
+        os.close(handle)
+        if time.monotonic() >= deadline:
+            raise ToolError(
+                f"another edgebuild is writing {final}",
+                hint="wait until it has ended, or give another folder with --output",
+            )
+        time.sleep(0.05)
+    try:
+        yield
+    finally:
+        # Unlinked before it is released: a waiter sees the change in _same_file and starts again.
+        with suppress(OSError):
+            path.unlink()
+        os.close(handle)
+
+
+def _refuse_foreign(final: Path, marker: str) -> None:
+    if final.is_dir():
+        if any(final.iterdir()) and not (final / marker).exists():
+            raise InputError(
+                f"{final} holds files that edgebuild did not make; it would be replaced as a whole",
+                hint="give a new or an empty folder",
+            )
+    elif final.exists():
+        raise InputError(f"{final} is a file, not a folder", hint=_ELSEWHERE)
+
+
+def _beside(final: Path, role: str) -> Path:
+    return final.parent / f".{final.name}.{role}"
+
+
+def _recover(final: Path, staging: Path, old: Path) -> None:
+    """Clear what a killed process left, and put back the output that it had moved away."""
+    if old.exists() and not final.exists():
+        old.rename(final)
+    for leftover in (staging, old):
+        if leftover.exists():
+            shutil.rmtree(leftover)
+
+
+def _swap(final: Path, staging: Path, old: Path) -> None:
+    moved = final.exists()
+    if moved:
+        final.rename(old)
+    try:
+        staging.rename(final)
+    except BaseException:
+        if moved:
+            old.rename(final)
+        raise
+
+
+def _file_mode(path: Path) -> int:
+    """Return the mode of the file to be replaced, or what the umask gives to a new one."""
+    with suppress(OSError):
+        return path.stat().st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        import msvcrt
+
+        try:
+            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+        except OSError:
+            return False
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _same_file(handle: int, path: Path) -> bool:
+    """Return whether ``path`` still is the file that was opened."""
+    try:
+        ours, named = os.fstat(handle), path.stat()
+    except FileNotFoundError:
+        return False
+    return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)

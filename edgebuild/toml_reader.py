@@ -1,0 +1,306 @@
+"""Reading TOML from people: every fault is found in one go, each with its file, key and remedy.
+
+A ``Reader`` walks one table. Each call of ``text``, ``size``, ``choice`` and so on declares a field
+and returns its value; a fault is noted in the shared ``Problems`` and the default is returned, so
+that reading goes on. ``finish`` reports what was in the table but never declared.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from edgebuild.errors import EdgebuildError, InputError, nearest
+from edgebuild.units import parse_count, parse_duration_us, parse_ratio, parse_size, quoted
+
+MAX_BYTES = 256 * 1024
+MAX_DEPTH = 12
+_SHOWN_PROBLEMS = 20
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
+
+Value = TypeVar("Value")
+
+
+@dataclass
+class Problems:
+    """The faults found so far in the files that make up one setting."""
+
+    found: list[str] = field(default_factory=list)
+
+    def add(self, file: str, key: str, message: str) -> None:
+        """Note a fault of ``key`` (a dotted path, or empty for the whole file)."""
+        text = f"{file}: {key}{' ' if key else ''}{message}"
+        if text not in self.found:
+            self.found.append(text)
+
+    def raise_if_any(self, what: str, hint: str = "") -> None:
+        """Raise one InputError that holds every fault; ``what`` names the thing that has them."""
+        if not self.found:
+            return
+        if len(self.found) == 1:
+            raise InputError(self.found[0], hint=hint)
+        shown = self.found[:_SHOWN_PROBLEMS]
+        more = len(self.found) - len(shown)
+        if more:
+            shown = [*shown, f"and {more} more"]
+        raise InputError(f"{what} has {len(self.found)} faults", details=shown, hint=hint)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Return the tables of a TOML file; InputError for what is not a small, flat, valid one."""
+    try:
+        if not path.is_file():
+            raise InputError(f"{path}: no such file")
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{quoted(str(path))} cannot be read: {reason}") from error
+    if len(raw) > MAX_BYTES:
+        raise InputError(f"{path} is larger than {MAX_BYTES // 1024} KiB: not a settings file")
+    try:
+        tables = tomllib.loads(raw.decode())
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
+    except RecursionError as error:
+        raise InputError(f"{path}: nested too deeply") from error
+    except ValueError as error:
+        raise InputError(f"{path}: not valid TOML: {_printable(str(error))}") from error
+    if _depth(tables) > MAX_DEPTH:
+        raise InputError(f"{path}: nested deeper than {MAX_DEPTH} tables")
+    return tables
+
+
+def key_path(*keys: str) -> str:
+    """Return a dotted key, with quotes around the parts that TOML needs them for."""
+    shown = (key if _BARE_KEY.fullmatch(key) else quoted(key).replace("'", '"') for key in keys)
+    return ".".join(key for key in shown if key != '""')
+
+
+class Reader:
+    """One table of a TOML file. ``where`` is its dotted path, empty for the top."""
+
+    def __init__(
+        self, table: Mapping[str, Any], file: str, problems: Problems, where: str = ""
+    ) -> None:
+        self._table = table
+        self._file = file
+        self._problems = problems
+        self._where = where
+        self._known: dict[str, None] = {}
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._table
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The keys that the table has."""
+        return tuple(self._table)
+
+    def fault(self, key: str, message: str) -> None:
+        """Note a fault of ``key`` in this table; an empty key means the table itself."""
+        self._problems.add(self._file, self.path(key), message)
+
+    def path(self, key: str) -> str:
+        """Return the dotted path of ``key``."""
+        parts = [part for part in (self._where, key_path(key) if key else "") if part]
+        return ".".join(parts)
+
+    @overload
+    def text(self, key: str, default: str, *, required: bool = False) -> str: ...
+    @overload
+    def text(self, key: str, default: None = None, *, required: bool = False) -> str | None: ...
+    def text(self, key: str, default: str | None = None, *, required: bool = False) -> str | None:
+        """Return a string without control characters."""
+        return self._read(key, default, required, _as_text)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return a boolean."""
+        return self._read(key, default, False, _as_flag)
+
+    def choice(self, key: str, known: Iterable[str], default: Value) -> str | Value:
+        """Return one of the ``known`` strings."""
+        names = tuple(known)
+        return self._read(key, default, False, lambda value: _as_choice(value, names))
+
+    def texts(self, key: str, default: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """Return an array of strings."""
+        return self._read(key, default, False, _as_texts)
+
+    def choices(
+        self, key: str, known: Iterable[str], default: tuple[str, ...] = ()
+    ) -> tuple[str, ...]:
+        """Return an array of ``known`` strings."""
+        names = tuple(known)
+        return self._read(
+            key,
+            default,
+            False,
+            lambda value: tuple(_as_choice(item, names) for item in _as_texts(value)),
+        )
+
+    def count(self, key: str, default: Value, *, required: bool = False) -> int | Value:
+        """Return a whole number, 0 or more."""
+        return self._read(key, default, required, _as_count)
+
+    def size(self, key: str, default: Value, *, required: bool = False) -> int | Value:
+        """Return bytes, from a number or a string such as ``"128KiB"``."""
+        return self._read(key, default, required, _as_size)
+
+    def duration_us(self, key: str, default: Value) -> float | Value:
+        """Return microseconds, from a string such as ``"50ms"``."""
+        return self._read(key, default, False, _as_duration)
+
+    def ratio(self, key: str, default: Value) -> float | Value:
+        """Return a ratio, from ``"1%"`` or 0.01."""
+        return self._read(key, default, False, _as_ratio)
+
+    def strings(self, key: str) -> dict[str, str]:
+        """Return a table of strings, numbers and booleans as strings (``true`` is ``"1"``)."""
+        values: dict[str, Any] = self._read(key, {}, False, _as_table)
+        result = {}
+        for name, value in values.items():
+            if isinstance(value, (dict, list)) or _has_control(str(value)):
+                self.fault(f"{key}.{name}", "must be a string or a number")
+            else:
+                result[name] = str(int(value)) if isinstance(value, bool) else str(value)
+        return result
+
+    def table(self, key: str) -> Reader:
+        """Return the table ``key``, empty when it is absent."""
+        table: dict[str, Any] = self._read(key, {}, False, _as_table)
+        return Reader(table, self._file, self._problems, self.path(key))
+
+    def tables(self, key: str) -> list[Reader]:
+        """Return the array of tables ``[[key]]``."""
+        items: list[dict[str, Any]] = self._read(key, [], False, _as_tables)
+        return [
+            Reader(item, self._file, self._problems, f"{self.path(key)}[{index}]")
+            for index, item in enumerate(items)
+        ]
+
+    def finish(self) -> None:
+        """Report the keys that no call has declared, each with the nearest known one."""
+        for key in self._table:
+            if key not in self._known:
+                self.fault(key, f"is not a field{nearest(key[:60], self._known)}")
+
+    def _read(
+        self, key: str, default: Value, required: bool, parse: Callable[[Any], Any]
+    ) -> Any | Value:
+        self._known[key] = None
+        if key not in self._table:
+            if required:
+                self.fault(key, "is missing")
+            return default
+        try:
+            return parse(self._table[key])
+        except EdgebuildError as error:
+            remedy = f" ({error.hint})" if error.hint else ""
+            self.fault(key, f"{error.message}{remedy}")
+            return default
+
+
+def _as_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InputError(f"must be a string, not {_kind(value)}")
+    if not value.strip() or _has_control(value) or len(value) > 4096:
+        raise InputError(f"must be plain text, not {quoted(value)}")
+    return value
+
+
+def _as_flag(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InputError(f"must be true or false, not {quoted(value)}")
+    return value
+
+
+def _as_choice(value: Any, known: tuple[str, ...]) -> str:
+    text = _as_text(value)
+    if text not in known:
+        guess = nearest(text[:60], known)
+        listed = "" if guess else f"; known: {', '.join(known)}"
+        raise InputError(f"{quoted(text)} is not known{guess}{listed}")
+    return text
+
+
+def _as_texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list):
+        raise InputError(f"must be an array of strings, not {_kind(value)}")
+    return tuple(_as_text(item) for item in value)
+
+
+def _as_count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InputError(f"must be a whole number, not {_kind(value)}")
+    return parse_count(value)
+
+
+def _as_size(value: Any) -> int:
+    if not isinstance(value, (int, str)) or isinstance(value, bool):
+        raise InputError(f'must be a size such as "128KiB", not {_kind(value)}')
+    return parse_size(value)
+
+
+def _as_duration(value: Any) -> float:
+    if not isinstance(value, str):
+        raise InputError(f'must be a duration such as "50ms", not {_kind(value)}')
+    return parse_duration_us(value)
+
+
+def _as_ratio(value: Any) -> float:
+    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+        raise InputError(f'must be a percentage such as "1%", not {_kind(value)}')
+    return parse_ratio(value)
+
+
+def _as_table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"must be a table, not {_kind(value)}")
+    return value
+
+
+def _as_tables(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise InputError(f"must be an array of tables, not {_kind(value)}")
+    return value
+
+
+_KINDS: dict[type, str] = {
+    bool: "a boolean",
+    int: "a number",
+    float: "a number with a point",
+    str: "a string",
+    list: "an array",
+    dict: "a table",
+}
+
+
+def _kind(value: Any) -> str:
+    return _KINDS.get(type(value), "a date or time")
+
+
+def _has_control(text: str) -> bool:
+    return any(not character.isprintable() for character in text)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else "?" for c in text)[:200]
+
+
+def _depth(value: Any) -> int:
+    """Return how deep tables and arrays are nested, without recursion."""
+    deepest, level = 0, [value]
+    while level:
+        deepest += 1
+        level = [
+            child
+            for item in level
+            for child in (item.values() if isinstance(item, dict) else item)
+            if isinstance(child, (dict, list))
+        ]
+    return deepest

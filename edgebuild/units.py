@@ -1,0 +1,154 @@
+"""Sizes, durations and percentages as people write them.
+
+Sizes are bytes (``int``), durations microseconds (``float``), percentages a ratio between 0 and 1.
+Every parser raises InputError that quotes the text and says how to write it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TypeVar
+
+from edgebuild.errors import InputError
+
+_SIZE_UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+_DURATION_UNITS_US = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
+_NUMBER = re.compile(r"(\d{1,3}(?:[_,]\d{3})+|\d+(?:_\d+)*)(\.\d+)?\s*([^\d\s.]*)", re.ASCII)
+_SHOWN = 60
+_Number = TypeVar("_Number", int, float)
+MAX_SIZE_BYTES = 1 << 40
+MAX_DURATION_US = 1e12
+
+_SIZE_FORM = "write bytes, KiB or MiB, for example 128KiB"
+_DURATION_FORM = "write us, ms or s, for example 50ms"
+_RATIO_FORM = "write a percentage, for example 1%, or a ratio below 1, for example 0.01"
+
+
+def quoted(value: object) -> str:
+    """Return ``value`` in quotes for a message, shortened, control characters escaped."""
+    # Decimal digits of a huge int cost quadratic time, and Python refuses beyond 4300 of them.
+    text = hex(value) if isinstance(value, int) and abs(value) >= 1 << 64 else repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+def parse_size(value: str | int) -> int:
+    """Return the bytes of ``"128KiB"``, ``"2MiB"``, ``"4096"``, ``"1_000"`` or ``4096``."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _in_range(value, value, MAX_SIZE_BYTES, "size", _SIZE_FORM)
+    number, unit = _split(value, "size", _SIZE_FORM)
+    if unit not in _SIZE_UNITS:
+        raise _wrong_unit(value, unit, "size", _SIZE_FORM, _binary_unit(unit))
+    size = number * _SIZE_UNITS[unit]
+    if size != int(size):
+        raise InputError(f"{quoted(value)} is not a whole number of bytes", hint=_SIZE_FORM)
+    return _in_range(value, int(size), MAX_SIZE_BYTES, "size", _SIZE_FORM)
+
+
+def parse_duration_us(value: str) -> float:
+    """Return the microseconds of ``"50ms"``, ``"20us"`` or ``"1.5s"``. A unit is required."""
+    number, unit = _split(value, "duration", _DURATION_FORM)
+    if not unit:
+        raise InputError(f"{quoted(value)} has no unit of time", hint=_DURATION_FORM)
+    if unit not in _DURATION_UNITS_US:
+        known = next((u for u in _DURATION_UNITS_US if u == unit.lower()), "")
+        raise _wrong_unit(value, unit, "duration", _DURATION_FORM, known)
+    return _in_range(
+        value, number * _DURATION_UNITS_US[unit], MAX_DURATION_US, "duration", _DURATION_FORM
+    )
+
+
+def parse_ratio(value: str | float) -> float:
+    """Return the ratio of ``"1%"`` (0.01), ``"0.01"`` or ``0.01``.
+
+    A bare number of 1 or more is refused: ``1`` may mean 1 % or 100 %.
+    """
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        number, unit = float(value), ""
+    else:
+        number, unit = _split(value, "percentage", _RATIO_FORM)
+    if unit == "%":
+        number /= 100
+    elif unit:
+        raise _wrong_unit(value, unit, "percentage", _RATIO_FORM, "")
+    elif number >= 1:
+        raise InputError(
+            f"{quoted(value)} is ambiguous: a percentage needs its sign",
+            hint=f"write {number:g}% for {number:g} points of accuracy",
+        )
+    if not 0 <= number <= 1:
+        raise InputError(f"{quoted(value)} is not between 0% and 100%", hint=_RATIO_FORM)
+    return number
+
+
+def parse_count(value: str | int) -> int:
+    """Return the whole number of ``"1_000"``, ``"1000"`` or ``1000``; negatives are refused."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _in_range(value, value, 1 << 63, "number", "write a whole number")
+    number, unit = _split(value, "whole number", "write a whole number, for example 1_000")
+    if unit or number != int(number):
+        raise InputError(f"{quoted(value)} is not a whole number", hint="for example 1_000")
+    return int(number)
+
+
+def format_size(size_bytes: float) -> str:
+    """Return ``128 KiB`` where it is exact, else ``131,073 B``."""
+    whole = round(size_bytes)
+    for unit, factor in (("MiB", 1024**2), ("KiB", 1024)):
+        if whole and whole % factor == 0:
+            return f"{whole // factor:,} {unit}"
+    return f"{whole:,} B"
+
+
+def format_duration(duration_us: float) -> str:
+    """Return the duration in the largest unit that keeps a digit before the point: ``12.3 ms``."""
+    for unit, factor in (("s", 1e6), ("ms", 1e3), ("us", 1.0)):
+        if duration_us >= factor:
+            return f"{_three_digits(duration_us / factor)} {unit}"
+    return f"{_three_digits(duration_us * 1e3)} ns" if duration_us else "0 us"
+
+
+def format_points(ratio: float) -> str:
+    """Return a difference of accuracies as ``1.25 points``."""
+    return f"{ratio * 100:.4g} points"
+
+
+def format_frequency(frequency_hz: float) -> str:
+    """Return ``120 MHz``, ``32.768 kHz``."""
+    for unit, factor in (("GHz", 1e9), ("MHz", 1e6), ("kHz", 1e3)):
+        if frequency_hz >= factor:
+            return f"{frequency_hz / factor:g} {unit}"
+    return f"{frequency_hz:g} Hz"
+
+
+def _three_digits(number: float) -> str:
+    return f"{number:,.0f}" if number >= 999.5 else f"{number:.3g}"
+
+
+def _split(value: object, what: str, form: str) -> tuple[float, str]:
+    """Return number and unit. Whole numbers stay exact."""
+    match = _NUMBER.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or len(str(value)) > _SHOWN:
+        raise InputError(f"{quoted(value)} is not a {what}", hint=form)
+    digits = match[1].replace("_", "").replace(",", "")
+    return (float(digits + match[2]) if match[2] else int(digits)), match[3]
+
+
+def _binary_unit(unit: str) -> str:
+    """Return the binary unit that ``128KB`` or ``128k`` meant, or an empty string."""
+    initial = unit[:1].upper()
+    spellings = ("", "b", "i", "ib", "byte", "bytes")
+    if initial in ("K", "M", "G") and unit[1:].lower() in spellings:
+        return f"{initial}iB"
+    return "B" if unit.lower() in ("b", "byte", "bytes") else ""
+
+
+def _wrong_unit(value: object, unit: str, what: str, form: str, meant: str) -> InputError:
+    guess = f"; did you mean '{meant}'?" if meant else ""
+    return InputError(f"{quoted(value)}: '{unit}' is not a unit of {what}{guess}", hint=form)
+
+
+def _in_range(value: object, number: _Number, largest: float, what: str, form: str) -> _Number:
+    if not 0 <= number <= largest:
+        problem = "is negative" if number < 0 else "is too large"
+        raise InputError(f"{what} {quoted(value)} {problem}", hint=form)
+    return number
