@@ -1,0 +1,1 @@
+"""Target families: what each emits, compiles and runs."""

@@ -1,4 +1,4 @@
-"""What a target family must do: turn a checked graph into files, and files into something that runs."""
+"""What a target family must do: turn a checked graph into files, and files into what runs."""
 
 from __future__ import annotations
 

@@ -164,9 +164,7 @@ def _layer(node: Node, call: KernelCall, plan: MemoryPlan, writer: _Writer) -> L
     if call.scratch_bytes:
         arguments.append(f"base + {plan.scratch_offsets[node.position]}")
     statement = f"{call.function}({', '.join(arguments)});"
-    return Layer(
-        node.position, node.kind, statement, call.params_type or "", params_name, params
-    )
+    return Layer(node.position, node.kind, statement, call.params_type or "", params_name, params)
 
 
 def _grouped(pointers: list[str], first: Tensor, as_array: bool, const: str) -> list[str]:

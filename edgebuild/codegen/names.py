@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-
-import numpy as np
+import struct
 
 from edgebuild.errors import InputError
 
@@ -23,7 +22,9 @@ def c_identifier(name: str) -> str:
     """Return ``name`` as a lower-case C identifier: ``"My Net-2"`` becomes ``"my_net_2"``."""
     identifier = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")[:_MAX_LENGTH].strip("_")
     if not identifier:
-        raise InputError(f"'{name[:80]}' has no letter or digit to name C code after", hint="--name")
+        raise InputError(
+            f"'{name[:80]}' has no letter or digit to name C code after", hint="--name my_model"
+        )
     if identifier[0].isdigit() or identifier in _KEYWORDS or identifier.startswith("eb_"):
         identifier = f"model_{identifier}"
     return identifier
@@ -41,4 +42,5 @@ def c_int(value: int) -> str:
 
 def c_float(value: float) -> str:
     """Return a float literal that is exactly float32(``value``) (hexadecimal, C99)."""
-    return f"{float(np.float32(value)).hex()}f"
+    (rounded,) = struct.unpack("<f", struct.pack("<f", value))
+    return f"{rounded.hex()}f"

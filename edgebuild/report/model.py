@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgebuild.budget import Budget, Metrics, Violation
-from edgebuild.figures import Figure
+from edgebuild.figures import Figure, How
 
 SCHEMA_VERSION = 1
 
@@ -114,3 +114,45 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (tuple, list)):
         return [_plain(v) for v in value]
     return value
+
+
+def report_from_json(value: Mapping[str, Any]) -> Report:
+    """Return the Report that ``to_json`` made; KeyError or TypeError when it is another schema."""
+    v = dict(value)
+    comparison, accuracy = v["comparison"], v["accuracy"]
+    return Report(
+        **{name: v[name] for name in ("edgebuild", "name", "model", "target", "plan_sha256")},
+        toolchain=v["toolchain"],
+        budget=Budget(**v["budget"]),
+        metrics=Metrics(**{k: _figure(f) for k, f in v["metrics"].items()}),
+        memory=_figures(v["memory"]),
+        flash=_figures(v["flash"]),
+        run=_figures(v["run"]),
+        tflm_arena=_figure(v["tflm_arena"]),
+        layers=tuple(
+            LayerReport(**{**row, "output_shape": tuple(row["output_shape"])})
+            for row in v["layers"]
+        ),
+        comparison=Comparison(**comparison) if comparison else None,
+        accuracy=AccuracyReport(
+            accuracy["samples"],
+            *(_figure(accuracy[k]) for k in ("float_baseline", "int8_reference", "generated_code")),
+        )
+        if accuracy
+        else None,
+        violations=tuple(
+            Violation(**{**row, "value": _figure(row["value"])}) for row in v["violations"]
+        ),
+        notes=tuple(v["notes"]),
+        artifacts=v["artifacts"],
+    )
+
+
+def _figure(value: Mapping[str, Any] | None) -> Figure | None:
+    if value is None:
+        return None
+    return Figure(value["value"], value["unit"], How(value["how"]), value["source"])
+
+
+def _figures(values: Mapping[str, Any]) -> dict[str, Figure]:
+    return {k: figure for k, v in values.items() if (figure := _figure(v)) is not None}

@@ -42,7 +42,11 @@ def _headline(report: Report) -> RenderableType:
 
     verdict, style = ("fits", "bold green") if report.passed else ("DOES NOT PASS", "bold red")
     text = Text.assemble(
-        (f"{report.name}", "bold"), " for ", (str(report.target["name"]), "bold"), ": ", (verdict, style)
+        (f"{report.name}", "bold"),
+        " for ",
+        (str(report.target["name"]), "bold"),
+        ": ",
+        (verdict, style),
     )
     if report.cached:
         text.append("  (cached: nothing changed since the last build)", style="dim")

@@ -1,0 +1,194 @@
+"""Resolve a wish into a plan, and hash everything that decides the build's result.
+
+Planning reads files but imports nothing heavy, so that a build with nothing changed is answered
+from the last report in a fraction of a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from edgebuild.budget import Budget, merge
+from edgebuild.codegen.names import c_identifier
+from edgebuild.errors import InputError, nearest
+from edgebuild.targets import TargetProfile, load_target
+
+RUN_CHOICES = ("simulator", "qemu", "host", "none")
+TOOLCHAINS = ("zig", "gcc")
+LOCK_NAME = "build.lock"
+REPORT_NAME = "report.json"
+_TOOLS = (
+    "edgebuild", "ai-edge-litert", "litert-quantizer", "numpy", "tensorflow", "tflite-micro",
+    "unicorn", "ziglang",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class BuildRequest:
+    """What a user asks for; every field is a flag of ``edgebuild build``.
+
+    ``run`` None means the target's default. ``samples`` inferences are run and compared.
+    """
+
+    model: Path
+    target: str
+    data: str | None = None
+    budget: Budget = field(default_factory=Budget)
+    name: str | None = None
+    out: Path | None = None
+    toolchain: str = "zig"
+    run: str | None = None
+    samples: int = 8
+    calibration_samples: int = 200
+    seed: int = 0
+    trust_model: bool = False
+    data_folder: Path = field(default_factory=Path)
+
+
+@dataclass(frozen=True)
+class BuildPlan:
+    """A request resolved: profile, budget, places, and hashes of everything that goes in."""
+
+    request: BuildRequest
+    target: TargetProfile
+    budget: Budget
+    name: str
+    run: str
+    out: Path
+    inputs: Mapping[str, str]
+    tools: Mapping[str, str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what decides the build's result as plain JSON values."""
+        request = self.request
+        return {
+            "name": self.name,
+            "target": self.target.to_json(),
+            "budget": self.budget.to_json(),
+            "run": self.run,
+            "toolchain": request.toolchain,
+            "samples": request.samples,
+            "calibration_samples": request.calibration_samples,
+            "seed": request.seed,
+            "trust_model": request.trust_model,
+            "data": request.data,
+            "inputs": dict(self.inputs),
+            "tools": dict(self.tools),
+        }
+
+    @property
+    def sha256(self) -> str:
+        """The plan's hash: equal plans make equal builds."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+
+def make_plan(request: BuildRequest) -> BuildPlan:
+    """Resolve a request; InputError for anything that cannot be right."""
+    target = load_target(request.target)
+    run = request.run or target.run.default
+    if request.toolchain not in TOOLCHAINS:
+        raise InputError(f"unknown toolchain '{request.toolchain}'", hint=" or ".join(TOOLCHAINS))
+    _check_run(run, target)
+    if request.samples < 1:
+        raise InputError("samples must be at least 1")
+    name = c_identifier(request.name or request.model.stem)
+    inputs = {"model": hash_path(request.model)}
+    if request.data is not None:
+        inputs["data"] = _hash_data(request.data, request.data_folder)
+    out = request.out or Path("build") / f"{name}-{target.name}"
+    budget = merge(target.default_budget(), request.budget)
+    return BuildPlan(request, target, budget, name, run, out, inputs, _tool_versions())
+
+
+def _check_run(run: str, target: TargetProfile) -> None:
+    allowed = (*target.run.kinds, "none")
+    if run not in RUN_CHOICES:
+        raise InputError(f"unknown run kind '{run}'{nearest(run, RUN_CHOICES)}")
+    if run not in allowed:
+        raise InputError(
+            f"target {target.name} cannot run on {run}",
+            hint=f"--run {' or '.join(k for k in allowed if k in RUN_CHOICES)}",
+        )
+
+
+def cached_report(plan: BuildPlan) -> dict[str, Any] | None:
+    """Return the last build's report when nothing has changed since, else None.
+
+    Nothing has changed when the plan's hash and the hash of every artifact are those in
+    ``build.lock``.
+    """
+    try:
+        lock = json.loads((plan.out / LOCK_NAME).read_bytes())
+        report = json.loads((plan.out / REPORT_NAME).read_bytes())
+        if lock["plan_sha256"] != plan.sha256 or not isinstance(report, dict):
+            return None
+        for path, digest in lock["artifacts"].items():
+            if hash_path(plan.out / path) != digest:
+                return None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, InputError):
+        return None
+    return report
+
+
+def hash_path(path: Path) -> str:
+    """Return the SHA-256 of a file, or of all files below a folder with their names."""
+    digest = hashlib.sha256()
+    try:
+        if path.is_dir():
+            for name, file_digest in hash_tree(path):
+                digest.update(f"{name}\0{file_digest}\0".encode())
+        else:
+            with path.open("rb") as file:
+                while chunk := file.read(1 << 20):
+                    digest.update(chunk)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.hexdigest()
+
+
+def hash_tree(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield (relative path, SHA-256) of every file below ``folder``, sorted."""
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            yield path.relative_to(folder).as_posix(), hash_path(path)
+
+
+def _hash_data(data: str, folder: Path) -> str:
+    """Hash the data set's files; of a Python entry only its module's file is known."""
+    path = folder / data.partition("?")[0]
+    if path.exists():
+        return hash_path(path)
+    module = folder / (data.partition(":")[0].replace(".", "/") + ".py")
+    return hash_path(module) if module.is_file() else "unknown"
+
+
+def _tool_versions() -> dict[str, str]:
+    versions = {"edgebuild source": _source_sha256()}
+    for name in _TOOLS:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            versions[name] = "absent"
+    return versions
+
+
+def _source_sha256() -> str:
+    """Hash edgebuild's own code, kernels and templates: a new kernel is a new build."""
+    from edgebuild.resources import resource_dir
+
+    digest = hashlib.sha256()
+    for folder in (
+        Path(__file__).parent.parent,
+        resource_dir("firmware"),
+        resource_dir("templates"),
+    ):
+        for path in sorted(folder.rglob("*")):
+            if path.suffix in (".py", ".c", ".h", ".j2", ".S"):
+                digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()
