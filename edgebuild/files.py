@@ -21,7 +21,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM}
 _BAD_PATH = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOENT}
 _MACHINE = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ENOMEM}
-_ELSEWHERE = "give another folder with --output"
+_ELSEWHERE = "give another folder with --out"
 
 
 def explain_os_error(error: OSError, path: Path | str | None = None) -> EdgebuildError | None:
@@ -34,7 +34,7 @@ def explain_os_error(error: OSError, path: Path | str | None = None) -> Edgebuil
     if code in _FULL:
         return ToolError(
             f"no space left on the disk for {where}",
-            hint="free some space, or give a folder on another disk with --output "
+            hint="free some space, or give a folder on another disk with --out "
             "(EDGEBUILD_CACHE moves the cache, TMPDIR the temporary files)",
         )
     if code == errno.EROFS:
@@ -128,7 +128,7 @@ def directory_lock(final: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         if time.monotonic() >= deadline:
             raise ToolError(
                 f"another edgebuild is writing {final}",
-                hint="wait until it has ended, or give another folder with --output",
+                hint="wait until it has ended, or give another folder with --out",
             )
         time.sleep(0.05)
     try:

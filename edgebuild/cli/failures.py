@@ -1,0 +1,124 @@
+"""Failures as the user sees them: what, where, what to try, an exit code, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from edgebuild.errors import EdgebuildError, Exit, InternalError
+from edgebuild.files import explain_os_error
+
+
+class CommandLineError(EdgebuildError):
+    """The command line itself is wrong."""
+
+
+class InterruptedByUserError(EdgebuildError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = Exit.INTERRUPTED
+
+
+def explain(error: BaseException, arguments: Sequence[str]) -> EdgebuildError:
+    """Return the failure that explains ``error``. An unexpected one is logged to a file."""
+    if isinstance(error, InternalError):
+        return _bug(error, arguments, error.message, error.details)
+    if isinstance(error, EdgebuildError):
+        return error
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        return InterruptedByUserError("interrupted; nothing half-written is left behind")
+    if isinstance(error, click.ClickException):
+        return _usage(error)
+    if isinstance(error, OSError) and (explanation := explain_os_error(error)) is not None:
+        return explanation
+    if isinstance(error, MemoryError):
+        return _out_of_memory()
+    return _bug(error, arguments, f"{type(error).__name__}: {error}"[:500], ())
+
+
+def report(failure: EdgebuildError, *, as_json: bool) -> None:
+    """Print a failure: JSON to standard output, or text to standard error."""
+    if as_json:
+        body = {
+            "message": failure.message,
+            "details": list(failure.details),
+            "hint": failure.hint,
+            "exit_code": int(failure.exit_code),
+        }
+        click.echo(json.dumps({"error": body}, indent=2))
+        return
+    click.echo(
+        f"{click.style('error:', fg='red', bold=True)} {printable(failure.message)}", err=True
+    )
+    for line in failure.details:
+        click.echo(f"  {printable(line)}", err=True)
+    if failure.hint:
+        click.echo(f"{click.style('try:', fg='cyan')} {printable(failure.hint)}", err=True)
+
+
+def printable(text: str) -> str:
+    """Return ``text`` with control characters escaped, so that names cannot drive a terminal."""
+    return "".join(
+        c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def _usage(error: click.ClickException) -> EdgebuildError:
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return CommandLineError(f"which command?\n\n{error.ctx.get_help() if error.ctx else ''}")
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "edgebuild"
+    message = error.format_message().rstrip(".")
+    return CommandLineError(message[:1].lower() + message[1:], hint=f"{command} --help")
+
+
+def _out_of_memory() -> EdgebuildError:
+    failure = EdgebuildError("out of memory", hint="close other programs, or use fewer samples")
+    failure.exit_code = Exit.TOOL_FAILED
+    return failure
+
+
+def _bug(
+    error: BaseException, arguments: Sequence[str], message: str, details: tuple[str, ...]
+) -> InternalError:
+    log = write_log(error, arguments)
+    where = f"paste {log} into a bug report" if log else "paste the command into a bug report"
+    return InternalError(f"a bug in edgebuild: {message}", details=details, hint=where)
+
+
+def write_log(error: BaseException, arguments: Sequence[str]) -> Path | None:
+    """Write a log to paste into a bug report; None when no folder can be written."""
+    import platform
+    import tempfile
+    import time
+    import traceback
+    from importlib.metadata import PackageNotFoundError, version
+
+    from platformdirs import user_log_path
+
+    try:
+        own_version = version("edgebuild")
+    except PackageNotFoundError:
+        own_version = "not installed"
+    text = "\n".join(
+        [
+            f"edgebuild {own_version}, Python {sys.version.split()[0]}, {platform.platform()}",
+            f"arguments: {list(arguments)!r}",
+            "",
+            *traceback.format_exception(error),
+        ]
+    )
+    name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
+    for folder in (user_log_path("edgebuild"), Path(tempfile.gettempdir())):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(text, encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        return folder / name
+    return None

@@ -1,0 +1,113 @@
+"""``edgebuild init``: write a commented project file that loads as it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from edgebuild.cli.console import line, print_json
+from edgebuild.cli.options import json_option, target_option
+from edgebuild.errors import InputError
+from edgebuild.files import atomic_write
+from edgebuild.project import DEFAULT_OUT, DEFAULT_SAMPLES, FILE_NAME, RUN_KINDS, read_project
+from edgebuild.targets import load_target
+
+_DEFAULT_TARGET = "cortex-m4"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
+@click.option("--model", metavar="FILE", type=click.Path(), help="The trained model.")
+@click.option("--data", metavar="DATA", help=".npz, .npy, a folder of images, or module:function.")
+@target_option(multiple=True)
+@click.option("--force", is_flag=True, help="Replace an edgebuild.toml that is there.")
+@json_option
+def command(
+    folder: Path,
+    model: str | None,
+    data: str | None,
+    targets: tuple[str, ...],
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write a commented edgebuild.toml."""
+    for target in targets:
+        load_target(target)
+    file = folder / FILE_NAME
+    if file.exists() and not force:
+        raise InputError(f"{file} exists", hint="--force replaces it")
+    atomic_write(file, project_text(model, data, targets or (_DEFAULT_TARGET,)))
+    project = read_project(file)
+    if as_json:
+        print_json({"file": str(file), "targets": list(project.targets)})
+        return
+    line(f"wrote {file}")
+    if model is None:
+        line("next: set `model` in it, then run: edgebuild build")
+    else:
+        line("next: edgebuild build")
+
+
+def project_text(model: str | None, data: str | None, targets: tuple[str, ...]) -> str:
+    """Return the text of a project file; what is not given stays as a comment with an example."""
+    listed = ", ".join(_quoted(target) for target in targets)
+    run_kinds = " | ".join(RUN_KINDS)
+    return f"""\
+# Settings of edgebuild. Each is spelled like the flag of `edgebuild build`, and a flag wins.
+# Paths are relative to this file.
+
+# The trained model: .keras, .h5, a SavedModel folder, or .tflite (int8 or float).
+{_setting("model", model, "model.tflite")}
+
+# Data for calibration and accuracy: .npz or .npy (x, optional y), a folder of images by class,
+# or a Python entry "package.module:function" that returns (x, y). An int8 .tflite needs none.
+{_setting("data", data, "data.npz")}
+
+# What to build for: names of `edgebuild targets list`, or paths of profiles of your own.
+targets = [{listed}]
+
+# The name in the generated C; by default the model's file name.
+# name = "my_model"
+
+# Where builds go: <out>/<name>-<target>/
+out = {_quoted(DEFAULT_OUT)}
+
+# Where builds run: {run_kinds}. By default what the target's profile says.
+# run = "simulator"
+
+# The compiler: zig (comes with edgebuild) | gcc (arm-none-eabi-gcc)
+toolchain = "zig"
+
+# How many inputs are compared byte for byte with TFLite Micro, and the seed of random ones.
+samples = {DEFAULT_SAMPLES}
+seed = 0
+
+# Let a Keras model run code of its own (lambda layers). Only for models that you trust.
+trust_model = false
+
+# A build that misses a budget exits with code 1. By default the device's own memory is the limit.
+[budget]
+# max_flash = "128KiB"
+# max_ram = "64KiB"
+# max_latency = "50ms"
+# max_accuracy_drop = "1%"
+
+# The same for one target, over the above:
+# [target.{_bare(targets[0])}.budget]
+# max_ram = "32KiB"
+"""
+
+
+def _setting(key: str, value: str | None, example: str) -> str:
+    return f"# {key} = {_quoted(example)}" if value is None else f"{key} = {_quoted(value)}"
+
+
+def _quoted(text: str) -> str:
+    """Return a TOML basic string; JSON's escapes are a subset of TOML's."""
+    return json.dumps(text)
+
+
+def _bare(key: str) -> str:
+    return key if key.replace("-", "").replace("_", "").isalnum() else _quoted(key)

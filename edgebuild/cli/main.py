@@ -1,0 +1,154 @@
+"""The ``edgebuild`` command: finds commands lazily, and turns every failure into words.
+
+A command is one module with a click command called ``command``, and one line in ``COMMANDS``.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import NoReturn
+
+import click
+
+from edgebuild.cli.failures import explain, report
+from edgebuild.errors import Exit, InternalError, nearest
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "init": ("edgebuild.cli.init", "Write a commented edgebuild.toml."),
+    "targets": ("edgebuild.cli.targets", "List, show and check target profiles."),
+    "ops": ("edgebuild.cli.ops", "List the supported operators and their limits."),
+    "doctor": ("edgebuild.cli.doctor", "Say what is installed, what is missing, how to get it."),
+    "completion": ("edgebuild.cli.completion", "Print a shell completion script."),
+}
+"""Each command's module and its line in ``edgebuild --help``, which imports no module."""
+
+_BROKEN_PIPE = 141  # what a shell reports for a tool that SIGPIPE ended
+_TERMINATED = 143
+
+
+class LazyGroup(click.Group):
+    """A group that imports a command's module only when that command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names in the order of ``COMMANDS``."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command, None when there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        if not isinstance(command, click.Command):
+            raise InternalError(f"{COMMANDS[cmd_name][0]} has no click command called 'command'")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command that ``args`` begin with; an unknown one gets the nearest name."""
+        name = args[0]
+        if name not in COMMANDS and not name.startswith("-"):
+            guess = nearest(name[:60], COMMANDS) or f"; commands: {', '.join(COMMANDS)}"
+            raise click.UsageError(f"'{name}' is not a command{guess}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> object:
+        """Run the command; end quietly when nobody reads the output any more."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            if _stdout_is_open():
+                raise
+            raise click.exceptions.Exit(_BROKEN_PIPE) from None
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> None:
+    if value and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"edgebuild {version('edgebuild')}")
+        ctx.exit()
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+    epilog="Exit codes: 0 done and within budget, 1 a check failed, 2 bad input, "
+    "3 a tool or device failed, 70 a bug.",
+)
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def cli() -> None:
+    """From a trained model to verified firmware."""
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code. Never raises, but for shell completion."""
+    as_json = "--json" in arguments
+    try:
+        result = cli.main(list(arguments), prog_name="edgebuild", standalone_mode=False)
+        code = int(result) if isinstance(result, int) else int(Exit.OK)
+    except (Exception, KeyboardInterrupt) as error:
+        failure = explain(error, arguments)
+        with suppress(OSError):
+            report(failure, as_json=as_json)
+        code = int(failure.exit_code)
+    return _flushed(code, arguments)
+
+
+def main() -> NoReturn:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
+    with suppress(ValueError, AttributeError):
+        # So that `finally` blocks run, and no half-written folder stays.
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    sys.exit(run(sys.argv[1:]))
+
+
+def _flushed(code: int, arguments: Sequence[str]) -> int:
+    """Flush the output; a full disk under it is a failure, a closed pipe is not."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        _discard_stdout()
+        if error.errno == errno.EPIPE:
+            return code or _BROKEN_PIPE
+        failure = explain(error, arguments)
+        with suppress(OSError):
+            report(failure, as_json=False)
+        return code or int(failure.exit_code)
+    return code
+
+
+def _stdout_is_open() -> bool:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+        return False
+    return True
+
+
+def _discard_stdout() -> None:
+    """Send what is still buffered nowhere, so that the interpreter's own flush is silent."""
+    with suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

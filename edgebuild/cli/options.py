@@ -1,0 +1,94 @@
+"""Options that several commands share: ``--json``, ``--target``, budgets, and their types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from click.shell_completion import CompletionItem
+
+from edgebuild.budget import Budget
+from edgebuild.errors import EdgebuildError
+from edgebuild.units import parse_count, parse_duration_us, parse_ratio, parse_size
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class Parsed(click.ParamType):
+    """A click type made of a parser from ``edgebuild.units``."""
+
+    def __init__(self, name: str, parse: Callable[[Any], Any]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the parsed value; a usage error with the parser's words otherwise."""
+        if not isinstance(value, str):
+            return value
+        try:
+            return self._parse(value)
+        except EdgebuildError as error:
+            self.fail(f"{error.message} ({error.hint})", param, ctx)
+
+
+SIZE = Parsed("size", parse_size)
+DURATION = Parsed("duration", parse_duration_us)
+PERCENT = Parsed("percent", parse_ratio)
+COUNT = Parsed("count", parse_count)
+
+
+def json_option(command: Command) -> Command:
+    """Add ``--json``, passed as ``as_json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON.")(command)
+
+
+def complete_target(
+    _ctx: click.Context, _param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the names of shipped targets, and files for anything else."""
+    from edgebuild.targets import target_names
+
+    names = [CompletionItem(name) for name in target_names() if name.startswith(incomplete)]
+    return names or [CompletionItem(incomplete, type="file")]
+
+
+def target_option(*, multiple: bool = False, **extra: Any) -> Callable[[Command], Command]:
+    """Return the ``--target`` option, passed as ``target``, or ``targets`` when ``multiple``."""
+    return click.option(
+        "--target",
+        "targets" if multiple else "target",
+        multiple=multiple,
+        metavar="NAME|FILE",
+        shell_complete=complete_target,
+        help="Target profile: a name of `edgebuild targets list`, or your own .toml."
+        + (" May be repeated." if multiple else ""),
+        **extra,
+    )
+
+
+def budget_options(command: Command) -> Command:
+    """Add ``--max-flash``, ``--max-ram``, ``--max-latency`` and ``--max-accuracy-drop``.
+
+    They are passed as max_flash, max_ram, max_latency and max_accuracy_drop: see ``flag_budget``.
+    """
+    for flag, kind, text in reversed(
+        (
+            ("--max-flash", SIZE, "Budget of code and constants, for example 128KiB."),
+            ("--max-ram", SIZE, "Budget of RAM, for example 64KiB."),
+            ("--max-latency", DURATION, "Budget of one inference, for example 50ms."),
+            ("--max-accuracy-drop", PERCENT, "Points of accuracy that may be lost: 1%."),
+        )
+    ):
+        command = click.option(flag, type=kind, help=text)(command)
+    return command
+
+
+def flag_budget(
+    max_flash: int | None,
+    max_ram: int | None,
+    max_latency: float | None,
+    max_accuracy_drop: float | None,
+) -> Budget:
+    """Return the budget that flags set: the strongest source."""
+    return Budget(max_flash, max_ram, max_latency, max_accuracy_drop).named("the command line")

@@ -1,0 +1,130 @@
+"""``edgebuild targets``: list, show and check target profiles."""
+
+from __future__ import annotations
+
+import click
+
+from edgebuild.cli.console import heading, line, print_json, table
+from edgebuild.cli.options import complete_target, json_option
+from edgebuild.errors import InputError
+from edgebuild.targets import (
+    Latency,
+    TargetProfile,
+    list_targets,
+    load_target,
+    target_names,
+    validate_target,
+)
+from edgebuild.units import format_duration, format_frequency, format_points, format_size
+
+
+@click.group()
+def command() -> None:
+    """List, show and check target profiles."""
+
+
+@command.command("list")
+@json_option
+def list_command(as_json: bool) -> None:
+    """List the profiles that ship with edgebuild."""
+    profiles = list_targets()
+    if as_json:
+        print_json({"targets": [profile.to_json() for profile in profiles]})
+        return
+    table(
+        ("target", "core", "clock", "flash", "RAM", "runs on"),
+        [
+            (
+                profile.name,
+                profile.cpu.core,
+                format_frequency(profile.cpu.clock_hz) if profile.cpu.clock_hz else "-",
+                format_size(profile.flash.usable_bytes) if profile.flash else "-",
+                format_size(profile.ram.usable_bytes) if profile.ram else "-",
+                ", ".join(profile.run.kinds),
+            )
+            for profile in profiles
+        ],
+        right=(2, 3, 4),
+    )
+
+
+@command.command("show")
+@click.argument("target", shell_complete=complete_target)
+@json_option
+def show_command(target: str, as_json: bool) -> None:
+    """Show one profile, with all that it inherits."""
+    profile = load_target(target)
+    if as_json:
+        print_json({**profile.to_json(), "sha256": profile.sha256})
+        return
+    line(f"{profile.name}: {profile.description}", style="bold")
+    table(("", ""), _facts(profile))
+    if profile.memories:
+        heading("memory")
+        table(
+            ("region", "kind", "from", "to", "size", "reserved"),
+            [
+                (
+                    memory.name,
+                    memory.kind,
+                    f"0x{memory.origin:08x}",
+                    f"0x{memory.end - 1:08x}",
+                    format_size(memory.size_bytes),
+                    format_size(memory.reserved_bytes) if memory.reserved_bytes else "-",
+                )
+                for memory in profile.memories
+            ],
+            right=(4, 5),
+        )
+
+
+@command.command("validate")
+@click.argument("targets", nargs=-1, shell_complete=complete_target)
+@json_option
+def validate_command(targets: tuple[str, ...], as_json: bool) -> None:
+    """Check profiles, by default all that ship, and report every fault."""
+    checked = targets or target_names()
+    faults = {target: list(validate_target(target)) for target in checked}
+    wrong = [fault for found in faults.values() for fault in found]
+    if as_json:
+        print_json({"targets": faults, "valid": not wrong})
+        if wrong:
+            click.get_current_context().exit(2)
+        return
+    if wrong:
+        first, *rest = wrong
+        if rest:
+            raise InputError(f"{len(wrong)} faults", details=wrong)
+        raise InputError(first)
+    line(f"{len(checked)} {'profile is' if len(checked) == 1 else 'profiles are'} valid")
+
+
+def _facts(profile: TargetProfile) -> list[tuple[str, str]]:
+    """Return the rows of ``targets show``."""
+    cpu, run, budget = profile.cpu, profile.run, profile.default_budget()
+    features = [name.upper() for name in ("dsp", "mve", "fpu") if getattr(cpu.features, name)]
+    rows = [
+        ("vendor", profile.vendor),
+        ("family", profile.family),
+        ("core", f"{cpu.core}{' with ' if features else ''}{', '.join(features)}"),
+        ("clock", format_frequency(cpu.clock_hz) if cpu.clock_hz else ""),
+        ("runs on", ", ".join(f"{k} (default)" if k == run.default else k for k in run.kinds)),
+        ("QEMU machine", run.qemu_machine or ""),
+        ("serial", f"{run.serial_baud:,} baud" if "serial" in run.kinds else ""),
+        ("firmware port", profile.firmware.port if profile.firmware else ""),
+        ("latency", _latency(profile.latency)),
+        ("flash budget", format_size(budget.flash_bytes) if budget.flash_bytes else ""),
+        ("RAM budget", format_size(budget.ram_bytes) if budget.ram_bytes else ""),
+        ("latency budget", format_duration(budget.latency_us) if budget.latency_us else ""),
+        (
+            "accuracy budget",
+            "" if budget.max_accuracy_drop is None else format_points(budget.max_accuracy_drop),
+        ),
+        ("profile", str(profile.file)),
+        ("sha256", profile.sha256),
+    ]
+    return [row for row in rows if row[1]]
+
+
+def _latency(latency: Latency) -> str:
+    return f"{latency.how} by '{latency.model}'" if latency.model else latency.how

@@ -1,0 +1,214 @@
+"""The project file: ``edgebuild.toml``, or ``[tool.edgebuild]`` in ``pyproject.toml``.
+
+Its keys are spelled like the flags of ``edgebuild build``; its paths are relative to the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from edgebuild.budget import Budget, read_budget
+from edgebuild.errors import InputError, nearest
+from edgebuild.profile import RUN_KINDS
+from edgebuild.targets import target_names
+from edgebuild.toml_reader import Problems, Reader, key_path, read_toml
+from edgebuild.units import quoted
+
+FILE_NAME = "edgebuild.toml"
+TOOLCHAINS = ("zig", "gcc")
+DEFAULT_OUT = "build"
+DEFAULT_SAMPLES = 8
+_MAX_SAMPLES = 1_000_000
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+_PYTHON_ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """What ``[target.<name>]`` says for one target only."""
+
+    budget: Budget = field(default_factory=Budget)
+    run: str | None = None
+    toolchain: str | None = None
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project's settings; None (or empty) where the file says nothing.
+
+    ``model`` and ``out`` are absolute. ``data`` is an absolute path, or a Python entry
+    ``package.module:function`` that is imported with ``folder`` on the search path. ``targets`` are
+    names, or absolute paths of profiles; ``per_target`` has the same keys.
+    """
+
+    file: Path
+    out: Path
+    model: Path | None = None
+    data: str | None = None
+    name: str | None = None
+    targets: tuple[str, ...] = ()
+    budget: Budget = field(default_factory=Budget)
+    per_target: Mapping[str, TargetSettings] = field(default_factory=dict)
+    toolchain: str | None = None
+    run: str | None = None
+    samples: int = DEFAULT_SAMPLES
+    seed: int = 0
+    trust_model: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the project file."""
+        return self.file.parent
+
+    def settings_for(self, target: str) -> TargetSettings:
+        """Return budget, run and toolchain for a target, its own table over the project's."""
+        own = self.per_target.get(target, TargetSettings())
+        return TargetSettings(
+            budget=self.budget.overridden_by(own.budget),
+            run=own.run or self.run,
+            toolchain=own.toolchain or self.toolchain,
+        )
+
+
+def find_project(folder: Path) -> Path | None:
+    """Return the project file of ``folder``, or None.
+
+    Raises InputError when both kinds of project file are there.
+    """
+    own, shared = folder / FILE_NAME, folder / "pyproject.toml"
+    has_own = own.is_file()
+    if _mentions_edgebuild(shared) and _tool_table(shared) is not None:
+        if has_own:
+            raise InputError(
+                f"{own} and [tool.edgebuild] in {shared} both exist",
+                hint="keep one of the two",
+            )
+        return shared
+    return own if has_own else None
+
+
+def load_project(folder: Path) -> Project:
+    """Return the project of ``folder``; InputError lists every fault at once."""
+    file = find_project(folder)
+    if file is None:
+        raise InputError(
+            f"no {FILE_NAME} in {folder.resolve()}",
+            hint="edgebuild init writes one; or give MODEL and --target",
+        )
+    return read_project(file)
+
+
+def read_project(file: Path) -> Project:
+    """Return the project in ``file``; InputError lists every fault at once."""
+    problems = Problems()
+    where = ""
+    table: Mapping[str, Any] | None = read_toml(file)
+    if file.name == "pyproject.toml":
+        table, where = _tool_table(file), "tool.edgebuild"
+    project = _read(Reader(table or {}, str(file), problems, where), file.resolve())
+    problems.raise_if_any(str(file))
+    return project
+
+
+def _mentions_edgebuild(pyproject: Path) -> bool:
+    """Return whether it is worth parsing: a broken pyproject.toml of others is not our business."""
+    try:
+        return pyproject.is_file() and b"edgebuild" in pyproject.read_bytes()
+    except OSError:
+        return False
+
+
+def _tool_table(pyproject: Path) -> dict[str, Any] | None:
+    """Return ``[tool.edgebuild]``, None when there is none."""
+    tool = read_toml(pyproject).get("tool")
+    table = tool.get("edgebuild") if isinstance(tool, dict) else None
+    return table if isinstance(table, dict) else None
+
+
+def _read(reader: Reader, file: Path) -> Project:
+    folder = file.parent
+    model = reader.text("model")
+    data = reader.text("data")
+    out = reader.text("out", DEFAULT_OUT)
+    targets = tuple(_target_key(target, folder) for target in reader.texts("targets"))
+    for fault in _target_faults(targets):
+        reader.fault("targets", fault)
+    project = Project(
+        file=file,
+        out=folder / out,
+        model=None if model is None else folder / model,
+        data=None if data is None else _data(data, folder),
+        name=_checked_name(reader),
+        targets=targets,
+        budget=read_budget(reader.table("budget")).named(file.name),
+        per_target=_read_targets(reader, folder, file.name),
+        toolchain=reader.choice("toolchain", TOOLCHAINS, None),
+        run=reader.choice("run", RUN_KINDS, None),
+        samples=_checked_samples(reader),
+        seed=reader.count("seed", 0),
+        trust_model=reader.flag("trust_model", False),
+    )
+    reader.finish()
+    return project
+
+
+def _read_targets(reader: Reader, folder: Path, source: str) -> dict[str, TargetSettings]:
+    tables = reader.table("target")
+    settings = {}
+    for written in tables.keys:
+        table = tables.table(written)
+        key = _target_key(written, folder)
+        for fault in _target_faults((key,)):
+            tables.fault(written, fault)
+        settings[key] = TargetSettings(
+            budget=read_budget(table.table("budget")).named(
+                f"{source} [{key_path('target', written)}]"
+            ),
+            run=table.choice("run", RUN_KINDS, None),
+            toolchain=table.choice("toolchain", TOOLCHAINS, None),
+        )
+        table.finish()
+    return settings
+
+
+def _target_key(written: str, folder: Path) -> str:
+    """Return a shipped name as it is, and a path made absolute."""
+    is_path = "/" in written or written.endswith(".toml")
+    return str(folder / written) if is_path else written
+
+
+def _target_faults(targets: Iterable[str]) -> Iterable[str]:
+    known = target_names()
+    seen = set()
+    for target in targets:
+        if "/" in target:
+            if not Path(target).is_file():
+                yield f"{target} does not exist"
+        elif target not in known:
+            yield f"{quoted(target)} is not a known target{nearest(target[:60], known)}"
+        if target in seen:
+            yield f"{quoted(target)} is there twice"
+        seen.add(target)
+
+
+def _data(written: str, folder: Path) -> str:
+    return written if _PYTHON_ENTRY.fullmatch(written) else str(folder / written)
+
+
+def _checked_name(reader: Reader) -> str | None:
+    name = reader.text("name")
+    if name is not None and not _NAME.fullmatch(name):
+        reader.fault("name", f"{quoted(name)} must be letters, digits, '_' and '-'")
+        return None
+    return name
+
+
+def _checked_samples(reader: Reader) -> int:
+    samples = reader.count("samples", DEFAULT_SAMPLES)
+    if not 1 <= samples <= _MAX_SAMPLES:
+        reader.fault("samples", f"{quoted(samples)} is not between 1 and {_MAX_SAMPLES:,}")
+    return samples
