@@ -1,0 +1,35 @@
+"""edgebuild: from a trained model to verified firmware.
+
+``build(model, target=...)`` does what ``edgebuild build`` does and returns the Report.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgebuild.report.model import Report
+
+__version__ = "0.1.0"
+__all__ = ["build"]
+
+
+def build(model: str | Path, *, target: str, use_cache: bool = True, **options: Any) -> Report:
+    """Build ``model`` for ``target`` and return the Report.
+
+    Args:
+        model: a ``.keras``, ``.h5`` or ``.tflite`` file or a SavedModel folder.
+        target: the name of a shipped profile, or the path of one.
+        use_cache: answer from the last build when nothing has changed.
+        options: the other fields of ``edgebuild.pipeline.BuildRequest``: ``data``, ``budget``,
+            ``name``, ``out``, ``toolchain``, ``run``, ``samples``, ``seed``, ``trust_model``, ...
+
+    Raises:
+        EdgebuildError: no report could be made. A missed budget or a differing output byte does
+            not raise: see ``Report.passed``.
+    """
+    from edgebuild.pipeline import BuildRequest, make_plan, run_plan
+
+    request = BuildRequest(model=Path(model), target=target, **options)
+    return run_plan(make_plan(request), use_cache=use_cache)
