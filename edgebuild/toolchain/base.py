@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -64,11 +64,66 @@ class CompileJob:
     optimize: str = "-O2"
 
 
+Progress = Callable[[str], None]
+"""Told in a few words what is being done; called from one thread."""
+
+
+def silent(_step: str) -> None:
+    """Ignore progress."""
+
+
 class Toolchain(Protocol):
-    """A cross compiler for Cortex-M."""
+    """A C compiler and linker for Cortex-M and for the host.
+
+    Every method raises ToolError: with a hint how to get the compiler when it is missing, with the
+    first lines of its output and the path of the full log when it refuses the code.
+    """
 
     name: str
 
+    def available(self) -> bool:
+        """Return whether the compiler is there."""
+        ...
+
     def version(self) -> str:
         """Return the compiler's version in one line; ToolError when it is missing."""
+        ...
+
+    def build_image(
+        self,
+        job: CompileJob,
+        core: str,
+        linker_script: str,
+        out_dir: Path,
+        *,
+        mve: bool = True,
+        progress: Progress = silent,
+    ) -> Image:
+        """Compile ``job`` with the start-up code for ``core`` and link ``out_dir/firmware.elf``.
+
+        ``core`` is a name of ``CORES``; ``mve=False`` leaves Helium unused. The job supplies
+        ``main``. CheckFailedError when a memory region overflows.
+        """
+        ...
+
+    def compile_shared(
+        self,
+        job: CompileJob,
+        out_dir: Path,
+        *,
+        sanitize: bool = False,
+        progress: Progress = silent,
+    ) -> Path:
+        """Compile ``job`` natively into a shared library in ``out_dir``; return its path."""
+        ...
+
+    def compile_program(
+        self,
+        job: CompileJob,
+        out_dir: Path,
+        *,
+        sanitize: bool = False,
+        progress: Progress = silent,
+    ) -> Path:
+        """Compile ``job`` natively into a program in ``out_dir``; return its path."""
         ...

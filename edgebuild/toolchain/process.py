@@ -1,0 +1,89 @@
+"""Run a compiler: time-outs, missing programs and refusals become errors that explain."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from edgebuild.errors import EdgebuildError, ToolError
+from edgebuild.files import atomic_write, explain_os_error
+from edgebuild.toolchain.cache import cache_dir, cache_key
+
+TIMEOUT_S = 300.0
+_SHOWN_LINES = 12
+_SHOWN_COLUMNS = 160
+
+
+def run_tool(
+    command: Sequence[str],
+    *,
+    what: str,
+    missing_hint: str,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> str:
+    """Run ``command`` and return its output (both streams).
+
+    ``what`` completes "the compiler failed ..." for the message. Raises ToolError.
+    """
+    try:
+        done = subprocess.run(
+            list(command),
+            cwd=cwd,
+            env={**os.environ, "LC_ALL": "C", **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=timeout_s,
+        )
+    except FileNotFoundError as error:
+        raise ToolError(f"{command[0]} is not installed", hint=missing_hint) from error
+    except subprocess.TimeoutExpired as error:
+        raise ToolError(
+            f"{Path(command[0]).name} did not end in {timeout_s:.0f} s while {what}",
+            hint="try again; the first compile for a new core is the slowest",
+        ) from error
+    except OSError as error:
+        explanation = explain_os_error(error)
+        raise (explanation or ToolError(f"{command[0]} cannot be started: {error}")) from error
+    output = done.stdout.decode(errors="replace")
+    if done.returncode != 0:
+        raise tool_failure(command, what, done.returncode, output)
+    return output
+
+
+def tool_failure(command: Sequence[str], what: str, returncode: int, output: str) -> EdgebuildError:
+    """Return the explanation of a failed tool; its whole output goes to a log in the cache."""
+    if os.strerror(errno.ENOSPC).lower() in output.lower() or "NoSpaceLeft" in output:
+        return explain_os_error(OSError(errno.ENOSPC, ""), "the compiler's output") or ToolError(
+            "no space left on the disk"
+        )
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    shown = [line[:_SHOWN_COLUMNS] for line in _from_first_error(lines)[:_SHOWN_LINES]]
+    log = _write_log(command, output)
+    if log is not None:
+        shown.append(f"full log: {log}")
+    tool = Path(command[0]).name
+    ended = f"exit code {returncode}" if returncode >= 0 else f"signal {-returncode}"
+    return ToolError(f"{tool} failed {what} ({ended})", details=shown)
+
+
+def _from_first_error(lines: list[str]) -> list[str]:
+    for position, line in enumerate(lines):
+        if "error" in line.lower():
+            return lines[position:]
+    return lines
+
+
+def _write_log(command: Sequence[str], output: str) -> Path | None:
+    """Keep the output outside the build folder, which a failed build removes."""
+    path = cache_dir() / "logs" / f"{cache_key([*command, output])[:16]}.log"
+    try:
+        atomic_write(path, " ".join(command) + "\n\n" + output)
+    except (EdgebuildError, OSError):
+        return None
+    return path
