@@ -35,7 +35,7 @@ def explain_os_error(error: OSError, path: Path | str | None = None) -> Edgebuil
         return ToolError(
             f"no space left on the disk for {where}",
             hint="free some space, or give a folder on another disk with --out "
-            "(EDGEBUILD_CACHE moves the cache, TMPDIR the temporary files)",
+            "(EDGEBUILD_CACHE_DIR moves the cache, TMPDIR the temporary files)",
         )
     if code == errno.EROFS:
         return InputError(f"{where} is on a read-only file system", hint=_ELSEWHERE)

@@ -144,7 +144,7 @@ def _binary_unit(unit: str) -> str:
 
 def _wrong_unit(value: object, unit: str, what: str, form: str, meant: str) -> InputError:
     guess = f"; did you mean '{meant}'?" if meant else ""
-    return InputError(f"{quoted(value)}: '{unit}' is not a unit of {what}{guess}", hint=form)
+    return InputError(f"{quoted(value)}: {quoted(unit)} is not a unit of {what}{guess}", hint=form)
 
 
 def _in_range(value: object, number: _Number, largest: float, what: str, form: str) -> _Number:

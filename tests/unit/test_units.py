@@ -1,0 +1,184 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgebuild.errors import InputError
+from edgebuild.units import (
+    format_duration,
+    format_frequency,
+    format_points,
+    format_size,
+    parse_count,
+    parse_duration_us,
+    parse_ratio,
+    parse_size,
+    quoted,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("128KiB", 131072),
+        ("2MiB", 2 << 20),
+        ("2 MiB", 2 << 20),
+        ("1GiB", 1 << 30),
+        ("4096", 4096),
+        ("4096B", 4096),
+        ("1_000", 1000),
+        ("1,000", 1000),
+        ("0.5KiB", 512),
+        (" 1KiB ", 1024),
+        (0, 0),
+        (65536, 65536),
+    ],
+)
+def test_size(text, size):
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize("unit", ["KB", "kB", "k", "K", "kib", "Kib", "kbytes"])
+def test_a_decimal_or_misspelt_unit_gets_the_binary_one(unit):
+    with pytest.raises(InputError, match="is not a unit of size; did you mean 'KiB'") as error:
+        parse_size(f"128{unit}")
+    assert error.value.hint == "write bytes, KiB or MiB, for example 128KiB"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "'' is not a size"),
+        ("KiB", "'KiB' is not a size"),
+        ("-1KiB", "'-1KiB' is not a size"),
+        ("1e9", "'1e9' is not a size"),
+        ("1.5.2KiB", "is not a size"),
+        ("1_00_0", None),
+        ("1,00", "is not a size"),
+        ("0.3B", "'0.3B' is not a whole number of bytes"),
+        ("128 parsec", "'parsec' is not a unit of size"),
+        ("9" * 70, "is not a size"),
+        ("99999999GiB", "size '99999999GiB' is too large"),
+        (-1, "size -1 is negative"),
+        (1 << 50, "is too large"),
+        ("١KiB", "is not a size"),
+        (True, "True is not a size"),
+        (None, "None is not a size"),
+    ],
+)
+def test_a_bad_size_is_explained(text, message):
+    if message is None:
+        assert parse_size(text) == 1000
+        return
+    with pytest.raises(InputError, match=message):
+        parse_size(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "us"),
+    [("50ms", 50_000), ("20us", 20), ("20µs", 20), ("1s", 1e6), ("1.5s", 1.5e6), ("500ns", 0.5)],
+)
+def test_duration(text, us):
+    assert parse_duration_us(text) == pytest.approx(us)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("50", "'50' has no unit of time"),
+        ("50MS", "'MS' is not a unit of duration; did you mean 'ms'?"),
+        ("5min", "'min' is not a unit of duration"),
+        ("soon", "'soon' is not a duration"),
+        ("99999999s", "is too large"),
+    ],
+)
+def test_a_bad_duration_is_explained(text, message):
+    with pytest.raises(InputError) as error:
+        parse_duration_us(text)
+    assert message in error.value.message
+    assert error.value.hint == "write us, ms or s, for example 50ms"
+
+
+@pytest.mark.parametrize(
+    ("text", "ratio"),
+    [
+        ("1%", 0.01),
+        ("0.5 %", 0.005),
+        ("100%", 1.0),
+        ("0.01", 0.01),
+        (0.01, 0.01),
+        ("0%", 0),
+        (0, 0),
+    ],
+)
+def test_ratio(text, ratio):
+    assert parse_ratio(text) == pytest.approx(ratio)
+
+
+def test_a_bare_one_is_ambiguous():
+    with pytest.raises(InputError, match="1 is ambiguous: a percentage needs its sign") as error:
+        parse_ratio(1)
+    assert error.value.hint == "write 1% for 1 points of accuracy"
+
+
+@pytest.mark.parametrize("text", ["101%", "-1%", "one", "1pp", -0.5, float("nan")])
+def test_a_bad_ratio_is_explained(text):
+    with pytest.raises(InputError):
+        parse_ratio(text)
+
+
+def test_count():
+    assert parse_count("1_000") == parse_count(1000) == 1000
+    for wrong in ("1.5", "1KiB", "many", -1):
+        with pytest.raises(InputError):
+            parse_count(wrong)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (1, "1 B"), (1024, "1 KiB"), (131073, "131,073 B"), (1 << 20, "1 MiB")],
+)
+def test_format_size(size, text):
+    assert format_size(size) == text
+
+
+@pytest.mark.parametrize(
+    ("us", "text"),
+    [
+        (0, "0 us"),
+        (0.5, "500 ns"),
+        (20, "20 us"),
+        (12_345, "12.3 ms"),
+        (2e6, "2 s"),
+        (5e9, "5,000 s"),
+    ],
+)
+def test_format_duration(us, text):
+    assert format_duration(us) == text
+
+
+def test_format_others():
+    assert format_points(0.0125) == "1.25 points"
+    assert format_frequency(120_000_000) == "120 MHz"
+    assert format_frequency(32_768) == "32.768 kHz"
+    assert format_frequency(1.5e9) == "1.5 GHz"
+    assert format_frequency(50) == "50 Hz"
+
+
+def test_quoted_is_short_and_printable():
+    assert quoted("a\x1b[31m") == r"'a\x1b[31m'"
+    assert len(quoted("x" * 10_000)) == 60
+    assert quoted(10**5000).startswith("0x") and len(quoted(10**5000)) == 60
+
+
+@given(st.integers(0, 1 << 40))
+def test_every_size_that_is_printed_is_read_back(size):
+    assert parse_size(format_size(size)) == size
+
+
+@given(st.text(max_size=30))
+def test_no_text_makes_a_parser_raise_anything_else(text):
+    for parse in (parse_size, parse_duration_us, parse_ratio, parse_count):
+        try:
+            assert parse(text) >= 0
+        except InputError as error:
+            assert error.message.isprintable()
