@@ -13,18 +13,18 @@ from typing import Any
 
 from edgebuild.budget import Budget, read_budget
 from edgebuild.errors import InputError, nearest
-from edgebuild.profile import RUN_KINDS
 from edgebuild.targets import target_names
 from edgebuild.toml_reader import Problems, Reader, key_path, read_toml
 from edgebuild.units import quoted
 
 FILE_NAME = "edgebuild.toml"
 TOOLCHAINS = ("zig", "gcc")
+RUN_CHOICES = ("simulator", "qemu", "host", "none")
 DEFAULT_OUT = "build"
 DEFAULT_SAMPLES = 8
+DEFAULT_CALIBRATION_SAMPLES = 200
 _MAX_SAMPLES = 1_000_000
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-_PYTHON_ENTRY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class TargetSettings:
 class Project:
     """A project's settings; None (or empty) where the file says nothing.
 
-    ``model`` and ``out`` are absolute. ``data`` is an absolute path, or a Python entry
-    ``package.module:function`` that is imported with ``folder`` on the search path. ``targets`` are
-    names, or absolute paths of profiles; ``per_target`` has the same keys.
+    ``model`` and ``out`` are absolute. ``data`` is as it is written: a path relative to ``folder``,
+    or a Python entry ``package.module:function`` that is found from there. ``targets`` are names,
+    or absolute paths of profiles; ``per_target`` has the same keys.
     """
 
     file: Path
@@ -56,6 +56,7 @@ class Project:
     toolchain: str | None = None
     run: str | None = None
     samples: int = DEFAULT_SAMPLES
+    calibration_samples: int = DEFAULT_CALIBRATION_SAMPLES
     seed: int = 0
     trust_model: bool = False
 
@@ -132,7 +133,6 @@ def _tool_table(pyproject: Path) -> dict[str, Any] | None:
 def _read(reader: Reader, file: Path) -> Project:
     folder = file.parent
     model = reader.text("model")
-    data = reader.text("data")
     out = reader.text("out", DEFAULT_OUT)
     targets = tuple(_target_key(target, folder) for target in reader.texts("targets"))
     for fault in _target_faults(targets):
@@ -141,14 +141,17 @@ def _read(reader: Reader, file: Path) -> Project:
         file=file,
         out=folder / out,
         model=None if model is None else folder / model,
-        data=None if data is None else _data(data, folder),
+        data=reader.text("data"),
         name=_checked_name(reader),
         targets=targets,
         budget=read_budget(reader.table("budget")).named(file.name),
         per_target=_read_targets(reader, folder, file.name),
         toolchain=reader.choice("toolchain", TOOLCHAINS, None),
-        run=reader.choice("run", RUN_KINDS, None),
-        samples=_checked_samples(reader),
+        run=reader.choice("run", RUN_CHOICES, None),
+        samples=_checked_samples(reader, "samples", DEFAULT_SAMPLES),
+        calibration_samples=_checked_samples(
+            reader, "calibration_samples", DEFAULT_CALIBRATION_SAMPLES
+        ),
         seed=reader.count("seed", 0),
         trust_model=reader.flag("trust_model", False),
     )
@@ -168,7 +171,7 @@ def _read_targets(reader: Reader, folder: Path, source: str) -> dict[str, Target
             budget=read_budget(table.table("budget")).named(
                 f"{source} [{key_path('target', written)}]"
             ),
-            run=table.choice("run", RUN_KINDS, None),
+            run=table.choice("run", RUN_CHOICES, None),
             toolchain=table.choice("toolchain", TOOLCHAINS, None),
         )
         table.finish()
@@ -195,10 +198,6 @@ def _target_faults(targets: Iterable[str]) -> Iterable[str]:
         seen.add(target)
 
 
-def _data(written: str, folder: Path) -> str:
-    return written if _PYTHON_ENTRY.fullmatch(written) else str(folder / written)
-
-
 def _checked_name(reader: Reader) -> str | None:
     name = reader.text("name")
     if name is not None and not _NAME.fullmatch(name):
@@ -207,8 +206,8 @@ def _checked_name(reader: Reader) -> str | None:
     return name
 
 
-def _checked_samples(reader: Reader) -> int:
-    samples = reader.count("samples", DEFAULT_SAMPLES)
+def _checked_samples(reader: Reader, key: str, default: int) -> int:
+    samples = reader.count(key, default)
     if not 1 <= samples <= _MAX_SAMPLES:
-        reader.fault("samples", f"{quoted(samples)} is not between 1 and {_MAX_SAMPLES:,}")
+        reader.fault(key, f"{quoted(samples)} is not between 1 and {_MAX_SAMPLES:,}")
     return samples

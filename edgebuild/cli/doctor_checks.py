@@ -77,17 +77,15 @@ def check_packages(requires: Iterable[str] | None = None) -> Iterator[Check]:
         try:
             requires = metadata.requires("edgebuild") or ()
         except metadata.PackageNotFoundError:
-            yield Check(
-                "packages", "edgebuild", Status.BAD, "not installed", "pip install edgebuild"
-            )
+            remedy = "pip install edgebuild"
+            yield Check("packages", "edgebuild", Status.BAD, "not installed", remedy)
             return
     for requirement in requires:
         match = _REQUIREMENT.match(requirement)
         if match is None or match[3]:  # an extra
             continue
-        yield _package(
-            match[1], match[2].strip(), Status.BAD, f"pip install '{match[1]}{match[2]}'"
-        )
+        name, bounds = match[1], _ordered(match[2])
+        yield _package(name, bounds, Status.BAD, f"pip install '{name}{bounds}'")
 
 
 def check_keras() -> Check:

@@ -11,7 +11,14 @@ from edgebuild.cli.console import line, print_json
 from edgebuild.cli.options import json_option, target_option
 from edgebuild.errors import InputError
 from edgebuild.files import atomic_write
-from edgebuild.project import DEFAULT_OUT, DEFAULT_SAMPLES, FILE_NAME, RUN_KINDS, read_project
+from edgebuild.project import (
+    DEFAULT_CALIBRATION_SAMPLES,
+    DEFAULT_OUT,
+    DEFAULT_SAMPLES,
+    FILE_NAME,
+    RUN_CHOICES,
+    read_project,
+)
 from edgebuild.targets import load_target
 
 _DEFAULT_TARGET = "cortex-m4"
@@ -53,7 +60,7 @@ def command(
 def project_text(model: str | None, data: str | None, targets: tuple[str, ...]) -> str:
     """Return the text of a project file; what is not given stays as a comment with an example."""
     listed = ", ".join(_quoted(target) for target in targets)
-    run_kinds = " | ".join(RUN_KINDS)
+    run_kinds = " | ".join(RUN_CHOICES)
     return f"""\
 # Settings of edgebuild. Each is spelled like the flag of `edgebuild build`, and a flag wins.
 # Paths are relative to this file.
@@ -80,8 +87,11 @@ out = {_quoted(DEFAULT_OUT)}
 # The compiler: zig (comes with edgebuild) | gcc (arm-none-eabi-gcc)
 toolchain = "zig"
 
-# How many inputs are compared byte for byte with TFLite Micro, and the seed of random ones.
+# How many inputs are compared byte for byte with TFLite Micro.
 samples = {DEFAULT_SAMPLES}
+# How many samples of `data` calibrate the quantization of a float model.
+calibration_samples = {DEFAULT_CALIBRATION_SAMPLES}
+# The seed of everything random.
 seed = 0
 
 # Let a Keras model run code of its own (lambda layers). Only for models that you trust.
