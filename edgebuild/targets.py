@@ -149,7 +149,7 @@ def _read_chain(path: Path, problems: Problems, chain: tuple[Path, ...]) -> _Lay
     reader = Reader(read_toml(path), _shown(path), problems)
     base_name = reader.text("based_on")
     layer = _read_layer(reader)
-    reader.finish()
+    layer.mentioned |= reader.finish()
     if base_name is None:
         return layer
     base = _base_path(base_name, path, reader)
@@ -202,10 +202,11 @@ def _read_layer(reader: Reader) -> _Layer:
         "memory": _read_memories(reader) if "memory" in reader else None,
     }
     budget = read_budget(tables["budget"])
-    for table in (cpu, firmware, run, latency, serial):
-        table.finish()
+    serial.finish()
     mentioned = set(reader.keys)
-    mentioned |= {f"{name}.{key}" for name, table in tables.items() for key in table.keys}
+    for name in ("cpu", "firmware", "run", "latency"):
+        keys = {*tables[name].keys, *tables[name].finish()}
+        mentioned |= {f"{name}.{key}" for key in keys}
     return _Layer({k: v for k, v in values.items() if v is not None}, mentioned, budget)
 
 
@@ -229,9 +230,9 @@ def _checked_defines(firmware: Reader) -> dict[str, str]:
     defines = firmware.strings("defines")
     for name, value in defines.items():
         if not _IDENTIFIER.fullmatch(name):
-            firmware.fault(f"defines.{name}", "is not the name of a C macro")
+            firmware.fault(("defines", name), "is not the name of a C macro")
         elif not _DEFINE_VALUE.fullmatch(value):
-            firmware.fault(f"defines.{name}", f"{quoted(value)} is not a plain C expression")
+            firmware.fault(("defines", name), f"{quoted(value)} is not a plain C expression")
     return defines
 
 

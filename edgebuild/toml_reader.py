@@ -78,7 +78,7 @@ def read_toml(path: Path) -> dict[str, Any]:
 def key_path(*keys: str) -> str:
     """Return a dotted key, with quotes around the parts that TOML needs them for."""
     shown = (key if _BARE_KEY.fullmatch(key) else quoted(key).replace("'", '"') for key in keys)
-    return ".".join(key for key in shown if key != '""')
+    return ".".join(shown)
 
 
 class Reader:
@@ -101,14 +101,15 @@ class Reader:
         """The keys that the table has."""
         return tuple(self._table)
 
-    def fault(self, key: str, message: str) -> None:
-        """Note a fault of ``key`` in this table; an empty key means the table itself."""
-        self._problems.add(self._file, self.path(key), message)
+    def fault(self, key: str | tuple[str, ...], message: str) -> None:
+        """Note a fault of ``key`` in this table (or below it); an empty key means the table."""
+        keys = (key,) if isinstance(key, str) else key
+        self._problems.add(self._file, self.path(*keys), message)
 
-    def path(self, key: str) -> str:
-        """Return the dotted path of ``key``."""
-        parts = [part for part in (self._where, key_path(key) if key else "") if part]
-        return ".".join(parts)
+    def path(self, *keys: str) -> str:
+        """Return the dotted path of a key in this table, or below it."""
+        below = key_path(*(key for key in keys if key))
+        return ".".join(part for part in (self._where, below) if part)
 
     @overload
     def text(self, key: str, default: str, *, required: bool = False) -> str: ...
@@ -165,7 +166,7 @@ class Reader:
         result = {}
         for name, value in values.items():
             if isinstance(value, (dict, list)) or _has_control(str(value)):
-                self.fault(f"{key}.{name}", "must be a string or a number")
+                self.fault((key, name), "must be a string or a number")
             else:
                 result[name] = str(int(value)) if isinstance(value, bool) else str(value)
         return result
@@ -183,11 +184,18 @@ class Reader:
             for index, item in enumerate(items)
         ]
 
-    def finish(self) -> None:
-        """Report the keys that no call has declared, each with the nearest known one."""
+    def finish(self) -> set[str]:
+        """Report the keys that no call has declared, each with the nearest known one.
+
+        Returns the fields that they probably meant: those need not be reported as missing too.
+        """
+        meant: set[str] = set()
         for key in self._table:
             if key not in self._known:
-                self.fault(key, f"is not a field{nearest(key[:60], self._known)}")
+                guess = nearest(key[:60], self._known)
+                self.fault(key, f"is not a field{guess}")
+                meant.update(name for name in self._known if f"'{name}'" in guess)
+        return meant
 
     def _read(
         self, key: str, default: Value, required: bool, parse: Callable[[Any], Any]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
@@ -20,8 +22,10 @@ from edgebuild.project import (
     read_project,
 )
 from edgebuild.targets import load_target
+from edgebuild.units import quoted
 
 _DEFAULT_TARGET = "cortex-m4"
+Given = TypeVar("Given", str, str | None)
 
 
 @click.command()
@@ -42,10 +46,18 @@ def command(
     """Write a commented edgebuild.toml."""
     for target in targets:
         load_target(target)
+    for value in filter(None, (model, data)):
+        if not value.isprintable():
+            raise InputError(f"{quoted(value)} has characters that cannot be written down")
     file = folder / FILE_NAME
     if file.exists() and not force:
         raise InputError(f"{file} exists", hint="--force replaces it")
-    atomic_write(file, project_text(model, data, targets or (_DEFAULT_TARGET,)))
+    text = project_text(
+        _seen_from(folder, model),
+        _seen_from(folder, data),
+        tuple(_seen_from(folder, target) for target in targets) or (_DEFAULT_TARGET,),
+    )
+    atomic_write(file, text)
     project = read_project(file)
     if as_json:
         print_json({"file": str(file), "targets": list(project.targets)})
@@ -114,9 +126,21 @@ def _setting(key: str, value: str | None, example: str) -> str:
     return f"# {key} = {_quoted(example)}" if value is None else f"{key} = {_quoted(value)}"
 
 
+def _seen_from(folder: Path, given: Given) -> Given:
+    """Return a path of the command line as the project file in ``folder`` has to write it.
+
+    Names and Python entries stay as they are, and so does a path when ``folder`` is this one.
+    """
+    if given is None or not Path(given).exists() or Path(given).is_absolute():
+        return given
+    if folder.resolve() == Path.cwd():
+        return given
+    return os.path.relpath(given, folder)
+
+
 def _quoted(text: str) -> str:
-    """Return a TOML basic string; JSON's escapes are a subset of TOML's."""
-    return json.dumps(text)
+    """Return a TOML basic string; JSON's short escapes are a subset of TOML's."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _bare(key: str) -> str:

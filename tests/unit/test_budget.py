@@ -1,0 +1,96 @@
+import math
+
+import pytest
+
+from edgebuild.budget import Budget, Metrics, merge
+from edgebuild.figures import Figure, How
+
+
+def figure(value, unit="B", how=How.LINKED, source="zig 0.17"):
+    return Figure(value, unit, how, source)
+
+
+def test_limits_are_inclusive():
+    budget = Budget(flash_bytes=100, ram_bytes=50, latency_us=10, max_accuracy_drop=0.01)
+    metrics = Metrics(figure(100), figure(50), figure(10, "us"), figure(0.01, "ratio"))
+    assert budget.check(metrics) == ()
+
+
+def test_without_limits_nothing_is_missed():
+    assert Budget().check(Metrics()) == ()
+    assert Budget().check(Metrics(figure(1e12))) == ()
+
+
+def test_a_miss_says_budget_value_by_how_much_and_how_it_is_known():
+    budget = Budget(ram_bytes=131_072).named("edgebuild.toml")
+    (violation,) = budget.check(Metrics(flash_bytes=figure(1), ram_bytes=figure(142_336)))
+    assert (violation.budget, violation.over, violation.unknown) == ("ram", 11_264, False)
+    assert violation.sentence() == (
+        "RAM budget missed by 11,264 B (11 KiB) (needs 142,336 B (139 KiB), linked by zig 0.17; "
+        "budget 131,072 B (128 KiB) from edgebuild.toml)"
+    )
+    assert violation.to_json() == {
+        "budget": "ram",
+        "limit": 131_072,
+        "value": {"value": 142_336, "unit": "B", "how": "linked", "source": "zig 0.17"},
+        "over": 11_264,
+        "source": "edgebuild.toml",
+    }
+
+
+def test_latency_and_accuracy_have_their_own_units():
+    budget = Budget(latency_us=50_000, max_accuracy_drop=0.01)
+    latency, accuracy = budget.check(
+        Metrics(
+            latency_us=figure(62_500, "us", How.MODELLED, "cortex-m4"),
+            accuracy_drop=figure(0.0225, "ratio", How.MEASURED, "1,000 samples"),
+        )
+    )
+    assert latency.sentence() == (
+        "latency budget missed by 12.5 ms (needs 62.5 ms, modelled by cortex-m4; budget 50 ms)"
+    )
+    assert accuracy.budget == "accuracy-drop"
+    assert accuracy.sentence() == (
+        "accuracy budget missed by 1.25 points (drops 2.25 points, measured by 1,000 samples; "
+        "budget 1 points)"
+    )
+
+
+def test_a_budget_that_cannot_be_checked_is_not_met_in_silence():
+    (violation,) = Budget(latency_us=50_000).named("the command line").check(Metrics())
+    assert violation.unknown and violation.over is None
+    assert violation.sentence() == (
+        "latency budget cannot be checked: no figure is known (budget 50 ms from the command line)"
+    )
+    assert violation.to_json()["value"] is None
+
+
+def test_nan_is_a_miss():
+    assert Budget(latency_us=1).check(Metrics(latency_us=figure(math.nan, "us")))
+
+
+def test_a_zero_budget_counts():
+    (violation,) = Budget(max_accuracy_drop=0.0).check(Metrics(accuracy_drop=figure(1e-6, "ratio")))
+    assert violation.limit == 0
+
+
+@pytest.mark.parametrize("field", ["flash_bytes", "ram_bytes", "latency_us", "max_accuracy_drop"])
+def test_the_stronger_source_wins_field_by_field(field):
+    profile = Budget(1, 1, 1.0, 0.1).named("profile")
+    project = Budget(**{field: 0}).named("edgebuild.toml")
+    merged = merge(profile, project, Budget())
+    assert getattr(merged, field) == 0
+    assert merged.sources[field] == "edgebuild.toml"
+    assert list(merged.sources.values()).count("profile") == 3
+
+
+def test_sources_do_not_count_for_equality():
+    assert Budget(1).named("a") == Budget(1).named("b") == Budget(1)
+    assert hash(Budget(1).named("a")) == hash(Budget(1))
+
+
+def test_json():
+    assert Metrics(figure(1)).to_json()["flash_bytes"]["value"] == 1
+    assert Metrics().to_json() == dict.fromkeys(
+        ("flash_bytes", "ram_bytes", "latency_us", "accuracy_drop")
+    )
