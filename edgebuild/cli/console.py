@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -34,8 +35,16 @@ def print_json(value: Any) -> None:
 
 
 def line(text: str = "", style: str = "") -> None:
-    """Print one line of text, wrapped at words."""
-    console().print(printable(text), style=style or None)
+    """Print one line of text. It is not wrapped, as it may hold a path or a command to copy."""
+    console().print(printable(text), style=style or None, soft_wrap=True)
+
+
+def prose(text: str, indent: str = "") -> None:
+    """Print sentences, wrapped at words and indented."""
+    for part in textwrap.wrap(
+        text, WIDTH, initial_indent=indent, subsequent_indent=f"{indent}  ", break_long_words=False
+    ):
+        line(part)
 
 
 def heading(text: str) -> None:

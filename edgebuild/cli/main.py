@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import select
 import signal
 import sys
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from typing import NoReturn
 import click
 
 from edgebuild.cli.failures import explain, report
-from edgebuild.errors import Exit, InternalError, nearest
+from edgebuild.errors import EdgebuildError, Exit, InternalError, nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("edgebuild.cli.init", "Write a commented edgebuild.toml."),
@@ -43,9 +44,10 @@ class LazyGroup(click.Group):
         """Import and return a command, None when there is none of that name."""
         if cmd_name not in COMMANDS:
             return None
-        command = importlib.import_module(COMMANDS[cmd_name][0]).command
+        module = importlib.import_module(COMMANDS[cmd_name][0])
+        command = getattr(module, "command", None)
         if not isinstance(command, click.Command):
-            raise InternalError(f"{COMMANDS[cmd_name][0]} has no click command called 'command'")
+            raise InternalError(f"{module.__name__} has no click command called 'command'")
         return command
 
     def resolve_command(
@@ -70,6 +72,7 @@ class LazyGroup(click.Group):
         except BrokenPipeError:
             if _stdout_is_open():
                 raise
+            _discard_stdout()
             raise click.exceptions.Exit(_BROKEN_PIPE) from None
 
 
@@ -107,8 +110,7 @@ def run(arguments: Sequence[str]) -> int:
         code = int(result) if isinstance(result, int) else int(Exit.OK)
     except (Exception, KeyboardInterrupt) as error:
         failure = explain(error, arguments)
-        with suppress(OSError):
-            report(failure, as_json=as_json)
+        _report(failure, as_json=as_json)
         code = int(failure.exit_code)
     return _flushed(code, arguments)
 
@@ -124,6 +126,15 @@ def main() -> NoReturn:
     sys.exit(run(sys.argv[1:]))
 
 
+def _report(failure: EdgebuildError, *, as_json: bool) -> None:
+    """Print a failure; on standard error when standard output is what failed."""
+    for json_form in (as_json, False):
+        with suppress(OSError):
+            report(failure, as_json=json_form)
+            return
+        _discard_stdout()
+
+
 def _flushed(code: int, arguments: Sequence[str]) -> int:
     """Flush the output; a full disk under it is a failure, a closed pipe is not."""
     try:
@@ -133,19 +144,20 @@ def _flushed(code: int, arguments: Sequence[str]) -> int:
         if error.errno == errno.EPIPE:
             return code or _BROKEN_PIPE
         failure = explain(error, arguments)
-        with suppress(OSError):
-            report(failure, as_json=False)
+        _report(failure, as_json=False)
         return code or int(failure.exit_code)
     return code
 
 
 def _stdout_is_open() -> bool:
+    """Return whether somebody still reads the output: another pipe may be the broken one."""
     try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        _discard_stdout()
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), select.POLLOUT)
+    except (AttributeError, OSError, ValueError):
         return False
-    return True
+    gone = select.POLLERR | select.POLLHUP | select.POLLNVAL
+    return not any(event & gone for _, event in poll.poll(0))
 
 
 def _discard_stdout() -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgebuild.cli.console import line, print_json
+from edgebuild.cli.console import line, print_json, prose
 from edgebuild.cli.options import json_option
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def list_command(markdown: bool, as_json: bool) -> None:
         for operator in operators:
             line(operator.kind, style="bold")
             for sentence in _sentences(operator):
-                line(f"  {sentence}")
+                prose(sentence, indent="  ")
         line(f"{len(operators)} operators, int8, bit-exact with TFLite Micro")
 
 
