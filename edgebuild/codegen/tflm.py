@@ -27,7 +27,7 @@ def tflm_files(graph: Graph, model: bytes, name: str, core: str) -> dict[str, st
     Args:
         graph: the graph of ``model`` as read, before any pass.
         model: the ``.tflite`` file.
-        name: a C identifier (``c_identifier``); ``kws`` gives ``g_kws_data`` and ``kKwsArenaBytes``.
+        name: a C identifier (``c_identifier``): ``kws`` gives ``g_kws_data``, ``kKwsArenaBytes``.
         core: the core whose arena is stated, see ``tflm_arena``.
 
     Raises:

@@ -13,6 +13,7 @@ Arm's ABI may store them in one.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -194,9 +195,9 @@ def planned_bytes(buffers: Sequence[Buffer]) -> int:
     Largest first, of equal ones the last added first; each goes to the first gap, from the start,
     between placed buffers that are alive at the same time.
     """
-    order = sorted(reversed(buffers), key=lambda b: -b.size)
+    order = sorted(range(len(buffers)), key=lambda i: (-buffers[i].size, -i))
     placed: list[tuple[int, Buffer]] = []
-    for wanted in order:
+    for wanted in (buffers[i] for i in order):
         offset = 0
         for start, other in placed:
             if other.first > wanted.last or wanted.first > other.last:
@@ -204,9 +205,8 @@ def planned_bytes(buffers: Sequence[Buffer]) -> int:
             if start - offset >= wanted.size:
                 break
             offset = max(offset, start + other.size)
-        placed.append((offset, wanted))
-        # Stable: a buffer at an equal offset goes behind the ones that are there.
-        placed.sort(key=lambda item: item[0])
+        # At an equal offset it goes behind the ones that are there.
+        bisect.insort_right(placed, (offset, wanted), key=lambda item: item[0])
     return max((start + b.size for start, b in placed), default=0)
 
 

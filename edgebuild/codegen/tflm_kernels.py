@@ -12,6 +12,7 @@ A kernel that is not modelled gets a bound that is too large rather than too sma
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from edgebuild.graph import DType, Node
@@ -155,36 +156,32 @@ def reference_scratch(node: Node) -> tuple[int, ...]:
         return (4 * node.output.elements, 4 * (axes.elements if axes else 1), 4 * max(rank, 1))
     if node.kind in _KERNELS:
         return ()
-    tensors = [t for t in (*node.inputs, *node.outputs) if t is not None]
-    return (4 * sum(t.elements for t in tensors),)
+    return _bound(node)
 
 
 def cmsis_scratch(node: Node, cpu: CpuFeatures) -> tuple[int, ...]:
-    """Return the sizes of the scratch buffers of the CMSIS-NN kernel, for int8.
+    """Return the sizes of the scratch buffers of the CMSIS-NN kernel.
 
-    A kind without a CMSIS-NN kernel runs the reference kernel.
+    A kind without a CMSIS-NN kernel runs the reference kernel. The formulas are those for int8;
+    int16 gets a bound.
     """
+    if node.output.dtype == DType.INT16 and node.kind in _CMSIS_SCRATCH:
+        return _bound(node)
     if node.output.dtype != DType.INT8:
-        return _wide_scratch(node)
-    sizes = {
-        "CONV_2D": _conv_scratch,
-        "DEPTHWISE_CONV_2D": _depthwise_scratch,
-        "FULLY_CONNECTED": _fully_connected_scratch,
-        "AVERAGE_POOL_2D": _average_pool_scratch,
-    }.get(node.kind)
-    if sizes is None:
         return reference_scratch(node)
-    size = sizes(node, cpu)
+    size_of = _CMSIS_SCRATCH.get(node.kind)
+    if size_of is None:
+        return reference_scratch(node)
+    if node.kind in _CONV and any(len(node.input(i).shape) != 4 for i in (0, 1)):
+        return _bound(node)  # TFLite Micro refuses it
+    size = size_of(node, cpu)
     return (size,) if size else ()
 
 
-def _wide_scratch(node: Node) -> tuple[int, ...]:
-    """Bound for int16 activations: im2col of two columns and an int32 for each channel."""
-    if node.kind in (*_CONV, "FULLY_CONNECTED", "AVERAGE_POOL_2D"):
-        weights = node.optional_input(1)
-        columns = max(weights.elements, 1) if weights is not None else 0
-        return (4 * (columns + _last(node.output.shape)),)
-    return reference_scratch(node)
+def _bound(node: Node) -> tuple[int, ...]:
+    """Two int32 copies of every tensor of the operator: far more than such kernels ask for."""
+    tensors = [t for t in (*node.inputs, *node.outputs) if t is not None]
+    return (8 * (sum(t.elements for t in tensors) + ALIGN),)
 
 
 def _conv_scratch(node: Node, cpu: CpuFeatures) -> int:
@@ -194,7 +191,7 @@ def _conv_scratch(node: Node, cpu: CpuFeatures) -> int:
     columns. Otherwise im2col of two int16 columns of the length rounded up to 4; on MVE four int8
     columns rounded up to 16, and where the 1xN kernel may run, at least its padded edge.
     """
-    _, height, width, channels = node.input(0).shape
+    _, height, _, channels = node.input(0).shape
     _, kernel_h, kernel_w, _ = node.input(1).shape
     pad_h, pad_w = _padding(node, "h"), _padding(node, "w")
     if kernel_h == kernel_w == 1 and pad_h == pad_w == 0:
@@ -245,6 +242,14 @@ def _fully_connected_scratch(node: Node, cpu: CpuFeatures) -> int:
 def _average_pool_scratch(node: Node, cpu: CpuFeatures) -> int:
     """``arm_avgpool_s8_get_buffer_size``: with DSP and without MVE an int32 for each channel."""
     return 4 * _last(node.input(0).shape) if cpu.dsp and not cpu.mve else 0
+
+
+_CMSIS_SCRATCH: dict[str, Callable[[Node, CpuFeatures], int]] = {
+    "CONV_2D": _conv_scratch,
+    "DEPTHWISE_CONV_2D": _depthwise_scratch,
+    "FULLY_CONNECTED": _fully_connected_scratch,
+    "AVERAGE_POOL_2D": _average_pool_scratch,
+}
 
 
 def _last(shape: tuple[int, ...]) -> int:
