@@ -82,14 +82,19 @@ def find_project(folder: Path) -> Path | None:
     """
     own, shared = folder / FILE_NAME, folder / "pyproject.toml"
     has_own = own.is_file()
-    if _mentions_edgebuild(shared) and _tool_table(shared) is not None:
+    if not _mentions_edgebuild(shared):
+        return own if has_own else None
+    try:
+        has_table = _tool_table(shared) is not None
+    except InputError:
         if has_own:
-            raise InputError(
-                f"{own} and [tool.edgebuild] in {shared} both exist",
-                hint="keep one of the two",
-            )
-        return shared
-    return own if has_own else None
+            return own
+        raise
+    if has_own and has_table:
+        raise InputError(
+            f"{own} and [tool.edgebuild] in {shared} both exist", hint="keep one of the two"
+        )
+    return own if has_own else shared if has_table else None
 
 
 def load_project(folder: Path) -> Project:

@@ -18,7 +18,9 @@ from edgebuild.errors import EdgebuildError, InputError, nearest
 from edgebuild.units import parse_count, parse_duration_us, parse_ratio, parse_size, quoted
 
 MAX_BYTES = 256 * 1024
+MAX_LINE_BYTES = 2048
 MAX_DEPTH = 12
+MAX_PROBLEMS = 100
 _SHOWN_PROBLEMS = 20
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
@@ -34,8 +36,13 @@ class Problems:
     def add(self, file: str, key: str, message: str) -> None:
         """Note a fault of ``key`` (a dotted path, or empty for the whole file)."""
         text = f"{file}: {key}{' ' if key else ''}{message}"
-        if text not in self.found:
+        if text not in self.found and not self.full:
             self.found.append(text)
+
+    @property
+    def full(self) -> bool:
+        """True when there are so many faults that further ones are left out."""
+        return len(self.found) >= MAX_PROBLEMS
 
     def raise_if_any(self, what: str, hint: str = "") -> None:
         """Raise one InputError that holds every fault; ``what`` names the thing that has them."""
@@ -62,6 +69,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{quoted(str(path))} cannot be read: {reason}") from error
     if len(raw) > MAX_BYTES:
         raise InputError(f"{path} is larger than {MAX_BYTES // 1024} KiB: not a settings file")
+    # The parser's memory grows with the square of the parts of a dotted key, which is one line.
+    for number, line in enumerate(raw.splitlines(), 1):
+        if len(line) > MAX_LINE_BYTES:
+            raise InputError(f"{path}: line {number} is longer than {MAX_LINE_BYTES:,} bytes")
     try:
         tables = tomllib.loads(raw.decode())
     except UnicodeDecodeError as error:
@@ -191,7 +202,7 @@ class Reader:
         """
         meant: set[str] = set()
         for key in self._table:
-            if key not in self._known:
+            if key not in self._known and not self._problems.full:
                 guess = nearest(key[:60], self._known)
                 self.fault(key, f"is not a field{guess}")
                 meant.update(name for name in self._known if f"'{name}'" in guess)
@@ -202,7 +213,7 @@ class Reader:
     ) -> Any | Value:
         self._known[key] = None
         if key not in self._table:
-            if required:
+            if required and not self._problems.full:
                 self.fault(key, "is missing")
             return default
         try:

@@ -108,6 +108,11 @@ def test_a_pyproject_of_others_is_not_our_business(project):
     assert find_project(folder) is None
     project("")
     assert find_project(folder) == folder / "edgebuild.toml"
+    project("edgebuild = not toml", PYPROJECT)
+    assert find_project(folder) == folder / "edgebuild.toml"
+    (folder / "edgebuild.toml").unlink()
+    with pytest.raises(InputError, match="not valid TOML"):
+        find_project(folder)
 
 
 def test_two_project_files_are_one_too_many(project):
