@@ -21,7 +21,7 @@ from edgebuild.codegen.tflm_kernels import (
 from edgebuild.codegen.tflm_ops import RESOLVER_METHODS, resolver_methods
 from edgebuild.errors import InputError, UnsupportedOperatorError
 from edgebuild.figures import How
-from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
+from edgebuild.graph import DType, Graph, Tensor
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CORES
 from edgebuild.tflite.reader import read_tflite
@@ -29,10 +29,6 @@ from edgebuild.tflite.writer import write_tflite
 
 MODELS = ("ad01", "resnet8", "kws", "vww96")
 NONE, DSP, MVE = CORES["cortex-m3"], CORES["cortex-m4"], CORES["cortex-m55"]
-
-# The interpreter of the tflite-micro package uses RecordingMicroAllocator, which keeps seven
-# counters of three words in the arena; 16 more for where that moves an alignment gap.
-RECORDING_BYTES = 7 * 24 + 16 + 16
 
 STAND_IN = """
 #pragma once
@@ -121,47 +117,6 @@ def average_pool(depth=4) -> Graph:
 def mean(*shape: int, axes=(1, 2), out=()) -> Graph:
     inputs = [act(*shape), ints(list(axes))]
     return one_op("mean", "MEAN", inputs, [act(*out)], {"keep_dims": False}).graph
-
-
-def random_graph(seed: int) -> Graph:
-    """A graph with branches, joins, several outputs and a tensor that nothing uses."""
-    rng = np.random.default_rng(seed)
-    tensors: dict[int, Tensor] = {}
-    ops: list[Op] = []
-
-    def add(shape: tuple[int, ...]) -> int:
-        index = len(tensors)
-        quantization = Quantization((0.5,), (0,))
-        tensors[index] = Tensor(index, f"t{index}", shape, DType.INT8, quantization)
-        return index
-
-    inputs = [add((1, 12, 12, int(c))) for c in rng.integers(1, 9, 2)]
-    live = list(inputs)
-    attrs = {"fused_activation_function": "NONE"}
-    for _ in range(int(rng.integers(6, 20))):
-        a = int(rng.choice(live))
-        shape = tensors[a].shape
-        same = [i for i in live if tensors[i].shape == shape]
-        rows = [i for i in live if tensors[i].shape[:3] == shape[:3]]
-        kind = rng.choice(["RELU", "ADD", "CONCATENATION", "MAX_POOL_2D"])
-        if kind == "ADD":
-            ins, out, extra = (a, int(rng.choice(same))), shape, attrs
-        elif kind == "CONCATENATION":
-            b = int(rng.choice(rows))
-            depth = shape[3] + tensors[b].shape[3]
-            ins, out, extra = (a, b), (*shape[:3], depth), {"axis": 3, **attrs}
-        elif kind == "MAX_POOL_2D":
-            out = (1, -(-shape[1] // 2), -(-shape[2] // 2), shape[3])
-            strides = {"stride_w": 2, "stride_h": 2, "filter_width": 2, "filter_height": 2}
-            ins, extra = (a,), {"padding": "SAME", **strides, **attrs}
-        else:
-            ins, out, extra = (a,), shape, {}
-        ops.append(Op(str(kind), ins, (add(out),), extra, len(ops)))
-        live.append(ops[-1].outputs[0])
-    used = {i for op in ops for i in op.inputs}
-    outputs = tuple(i for i in live if i not in used and i not in inputs)
-    add((1, 30, 30, 1 + 9 * (seed % 2)))
-    return Graph("random", tuple(inputs), outputs, tuple(ops), tensors)
 
 
 def test_a_resolver_method_is_named_for_each_kind_once_and_sorted():
@@ -396,55 +351,3 @@ def test_the_arena_is_enough_on_every_core_and_at_most_35_percent_above_the_need
         need = row["arena_bytes"]
         where = f"{row['model']} on {row['core']}: {arena.arena_bytes} for a need of {need}"
         assert need <= arena.need_bytes < arena.arena_bytes <= 1.35 * need, where
-
-
-CHILD = """
-import sys
-from tflite_micro import runtime
-for path in sys.stdin.read().split():
-    print("MODEL", file=sys.stderr, flush=True)
-    model = open(path, "rb").read()
-    runtime.Interpreter.from_bytes(model, arena_size=1 << 20).print_allocations()
-"""
-
-
-def host_allocations(models: list[bytes], folder) -> list[tuple[int, int]]:
-    """Return head and tail in bytes as RecordingMicroAllocator logs them, from C++, to stderr."""
-    pytest.importorskip("tflite_micro")
-    paths = [folder / f"{i}.tflite" for i in range(len(models))]
-    for path, model in zip(paths, models, strict=True):
-        path.write_bytes(model)
-    command = [sys.executable, "-c", CHILD]
-    text = "\n".join(map(str, paths))
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    logs = (done.stderr + done.stdout).split("MODEL")[1:]
-    found = [[re.search(rf"{p} (\d+) bytes", log) for p in ("head", "tail")] for log in logs]
-    return [tuple(int(m[1]) for m in pair) for pair in found]
-
-
-def check_against_host(graphs: list[Graph], models: list[bytes], folder) -> None:
-    for graph, (head, tail) in zip(graphs, host_allocations(models, folder), strict=True):
-        arena = tflm_arena(graph, "host")
-        assert arena.activations + arena.scratch == head, graph.name
-        assert tail - RECORDING_BYTES <= arena.persistent, graph.name
-
-
-def test_plan_and_persistent_part_agree_with_tflite_micro_on_generated_models(tmp_path):
-    graphs = [random_graph(seed) for seed in range(14)]
-    graphs += [
-        conv((1, 9, 9, 5), (3, 3), (1, 9, 9, 8)),
-        depthwise((1, 9, 9, 5), (3, 3), (1, 9, 9, 5)),
-        fully_connected(scales=7),
-        average_pool(),
-        mean(1, 4, 4, 20, out=(1, 20)),
-        mean(1, 2, 2, 2, 20, axes=(1, 2), out=(1, 2, 20)),
-    ]
-    check_against_host(graphs, [write_tflite(graph) for graph in graphs], tmp_path)
-
-
-@pytest.mark.models
-def test_plan_agrees_with_tflite_micro_on_the_mlperf_tiny_models(shared_dir, tmp_path):
-    folder = shared_dir / "models/mlperf_tiny"
-    models = [(folder / f"{m}_int8.tflite").read_bytes() for m in MODELS]
-    check_against_host([read_tflite(m) for m in models], models, tmp_path)
