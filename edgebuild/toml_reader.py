@@ -45,16 +45,21 @@ class Problems:
         return len(self.found) >= MAX_PROBLEMS
 
     def raise_if_any(self, what: str, hint: str = "") -> None:
-        """Raise one InputError that holds every fault; ``what`` names the thing that has them."""
+        """Raise one InputError that holds every fault; ``what`` names the thing that has them.
+
+        ``hint`` says how to see all of them; it is shown when some are left out.
+        """
         if not self.found:
             return
         if len(self.found) == 1:
-            raise InputError(self.found[0], hint=hint)
+            raise InputError(self.found[0])
         shown = self.found[:_SHOWN_PROBLEMS]
         more = len(self.found) - len(shown)
         if more:
             shown = [*shown, f"and {more} more"]
-        raise InputError(f"{what} has {len(self.found)} faults", details=shown, hint=hint)
+        raise InputError(
+            f"{what} has {len(self.found)} faults", details=shown, hint=hint if more else ""
+        )
 
 
 def read_toml(path: Path) -> dict[str, Any]:
