@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +28,7 @@ from edgebuild.targets import CORES
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
 
+DOCS = Path(__file__).resolve().parents[3] / "docs/tflm.md"
 MODELS = ("ad01", "resnet8", "kws", "vww96")
 NONE, DSP, MVE = CORES["cortex-m3"], CORES["cortex-m4"], CORES["cortex-m55"]
 
@@ -229,6 +231,55 @@ def test_the_registered_operators_fill_the_resolver_exactly(stand_in, tmp_path):
     files["main.cc"] = MAIN % (expected | {"arena": arena.arena_bytes_for_speed})
     speed = "-DKERNELS_OPTIMIZED_FOR_SPEED main.cc -c -o app.o"
     _compile(tmp_path, files, stand_in, compiler, speed)
+
+
+INTERPRETER = """
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+struct TfLiteTensor { union { int8_t* int8; } data; };
+namespace tflite {
+struct Model;
+inline const Model* GetModel(const void*) { return nullptr; }
+class MicroInterpreter {
+ public:
+  template <typename R> MicroInterpreter(const Model*, const R&, uint8_t*, size_t) {}
+  TfLiteStatus AllocateTensors() { return kTfLiteOk; }
+  TfLiteStatus Invoke() { return kTfLiteOk; }
+  TfLiteTensor* input(size_t) { return &tensor_; }
+ private:
+  TfLiteTensor tensor_{};
+};
+}  // namespace tflite
+"""
+
+
+def _example(language: str) -> str:
+    (text,) = re.findall(rf"```{language}\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    return text
+
+
+def test_the_cpp_example_of_the_documentation_compiles(stand_in, tmp_path):
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    if compiler is None:
+        pytest.skip("no g++ or clang++ on this machine")
+    for name in ("micro/micro_interpreter.h", "schema/schema_generated.h"):
+        header = tmp_path / "tensorflow/lite" / name
+        header.parent.mkdir(parents=True)
+        header.write_text(INTERPRETER if "interpreter" in name else "")
+    graph = fully_connected()
+    files = tflm_files(graph, write_tflite(graph), "kws_int8", "cortex-m4")
+    files["main.cc"] = _example("cpp")
+    _compile(tmp_path, files, stand_in, compiler, "-c main.cc -o main.o")
+
+
+def test_the_python_example_of_the_documentation_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.tflite").write_bytes(write_tflite(fully_connected()))
+    names: dict[str, object] = {}
+    exec(_example("python"), names)
+    assert sorted(names["files"]) == ["model_data.cc", "model_data.h"]
+    assert "model of TFLite Micro's allocator" in capsys.readouterr().out
 
 
 def test_structures_have_the_sizes_of_both_word_widths():
