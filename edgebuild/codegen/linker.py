@@ -20,7 +20,7 @@ def render_linker_script(
     """
     stack_bytes = -(-stack_bytes // STACK_ALIGN) * STACK_ALIGN
     stack_origin = (ram_origin + ram_bytes) // STACK_ALIGN * STACK_ALIGN - stack_bytes
-    if not 0 < stack_bytes or stack_origin <= ram_origin:
+    if stack_bytes <= 0 or stack_origin <= ram_origin:
         raise InputError(
             f"a stack of {stack_bytes:,} B leaves nothing of {ram_bytes:,} B of RAM",
             hint="make the stack smaller, or the RAM region larger",

@@ -216,7 +216,7 @@ def _depthwise_scratch(node: Node, cpu: CpuFeatures) -> int:
     batch, _, _, channels = node.input(0).shape
     _, kernel_h, kernel_w, outputs = node.input(1).shape
     taps = kernel_h * kernel_w
-    dilated = node.attrs["dilation_hfactor"] != 1 or node.attrs["dilation_wfactor"] != 1
+    dilated = node.attrs["dilation_h_factor"] != 1 or node.attrs["dilation_w_factor"] != 1
     size = 0
     if channels == outputs and batch == 1 and not dilated:
         small = kernel_h == kernel_w == 3 and _padding(node, "h") <= 1 and _padding(node, "w") <= 1

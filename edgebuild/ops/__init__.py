@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator
+from edgebuild.ops.conv2d import Conv2D
+from edgebuild.ops.depthwise_conv2d import DepthwiseConv2D
+from edgebuild.ops.fully_connected import FullyConnected
+from edgebuild.ops.pool2d import AveragePool2D, MaxPool2D
 
-OPS: dict[str, Operator] = {
-    operator.kind: operator
-    for operator in ()
-}
+_OPERATORS: tuple[Operator, ...] = (
+    AveragePool2D(),
+    Conv2D(),
+    DepthwiseConv2D(),
+    FullyConnected(),
+    MaxPool2D(),
+)
+
+OPS: dict[str, Operator] = {operator.kind: operator for operator in _OPERATORS}
 
 __all__ = ["OPS", "Case", "Constraint", "KernelCall", "Operator"]

@@ -86,9 +86,7 @@ class Operator(ABC):
         """Return the shapes of the outputs, from inputs and attributes."""
 
     @abstractmethod
-    def reference(
-        self, node: Node, inputs: Sequence[np.ndarray | None]
-    ) -> tuple[np.ndarray, ...]:
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Compute the outputs in NumPy with TFLite Micro's integer arithmetic, bit for bit.
 
         ``inputs`` follow ``node.inputs``, constants included; None where absent.

@@ -82,7 +82,9 @@ def activation_range(activation: str, output: Tensor) -> tuple[int, int]:
 
     def quantize(real: float) -> int:
         # TFLite divides and rounds in float32.
-        return output.zero_point + int(_round_half_away(np.float32(real) / np.float32(output.scale)))
+        return output.zero_point + int(
+            _round_half_away(np.float32(real) / np.float32(output.scale))
+        )
 
     if activation in ("RELU", "RELU6"):
         low = max(low, quantize(0.0))

@@ -38,7 +38,7 @@ def module() -> Any:
 
 def snake(name: str) -> str:
     """Return a schema field's camelCase name in snake_case: ``strideW`` -> ``stride_w``."""
-    return re.sub(r"(?<=[a-z0-9])([A-Z])", r"_\1", name).lower()
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 def options_of_kind(kind: str) -> str | None:

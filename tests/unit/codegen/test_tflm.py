@@ -85,7 +85,7 @@ def bias(length: int) -> Tensor:
 
 def conv_attrs(**changes: object) -> dict[str, object]:
     attrs = {"padding": "SAME", "stride_w": 1, "stride_h": 1}
-    attrs |= {"dilation_wfactor": 1, "dilation_hfactor": 1, "fused_activation_function": "NONE"}
+    attrs |= {"dilation_w_factor": 1, "dilation_h_factor": 1, "fused_activation_function": "NONE"}
     return attrs | changes
 
 
@@ -308,7 +308,7 @@ def test_the_planner_places_the_largest_first_and_fills_gaps():
         (conv((1, 1, 32, 8), (1, 1), (1, 1, 64, 8), padding="VALID"), (), (32,), ()),
         (depthwise((1, 8, 8, 6), (3, 3), (1, 8, 8, 6)), (), (), (4 * 124 * 9,)),
         (depthwise((1, 8, 8, 6), (5, 5), (1, 8, 8, 6)), (), (300,), (4 * 124 * 25,)),
-        (depthwise((1, 8, 8, 6), (3, 3), (1, 8, 8, 6), dilation_wfactor=2), (), (), ()),
+        (depthwise((1, 8, 8, 6), (3, 3), (1, 8, 8, 6), dilation_w_factor=2), (), (), ()),
         (depthwise((1, 8, 8, 1), (3, 3), (1, 8, 8, 8)), (), (), (72 + 64,)),
         (fully_connected(), (), (), (28,)),
         (fully_connected((1, 4, 20)), (), (80,), (28,)),

@@ -34,7 +34,7 @@ for path in sys.stdin.read().split():
 
 FUSED = {"fused_activation_function": "NONE"}
 STRIDE_1 = {"padding": "SAME", "stride_w": 1, "stride_h": 1}
-CONV = STRIDE_1 | {"dilation_wfactor": 1, "dilation_hfactor": 1} | FUSED
+CONV = STRIDE_1 | {"dilation_w_factor": 1, "dilation_h_factor": 1} | FUSED
 POOL = {"padding": "SAME", "stride_w": 2, "stride_h": 2, "filter_width": 2, "filter_height": 2}
 RESIZE = {"align_corners": False, "half_pixel_centers": False}
 

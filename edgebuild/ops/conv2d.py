@@ -1,0 +1,202 @@
+"""CONV_2D: int8 convolution over NHWC images, with groups, strides and dilation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from edgebuild.graph import DType, Node
+from edgebuild.ops import convolution as conv
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.targets import CpuFeatures
+
+
+class Conv2D(Operator):
+    """Weights are [out channels, kernel height, kernel width, input channels of one group]."""
+
+    kind = "CONV_2D"
+    constraints = (
+        *conv.weight_constraints(rank=4, axis=0),
+        *conv.spatial_constraints(),
+        Constraint(
+            "input channels are a multiple of the weights', output channels of the groups",
+            lambda n: (
+                n.input(0).shape[3] % n.input(1).shape[3] == 0
+                and n.input(1).shape[0] % _groups(n) == 0
+            ),
+        ),
+        Constraint(
+            "no input can overflow a 32-bit accumulator",
+            lambda n: conv.accumulators_fit(n, _matrix(n)),
+        ),
+    )
+
+    def output_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return the one NHWC output shape."""
+        w = _window(node)
+        return ((node.input(0).shape[0], w.out_h, w.out_w, node.input(1).shape[0]),)
+
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Compute by im2col and an integer matrix product for each group."""
+        x = inputs[0]
+        assert x is not None
+        weights, groups = _matrix(node), _groups(node)
+        c = conv.channels(node, weights, single_precision_product=False)
+        patches = conv.patches(x, _window(node), node.input(0).zero_point)
+        depth, count = node.input(1).shape[3], len(weights) // groups
+        parts = []
+        for g in range(groups):
+            columns = patches[..., g * depth : (g + 1) * depth]
+            columns = columns.reshape(*columns.shape[:3], -1)
+            # float64 is exact here (|sum| < 2**53) and much faster than an integer product.
+            block = weights[g * count : (g + 1) * count].astype(np.float64)
+            parts.append((columns.astype(np.float64) @ block.T).astype(np.int64))
+        acc = np.concatenate(parts, axis=-1) + c.bias
+        return (conv.requantize(node, acc.astype(np.int32), c),)
+
+    def macs(self, node: Node) -> int:
+        """Return output elements times the depth of a dot product."""
+        return node.output.elements * _matrix_shape(node)[1]
+
+    def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
+        """Return the DSP kernel where the core has the extension, else the portable one."""
+        weights, groups, w = _matrix(node), _groups(node), _window(node)
+        c = conv.channels(node, weights, single_precision_product=False)
+        batches, in_h, in_w, in_c = node.input(0).shape
+        out_c, depth = len(weights) // groups, weights.shape[1]
+        kernel_c = node.input(1).shape[3]
+        plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
+        pointwise = plain and groups == 1
+        packed = weights
+        if cpu.dsp:
+            blocks = weights.reshape(groups, out_c, depth)
+            packed = np.concatenate([conv.pack_pairs(block) for block in blocks])
+        params = {
+            "batches": batches,
+            "in_h": in_h,
+            "in_w": in_w,
+            "in_c": in_c,
+            "out_h": w.out_h,
+            "out_w": w.out_w,
+            "out_c": out_c,
+            "kernel_h": w.kernel_h,
+            "kernel_w": w.kernel_w,
+            "kernel_c": kernel_c,
+            "stride_h": w.stride_h,
+            "stride_w": w.stride_w,
+            "dilation_h": w.dilation_h,
+            "dilation_w": w.dilation_w,
+            "pad_top": w.pad_top,
+            "pad_left": w.pad_left,
+            "groups": groups,
+            "depth": depth,
+            "pad": node.input(0).zero_point,
+            "pointwise": pointwise,
+            "small": c.small,
+            "weights": packed,
+            "channels": c.interleaved(),
+            "output": conv.output_stage(node),
+        }
+        scratch = 0 if pointwise else 2 * depth
+        if cpu.dsp:
+            narrow = not pointwise and kernel_c % 4 != 0
+            scratch = 16 * -(-depth // 4) + (depth if narrow else 0)
+        name = "conv2d_s8_dsp" if cpu.dsp else "conv2d_s8"
+        return KernelCall(
+            f"eb_{name}",
+            "conv2d/conv2d.h",
+            (f"conv2d/{name}.c",),
+            "eb_conv2d_params",
+            params,
+            scratch_bytes=max(scratch, 1),
+        )
+
+    def cases(self) -> Iterable[Case]:
+        """Yield geometry, channel counts, groups, activations and extreme multipliers."""
+        yield _case("pointwise", (1, 4, 4, 8), (6, 1, 1, 8))
+        yield _case("pointwise_odd", (1, 3, 3, 5), (3, 1, 1, 5))
+        yield _case("pointwise_strided", (1, 5, 5, 4), (4, 1, 1, 4), stride=(2, 2))
+        yield _case("same_3x3", (1, 6, 5, 4), (8, 3, 3, 4), padding="SAME")
+        yield _case("valid_3x3_rgb", (1, 7, 7, 3), (5, 3, 3, 3))
+        yield _case("same_stride_2", (1, 9, 8, 3), (4, 3, 3, 3), padding="SAME", stride=(2, 2))
+        yield _case("stride_3_by_1", (1, 9, 8, 2), (4, 3, 2, 2), padding="SAME", stride=(3, 1))
+        yield _case("dilated", (1, 9, 9, 4), (3, 3, 3, 4), padding="SAME", dilation=(2, 3))
+        yield _case("dilated_valid", (1, 9, 9, 2), (3, 3, 3, 2), dilation=(3, 2))
+        yield _case("tall_kernel", (1, 12, 4, 1), (8, 10, 4, 1), padding="SAME", stride=(2, 2))
+        yield _case("one_channel", (1, 5, 5, 1), (1, 3, 3, 1), padding="SAME")
+        yield _case("one_pixel", (1, 3, 3, 7), (9, 3, 3, 7))
+        yield _case("batch_2", (2, 4, 5, 3), (4, 3, 3, 3), padding="SAME")
+        yield _case("batch_3_pointwise", (3, 1, 3, 4), (4, 1, 1, 4))
+        yield _case("groups_2", (1, 5, 5, 8), (6, 3, 3, 4), padding="SAME")
+        yield _case("groups_odd", (1, 4, 4, 6), (9, 2, 2, 2))
+        yield _case("no_bias", (1, 4, 4, 4), (4, 3, 3, 4), bias=False)
+        yield _case("per_tensor", (1, 5, 5, 3), (5, 3, 3, 3), per_channel=False)
+        yield _case("relu", (1, 5, 5, 3), (4, 3, 3, 3), act="RELU", out_zp=-128)
+        yield _case("relu6", (1, 5, 5, 3), (4, 3, 3, 3), act="RELU6", out_zp=-10)
+        yield _case("relu_n1_to_1", (1, 5, 5, 3), (4, 3, 3, 3), act="RELU_N1_TO_1")
+        yield _case("left_shift", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=0.0004, bias_range=50)
+        yield _case("tiny_multiplier", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=4e6)
+        yield _case("large_bias", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=3e6, bias_range=2**30)
+        yield _case("zero_points_low", (1, 5, 4, 4), (4, 3, 3, 4), padding="SAME", in_zp=-128)
+        yield _case("zero_points_high", (1, 5, 4, 4), (4, 3, 3, 4), padding="SAME", in_zp=127)
+        yield _case("deep", (1, 3, 3, 64), (16, 3, 3, 64), padding="SAME", out_scale=3.0)
+
+
+def _groups(node: Node) -> int:
+    return node.input(0).shape[3] // node.input(1).shape[3]
+
+
+def _matrix_shape(node: Node) -> tuple[int, int]:
+    out_c, kernel_h, kernel_w, kernel_c = node.input(1).shape
+    return out_c, kernel_h * kernel_w * kernel_c
+
+
+def _matrix(node: Node) -> np.ndarray:
+    """Return the weights as int8 [output channels, depth]."""
+    data = node.input(1).data
+    assert data is not None
+    return data.reshape(_matrix_shape(node))
+
+
+def _window(node: Node) -> conv.Window:
+    return conv.window(node, node.input(1).shape[1], node.input(1).shape[2])
+
+
+def _case(
+    name: str,
+    x: Shape,
+    w: Shape,
+    *,
+    padding: str = "VALID",
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    bias: bool = True,
+    bias_range: int = 2000,
+    per_channel: bool = True,
+    act: str = "NONE",
+    in_zp: int = 5,
+    out_zp: int = -3,
+    out_scale: float = 0.5,
+) -> Case:
+    rng = np.random.default_rng(len(name))
+    weights = rng.integers(-127, 128, w)
+    scales = 0.002 * rng.uniform(0.2, 2.0, w[0] if per_channel else 1)
+    out_h = conv.output_length(padding, x[1], w[1], stride[0], dilation[0])
+    out_w = conv.output_length(padding, x[2], w[2], stride[1], dilation[1])
+    biases = constant(rng.integers(-bias_range, bias_range, w[0]), scales * 0.1, dtype=DType.INT32)
+    return one_op(
+        name,
+        "CONV_2D",
+        [activation(x, 0.1, in_zp), constant(weights, scales), biases if bias else None],
+        [activation((x[0], out_h, out_w, w[0]), out_scale, out_zp)],
+        {
+            "padding": padding,
+            "stride_h": stride[0],
+            "stride_w": stride[1],
+            "dilation_h_factor": dilation[0],
+            "dilation_w_factor": dilation[1],
+            "fused_activation_function": act,
+        },
+    )

@@ -1,0 +1,250 @@
+"""What CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED share: padding, channels, constraints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgebuild.graph import DType, Node, Tensor
+from edgebuild.ops.base import Constraint
+from edgebuild.ops.fixed_point import (
+    activation_range,
+    multiply_by_quantized_multiplier,
+    quantize_multipliers,
+)
+
+ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
+
+
+def output_length(padding: str, length: int, kernel: int, stride: int, dilation: int = 1) -> int:
+    """Return the output length along one axis (TensorFlow's SAME and VALID)."""
+    extent = (kernel - 1) * dilation + 1
+    if padding == "SAME":
+        return -(-length // stride)
+    return max(-(-(length - extent + 1) // stride), 0)
+
+
+def pad_before(length: int, out: int, kernel: int, stride: int, dilation: int = 1) -> int:
+    """Return the padding before the first element; an odd one goes behind the last."""
+    extent = (kernel - 1) * dilation + 1
+    return max((out - 1) * stride + extent - length, 0) // 2
+
+
+@dataclass(frozen=True)
+class Channels:
+    """Per-channel integers of a layer with weights; arrays of int32 [channels].
+
+    ``bias`` includes the input's zero point times the sum of the weights. ``small`` tells that the
+    kernels' short requantization is exact: |accumulator| < 2**30 and a right shift of at least 1.
+    """
+
+    bias: np.ndarray
+    multiplier: np.ndarray
+    shift: np.ndarray
+    small: bool
+
+    def interleaved(self) -> np.ndarray:
+        """Return (bias, multiplier, shift) of each channel in turn, as ``eb_channel``."""
+        return np.stack([self.bias, self.multiplier, self.shift], axis=1).astype(np.int32)
+
+
+def channels(node: Node, weights: np.ndarray, *, single_precision_product: bool) -> Channels:
+    """Return the integers of each output channel; ``weights`` is int8 [channels, depth].
+
+    ``single_precision_product``: TFLite multiplies a per-tensor layer's input and filter scales in
+    float32 (``GetQuantizedConvolutionMultipler``) and per-channel ones in double
+    (``PopulateConvolutionQuantizationParams``).
+    """
+    x, w, y = node.input(0), node.input(1), node.output
+    scales = np.array(w.quantization.scales if w.quantization else (1.0,), np.float32)
+    if single_precision_product and len(scales) == 1:
+        product = np.float64(np.float32(x.scale) * scales[0])
+        real = np.array([product / np.float64(np.float32(y.scale))])
+    else:
+        real = np.float64(np.float32(x.scale)) * scales.astype(np.float64)
+        real = real / np.float64(np.float32(y.scale))
+    multiplier, shift = quantize_multipliers(real)
+    count = weights.shape[0]
+    multiplier, shift = np.resize(multiplier, count), np.resize(shift, count)
+    bias = folded_bias(node, weights)
+    bound = _accumulator_bound(bias, weights)
+    small = bool(np.all(bound < 2**30) and np.all(shift <= -1))
+    return Channels(bias.astype(np.int32), multiplier, shift, small)
+
+
+def folded_bias(node: Node, weights: np.ndarray) -> np.ndarray:
+    """Return int64 ``bias - zero_point * sum(weights)`` for weights [channels, depth]."""
+    bias = node.optional_input(2)
+    own = np.zeros(weights.shape[0], np.int64)
+    if bias is not None and bias.data is not None:
+        own = bias.data.reshape(-1).astype(np.int64)
+    return own - node.input(0).zero_point * weights.astype(np.int64).sum(axis=1)
+
+
+def _accumulator_bound(bias: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    # Inputs are within -128..127, whatever their zero point.
+    return np.abs(bias) + 128 * np.abs(weights.astype(np.int64)).sum(axis=1)
+
+
+def accumulators_fit(node: Node, weights: np.ndarray) -> bool:
+    """Return whether no input can overflow an int32 accumulator."""
+    return bool(np.all(_accumulator_bound(folded_bias(node, weights), weights) < 2**31 - 1))
+
+
+def requantize(node: Node, acc: np.ndarray, c: Channels) -> np.ndarray:
+    """Return int8 outputs from int32 accumulators [..., channels]."""
+    low, high = activation_range(node.attrs["fused_activation_function"], node.output)
+    scaled = multiply_by_quantized_multiplier(acc, c.multiplier, c.shift)
+    shifted = scaled.astype(np.int64) + node.output.zero_point
+    return np.clip(shifted, low, high).astype(np.int8)
+
+
+def output_stage(node: Node) -> dict[str, int]:
+    """Return the fields of ``eb_output_stage``."""
+    low, high = activation_range(node.attrs["fused_activation_function"], node.output)
+    return {"offset": node.output.zero_point, "min": low, "max": high}
+
+
+def pack_pairs(weights: np.ndarray) -> np.ndarray:
+    """Return weights [channels, depth] as the DSP kernels read them: for each pair of channels, 4
+    bytes of the first, 4 of the second, and so on; zeros fill an odd channel and the depth."""
+    count, depth = weights.shape
+    padded = np.zeros((count + count % 2, -(-depth // 4) * 4), np.int8)
+    padded[:count, :depth] = weights
+    pairs = padded.reshape(len(padded) // 2, 2, -1, 4)
+    return np.ascontiguousarray(pairs.transpose(0, 2, 1, 3)).reshape(-1)
+
+
+def is_int8(tensor: Tensor | None) -> bool:
+    """Return whether the tensor is int8 with one scale."""
+    return (
+        tensor is not None
+        and tensor.dtype == DType.INT8
+        and tensor.quantization is not None
+        and not tensor.quantization.per_channel
+    )
+
+
+def _weights_ok(node: Node) -> bool:
+    w = node.optional_input(1)
+    return (
+        w is not None
+        and w.data is not None
+        and w.dtype == DType.INT8
+        and w.quantization is not None
+    )
+
+
+def _bias_ok(node: Node) -> bool:
+    bias = node.optional_input(2)
+    return bias is None or (bias.dtype == DType.INT32 and bias.data is not None)
+
+
+def _channel_axis_ok(node: Node, axis: int) -> bool:
+    q = node.input(1).quantization
+    return q is not None and (not q.per_channel or q.axis == axis)
+
+
+def _symmetric(node: Node) -> bool:
+    q = node.input(1).quantization
+    return q is not None and not any(q.zero_points)
+
+
+def weight_constraints(rank: int, axis: int) -> tuple[Constraint, ...]:
+    """Return the constraints of a layer with weights of ``rank`` and channels along ``axis``."""
+    return (
+        Constraint(
+            "input and output are int8 with one scale each",
+            lambda n: is_int8(n.optional_input(0)) and is_int8(n.output),
+        ),
+        Constraint("weights are constant, int8 and quantized", _weights_ok),
+        Constraint(f"weights have {rank} dimensions", lambda n: len(n.input(1).shape) == rank),
+        Constraint("no dimension is zero", lambda n: n.input(0).elements * n.input(1).elements > 0),
+        Constraint(
+            "weights are per-tensor or per output channel", lambda n: _channel_axis_ok(n, axis)
+        ),
+        Constraint("weights are symmetric (zero point 0)", _symmetric),
+        Constraint("bias is constant int32, or absent", _bias_ok),
+        Constraint(
+            "bias has one value for each output channel",
+            lambda n: n.optional_input(2) is None or n.input(2).elements == n.input(1).shape[axis],
+        ),
+        Constraint(
+            f"the fused activation is one of {', '.join(ACTIVATIONS)}",
+            lambda n: n.attrs["fused_activation_function"] in ACTIVATIONS,
+        ),
+    )
+
+
+def spatial_constraints() -> tuple[Constraint, ...]:
+    """Return the constraints on strides and dilations of a convolution."""
+    keys = ("stride_h", "stride_w", "dilation_h_factor", "dilation_w_factor")
+    return (
+        Constraint("input and output have 4 dimensions (NHWC)", _both_nhwc),
+        Constraint(
+            "strides and dilations are 1 to 4096",
+            lambda n: all(1 <= n.attrs[k] <= 4096 for k in keys),
+        ),
+    )
+
+
+def _both_nhwc(node: Node) -> bool:
+    return len(node.input(0).shape) == 4 and len(node.output.shape) == 4
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window's geometry over an NHWC image."""
+
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    out_h: int
+    out_w: int
+    pad_top: int
+    pad_left: int
+
+
+def window(node: Node, kernel_h: int, kernel_w: int) -> Window:
+    """Return the geometry of a convolution or pooling over input 0."""
+    a = node.attrs
+    _, in_h, in_w, _ = node.input(0).shape
+    dilation_h, dilation_w = a.get("dilation_h_factor", 1), a.get("dilation_w_factor", 1)
+    out_h = output_length(a["padding"], in_h, kernel_h, a["stride_h"], dilation_h)
+    out_w = output_length(a["padding"], in_w, kernel_w, a["stride_w"], dilation_w)
+    pad_top = pad_before(in_h, out_h, kernel_h, a["stride_h"], dilation_h)
+    pad_left = pad_before(in_w, out_w, kernel_w, a["stride_w"], dilation_w)
+    valid = a["padding"] == "VALID"
+    return Window(
+        kernel_h,
+        kernel_w,
+        a["stride_h"],
+        a["stride_w"],
+        dilation_h,
+        dilation_w,
+        out_h,
+        out_w,
+        0 if valid else pad_top,
+        0 if valid else pad_left,
+    )
+
+
+def patches(x: np.ndarray, w: Window, fill: int) -> np.ndarray:
+    """Return int64 [batch, out_h, out_w, kernel_h, kernel_w, channels] of an NHWC image."""
+    in_h, in_w = x.shape[1:3]
+    rows = np.arange(w.out_h)[:, None] * w.stride_h - w.pad_top
+    rows = rows + np.arange(w.kernel_h) * w.dilation_h
+    columns = np.arange(w.out_w)[:, None] * w.stride_w - w.pad_left
+    columns = columns + np.arange(w.kernel_w) * w.dilation_w
+    ok = ((rows >= 0) & (rows < in_h))[:, None, :, None]
+    ok = ok & ((columns >= 0) & (columns < in_w))[None, :, None, :]
+    taken = x[
+        :,
+        np.clip(rows, 0, in_h - 1)[:, None, :, None],
+        np.clip(columns, 0, in_w - 1)[None, :, None, :],
+    ]
+    return np.where(ok[None, ..., None], taken, fill).astype(np.int64)

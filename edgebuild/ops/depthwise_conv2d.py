@@ -1,0 +1,167 @@
+"""DEPTHWISE_CONV_2D: one or more filters for each input channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from edgebuild.graph import DType, Node
+from edgebuild.ops import convolution as conv
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.targets import CpuFeatures
+
+
+class DepthwiseConv2D(Operator):
+    """Weights are [1, kernel height, kernel width, input channels * multiplier]."""
+
+    kind = "DEPTHWISE_CONV_2D"
+    constraints = (
+        *conv.weight_constraints(rank=4, axis=3),
+        *conv.spatial_constraints(),
+        Constraint("the weights' first dimension is 1", lambda n: n.input(1).shape[0] == 1),
+        Constraint(
+            "output channels are a multiple of the input channels",
+            lambda n: n.input(1).shape[3] % n.input(0).shape[3] == 0,
+        ),
+        Constraint(
+            "no input can overflow a 32-bit accumulator",
+            lambda n: conv.accumulators_fit(n, _matrix(n)),
+        ),
+    )
+
+    def output_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return the one NHWC output shape."""
+        w = _window(node)
+        return ((node.input(0).shape[0], w.out_h, w.out_w, node.input(1).shape[3]),)
+
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Compute by summing the products of every tap."""
+        x, weights = inputs[0], node.input(1).data
+        assert x is not None and weights is not None
+        c = conv.channels(node, _matrix(node), single_precision_product=False)
+        patches = conv.patches(x, _window(node), node.input(0).zero_point)
+        spread = np.repeat(patches, _multiplier(node), axis=-1)
+        acc = (spread * weights[0].astype(np.int64)).sum(axis=(3, 4)) + c.bias
+        return (conv.requantize(node, acc.astype(np.int32), c),)
+
+    def macs(self, node: Node) -> int:
+        """Return output elements times the taps of a filter."""
+        _, kernel_h, kernel_w, _ = node.input(1).shape
+        return node.output.elements * kernel_h * kernel_w
+
+    def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
+        """Return the DSP kernel where core and shape allow it, else the portable one."""
+        w = _window(node)
+        c = conv.channels(node, _matrix(node), single_precision_product=False)
+        batches, in_h, in_w, in_c = node.input(0).shape
+        dsp = cpu.dsp and _multiplier(node) == 1 and in_c % 4 == 0
+        params = {
+            "batches": batches,
+            "in_h": in_h,
+            "in_w": in_w,
+            "in_c": in_c,
+            "out_h": w.out_h,
+            "out_w": w.out_w,
+            "multiplier": _multiplier(node),
+            "kernel_h": w.kernel_h,
+            "kernel_w": w.kernel_w,
+            "stride_h": w.stride_h,
+            "stride_w": w.stride_w,
+            "dilation_h": w.dilation_h,
+            "dilation_w": w.dilation_w,
+            "pad_top": w.pad_top,
+            "pad_left": w.pad_left,
+            "pad": node.input(0).zero_point,
+            "small": c.small,
+            "weights": node.input(1).data,
+            "channels": c.interleaved(),
+            "output": conv.output_stage(node),
+        }
+        name = "depthwise_conv2d_s8_dsp" if dsp else "depthwise_conv2d_s8"
+        return KernelCall(
+            f"eb_{name}",
+            "depthwise_conv2d/depthwise_conv2d.h",
+            (f"depthwise_conv2d/{name}.c",),
+            "eb_depthwise_conv2d_params",
+            params,
+        )
+
+    def cases(self) -> Iterable[Case]:
+        """Yield geometry, channel counts, multipliers, activations and zero points."""
+        yield _case("valid_3x3", (1, 6, 5, 4), (3, 3))
+        yield _case("same_3x3", (1, 6, 5, 8), (3, 3), padding="SAME")
+        yield _case("same_stride_2", (1, 7, 8, 8), (3, 3), padding="SAME", stride=(2, 2))
+        yield _case("odd_channels", (1, 5, 5, 3), (3, 3), padding="SAME")
+        yield _case("one_channel", (1, 5, 5, 1), (3, 3), padding="SAME")
+        yield _case("multiplier_2", (1, 5, 5, 4), (3, 3), padding="SAME", multiplier=2)
+        yield _case("multiplier_3_of_1", (1, 6, 4, 1), (2, 3), multiplier=3, stride=(2, 1))
+        yield _case("dilated", (1, 9, 9, 4), (3, 3), padding="SAME", dilation=(2, 3))
+        yield _case("dilated_valid", (1, 9, 9, 5), (3, 3), dilation=(3, 2))
+        yield _case("kernel_5x2", (1, 7, 7, 4), (5, 2), padding="SAME")
+        yield _case("kernel_over_image", (1, 2, 2, 4), (5, 5), padding="SAME")
+        yield _case("pointwise", (1, 3, 3, 4), (1, 1))
+        yield _case("batch_2", (2, 4, 4, 4), (3, 3), padding="SAME")
+        yield _case("per_tensor", (1, 5, 5, 4), (3, 3), per_channel=False)
+        yield _case("no_bias", (1, 4, 4, 4), (3, 3), bias=False)
+        yield _case("relu6", (1, 5, 5, 4), (3, 3), act="RELU6", out_zp=-100)
+        yield _case("left_shift", (1, 5, 5, 4), (3, 3), out_scale=0.0004)
+        yield _case("zero_point_low", (1, 4, 4, 8), (3, 3), padding="SAME", in_zp=-128)
+        yield _case("zero_point_high", (1, 4, 4, 3), (3, 3), padding="SAME", in_zp=127)
+
+
+def _multiplier(node: Node) -> int:
+    return node.input(1).shape[3] // node.input(0).shape[3]
+
+
+def _matrix(node: Node) -> np.ndarray:
+    """Return the weights as int8 [output channels, taps]."""
+    data = node.input(1).data
+    assert data is not None
+    return data.reshape(-1, data.shape[3]).T
+
+
+def _window(node: Node) -> conv.Window:
+    return conv.window(node, node.input(1).shape[1], node.input(1).shape[2])
+
+
+def _case(
+    name: str,
+    x: Shape,
+    kernel: tuple[int, int],
+    *,
+    padding: str = "VALID",
+    stride: tuple[int, int] = (1, 1),
+    dilation: tuple[int, int] = (1, 1),
+    multiplier: int = 1,
+    bias: bool = True,
+    per_channel: bool = True,
+    act: str = "NONE",
+    in_zp: int = -7,
+    out_zp: int = 4,
+    out_scale: float = 0.1,
+) -> Case:
+    rng = np.random.default_rng(len(name))
+    out_c = x[3] * multiplier
+    weights = rng.integers(-127, 128, (1, *kernel, out_c))
+    scales = 0.004 * rng.uniform(0.2, 2.0, out_c if per_channel else 1)
+    out_h = conv.output_length(padding, x[1], kernel[0], stride[0], dilation[0])
+    out_w = conv.output_length(padding, x[2], kernel[1], stride[1], dilation[1])
+    biases = constant(rng.integers(-2000, 2000, out_c), scales * 0.1, dtype=DType.INT32)
+    return one_op(
+        name,
+        "DEPTHWISE_CONV_2D",
+        # TFLite Micro crashes on a depthwise bias that is given as absent.
+        [activation(x, 0.1, in_zp), constant(weights, scales, axis=3), *([biases] if bias else [])],
+        [activation((x[0], out_h, out_w, out_c), out_scale, out_zp)],
+        {
+            "padding": padding,
+            "stride_h": stride[0],
+            "stride_w": stride[1],
+            "dilation_h_factor": dilation[0],
+            "dilation_w_factor": dilation[1],
+            "depth_multiplier": multiplier,
+            "fused_activation_function": act,
+        },
+    )

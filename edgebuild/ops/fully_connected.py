@@ -1,0 +1,155 @@
+"""FULLY_CONNECTED: int8 matrix product with every input of a batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from edgebuild.graph import DType, Node
+from edgebuild.ops import convolution as conv
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.targets import CpuFeatures
+
+
+class FullyConnected(Operator):
+    """Weights are [units, depth]; the input's elements are batches of ``depth``."""
+
+    kind = "FULLY_CONNECTED"
+    constraints = (
+        *conv.weight_constraints(rank=2, axis=0),
+        Constraint(
+            "the input's elements are a multiple of the weights' depth",
+            lambda n: n.input(0).elements % n.input(1).shape[1] == 0,
+        ),
+        Constraint(
+            "weights are in the default format",
+            lambda n: n.attrs["weights_format"] == "DEFAULT",
+        ),
+        Constraint(
+            "with keep_num_dims the input's last dimension is the depth",
+            lambda n: not n.attrs["keep_num_dims"] or n.input(0).shape[-1:] == n.input(1).shape[1:],
+        ),
+        Constraint(
+            "no input can overflow a 32-bit accumulator",
+            lambda n: conv.accumulators_fit(n, _weights(n)),
+        ),
+    )
+
+    def output_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return [batches, units], or the input's leading dimensions with ``keep_num_dims``."""
+        units = node.input(1).shape[0]
+        if node.attrs["keep_num_dims"]:
+            return ((*node.input(0).shape[:-1], units),)
+        return ((_batches(node), units),)
+
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Compute by an integer matrix product."""
+        x = inputs[0]
+        assert x is not None
+        weights = _weights(node)
+        c = conv.channels(node, weights, single_precision_product=True)
+        rows = x.reshape(_batches(node), -1).astype(np.float64)
+        # float64 is exact here (|sum| < 2**53).
+        acc = (rows @ weights.T.astype(np.float64)).astype(np.int64) + c.bias
+        return (conv.requantize(node, acc.astype(np.int32), c).reshape(node.output.shape),)
+
+    def macs(self, node: Node) -> int:
+        """Return batches times units times depth."""
+        return _batches(node) * math.prod(node.input(1).shape)
+
+    def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
+        """Return the DSP kernel where the core has the extension, else the portable one."""
+        weights = _weights(node)
+        c = conv.channels(node, weights, single_precision_product=True)
+        units, depth = weights.shape
+        name = "fully_connected_s8_dsp" if cpu.dsp else "fully_connected_s8"
+        return KernelCall(
+            f"eb_{name}",
+            "fully_connected/fully_connected.h",
+            (f"fully_connected/{name}.c",),
+            "eb_fully_connected_params",
+            {
+                "batches": _batches(node),
+                "depth": depth,
+                "units": units,
+                "small": c.small,
+                "weights": conv.pack_pairs(weights) if cpu.dsp else weights,
+                "channels": c.interleaved(),
+                "output": conv.output_stage(node),
+            },
+            scratch_bytes=8 * -(-depth // 4) if cpu.dsp else 0,
+        )
+
+    def cases(self) -> Iterable[Case]:
+        """Yield sizes around the kernels' blocks, batches, activations, multipliers."""
+        yield _case("even", (1, 16), 8)
+        yield _case("odd_units", (1, 12), 5)
+        yield _case("odd_depth", (1, 13), 4)
+        yield _case("depth_1", (1, 1), 3)
+        yield _case("one_unit", (1, 7), 1)
+        yield _case("batch_3", (3, 10), 6)
+        yield _case("image_input", (1, 2, 2, 3), 4, depth=12)
+        yield _case("keep_num_dims", (1, 3, 2, 6), 5, keep=True)
+        yield _case("no_bias", (1, 9), 4, bias=False)
+        yield _case("per_channel", (1, 20), 7, per_channel=True)
+        yield _case("relu", (1, 16), 6, act="RELU", out_zp=-128)
+        yield _case("relu6", (1, 16), 6, act="RELU6", out_zp=-20)
+        yield _case("left_shift", (1, 16), 6, out_scale=0.0003)
+        yield _case("tiny_multiplier", (1, 16), 6, out_scale=5e6)
+        yield _case("zero_point_low", (1, 16), 6, in_zp=-128)
+        yield _case("zero_point_high", (1, 16), 6, in_zp=127)
+        yield _case("deep", (1, 640), 9, out_scale=4.0)
+        for seed in range(6):  # rounding of the multiplier's single-precision product
+            yield _case(f"scales_{seed}", (1, 64), 6, seed=seed, out_scale=0.37 + 0.11 * seed)
+
+
+def _weights(node: Node) -> np.ndarray:
+    data = node.input(1).data
+    assert data is not None
+    return data
+
+
+def _batches(node: Node) -> int:
+    return node.input(0).elements // node.input(1).shape[1]
+
+
+def _case(
+    name: str,
+    x: Shape,
+    units: int,
+    *,
+    depth: int | None = None,
+    keep: bool = False,
+    bias: bool = True,
+    per_channel: bool = False,
+    act: str = "NONE",
+    in_zp: int = 3,
+    out_zp: int = -9,
+    out_scale: float = 0.6,
+    seed: int = 0,
+) -> Case:
+    rng = np.random.default_rng(seed + len(name))
+    depth = depth or x[-1]
+    scales = 0.003 * rng.uniform(0.5, 2.0, units if per_channel else 1)
+    batches = math.prod(x) // depth
+    shape = (*x[:-1], units) if keep else (batches, units)
+    biases = constant(rng.integers(-3000, 3000, units), scales * 0.2, dtype=DType.INT32)
+    return one_op(
+        name,
+        "FULLY_CONNECTED",
+        [
+            activation(x, 0.2, in_zp),
+            constant(rng.integers(-127, 128, (units, depth)), scales),
+            biases if bias else None,
+        ],
+        [activation(shape, out_scale, out_zp)],
+        {
+            "fused_activation_function": act,
+            "keep_num_dims": keep,
+            "weights_format": "DEFAULT",
+            "asymmetric_quantize_inputs": False,
+        },
+    )

@@ -1,0 +1,160 @@
+"""AVERAGE_POOL_2D and MAX_POOL_2D over NHWC images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from edgebuild.graph import Node
+from edgebuild.ops import convolution as conv
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.cases import activation, one_op
+from edgebuild.ops.fixed_point import activation_range
+from edgebuild.targets import CpuFeatures
+
+_KEYS = ("stride_h", "stride_w", "filter_height", "filter_width")
+
+
+class _Pool2D(Operator):
+    """What both poolings share; values outside the image do not count."""
+
+    function: str
+    source: str
+    constraints = (
+        Constraint(
+            "input and output are int8 with one scale each",
+            lambda n: conv.is_int8(n.optional_input(0)) and conv.is_int8(n.output),
+        ),
+        Constraint(
+            "input and output have the same quantization",
+            lambda n: n.input(0).quantization == n.output.quantization,
+        ),
+        Constraint(
+            "input and output have 4 dimensions (NHWC), none zero",
+            lambda n: len(n.input(0).shape) == len(n.output.shape) == 4 and n.input(0).elements > 0,
+        ),
+        Constraint(
+            "filter and strides are 1 to 4096",
+            lambda n: all(1 <= n.attrs[k] <= 4096 for k in _KEYS),
+        ),
+        Constraint(
+            f"the fused activation is one of {', '.join(conv.ACTIVATIONS)}",
+            lambda n: n.attrs["fused_activation_function"] in conv.ACTIVATIONS,
+        ),
+    )
+
+    def output_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return the one NHWC output shape."""
+        w = _window(node)
+        batches, _, _, channels = node.input(0).shape
+        return ((batches, w.out_h, w.out_w, channels),)
+
+    def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
+        """Return the portable kernel."""
+        w = _window(node)
+        batches, in_h, in_w, channels = node.input(0).shape
+        low, high = activation_range(node.attrs["fused_activation_function"], node.output)
+        return KernelCall(
+            self.function,
+            "pool2d/pool2d.h",
+            (self.source,),
+            "eb_pool2d_params",
+            {
+                "batches": batches,
+                "in_h": in_h,
+                "in_w": in_w,
+                "channels": channels,
+                "out_h": w.out_h,
+                "out_w": w.out_w,
+                "filter_h": w.kernel_h,
+                "filter_w": w.kernel_w,
+                "stride_h": w.stride_h,
+                "stride_w": w.stride_w,
+                "pad_top": w.pad_top,
+                "pad_left": w.pad_left,
+                "min": low,
+                "max": high,
+            },
+        )
+
+    def cases(self) -> Iterable[Case]:
+        """Yield geometry, padding, activations."""
+        yield self._case("global", (1, 5, 4, 6), (5, 4))
+        yield self._case("halving", (1, 6, 6, 3), (2, 2), stride=(2, 2))
+        yield self._case("same", (1, 5, 7, 4), (3, 3), padding="SAME")
+        yield self._case("same_stride", (1, 7, 5, 2), (3, 2), padding="SAME", stride=(2, 3))
+        yield self._case("single", (1, 3, 3, 1), (1, 1))
+        yield self._case("batch_2", (2, 4, 4, 3), (2, 2))
+        yield self._case("relu", (1, 4, 4, 5), (2, 2), act="RELU", zero_point=-30)
+        yield self._case("relu6", (1, 4, 4, 5), (2, 2), act="RELU6", zero_point=-90)
+        yield self._case("wide_filter", (1, 2, 2, 2), (4, 4), padding="SAME")
+
+    def _case(
+        self,
+        name: str,
+        x: Shape,
+        size: tuple[int, int],
+        *,
+        stride: tuple[int, int] = (1, 1),
+        padding: str = "VALID",
+        act: str = "NONE",
+        zero_point: int = 3,
+    ) -> Case:
+        out_h = conv.output_length(padding, x[1], size[0], stride[0])
+        out_w = conv.output_length(padding, x[2], size[1], stride[1])
+        return one_op(
+            name,
+            self.kind,
+            [activation(x, 0.1, zero_point)],
+            [activation((x[0], out_h, out_w, x[3]), 0.1, zero_point)],
+            {
+                "padding": padding,
+                "filter_height": size[0],
+                "filter_width": size[1],
+                "stride_h": stride[0],
+                "stride_w": stride[1],
+                "fused_activation_function": act,
+            },
+        )
+
+
+class AveragePool2D(_Pool2D):
+    """The mean of a window, halves rounded away from zero."""
+
+    kind = "AVERAGE_POOL_2D"
+    function = "eb_average_pool2d_s8"
+    source = "pool2d/average_pool2d_s8.c"
+
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Divide the sum of what lies inside by its count."""
+        x = inputs[0]
+        assert x is not None
+        w = _window(node)
+        total = conv.patches(x, w, 0).sum(axis=(3, 4))
+        count = conv.patches(np.ones_like(x), w, 0).sum(axis=(3, 4))
+        magnitude = (np.abs(total) + count // 2) // count
+        return (_clip(node, np.sign(total) * magnitude),)
+
+
+class MaxPool2D(_Pool2D):
+    """The largest value of a window."""
+
+    kind = "MAX_POOL_2D"
+    function = "eb_max_pool2d_s8"
+    source = "pool2d/max_pool2d_s8.c"
+
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Take the largest value of what lies inside."""
+        x = inputs[0]
+        assert x is not None
+        return (_clip(node, conv.patches(x, _window(node), -128).max(axis=(3, 4))),)
+
+
+def _clip(node: Node, values: np.ndarray) -> np.ndarray:
+    low, high = activation_range(node.attrs["fused_activation_function"], node.output)
+    return np.clip(values, low, high).astype(np.int8)
+
+
+def _window(node: Node) -> conv.Window:
+    return conv.window(node, node.attrs["filter_height"], node.attrs["filter_width"])

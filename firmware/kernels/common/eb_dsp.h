@@ -1,0 +1,79 @@
+/* The DSP extension (Armv7E-M, Armv8-M with DSP) as the kernels use it.
+ *
+ * Inline assembly where compilers have no intrinsic or do not fold a rotation into SXTB16. */
+#ifndef EB_DSP_H
+#define EB_DSP_H
+
+#include <arm_acle.h>
+#include <stdint.h>
+#include <string.h>
+
+#if !defined(__ARM_FEATURE_DSP) || !__ARM_FEATURE_DSP
+#error "this kernel needs a core with the DSP extension"
+#endif
+
+/* Bytes 0 and 2 of x, sign-extended to a pair of halfwords. */
+static inline uint32_t eb_even_bytes(uint32_t x)
+{
+    uint32_t r;
+    __asm("sxtb16 %0, %1" : "=r"(r) : "r"(x));
+    return r;
+}
+
+/* Bytes 1 and 3 of x, sign-extended to a pair of halfwords. */
+static inline uint32_t eb_odd_bytes(uint32_t x)
+{
+    uint32_t r;
+    __asm("sxtb16 %0, %1, ror #8" : "=r"(r) : "r"(x));
+    return r;
+}
+
+/* acc + a.low * b.low + a.high * b.high on halfwords. */
+static inline int32_t eb_smlad(uint32_t a, uint32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm("smlad %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+
+/* acc + a.low * b.low. */
+static inline int32_t eb_smlabb(uint32_t a, uint32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm("smlabb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+
+/* acc + a.high * b.high. */
+static inline int32_t eb_smlatt(uint32_t a, uint32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm("smlatt %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+
+/* (a * b + 2^31) >> 32. */
+static inline int32_t eb_smmulr(int32_t a, int32_t b)
+{
+    int32_t r;
+    __asm("smmulr %0, %1, %2" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
+/* Four bytes at any address; the cores with DSP load unaligned words. */
+static inline uint32_t eb_load4(const int8_t *p)
+{
+    uint32_t x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* x * multiplier * 2^(-31 - right), rounded twice; |x| < 2^30 and right >= 1, so that both roundings
+ * take one instruction each: see eb_requantize for the general case. */
+static inline int32_t eb_requantize_small(int32_t x, int32_t multiplier, int32_t right)
+{
+    const int32_t high = eb_smmulr((int32_t)((uint32_t)x << 1), multiplier);
+    return (high + (INT32_C(1) << (right - 1)) + (high >> 31)) >> right;
+}
+
+#endif /* EB_DSP_H */

@@ -1,0 +1,33 @@
+/* CONV_2D, int8 in, int8 weights, int8 out; NHWC. */
+#ifndef EB_CONV2D_H
+#define EB_CONV2D_H
+
+#include <stdint.h>
+
+#include "common/eb_channel.h"
+
+typedef struct {
+    int32_t batches;
+    int32_t in_h, in_w, in_c;
+    int32_t out_h, out_w, out_c; /* out_c: of one group */
+    int32_t kernel_h, kernel_w, kernel_c;
+    int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int32_t groups;
+    int32_t depth;    /* kernel_h * kernel_w * kernel_c, the length of a dot product */
+    int32_t pad;      /* input zero point: what lies outside the image */
+    int32_t pointwise; /* 1: a 1x1 kernel that reads every pixel once, in order */
+    int32_t small;    /* 1: every channel meets the limits of eb_requantize_small */
+    const int8_t *weights;
+    const int32_t *channels; /* eb_channel for each output channel of each group */
+    eb_output_stage output;
+} eb_conv2d_params;
+
+/* weights: [groups * out_c][depth]. scratch: 2 * depth bytes. */
+void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
+
+/* weights: pairs of output channels, each [ceil(depth / 4)] times 4 bytes of the first channel and
+ * 4 of the second; missing values are zero. scratch: 8 * ceil(depth / 4) halfwords, and behind them
+ * depth bytes unless pointwise or kernel_c is a multiple of 4. */
+void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
+
+#endif /* EB_CONV2D_H */

@@ -1,0 +1,162 @@
+/* CONV_2D with the DSP extension: 2 pixels x 2 channels x 4 values of depth in eight SMLADs.
+ *
+ * Columns and weights are widened by SXTB16, which takes bytes 0, 2 and bytes 1, 3: the same order
+ * on both sides, so that nothing is shuffled. */
+#include "common/eb_channel_dsp.h"
+#include "conv2d/conv2d.h"
+#include "conv2d/conv2d_columns.h"
+
+/* Widens n bytes (the last word may be partly beyond them, for which `weights` are zero) into the
+ * words of one pixel: two words here, two words of the other pixel, and so on. */
+static uint32_t *widen(const int8_t *source, int32_t n, uint32_t *column)
+{
+    for (; n >= 4; n -= 4) {
+        const uint32_t x = eb_load4(source);
+        column[0] = eb_even_bytes(x);
+        column[1] = eb_odd_bytes(x);
+        column += 4;
+        source += 4;
+    }
+    if (n > 0) {
+        uint32_t x = 0;
+        memcpy(&x, source, (size_t)n);
+        column[0] = eb_even_bytes(x);
+        column[1] = eb_odd_bytes(x);
+        column += 4;
+    }
+    return column;
+}
+
+static uint32_t *widen_pad(int32_t pad, int32_t n, uint32_t *column)
+{
+    const uint32_t word = ((uint32_t)pad & 0xFFFFU) | ((uint32_t)pad << 16);
+    for (; n > 0; n -= 4) {
+        column[0] = word;
+        column[1] = word;
+        column += 4;
+    }
+    return column;
+}
+
+/* im2col and widening in one pass; kernel_c is a multiple of 4. */
+static void wide_column(const eb_conv2d_params *p, const int8_t *image, int32_t group, int32_t y,
+                        int32_t x, uint32_t *column)
+{
+    const int32_t top = y * p->stride_h - p->pad_top;
+    const int32_t left = x * p->stride_w - p->pad_left;
+    const int32_t c = p->kernel_c;
+    const int inside = left >= 0 && left + p->kernel_w <= p->in_w;
+    const int contiguous = inside && p->dilation_w == 1 && p->groups == 1;
+    for (int32_t ky = 0; ky < p->kernel_h; ky++) {
+        const int32_t iy = top + ky * p->dilation_h;
+        if (iy < 0 || iy >= p->in_h) {
+            column = widen_pad(p->pad, p->kernel_w * c, column);
+            continue;
+        }
+        const int8_t *const row = image + iy * p->in_w * p->in_c + group * c;
+        if (contiguous) {
+            column = widen(row + left * c, p->kernel_w * c, column);
+            continue;
+        }
+        for (int32_t kx = 0; kx < p->kernel_w; kx++) {
+            const int32_t ix = left + kx * p->dilation_w;
+            column = ix < 0 || ix >= p->in_w ? widen_pad(p->pad, c, column)
+                                             : widen(row + ix * p->in_c, c, column);
+        }
+    }
+}
+
+/* Multiplies two interleaved columns with all channels of a group. out1 is NULL for one pixel. */
+static void multiply(const eb_conv2d_params *p, const uint32_t *w, const eb_channel *channel,
+                     const uint32_t *columns, int8_t *out0, int8_t *out1)
+{
+    const uint32_t *const end = columns + (p->depth + 3) / 4 * 4;
+    for (int32_t o = 0; o < p->out_c; o += 2) {
+        const int last = o + 1 == p->out_c;
+        const eb_channel *const next = last ? channel : channel + 1;
+        int32_t a00 = channel->bias, a01 = next->bias;
+        int32_t a10 = a00, a11 = a01;
+        for (const uint32_t *x = columns; x != end; x += 4, w += 2) {
+            const uint32_t w0 = w[0], w1 = w[1];
+            const uint32_t w0e = eb_even_bytes(w0), w0o = eb_odd_bytes(w0);
+            const uint32_t w1e = eb_even_bytes(w1), w1o = eb_odd_bytes(w1);
+            const uint32_t x0e = x[0], x0o = x[1], x1e = x[2], x1o = x[3];
+            a00 = eb_smlad(x0e, w0e, a00);
+            a01 = eb_smlad(x0e, w1e, a01);
+            a10 = eb_smlad(x1e, w0e, a10);
+            a11 = eb_smlad(x1e, w1e, a11);
+            a00 = eb_smlad(x0o, w0o, a00);
+            a01 = eb_smlad(x0o, w1o, a01);
+            a10 = eb_smlad(x1o, w0o, a10);
+            a11 = eb_smlad(x1o, w1o, a11);
+        }
+        out0[o] = eb_finish_dsp(a00, channel, &p->output, p->small);
+        if (out1 != NULL) {
+            out1[o] = eb_finish_dsp(a10, channel, &p->output, p->small);
+        }
+        if (!last) {
+            out0[o + 1] = eb_finish_dsp(a01, next, &p->output, p->small);
+            if (out1 != NULL) {
+                out1[o + 1] = eb_finish_dsp(a11, next, &p->output, p->small);
+            }
+        }
+        channel += 2;
+    }
+}
+
+static void pointwise(const eb_conv2d_params *p, const int8_t *input, int8_t *output,
+                      uint32_t *columns)
+{
+    const eb_channel *const channels = (const eb_channel *)p->channels;
+    for (int32_t pixels = p->batches * p->out_h * p->out_w; pixels > 0; pixels -= 2) {
+        const int pair = pixels > 1;
+        (void)widen(input, p->in_c, columns);
+        (void)widen(pair ? input + p->in_c : input, p->in_c, columns + 2);
+        multiply(p, (const uint32_t *)(const void *)p->weights, channels, columns, output,
+                 pair ? output + p->out_c : NULL);
+        input += 2 * p->in_c;
+        output += 2 * p->out_c;
+    }
+}
+
+static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t group, int32_t y, int32_t x,
+                 uint32_t *column, int8_t *narrow)
+{
+    if (p->kernel_c % 4 == 0) {
+        wide_column(p, image, group, y, x, column);
+    } else {
+        eb_conv2d_column(p, image, group, y, x, narrow);
+        (void)widen(narrow, p->depth, column);
+    }
+}
+
+void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch)
+{
+    uint32_t *const columns = (uint32_t *)scratch;
+    if (p->pointwise) {
+        pointwise(p, input, output, columns);
+        return;
+    }
+    const int32_t words = (p->depth + 3) / 4;
+    int8_t *const narrow = (int8_t *)(columns + 4 * words);
+    const int32_t stride = p->groups * p->out_c;
+    for (int32_t b = 0; b < p->batches; b++) {
+        const int8_t *const image = input + b * p->in_h * p->in_w * p->in_c;
+        for (int32_t y = 0; y < p->out_h; y++) {
+            for (int32_t x = 0; x < p->out_w; x += 2) {
+                const int pair = x + 1 < p->out_w;
+                const uint32_t *weights = (const uint32_t *)(const void *)p->weights;
+                const eb_channel *channels = (const eb_channel *)p->channels;
+                for (int32_t g = 0; g < p->groups; g++) {
+                    fill(p, image, g, y, x, columns, narrow);
+                    fill(p, image, g, y, pair ? x + 1 : x, columns + 2, narrow);
+                    int8_t *const out = output + g * p->out_c;
+                    multiply(p, weights, channels, columns, out, pair ? out + stride : NULL);
+                    weights += (p->out_c + 1) / 2 * words * 2;
+                    channels += p->out_c;
+                }
+                output += pair ? 2 * stride : stride;
+            }
+        }
+    }
+}

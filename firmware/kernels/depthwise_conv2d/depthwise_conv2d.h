@@ -1,0 +1,30 @@
+/* DEPTHWISE_CONV_2D, int8 in, int8 weights, int8 out; NHWC. */
+#ifndef EB_DEPTHWISE_CONV2D_H
+#define EB_DEPTHWISE_CONV2D_H
+
+#include <stdint.h>
+
+#include "common/eb_channel.h"
+
+typedef struct {
+    int32_t batches;
+    int32_t in_h, in_w, in_c;
+    int32_t out_h, out_w;
+    int32_t multiplier; /* output channels for each input channel */
+    int32_t kernel_h, kernel_w;
+    int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int32_t pad;   /* input zero point: what lies outside the image */
+    int32_t small; /* 1: every channel meets the limits of eb_requantize_small */
+    const int8_t *weights;   /* [kernel_h][kernel_w][in_c * multiplier] */
+    const int32_t *channels; /* eb_channel for each output channel */
+    eb_output_stage output;
+} eb_depthwise_conv2d_params;
+
+void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *input,
+                            int8_t *output);
+
+/* Only for multiplier 1 and in_c a multiple of 4. */
+void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
+                                int8_t *output);
+
+#endif /* EB_DEPTHWISE_CONV2D_H */
