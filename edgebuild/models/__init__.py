@@ -1,0 +1,1 @@
+"""Loading models and data sets, calibration and conversion to int8."""

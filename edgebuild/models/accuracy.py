@@ -1,0 +1,94 @@
+"""Accuracy of a classifier, from its outputs and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgebuild.errors import InputError
+
+Predict = Callable[[tuple[np.ndarray, ...]], np.ndarray]
+"""Maps a batch, an array (samples, ...) for each input, to the first output (samples, ...)."""
+
+BATCH = 2048
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """How many samples a classifier got right."""
+
+    correct: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The share of correct samples, 0 to 1."""
+        return self.correct / self.total
+
+
+def evaluate(
+    predict: Predict,
+    x: np.ndarray | Sequence[np.ndarray],
+    y: np.ndarray | None,
+    *,
+    threshold: float = 0.5,
+    batch: int = BATCH,
+) -> Accuracy | None:
+    """Return the accuracy of ``predict`` on a data set; None when labels are no classes.
+
+    Args:
+        predict: the model. Raw integer outputs serve as they are: quantization keeps their order.
+        x: an array (samples, ...) or one for each input.
+        y: class numbers (samples,) or (samples, 1), or one-hot (samples, classes). A model that
+            reconstructs its input (``y`` has the shape of ``x``) has no accuracy.
+        threshold: of a single output (binary, sigmoid), in the output's own units; for an int8
+            output the quantized value of one half.
+        batch: samples in one call of ``predict``.
+    """
+    arrays = (x,) if isinstance(x, np.ndarray) else tuple(x)
+    total = len(arrays[0])
+    if y is None or total == 0 or _reconstructs(arrays[0], y):
+        return None
+    correct = 0
+    labels: np.ndarray | None = None
+    for start in range(0, total, batch):
+        stop = min(total, start + batch)
+        scores = np.asarray(predict(tuple(array[start:stop] for array in arrays)))
+        scores = scores.reshape(stop - start, -1)
+        if labels is None:
+            labels = _classes(y, scores.shape[1])
+            if labels is None:
+                return None
+        found = scores[:, 0] > threshold if scores.shape[1] == 1 else scores.argmax(axis=1)
+        correct += int(np.count_nonzero(found == labels[start:stop]))
+    return Accuracy(correct, total)
+
+
+def _reconstructs(x: np.ndarray, y: np.ndarray) -> bool:
+    return x.size == y.size and x.shape[1:] != () and y.ndim > 1 and y[0].size > 1
+
+
+def _classes(y: np.ndarray, outputs: int) -> np.ndarray | None:
+    """Return class numbers (samples,) for ``outputs`` scores; None for a regression."""
+    flat = y.reshape(len(y), -1)
+    classes = max(outputs, 2)
+    if flat.shape[1] == 1:
+        labels = flat[:, 0]
+        if labels.dtype.kind == "f" and np.any(labels != np.trunc(labels)):
+            return None
+        labels = labels.astype(np.int64)
+        if labels.min() < 0 or labels.max() >= classes:
+            raise InputError(
+                f"labels y go from {labels.min()} to {labels.max()}, "
+                f"the model has {classes} classes (0 to {classes - 1})"
+            )
+        return labels
+    if flat.shape[1] == classes and np.all((flat == 0) | (flat == 1)) and np.all(flat.sum(1) == 1):
+        return flat.argmax(axis=1)
+    if outputs > 1 and flat.shape[1] != outputs:
+        raise InputError(
+            f"labels y have {flat.shape[1]} values a sample, the model has {outputs} outputs"
+        )
+    return None

@@ -1,0 +1,131 @@
+"""Turn any source model into a full int8 ``.tflite``; run the float model for a baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgebuild.errors import EdgebuildError, InputError, ModelError
+from edgebuild.graph import DType
+from edgebuild.models.data import DataSet, match_inputs
+from edgebuild.models.source import SourceModel, is_quantized
+from edgebuild.models.worker import Worker
+from edgebuild.tflite.reader import read_tflite
+
+_CONVERT_S = 3600.0
+_PREDICT_S = 600.0
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A full int8 ``.tflite``, and what the user should know of how it came about."""
+
+    model: bytes
+    notes: tuple[str, ...] = ()
+
+
+def to_int8_tflite(
+    source: SourceModel, data: DataSet | None, *, samples: int = 200, seed: int = 0
+) -> Converted:
+    """Return the model as full int8 ``.tflite``, batch 1, per channel, int8 at both ends.
+
+    A model that is int8 already is returned unchanged. The same model, data, number and seed give
+    the same bytes.
+
+    Args:
+        source: the model.
+        data: calibration data; a float model needs some.
+        samples: how many samples to calibrate with, drawn with ``seed``.
+        seed: of the draw.
+
+    Raises:
+        InputError: there is no data for a float model, or it does not fit.
+        ModelError: the model cannot be converted.
+    """
+    if source.is_int8:
+        return Converted(source.content)
+    if data is None:
+        raise InputError(
+            f"{source.path}: a float model needs calibration data to be quantized",
+            details=[
+                "--data calibration.npz            array x (samples first), labels y for accuracy",
+                "--data images/                    one folder of images for each class",
+                "--data package.module:function    returns (x, y) or x",
+                "--data random                     seeded noise: builds, but accuracy is lost",
+            ],
+            hint="--data calibration.npz, or --data random for a first look",
+        )
+    arrays = match_inputs(data, source.inputs)
+    chosen = _draw(len(data), samples, seed)
+    worker = _worker(source)
+    out = worker.folder / "int8.tflite"
+    path = worker.write_arrays([array[chosen] for array in arrays])
+    try:
+        worker.request("int8", timeout_s=_CONVERT_S, data=path, out=str(out))
+    except EdgebuildError as error:
+        error.message = _prefixed(str(source.path), error.message)
+        raise
+    model = out.read_bytes()
+    graph = read_tflite(model, where=f"{source.path} (converted)")
+    if not is_quantized(graph):
+        raise ModelError(
+            f"{source.path}: the converter left it in float32",
+            hint="give an int8 .tflite, or replace the layers that have no int8 form",
+        )
+    notes = [f"quantized to int8, calibrated with {len(chosen)} of {len(data):,} samples"]
+    if data.is_random:
+        notes = [
+            f"quantized to int8, calibrated with {len(chosen)} RANDOM samples: sizes and speed are "
+            "right, accuracy is not; give real data with --data"
+        ]
+    floats = [n.where for n in graph.nodes() if any(t.dtype == DType.FLOAT32 for t in n.outputs)]
+    if floats:
+        notes.append(f"kept in float32: {', '.join(floats[:5])}")
+    return Converted(model, tuple(notes))
+
+
+def float_predict(source: SourceModel, x: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+    """Return the first output of the float model as (samples, ...) for a whole data set.
+
+    ``x`` is an array (samples, ...) or one for each input, as ``match_inputs`` returns them.
+    Raises InputError for a model that is int8 already: it has no float baseline.
+    """
+    return float_outputs(source, x)[0]
+
+
+def float_outputs(
+    source: SourceModel, x: np.ndarray | Sequence[np.ndarray]
+) -> tuple[np.ndarray, ...]:
+    """Return all outputs of the float model, each (samples, \\*shape) with its batch of 1."""
+    if source.is_int8:
+        raise InputError(f"{source.path}: an int8 model has no float baseline")
+    given = (x,) if isinstance(x, np.ndarray) else tuple(x)
+    arrays = match_inputs(DataSet(given, None, "x"), source.inputs)
+    worker = _worker(source)
+    out = worker.folder / "outputs.npz"
+    path = worker.write_arrays(arrays)
+    timeout_s = _PREDICT_S + len(arrays[0])
+    worker.request("predict", timeout_s=timeout_s, data=path, out=str(out))
+    with np.load(out, allow_pickle=False) as archive:
+        return tuple(archive[f"arr_{i}"] for i in range(len(archive.files)))
+
+
+def _worker(source: SourceModel) -> Worker:
+    if source.worker is None:
+        raise ModelError(f"{source.path}: the model has been closed")
+    return source.worker
+
+
+def _draw(count: int, samples: int, seed: int) -> np.ndarray:
+    """Return the sorted positions of ``samples`` of ``count`` samples."""
+    if samples < 1:
+        raise InputError("the number of calibration samples must be at least 1")
+    if count <= samples:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, samples, replace=False))
+
+
+def _prefixed(path: str, message: str) -> str:
+    return message if message.startswith(path) else f"{path}: {message}"

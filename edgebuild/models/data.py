@@ -1,0 +1,291 @@
+"""Data sets for calibration, comparison and accuracy, and their fit to a model's inputs.
+
+What ``--data`` takes:
+
+* ``set.npz``: array ``x`` (or ``x_test``, or the only array), labels ``y`` (or ``y_test``); a model
+  with several inputs takes arrays named like its inputs, or ``x0``, ``x1``, ...;
+* ``set.npy``: ``x`` alone;
+* a folder of images, one folder for each class, classes in the order of their sorted names;
+* ``package.module:function``, which returns ``(x, y)`` or ``x``;
+* ``random``: seeded noise, enough to build but not to judge accuracy.
+
+The first dimension counts samples. 8-bit images keep their values 0 to 255 unless the
+specification ends in ``?scale=0..1`` or ``?scale=-1..1``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edgebuild.errors import InputError
+from edgebuild.graph import DType, Tensor
+from edgebuild.models import data_files
+from edgebuild.models.data_files import SCALES, Arrays, Shape
+
+RANDOM_SAMPLES = 200
+
+
+class Input(Protocol):
+    """What a model input says of itself; a Tensor and an InputSpec do."""
+
+    @property
+    def name(self) -> str:
+        """Its name, for messages."""
+        ...
+
+    @property
+    def shape(self) -> Shape:
+        """The shape of one inference."""
+        ...
+
+    @property
+    def dtype(self) -> DType:
+        """The element type."""
+        ...
+
+
+class HasInputs(Protocol):
+    """A model whose inputs are known, e.g. SourceModel."""
+
+    @property
+    def inputs(self) -> Sequence[Input]:
+        """The inputs, in order."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """Samples for each model input, with labels when there are some.
+
+    ``x`` holds an array (samples, ...) for each input; ``y`` an array (samples, ...) or None.
+    ``source`` is the specification; ``is_random`` tells that it is noise.
+    """
+
+    x: tuple[np.ndarray, ...]
+    y: np.ndarray | None
+    source: str
+    is_random: bool = False
+
+    def __len__(self) -> int:
+        return len(self.x[0])
+
+
+def load_data(
+    spec: str | Path, model: HasInputs, *, folder: Path | None = None, seed: int = 0
+) -> DataSet:
+    """Load what ``--data`` names, for a model's inputs.
+
+    Args:
+        spec: see the module's docstring.
+        model: its inputs decide the size of images and the names of arrays.
+        folder: where relative paths and Python entries are looked up; by default the current one.
+        seed: of ``random``.
+
+    Raises:
+        InputError: there is no such data, or it is not usable.
+    """
+    text, scale = _split_scale(str(spec))
+    inputs = tuple(model.inputs)
+    base = folder or Path()
+    path = base / Path(text).expanduser()
+    if text == "random" and not path.exists():
+        return DataSet(_random(inputs, scale, seed), None, str(spec), is_random=True)
+    if path.is_dir():
+        x, y = data_files.load_image_folder(path, _image_shape(path, inputs))
+    elif path.is_file():
+        x, y = data_files.load_arrays(path, tuple(t.name for t in inputs))
+    elif ":" in text and not any(c in text for c in "/\\"):
+        x, y = data_files.call_entry(text, base)
+    else:
+        raise InputError(
+            f"{path}: no such data set",
+            hint="--data set.npz, set.npy, a folder of images by class, package.module:function, "
+            "or random",
+        )
+    _check(text, x, y)
+    return DataSet(_scaled(text, x, scale), y, str(spec))
+
+
+def match_inputs(data: DataSet, inputs: Sequence[Input]) -> tuple[np.ndarray, ...]:
+    """Return for each model input an array (samples, \\*shape), float32 unless dtypes agree.
+
+    Missing or extra dimensions of size 1 (a grey image's channel) are added or removed. ``inputs``
+    are the tensors of a graph or the inputs of a SourceModel. Raises InputError that says what each
+    input takes and what was given.
+    """
+    if len(data.x) != len(inputs):
+        raise InputError(
+            f"{data.source}: has {len(data.x)} arrays, the model takes {len(inputs)} inputs",
+            details=[f"input {i} '{t.name}': {_sample_shape(t)}" for i, t in enumerate(inputs)],
+            hint="name the arrays like the inputs, or x0, x1, ...",
+        )
+    return tuple(
+        _match(data.source, i, x, tensor)
+        for i, (x, tensor) in enumerate(zip(data.x, inputs, strict=True))
+    )
+
+
+def quantize_input(x: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Return ``x`` as the tensor's dtype, with TFLite's rounding (half away from zero), saturated.
+
+    An ``x`` that has the tensor's dtype already is returned as it is. The division is float32, as
+    in TFLite's QUANTIZE.
+    """
+    if x.dtype == tensor.dtype.numpy:
+        return x
+    if tensor.quantization is None:
+        return x.astype(tensor.dtype.numpy)
+    ratio = x.astype(np.float32) / np.float32(tensor.scale)
+    wide = ratio.astype(np.float64)  # so that adding a half is exact
+    q = np.trunc(wide + np.copysign(0.5, wide)) + tensor.zero_point
+    info = np.iinfo(tensor.dtype.numpy)
+    return np.clip(q, info.min, info.max).astype(tensor.dtype.numpy)
+
+
+def dequantize(q: np.ndarray, tensor: Tensor) -> np.ndarray:
+    """Return ``scale * (q - zero_point)`` as float32."""
+    if tensor.quantization is None:
+        return q.astype(np.float32)
+    shifted = q.astype(np.int32) - np.int32(tensor.zero_point)
+    return shifted.astype(np.float32) * np.float32(tensor.scale)
+
+
+def _split_scale(spec: str) -> tuple[str, str | None]:
+    text, question, query = spec.partition("?")
+    if not question:
+        return text, None
+    key, _, value = query.partition("=")
+    if key != "scale" or value not in SCALES:
+        raise InputError(
+            f"data option '{query}' is not known", hint=f"scale={' or scale='.join(SCALES)}"
+        )
+    return text, value
+
+
+def _scaled(text: str, x: Arrays, scale: str | None) -> Arrays:
+    if scale is None:
+        return x
+    low, high = SCALES[scale]
+    scaled = []
+    for array in x:
+        if array.dtype != np.uint8:
+            raise InputError(
+                f"{text}: scale={scale} is for 8-bit images, this is {array.dtype}",
+                hint="leave the option out and store x as the model takes it",
+            )
+        scaled.append((array.astype(np.float32) * ((high - low) / 255.0) + low).astype(np.float32))
+    return tuple(scaled)
+
+
+def _random(inputs: Sequence[Input], scale: str | None, seed: int) -> Arrays:
+    rng = np.random.default_rng(seed)
+    arrays = []
+    for tensor in inputs:
+        shape = (RANDOM_SAMPLES, *tensor.shape[_has_batch(tensor) :])
+        if tensor.dtype in (DType.INT8, DType.UINT8, DType.INT16):
+            info = np.iinfo(tensor.dtype.numpy)
+            draw = rng.integers(info.min, info.max, shape, np.int64, endpoint=True)
+            arrays.append(draw.astype(tensor.dtype.numpy))
+        elif tensor.dtype != DType.FLOAT32:
+            # An index: 0 and 1 are within any table.
+            arrays.append(rng.integers(0, 2, shape).astype(tensor.dtype.numpy))
+        elif scale is None:
+            arrays.append(rng.normal(size=shape).astype(np.float32))
+        else:
+            arrays.append(rng.uniform(*SCALES[scale], size=shape).astype(np.float32))
+    return tuple(arrays)
+
+
+def _has_batch(tensor: Input) -> bool:
+    return len(tensor.shape) > 1 and tensor.shape[0] == 1
+
+
+def _sample_shape(tensor: Input) -> list[int]:
+    return list(tensor.shape[_has_batch(tensor) :])
+
+
+def _image_shape(path: Path, inputs: Sequence[Input]) -> tuple[int, int, int]:
+    shape = _sample_shape(inputs[0]) if len(inputs) == 1 else []
+    if len(shape) == 2:
+        shape = [*shape, 1]
+    if len(shape) != 3 or shape[2] not in (1, 3, 4):
+        takes = "; ".join(f"'{t.name}' {_sample_shape(t)}" for t in inputs)
+        raise InputError(
+            f"{path}: a folder of images is for a model with one image input "
+            f"(height, width, 1, 3 or 4 channels); this one takes {takes}",
+            hint="give the data as .npz",
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _check(source: str, x: Arrays, y: np.ndarray | None) -> None:
+    """Refuse what can be used with no model; shapes are checked against the model later."""
+    if not x:
+        raise InputError(f"{source}: has no samples")
+    for position, array in enumerate(x):
+        label = f"{source}: x" if len(x) == 1 else f"{source}: array {position}"
+        if array.dtype.kind not in "fiub":
+            raise InputError(
+                f"{label} has dtype {array.dtype}, expected numbers", hint="store x as float32"
+            )
+        if array.ndim == 0 or array.size == 0:
+            raise InputError(f"{label} is empty, its shape is {list(array.shape)}")
+        if len(array) != len(x[0]):
+            raise InputError(f"{label} has {len(array):,} samples, array 0 has {len(x[0]):,}")
+        if array.dtype.kind == "f":
+            _check_finite(label, array)
+    if y is None:
+        return
+    if y.ndim == 0 or len(y) != len(x[0]):
+        given = f"{len(y):,} labels" if y.ndim else "a single label"
+        raise InputError(f"{source}: y has {given} for {len(x[0]):,} samples in x")
+    if y.dtype.kind not in "fiub":
+        raise InputError(
+            f"{source}: y has dtype {y.dtype}", hint="store y as class numbers, or one-hot"
+        )
+    if y.dtype.kind == "f":
+        _check_finite(f"{source}: y", y)
+
+
+def _check_finite(label: str, array: np.ndarray) -> None:
+    bad = ~np.isfinite(array)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise InputError(
+            f"{label} has {int(bad.sum()):,} values that are NaN or infinite, the first in "
+            f"sample {first[0]} at {list(first[1:])}"
+        )
+
+
+def _match(source: str, position: int, x: np.ndarray, tensor: Input) -> np.ndarray:
+    expected = _sample_shape(tensor)
+    given = list(x.shape[1:])
+    if [d for d in given if d != 1] != [d for d in expected if d != 1]:
+        hint = f"give x the shape (samples, {', '.join(map(str, expected))})"
+        if list(x.shape) == expected:
+            hint = "the first dimension counts samples: x[np.newaxis] makes one sample"
+        raise InputError(
+            f"{source}: input {position} '{tensor.name}' takes samples of shape {expected}, "
+            f"given {given} (x has shape {list(x.shape)}, {x.dtype})",
+            hint=hint,
+        )
+    shaped = x.reshape(len(x), *tensor.shape)
+    if shaped.dtype == tensor.dtype.numpy:
+        return shaped
+    if tensor.dtype in (DType.INT32, DType.INT64, DType.BOOL):
+        if shaped.dtype.kind == "f" and np.any(shaped != np.trunc(shaped)):
+            raise InputError(
+                f"{source}: input {position} '{tensor.name}' takes {tensor.dtype}, "
+                f"given {x.dtype} with fractions"
+            )
+        return shaped.astype(tensor.dtype.numpy)
+    with np.errstate(over="ignore"):
+        result = shaped.astype(np.float32)
+    if x.dtype == np.float64:
+        _check_finite(f"{source}: input {position} '{tensor.name}' as float32", result)
+    return result

@@ -1,0 +1,214 @@
+"""Read samples from files, image folders and Python functions; see ``edgebuild.models.data``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from edgebuild.errors import InputError
+
+Shape = tuple[int, ...]
+Arrays = tuple[np.ndarray, ...]
+
+SCALES = {"0..255": (0.0, 255.0), "0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
+MAX_BYTES = 2 << 30
+MAX_PIXELS = 64_000_000
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
+_MODES = {1: "L", 3: "RGB", 4: "RGBA"}
+_DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+
+
+def load_arrays(path: Path, names: Sequence[str]) -> tuple[Arrays, np.ndarray | None]:
+    """Read ``.npz`` or ``.npy`` (the content decides); never runs pickled code."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(6)
+        if head.startswith(b"PK"):
+            return _load_npz(path, names)
+        if head == b"\x93NUMPY":
+            with path.open("rb") as file:
+                return (_read_array(file, path.stat().st_size, str(path)),), None
+    except InputError:
+        raise
+    except MemoryError as error:
+        raise InputError(f"{path}: does not fit in memory") from error
+    except _DAMAGE as error:
+        raise InputError(
+            f"{path}: damaged or unreadable: {str(error)[:200]}", hint="save the data again"
+        ) from error
+    except Exception as error:
+        # zlib's error is its own class, and a damaged header is parsed as a Python literal.
+        raise InputError(f"{path}: damaged: {str(error)[:200]}", hint="save it again") from error
+    raise InputError(
+        f"{path}: neither .npz nor .npy",
+        hint="np.savez('set.npz', x=x, y=y) writes what edgebuild reads",
+    )
+
+
+def _load_npz(path: Path, names: Sequence[str]) -> tuple[Arrays, np.ndarray | None]:
+    arrays: dict[str, np.ndarray] = {}
+    with zipfile.ZipFile(path) as archive:
+        entries = {e.filename.removesuffix(".npy"): e for e in archive.infolist()}
+        chosen, label = _choose(path, list(entries), names)
+        wanted = [*chosen, *([label] if label else [])]
+        total = sum(entries[name].file_size for name in wanted)
+        if total > MAX_BYTES:
+            raise InputError(
+                f"{path}: would unpack to {total:,} B, more than {MAX_BYTES:,} B",
+                hint="give fewer samples",
+            )
+        for name in wanted:
+            with archive.open(entries[name]) as file:
+                arrays[name] = _read_array(file, entries[name].file_size, f"{path}: {name}")
+    return tuple(arrays[name] for name in chosen), arrays[label] if label else None
+
+
+def _choose(path: Path, found: list[str], names: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return which arrays are the inputs, and which are the labels."""
+    label = next((name for name in ("y", "y_test") if name in found), None)
+    numbered = [f"x{i}" for i in range(len(names))]
+    for choice in (list(names), numbered, ["x"], ["x_test"]):
+        if len(choice) == max(1, len(names)) and all(name in found for name in choice):
+            if choice == ["x_test"]:
+                label = "y_test" if "y_test" in found else None
+            return choice, None if label in choice else label
+    rest = [name for name in found if name != label]
+    if len(rest) == 1 and len(names) <= 1:
+        return rest, label
+    expected = "'x'" if len(names) <= 1 else f"{', '.join(map(repr, names))} (or x0, x1, ...)"
+    raise InputError(
+        f"{path}: has the arrays {', '.join(sorted(found)[:10]) or '(none)'}; expected {expected}, "
+        "and 'y' for labels",
+        hint="np.savez('set.npz', x=x, y=y)",
+    )
+
+
+def _read_array(file: IO[bytes], size: int, label: str) -> np.ndarray:
+    """Read one ``.npy`` stream whose header must agree with its size."""
+    version = np.lib.format.read_magic(file)
+    readers: Mapping[tuple[int, int], Any] = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    if version not in readers:
+        raise InputError(f"{label}: .npy version {version} is not read", hint="save it as float32")
+    shape, fortran, dtype = readers[version](file)
+    if dtype.hasobject:
+        raise InputError(
+            f"{label} holds Python objects, which are not read", hint="save it as float32"
+        )
+    count = 1
+    for dimension in shape:
+        count *= int(dimension)
+    if count < 0 or count * dtype.itemsize > min(size, MAX_BYTES):
+        raise InputError(
+            f"{label}: damaged: shape {list(shape)} of {dtype} does not fit in {size:,} B"
+        )
+    data = file.read(count * dtype.itemsize)
+    if len(data) != count * dtype.itemsize:
+        raise InputError(f"{label}: damaged: it ends after {len(data):,} B of data")
+    flat = np.frombuffer(data, dtype)
+    return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
+
+
+def load_image_folder(path: Path, shape: tuple[int, int, int]) -> tuple[Arrays, np.ndarray | None]:
+    """Read images as uint8 (samples, height, width, channels), resized (bilinear) to ``shape``.
+
+    Classes are the sub-folders in sorted order; a folder that holds images directly has no labels.
+    """
+    classes = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    groups = [(number, images_in(folder)) for number, folder in enumerate(classes)]
+    if not any(images for _, images in groups):
+        groups = [(-1, images_in(path))]
+    files = [(number, image) for number, images in groups for image in images]
+    if not files:
+        raise InputError(
+            f"{path}: has no images",
+            hint=f"put them in one folder for each class ({', '.join(sorted(IMAGE_SUFFIXES))})",
+        )
+    height, width, channels = shape
+    if len(files) * height * width * channels > MAX_BYTES:
+        raise InputError(f"{path}: {len(files):,} images of {list(shape)} do not fit in memory")
+    x = np.empty((len(files), *shape), np.uint8)
+    for position, (_, file) in enumerate(files):
+        x[position] = _read_image(file, shape)
+    labels = np.array([number for number, _ in files])
+    return (x,), None if labels[0] < 0 else labels
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Return the image files in ``folder``, sorted by name."""
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+
+
+def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
+    from PIL import Image
+
+    height, width, channels = shape
+    try:
+        with Image.open(file) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise InputError(f"{file}: {image.width}x{image.height} pixels are too many")
+            # Pillow clips 16-bit grey values instead of scaling them.
+            if image.mode in ("I", "I;16", "F"):
+                raise InputError(
+                    f"{file}: has more than 8 bits a channel", hint="store 8-bit images, or .npz"
+                )
+            converted = image.convert(_MODES[channels])
+            if converted.size != (width, height):
+                converted = converted.resize((width, height), Image.Resampling.BILINEAR)
+            return np.asarray(converted, np.uint8).reshape(shape)
+    except InputError:
+        raise
+    except Exception as error:
+        # Pillow's plug-ins raise all kinds of errors on damaged files.
+        raise InputError(f"{file}: not a readable image: {str(error)[:200]}") from error
+
+
+def call_entry(entry: str, folder: Path) -> tuple[Arrays, np.ndarray | None]:
+    """Call ``package.module:function``, with ``folder`` on the search path."""
+    module_name, _, function_name = entry.partition(":")
+    place = str(folder.resolve())
+    sys.path.insert(0, place)
+    try:
+        importlib.invalidate_caches()
+        function = getattr(importlib.import_module(module_name), function_name, None)
+        if not callable(function):
+            raise InputError(f"data entry {entry}: module '{module_name}' has no such function")
+        result = function()
+    except InputError:
+        raise
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"data entry {entry}: no module named '{error.name}'",
+            hint=f"the module is looked for in {place} and in the installed packages",
+        ) from error
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        raise InputError(
+            f"data entry {entry} failed: {type(error).__name__}: {error}",
+            details=[f"{frame.filename}, line {frame.lineno}: {frame.line}"],
+        ) from error
+    finally:
+        if place in sys.path:
+            sys.path.remove(place)
+    return _unpack(entry, result)
+
+
+def _unpack(entry: str, result: Any) -> tuple[Arrays, np.ndarray | None]:
+    x, y = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+    try:
+        parts = x if isinstance(x, (list, tuple)) and x and hasattr(x[0], "shape") else [x]
+        arrays = tuple(np.asarray(part) for part in parts)
+        return arrays, None if y is None else np.asarray(y)
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            f"data entry {entry}: returned {type(x).__name__}, expected (x, y) or x of arrays"
+        ) from error

@@ -1,0 +1,165 @@
+"""A float ``.tflite``: quantized with ``litert-quantizer``, run with LiteRT. For the child process.
+
+The bytes have been checked by ``edgebuild.tflite.reader`` before they get here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgebuild.errors import ModelError
+from edgebuild.tflite import schema
+
+_SIGNATURE = "serving_default"
+
+
+class FloatTflite:
+    """A float ``.tflite`` model in memory."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = normalised(content)
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """Empty: the parent has read the flatbuffer itself."""
+        return []
+
+    def to_int8(self, samples: Sequence[np.ndarray]) -> bytes:
+        """Return the model as full int8 with int8 inputs and outputs, per channel.
+
+        ``samples`` holds for each input an array (samples, \\*shape).
+        """
+        from litert_quantizer import qtyping, quantizer, recipe
+        from litert_quantizer.calibrator import Calibrator
+        from litert_quantizer.recipe_manager import RecipeManager
+        from litert_quantizer.utils import qsv_utils
+
+        static = recipe.static_wi8_ai8()
+        manager = RecipeManager()
+        manager.load_quantization_recipe(static)
+        names = [f"input_{i:02}" for i in range(len(samples))]
+        data = [dict(zip(names, sample, strict=True)) for sample in zip(*samples, strict=True)]
+        # One thread, and the extremes of all samples: the result depends on the data alone.
+        calibrator = Calibrator(
+            self.content, num_threads=1, qsv_update_func=qsv_utils.min_max_update
+        )
+        calibrator.calibrate({_SIGNATURE: data}, manager)
+        ranges: dict[str, qtyping.QSV] = calibrator.get_model_qsvs()
+        result = quantizer.Quantizer(bytearray(self.content), static).quantize(
+            ranges, enable_progress_bar=False, enable_progress_report=False
+        )
+        if result.quantized_model is None:
+            raise ModelError("litert-quantizer returned no model")
+        return stripped(bytes(result.quantized_model))
+
+    def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return for each output an array (samples, \\*shape)."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(model_content=self.content, num_threads=1)
+        interpreter.allocate_tensors()
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        results: list[list[np.ndarray]] = [[] for _ in outputs]
+        for sample in zip(*arrays, strict=True):
+            for detail, array in zip(inputs, sample, strict=True):
+                interpreter.set_tensor(detail["index"], array)
+            interpreter.invoke()
+            for found, detail in zip(results, outputs, strict=True):
+                found.append(interpreter.get_tensor(detail["index"]))
+        return [
+            np.stack(found) if found else np.zeros((0, *detail["shape"]), detail["dtype"])
+            for found, detail in zip(results, outputs, strict=True)
+        ]
+
+
+def normalised(content: bytes) -> bytes:
+    """Return the model as litert-quantizer takes it.
+
+    Tensors get distinct names, the model gets one signature, and weights that are stored in 8 bits
+    (dynamic range) become float32.
+    """
+    model = _unpack(content)
+    subgraph = model.subgraphs[0]
+    for index, tensor in enumerate(subgraph.tensors):
+        tensor.name = f"t{index}".encode()
+        tensor.shapeSignature = None
+        _to_float(model, tensor)
+    s = schema.module()
+    signature = s.SignatureDefT()
+    signature.signatureKey = _SIGNATURE.encode()
+    signature.subgraphIndex = 0
+    signature.inputs = _map(subgraph.inputs, "input")
+    signature.outputs = _map(subgraph.outputs, "output")
+    model.signatureDefs = [signature]
+    return _pack(model)
+
+
+def stripped(content: bytes) -> bytes:
+    """Return the model without metadata and signatures: they hold names, versions and paths."""
+    model = _unpack(content)
+    model.description = b""
+    model.metadata = None
+    model.metadataBuffer = None
+    model.signatureDefs = None
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            tensor.shapeSignature = None
+            if tensor.quantization is not None:
+                # The calibrated ranges are spent; scale and zero point say all that is used.
+                tensor.quantization.min = tensor.quantization.max = None
+    used = sorted({0} | {t.buffer for g in model.subgraphs for t in g.tensors})
+    place = {old: new for new, old in enumerate(used)}
+    model.buffers = [model.buffers[old] for old in used]
+    for subgraph in model.subgraphs:
+        for tensor in subgraph.tensors:
+            tensor.buffer = place[tensor.buffer]
+    return _pack(model)
+
+
+def _to_float(model: Any, tensor: Any) -> None:
+    """Replace quantized constants by their float32 values, in a buffer of their own."""
+    s = schema.module()
+    quantization, raw = tensor.quantization, model.buffers[tensor.buffer].data
+    quantized = quantization is not None and quantization.scale is not None
+    if not quantized or raw is None or tensor.type not in (s.TensorType.INT8, s.TensorType.UINT8):
+        return
+    dtype = np.int8 if tensor.type == s.TensorType.INT8 else np.uint8
+    q = np.asarray(raw, np.uint8).view(dtype).reshape(tensor.shape)
+    along = [1] * q.ndim
+    if len(quantization.scale) > 1:
+        along[quantization.quantizedDimension] = len(quantization.scale)
+    zeros = np.zeros(1) if quantization.zeroPoint is None else np.asarray(quantization.zeroPoint)
+    zeros = np.broadcast_to(zeros, len(quantization.scale)).reshape(along)
+    values = (q.astype(np.int32) - zeros) * np.asarray(quantization.scale).reshape(along)
+    buffer = s.BufferT()
+    buffer.data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
+    tensor.buffer = len(model.buffers)
+    model.buffers.append(buffer)
+    tensor.type = s.TensorType.FLOAT32
+    tensor.quantization = None
+
+
+def _map(indices: Sequence[int], stem: str) -> list[Any]:
+    entries = []
+    for position, index in enumerate(indices):
+        entry = schema.module().TensorMapT()
+        entry.name = f"{stem}_{position:02}".encode()
+        entry.tensorIndex = int(index)
+        entries.append(entry)
+    return entries
+
+
+def _unpack(content: bytes) -> Any:
+    s = schema.module()
+    return s.ModelT.InitFromObj(s.Model.GetRootAs(content, 0))
+
+
+def _pack(model: Any) -> bytes:
+    import flatbuffers
+
+    builder = flatbuffers.Builder(1 << 16)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())

@@ -1,0 +1,205 @@
+"""Recognise a trained model by its content, and describe its inputs.
+
+A file is never trusted: a ``.tflite`` is read by edgebuild's own reader, everything that needs
+TensorFlow is opened in a child process (see ``edgebuild.models.worker``).
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from enum import StrEnum
+from importlib import util
+from pathlib import Path
+
+from edgebuild.errors import ModelError, ToolError
+from edgebuild.graph import DType, Graph
+from edgebuild.models.worker import Worker
+from edgebuild.tflite.reader import MAX_FILE_BYTES, read_tflite
+
+MAX_UNPACKED_BYTES = 2 << 30
+MAX_CONFIG_BYTES = 64 << 20
+FORMATS = "a .keras, .h5 or .tflite file, or a SavedModel folder"
+_HDF5 = b"\x89HDF\r\n\x1a\n"
+_HDF5_OFFSETS = (0, 512, 1024, 2048)
+
+
+class Kind(StrEnum):
+    """What a model is stored as."""
+
+    KERAS = "keras"
+    H5 = "h5"
+    SAVED_MODEL = "saved_model"
+    TFLITE = "tflite"
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """One model input: the shape of one inference, with a batch dimension of 1 in front."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: DType
+
+
+@dataclass(frozen=True, eq=False)
+class SourceModel:
+    """A model as the user gave it.
+
+    ``is_int8`` is True for a ``.tflite`` that is quantized already, which passes unchanged.
+    ``content`` holds the bytes of a ``.tflite``.
+    """
+
+    path: Path
+    kind: Kind
+    inputs: tuple[InputSpec, ...]
+    is_int8: bool = False
+    content: bytes = b""
+    worker: Worker | None = None
+
+    def close(self) -> None:
+        """End the child process; it also ends when the model is no longer referred to."""
+        if self.worker is not None:
+            self.worker.close()
+
+
+def open_model(path: Path | str, *, trust: bool = False) -> SourceModel:
+    """Open the model at ``path``.
+
+    Args:
+        path: a ``.keras``, ``.h5`` or ``.tflite`` file, or a SavedModel folder; the content
+            decides, not the name.
+        trust: allow Lambda layers and other code that a model file can carry.
+
+    Raises:
+        ModelError: the file is missing, damaged, hostile, or of no kind that edgebuild reads.
+        ToolError: TensorFlow is needed and not installed.
+    """
+    path = Path(path)
+    kind = _recognise(path)
+    if kind == Kind.TFLITE:
+        return _open_tflite(path)
+    if kind == Kind.KERAS:
+        _check_archive(path)
+    if util.find_spec("tensorflow") is None:
+        raise ToolError(
+            f"{path}: a {_LABELS[kind]} needs TensorFlow, which is not installed",
+            hint="pip install 'edgebuild[keras]'",
+        )
+    worker = Worker(str(path), {"path": str(path.resolve()), "kind": str(kind), "trust": trust})
+    try:
+        reply = worker.start()
+        inputs = tuple(_input_spec(path, i, entry) for i, entry in enumerate(reply["inputs"]))
+    except BaseException:
+        worker.close()
+        raise
+    return SourceModel(path, kind, inputs, worker=worker)
+
+
+_LABELS = {
+    Kind.KERAS: ".keras file",
+    Kind.H5: "Keras .h5 file",
+    Kind.SAVED_MODEL: "SavedModel",
+    Kind.TFLITE: ".tflite file",
+}
+
+
+def _recognise(path: Path) -> Kind:
+    try:
+        if path.is_dir():
+            return _recognise_folder(path)
+        if not path.exists():
+            raise ModelError(f"{path}: no such model", hint=f"give {FORMATS}")
+        if not path.is_file():
+            raise ModelError(f"{path}: not a regular file", hint=f"give {FORMATS}")
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(2056)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ModelError(f"{str(path)!r} is not a path: {error}") from error
+    if size > MAX_FILE_BYTES:
+        raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
+    if size == 0:
+        raise ModelError(f"{path}: the file is empty", hint=f"give {FORMATS}")
+    if head[4:8] == b"TFL3" or path.suffix == ".tflite":
+        return Kind.TFLITE
+    if head.startswith(b"PK\x03\x04"):
+        return Kind.KERAS
+    if any(head[offset : offset + 8] == _HDF5 for offset in _HDF5_OFFSETS):
+        return Kind.H5
+    raise ModelError(
+        f"{path}: not a model that edgebuild reads, or damaged (it begins with {head[:8]!r})",
+        hint=f"give {FORMATS}",
+    )
+
+
+def _recognise_folder(path: Path) -> Kind:
+    if (path / "saved_model.pb").is_file():
+        return Kind.SAVED_MODEL
+    raise ModelError(
+        f"{path}: this folder is no SavedModel (it has no saved_model.pb)", hint=f"give {FORMATS}"
+    )
+
+
+def _check_archive(path: Path) -> None:
+    """Refuse what is no ``.keras`` archive, and one that would unpack to fill the memory."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        raise ModelError(
+            f"{path}: damaged .keras archive: {error}", hint="save or copy the model again"
+        ) from error
+    if "config.json" not in sizes:
+        raise ModelError(
+            f"{path}: a zip archive without config.json is no .keras model",
+            hint=f"give {FORMATS}",
+        )
+    if sum(sizes.values()) > MAX_UNPACKED_BYTES or sizes["config.json"] > MAX_CONFIG_BYTES:
+        raise ModelError(
+            f"{path}: would unpack to {sum(sizes.values()):,} B, "
+            f"more than {MAX_UNPACKED_BYTES:,} B",
+            hint="this is no model for a microcontroller, or a hostile file",
+        )
+
+
+def _input_spec(path: Path, position: int, entry: dict[str, object]) -> InputSpec:
+    name, dtype, shape = str(entry["name"]), str(entry["dtype"]), entry["shape"]
+    label = f"{path}: input {position} '{name}'"
+    if dtype not in set(DType):
+        raise ModelError(f"{label} has type {dtype}", hint="use float32 inputs")
+    if not isinstance(shape, list) or any(not isinstance(d, int) or d < 1 for d in shape[1:]):
+        raise ModelError(
+            f"{label} has shape {shape}; every dimension but the batch must be known",
+            hint="give the model's Input layer a full shape",
+        )
+    return InputSpec(name, (1, *shape[1:]) if shape else (), DType(dtype))
+
+
+def _open_tflite(path: Path) -> SourceModel:
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    graph = read_tflite(content, name=path.stem, where=str(path))
+    inputs = tuple(InputSpec(t.name, t.shape, t.dtype) for t in graph.input_tensors)
+    if is_quantized(graph):
+        return SourceModel(path, Kind.TFLITE, inputs, True, content)
+    worker = Worker(str(path), {"path": str(path.resolve()), "kind": "tflite", "trust": False})
+    return SourceModel(path, Kind.TFLITE, inputs, False, content, worker)
+
+
+def is_quantized(graph: Graph) -> bool:
+    """Return whether the graph computes on integers; QUANTIZE and DEQUANTIZE may be at its edges.
+
+    A model whose weights alone are quantized (dynamic range) computes on floats.
+    """
+    computes_float = False
+    for node in graph.nodes():
+        active = [t for t in (*node.inputs, *node.outputs) if t is not None and not t.is_constant]
+        if any(t.quantization is not None and t.dtype != DType.FLOAT32 for t in active):
+            return True
+        computes_float |= any(t.dtype == DType.FLOAT32 for t in active)
+    return not computes_float

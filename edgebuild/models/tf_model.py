@@ -1,0 +1,202 @@
+"""Keras and SavedModel models in memory: inputs, conversion, float outputs. For the child process.
+
+Every TensorFlow import in this module is inside a function.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgebuild.errors import ModelError
+from edgebuild.models.float_tflite import stripped
+
+_BATCH = 128
+
+
+class TfModel:
+    """A TensorFlow function of a list of batches, and the object that owns its variables."""
+
+    def __init__(
+        self, inputs: list[dict[str, Any]], function: Callable[[list[Any]], Any], owner: Any
+    ) -> None:
+        self.inputs = inputs
+        self._function = function
+        self._owner = owner
+
+    def to_int8(self, samples: Sequence[np.ndarray]) -> bytes:
+        """Return the model as full int8 ``.tflite``, batch 1, per channel, int8 at both ends.
+
+        ``samples`` holds for each input an array (samples, 1, \\*shape).
+        """
+        import tensorflow as tf
+        from tensorflow.python.framework.convert_to_constants import (
+            convert_variables_to_constants_v2,
+        )
+
+        # The converter sorts arguments by name; two digits keep their order.
+        specs = [
+            tf.TensorSpec([1, *entry["shape"][1:]], entry["dtype"], name=f"input_{i:02}")
+            for i, entry in enumerate(self.inputs)
+        ]
+
+        def single(*arguments: Any) -> list[Any]:
+            return _flat(self._function(list(arguments)))
+
+        def representative() -> Iterator[list[Any]]:
+            for sample in zip(*samples, strict=True):
+                yield [tf.constant(array) for array in sample]
+
+        concrete = tf.function(single).get_concrete_function(*specs)
+        frozen = convert_variables_to_constants_v2(concrete)
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], self._owner)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+        try:
+            return stripped(converter.convert())
+        except Exception as error:
+            raise _conversion_error(error) from error
+
+    def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the float outputs for arrays (samples, 1, \\*shape), in the same form."""
+        import tensorflow as tf
+
+        parts = []
+        for start in range(0, len(arrays[0]), _BATCH):
+            batch = [tf.constant(array[start : start + _BATCH, 0]) for array in arrays]
+            parts.append([np.asarray(output) for output in _flat(self._function(batch))])
+        return [np.concatenate(column)[:, np.newaxis] for column in zip(*parts, strict=True)]
+
+
+def open_tf_model(path: Path, kind: str, *, trust: bool) -> TfModel:
+    """Load a ``.keras`` or ``.h5`` file or a SavedModel folder."""
+    import tensorflow as tf
+
+    tf.get_logger().setLevel("ERROR")
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+    if kind == "saved_model":
+        return _open_saved_model(path, trust=trust)
+    from edgebuild.models.keras_file import load_keras_model
+
+    model = load_keras_model(path, kind, trust=trust)
+    names = list(getattr(model, "input_names", []))
+    inputs = [
+        {
+            "name": names[i] if i < len(names) else tensor.name,
+            "shape": [None if d is None else int(d) for d in tensor.shape],
+            "dtype": str(getattr(tensor.dtype, "name", tensor.dtype)),
+        }
+        for i, tensor in enumerate(model.inputs or [])
+    ]
+    if not inputs:
+        raise ModelError(
+            f"{path}: the model was saved without its input shapes",
+            hint="call the model once, or model.build(input_shape), before model.save",
+        )
+    structure = getattr(model, "_inputs_struct", None)
+
+    def call(batches: list[Any]) -> Any:
+        if isinstance(structure, dict):
+            given: Any = dict(zip(structure, batches, strict=True))
+        else:
+            given = batches if len(batches) > 1 or isinstance(structure, list) else batches[0]
+        return model(given, training=False)
+
+    return TfModel(inputs, call, model)
+
+
+def _open_saved_model(path: Path, *, trust: bool) -> TfModel:
+    """Load the ``serving_default`` signature (or the only one) of a SavedModel."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    proto = saved_model_pb2.SavedModel()
+    try:
+        proto.ParseFromString((path / "saved_model.pb").read_bytes())
+    except Exception as error:
+        raise ModelError(
+            f"{path}: saved_model.pb is damaged: {error}", hint="export or copy the model again"
+        ) from error
+    if not proto.meta_graphs:
+        raise ModelError(f"{path}: saved_model.pb is empty", hint="export the model again")
+    if not trust:
+        _refuse_side_effects(path, proto)
+    for meta_graph in proto.meta_graphs:
+        # An optimizer's slots need the optimizer's class, and inference needs neither.
+        for node in meta_graph.object_graph_def.nodes:
+            del node.slot_variables[:]
+    with tempfile.TemporaryDirectory(prefix="edgebuild-saved-model-") as name:
+        folder = Path(name)
+        for entry in path.iterdir():
+            if entry.name != "saved_model.pb":
+                (folder / entry.name).symlink_to(entry.resolve())
+        (folder / "saved_model.pb").write_bytes(proto.SerializeToString())
+        model = tf.saved_model.load(name)
+    signatures = dict(model.signatures)
+    if not signatures:
+        raise ModelError(f"{path}: has no signature", hint="save it with signatures=...")
+    key = "serving_default" if "serving_default" in signatures else sorted(signatures)[0]
+    signature = signatures[key]
+    _, keywords = signature.structured_input_signature
+    # The order in which the exported function takes its arguments, not the alphabet's.
+    order = [t.name.split(":")[0] for t in signature.inputs if t.dtype != tf.resource]
+    names = sorted(keywords, key=lambda n: order.index(n) if n in order else len(order))
+    inputs = [_signature_input(n, keywords[n]) for n in names]
+
+    def call(batches: list[Any]) -> Any:
+        return signature(**dict(zip(names, batches, strict=True)))
+
+    return TfModel(inputs, call, model)
+
+
+def _signature_input(name: str, spec: Any) -> dict[str, Any]:
+    shape = None if spec.shape.rank is None else spec.shape.as_list()
+    return {"name": name, "shape": shape, "dtype": spec.dtype.name}
+
+
+_SIDE_EFFECTS = {
+    *("PyFunc", "PyFuncStateless", "EagerPyFunc", "ReadFile", "WriteFile", "MatchingFiles"),
+    *("FixedLengthRecordReaderV2", "TFRecordReaderV2", "TextLineReaderV2", "WholeFileReaderV2"),
+    *("TFRecordDataset", "TextLineDataset", "FixedLengthRecordDatasetV2", "SaveDataset"),
+    *("SaveDatasetV2", "LoadDataset", "SendTPUEmbeddingGradients", "DebugIdentityV3"),
+    *("RpcCall", "RpcClient", "RpcServer", "WriteSummary", "CreateSummaryFileWriter"),
+}
+"""Operators with which a graph reaches beyond itself: code, files, the network."""
+
+
+def _refuse_side_effects(path: Path, proto: Any) -> None:
+    found: set[str] = set()
+    for meta_graph in proto.meta_graphs:
+        found |= {node.op for node in meta_graph.graph_def.node}
+        for function in meta_graph.graph_def.library.function:
+            found |= {node.op for node in function.node_def}
+    if found & _SIDE_EFFECTS:
+        raise ModelError(
+            f"{path}: the SavedModel runs code or touches files "
+            f"({', '.join(sorted(found & _SIDE_EFFECTS))})",
+            hint="if you trust where it comes from, add --trust-model",
+        )
+
+
+def _flat(outputs: Any) -> list[Any]:
+    """Return outputs as a list; a signature's dictionary in the order of its names."""
+    if isinstance(outputs, dict):
+        return [outputs[name] for name in sorted(outputs)]
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def _conversion_error(error: Exception) -> ModelError:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [line[:200] for line in lines if "error:" in line or "is neither" in line]
+    return ModelError(
+        f"the TFLite converter cannot make a full int8 model: {(lines or [''])[0][:200]}",
+        details=telling[:4],
+        hint="replace the layers that it names by ones that TFLite has in int8",
+    )

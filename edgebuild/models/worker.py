@@ -1,0 +1,165 @@
+"""A child process that holds one model and the heavy, crash-prone libraries that read it.
+
+TensorFlow and LiteRT are C++ that trusts a model file. In a process of their own a crash or a hang
+is an error with words, and their log output stays out of the terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import weakref
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from edgebuild.errors import EdgebuildError, InputError, ModelError, ToolError
+
+_ERRORS = {cls.__name__: cls for cls in (InputError, ModelError, ToolError)}
+_LOG_LINES = 6
+_OPEN_S = 600.0
+
+
+class Worker:
+    """One child process (``edgebuild.models.worker_child``), started when it is first needed.
+
+    ``model`` holds what the child is to open: path, kind and trust.
+    """
+
+    def __init__(self, where: str, model: dict[str, object]) -> None:
+        self.where = where
+        self._model = model
+        self._process: subprocess.Popen[str] | None = None
+        self._replies: queue.Queue[str | None] = queue.Queue()
+        self.folder = Path(tempfile.mkdtemp(prefix="edgebuild-model-"))
+        self._finalizer = weakref.finalize(self, shutil.rmtree, self.folder, True)
+
+    def start(self) -> dict[str, Any]:
+        """Start the child and have it open the model; return what it says of the model."""
+        return self.request("open", timeout_s=_OPEN_S, **self._model)
+
+    def request(self, op: str, *, timeout_s: float, **arguments: object) -> dict[str, Any]:
+        """Have the child do ``op`` and return its reply.
+
+        Raises the EdgebuildError that the child reports; ModelError when it crashes or does not
+        answer in ``timeout_s`` seconds.
+        """
+        if self._process is None and op != "open":
+            self.start()
+        process = self._process or self._launch()
+        try:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
+            process.stdin.flush()
+            line = self._replies.get(timeout=timeout_s)
+        except queue.Empty:
+            self.close()
+            raise ModelError(
+                f"{self.where}: no answer in {timeout_s:.0f} s ({op})",
+                hint="the model may be damaged, or too large for this machine",
+            ) from None
+        except OSError:
+            line = None
+        if line is None:
+            raise self._crash(op)
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply:
+            raise _error(reply)
+        return reply
+
+    def write_arrays(self, arrays: Sequence[np.ndarray]) -> str:
+        """Leave arrays where the child can read them; return the file's path."""
+        path = self.folder / "arrays.npz"
+        np.savez(path, *arrays)
+        return str(path)
+
+    def close(self) -> None:
+        """End the child process and remove its files."""
+        if self._process is not None:
+            _end(self._process)
+            self._process = None
+        self._finalizer()
+
+    def _launch(self) -> subprocess.Popen[str]:
+        self.folder.mkdir(exist_ok=True)
+        package = Path(__file__).resolve().parents[2]
+        paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+        with (self.folder / "log").open("wb") as log:
+            try:
+                process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "edgebuild.models.worker_child"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=log,
+                    text=True,
+                    encoding="utf-8",
+                    env={**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(paths)},
+                )
+            except OSError as error:
+                raise ToolError(
+                    f"the model's process cannot be started: {error.strerror}"
+                ) from error
+        self._process = process
+        weakref.finalize(self, _end, process)
+        self._replies = queue.Queue()
+        threading.Thread(target=_read, args=(process.stdout, self._replies), daemon=True).start()
+        return process
+
+    def _crash(self, op: str) -> EdgebuildError:
+        process, self._process = self._process, None
+        assert process is not None
+        code = process.wait()
+        lines = (self.folder / "log").read_text(errors="replace").splitlines()
+        details = [line.strip()[:200] for line in lines if line.strip()][-_LOG_LINES:]
+        ended = f"exit code {code}"
+        if code < 0:
+            ended = signal.Signals(-code).name
+        hint = "the model may be damaged; save or copy it again"
+        if code == -signal.SIGKILL:
+            hint = "the machine may have run out of memory"
+        return ModelError(
+            f"{self.where}: the process that holds the model died ({ended}, {op})",
+            details=details,
+            hint=hint,
+        )
+
+
+_QUIET = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "TF_ENABLE_ONEDNN_OPTS": "0",  # its sums depend on the machine
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "KERAS_BACKEND": "tensorflow",
+    "PYTHONIOENCODING": "utf-8",
+    "PYTHONHASHSEED": "0",
+}
+
+
+def _read(stream: IO[str], replies: queue.Queue[str | None]) -> None:
+    for line in stream:
+        replies.put(line)
+    replies.put(None)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.wait()
+    for stream in (process.stdin, process.stdout):
+        if stream is not None:
+            try:
+                stream.close()
+            except OSError:
+                continue
+
+
+def _error(reply: dict[str, Any]) -> EdgebuildError:
+    kind = _ERRORS.get(reply["error"], ModelError)
+    return kind(reply["message"], details=reply["details"], hint=reply["hint"])
