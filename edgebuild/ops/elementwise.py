@@ -1,0 +1,264 @@
+"""ADD, SUB, MUL, MAXIMUM and MINIMUM on int8, with broadcasting."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from edgebuild.graph import Node, Tensor
+from edgebuild.ops import broadcast
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.ops.convolution import ACTIVATIONS, is_int8
+from edgebuild.ops.fixed_point import (
+    activation_range,
+    multiply_by_quantized_multiplier,
+    quantize_multiplier,
+)
+from edgebuild.targets import CpuFeatures
+
+_LEFT_SHIFT = 20
+_SHAPES = (
+    ("same", (2, 3, 4), (2, 3, 4)),
+    ("scalar", (1, 5), (1,)),
+    ("scalar_first", (1,), (1, 5)),
+    ("row", (2, 3, 4), (4,)),
+    ("column", (2, 3, 1), (2, 3, 4)),
+    ("middle", (2, 1, 4), (2, 3, 4)),
+    ("outer", (3, 1), (1, 4)),
+    ("four", (2, 1, 3, 1), (1, 4, 1, 2)),
+)
+
+
+def _broadcastable(node: Node) -> bool:
+    nest = broadcast.loops(node.input(0).shape, node.input(1).shape)
+    ranks = (len(node.input(0).shape), len(node.input(1).shape))
+    return nest is not None and len(nest) <= broadcast.MAX_LOOPS and max(ranks) <= 4
+
+
+class _Elementwise(Operator):
+    """What all of them share: two int8 operands and one output."""
+
+    function: str
+    source: str
+    params_type: str
+    fused = True
+    constraints = (
+        Constraint(
+            "both inputs and the output are int8 with one scale each",
+            lambda n: (
+                len(n.inputs) == 2
+                and all(is_int8(t) for t in (*n.inputs, n.output))
+                and all(t is not None and t.elements > 0 for t in n.inputs)
+            ),
+        ),
+        Constraint("the inputs broadcast, with at most 4 dimensions", _broadcastable),
+        Constraint(
+            f"the fused activation is one of {', '.join(ACTIVATIONS)}",
+            lambda n: n.attrs.get("fused_activation_function", "NONE") in ACTIVATIONS,
+        ),
+    )
+
+    def output_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return the broadcast shape."""
+        shape = broadcast.broadcast_shape(node.input(0).shape, node.input(1).shape)
+        assert shape is not None
+        return (shape,)
+
+    def params(self, node: Node) -> dict[str, object]:
+        """Return the kernel's parameters but the loops."""
+        return {}
+
+    def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
+        """Return the portable kernel, in place over an operand that is not broadcast."""
+        a, b = node.input(0), node.input(1)
+        same = [i for i, t in enumerate((a, b)) if t.shape == node.output.shape]
+        return KernelCall(
+            self.function,
+            "elementwise/elementwise.h",
+            (self.source,),
+            self.params_type,
+            {"loops": broadcast.loop_params(a.shape, b.shape), **self.params(node)},
+            inputs=(0, 1),
+            in_place=tuple((i, 0) for i in same),
+        )
+
+    def cases(self) -> Iterable[Case]:
+        """Yield every broadcast pattern, scales far apart, activations and constants."""
+        for name, a, b in _SHAPES:
+            yield self._case(name, a, b)
+        yield self._case("scales_apart", (1, 40), (1, 40), scales=(0.001, 2.0, 1.9))
+        yield self._case("large_scales", (1, 40), (1, 40), scales=(7.0, 5.0, 60.0))
+        yield self._case("saturating", (1, 40), (1, 40), scales=(0.9, 0.8, 0.1))
+        yield self._case("zero_points", (1, 40), (1, 40), zeros=(-128, 127, -128))
+        rng = np.random.default_rng(2)
+        other = constant(rng.integers(-128, 128, (1, 8)), 0.3, -5)
+        yield self._case("constant", (3, 8), (1, 8), second=other)
+        if self.fused:
+            for act in ACTIVATIONS[1:]:
+                yield self._case(act.lower(), (1, 40), (1, 40), act=act)
+
+    def _case(
+        self,
+        name: str,
+        a: Shape,
+        b: Shape,
+        *,
+        scales: tuple[float, float, float] = (0.1, 0.2, 0.25),
+        zeros: tuple[int, int, int] = (3, -7, 11),
+        act: str = "NONE",
+        second: Tensor | None = None,
+    ) -> Case:
+        if not self.fused:  # MAXIMUM and MINIMUM compare raw integers
+            scales, zeros = (scales[0],) * 3, (zeros[0],) * 3
+            second = constant(second.data, scales[0], zeros[0]) if second else None
+        out = broadcast.broadcast_shape(a, b)
+        assert out is not None
+        attrs = {"fused_activation_function": act} if self.fused else {}
+        return one_op(
+            name,
+            self.kind,
+            [activation(a, scales[0], zeros[0]), second or activation(b, scales[1], zeros[1])],
+            [activation(out, scales[2], zeros[2])],
+            attrs,
+        )
+
+
+class Add(_Elementwise):
+    """Both operands are brought to twice the larger scale with 20 more bits, then added."""
+
+    kind = "ADD"
+    sign = 1
+    function, source, params_type = "eb_add_s8", "elementwise/add_s8.c", "eb_add_params"
+    constraints = (
+        *_Elementwise.constraints,
+        Constraint(
+            "the output scale is above 2**-19 of the larger input scale",
+            lambda n: _add_scales(n)[2] < 1.0,
+        ),
+    )
+
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Follow TFLite's ADD: three requantizations."""
+        real = _add_scales(node)
+        scaled = []
+        for x, tensor, factor in zip(inputs, node.inputs, real[:2], strict=True):
+            assert x is not None and tensor is not None
+            centred = (x.astype(np.int64) - tensor.zero_point) << _LEFT_SHIFT
+            scaled.append(multiply_by_quantized_multiplier(centred, *quantize_multiplier(factor)))
+        total = scaled[0].astype(np.int64) + self.sign * scaled[1].astype(np.int64)
+        result = multiply_by_quantized_multiplier(total, *quantize_multiplier(real[2]))
+        return (_clip(node, result),)
+
+    def params(self, node: Node) -> dict[str, object]:
+        """Return offsets, the three multipliers with their right shifts, and the range."""
+        pairs = [quantize_multiplier(factor) for factor in _add_scales(node)]
+        return {
+            "zero_point0": node.input(0).zero_point,
+            "multiplier0": pairs[0][0],
+            "right0": -pairs[0][1],
+            "zero_point1": node.input(1).zero_point,
+            "multiplier1": pairs[1][0],
+            "right1": -pairs[1][1],
+            "sign1": self.sign,
+            "multiplier": pairs[2][0],
+            "right": -pairs[2][1],
+            **_output(node),
+        }
+
+
+class Sub(Add):
+    """ADD with the second operand's sign turned."""
+
+    kind = "SUB"
+    sign = -1
+
+
+class Mul(_Elementwise):
+    """The product of both centred operands, requantized once."""
+
+    kind = "MUL"
+    function, source, params_type = "eb_mul_s8", "elementwise/mul_s8.c", "eb_mul_params"
+
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Follow TFLite's MUL."""
+        a, b = inputs
+        assert a is not None and b is not None
+        product = (a.astype(np.int64) - node.input(0).zero_point) * (
+            b.astype(np.int64) - node.input(1).zero_point
+        )
+        return (_clip(node, multiply_by_quantized_multiplier(product, *_mul_multiplier(node))),)
+
+    def params(self, node: Node) -> dict[str, object]:
+        """Return offsets, the multiplier with its shift, and the range."""
+        multiplier, shift = _mul_multiplier(node)
+        return {
+            "zero_point0": node.input(0).zero_point,
+            "zero_point1": node.input(1).zero_point,
+            "multiplier": multiplier,
+            "shift": shift,
+            **_output(node),
+        }
+
+
+class Maximum(_Elementwise):
+    """The larger of two raw integers; the quantization of all three tensors is the same."""
+
+    kind = "MAXIMUM"
+    fused = False
+    function, source = "eb_maximum_s8", "elementwise/minmax_s8.c"
+    params_type = "eb_minmax_params"
+    constraints = (
+        *_Elementwise.constraints,
+        Constraint(
+            "inputs and output have the same quantization",
+            lambda n: n.input(0).quantization == n.input(1).quantization == n.output.quantization,
+        ),
+    )
+
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Compare raw integers."""
+        a, b = inputs
+        assert a is not None and b is not None
+        return (np.maximum(a, b),)
+
+
+class Minimum(Maximum):
+    """The smaller of two raw integers."""
+
+    kind = "MINIMUM"
+    function = "eb_minimum_s8"
+
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Compare raw integers."""
+        a, b = inputs
+        assert a is not None and b is not None
+        return (np.minimum(a, b),)
+
+
+def _add_scales(node: Node) -> tuple[float, float, float]:
+    """Return the real multipliers of both inputs and of the sum, in double as TFLite does."""
+    first, second, out = (float(np.float32(t.scale)) for t in (*_operands(node), node.output))
+    twice = 2.0 * max(first, second)
+    return first / twice, second / twice, twice / ((1 << _LEFT_SHIFT) * out)
+
+
+def _operands(node: Node) -> tuple[Tensor, Tensor]:
+    return node.input(0), node.input(1)
+
+
+def _mul_multiplier(node: Node) -> tuple[int, int]:
+    first, second, out = (float(np.float32(t.scale)) for t in (*_operands(node), node.output))
+    return quantize_multiplier(first * second / out)
+
+
+def _output(node: Node) -> dict[str, int]:
+    low, high = activation_range(node.attrs["fused_activation_function"], node.output)
+    return {"offset": node.output.zero_point, "min": low, "max": high}
+
+
+def _clip(node: Node, values: np.ndarray) -> np.ndarray:
+    low, high = activation_range(node.attrs["fused_activation_function"], node.output)
+    shifted = values.astype(np.int64) + node.output.zero_point
+    return np.clip(shifted, low, high).astype(np.int8)
