@@ -10,6 +10,7 @@ from edgebuild.ops.fully_connected import FullyConnected
 from edgebuild.ops.lookup import HardSwish, LeakyRelu, Logistic, Relu, Relu6, Tanh
 from edgebuild.ops.pool2d import AveragePool2D, MaxPool2D
 from edgebuild.ops.quantize import Dequantize, Quantize
+from edgebuild.ops.reshape import ExpandDims, Reshape, Squeeze
 from edgebuild.ops.softmax import Softmax
 
 _OPERATORS: tuple[Operator, ...] = (
@@ -18,6 +19,7 @@ _OPERATORS: tuple[Operator, ...] = (
     Conv2D(),
     DepthwiseConv2D(),
     Dequantize(),
+    ExpandDims(),
     FullyConnected(),
     HardSwish(),
     LeakyRelu(),
@@ -29,7 +31,9 @@ _OPERATORS: tuple[Operator, ...] = (
     Quantize(),
     Relu(),
     Relu6(),
+    Reshape(),
     Softmax(),
+    Squeeze(),
     Sub(),
     Tanh(),
 )

@@ -1,0 +1,107 @@
+"""RESHAPE, SQUEEZE and EXPAND_DIMS: the same memory under another shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from edgebuild.graph import DType, Node
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.targets import CpuFeatures
+
+_DTYPES = (DType.INT8, DType.INT16, DType.INT32, DType.FLOAT32)
+
+
+def _shape_ok(node: Node) -> bool:
+    shape = node.optional_input(1)
+    return shape is None or shape.is_constant
+
+
+class Reshape(Operator):
+    """The output's shape is what the model recorded; it must hold as many elements."""
+
+    kind = "RESHAPE"
+    constraints = (
+        Constraint(
+            "input and output have the same type: int8, int16, int32 or float32",
+            lambda n: n.input(0).dtype == n.output.dtype and n.output.dtype in _DTYPES,
+        ),
+        Constraint("the shape, axis or dimensions operand is constant, or absent", _shape_ok),
+        Constraint(
+            "input and output have equally many elements",
+            lambda n: n.input(0).elements == n.output.elements,
+        ),
+    )
+
+    def output_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return the recorded shape, which TFLite computed when the model was converted."""
+        return (node.output.shape,)
+
+    def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
+        """Give the same values another shape."""
+        x = inputs[0]
+        assert x is not None
+        return (x.reshape(node.output.shape),)
+
+    def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
+        """Return a view, with a copy for where memory cannot be shared."""
+        return KernelCall(
+            "eb_copy",
+            "copy/copy.h",
+            ("copy/copy.c",),
+            "eb_copy_params",
+            {"bytes": node.output.nbytes},
+            in_place=((0, 0),),
+            view=True,
+        )
+
+    def cases(self) -> Iterable[Case]:
+        """Yield shapes given as an operand and as an option."""
+        for name, a, b in (("flat", (1, 2, 3, 4), (1, 24)), ("split", (6,), (2, 3, 1))):
+            shape = constant(b, dtype=DType.INT32)
+            yield one_op(
+                name,
+                self.kind,
+                [activation(a, 0.1, 3), shape],
+                [activation(b, 0.1, 3)],
+                {"new_shape": b},
+            )
+
+
+class Squeeze(Reshape):
+    """Dimensions of length 1 go."""
+
+    kind = "SQUEEZE"
+
+    def cases(self) -> Iterable[Case]:
+        """Yield all dimensions of length 1, and a given one."""
+        for name, a, b, dims in (
+            ("all", (1, 3, 1, 2), (3, 2), ()),
+            ("one", (1, 3, 1), (1, 3), (2,)),
+        ):
+            yield one_op(
+                name,
+                self.kind,
+                [activation(a, 0.1, 3)],
+                [activation(b, 0.1, 3)],
+                {"squeeze_dims": dims},
+            )
+
+
+class ExpandDims(Reshape):
+    """A dimension of length 1 comes."""
+
+    kind = "EXPAND_DIMS"
+
+    def cases(self) -> Iterable[Case]:
+        """Yield axes counted from both ends."""
+        for name, axis, b in (("first", 0, (1, 3, 2)), ("last", -1, (3, 2, 1))):
+            axis_operand = constant([axis], dtype=DType.INT32)
+            yield one_op(
+                name,
+                self.kind,
+                [activation((3, 2), 0.1, 3), axis_operand],
+                [activation(b, 0.1, 3)],
+            )
