@@ -82,6 +82,9 @@ def normalised(content: bytes) -> bytes:
     (dynamic range) become float32.
     """
     model = _unpack(content)
+    for code in model.operatorCodes:
+        # Models from before 2020 have only the 8-bit field, which litert-quantizer does not read.
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     subgraph = model.subgraphs[0]
     for index, tensor in enumerate(subgraph.tensors):
         tensor.name = f"t{index}".encode()
@@ -153,8 +156,15 @@ def _map(indices: Sequence[int], stem: str) -> list[Any]:
 
 
 def _unpack(content: bytes) -> Any:
+    """Return the model as objects, with the data that lies behind the flatbuffer inside it."""
     s = schema.module()
-    return s.ModelT.InitFromObj(s.Model.GetRootAs(content, 0))
+    model = s.ModelT.InitFromObj(s.Model.GetRootAs(content, 0))
+    for buffer in model.buffers:
+        if buffer.offset > 1:
+            raw = content[buffer.offset : buffer.offset + buffer.size]
+            buffer.data = np.frombuffer(raw, np.uint8)
+        buffer.offset = buffer.size = 0
+    return model
 
 
 def _pack(model: Any) -> bytes:
