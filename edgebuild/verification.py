@@ -7,9 +7,15 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from edgebuild.devices.base import RunResult, Samples
+from edgebuild.devices.host import HostDevice
+from edgebuild.figures import Figure, How
 from edgebuild.graph import DType, Graph
-from edgebuild.report.model import Comparison
-from edgebuild.tflite.oracle import run_oracle
+from edgebuild.models.accuracy import Predict, evaluate
+from edgebuild.models.convert import float_predict
+from edgebuild.models.data import DataSet, match_inputs, quantize_input
+from edgebuild.models.source import SourceModel
+from edgebuild.report.model import AccuracyReport, Comparison
+from edgebuild.tflite.oracle import oracle_version, run_oracle, run_oracle_arrays
 
 LayerTrace = Callable[[Sequence[bytes]], Sequence[tuple[bytes, ...]]]
 """Runs one sample; returns the output tensors' bytes of each layer, in order."""
@@ -114,3 +120,43 @@ def _first_divergence(
                 f"{list(tensor.shape)}: {wrong:,} of {len(theirs):,} bytes differ"
             )
     return "no layer differs when the same C runs on the host: suspect the target's compiler or CPU"
+
+
+def measure_accuracy(
+    source: SourceModel, model: bytes, graph: Graph, data: DataSet, host: HostDevice
+) -> AccuracyReport | None:
+    """Return top-1 accuracy on all of ``data``; None when its labels are no classes.
+
+    Three figures: the float model, TFLite Micro on the int8 model, and the generated C on the host.
+    """
+    inputs = graph.input_tensors
+    arrays = match_inputs(data, inputs)
+    output = graph.output_tensors[0]
+    half = output.zero_point + 0.5 / output.scale
+
+    def quantized(x: Sequence[np.ndarray]) -> list[np.ndarray]:
+        return [quantize_input(a, t) for a, t in zip(x, inputs, strict=True)]
+
+    def reference(x: Sequence[np.ndarray]) -> np.ndarray:
+        return run_oracle_arrays(model, quantized(x))[0]
+
+    def generated(x: Sequence[np.ndarray]) -> np.ndarray:
+        raw = [a.reshape(len(a), -1).view(np.uint8) for a in quantized(x)]
+        return host.run_batch(raw)[0].view(output.dtype.numpy)
+
+    ours = _accuracy(generated, arrays, data, half, "generated C on the host")
+    if ours is None:
+        return None
+    baseline = None
+    if not source.is_int8:
+        version = f"float model, {source.kind}"
+        baseline = _accuracy(lambda x: float_predict(source, x), data.x, data, 0.5, version)
+    int8 = _accuracy(reference, arrays, data, half, oracle_version())
+    return AccuracyReport(len(data), baseline, int8, ours)
+
+
+def _accuracy(
+    predict: Predict, x: Sequence[np.ndarray], data: DataSet, threshold: float, source: str
+) -> Figure | None:
+    result = evaluate(predict, x, data.y, threshold=threshold)
+    return None if result is None else Figure(result.value, "ratio", How.MEASURED, source)

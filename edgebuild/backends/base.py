@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +30,10 @@ class Emitted:
     files: Mapping[str, str]
     tflm_arena: Figure | None = None
 
+    def with_files(self, files: Mapping[str, str], *, tflm_arena: Figure | None = None) -> Emitted:
+        """Return a copy with more files, and TFLite Micro's arena size when it is known."""
+        return dataclasses.replace(self, files={**self.files, **files}, tflm_arena=tflm_arena)
+
 
 @dataclass(frozen=True)
 class Compiled:
@@ -43,9 +48,7 @@ class Compiled:
     flash_bytes: Figure | None
     static_ram_bytes: int
     flash: Mapping[str, Figure]
-    artifacts: Mapping[str, Path]
     open_device: Callable[[str], Device]
-    notes: tuple[str, ...] = field(default=())
 
 
 class Backend(Protocol):
@@ -53,8 +56,13 @@ class Backend(Protocol):
 
     family: str
 
-    def emit(self, graph: Graph, model: bytes, name: str, target: TargetProfile) -> Emitted:
-        """Generate every source file; pure."""
+    def emit(
+        self, graph: Graph, source: Graph, model: bytes, name: str, target: TargetProfile
+    ) -> Emitted:
+        """Generate every source file; pure.
+
+        ``graph`` has been through the passes, ``source`` is what ``model`` (a ``.tflite``) says.
+        """
         ...
 
     def compile(

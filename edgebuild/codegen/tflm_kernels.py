@@ -261,7 +261,7 @@ def _padding(node: Node, axis: str) -> int:
     if node.attrs["padding"] != "SAME":
         return 0
     dim = 1 if axis == "h" else 2
-    reach = (node.input(1).shape[dim] - 1) * int(node.attrs[f"dilation_{axis}factor"]) + 1
+    reach = (node.input(1).shape[dim] - 1) * int(node.attrs[f"dilation_{axis}_factor"]) + 1
     stride = int(node.attrs[f"stride_{axis}"])
     covered = (node.output.shape[dim] - 1) * stride + reach
     return max(covered - node.input(0).shape[dim], 0) // 2

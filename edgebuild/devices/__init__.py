@@ -1,0 +1,1 @@
+"""Where a build runs: bytes in, bytes and figures out."""

@@ -42,7 +42,7 @@ def evaluate(
         predict: the model. Raw integer outputs serve as they are: quantization keeps their order.
         x: an array (samples, ...) or one for each input.
         y: class numbers (samples,) or (samples, 1), or one-hot (samples, classes). A model that
-            reconstructs its input (``y`` has the shape of ``x``) has no accuracy.
+            reconstructs its input (``y`` equals ``x``) has no accuracy.
         threshold: of a single output (binary, sigmoid), in the output's own units; for an int8
             output the quantized value of one half.
         batch: samples in one call of ``predict``.
@@ -67,7 +67,7 @@ def evaluate(
 
 
 def _reconstructs(x: np.ndarray, y: np.ndarray) -> bool:
-    return x.size == y.size and x.shape[1:] != () and y.ndim > 1 and y[0].size > 1
+    return x.size == y.size and y.ndim > 1 and bool(np.array_equal(x.ravel(), y.ravel()))
 
 
 def _classes(y: np.ndarray, outputs: int) -> np.ndarray | None:

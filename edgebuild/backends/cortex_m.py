@@ -1,0 +1,115 @@
+"""Arm Cortex-M: generated C with the benchmark firmware around it, linked for one board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgebuild.backends.accounting import footprint
+from edgebuild.backends.base import Compiled, Emitted, Progress
+from edgebuild.backends.emit import LIBRARY, emit_library
+from edgebuild.codegen.c_library import INCLUDE_DIRS
+from edgebuild.codegen.linker import render_linker_script
+from edgebuild.codegen.templates import render
+from edgebuild.codegen.tflm import tflm_files
+from edgebuild.codegen.tflm_arena import tflm_arena
+from edgebuild.devices.base import Device
+from edgebuild.errors import CheckFailedError, InternalError, ToolError
+from edgebuild.figures import Figure, How
+from edgebuild.files import atomic_write
+from edgebuild.graph import Graph
+from edgebuild.resources import resource_dir
+from edgebuild.targets import TargetProfile
+from edgebuild.toolchain import CompileJob, Image, find_toolchain
+from edgebuild.units import format_size
+
+STACK_BYTES = 4096
+"""Room for the stack; what a run used of it is measured."""
+
+
+class CortexMBackend:
+    """One ELF for the simulator, QEMU and the board."""
+
+    family = "cortex-m"
+
+    def emit(
+        self, graph: Graph, source: Graph, model: bytes, name: str, target: TargetProfile
+    ) -> Emitted:
+        """Generate the library and the TFLite Micro form."""
+        emitted = emit_library(graph, name, target.cpu.features)
+        files = tflm_files(source, model, name, target.cpu.core)
+        arena = tflm_arena(source, target.cpu.core).figure()
+        return emitted.with_files(files, tflm_arena=arena)
+
+    def compile(
+        self, emitted: Emitted, target: TargetProfile, toolchain: str, out: Path, progress: Progress
+    ) -> Compiled:
+        """Compile and link ``firmware.elf``; CheckFailedError when memory does not suffice."""
+        script = _linker_script(emitted, target)
+        atomic_write(out / "firmware.ld", script)
+        compiler = find_toolchain(toolchain)
+        image = compiler.build_image(
+            firmware_job(emitted, target), target.cpu.core, script, out, progress=progress
+        )
+        parts = footprint(image, emitted.name, LIBRARY)
+        tool = compiler.version()
+        linked = {
+            "weights": Figure(parts.weights, "B", How.LINKED, f"{tool}: constants of the model"),
+            "code": Figure(parts.code, "B", How.LINKED, f"{tool}: layers and kernels"),
+            "runtime": Figure(parts.runtime, "B", How.LINKED, f"{tool}: helpers that they call"),
+        }
+        total = Figure(parts.model_flash, "B", How.LINKED, f"{tool}: weights, code and runtime")
+
+        def open_device(kind: str) -> Device:
+            return _device(kind, image, target)
+
+        return Compiled(tool, total, parts.static_ram, linked, open_device)
+
+
+def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
+    """Return the sources of the benchmark firmware: library, application and port."""
+    if target.firmware is None:
+        raise InternalError(f"target {target.name} has no firmware port")
+    firmware = resource_dir("firmware")
+    sources = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
+    sources["app_model.c"] = render("app_model.c.j2", name=emitted.name)
+    for folder in ("app", f"ports/{target.firmware.port}"):
+        for path in sorted((firmware / folder).glob("*.[ch]")):
+            sources[f"{folder}/{path.name}"] = path.read_text()
+    includes = (*(f"{LIBRARY}/{d}" if d != "." else LIBRARY for d in INCLUDE_DIRS), "app")
+    return CompileJob(sources, includes, {"EB_PROFILE": "1", **target.firmware.defines})
+
+
+def _linker_script(emitted: Emitted, target: TargetProfile) -> str:
+    flash, ram = target.flash, target.ram
+    if flash is None or ram is None:
+        raise InternalError(f"target {target.name} has no flash or RAM region")
+    arena = emitted.plan.arena_bytes
+    if arena + STACK_BYTES > ram.usable_bytes:
+        raise CheckFailedError(
+            f"RAM of {target.name} is too small: arena {arena:,} B and stack {STACK_BYTES:,} B, "
+            f"available {format_size(ram.usable_bytes)}",
+            details=_largest(emitted),
+            hint="a smaller model, or a target with more RAM",
+        )
+    return render_linker_script(
+        flash_origin=flash.origin,
+        flash_bytes=flash.usable_bytes,
+        ram_origin=ram.origin,
+        ram_bytes=ram.usable_bytes,
+        stack_bytes=STACK_BYTES,
+    )
+
+
+def _largest(emitted: Emitted) -> list[str]:
+    live = emitted.plan.live_bytes
+    worst = sorted(range(len(live)), key=lambda i: -live[i])[:3]
+    return [f"{emitted.graph.node(i).where}: {live[i]:,} B alive" for i in sorted(worst)]
+
+
+def _device(kind: str, image: Image, target: TargetProfile) -> Device:
+    if kind == "simulator":
+        from edgebuild.devices.simulator import Region, Simulator
+
+        regions = [Region(m.name, m.origin, m.size_bytes, m.kind) for m in target.memories]
+        return Simulator(image, target.cpu.core, regions, target.cpu.clock_hz)
+    raise ToolError(f"this firmware cannot run on {kind}", hint="--run simulator")

@@ -1,0 +1,38 @@
+"""The host as a target: for trying a model out, and for checking it without an emulator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgebuild.backends.base import Compiled, Emitted, Progress
+from edgebuild.backends.emit import emit_library
+from edgebuild.backends.native import compile_for_host
+from edgebuild.codegen.tflm import tflm_files
+from edgebuild.devices.host import HostDevice
+from edgebuild.graph import Graph
+from edgebuild.targets import TargetProfile
+
+
+class HostBackend:
+    """Portable C, compiled natively; flash and RAM of a computer are not measured."""
+
+    family = "host"
+
+    def emit(
+        self, graph: Graph, source: Graph, model: bytes, name: str, target: TargetProfile
+    ) -> Emitted:
+        """Generate the library and the TFLite Micro form."""
+        return emit_library(graph, name, target.cpu.features).with_files(
+            tflm_files(source, model, name, "host")
+        )
+
+    def compile(
+        self, emitted: Emitted, target: TargetProfile, toolchain: str, out: Path, progress: Progress
+    ) -> Compiled:
+        """Compile a shared library into ``out``."""
+        device = compile_for_host(emitted, toolchain, out, progress)
+
+        def open_device(_kind: str) -> HostDevice:
+            return device
+
+        return Compiled(f"{toolchain} (native)", None, 0, {}, open_device)

@@ -1,0 +1,238 @@
+"""The steps of one build, in order, each a small function over what the ones before it made."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from edgebuild import __version__
+from edgebuild.backends import backend_for
+from edgebuild.backends.base import Compiled, Emitted, Progress
+from edgebuild.backends.emit import emit_library
+from edgebuild.backends.native import compile_for_host
+from edgebuild.budget import Metrics
+from edgebuild.devices.base import RunResult
+from edgebuild.devices.host import HostDevice
+from edgebuild.figures import Figure, How
+from edgebuild.files import atomic_write
+from edgebuild.graph import Graph
+from edgebuild.models.convert import to_int8_tflite
+from edgebuild.models.data import DataSet, load_data, match_inputs, quantize_input
+from edgebuild.models.source import SourceModel, open_model
+from edgebuild.ops import OPS
+from edgebuild.ops.support import check_supported
+from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.pipeline.plan import BuildPlan
+from edgebuild.report.layers import layer_reports
+from edgebuild.report.model import AccuracyReport, Comparison, Report
+from edgebuild.targets import CpuFeatures
+from edgebuild.tflite.reader import read_tflite
+from edgebuild.verification import compare, make_samples, measure_accuracy
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """The model at the ``.tflite`` boundary, with the data that came with it.
+
+    ``source_graph`` is what ``model`` says, ``graph`` the same after the passes.
+    """
+
+    source: SourceModel
+    data: DataSet | None
+    model: bytes
+    source_graph: Graph
+    graph: Graph
+    notes: tuple[str, ...]
+
+
+def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
+    """Run every step of ``plan`` and leave its files in ``folder``."""
+    backend = backend_for(plan.target.family)
+    loaded = load(plan, progress)
+    try:
+        progress("generating C")
+        emitted = backend.emit(
+            loaded.graph, loaded.source_graph, loaded.model, plan.name, plan.target
+        )
+        atomic_write(folder / "model.tflite", loaded.model)
+        for path, text in emitted.files.items():
+            atomic_write(folder / path, text)
+        compiled = backend.compile(emitted, plan.target, plan.request.toolchain, folder, progress)
+        with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
+            host = _LazyHost(
+                loaded.graph, plan.name, plan.request.toolchain, Path(scratch), progress
+            )
+            result, comparison = run(plan, loaded, compiled, host, progress)
+            accuracy = judge(loaded, host, progress)
+    finally:
+        loaded.source.close()
+    return make_report(plan, loaded, emitted, compiled, result, comparison, accuracy)
+
+
+def load(plan: BuildPlan, progress: Progress) -> Loaded:
+    """Load the model and its data, convert to int8, read, check and simplify the graph."""
+    request = plan.request
+    where = str(request.model)
+    progress(f"loading {request.model.name}")
+    source = open_model(request.model, trust=request.trust_model)
+    try:
+        data = None
+        if request.data is not None:
+            data = load_data(request.data, source, folder=request.data_folder, seed=request.seed)
+        if not source.is_int8:
+            progress("quantizing to int8")
+        converted = to_int8_tflite(
+            source, data, samples=request.calibration_samples, seed=request.seed
+        )
+        graph = read_tflite(converted.model, name=plan.name, where=where)
+        check_supported(graph, where=where)
+        result = run_passes(graph, DEFAULT_PASSES)
+    except BaseException:
+        source.close()
+        raise
+    notes = (*converted.notes, *result.notes)
+    return Loaded(source, data, converted.model, graph, result.graph, notes)
+
+
+class _LazyHost:
+    """The generated C in its portable form, compiled natively when something first asks for it."""
+
+    def __init__(
+        self, graph: Graph, name: str, toolchain: str, folder: Path, progress: Progress
+    ) -> None:
+        self._graph, self._name, self._toolchain = graph, name, toolchain
+        self._folder, self._progress = folder, progress
+
+    @cached_property
+    def emitted(self) -> Emitted:
+        """The library that is compiled."""
+        return emit_library(self._graph, self._name, CpuFeatures())
+
+    @cached_property
+    def device(self) -> HostDevice:
+        """The compiled library, loaded."""
+        return compile_for_host(self.emitted, self._toolchain, self._folder, self._progress)
+
+    def trace(self, sample: Sequence[bytes]) -> Sequence[tuple[bytes, ...]]:
+        """Run one sample; return every layer's outputs."""
+        offsets = self.emitted.plan.offsets
+        places = [
+            [(offsets[t.index], t.nbytes) for t in node.outputs] for node in self._graph.nodes()
+        ]
+        return self.device.trace(sample, places)
+
+
+def run(
+    plan: BuildPlan, loaded: Loaded, compiled: Compiled, host: _LazyHost, progress: Progress
+) -> tuple[RunResult | None, Comparison | None]:
+    """Run samples on the device and compare every output byte with TFLite Micro's."""
+    if plan.run == "none":
+        return None, None
+    progress(f"running on {plan.run}")
+    samples = make_samples(
+        loaded.graph, plan.request.samples, plan.request.seed, _real_samples(loaded, plan)
+    )
+    device = host.device if plan.run == "host" else compiled.open_device(plan.run)
+    result = device.run(samples)
+    progress("comparing with TFLite Micro")
+    return result, compare(loaded.graph, loaded.model, samples, result, host.trace)
+
+
+def _real_samples(loaded: Loaded, plan: BuildPlan) -> list[list[np.ndarray]]:
+    """Return some of the user's samples, quantized, one list of arrays for each inference."""
+    if loaded.data is None or loaded.data.is_random:
+        return []
+    arrays = match_inputs(loaded.data, loaded.graph.input_tensors)
+    count = min(len(loaded.data), plan.request.samples)
+    columns = [
+        quantize_input(array[:count], tensor)
+        for array, tensor in zip(arrays, loaded.graph.input_tensors, strict=True)
+    ]
+    return [[column[n] for column in columns] for n in range(count)]
+
+
+def judge(loaded: Loaded, host: _LazyHost, progress: Progress) -> AccuracyReport | None:
+    """Measure accuracy on the whole data set when it has labels."""
+    if loaded.data is None or loaded.data.y is None:
+        return None
+    progress("measuring accuracy on the whole data set")
+    return measure_accuracy(loaded.source, loaded.model, loaded.graph, loaded.data, host.device)
+
+
+def make_report(
+    plan: BuildPlan,
+    loaded: Loaded,
+    emitted: Emitted,
+    compiled: Compiled,
+    result: RunResult | None,
+    comparison: Comparison | None,
+    accuracy: AccuracyReport | None,
+) -> Report:
+    """Put together what is known, and hold it against the budget."""
+    metrics = _metrics(emitted, compiled, result, accuracy)
+    memory = {
+        "arena": Figure(emitted.plan.arena_bytes, "B", How.PLANNED, "memory planner"),
+        "arena lower bound": Figure(
+            emitted.plan.lower_bound_bytes, "B", How.PLANNED, "most bytes alive at once"
+        ),
+    }
+    if result is not None and result.stack_bytes is not None:
+        memory["stack"] = result.stack_bytes
+    if result is not None and result.arena_bytes is not None:
+        memory["arena touched"] = result.arena_bytes
+    macs = sum(OPS[node.kind].macs(node) for node in loaded.graph.nodes())
+    timings = {"instructions": result.instructions, "cycles": result.cycles} if result else {}
+    return Report(
+        edgebuild=__version__,
+        name=plan.name,
+        model={
+            "sha256": plan.inputs["model"],
+            "operators": len(loaded.graph.ops),
+            "macs": macs,
+            "parameter_bytes": sum(
+                t.nbytes for t in loaded.graph.tensors.values() if t.is_constant
+            ),
+        },
+        target=plan.target.to_json(),
+        plan_sha256=plan.sha256,
+        toolchain=compiled.toolchain,
+        budget=plan.budget,
+        metrics=metrics,
+        memory=memory,
+        flash=compiled.flash,
+        run={label: figure for label, figure in timings.items() if figure is not None},
+        tflm_arena=emitted.tflm_arena,
+        layers=layer_reports(loaded.graph, emitted.plan, result.layers if result else ()),
+        comparison=comparison,
+        accuracy=accuracy,
+        violations=plan.budget.check(metrics),
+        notes=loaded.notes,
+    )
+
+
+def _metrics(
+    emitted: Emitted,
+    compiled: Compiled,
+    result: RunResult | None,
+    accuracy: AccuracyReport | None,
+) -> Metrics:
+    ram = emitted.plan.arena_bytes + compiled.static_ram_bytes
+    how, source = How.PLANNED, "arena; the stack is not known without a run"
+    if result is not None and result.stack_bytes is not None:
+        ram += int(result.stack_bytes.value)
+        how, source = How.MEASURED, f"planned arena, static data, stack on {result.device}"
+    drop = None
+    if accuracy and accuracy.float_baseline and accuracy.generated_code:
+        difference = accuracy.float_baseline.value - accuracy.generated_code.value
+        drop = Figure(difference, "ratio", How.MEASURED, "float baseline minus generated C")
+    return Metrics(
+        flash_bytes=compiled.flash_bytes,
+        ram_bytes=None if compiled.flash_bytes is None else Figure(ram, "B", how, source),
+        latency_us=result.latency_us if result else None,
+        accuracy_drop=drop,
+    )

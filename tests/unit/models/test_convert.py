@@ -1,0 +1,168 @@
+"""Every kind of source model becomes the same kind of full int8 .tflite."""
+
+import numpy as np
+import pytest
+
+from edgebuild.errors import InputError, ModelError
+from edgebuild.graph import DType
+from edgebuild.models.convert import float_outputs, float_predict, to_int8_tflite
+from edgebuild.models.data import DataSet, load_data, match_inputs, quantize_input
+from edgebuild.models.source import open_model
+from edgebuild.ops.cases import activation, one_op
+from edgebuild.tflite.oracle import run_oracle_arrays
+from edgebuild.tflite.reader import read_tflite
+from edgebuild.tflite.writer import write_tflite
+
+RNG = np.random.default_rng(0)
+IMAGES = DataSet((RNG.uniform(0, 1, (40, 8, 8, 1)).astype(np.float32),), None, "images")
+
+
+def int8_outputs(model, data):
+    """Run a converted model on a data set; return each output as floats."""
+    graph = read_tflite(model)
+    x = [
+        quantize_input(a, t)
+        for a, t in zip(match_inputs(data, graph.input_tensors), graph.input_tensors, strict=True)
+    ]
+    return [
+        (q.astype(np.float64) - t.zero_point) * t.scale
+        for q, t in zip(run_oracle_arrays(model, x), graph.output_tensors, strict=True)
+    ]
+
+
+def check_full_int8(model):
+    graph = read_tflite(model)
+    for tensor in (*graph.input_tensors, *graph.output_tensors):
+        assert tensor.dtype == DType.INT8
+        assert tensor.shape[0] == 1
+    assert all(t.dtype != DType.FLOAT32 for t in graph.tensors.values())
+    convolutions = [n for n in graph.nodes() if n.kind == "CONV_2D"]
+    assert all(len(n.input(1).quantization.scales) == n.input(1).shape[0] for n in convolutions)
+    return graph
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    "fixture", ["tiny_keras", "tiny_h5", "tiny_saved_model", "tiny_float_tflite"]
+)
+def test_every_kind(request, fixture, tiny):
+    source = open_model(request.getfixturevalue(fixture))
+    assert not source.is_int8
+    assert [i.shape for i in source.inputs] == [(1, 8, 8, 1)]
+    converted = to_int8_tflite(source, IMAGES, samples=30)
+    assert converted.notes == ("quantized to int8, calibrated with 30 of 40 samples",)
+    check_full_int8(converted.model)
+    expected = tiny(IMAGES.x[0], training=False).numpy()
+    assert np.allclose(float_predict(source, IMAGES.x).reshape(40, 3), expected, atol=1e-5)
+    (found,) = int8_outputs(converted.model, IMAGES)
+    assert np.abs(found.reshape(40, 3) - expected).max() < 0.03
+    source.close()
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("fixture", ["tiny_keras", "tiny_float_tflite"])
+def test_same_inputs_same_bytes(request, fixture):
+    path = request.getfixturevalue(fixture)
+    models = []
+    for _ in range(2):
+        source = open_model(path)
+        models.append(to_int8_tflite(source, IMAGES, samples=10, seed=3).model)
+        source.close()
+    assert models[0] == models[1]
+
+
+@pytest.mark.keras
+def test_the_order_of_inputs_and_outputs_is_the_model_s(keras, folder):
+    # In the alphabet's order both would be swapped.
+    z, a = keras.Input((4,), name="z"), keras.Input((4,), name="a")
+    big = keras.layers.Rescaling(10.0, name="zz")(z)
+    both = keras.layers.Add(name="aa")([big, a])
+    keras.Model([z, a], [big, both]).save(folder / "two.keras")
+    source = open_model(folder / "two.keras")
+    assert [i.name for i in source.inputs] == ["z", "a"]
+    x = (np.ones((3, 4), np.float32), np.full((3, 4), 2, np.float32))
+    data = DataSet(x, None, "two")
+    outputs = int8_outputs(to_int8_tflite(source, data).model, data)
+    assert [float(o.mean()) for o in outputs] == pytest.approx([10, 12], abs=0.3)
+    floats = float_outputs(source, x)
+    assert [float(o.mean()) for o in floats] == [10, 12]
+    source.close()
+
+
+@pytest.mark.keras
+def test_a_float_model_without_data_and_with_noise(tiny_float_tflite):
+    source = open_model(tiny_float_tflite)
+    with pytest.raises(InputError, match="needs calibration data") as caught:
+        to_int8_tflite(source, None)
+    assert "--data calibration.npz" in caught.value.hint
+    converted = to_int8_tflite(source, load_data("random", source), samples=5)
+    assert "5 RANDOM samples" in converted.notes[0]
+    with pytest.raises(InputError, match="must be at least 1"):
+        to_int8_tflite(source, IMAGES, samples=0)
+    source.close()
+    with pytest.raises(InputError, match=r"takes samples of shape \[8, 8, 1\]"):
+        to_int8_tflite(source, DataSet((np.zeros((3, 5), np.float32),), None, "x"))
+
+
+@pytest.mark.keras
+def test_a_layer_without_an_int8_form(keras, folder):
+    x = keras.Input((4,))
+    keras.Model(x, keras.ops.erfinv(x)).save(folder / "erfinv.keras")
+    source = open_model(folder / "erfinv.keras")
+    data = DataSet((np.zeros((3, 4), np.float32),), None, "x")
+    with pytest.raises(ModelError, match="erfinv.keras.*cannot make a full int8 model"):
+        to_int8_tflite(source, data)
+    source.close()
+
+
+@pytest.fixture(scope="module")
+def int8_file(tmp_path_factory):
+    case = one_op("m", "RELU", [activation((1, 4), 0.5)], [activation((1, 4), 0.5)])
+    path = tmp_path_factory.mktemp("int8") / "relu.tflite"
+    path.write_bytes(write_tflite(case.graph))
+    return path
+
+
+def test_int8_passes_unchanged(int8_file):
+    source = open_model(int8_file)
+    assert source.is_int8
+    assert to_int8_tflite(source, None).model == int8_file.read_bytes()
+    with pytest.raises(InputError, match="an int8 model has no float baseline"):
+        float_predict(source, np.zeros((1, 4), np.float32))
+
+
+def test_a_float_model_of_one_operator(tmp_path):
+    float4 = activation((1, 4), dtype=DType.FLOAT32)
+    (tmp_path / "m.tflite").write_bytes(write_tflite(one_op("m", "RELU", [float4], [float4]).graph))
+    source = open_model(tmp_path / "m.tflite")
+    x = np.array([[-1, 0, 1, 2]], np.float32)
+    assert float_predict(source, x).reshape(-1).tolist() == [0, 0, 1, 2]
+    check_full_int8(to_int8_tflite(source, DataSet((x,), None, "x")).model)
+    source.close()
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["kws", "resnet8", "ad01", "vww96"])
+def test_real_float_tflite(shared_dir, name):
+    source = open_model(shared_dir / f"models/mlperf_tiny/{name}_float.tflite")
+    check_real(source)
+
+
+@pytest.mark.models
+@pytest.mark.keras
+@pytest.mark.parametrize("name", ["kws_saved_model", "resnet8.h5", "ad01.h5", "vww96.h5"])
+def test_real_tensorflow(shared_dir, keras, name):
+    check_real(open_model(shared_dir / f"models/mlperf_tiny/{name}"))
+
+
+def check_real(source):
+    """Convert, and compare with the float model on what it was calibrated with."""
+    data = load_data("random", source)
+    few = DataSet((data.x[0][:8],), None, "few")
+    converted = to_int8_tflite(source, few)
+    check_full_int8(converted.model)
+    expected = float_predict(source, few.x)
+    (found,) = int8_outputs(converted.model, few)
+    error = np.abs(found.reshape(expected.shape) - expected).mean()
+    assert error < 0.1 * max(1.0, float(np.abs(expected).mean()))
+    source.close()
