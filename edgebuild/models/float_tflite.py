@@ -101,8 +101,12 @@ def normalised(content: bytes) -> bytes:
 
 
 def stripped(content: bytes) -> bytes:
-    """Return the model without metadata and signatures: they hold names, versions and paths."""
+    """Return the model without metadata and signatures: they hold names, versions and paths.
+
+    Inputs and outputs take the order of the signature's numbered names.
+    """
     model = _unpack(content)
+    _order_by_signature(model)
     model.description = b""
     model.metadata = None
     model.metadataBuffer = None
@@ -120,6 +124,18 @@ def stripped(content: bytes) -> bytes:
         for tensor in subgraph.tensors:
             tensor.buffer = place[tensor.buffer]
     return _pack(model)
+
+
+def _order_by_signature(model: Any) -> None:
+    """Put inputs and outputs in order: the TFLite converter may shuffle them."""
+    for signature in (model.signatureDefs or [])[:1]:
+        subgraph = model.subgraphs[signature.subgraphIndex]
+        for field in ("inputs", "outputs"):
+            entries = getattr(signature, field) or []
+            entries = sorted(entries, key=lambda e: (len(e.name), e.name))
+            indices = [int(e.tensorIndex) for e in entries]
+            if sorted(indices) == sorted(int(i) for i in getattr(subgraph, field)):
+                setattr(subgraph, field, indices)
 
 
 def _to_float(model: Any, tensor: Any) -> None:

@@ -5,6 +5,7 @@ Every TensorFlow import in this module is inside a function.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -188,8 +189,13 @@ def _refuse_side_effects(path: Path, proto: Any) -> None:
 def _flat(outputs: Any) -> list[Any]:
     """Return outputs as a list; a signature's dictionary in the order of its names."""
     if isinstance(outputs, dict):
-        return [outputs[name] for name in sorted(outputs)]
+        return [outputs[name] for name in sorted(outputs, key=_natural)]
     return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a sort key that puts ``output_2`` before ``output_10``."""
+    return [(int(p), "") if p.isdigit() else (0, p) for p in re.split(r"(\d+)", name)]
 
 
 def _conversion_error(error: Exception) -> ModelError:

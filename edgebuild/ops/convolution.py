@@ -36,7 +36,8 @@ class Channels:
     """Per-channel integers of a layer with weights; arrays of int32 [channels].
 
     ``bias`` includes the input's zero point times the sum of the weights. ``small`` tells that the
-    kernels' short requantization is exact: |accumulator| < 2**30 and a right shift of at least 1.
+    kernels' short requantization is exact: |accumulator| < 2**30, a right shift of at least 1, and
+    an activation that leaves the whole range of int8.
     """
 
     bias: np.ndarray
@@ -69,7 +70,8 @@ def channels(node: Node, weights: np.ndarray, *, single_precision_product: bool)
     multiplier, shift = np.resize(multiplier, count), np.resize(shift, count)
     bias = folded_bias(node, weights)
     bound = _accumulator_bound(bias, weights)
-    small = bool(np.all(bound < 2**30) and np.all(shift <= -1))
+    whole = activation_range(node.attrs["fused_activation_function"], y) == (-128, 127)
+    small = whole and bool(np.all(bound < 2**30) and np.all(shift <= -1))
     return Channels(bias.astype(np.int32), multiplier, shift, small)
 
 

@@ -68,12 +68,11 @@ static inline uint32_t eb_load4(const int8_t *p)
     return x;
 }
 
-/* x * multiplier * 2^(-31 - right), rounded twice; |x| < 2^30 and right >= 1, so that both roundings
- * take one instruction each: see eb_requantize for the general case. */
-static inline int32_t eb_requantize_small(int32_t x, int32_t multiplier, int32_t right)
+static inline int32_t eb_ssat8(int32_t x)
 {
-    const int32_t high = eb_smmulr((int32_t)((uint32_t)x << 1), multiplier);
-    return (high + (INT32_C(1) << (right - 1)) + (high >> 31)) >> right;
+    int32_t r;
+    __asm("ssat %0, #8, %1" : "=r"(r) : "r"(x));
+    return r;
 }
 
 #endif /* EB_DSP_H */

@@ -16,7 +16,7 @@ typedef struct {
     int32_t depth;    /* kernel_h * kernel_w * kernel_c, the length of a dot product */
     int32_t pad;      /* input zero point: what lies outside the image */
     int32_t pointwise; /* 1: a 1x1 kernel that reads every pixel once, in order */
-    int32_t small;    /* 1: every channel meets the limits of eb_requantize_small */
+    int32_t small;    /* 1: every channel meets the limits of eb_finish_small */
     const int8_t *weights;
     const int32_t *channels; /* eb_channel for each output channel of each group */
     eb_output_stage output;

@@ -66,41 +66,71 @@ static void wide_column(const eb_conv2d_params *p, const int8_t *image, int32_t 
     }
 }
 
-/* Multiplies two interleaved columns with all channels of a group. out1 is NULL for one pixel. */
+/* Sums of two pixels (rows) and two channels (columns). */
+typedef struct {
+    int32_t a00, a01, a10, a11;
+} sums;
+
+static inline sums round4(sums s, const uint32_t *x, const uint32_t *w)
+{
+    const uint32_t w0 = w[0], w1 = w[1];
+    const uint32_t w0e = eb_even_bytes(w0), w0o = eb_odd_bytes(w0);
+    s.a00 = eb_smlad(x[0], w0e, s.a00);
+    s.a10 = eb_smlad(x[2], w0e, s.a10);
+    s.a00 = eb_smlad(x[1], w0o, s.a00);
+    s.a10 = eb_smlad(x[3], w0o, s.a10);
+    const uint32_t w1e = eb_even_bytes(w1), w1o = eb_odd_bytes(w1);
+    s.a01 = eb_smlad(x[0], w1e, s.a01);
+    s.a11 = eb_smlad(x[2], w1e, s.a11);
+    s.a01 = eb_smlad(x[1], w1o, s.a01);
+    s.a11 = eb_smlad(x[3], w1o, s.a11);
+    return s;
+}
+
+static inline sums dot(sums s, const uint32_t *x, const uint32_t *w, int32_t rounds)
+{
+    for (int32_t n = rounds / 2; n > 0; n--) {
+        s = round4(s, x, w);
+        s = round4(s, x + 4, w + 2);
+        x += 8;
+        w += 4;
+    }
+    return rounds % 2 != 0 ? round4(s, x, w) : s;
+}
+
+/* Multiplies two interleaved columns with all channels of a group. A single pixel is given twice,
+ * with out1 the same as out0. */
+static inline void multiply_as(const eb_conv2d_params *p, const uint32_t *w,
+                               const eb_channel *channel, const uint32_t *columns, int8_t *out0,
+                               int8_t *out1, int small)
+{
+    const int32_t rounds = (p->depth + 3) / 4;
+    int32_t o = p->out_c;
+    for (; o > 1; o -= 2) {
+        sums s = { channel[0].bias, channel[1].bias, channel[0].bias, channel[1].bias };
+        s = dot(s, columns, w, rounds);
+        *out0++ = eb_finish_dsp(s.a00, &channel[0], &p->output, small);
+        *out1++ = eb_finish_dsp(s.a10, &channel[0], &p->output, small);
+        *out0++ = eb_finish_dsp(s.a01, &channel[1], &p->output, small);
+        *out1++ = eb_finish_dsp(s.a11, &channel[1], &p->output, small);
+        w += 2 * rounds;
+        channel += 2;
+    }
+    if (o > 0) {
+        sums s = { channel->bias, 0, channel->bias, 0 };
+        s = dot(s, columns, w, rounds);
+        *out0 = eb_finish_dsp(s.a00, channel, &p->output, small);
+        *out1 = eb_finish_dsp(s.a10, channel, &p->output, small);
+    }
+}
+
 static void multiply(const eb_conv2d_params *p, const uint32_t *w, const eb_channel *channel,
                      const uint32_t *columns, int8_t *out0, int8_t *out1)
 {
-    const uint32_t *const end = columns + (p->depth + 3) / 4 * 4;
-    for (int32_t o = 0; o < p->out_c; o += 2) {
-        const int last = o + 1 == p->out_c;
-        const eb_channel *const next = last ? channel : channel + 1;
-        int32_t a00 = channel->bias, a01 = next->bias;
-        int32_t a10 = a00, a11 = a01;
-        for (const uint32_t *x = columns; x != end; x += 4, w += 2) {
-            const uint32_t w0 = w[0], w1 = w[1];
-            const uint32_t w0e = eb_even_bytes(w0), w0o = eb_odd_bytes(w0);
-            const uint32_t w1e = eb_even_bytes(w1), w1o = eb_odd_bytes(w1);
-            const uint32_t x0e = x[0], x0o = x[1], x1e = x[2], x1o = x[3];
-            a00 = eb_smlad(x0e, w0e, a00);
-            a01 = eb_smlad(x0e, w1e, a01);
-            a10 = eb_smlad(x1e, w0e, a10);
-            a11 = eb_smlad(x1e, w1e, a11);
-            a00 = eb_smlad(x0o, w0o, a00);
-            a01 = eb_smlad(x0o, w1o, a01);
-            a10 = eb_smlad(x1o, w0o, a10);
-            a11 = eb_smlad(x1o, w1o, a11);
-        }
-        out0[o] = eb_finish_dsp(a00, channel, &p->output, p->small);
-        if (out1 != NULL) {
-            out1[o] = eb_finish_dsp(a10, channel, &p->output, p->small);
-        }
-        if (!last) {
-            out0[o + 1] = eb_finish_dsp(a01, next, &p->output, p->small);
-            if (out1 != NULL) {
-                out1[o + 1] = eb_finish_dsp(a11, next, &p->output, p->small);
-            }
-        }
-        channel += 2;
+    if (p->small) {
+        multiply_as(p, w, channel, columns, out0, out1, 1);
+    } else {
+        multiply_as(p, w, channel, columns, out0, out1, 0);
     }
 }
 
@@ -113,7 +143,7 @@ static void pointwise(const eb_conv2d_params *p, const int8_t *input, int8_t *ou
         (void)widen(input, p->in_c, columns);
         (void)widen(pair ? input + p->in_c : input, p->in_c, columns + 2);
         multiply(p, (const uint32_t *)(const void *)p->weights, channels, columns, output,
-                 pair ? output + p->out_c : NULL);
+                 pair ? output + p->out_c : output);
         input += 2 * p->in_c;
         output += 2 * p->out_c;
     }
@@ -151,7 +181,7 @@ void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *ou
                     fill(p, image, g, y, x, columns, narrow);
                     fill(p, image, g, y, pair ? x + 1 : x, columns + 2, narrow);
                     int8_t *const out = output + g * p->out_c;
-                    multiply(p, weights, channels, columns, out, pair ? out + stride : NULL);
+                    multiply(p, weights, channels, columns, out, pair ? out + stride : out);
                     weights += (p->out_c + 1) / 2 * words * 2;
                     channels += p->out_c;
                 }

@@ -14,7 +14,7 @@ typedef struct {
     int32_t kernel_h, kernel_w;
     int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     int32_t pad;   /* input zero point: what lies outside the image */
-    int32_t small; /* 1: every channel meets the limits of eb_requantize_small */
+    int32_t small; /* 1: every channel meets the limits of eb_finish_small */
     const int8_t *weights;   /* [kernel_h][kernel_w][in_c * multiplier] */
     const int32_t *channels; /* eb_channel for each output channel */
     eb_output_stage output;

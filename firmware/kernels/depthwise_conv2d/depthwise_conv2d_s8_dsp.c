@@ -52,8 +52,8 @@ static sums interior(const eb_depthwise_conv2d_params *p, sums s, const int8_t *
     return s;
 }
 
-static void pixel(const eb_depthwise_conv2d_params *p, const int8_t *image, int32_t y, int32_t x,
-                  int8_t *out)
+static inline void pixel(const eb_depthwise_conv2d_params *p, const int8_t *image, int32_t y,
+                         int32_t x, int8_t *out, int small)
 {
     const eb_channel *channel = (const eb_channel *)p->channels;
     const int32_t top = y * p->stride_h - p->pad_top;
@@ -66,10 +66,21 @@ static void pixel(const eb_depthwise_conv2d_params *p, const int8_t *image, int3
         sums s = { channel[0].bias, channel[1].bias, channel[2].bias, channel[3].bias };
         s = inside ? interior(p, s, image + origin + c, p->weights + c)
                    : edge(p, s, image + origin + c, top, left, p->weights + c);
-        out[c] = eb_finish_dsp(s.a0, &channel[0], &p->output, p->small);
-        out[c + 1] = eb_finish_dsp(s.a1, &channel[1], &p->output, p->small);
-        out[c + 2] = eb_finish_dsp(s.a2, &channel[2], &p->output, p->small);
-        out[c + 3] = eb_finish_dsp(s.a3, &channel[3], &p->output, p->small);
+        out[c] = eb_finish_dsp(s.a0, &channel[0], &p->output, small);
+        out[c + 1] = eb_finish_dsp(s.a1, &channel[1], &p->output, small);
+        out[c + 2] = eb_finish_dsp(s.a2, &channel[2], &p->output, small);
+        out[c + 3] = eb_finish_dsp(s.a3, &channel[3], &p->output, small);
+    }
+}
+
+static inline void image_as(const eb_depthwise_conv2d_params *p, const int8_t *image,
+                            int8_t *output, int small)
+{
+    for (int32_t y = 0; y < p->out_h; y++) {
+        for (int32_t x = 0; x < p->out_w; x++) {
+            pixel(p, image, y, x, output, small);
+            output += p->in_c;
+        }
     }
 }
 
@@ -77,12 +88,12 @@ void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_
                                 int8_t *output)
 {
     for (int32_t b = 0; b < p->batches; b++) {
-        const int8_t *const image = input + b * p->in_h * p->in_w * p->in_c;
-        for (int32_t y = 0; y < p->out_h; y++) {
-            for (int32_t x = 0; x < p->out_w; x++) {
-                pixel(p, image, y, x, output);
-                output += p->in_c;
-            }
+        if (p->small) {
+            image_as(p, input, output, 1);
+        } else {
+            image_as(p, input, output, 0);
         }
+        input += p->in_h * p->in_w * p->in_c;
+        output += p->out_h * p->out_w * p->in_c;
     }
 }

@@ -10,7 +10,7 @@ typedef struct {
     int32_t batches;
     int32_t depth; /* inputs of one batch */
     int32_t units; /* outputs of one batch */
-    int32_t small; /* 1: every unit meets the limits of eb_requantize_small */
+    int32_t small; /* 1: every unit meets the limits of eb_finish_small */
     const int8_t *weights;
     const int32_t *channels; /* eb_channel for each unit */
     eb_output_stage output;
