@@ -17,6 +17,7 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -27,6 +28,7 @@ from edgebuild.errors import EdgebuildError, InputError, ModelError, ToolError
 _ERRORS = {cls.__name__: cls for cls in (InputError, ModelError, ToolError)}
 _LOG_LINES = 6
 _OPEN_S = 600.0
+_GRACE_S = 2.0
 
 
 class Worker:
@@ -62,6 +64,7 @@ class Worker:
             process.stdin.flush()
             line = self._replies.get(timeout=timeout_s)
         except queue.Empty:
+            process.kill()
             self.close()
             raise ModelError(
                 f"{self.where}: no answer in {timeout_s:.0f} s ({op})",
@@ -149,15 +152,19 @@ def _read(stream: IO[str], replies: queue.Queue[str | None]) -> None:
     replies.put(None)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-    for stream in (process.stdin, process.stdout):
-        if stream is not None:
-            try:
-                stream.close()
-            except OSError:
-                continue
+def _end(process: subprocess.Popen[str], grace_s: float = _GRACE_S) -> None:
+    """Close the child's input, which ends it when it is idle; kill it when that is not enough."""
+    with suppress(OSError):
+        if process.stdin is not None:
+            process.stdin.close()
+    try:
+        process.wait(timeout=grace_s)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    with suppress(OSError):
+        if process.stdout is not None:
+            process.stdout.close()
 
 
 def _error(reply: dict[str, Any]) -> EdgebuildError:

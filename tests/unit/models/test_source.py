@@ -1,0 +1,239 @@
+import json
+import shutil
+import zipfile
+from importlib import util
+
+import numpy as np
+import pytest
+
+from edgebuild.errors import ModelError, ToolError
+from edgebuild.graph import DType
+from edgebuild.models import source as source_module
+from edgebuild.models.source import Kind, open_model
+from edgebuild.models.worker import Worker
+from edgebuild.ops.cases import activation, one_op
+from edgebuild.tflite.writer import write_tflite
+
+
+def refused(path, message, hint="", **options):
+    with pytest.raises(ModelError, match=message) as caught:
+        open_model(path, **options).close()
+    assert hint in caught.value.hint
+    assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the file is empty"),
+        (b"hello, world", "not a model that edgebuild reads, or damaged"),
+        (b"\x1c\x00\x00\x00TFL3", "damaged or truncated"),
+        (b"PK\x03\x04 broken", "damaged .keras archive"),
+    ],
+)
+def test_files_that_are_no_models(tmp_path, content, message):
+    (tmp_path / "m").write_bytes(content)
+    refused(tmp_path / "m", message)
+
+
+def test_paths_that_are_no_models(tmp_path):
+    refused(tmp_path / "nowhere.h5", "no such model", hint="give a .keras")
+    refused(tmp_path, "this folder is no SavedModel")
+    refused("/dev/null", "not a regular file")
+    refused("a\0b", "is not a path|no such model")
+
+
+def test_a_tflite_that_is_none(tmp_path):
+    (tmp_path / "m.tflite").write_bytes(b"hello, world")
+    refused(tmp_path / "m.tflite", "not a TFLite flatbuffer")
+
+
+def test_archives_that_are_no_keras_models(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("readme", "x" * 1000)
+    refused(tmp_path / "m.keras", "a zip archive without config.json")
+    with zipfile.ZipFile(tmp_path / "m.keras", "a") as archive:
+        archive.writestr("config.json", "{}")
+    monkeypatch.setattr(source_module, "MAX_UNPACKED_BYTES", 1000)
+    refused(tmp_path / "m.keras", "would unpack to 1,002 B")
+
+
+def test_a_file_that_is_too_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(source_module, "MAX_FILE_BYTES", 4)
+    (tmp_path / "m.h5").write_bytes(b"12345")
+    refused(tmp_path / "m.h5", "larger than")
+
+
+def test_tensorflow_is_absent(tmp_path, monkeypatch):
+    (tmp_path / "m.h5").write_bytes(b"\x89HDF\r\n\x1a\n")
+    monkeypatch.setattr(util, "find_spec", lambda name: None)
+    with pytest.raises(ToolError, match=r"a Keras \.h5 file needs TensorFlow") as caught:
+        open_model(tmp_path / "m.h5")
+    assert caught.value.hint == "pip install 'edgebuild[keras]'"
+
+
+@pytest.mark.parametrize(("dtype", "is_int8"), [(DType.INT8, True), (DType.FLOAT32, False)])
+def test_a_tflite_is_int8_or_float(tmp_path, dtype, is_int8):
+    tensor = activation((1, 4), 0.5, dtype=dtype)
+    (tmp_path / "model").write_bytes(write_tflite(one_op("m", "RELU", [tensor], [tensor]).graph))
+    source = open_model(tmp_path / "model")
+    assert (source.kind, source.is_int8) == (Kind.TFLITE, is_int8)
+    assert source.inputs[0].shape == (1, 4)
+    source.close()
+
+
+def test_a_worker_that_dies(tmp_path):
+    worker = Worker("m", {"path": "m", "kind": "tflite", "trust": False})
+    process = worker._launch()
+    process.kill()
+    with pytest.raises(
+        ModelError, match=r"the process that holds the model died \(SIGKILL, open\)"
+    ):
+        worker.start()
+    worker.close()
+
+
+def test_a_worker_that_does_not_answer(tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"x")
+    worker = Worker("m", {"path": str(path), "kind": "tflite", "trust": False})
+    with pytest.raises(ModelError, match="no answer in 0 s"):
+        worker.request("open", timeout_s=0.0, path=str(path), kind="tflite", trust=False)
+    assert not worker.folder.exists()
+
+
+def test_an_error_of_a_library_gets_words(tmp_path):
+    path = tmp_path / "m.tflite"
+    path.write_bytes(b"x" * 100)
+    worker = Worker("m", {"path": str(path), "kind": "tflite", "trust": False})
+    with pytest.raises(ModelError, match="cannot be used: "):
+        worker.start()
+    worker.close()
+
+
+@pytest.mark.keras
+def test_the_content_decides_not_the_name(tiny_h5, tmp_path):
+    shutil.copy(tiny_h5, tmp_path / "model.keras")
+    source = open_model(tmp_path / "model.keras")
+    assert source.kind == Kind.H5
+    source.close()
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_lambda_layers_are_code(keras, folder, suffix):
+    path = folder / f"lambda.{suffix}"
+    keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x + 1)]).save(path)
+    refused(path, "carries code in the Lambda layer 'lambda", hint="--trust-model")
+    if suffix == "keras":
+        source = open_model(path, trust=True)
+        assert source.inputs[0].shape == (1, 4)
+        source.close()
+
+
+def h5_with(path, target, change):
+    """Copy a .h5 model and change its configuration."""
+    import h5py
+
+    shutil.copy(path, target)
+    with h5py.File(target, "r+") as file:
+        config = json.loads(file.attrs["model_config"])
+        change(config)
+        file.attrs["model_config"] = json.dumps(config)
+    return target
+
+
+@pytest.mark.keras
+def test_settings_of_keras_2(tiny_h5, tmp_path):
+    def add(config):
+        for layer in config["config"]["layers"]:
+            settings = layer["config"]
+            if layer["class_name"] == "DepthwiseConv2D":
+                settings |= {"groups": 1, "kernel_initializer": None}
+            if layer["class_name"] == "BatchNormalization":
+                settings |= {"fused": True, "renorm": False, "virtual_batch_size": None}
+            if layer["class_name"] == "Dense":
+                settings |= {"activation": "softmax_v2"}
+                settings["dtype"] = {"class_name": "Policy", "config": {"name": "float32"}}
+
+    open_model(h5_with(tiny_h5, tmp_path / "old.h5", add)).close()
+
+    def unknown(config):
+        config["config"]["layers"][-1]["config"]["groups"] = 2
+
+    refused(h5_with(tiny_h5, tmp_path / "bad.h5", unknown), "Keras cannot load it")
+
+
+@pytest.mark.keras
+def test_layers_that_only_keras_2_has(tiny_h5, tmp_path):
+    def change(config):
+        config["config"]["layers"][-1]["class_name"] = "TFOpLambda"
+
+    refused(
+        h5_with(tiny_h5, tmp_path / "m.h5", change),
+        "is a TFOpLambda, which Keras 3 cannot load",
+        hint="SavedModel",
+    )
+
+    def custom(config):
+        config["config"]["layers"][-1]["class_name"] = "MyLayer"
+
+    refused(h5_with(tiny_h5, tmp_path / "n.h5", custom), "not part of Keras", hint="SavedModel")
+
+
+@pytest.mark.keras
+def test_damaged_h5(tiny_h5, tmp_path):
+    import h5py
+
+    content = tiny_h5.read_bytes()
+    (tmp_path / "cut.h5").write_bytes(content[: len(content) // 2])
+    refused(tmp_path / "cut.h5", "damaged .h5 file")
+    with h5py.File(tmp_path / "weights.h5", "w") as file:
+        file["w"] = np.zeros(3)
+    refused(tmp_path / "weights.h5", "holds weights without a model")
+    shutil.copy(tiny_h5, tmp_path / "link.h5")
+    with h5py.File(tmp_path / "link.h5", "r+") as file:
+        file["elsewhere"] = h5py.ExternalLink("/etc/passwd", "/")
+    refused(tmp_path / "link.h5", "'elsewhere' is a link")
+    shutil.copy(tiny_h5, tmp_path / "json.h5")
+    with h5py.File(tmp_path / "json.h5", "r+") as file:
+        file.attrs["model_config"] = "{"
+    refused(tmp_path / "json.h5", "configuration is no JSON")
+
+
+@pytest.mark.keras
+def test_damaged_keras(tiny_keras, tmp_path):
+    content = bytearray(tiny_keras.read_bytes())
+    (tmp_path / "cut.keras").write_bytes(content[: len(content) // 2])
+    refused(tmp_path / "cut.keras", "damaged .keras archive")
+    content[len(content) // 2] ^= 0xFF
+    (tmp_path / "flip.keras").write_bytes(content)
+    refused(tmp_path / "flip.keras", "damaged|cannot load")
+
+
+@pytest.mark.keras
+def test_saved_models_that_are_refused(keras, tiny_saved_model, tmp_path):
+    import tensorflow as tf
+
+    class Reader(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None, 4])])
+        def serve(self, x):
+            return x + tf.strings.to_number(tf.io.read_file("/etc/hostname"))
+
+    module = Reader()
+    tf.saved_model.save(module, str(tmp_path / "reads"), signatures=module.serve)
+    refused(tmp_path / "reads", r"runs code or touches files \(ReadFile\)", hint="--trust-model")
+    open_model(tmp_path / "reads", trust=True).close()
+    shutil.copytree(tiny_saved_model, tmp_path / "cut")
+    proto = tmp_path / "cut/saved_model.pb"
+    proto.write_bytes(proto.read_bytes()[:1000])
+    refused(tmp_path / "cut", "saved_model.pb is damaged")
+    proto.write_bytes(b"")
+    refused(tmp_path / "cut", "saved_model.pb is empty")
+
+
+@pytest.mark.keras
+def test_shapes_must_be_known(keras, folder):
+    path = folder / "open.keras"
+    keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalMaxPooling2D()]).save(path)
+    refused(path, r"has shape \[None, None, None, 3\]; every dimension but the batch")
