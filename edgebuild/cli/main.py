@@ -21,6 +21,9 @@ from edgebuild.cli.failures import explain, report
 from edgebuild.errors import EdgebuildError, Exit, InternalError, nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
+    "build": ("edgebuild.cli.build", "Build, run and check a model for a target."),
+    "check": ("edgebuild.cli.check", "Say in a second whether a model fits a target."),
+    "inspect": ("edgebuild.cli.inspect", "Show a model's layers, MACs and memory over time."),
     "init": ("edgebuild.cli.init", "Write a commented edgebuild.toml."),
     "targets": ("edgebuild.cli.targets", "List, show and check target profiles."),
     "ops": ("edgebuild.cli.ops", "List the supported operators and their limits."),

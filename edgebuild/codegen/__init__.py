@@ -1,0 +1,1 @@
+"""Code generation: graph and memory plan in, texts by path out. Pure."""

@@ -42,6 +42,7 @@ class CArray:
     name: str
     ctype: str
     length: int
+    nbytes: int
     align: int
     lines: tuple[str, ...]
 
@@ -72,7 +73,9 @@ class _Writer:
             name = f"{self.name}_{role}{len(self.arrays)}"
             # Four-byte alignment lets kernels load int8 weights a word at a time.
             align = max(4, data.dtype.itemsize)
-            self.arrays[key] = CArray(name, ctype, data.size, align, tuple(_rows(data)))
+            self.arrays[key] = CArray(
+                name, ctype, data.size, data.nbytes, align, tuple(_rows(data))
+            )
         return self.arrays[key].name
 
     def initializer(self, params: Mapping[str, object], indent: str = "    ") -> str:
@@ -140,6 +143,18 @@ def generate_library(
     }
     files.update(kernel_files(used))
     return files
+
+
+def constant_bytes(graph: Graph, calls: Sequence[KernelCall]) -> int:
+    """Return the flash that the library's constant arrays take, equal ones counted once."""
+    writer = _Writer("x")
+    for node, call in zip(graph.nodes(), calls, strict=True):
+        writer.initializer(call.params)
+        for position in call.inputs:
+            tensor = node.input(position)
+            if tensor.data is not None:
+                writer.array("constant", tensor.data)
+    return sum(array.nbytes for array in writer.arrays.values())
 
 
 def _check_outputs(graph: Graph) -> None:

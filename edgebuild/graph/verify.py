@@ -79,7 +79,8 @@ def _tensor_problems(graph: Graph) -> Iterator[str]:
         if tensor.data is not None and (
             tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype.numpy
         ):
-            yield f"{label} has data of shape {list(tensor.data.shape)} and type {tensor.data.dtype}"
+            given = f"shape {list(tensor.data.shape)} and type {tensor.data.dtype}"
+            yield f"{label} has data of {given}"
         yield from _quantization_problems(tensor, label)
 
 
@@ -97,7 +98,8 @@ def _quantization_problems(tensor: Tensor, label: str) -> Iterator[str]:
     if q.per_channel and not (
         0 <= q.axis < len(tensor.shape) and tensor.shape[q.axis] == len(q.scales)
     ):
-        yield f"{label} has {len(q.scales)} scales along axis {q.axis} of shape {list(tensor.shape)}"
+        shape = list(tensor.shape)
+        yield f"{label} has {len(q.scales)} scales along axis {q.axis} of shape {shape}"
 
 
 def _zero_point_range(dtype: DType) -> tuple[int, int]:

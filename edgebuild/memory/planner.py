@@ -101,7 +101,7 @@ def tensor_lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
 
     Model inputs begin at -1, model outputs end at ``len(graph.ops)``.
     """
-    lifetimes = {i: (-1, -1) for i in graph.inputs}
+    lifetimes = dict.fromkeys(graph.inputs, (-1, -1))
     for position, op in enumerate(graph.ops):
         for i in op.outputs:
             lifetimes[i] = (position, position)

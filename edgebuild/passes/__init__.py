@@ -8,4 +8,11 @@ from edgebuild.passes.simplify import FoldConstants, RemoveUnused
 DEFAULT_PASSES: tuple[GraphPass, ...] = (FoldConstants(), RemoveUnused())
 """What every build runs, in order."""
 
-__all__ = ["DEFAULT_PASSES", "FoldConstants", "GraphPass", "PassResult", "RemoveUnused", "run_passes"]
+__all__ = [
+    "DEFAULT_PASSES",
+    "FoldConstants",
+    "GraphPass",
+    "PassResult",
+    "RemoveUnused",
+    "run_passes",
+]

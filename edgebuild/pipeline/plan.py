@@ -33,7 +33,9 @@ _TOOLS = (
 class BuildRequest:
     """What a user asks for; every field is a flag of ``edgebuild build``.
 
-    ``run`` None means the target's default. ``samples`` inferences are run and compared.
+    ``run`` None means the target's default. ``samples`` inferences are run and compared. The build
+    goes to ``<out>/<name>-<target>``, ``out`` being ``build`` by default. ``data_folder`` is where
+    a relative path or Python entry of ``data`` is looked for.
     """
 
     model: Path
@@ -101,7 +103,7 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     inputs = {"model": hash_path(request.model)}
     if request.data is not None:
         inputs["data"] = _hash_data(request.data, request.data_folder)
-    out = request.out or Path("build") / f"{name}-{target.name}"
+    out = (request.out or Path("build")) / f"{name}-{target.name}"
     budget = merge(target.default_budget(), request.budget)
     return BuildPlan(request, target, budget, name, run, out, inputs, _tool_versions())
 

@@ -1,0 +1,1 @@
+"""The ``.tflite`` boundary: reading, writing, and TFLite Micro as the oracle."""

@@ -101,7 +101,8 @@ def run_program(
 ) -> list[tuple[np.ndarray, ...]]:
     """Run all requests; return each one's outputs."""
     stdin = b"".join(
-        np.uint32(r.number).tobytes() + b"".join(np.ascontiguousarray(x).tobytes() for x in r.inputs)
+        np.uint32(r.number).tobytes()
+        + b"".join(np.ascontiguousarray(x).tobytes() for x in r.inputs)
         for r in requests
     )
     done = subprocess.run([*prefix, str(program)], input=stdin, capture_output=True, timeout=600)

@@ -20,7 +20,8 @@ class Timing:
 
     ``load`` and ``load_next``: a load, and a load right behind another load (pipelined).
     ``store``: a store. ``pair``: LDRD or STRD. ``multiple``: LDM, STM, PUSH, POP, plus one for each
-    register. ``taken``: what a taken branch takes in all. ``long_multiply``: SMULL and the like.
+    register. ``taken``: what a taken branch takes in all, ``call``: how much more BL and POP {PC} do.
+    ``long_multiply``: SMULL and the like.
     ``by_name``: single mnemonics. ``dual_issue``: two neighbours may go together.
     """
 
@@ -31,24 +32,30 @@ class Timing:
     pair: int = 3
     multiple: int = 1
     taken: int = 3
+    call: int = 0
     long_multiply: int = 1
     divide: int = 7
     by_name: dict[str, int] = field(default_factory=dict)
     dual_issue: bool = False
 
 
+_CORE = {"tbb": 2, "tbh": 2, "mrs": 2, "msr": 2}
 _FLOAT = {"vdiv": 14, "vsqrt": 14, "vmla": 3, "vmls": 3, "vfma": 3, "vfms": 3, "vldr": 2, "vstr": 2}
 
 TIMINGS = {
-    "cortex-m0": Timing("cortex-m0 zero wait states", load_next=2, store=2, taken=3),
-    "cortex-m0plus": Timing("cortex-m0plus zero wait states", load_next=2, store=2, taken=2),
+    "cortex-m0": Timing("cortex-m0 zero wait states", load_next=2, store=2, call=1),
+    "cortex-m0plus": Timing(
+        "cortex-m0plus zero wait states", load_next=2, store=2, taken=2, call=1
+    ),
     "cortex-m3": Timing(
         "cortex-m3 zero wait states",
         long_multiply=4,
-        by_name={"mla": 2, "mls": 2},
+        by_name={**_CORE, "mla": 2, "mls": 2},
     ),
-    "cortex-m4": Timing("cortex-m4 zero wait states", by_name=_FLOAT),
-    "cortex-m33": Timing("cortex-m33 single issue, zero wait states", taken=2, by_name=_FLOAT),
+    "cortex-m4": Timing("cortex-m4 zero wait states", by_name={**_CORE, **_FLOAT}),
+    "cortex-m33": Timing(
+        "cortex-m33 single issue, zero wait states", taken=2, by_name={**_CORE, **_FLOAT}
+    ),
     "cortex-m7": Timing(
         "cortex-m7 in-order dual issue, caches warm",
         load=1,
@@ -126,7 +133,10 @@ def _cost(_timing: str, code: bytes, decoder: Decoder) -> BlockCost:
     cycles = block_cycles(decoder.timing, instructions)
     # A block that only ends because the next one is entered from elsewhere has no branch at its
     # end, and then is never counted as taken.
-    return BlockCost(len(instructions), cycles + decoder.timing.taken - 1, cycles)
+    branch = decoder.timing.taken - 1
+    if instructions and instructions[-1].name in ("bl", "blx", "pop"):
+        branch += decoder.timing.call
+    return BlockCost(len(instructions), cycles + branch, cycles)
 
 
 def block_cycles(timing: Timing, instructions: Sequence[Instruction]) -> int:

@@ -149,7 +149,9 @@ class _Model:
         self._init, self._run, input_, output = table[7:]
         self._arena = machine.symbol("eb_arena")
         self._stack_top = machine.symbol("__stack_top")
-        self._stack_bottom = machine.symbol("__stack_bottom")
+        self._reserved = self._stack_top - machine.symbol("__stack_bottom")
+        # Down to the last static variable: a stack that leaves its room is seen.
+        self._free = machine.symbol("__ram_free")
         machine.write(self._arena, bytes([PAINT]) * self._arena_bytes)
         status = self._call(self._init, self._arena, self._arena_bytes)
         if status != 0:
@@ -158,8 +160,7 @@ class _Model:
         self._inputs = self._addresses(input_, n_in, inputs)
         self._outputs = self._addresses(output, n_out, outputs)
         # What init used of the stack does not count.
-        size = self._stack_top - self._stack_bottom
-        machine.write(self._stack_bottom, bytes([PAINT]) * size)
+        machine.write(self._free, bytes([PAINT]) * (self._stack_top - self._free))
 
     @property
     def hook_address(self) -> int | None:
@@ -191,10 +192,17 @@ class _Model:
         return tuple(self._machine.read(*place) for place in self._outputs)
 
     def stack_bytes(self) -> int:
-        """Return the deepest use of the stack since it was painted."""
-        size = self._stack_top - self._stack_bottom
-        stack = self._machine.read(self._stack_bottom, size)
-        return size - (len(stack) - len(stack.lstrip(bytes([PAINT]))))
+        """Return the deepest use of the stack since it was painted; ToolError when it is more
+        than the linker script reserves."""
+        stack = self._machine.read(self._free, self._stack_top - self._free)
+        used = len(stack.lstrip(bytes([PAINT])))
+        if used > self._reserved:
+            raise ToolError(
+                f"the model's stack overflows: it takes {used:,} B, reserved are "
+                f"{self._reserved:,} B",
+                hint="report this as a bug, with the model",
+            )
+        return used
 
     def arena_used(self) -> int:
         """Return the arena's bytes up to the last one that was ever written."""

@@ -71,7 +71,9 @@ def test_unused_model_input_has_memory():
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.integers(1, 64), st.integers(0, 20), st.integers(0, 6)), min_size=1, max_size=24
+        st.tuples(st.integers(1, 64), st.integers(0, 20), st.integers(0, 6)),
+        min_size=1,
+        max_size=24,
     )
 )
 def test_no_overlap(specs):

@@ -1,0 +1,118 @@
+"""What can be said of an int8 ``.tflite`` on a target without compiling anything."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgebuild.budget import Budget, Metrics, Violation, merge
+from edgebuild.codegen.c_library import constant_bytes, kernel_calls
+from edgebuild.figures import Figure, How
+from edgebuild.graph import Tensor
+from edgebuild.memory import plan_memory
+from edgebuild.ops.support import check_supported
+from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.report.layers import layer_reports
+from edgebuild.report.model import LayerReport
+from edgebuild.targets import load_target
+from edgebuild.tflite.reader import read_tflite_file
+
+CODE_BYTES_PER_SOURCE = 2600
+"""Rough size of one kernel source at -O2 on a Cortex-M; a build gives the real figure."""
+
+GLUE_BYTES = 1200
+STACK_BYTES = 512
+"""Typical stack of a run; a build measures it."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Estimated metrics held against a budget; latency and accuracy are not looked at."""
+
+    metrics: Metrics
+    budget: Budget
+    violations: tuple[Violation, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the verdict as plain JSON values."""
+        return {
+            "metrics": self.metrics.to_json(),
+            "budget": self.budget.to_json(),
+            "violations": [v.to_json() for v in self.violations],
+            "fits": not self.violations,
+        }
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A model on a target: layers, memory plan, constants, kernels."""
+
+    target: str
+    device_budget: Budget
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    layers: tuple[LayerReport, ...]
+    macs: int
+    parameter_bytes: int
+    arena_bytes: int
+    lower_bound_bytes: int
+    constant_bytes: int
+    kernel_sources: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the analysis as plain JSON values."""
+        return {k: v for k, v in asdict(self).items() if k != "device_budget"}
+
+    def verdict(self, budget: Budget) -> Verdict:
+        """Hold what is known against the device's memory and ``budget``."""
+        code = GLUE_BYTES + CODE_BYTES_PER_SOURCE * len(self.kernel_sources)
+        flash = Figure(
+            self.constant_bytes + code,
+            "B",
+            How.ESTIMATED,
+            f"constants {self.constant_bytes:,} B exactly, code about {code:,} B",
+        )
+        ram = Figure(
+            self.arena_bytes + STACK_BYTES,
+            "B",
+            How.ESTIMATED,
+            f"arena {self.arena_bytes:,} B as planned, stack about {STACK_BYTES} B",
+        )
+        metrics = Metrics(flash, ram)
+        limits = merge(self.device_budget, budget)
+        found = limits.check(metrics)
+        known = tuple(v for v in found if v.budget in ("flash", "ram"))
+        return Verdict(metrics, limits, known)
+
+
+def analyze(model: Path, target_name: str) -> Analysis:
+    """Read ``model`` (an int8 ``.tflite``) and plan it for a target, without compiling."""
+    target = load_target(target_name)
+    graph = read_tflite_file(model)
+    check_supported(graph, where=str(model))
+    graph = run_passes(graph, DEFAULT_PASSES).graph
+    calls = kernel_calls(graph, target.cpu.features)
+    plan = plan_memory(graph, calls)
+    layers = layer_reports(graph, plan)
+    return Analysis(
+        target=target.name,
+        device_budget=target.default_budget(),
+        inputs=tuple(_describe(t) for t in graph.input_tensors),
+        outputs=tuple(_describe(t) for t in graph.output_tensors),
+        layers=layers,
+        macs=sum(layer.macs for layer in layers),
+        parameter_bytes=sum(t.nbytes for t in graph.tensors.values() if t.is_constant),
+        arena_bytes=plan.arena_bytes,
+        lower_bound_bytes=plan.lower_bound_bytes,
+        constant_bytes=constant_bytes(graph, calls),
+        kernel_sources=tuple(sorted({s for call in calls for s in call.sources})),
+    )
+
+
+def _describe(tensor: Tensor) -> str:
+    shape = "x".join(map(str, tensor.shape))
+    return (
+        f"{tensor.dtype} {shape}, scale {tensor.scale:.6g}, zero point {tensor.zero_point} "
+        f"({tensor.name})"
+    )

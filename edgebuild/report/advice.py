@@ -1,0 +1,67 @@
+"""What weighs most where a budget was missed, and what to try."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgebuild.budget import Violation
+from edgebuild.errors import CheckFailedError
+from edgebuild.report.model import LayerReport, Report
+
+_SHOWN = 3
+
+
+def check_failure(report: Report) -> CheckFailedError | None:
+    """Return what failed in ``report`` as one error, None when nothing did."""
+    if report.passed:
+        return None
+    sentences: list[str] = []
+    hint = ""
+    if report.comparison is not None and not report.comparison.equal:
+        c = report.comparison
+        sentences.append(
+            f"{c.different_bytes:,} of {c.compared_bytes:,} output bytes differ from {c.oracle}'s"
+        )
+        sentences += [c.first_divergence] if c.first_divergence else []
+        hint = "report this as a bug, with the model"
+    for violation in report.violations:
+        sentences.append(violation.sentence())
+        sentences += weighs_most(report, violation)
+        hint = hint or _hint(violation)
+    return CheckFailedError(f"{report.name} for {report.target['name']}: {sentences[0]}",
+                            details=sentences[1:], hint=hint)  # fmt: skip
+
+
+def weighs_most(report: Report, violation: Violation) -> list[str]:
+    """Return a line that names the layers that cost most of what ran short; may be empty."""
+    measures: dict[str, tuple[Callable[[LayerReport], float], str]] = {
+        "flash": (lambda layer: layer.parameter_bytes, "B of weights"),
+        "ram": (lambda layer: layer.live_bytes, "B alive"),
+        "latency": (lambda layer: layer.cycles or 0, "cycles"),
+    }
+    if violation.budget not in measures:
+        return []
+    cost, unit = measures[violation.budget]
+    largest = sorted(report.layers, key=lambda layer: -cost(layer))[:_SHOWN]
+    words = [
+        f"layer {layer.index} {layer.kind} {cost(layer):,.0f} {unit}"
+        for layer in largest
+        if cost(layer)
+    ]
+    return [f"largest: {', '.join(words)}"] if words else []
+
+
+def _hint(violation: Violation) -> str:
+    if violation.unknown:
+        return {
+            "latency": "a run that tells the time: --run simulator, or a board with "
+            "`edgebuild bench`",
+            "accuracy-drop": "a float model and data with labels: --data set.npz with x and y",
+        }.get(violation.budget, "a target whose memory is known")
+    return {
+        "flash": "fewer channels or a smaller dense layer, or raise --max-flash",
+        "ram": "a smaller input or an earlier stride, or raise --max-ram",
+        "latency": "fewer channels or an earlier stride, a faster target, or raise --max-latency",
+        "accuracy-drop": "more calibration data (--calibration-samples), or raise "
+        "--max-accuracy-drop",
+    }[violation.budget]
