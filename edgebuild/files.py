@@ -19,7 +19,10 @@ from edgebuild.errors import EdgebuildError, InputError, ToolError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM}
-_BAD_PATH = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENOENT}
+_BAD_PATH = {
+    *(errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR),
+    *(errno.ELOOP, errno.ENOENT, errno.EEXIST),
+}
 _MACHINE = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ENOMEM}
 _ELSEWHERE = "give another folder with --out"
 

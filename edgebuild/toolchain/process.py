@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,7 @@ from edgebuild.toolchain.cache import cache_dir, cache_key
 TIMEOUT_S = 300.0
 _SHOWN_LINES = 12
 _SHOWN_COLUMNS = 160
+_PROBLEM = re.compile(r"error|undefined|overflow|will not fit", re.IGNORECASE)
 
 
 def run_tool(
@@ -63,6 +65,8 @@ def tool_failure(command: Sequence[str], what: str, returncode: int, output: str
             "no space left on the disk"
         )
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    # What the driver says of a linker that said it better.
+    lines = [line for line in lines if not line.startswith("collect2:")]
     shown = [line[:_SHOWN_COLUMNS] for line in _from_first_error(lines)[:_SHOWN_LINES]]
     log = _write_log(command, output)
     if log is not None:
@@ -74,7 +78,7 @@ def tool_failure(command: Sequence[str], what: str, returncode: int, output: str
 
 def _from_first_error(lines: list[str]) -> list[str]:
     for position, line in enumerate(lines):
-        if "error" in line.lower():
+        if _PROBLEM.search(line):
             return lines[position:]
     return lines
 

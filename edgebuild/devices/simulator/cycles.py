@@ -20,9 +20,9 @@ class Timing:
 
     ``load`` and ``load_next``: a load, and a load right behind another load (pipelined).
     ``store``: a store. ``pair``: LDRD or STRD. ``multiple``: LDM, STM, PUSH, POP, plus one for each
-    register. ``taken``: what a taken branch takes in all, ``call``: how much more BL and POP {PC} do.
-    ``long_multiply``: SMULL and the like.
-    ``by_name``: single mnemonics. ``dual_issue``: two neighbours may go together.
+    register. ``taken``: what a taken branch takes in all; ``call``: how much more BL and POP {PC}
+    take. ``long_multiply``: SMULL and the like. ``by_name``: single mnemonics. ``dual_issue``: two
+    neighbours may go together.
     """
 
     name: str

@@ -16,6 +16,8 @@ _RETURN_PAGES = (0x6FFF_F000, 0x5FFF_F000, 0x1FFF_F000)
 """Where a called function returns to: the first of these that the target does not use. Executable
 in the default memory map of every Cortex-M."""
 
+_CORE_PAGES = (0xE000_1000, 0xE000_E000)
+
 _MODELS = {
     "cortex-m0": "UC_CPU_ARM_CORTEX_M0",
     "cortex-m0plus": "UC_CPU_ARM_CORTEX_M0",
@@ -131,6 +133,9 @@ class Machine:
                 start = region.origin // _PAGE * _PAGE
                 end = -(-(region.origin + region.size) // _PAGE) * _PAGE
                 self._map_pages(region, start, end, protection[region.kind])
+        # The core's own registers (SysTick, DWT): the benchmark's layer hook reads them.
+        for page in _CORE_PAGES:
+            self.uc.mem_map(page, _PAGE, self._unicorn.UC_PROT_READ | self._unicorn.UC_PROT_WRITE)
         for page in _RETURN_PAGES:
             if not any(r.origin < page + _PAGE and page < r.origin + r.size for r in self.regions):
                 self._return = page
