@@ -71,7 +71,9 @@ def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
         raise InternalError(f"target {target.name} has no firmware port")
     firmware = resource_dir("firmware")
     sources = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
-    sources["app_model.c"] = render("app_model.c.j2", name=emitted.name)
+    sources["app_model.c"] = render(
+        "app_model.c.j2", name=emitted.name, macro=emitted.name.upper()
+    )
     for folder in ("app", f"ports/{target.firmware.port}"):
         for path in sorted((firmware / folder).glob("*.[ch]")):
             sources[f"{folder}/{path.name}"] = path.read_text()
