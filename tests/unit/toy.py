@@ -11,7 +11,8 @@ from edgebuild.toolchain import CompileJob, Image, find_toolchain
 
 INPUT_BYTES = 64
 ARENA_BYTES = 192
-FLASH_BYTES = RAM_BYTES = 4 << 20
+FLASH_BYTES = 4 << 20
+RAM_BYTES = 128 << 10
 REGIONS = (
     Region("flash", 0, FLASH_BYTES, "flash"),
     Region("ram", 0x2000_0000, RAM_BYTES, "ram"),

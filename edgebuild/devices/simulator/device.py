@@ -80,10 +80,15 @@ class Simulator:
             machine.add_block_hook(
                 _layer_hook(trace, machine), twin.hook_address, twin.hook_address
             )
-        twin.run()
+        try:
+            twin.run()
+        except ToolError as error:
+            if trace.exhausted:
+                raise ToolError(
+                    f"the simulated model ran more than {_MAX_BLOCKS:,} blocks", hint=error.hint
+                ) from None
+            raise
         trace.finish()
-        if trace.exhausted:
-            raise ToolError(f"the simulated model ran more than {_MAX_BLOCKS:,} blocks")
         model.run()
         decoder = Decoder(self._core)
         parts = [_counts(machine, decoder, segment) for segment in trace.segments]
