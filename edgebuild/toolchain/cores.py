@@ -32,7 +32,7 @@ _ALL = (
     Core("cortex-m3", "cortex_m3", "cortex-m3"),
     Core("cortex-m4", "cortex_m4+vfp4d16sp", "cortex-m4", True, "fpv4-sp-d16"),
     Core("cortex-m7", "cortex_m7+fp_armv8d16sp", "cortex-m7", True, "fpv5-sp-d16"),
-    Core("cortex-m33", "cortex_m33+fp_armv8d16sp", "cortex-m33", True, "fpv5-sp-d16"),
+    Core("cortex-m33", "cortex_m33+dsp+fp_armv8d16sp", "cortex-m33", True, "fpv5-sp-d16"),
     Core(
         "cortex-m55",
         "cortex_m55+fp_armv8d16+fullfp16+mve+mve_fp",

@@ -209,3 +209,12 @@ def test_objects_from_a_map_of_gnu_ld():
     )
     found = [ranges.find(a) for a in (0x0, 0x10, 0x1F, 0x20, 0x30)]
     assert found == ["", "a.o", "a.o", "lib.a(b.o)", ""]
+
+
+@BOTH
+@pytest.mark.parametrize("core", ["cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])
+def test_kernels_see_the_dsp_extension(toolchain, core, tmp_path):
+    text = "#ifndef __ARM_FEATURE_DSP\n#error no DSP\n#endif\nint main(void) { return 0; }\n"
+    find_toolchain(toolchain).build_image(
+        CompileJob({"main.c": text}), core, toy_script(), tmp_path
+    )
