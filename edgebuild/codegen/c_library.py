@@ -174,18 +174,18 @@ def _layer(node: Node, call: KernelCall, plan: MemoryPlan, writer: _Writer) -> L
         arguments.append(f"&{params_name}")
     inputs = [_input(node.input(i), plan, writer) for i in call.inputs]
     outputs = [_pointer(t, plan, const=False) for t in node.outputs]
-    arguments += _grouped(inputs, node.input(call.inputs[0]), call.inputs_as_array, "const ")
-    arguments += _grouped(outputs, node.output, call.outputs_as_array, "")
+    arguments += _grouped(inputs, call.inputs_as_array, "const ")
+    arguments += _grouped(outputs, call.outputs_as_array, "")
     if call.scratch_bytes:
         arguments.append(f"base + {plan.scratch_offsets[node.position]}")
     statement = f"{call.function}({', '.join(arguments)});"
     return Layer(node.position, node.kind, statement, call.params_type or "", params_name, params)
 
 
-def _grouped(pointers: list[str], first: Tensor, as_array: bool, const: str) -> list[str]:
+def _grouped(pointers: list[str], as_array: bool, const: str) -> list[str]:
     if not as_array:
         return pointers
-    return [f"({const}{first.dtype.c} *const[]){{{', '.join(pointers)}}}"]
+    return [f"({const}void *const[]){{{', '.join(pointers)}}}"]
 
 
 def _input(tensor: Tensor, plan: MemoryPlan, writer: _Writer) -> str:

@@ -45,7 +45,7 @@ class KernelCall:
       when the bytes are equal). Without ``params_type`` the call has no params argument.
     * ``inputs`` are positions of node inputs that are passed as pointers (weights that live in
       ``params`` are left out). With ``inputs_as_array`` they go as one
-      ``const T *const *`` argument; ``outputs_as_array`` likewise.
+      ``const void *const *`` argument; ``outputs_as_array`` likewise, as ``void *const *``.
     * ``scratch`` (``void *``, aligned to 16) is passed only when ``scratch_bytes`` > 0. Its
       lifetime is this call.
     * ``in_place`` lists (input position, output position) pairs that may be given the same address

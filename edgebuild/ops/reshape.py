@@ -9,9 +9,8 @@ import numpy as np
 from edgebuild.graph import DType, Node
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.ops.movement import DTYPES, view_call
 from edgebuild.targets import CpuFeatures
-
-_DTYPES = (DType.INT8, DType.INT16, DType.INT32, DType.FLOAT32)
 
 
 def _shape_ok(node: Node) -> bool:
@@ -26,7 +25,7 @@ class Reshape(Operator):
     constraints = (
         Constraint(
             "input and output have the same type: int8, int16, int32 or float32",
-            lambda n: n.input(0).dtype == n.output.dtype and n.output.dtype in _DTYPES,
+            lambda n: n.input(0).dtype == n.output.dtype and n.output.dtype in DTYPES,
         ),
         Constraint("the shape, axis or dimensions operand is constant, or absent", _shape_ok),
         Constraint(
@@ -47,15 +46,7 @@ class Reshape(Operator):
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return a view, with a copy for where memory cannot be shared."""
-        return KernelCall(
-            "eb_copy",
-            "copy/copy.h",
-            ("copy/copy.c",),
-            "eb_copy_params",
-            {"bytes": node.output.nbytes},
-            in_place=((0, 0),),
-            view=True,
-        )
+        return view_call(node.output.nbytes)
 
     def cases(self) -> Iterable[Case]:
         """Yield shapes given as an operand and as an option."""
