@@ -69,7 +69,7 @@ class _Reduce(Operator):
         return (np.clip(shifted, -128, 127).astype(np.int8),)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the portable kernel."""
+        """Return the portable or the DSP kernel."""
         shape, axes = node.input(0).shape, _axes(node)
         loops = [move.Loop(d, s) for d, s in zip(shape, move.strides(shape), strict=True)]
         kept = _nest([loop for i, loop in enumerate(loops) if i not in axes])
@@ -78,7 +78,7 @@ class _Reduce(Operator):
         return KernelCall(
             "eb_reduce_sum_s8",
             "reduce/reduce.h",
-            ("reduce/reduce_sum_s8.c",),
+            (f"reduce/reduce_sum_s8{'_dsp' if cpu.dsp else ''}.c",),
             "eb_reduce_params",
             {
                 "kept": tuple(loop.count for loop in kept),
@@ -112,6 +112,7 @@ class _Reduce(Operator):
             ("single", (1, 1, 1, 6), (1, 2), False),
             ("three", (1, 3, 1, 6), (1, 2), False),
             ("power_of_two", (1, 8, 8, 4), (1, 2), False),
+            ("more_than_a_block", (1, 19, 28, 9), (1, 2), False),
         ):
             yield self._case(name, shape, axes, keep)
         for i, (scale, zero, out_scale, out_zero) in enumerate(

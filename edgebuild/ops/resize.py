@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -39,7 +40,7 @@ def _size_ok(node: Node) -> bool:
 class _Resize(Operator):
     """What both share: the geometry."""
 
-    constraints: tuple[Constraint, ...] = (
+    constraints: ClassVar[tuple[Constraint, ...]] = (
         Constraint("the input has 4 dimensions (NHWC)", lambda n: len(n.input(0).shape) == 4),
         Constraint(
             f"the size is a constant of two int32, and all sides are 1 to {_MAX_SIDE}", _size_ok

@@ -28,6 +28,22 @@ static inline uint32_t eb_odd_bytes(uint32_t x)
     return r;
 }
 
+/* Halfwords of acc plus bytes 0 and 2 of x. */
+static inline uint32_t eb_add_even_bytes(uint32_t acc, uint32_t x)
+{
+    uint32_t r;
+    __asm("sxtab16 %0, %1, %2" : "=r"(r) : "r"(acc), "r"(x));
+    return r;
+}
+
+/* Halfwords of acc plus bytes 1 and 3 of x. */
+static inline uint32_t eb_add_odd_bytes(uint32_t acc, uint32_t x)
+{
+    uint32_t r;
+    __asm("sxtab16 %0, %1, %2, ror #8" : "=r"(r) : "r"(acc), "r"(x));
+    return r;
+}
+
 /* acc + a.low * b.low + a.high * b.high on halfwords. */
 static inline int32_t eb_smlad(uint32_t a, uint32_t b, int32_t acc)
 {
