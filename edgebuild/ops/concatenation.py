@@ -14,7 +14,6 @@ from edgebuild.targets import CpuFeatures
 
 _MAX_INPUTS = 10
 _MAX_RANK = 5
-_PACK_DTYPES = (DType.INT8, DType.INT32, DType.FLOAT32)
 
 
 def _call(node: Node, outer: int, runs: Sequence[int]) -> KernelCall:
@@ -134,11 +133,11 @@ class Pack(Operator):
     kind = "PACK"
     constraints = (
         Constraint(
-            f"inputs and output have one type, {', '.join(_PACK_DTYPES)}, and the inputs one shape",
+            f"inputs and output have one type, {', '.join(move.DTYPES)}, and the inputs one shape",
             lambda n: (
                 len(n.inputs) > 0
                 and move.all_alike(n.inputs)
-                and n.input(0).dtype in _PACK_DTYPES
+                and n.input(0).dtype in move.DTYPES
                 and n.output.dtype == n.input(0).dtype
             ),
         ),
@@ -185,7 +184,7 @@ class Pack(Operator):
             ("many", 12, 0, (2,)),
         ):
             yield self._case(name, count, axis, shape)
-        for dtype in _PACK_DTYPES:
+        for dtype in move.DTYPES:
             yield self._case(str(dtype), 2, 1, (3, 2), dtype)
 
     def _case(

@@ -8,9 +8,11 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
-from edgebuild.ops.cases import activation, constant, one_op
-from edgebuild.ops.movement import DTYPES, view_call
+from edgebuild.ops.cases import constant, one_op
+from edgebuild.ops.movement import DTYPES, operand, same_dtype, view_call
 from edgebuild.targets import CpuFeatures
+
+_MAX_RANK = 6
 
 
 def _shape_ok(node: Node) -> bool:
@@ -23,10 +25,7 @@ class Reshape(Operator):
 
     kind = "RESHAPE"
     constraints = (
-        Constraint(
-            "input and output have the same type: int8, int16, int32 or float32",
-            lambda n: n.input(0).dtype == n.output.dtype and n.output.dtype in DTYPES,
-        ),
+        same_dtype(max_rank=_MAX_RANK),
         Constraint("the shape, axis or dimensions operand is constant, or absent", _shape_ok),
         Constraint(
             "input and output have equally many elements",
@@ -50,15 +49,22 @@ class Reshape(Operator):
 
     def cases(self) -> Iterable[Case]:
         """Yield shapes given as an operand and as an option."""
-        for name, a, b in (("flat", (1, 2, 3, 4), (1, 24)), ("split", (6,), (2, 3, 1))):
-            shape = constant(b, dtype=DType.INT32)
-            yield one_op(
-                name,
-                self.kind,
-                [activation(a, 0.1, 3), shape],
-                [activation(b, 0.1, 3)],
-                {"new_shape": b},
-            )
+        shapes: tuple[tuple[str, Shape, Shape], ...] = (
+            ("flat", (1, 2, 3, 4), (1, 24)),
+            ("split", (6,), (2, 3, 1)),
+            ("to_scalar", (1, 1), ()),
+            ("from_scalar", (), (1,)),
+            ("rank_6", (2, 12), (1, 2, 1, 3, 2, 2)),
+        )
+        for name, a, b in shapes:
+            attrs = {"new_shape": b}
+            yield one_op(f"{name}_option", self.kind, [operand(a)], [operand(b)], attrs)
+            if b:
+                shape = constant(b, dtype=DType.INT32)
+                yield one_op(name, self.kind, [operand(a), shape], [operand(b)], attrs)
+        for dtype in DTYPES:
+            ends = [operand((2, 3), dtype)], [operand((3, 2), dtype)]
+            yield one_op(str(dtype), self.kind, *ends, {"new_shape": (3, 2)})
 
 
 class Squeeze(Reshape):
@@ -72,27 +78,21 @@ class Squeeze(Reshape):
             ("all", (1, 3, 1, 2), (3, 2), ()),
             ("one", (1, 3, 1), (1, 3), (2,)),
         ):
-            yield one_op(
-                name,
-                self.kind,
-                [activation(a, 0.1, 3)],
-                [activation(b, 0.1, 3)],
-                {"squeeze_dims": dims},
-            )
+            attrs = {"squeeze_dims": dims}
+            yield one_op(name, self.kind, [operand(a)], [operand(b)], attrs)
 
 
 class ExpandDims(Reshape):
     """A dimension of length 1 comes."""
 
     kind = "EXPAND_DIMS"
+    constraints = (
+        same_dtype(max_rank=_MAX_RANK, dtypes=(DType.INT8, DType.INT16, DType.FLOAT32)),
+        *Reshape.constraints[1:],
+    )
 
     def cases(self) -> Iterable[Case]:
         """Yield axes counted from both ends."""
         for name, axis, b in (("first", 0, (1, 3, 2)), ("last", -1, (3, 2, 1))):
             axis_operand = constant([axis], dtype=DType.INT32)
-            yield one_op(
-                name,
-                self.kind,
-                [activation((3, 2), 0.1, 3), axis_operand],
-                [activation(b, 0.1, 3)],
-            )
+            yield one_op(name, self.kind, [operand((3, 2)), axis_operand], [operand(b)])
