@@ -6,7 +6,6 @@ here, so that the kernel stays small and copies the longest runs there are.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -150,5 +149,5 @@ def simplify(loops: Sequence[Loop]) -> tuple[list[Loop], int]:
 
 def joined_runs(shape: Shape, axis: int) -> tuple[int, int]:
     """Return (outer, run): what lies before ``axis``, and from ``axis`` on, in elements."""
-    at = operator.index(axis) % len(shape)
+    at = axis % len(shape)
     return product(shape[:at]), product(shape[at:])

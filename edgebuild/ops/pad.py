@@ -18,7 +18,7 @@ _PADDINGS = Constraint(
     "the paddings are a constant of int32, two for each dimension, none negative",
     lambda n: (
         move.is_constant(n.optional_input(1))
-        and len(move.values(n, 1)) == 2 * len(n.input(0).shape)
+        and len(move.values(n, 1)) == 2 * len(n.input(0).shape) > 0
         and all(p >= 0 for p in move.values(n, 1))
     ),
 )
@@ -57,8 +57,6 @@ class Pad(Operator):
         """Pad with a constant."""
         x = inputs[0]
         assert x is not None
-        if not x.shape:
-            return (x,)
         return (np.pad(x, _pairs(node), constant_values=self.value(node)),)
 
     def value(self, node: Node) -> np.ndarray:

@@ -84,7 +84,7 @@ class ResizeNearestNeighbor(_Resize):
 
     kind = "RESIZE_NEAREST_NEIGHBOR"
     dtypes = (DType.INT8, DType.INT16, DType.FLOAT32)
-    constraints = (move.same_dtype(dtypes=dtypes), *_Resize.constraints)
+    constraints = (move.same_dtype(max_rank=4, dtypes=dtypes), *_Resize.constraints)
 
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Pick rows and columns."""
@@ -124,7 +124,7 @@ class ResizeBilinear(_Resize):
 
     kind = "RESIZE_BILINEAR"
     constraints = (
-        move.same_dtype(dtypes=(DType.INT8,)),
+        move.same_dtype(max_rank=4, dtypes=(DType.INT8,)),
         *_Resize.constraints,
         Constraint(
             "not both `align_corners` and `half_pixel_centers`",
