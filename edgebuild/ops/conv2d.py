@@ -69,10 +69,14 @@ class Conv2D(Operator):
         kernel_c = node.input(1).shape[3]
         plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
         pointwise = plain and groups == 1
-        packed = weights
-        if cpu.dsp:
-            blocks = weights.reshape(groups, out_c, depth)
-            packed = np.concatenate([conv.pack_pairs(block) for block in blocks])
+        # Rarely a layer is beyond the DSP kernel's limits: huge sums, or multipliers above 1/2.
+        d = conv.dsp_channels(node, weights, c)
+        dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)
+        if dsp:
+            scratch = 4 * (depth + -depth % 8)
+            scratch += depth if not pointwise and kernel_c % 4 != 0 else 0
+        else:
+            scratch = 0 if pointwise else 2 * depth
         params = {
             "batches": batches,
             "in_h": in_h,
@@ -94,16 +98,12 @@ class Conv2D(Operator):
             "depth": depth,
             "pad": node.input(0).zero_point,
             "pointwise": pointwise,
-            "small": c.small,
-            "weights": packed,
-            "channels": c.interleaved(),
+            "clamp": conv.clamps(node),
+            "weights": conv.pack_pairs(weights, 8, groups) if dsp else weights,
+            "channels": d.padded(groups) if dsp else c.table(),
             "output": conv.output_stage(node),
         }
-        scratch = 0 if pointwise else 2 * depth
-        if cpu.dsp:
-            narrow = not pointwise and kernel_c % 4 != 0
-            scratch = 16 * -(-depth // 4) + (depth if narrow else 0)
-        name = "conv2d_s8_dsp" if cpu.dsp else "conv2d_s8"
+        name = "conv2d_s8_dsp" if dsp else "conv2d_s8"
         return KernelCall(
             f"eb_{name}",
             "conv2d/conv2d.h",

@@ -16,6 +16,9 @@ from edgebuild.ops.fixed_point import (
 
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 
+MAX_DSP_RIGHT = 22
+"""Of a zero point shifted left by more the sum could overflow."""
+
 
 def output_length(padding: str, length: int, kernel: int, stride: int, dilation: int = 1) -> int:
     """Return the output length along one axis (TensorFlow's SAME and VALID)."""
@@ -35,19 +38,57 @@ def pad_before(length: int, out: int, kernel: int, stride: int, dilation: int = 
 class Channels:
     """Per-channel integers of a layer with weights; arrays of int32 [channels].
 
-    ``bias`` includes the input's zero point times the sum of the weights. ``small`` tells that the
-    kernels' short requantization is exact: |accumulator| < 2**30, a right shift of at least 1, and
-    an activation that leaves the whole range of int8.
+    ``bias`` includes the input's zero point times the sum of the weights.
     """
 
     bias: np.ndarray
     multiplier: np.ndarray
     shift: np.ndarray
-    small: bool
 
-    def interleaved(self) -> np.ndarray:
+    def table(self) -> np.ndarray:
         """Return (bias, multiplier, shift) of each channel in turn, as ``eb_channel``."""
         return np.stack([self.bias, self.multiplier, self.shift], axis=1).astype(np.int32)
+
+
+@dataclass(frozen=True)
+class DspChannels:
+    """The same as the DSP kernels take them: int32 ``table`` [channels, 4] of ``eb_channel_dsp``.
+
+    ``reach`` is the largest magnitude (int64) of each accumulator that matters, and ``exact`` tells
+    that ``eb_scale_dsp`` equals TFLite's requantization for every channel and every input.
+    """
+
+    table: np.ndarray
+    reach: np.ndarray
+    exact: bool
+
+    def padded(self, groups: int = 1) -> np.ndarray:
+        """Return the table with an even number of rows for each group."""
+        blocks = self.table.reshape(groups, -1, 4)
+        return np.pad(blocks, ((0, 0), (0, blocks.shape[1] % 2), (0, 0))).reshape(-1, 4)
+
+
+def dsp_channels(node: Node, weights: np.ndarray, c: Channels) -> DspChannels:
+    """Return ``c`` for the DSP kernels; ``weights`` is int8 [channels, depth]."""
+    ends = _accumulator_range(c.bias.astype(np.int64), weights)
+    lowest, highest = (requantize(node, end.astype(np.int32), c).astype(np.int64) for end in ends)
+    # Training leaves dead channels, with multipliers beyond all limits: always the same output.
+    dead = lowest == highest
+    right = np.where(dead, 1, -c.shift.astype(np.int64))
+    offset = node.output.zero_point
+    # Without a right shift a negative value comes out one too low, which saturation may hide.
+    least = 0 if offset == -128 else 1
+    reach = np.where(dead, 0, np.maximum(np.abs(ends[0]), np.abs(ends[1])))
+    exact = bool(np.all((right >= least) & (right <= MAX_DSP_RIGHT) & (reach < 2**30)))
+    shift = np.clip(right, 0, MAX_DSP_RIGHT)
+    target = np.where(dead, lowest, offset)
+    columns = (
+        np.where(dead, 0, c.bias),
+        np.where(dead, 0, c.multiplier),
+        (np.int64(1) << shift >> 1) + target * (np.int64(1) << shift),
+        shift,
+    )
+    return DspChannels(np.stack(columns, axis=1).astype(np.int32), reach, exact)
 
 
 def channels(node: Node, weights: np.ndarray, *, single_precision_product: bool) -> Channels:
@@ -68,11 +109,7 @@ def channels(node: Node, weights: np.ndarray, *, single_precision_product: bool)
     multiplier, shift = quantize_multipliers(real)
     count = weights.shape[0]
     multiplier, shift = np.resize(multiplier, count), np.resize(shift, count)
-    bias = folded_bias(node, weights)
-    bound = _accumulator_bound(bias, weights)
-    whole = activation_range(node.attrs["fused_activation_function"], y) == (-128, 127)
-    small = whole and bool(np.all(bound < 2**30) and np.all(shift <= -1))
-    return Channels(bias.astype(np.int32), multiplier, shift, small)
+    return Channels(folded_bias(node, weights).astype(np.int32), multiplier, shift)
 
 
 def folded_bias(node: Node, weights: np.ndarray) -> np.ndarray:
@@ -84,14 +121,19 @@ def folded_bias(node: Node, weights: np.ndarray) -> np.ndarray:
     return own - node.input(0).zero_point * weights.astype(np.int64).sum(axis=1)
 
 
-def _accumulator_bound(bias: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _accumulator_range(bias: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the int64 (lowest, highest) accumulators over all inputs, for a folded ``bias``."""
     # Inputs are within -128..127, whatever their zero point.
-    return np.abs(bias) + 128 * np.abs(weights.astype(np.int64)).sum(axis=1)
+    products = -128 * weights.astype(np.int64), 127 * weights.astype(np.int64)
+    low, high = np.minimum(*products).sum(axis=1), np.maximum(*products).sum(axis=1)
+    return bias + low, bias + high
 
 
 def accumulators_fit(node: Node, weights: np.ndarray) -> bool:
-    """Return whether no input can overflow an int32 accumulator."""
-    return bool(np.all(_accumulator_bound(folded_bias(node, weights), weights) < 2**31 - 1))
+    """Return whether no input can overflow an int32 accumulator, not even on the way."""
+    bias = folded_bias(node, weights)
+    reach = np.abs(bias) + 128 * np.abs(weights.astype(np.int64)).sum(axis=1)
+    return bool(np.all(reach < 2**31 - 1))
 
 
 def requantize(node: Node, acc: np.ndarray, c: Channels) -> np.ndarray:
@@ -108,14 +150,37 @@ def output_stage(node: Node) -> dict[str, int]:
     return {"offset": node.output.zero_point, "min": low, "max": high}
 
 
-def pack_pairs(weights: np.ndarray) -> np.ndarray:
-    """Return weights [channels, depth] as the DSP kernels read them: for each pair of channels, 4
-    bytes of the first, 4 of the second, and so on; zeros fill an odd channel and the depth."""
-    count, depth = weights.shape
-    padded = np.zeros((count + count % 2, -(-depth // 4) * 4), np.int8)
-    padded[:count, :depth] = weights
-    pairs = padded.reshape(len(padded) // 2, 2, -1, 4)
-    return np.ascontiguousarray(pairs.transpose(0, 2, 1, 3)).reshape(-1)
+def clamps(node: Node) -> bool:
+    """Return whether the fused activation's range is less than all of int8."""
+    return activation_range(node.attrs["fused_activation_function"], node.output) != (-128, 127)
+
+
+def pairs_fit(weights: np.ndarray, c: DspChannels, groups: int = 1) -> bool:
+    """Return whether the DSP kernels are exact for weights int8 [groups * channels, depth].
+
+    They sum a pair of channels at once: first + 256 * second must fit a halfword, and the second's
+    sum has 24 bits.
+    """
+    seconds = c.reach.reshape(groups, -1)[:, 1::2]
+    halfwords_fit = _paired(weights, groups).min(initial=0) >= -(2**15)
+    return bool(c.exact and np.all(seconds < 2**23) and halfwords_fit)
+
+
+def pack_pairs(weights: np.ndarray, multiple: int, groups: int = 1) -> np.ndarray:
+    """Return weights int8 [groups * channels, depth] as the DSP kernels read them: int8 in memory
+    order, halfwords first + 256 * second of each pair of a group's channels, values of the depth in
+    the order 0, 2, 1, 3; zeros fill an odd channel and the depth up to a ``multiple`` of 4."""
+    halfwords = _paired(weights, groups).reshape(-1, weights.shape[1]).astype("<i2")
+    padded = np.pad(halfwords, ((0, 0), (0, -weights.shape[1] % multiple)))
+    ordered = padded.reshape(-1, 4)[:, [0, 2, 1, 3]]
+    return np.ascontiguousarray(ordered).reshape(-1).view(np.int8)
+
+
+def _paired(weights: np.ndarray, groups: int) -> np.ndarray:
+    """Return int32 first + 256 * second, [groups, pairs, depth]."""
+    blocks = weights.reshape(groups, -1, weights.shape[1]).astype(np.int32)
+    blocks = np.pad(blocks, ((0, 0), (0, blocks.shape[1] % 2), (0, 0)))
+    return blocks[:, 0::2] + 256 * blocks[:, 1::2]
 
 
 def is_int8(tensor: Tensor | None) -> bool:

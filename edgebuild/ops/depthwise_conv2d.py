@@ -56,7 +56,8 @@ class DepthwiseConv2D(Operator):
         w = _window(node)
         c = conv.channels(node, _matrix(node), single_precision_product=False)
         batches, in_h, in_w, in_c = node.input(0).shape
-        dsp = cpu.dsp and _multiplier(node) == 1 and in_c % 4 == 0
+        d = conv.dsp_channels(node, _matrix(node), c)
+        dsp = cpu.dsp and d.exact and _multiplier(node) == 1 and in_c % 4 == 0
         params = {
             "batches": batches,
             "in_h": in_h,
@@ -74,9 +75,9 @@ class DepthwiseConv2D(Operator):
             "pad_top": w.pad_top,
             "pad_left": w.pad_left,
             "pad": node.input(0).zero_point,
-            "small": c.small,
+            "clamp": conv.clamps(node),
             "weights": node.input(1).data,
-            "channels": c.interleaved(),
+            "channels": d.table * np.array([2, 1, 1, 1], np.int32) if dsp else c.table(),
             "output": conv.output_stage(node),
         }
         name = "depthwise_conv2d_s8_dsp" if dsp else "depthwise_conv2d_s8"
@@ -86,6 +87,7 @@ class DepthwiseConv2D(Operator):
             (f"depthwise_conv2d/{name}.c",),
             "eb_depthwise_conv2d_params",
             params,
+            scratch_bytes=8 * w.kernel_h * w.kernel_w if dsp else 0,
         )
 
     def cases(self) -> Iterable[Case]:

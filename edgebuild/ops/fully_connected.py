@@ -65,7 +65,9 @@ class FullyConnected(Operator):
         weights = _weights(node)
         c = conv.channels(node, weights, single_precision_product=True)
         units, depth = weights.shape
-        name = "fully_connected_s8_dsp" if cpu.dsp else "fully_connected_s8"
+        d = conv.dsp_channels(node, weights, c)
+        dsp = cpu.dsp and conv.pairs_fit(weights, d)
+        name = "fully_connected_s8_dsp" if dsp else "fully_connected_s8"
         return KernelCall(
             f"eb_{name}",
             "fully_connected/fully_connected.h",
@@ -75,12 +77,12 @@ class FullyConnected(Operator):
                 "batches": _batches(node),
                 "depth": depth,
                 "units": units,
-                "small": c.small,
-                "weights": conv.pack_pairs(weights) if cpu.dsp else weights,
-                "channels": c.interleaved(),
+                "clamp": conv.clamps(node),
+                "weights": conv.pack_pairs(weights, 16) if dsp else weights,
+                "channels": d.padded() if dsp else c.table(),
                 "output": conv.output_stage(node),
             },
-            scratch_bytes=8 * -(-depth // 4) if cpu.dsp else 0,
+            scratch_bytes=2 * (depth + -depth % 16) if dsp else 0,
         )
 
     def cases(self) -> Iterable[Case]:

@@ -1,27 +1,38 @@
-/* The last step of convolutions and fully connected layers on cores with the DSP extension. */
+/* Channels of layers with weights as the DSP kernels read them, and their last step. */
 #ifndef EB_CHANNEL_DSP_H
 #define EB_CHANNEL_DSP_H
 
 #include "common/eb_channel.h"
 #include "common/eb_dsp.h"
 
-/* As eb_finish, for |acc| < 2^30, shift < 0 and the whole range of int8: both roundings are then
- * exact in a few instructions.
- *
- * SMMULR of 2 acc is eb_doubling_high_mul. Adding the sign makes the halves of the division that
- * follows round away from zero; its last bit is shifted out together with adding the offset. */
-static inline int8_t eb_finish_small(int32_t acc, const eb_channel *c, int32_t offset)
+/* Only for channels whose |accumulator| is below 2^30 and whose right shift is 1 to 22. */
+typedef struct {
+    int32_t bias; /* with the input's zero point folded in, see eb_channel */
+    int32_t multiplier;
+    int32_t round; /* 2^(right - 1) + offset * 2^right: rounds, and adds the output's zero point */
+    int32_t right;
+} eb_channel_dsp;
+
+/* The output for twice the accumulator, saturated to int8: both roundings of eb_requantize. */
+static inline int32_t eb_scale_dsp(int32_t twice, const eb_channel_dsp *c)
 {
-    const int32_t high = eb_smmulr((int32_t)((uint32_t)acc << 1), c->multiplier);
-    const int32_t shifted = (high + (high >> 31)) >> (-1 - c->shift);
-    return (int8_t)eb_ssat8(offset + ((shifted + 1) >> 1));
+    const int32_t high = eb_smmulr(twice, c->multiplier);
+    return eb_ssat8((high + (high >> 31) + c->round) >> c->right);
 }
 
-/* eb_finish, or eb_finish_small where `small` (a constant where this is inlined) allows it. */
-static inline int8_t eb_finish_dsp(int32_t acc, const eb_channel *c, const eb_output_stage *out,
-                                   int small)
+static inline int32_t eb_twice(int32_t x) { return (int32_t)((uint32_t)x << 1); }
+
+/* Weights come as pairs of channels, first + 256 * second in a halfword: SMLAD of the raw word sums
+ * both at once, SXTB16 leaves the first. The second's sum is exact below 2^23. */
+static inline int32_t eb_both_biases(const eb_channel_dsp *c)
 {
-    return small ? eb_finish_small(acc, c, out->offset) : eb_finish(acc, c, out);
+    return (int32_t)((uint32_t)c[0].bias + ((uint32_t)c[1].bias << 8));
+}
+
+/* Twice the sum of the second channel, from the sum of both and that of the first. */
+static inline int32_t eb_twice_second(int32_t both, int32_t first)
+{
+    return (int32_t)((uint32_t)both - (uint32_t)first) >> 7;
 }
 
 #endif /* EB_CHANNEL_DSP_H */

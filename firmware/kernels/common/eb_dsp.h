@@ -76,6 +76,14 @@ static inline int32_t eb_smmulr(int32_t a, int32_t b)
     return r;
 }
 
+/* Both halfwords of x, doubled. */
+static inline uint32_t eb_double_halves(uint32_t x)
+{
+    uint32_t r;
+    __asm("sadd16 %0, %1, %1" : "=r"(r) : "r"(x));
+    return r;
+}
+
 /* Four bytes at any address; the cores with DSP load unaligned words. */
 static inline uint32_t eb_load4(const int8_t *p)
 {
@@ -84,6 +92,7 @@ static inline uint32_t eb_load4(const int8_t *p)
     return x;
 }
 
+/* x saturated to -128..127. */
 static inline int32_t eb_ssat8(int32_t x)
 {
     int32_t r;

@@ -16,18 +16,18 @@ typedef struct {
     int32_t depth;    /* kernel_h * kernel_w * kernel_c, the length of a dot product */
     int32_t pad;      /* input zero point: what lies outside the image */
     int32_t pointwise; /* 1: a 1x1 kernel that reads every pixel once, in order */
-    int32_t small;    /* 1: every channel meets the limits of eb_finish_small */
+    int32_t clamp;     /* 1: the activation's range is not all of int8 */
     const int8_t *weights;
-    const int32_t *channels; /* eb_channel for each output channel of each group */
+    const int32_t *channels; /* for each output channel of each group, see the kernels */
     eb_output_stage output;
 } eb_conv2d_params;
 
-/* weights: [groups * out_c][depth]. scratch: 2 * depth bytes. */
+/* weights: [groups * out_c][depth]; channels: eb_channel. scratch: 2 * depth bytes. */
 void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 
-/* weights: pairs of output channels, each [ceil(depth / 4)] times 4 bytes of the first channel and
- * 4 of the second; missing values are zero. scratch: 8 * ceil(depth / 4) halfwords, and behind them
- * depth bytes unless pointwise or kernel_c is a multiple of 4. */
+/* weights: see conv2d_s8_dsp.c; channels: eb_channel_dsp, an even number for each group.
+ * scratch: 4 * depth bytes (depth rounded up to 8), and behind them depth bytes unless pointwise or
+ * kernel_c is a multiple of 4. */
 void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 
 #endif /* EB_CONV2D_H */

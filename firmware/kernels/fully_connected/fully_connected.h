@@ -10,17 +10,17 @@ typedef struct {
     int32_t batches;
     int32_t depth; /* inputs of one batch */
     int32_t units; /* outputs of one batch */
-    int32_t small; /* 1: every unit meets the limits of eb_finish_small */
+    int32_t clamp; /* 1: the activation's range is not all of int8 */
     const int8_t *weights;
-    const int32_t *channels; /* eb_channel for each unit */
+    const int32_t *channels; /* for each unit, see the kernels */
     eb_output_stage output;
 } eb_fully_connected_params;
 
-/* weights: [units][depth]. */
+/* weights: [units][depth]; channels: eb_channel. */
 void eb_fully_connected_s8(const eb_fully_connected_params *p, const int8_t *input, int8_t *output);
 
-/* weights: pairs of units, each [ceil(depth / 4)] times 4 bytes of the first and 4 of the second;
- * missing values are zero. scratch: 4 * ceil(depth / 4) halfwords. */
+/* weights: see fully_connected_s8_dsp.c; channels: eb_channel_dsp, an even number.
+ * scratch: 2 * depth bytes (depth rounded up to 16). */
 void eb_fully_connected_s8_dsp(const eb_fully_connected_params *p, const int8_t *input,
                                int8_t *output, void *scratch);
 
