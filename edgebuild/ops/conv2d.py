@@ -74,7 +74,7 @@ class Conv2D(Operator):
         dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)
         if dsp:
             scratch = 4 * (depth + -depth % 8)
-            scratch += depth if not pointwise and kernel_c % 4 != 0 else 0
+            scratch += 0 if pointwise else 2 * depth
         else:
             scratch = 0 if pointwise else 2 * depth
         params = {
@@ -97,6 +97,7 @@ class Conv2D(Operator):
             "groups": groups,
             "depth": depth,
             "pad": node.input(0).zero_point,
+            "contiguous": groups == 1 and w.dilation_w == 1,
             "pointwise": pointwise,
             "clamp": conv.clamps(node),
             "weights": conv.pack_pairs(weights, 8, groups) if dsp else weights,
@@ -185,11 +186,13 @@ def _case(
     scales = 0.002 * rng.uniform(0.2, 2.0, w[0] if per_channel else 1)
     out_h = conv.output_length(padding, x[1], w[1], stride[0], dilation[0])
     out_w = conv.output_length(padding, x[2], w[2], stride[1], dilation[1])
-    biases = constant(rng.integers(-bias_range, bias_range, w[0]), scales * 0.1, dtype=DType.INT32)
+    biases = constant(
+        rng.integers(-bias_range, bias_range, w[0]), (scales * 0.1).tolist(), dtype=DType.INT32
+    )
     return one_op(
         name,
         "CONV_2D",
-        [activation(x, 0.1, in_zp), constant(weights, scales), biases if bias else None],
+        [activation(x, 0.1, in_zp), constant(weights, scales.tolist()), biases if bias else None],
         [activation((x[0], out_h, out_w, w[0]), out_scale, out_zp)],
         {
             "padding": padding,

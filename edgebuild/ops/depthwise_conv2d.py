@@ -58,6 +58,7 @@ class DepthwiseConv2D(Operator):
         batches, in_h, in_w, in_c = node.input(0).shape
         d = conv.dsp_channels(node, _matrix(node), c)
         dsp = cpu.dsp and d.exact and _multiplier(node) == 1 and in_c % 4 == 0
+        columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1
         params = {
             "batches": batches,
             "in_h": in_h,
@@ -75,6 +76,7 @@ class DepthwiseConv2D(Operator):
             "pad_top": w.pad_top,
             "pad_left": w.pad_left,
             "pad": node.input(0).zero_point,
+            "columns": columns,
             "clamp": conv.clamps(node),
             "weights": node.input(1).data,
             "channels": d.table * np.array([2, 1, 1, 1], np.int32) if dsp else c.table(),
@@ -87,7 +89,7 @@ class DepthwiseConv2D(Operator):
             (f"depthwise_conv2d/{name}.c",),
             "eb_depthwise_conv2d_params",
             params,
-            scratch_bytes=8 * w.kernel_h * w.kernel_w if dsp else 0,
+            scratch_bytes=8 * w.kernel_h * (w.kernel_w + columns) if dsp else 0,
         )
 
     def cases(self) -> Iterable[Case]:
@@ -150,12 +152,16 @@ def _case(
     scales = 0.004 * rng.uniform(0.2, 2.0, out_c if per_channel else 1)
     out_h = conv.output_length(padding, x[1], kernel[0], stride[0], dilation[0])
     out_w = conv.output_length(padding, x[2], kernel[1], stride[1], dilation[1])
-    biases = constant(rng.integers(-2000, 2000, out_c), scales * 0.1, dtype=DType.INT32)
+    biases = constant(rng.integers(-2000, 2000, out_c), (scales * 0.1).tolist(), dtype=DType.INT32)
     return one_op(
         name,
         "DEPTHWISE_CONV_2D",
         # TFLite Micro crashes on a depthwise bias that is given as absent.
-        [activation(x, 0.1, in_zp), constant(weights, scales, axis=3), *([biases] if bias else [])],
+        [
+            activation(x, 0.1, in_zp),
+            constant(weights, scales.tolist(), axis=3),
+            *([biases] if bias else []),
+        ],
         [activation((x[0], out_h, out_w, out_c), out_scale, out_zp)],
         {
             "padding": padding,

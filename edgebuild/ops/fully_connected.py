@@ -138,13 +138,13 @@ def _case(
     scales = 0.003 * rng.uniform(0.5, 2.0, units if per_channel else 1)
     batches = math.prod(x) // depth
     shape = (*x[:-1], units) if keep else (batches, units)
-    biases = constant(rng.integers(-3000, 3000, units), scales * 0.2, dtype=DType.INT32)
+    biases = constant(rng.integers(-3000, 3000, units), (scales * 0.2).tolist(), dtype=DType.INT32)
     return one_op(
         name,
         "FULLY_CONNECTED",
         [
             activation(x, 0.2, in_zp),
-            constant(rng.integers(-127, 128, (units, depth)), scales),
+            constant(rng.integers(-127, 128, (units, depth)), scales.tolist()),
             biases if bias else None,
         ],
         [activation(shape, out_scale, out_zp)],

@@ -22,8 +22,8 @@ from edgebuild.targets import CpuFeatures
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wconversion"]
 SANITIZED_GCC = ["gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
 ARM_DSP_ZIG = [
-    *(sys.executable, "-m", "ziglang", "cc", "-target", "arm-linux-musleabihf"),
-    *("-mcpu=cortex_a9", "-mthumb", "-static", "-O2"),
+    *(sys.executable, "-m", "ziglang", "cc", "-target", "thumb-linux-musleabihf"),
+    *("-mcpu=cortex_a9", "-static", "-O2"),
 ]
 """Armv7-A in Thumb state has the same DSP instructions as a Cortex-M4."""
 

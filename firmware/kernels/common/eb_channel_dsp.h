@@ -14,10 +14,18 @@ typedef struct {
 } eb_channel_dsp;
 
 /* The output for twice the accumulator, saturated to int8: both roundings of eb_requantize. */
-static inline int32_t eb_scale_dsp(int32_t twice, const eb_channel_dsp *c)
+static inline int8_t eb_scale_dsp(int32_t twice, eb_channel_dsp c)
 {
-    const int32_t high = eb_smmulr(twice, c->multiplier);
-    return eb_ssat8((high + (high >> 31) + c->round) >> c->right);
+    const int32_t high = eb_smmulr(twice, c.multiplier);
+    return (int8_t)eb_ssat8((high + (high >> 31) + c.round) >> c.right);
+}
+
+/* The fused activation of a whole layer, for the few whose range is less than all of int8. */
+static inline void eb_clamp_all(int8_t *x, int32_t n, const eb_output_stage *out)
+{
+    for (; n > 0; n--, x++) {
+        *x = (int8_t)eb_clamp_i32(*x, out->min, out->max);
+    }
 }
 
 static inline int32_t eb_twice(int32_t x) { return (int32_t)((uint32_t)x << 1); }

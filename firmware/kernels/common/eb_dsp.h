@@ -92,6 +92,34 @@ static inline uint32_t eb_load4(const int8_t *p)
     return x;
 }
 
+typedef struct {
+    uint32_t first, second;
+} eb_pair;
+
+/* The next two words at *p, which advances: compilers seldom make one instruction of it. */
+static inline eb_pair eb_next_pair(const uint32_t **p)
+{
+    eb_pair r;
+    __asm("ldrd %0, %1, [%2], #8" : "=r"(r.first), "=r"(r.second), "+r"(*p) : : "memory");
+    return r;
+}
+
+/* The low halfwords of a and b. */
+static inline uint32_t eb_lows(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm("pkhbt %0, %1, %2, lsl #16" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
+/* The high halfwords of a and b. */
+static inline uint32_t eb_highs(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm("pkhtb %0, %2, %1, asr #16" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
 /* x saturated to -128..127. */
 static inline int32_t eb_ssat8(int32_t x)
 {

@@ -15,6 +15,7 @@ typedef struct {
     int32_t groups;
     int32_t depth;    /* kernel_h * kernel_w * kernel_c, the length of a dot product */
     int32_t pad;      /* input zero point: what lies outside the image */
+    int32_t contiguous; /* 1: a row of the kernel is a run of bytes (no groups, no dilation_w) */
     int32_t pointwise; /* 1: a 1x1 kernel that reads every pixel once, in order */
     int32_t clamp;     /* 1: the activation's range is not all of int8 */
     const int8_t *weights;
@@ -26,8 +27,8 @@ typedef struct {
 void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 
 /* weights: see conv2d_s8_dsp.c; channels: eb_channel_dsp, an even number for each group.
- * scratch: 4 * depth bytes (depth rounded up to 8), and behind them depth bytes unless pointwise or
- * kernel_c is a multiple of 4. */
+ * scratch: 4 * depth bytes (depth rounded up to 8), and behind them 2 * depth bytes unless
+ * pointwise. */
 void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 
 #endif /* EB_CONV2D_H */

@@ -13,7 +13,7 @@ static inline void eb_conv2d_column(const eb_conv2d_params *p, const int8_t *ima
     const int32_t c = p->kernel_c;
     const int32_t run = p->kernel_w * c;
     const int inside = left >= 0 && left + p->kernel_w <= p->in_w;
-    const int contiguous = inside && p->dilation_w == 1 && p->groups == 1;
+    const int contiguous = inside && p->contiguous;
     for (int32_t ky = 0; ky < p->kernel_h; ky++) {
         const int32_t iy = top + ky * p->dilation_h;
         if (iy < 0 || iy >= p->in_h) {

@@ -1,131 +1,154 @@
 /* DEPTHWISE_CONV_2D with the DSP extension: four channels at a time, over the whole image.
  *
- * A group's weights are widened and doubled once, so that sums are twice the accumulators, as
- * eb_scale_dsp takes them: for each tap a word for channels (0, 2) and one for channels (1, 3). */
+ * For each output row the input rows under the kernel are widened into columns, the padding included:
+ * each two rows become four words (rows paired in the halfwords, one word a channel, in the order 0,
+ * 2, 1, 3), an odd last row becomes two words (channels 0, 2 and channels 1, 3). Weights have the
+ * same form, doubled, so that sums are twice the accumulators, as eb_scale_dsp takes them. */
 #include "common/eb_channel_dsp.h"
 #include "depthwise_conv2d/depthwise_conv2d.h"
+
+/* Words of one column. */
+static inline int32_t column_words(const eb_depthwise_conv2d_params *p) { return 2 * p->kernel_h; }
+
+/* A row of four channels: n values, `step` bytes apart (0 for padding). */
+typedef struct {
+    const int8_t *at;
+    int32_t step;
+} source;
+
+static void widen_pair(source a, source b, int32_t n, uint32_t *column, int32_t words)
+{
+    for (; n > 0; n--, column += words) {
+        const uint32_t x = eb_load4(a.at), y = eb_load4(b.at);
+        const uint32_t xe = eb_even_bytes(x), xo = eb_odd_bytes(x);
+        const uint32_t ye = eb_even_bytes(y), yo = eb_odd_bytes(y);
+        column[0] = eb_lows(xe, ye);
+        column[1] = eb_highs(xe, ye);
+        column[2] = eb_lows(xo, yo);
+        column[3] = eb_highs(xo, yo);
+        a.at += a.step;
+        b.at += b.step;
+    }
+}
+
+static void widen_last(source a, int32_t n, uint32_t *column, int32_t words)
+{
+    for (; n > 0; n--, column += words) {
+        const uint32_t x = eb_load4(a.at);
+        column[0] = eb_even_bytes(x);
+        column[1] = eb_odd_bytes(x);
+        a.at += a.step;
+    }
+}
+
+/* n columns of four channels from `in`, in the row `top` of an image of `rows` rows. */
+static void widen(const eb_depthwise_conv2d_params *p, const int8_t *in, int32_t n, int32_t top,
+                  int32_t rows, int32_t row_bytes, int32_t dilation, uint32_t *column)
+{
+    const uint32_t pads = ((uint32_t)p->pad & 0xFFU) * UINT32_C(0x01010101);
+    int8_t outside[4];
+    memcpy(outside, &pads, sizeof outside);
+    source pair[2] = { { outside, 0 }, { outside, 0 } };
+    for (int32_t ky = 0; ky < p->kernel_h; ky++) {
+        const int32_t y = top + ky * dilation;
+        const int inside = y >= 0 && y < rows;
+        pair[ky & 1].at = inside ? in + y * row_bytes : outside;
+        pair[ky & 1].step = inside ? p->in_c : 0;
+        if ((ky & 1) != 0) {
+            widen_pair(pair[0], pair[1], n, column, column_words(p));
+            column += 4;
+        } else if (ky + 1 == p->kernel_h) {
+            widen_last(pair[0], n, column, column_words(p));
+        }
+    }
+}
 
 typedef struct {
     int32_t a0, a1, a2, a3;
 } sums;
 
-static inline sums tap(sums s, uint32_t x, const uint32_t *w)
+/* The kernel over one output pixel; `skip` words lie between two of its columns. */
+static inline sums taps(sums s, const uint32_t *x, const uint32_t *w, int32_t kernel_h,
+                        int32_t kernel_w, int32_t skip)
 {
-    const uint32_t even = eb_even_bytes(x), odd = eb_odd_bytes(x);
-    s.a0 = eb_smlabb(even, w[0], s.a0);
-    s.a1 = eb_smlabb(odd, w[1], s.a1);
-    s.a2 = eb_smlatt(even, w[0], s.a2);
-    s.a3 = eb_smlatt(odd, w[1], s.a3);
-    return s;
-}
-
-static void widen(const eb_depthwise_conv2d_params *p, const int8_t *w, uint32_t *wide)
-{
-    for (int32_t n = p->kernel_h * p->kernel_w; n > 0; n--) {
-        const uint32_t x = eb_load4(w);
-        wide[0] = eb_double_halves(eb_even_bytes(x));
-        wide[1] = eb_double_halves(eb_odd_bytes(x));
-        wide += 2;
-        w += p->in_c;
-    }
-}
-
-/* All taps, of which some lie outside the image; `in` is the input under tap (0, 0). */
-static sums edge(const eb_depthwise_conv2d_params *p, sums s, const int8_t *in, int32_t top,
-                 int32_t left, const uint32_t *w)
-{
-    const uint32_t pads = ((uint32_t)p->pad & 0xFFU) * UINT32_C(0x01010101);
-    const int32_t step = p->dilation_w * p->in_c;
-    for (int32_t ky = p->kernel_h; ky > 0; ky--) {
-        const int8_t *row = in;
-        const int row_inside = top >= 0 && top < p->in_h;
-        int32_t ix = row_inside ? left : p->in_w;
-        for (int32_t kx = p->kernel_w; kx > 0; kx--) {
-            s = tap(s, (uint32_t)ix < (uint32_t)p->in_w ? eb_load4(row) : pads, w);
-            ix += p->dilation_w;
-            row += step;
-            w += 2;
+    for (int32_t kx = kernel_w; kx > 0; kx--) {
+        for (int32_t ky = kernel_h; ky > 1; ky -= 2) {
+            eb_pair xs = eb_next_pair(&x), ws = eb_next_pair(&w);
+            s.a0 = eb_smlad(xs.first, ws.first, s.a0);
+            s.a2 = eb_smlad(xs.second, ws.second, s.a2);
+            xs = eb_next_pair(&x);
+            ws = eb_next_pair(&w);
+            s.a1 = eb_smlad(xs.first, ws.first, s.a1);
+            s.a3 = eb_smlad(xs.second, ws.second, s.a3);
         }
-        top += p->dilation_h;
-        in += p->dilation_h * p->in_w * p->in_c;
+        if (kernel_h % 2 != 0) {
+            const eb_pair xs = eb_next_pair(&x), ws = eb_next_pair(&w);
+            s.a0 = eb_smlabb(xs.first, ws.first, s.a0);
+            s.a2 = eb_smlatt(xs.first, ws.first, s.a2);
+            s.a1 = eb_smlabb(xs.second, ws.second, s.a1);
+            s.a3 = eb_smlatt(xs.second, ws.second, s.a3);
+        }
+        x += skip;
     }
     return s;
 }
 
-static inline sums interior(const eb_depthwise_conv2d_params *p, sums s, const int8_t *in,
-                            const uint32_t *w)
+/* Four channels of one output row. */
+static void row(const eb_depthwise_conv2d_params *p, const uint32_t *columns, const uint32_t *w,
+                const eb_channel_dsp *c, int8_t *out)
 {
-    const int32_t step = p->dilation_w * p->in_c;
-    const int32_t next_row = p->dilation_h * p->in_w * p->in_c;
-    if (p->kernel_w == 3) {
-        for (int32_t ky = p->kernel_h; ky > 0; ky--) {
-            s = tap(s, eb_load4(in), w);
-            s = tap(s, eb_load4(in + step), w + 2);
-            s = tap(s, eb_load4(in + 2 * step), w + 4);
-            in += next_row;
-            w += 6;
-        }
-        return s;
+    const int32_t next = p->stride_w * column_words(p);
+    const int32_t skip = (p->dilation_w - 1) * column_words(p);
+    const int usual = p->kernel_h == 3 && p->kernel_w == 3 && skip == 0;
+    for (int32_t n = p->out_w; n > 0; n--) {
+        sums s = { c[0].bias, c[1].bias, c[2].bias, c[3].bias };
+        s = usual ? taps(s, columns, w, 3, 3, 0)
+                  : taps(s, columns, w, p->kernel_h, p->kernel_w, skip);
+        out[0] = eb_scale_dsp(s.a0, c[0]);
+        out[1] = eb_scale_dsp(s.a1, c[1]);
+        out[2] = eb_scale_dsp(s.a2, c[2]);
+        out[3] = eb_scale_dsp(s.a3, c[3]);
+        columns += next;
+        out += p->in_c;
     }
-    for (int32_t ky = p->kernel_h; ky > 0; ky--) {
-        const int8_t *row = in;
-        for (int32_t kx = p->kernel_w; kx > 0; kx--) {
-            s = tap(s, eb_load4(row), w);
-            row += step;
-            w += 2;
-        }
-        in += next_row;
-    }
-    return s;
 }
 
-static inline void store(const eb_depthwise_conv2d_params *p, int8_t *out, int32_t x)
+/* Four channels of one image. `columns` are the first column that is not padding. */
+static void image(const eb_depthwise_conv2d_params *p, const int8_t *in, const eb_channel_dsp *c,
+                  const uint32_t *w, uint32_t *columns, int8_t *out)
 {
-    if (p->clamp) {
-        x = eb_clamp_i32(x, p->output.min, p->output.max);
-    }
-    *out = (int8_t)x;
-}
-
-/* Four channels of all output pixels. */
-static void group(const eb_depthwise_conv2d_params *p, const int8_t *image, const eb_channel_dsp *c,
-                  const uint32_t *w, int8_t *out)
-{
-    const int32_t extent_h = (p->kernel_h - 1) * p->dilation_h;
-    const int32_t extent_w = (p->kernel_w - 1) * p->dilation_w;
+    const int32_t n = eb_min_i32(p->in_w, p->columns - p->pad_left);
     for (int32_t y = 0; y < p->out_h; y++) {
-        const int32_t top = y * p->stride_h - p->pad_top;
-        const int row_inside = top >= 0 && top + extent_h < p->in_h;
-        const int8_t *in = image + (top * p->in_w - p->pad_left) * p->in_c;
-        int32_t left = -p->pad_left;
-        for (int32_t x = p->out_w; x > 0; x--) {
-            sums s = { c[0].bias, c[1].bias, c[2].bias, c[3].bias };
-            if (row_inside && left >= 0 && left + extent_w < p->in_w) {
-                s = interior(p, s, in, w);
-            } else {
-                s = edge(p, s, in, top, left, w);
-            }
-            store(p, out, eb_scale_dsp(s.a0, &c[0]));
-            store(p, out + 1, eb_scale_dsp(s.a1, &c[1]));
-            store(p, out + 2, eb_scale_dsp(s.a2, &c[2]));
-            store(p, out + 3, eb_scale_dsp(s.a3, &c[3]));
-            out += p->in_c;
-            in += p->stride_w * p->in_c;
-            left += p->stride_w;
-        }
+        widen(p, in, n, y * p->stride_h - p->pad_top, p->in_h, p->in_w * p->in_c, p->dilation_h,
+              columns);
+        row(p, columns - p->pad_left * column_words(p), w, c, out);
+        out += p->out_w * p->in_c;
     }
 }
 
 void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
                                 int8_t *output, void *scratch)
 {
-    uint32_t *const wide = (uint32_t *)scratch;
-    const eb_channel_dsp *const channels = (const eb_channel_dsp *)p->channels;
+    const int32_t words = column_words(p);
+    const int32_t pixels = p->out_h * p->out_w;
+    uint32_t *const weights = (uint32_t *)scratch;
+    uint32_t *const columns = weights + p->kernel_w * words;
+    const uint32_t pads = ((uint32_t)p->pad & 0xFFFFU) | ((uint32_t)p->pad << 16);
+    for (int32_t i = 0; i < p->columns * words; i++) {
+        columns[i] = pads;
+    }
     for (int32_t c = 0; c < p->in_c; c += 4) {
-        widen(p, p->weights + c, wide);
-        for (int32_t b = 0; b < p->batches; b++) {
-            group(p, input + b * p->in_h * p->in_w * p->in_c + c, channels + c, wide,
-                  output + b * p->out_h * p->out_w * p->in_c + c);
+        widen(p, p->weights + c, p->kernel_w, 0, p->kernel_h, p->kernel_w * p->in_c, 1, weights);
+        for (int32_t i = 0; i < p->kernel_w * words; i++) {
+            weights[i] = eb_double_halves(weights[i]);
         }
+        for (int32_t b = 0; b < p->batches; b++) {
+            image(p, input + b * p->in_h * p->in_w * p->in_c + c,
+                  (const eb_channel_dsp *)p->channels + c, weights, columns + p->pad_left * words,
+                  output + b * pixels * p->in_c + c);
+        }
+    }
+    if (p->clamp) {
+        eb_clamp_all(output, p->batches * pixels * p->in_c, &p->output);
     }
 }

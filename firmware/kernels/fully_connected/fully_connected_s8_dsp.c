@@ -25,12 +25,19 @@ static void widen(const int8_t *source, int32_t n, uint32_t *wide)
     }
 }
 
-static inline void store(const eb_fully_connected_params *p, int8_t *out, int32_t x)
+typedef struct {
+    int32_t first, both;
+} sums;
+
+/* Four values of depth. */
+static inline sums step(sums s, const uint32_t **x, const uint32_t **w)
 {
-    if (p->clamp) {
-        x = eb_clamp_i32(x, p->output.min, p->output.max);
-    }
-    *out = (int8_t)x;
+    const eb_pair xs = eb_next_pair(x), ws = eb_next_pair(w);
+    s.first = eb_smlad(xs.first, eb_even_bytes(ws.first), s.first);
+    s.both = eb_smlad(xs.first, ws.first, s.both);
+    s.first = eb_smlad(xs.second, eb_even_bytes(ws.second), s.first);
+    s.both = eb_smlad(xs.second, ws.second, s.both);
+    return s;
 }
 
 /* The outputs of one batch. */
@@ -39,22 +46,18 @@ static void multiply(const eb_fully_connected_params *p, const uint32_t *wide, i
     const uint32_t *w = (const uint32_t *)(const void *)p->weights;
     const eb_channel_dsp *c = (const eb_channel_dsp *)p->channels;
     const uint32_t *const end = wide + (p->depth + 15) / 16 * 8;
-    const int8_t *const last = out + p->units;
-    for (; out < last; c += 2) {
-        int32_t first = c->bias, both = eb_both_biases(c);
+    for (int32_t left = p->units; left > 0; left -= 2, c += 2) {
+        sums s = { c->bias, eb_both_biases(c) };
         const uint32_t *x = wide;
         do {
-            for (int32_t i = 0; i < 8; i++) {
-                const uint32_t xi = x[i], wi = w[i];
-                first = eb_smlad(xi, eb_even_bytes(wi), first);
-                both = eb_smlad(xi, wi, both);
-            }
-            x += 8;
-            w += 8;
+            s = step(s, &x, &w);
+            s = step(s, &x, &w);
+            s = step(s, &x, &w);
+            s = step(s, &x, &w);
         } while (x != end);
-        store(p, out++, eb_scale_dsp(eb_twice(first), c));
-        if (out < last) {
-            store(p, out++, eb_scale_dsp(eb_twice_second(both, first), c + 1));
+        *out++ = eb_scale_dsp(eb_twice(s.first), c[0]);
+        if (left > 1) {
+            *out++ = eb_scale_dsp(eb_twice_second(s.both, s.first), c[1]);
         }
     }
 }
@@ -64,9 +67,10 @@ void eb_fully_connected_s8_dsp(const eb_fully_connected_params *p, const int8_t 
 {
     uint32_t *const wide = (uint32_t *)scratch;
     for (int32_t b = 0; b < p->batches; b++) {
-        widen(input, p->depth, wide);
-        multiply(p, wide, output);
-        input += p->depth;
-        output += p->units;
+        widen(input + b * p->depth, p->depth, wide);
+        multiply(p, wide, output + b * p->units);
+    }
+    if (p->clamp) {
+        eb_clamp_all(output, p->batches * p->units, &p->output);
     }
 }
