@@ -143,6 +143,13 @@ class Conv2D(Operator):
         yield _case("zero_points_low", (1, 5, 4, 4), (4, 3, 3, 4), padding="SAME", in_zp=-128)
         yield _case("zero_points_high", (1, 5, 4, 4), (4, 3, 3, 4), padding="SAME", in_zp=127)
         yield _case("deep", (1, 3, 3, 64), (16, 3, 3, 64), padding="SAME", out_scale=3.0)
+        # What training leaves behind, and what the DSP kernel leaves to the portable one.
+        yield _case("dead_channels", (1, 4, 4, 8), (6, 1, 1, 8), dead=(1, 4), out_zp=-128)
+        yield _case("no_shift_relu", (1, 4, 4, 8), (5, 1, 1, 8), out_scale=5e-4, out_zp=-128)
+        yield _case("no_shift", (1, 4, 4, 8), (5, 1, 1, 8), out_scale=5e-4)
+        yield _case("lowest_weights", (1, 4, 4, 4), (4, 3, 3, 4), low=-128, high=-127)
+        yield _case("highest_weights", (1, 4, 4, 4), (4, 3, 3, 4), low=127, high=128, out_scale=9.0)
+        yield _case("wide_sums", (1, 1, 1, 600), (3, 1, 1, 600), low=126, high=128, out_scale=50.0)
 
 
 def _groups(node: Node) -> int:
@@ -180,15 +187,19 @@ def _case(
     in_zp: int = 5,
     out_zp: int = -3,
     out_scale: float = 0.5,
+    low: int = -127,
+    high: int = 128,
+    dead: tuple[int, ...] = (),
 ) -> Case:
     rng = np.random.default_rng(len(name))
-    weights = rng.integers(-127, 128, w)
+    weights = rng.integers(low, high, w)
     scales = 0.002 * rng.uniform(0.2, 2.0, w[0] if per_channel else 1)
     out_h = conv.output_length(padding, x[1], w[1], stride[0], dilation[0])
     out_w = conv.output_length(padding, x[2], w[2], stride[1], dilation[1])
-    biases = constant(
-        rng.integers(-bias_range, bias_range, w[0]), (scales * 0.1).tolist(), dtype=DType.INT32
-    )
+    bias_data = rng.integers(-bias_range, bias_range, w[0])
+    for channel in dead:  # a tiny scale, and the bias that the converter clips to 2**30
+        scales[channel], bias_data[channel] = 1e-10, 2**30
+    biases = constant(bias_data, (scales * 0.1).tolist(), dtype=DType.INT32)
     return one_op(
         name,
         "CONV_2D",

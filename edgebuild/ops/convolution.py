@@ -112,13 +112,18 @@ def channels(node: Node, weights: np.ndarray, *, single_precision_product: bool)
     return Channels(folded_bias(node, weights).astype(np.int32), multiplier, shift)
 
 
+def own_bias(node: Node, weights: np.ndarray) -> np.ndarray:
+    """Return the layer's bias, int64 [channels]; zeros where it has none."""
+    bias = node.optional_input(2)
+    if bias is None or bias.data is None:
+        return np.zeros(weights.shape[0], np.int64)
+    return bias.data.reshape(-1).astype(np.int64)
+
+
 def folded_bias(node: Node, weights: np.ndarray) -> np.ndarray:
     """Return int64 ``bias - zero_point * sum(weights)`` for weights [channels, depth]."""
-    bias = node.optional_input(2)
-    own = np.zeros(weights.shape[0], np.int64)
-    if bias is not None and bias.data is not None:
-        own = bias.data.reshape(-1).astype(np.int64)
-    return own - node.input(0).zero_point * weights.astype(np.int64).sum(axis=1)
+    total = weights.astype(np.int64).sum(axis=1)
+    return own_bias(node, weights) - node.input(0).zero_point * total
 
 
 def _accumulator_range(bias: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -131,9 +136,9 @@ def _accumulator_range(bias: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
 
 def accumulators_fit(node: Node, weights: np.ndarray) -> bool:
     """Return whether no input can overflow an int32 accumulator, not even on the way."""
-    bias = folded_bias(node, weights)
-    reach = np.abs(bias) + 128 * np.abs(weights.astype(np.int64)).sum(axis=1)
-    return bool(np.all(reach < 2**31 - 1))
+    # An input less its zero point is within -255..255; folding the zero point adds no more.
+    magnitude = 256 * np.abs(weights.astype(np.int64)).sum(axis=1)
+    return bool(np.all(np.abs(own_bias(node, weights)) + magnitude < 2**31 - 1))
 
 
 def requantize(node: Node, acc: np.ndarray, c: Channels) -> np.ndarray:

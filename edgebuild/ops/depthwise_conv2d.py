@@ -59,6 +59,9 @@ class DepthwiseConv2D(Operator):
         d = conv.dsp_channels(node, _matrix(node), c)
         dsp = cpu.dsp and d.exact and _multiplier(node) == 1 and in_c % 4 == 0
         columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1
+        table = d.table * np.array([2, 1, 1, 1], np.int32) if dsp else c.table()
+        if not dsp:
+            table[:, 0] = conv.own_bias(node, _matrix(node))
         params = {
             "batches": batches,
             "in_h": in_h,
@@ -79,7 +82,7 @@ class DepthwiseConv2D(Operator):
             "columns": columns,
             "clamp": conv.clamps(node),
             "weights": node.input(1).data,
-            "channels": d.table * np.array([2, 1, 1, 1], np.int32) if dsp else c.table(),
+            "channels": table,
             "output": conv.output_stage(node),
         }
         name = "depthwise_conv2d_s8_dsp" if dsp else "depthwise_conv2d_s8"
@@ -104,6 +107,11 @@ class DepthwiseConv2D(Operator):
         yield _case("dilated", (1, 9, 9, 4), (3, 3), padding="SAME", dilation=(2, 3))
         yield _case("dilated_valid", (1, 9, 9, 5), (3, 3), dilation=(3, 2))
         yield _case("kernel_5x2", (1, 7, 7, 4), (5, 2), padding="SAME")
+        yield _case("kernel_2x3", (1, 6, 6, 8), (2, 3), padding="SAME", stride=(2, 3))
+        yield _case("kernel_4x4_dilated", (1, 9, 9, 4), (4, 4), padding="SAME", dilation=(1, 2))
+        yield _case("one_row", (1, 1, 9, 4), (1, 7), padding="SAME")
+        yield _case("stride_over_kernel", (1, 9, 9, 4), (3, 3), stride=(4, 5))
+        yield _case("relu_n1_to_1", (2, 4, 4, 4), (3, 3), act="RELU_N1_TO_1")
         yield _case("kernel_over_image", (1, 2, 2, 4), (5, 5), padding="SAME")
         yield _case("pointwise", (1, 3, 3, 4), (1, 1))
         yield _case("batch_2", (2, 4, 4, 4), (3, 3), padding="SAME")

@@ -103,6 +103,7 @@ class FullyConnected(Operator):
         yield _case("tiny_multiplier", (1, 16), 6, out_scale=5e6)
         yield _case("zero_point_low", (1, 16), 6, in_zp=-128)
         yield _case("zero_point_high", (1, 16), 6, in_zp=127)
+        yield _case("relu6_batches", (3, 17), 5, act="RELU6", out_zp=-20)
         yield _case("deep", (1, 640), 9, out_scale=4.0)
         for seed in range(6):  # rounding of the multiplier's single-precision product
             yield _case(f"scales_{seed}", (1, 64), 6, seed=seed, out_scale=0.37 + 0.11 * seed)

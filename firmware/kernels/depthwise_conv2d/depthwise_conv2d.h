@@ -21,7 +21,7 @@ typedef struct {
     eb_output_stage output;
 } eb_depthwise_conv2d_params;
 
-/* channels: eb_channel. */
+/* channels: eb_channel with the layer's own bias, no zero point folded in. */
 void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *input,
                             int8_t *output);
 

@@ -1,0 +1,123 @@
+"""Convolutions and fully connected layers: which kernel runs, packed weights, constraints."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgebuild.graph import Graph, Node
+from edgebuild.ops import OPS
+from edgebuild.ops import convolution as conv
+from edgebuild.ops.support import node_problems
+from edgebuild.targets import CpuFeatures
+
+DSP, PORTABLE = CpuFeatures(dsp=True), CpuFeatures()
+
+
+def node_of(kind: str, name: str) -> Node:
+    case = next(c for c in OPS[kind].cases() if c.name == name)
+    return case.graph.node(0)
+
+
+def changed(node: Node, graph_of: Graph, position: int, **fields: object) -> Node:
+    tensor = dataclasses.replace(node.input(position), **fields)
+    tensors = {**graph_of.tensors, tensor.index: tensor}
+    return graph_of.replace(tensors=tensors).node(0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "dsp"),
+    [
+        ("CONV_2D", "same_3x3", True),
+        ("CONV_2D", "groups_odd", True),
+        ("CONV_2D", "relu_n1_to_1", True),
+        ("CONV_2D", "dead_channels", True),
+        ("CONV_2D", "no_shift_relu", True),
+        ("CONV_2D", "no_shift", False),
+        ("CONV_2D", "left_shift", False),
+        ("CONV_2D", "large_bias", True),
+        ("CONV_2D", "lowest_weights", False),
+        ("CONV_2D", "highest_weights", True),
+        ("CONV_2D", "wide_sums", False),
+        ("DEPTHWISE_CONV_2D", "same_3x3", True),
+        ("DEPTHWISE_CONV_2D", "multiplier_2", False),
+        ("DEPTHWISE_CONV_2D", "odd_channels", False),
+        ("DEPTHWISE_CONV_2D", "left_shift", False),
+        ("FULLY_CONNECTED", "odd_units", True),
+        ("FULLY_CONNECTED", "left_shift", False),
+    ],
+)
+def test_dsp_kernel_runs_only_where_it_is_exact(kind, name, dsp):
+    node = node_of(kind, name)
+    assert OPS[kind].kernel(node, DSP).function.endswith("_dsp") == dsp
+    assert not OPS[kind].kernel(node, PORTABLE).function.endswith("_dsp")
+
+
+def test_packed_weights_hold_both_channels_of_a_pair():
+    rng = np.random.default_rng(1)
+    weights = rng.integers(-127, 128, (6, 5)).astype(np.int8)
+    packed = conv.pack_pairs(weights, 8, groups=2).view("<i2").reshape(2, 2, 8)
+    for group in range(2):
+        channels = weights[group * 3 : group * 3 + 3].astype(int)
+        for pair in range(2):
+            first = np.zeros(8, int)
+            second = np.zeros(8, int)
+            first[:5] = channels[2 * pair]
+            second[:5] = channels[1] if pair == 0 else 0
+            order = [0, 2, 1, 3, 4, 6, 5, 7]
+            np.testing.assert_array_equal(packed[group, pair], (first + 256 * second)[order])
+
+
+def test_a_dead_channel_always_gives_its_one_output():
+    node = node_of("CONV_2D", "dead_channels")
+    weights = node.input(1).data.reshape(6, -1)
+    c = conv.channels(node, weights, single_precision_product=False)
+    table = conv.dsp_channels(node, weights, c).table
+    assert table[1].tolist() == table[4].tolist() == [0, 0, 2 * node.output.zero_point + 1, 1]
+    assert all(table[i, 1] > 0 for i in (0, 2, 3, 5))
+
+
+def test_scratch_is_two_widened_columns_and_two_narrow_ones():
+    assert OPS["CONV_2D"].kernel(node_of("CONV_2D", "same_3x3"), DSP).scratch_bytes == 160 + 72
+    assert OPS["CONV_2D"].kernel(node_of("CONV_2D", "pointwise"), DSP).scratch_bytes == 32
+
+
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"])
+def test_limits_are_sentences(kind):
+    case = next(iter(OPS[kind].cases()))
+    node = case.graph.node(0)
+    assert node_problems(node) == []
+
+    weights = node.input(1)
+    no_data = changed(node, case.graph, 1, data=None)
+    assert "weights are constant, int8 and quantized" in node_problems(no_data)[0]
+    skewed = dataclasses.replace(
+        weights.quantization, zero_points=tuple(3 for _ in weights.quantization.zero_points)
+    )
+    asymmetric = changed(node, case.graph, 1, quantization=skewed)
+    assert "weights are symmetric (zero point 0)" in node_problems(asymmetric)[0]
+
+    bias = np.full(node.input(2).shape, 2**31 - 1, np.int32)
+    overflowing = changed(node, case.graph, 2, data=bias)
+    assert "no input can overflow a 32-bit accumulator" in node_problems(overflowing)[0]
+
+    op = dataclasses.replace(node.op, attrs={**node.attrs, "fused_activation_function": "TANH"})
+    tanh = case.graph.replace(ops=(op,)).node(0)
+    assert "the fused activation is one of NONE, RELU" in node_problems(tanh)[0]
+
+
+@pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
+def test_pooling_keeps_the_quantization(kind):
+    case = next(iter(OPS[kind].cases()))
+    node = case.graph.node(0)
+    other = dataclasses.replace(node.input(0).quantization, scales=(0.7,))
+    assert "same quantization" in node_problems(changed(node, case.graph, 0, quantization=other))[0]
+
+
+def test_macs():
+    assert OPS["CONV_2D"].macs(node_of("CONV_2D", "groups_2")) == 5 * 5 * 6 * 3 * 3 * 4
+    assert OPS["DEPTHWISE_CONV_2D"].macs(node_of("DEPTHWISE_CONV_2D", "valid_3x3")) == 4 * 3 * 4 * 9
+    assert OPS["FULLY_CONNECTED"].macs(node_of("FULLY_CONNECTED", "batch_3")) == 3 * 10 * 6
+    assert OPS["MAX_POOL_2D"].macs(node_of("MAX_POOL_2D", "global")) == 0
