@@ -259,26 +259,96 @@ def chain() -> Graph:
     return Graph("chain", (0,), (13, 16, 18), ops, named)
 
 
-@pytest.fixture
-def chain_rows():
-    graph = chain()
+def graph_of(name, shapes, constants, ops, outputs) -> Graph:
+    """A model with input 0; ``shapes`` and ``constants`` go by tensor index."""
+    tensors = {i: a(*s, zero_point=3) for i, s in shapes.items()} | constants
+    named = {i: dataclasses.replace(t, index=i, name=f"t{i}") for i, t in tensors.items()}
+    return Graph(name, (0,), outputs, ops, named)
+
+
+def shared_memory() -> list[Graph]:
+    """Models in which memory is shared by a view and by something that must not spoil it."""
+    flat, wide = {"new_shape": (6,)}, {"new_shape": (2, 3)}
+    weights = {
+        i: constant(np.arange(n).reshape(s), 0.1, 3) for i, n, s in ((1, 6, 6), (5, 12, (2, 6)))
+    }
+    return [
+        graph_of(
+            "view_and_in_place_read_one_input",
+            {0: (2, 3), 1: (6,), 2: (2, 3), 3: (6,), 4: (6,)},
+            {},
+            (
+                Op("RESHAPE", (0,), (1,), flat),
+                Op("RELU", (0,), (2,)),
+                Op("RELU6", (1,), (3,)),
+                Op("ADD", (3, 1), (4,), {"fused_activation_function": "NONE"}),
+            ),
+            (2, 4),
+        ),
+        graph_of(
+            "output_is_a_view_of_what_is_overwritten",
+            {0: (2, 3), 1: (6,), 2: (2, 3)},
+            {},
+            (Op("RESHAPE", (0,), (1,), flat), Op("RELU", (0,), (2,))),
+            (1, 2),
+        ),
+        graph_of(
+            "two_outputs_view_the_input",
+            {0: (2, 3), 1: (6,), 2: (2, 3), 3: (6,)},
+            {},
+            (
+                Op("RESHAPE", (0,), (1,), flat),
+                Op("RESHAPE", (1,), (2,), wide),
+                Op("RESHAPE", (1,), (3,), flat),
+            ),
+            (2, 3),
+        ),
+        graph_of(
+            "constants_move",
+            {0: (2, 3), 2: (2, 3), 3: (2, 6), 6: (2, 3), 7: (2, 3), 8: (4, 2, 3)},
+            weights | {4: ints(1)},
+            (
+                Op("RESHAPE", (1,), (2,), wide),
+                Op("CONCATENATION", (0, 2), (3,), {"axis": 1}),
+                Op("SPLIT", (4, 5), (6, 7), {"num_splits": 2}),
+                Op("PACK", (6, 7, 0, 2), (8,), {"axis": 0, "values_count": 4}),
+            ),
+            (3, 8),
+        ),
+        graph_of(
+            "one_input_twice",
+            {0: (2, 3), 1: (2, 6), 3: (2, 3), 4: (2, 3), 5: (2, 3)},
+            {2: ints(1)},
+            (
+                Op("CONCATENATION", (0, 0), (1,), {"axis": 1}),
+                Op("SPLIT", (2, 1), (3, 4), {"num_splits": 2}),
+                Op("RELU", (3,), (5,)),
+            ),
+            (3, 4, 5),
+        ),
+    ]
+
+
+@pytest.fixture(params=[chain(), *shared_memory()], ids=lambda graph: graph.name)
+def model_rows(request):
+    graph = request.param
     check_supported(graph)
     samples = harness.sample_inputs(graph, 4)
     return graph, samples, [interpret(graph, sample) for sample in samples]
 
 
-def test_chain_equals_tflite_micro(chain_rows):
-    graph, samples, values = chain_rows
+def test_model_equals_tflite_micro(model_rows):
+    graph, samples, values = model_rows
     stacked = [np.stack(column) for column in zip(*samples, strict=True)]
     outputs = run_oracle_arrays(write_tflite(graph), stacked)
     for index, output in zip(graph.outputs, outputs, strict=True):
         np.testing.assert_array_equal(output, np.stack([v[index] for v in values]))
 
 
-def test_chain_in_one_arena_equals_the_reference(chain_rows, tmp_path):
+def test_model_in_one_arena_equals_the_reference(model_rows, tmp_path):
     if shutil.which("gcc") is None:
         pytest.skip("no gcc on this machine")
-    graph, samples, values = chain_rows
+    graph, samples, values = model_rows
     program = harness.build_program([graph], CPU, harness.SANITIZED_GCC, tmp_path)
     requests = [harness.Request(0, sample) for sample in samples]
     for row, outputs in zip(values, harness.run_program(program, [graph], requests), strict=True):
