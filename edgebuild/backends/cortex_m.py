@@ -60,7 +60,7 @@ class CortexMBackend:
         total = Figure(parts.model_flash, "B", How.LINKED, f"{tool}: weights, code and runtime")
 
         def open_device(kind: str) -> Device:
-            return _device(kind, image, target)
+            return _device(kind, image, target, emitted.name)
 
         return Compiled(tool, total, parts.static_ram, linked, open_device)
 
@@ -71,9 +71,7 @@ def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
         raise InternalError(f"target {target.name} has no firmware port")
     firmware = resource_dir("firmware")
     sources = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
-    sources["app_model.c"] = render(
-        "app_model.c.j2", name=emitted.name, macro=emitted.name.upper()
-    )
+    sources["app_model.c"] = render("app_model.c.j2", name=emitted.name, macro=emitted.name.upper())
     for folder in ("app", f"ports/{target.firmware.port}"):
         for path in sorted((firmware / folder).glob("*.[ch]")):
             sources[f"{folder}/{path.name}"] = path.read_text()
@@ -108,10 +106,14 @@ def _largest(emitted: Emitted) -> list[str]:
     return [f"{emitted.graph.node(i).where}: {live[i]:,} B alive" for i in sorted(worst)]
 
 
-def _device(kind: str, image: Image, target: TargetProfile) -> Device:
+def _device(kind: str, image: Image, target: TargetProfile, model: str) -> Device:
     if kind == "simulator":
         from edgebuild.devices.simulator import Region, Simulator
 
         regions = [Region(m.name, m.origin, m.size_bytes, m.kind) for m in target.memories]
         return Simulator(image, target.cpu.core, regions, target.cpu.clock_hz)
+    if kind == "qemu" and target.run.qemu_machine is not None:
+        from edgebuild.devices.qemu import QemuDevice
+
+        return QemuDevice(image, target.run.qemu_machine, model)
     raise ToolError(f"this firmware cannot run on {kind}", hint="--run simulator")
