@@ -98,7 +98,7 @@ class SerialDevice:
     def run(self, samples: Samples) -> RunResult:
         """Run every sample; times are of the first one."""
         identity = self._identify()
-        outputs, ticks, layers = [], 0, ()
+        outputs, ticks, layers = [], 0, tuple[int, ...]()
         for number, sample in enumerate(samples):
             self._write(identity, sample)
             taken = self._client.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class _Elementwise(Operator):
     source: str
     params_type: str
     fused = True
-    constraints = (
+    constraints: ClassVar[tuple[Constraint, ...]] = (
         Constraint(
             "both inputs and the output are int8 with one scale each",
             lambda n: (

@@ -83,7 +83,7 @@ def activation_range(activation: str, output: Tensor) -> tuple[int, int]:
     def quantize(real: float) -> int:
         # TFLite divides and rounds in float32.
         return output.zero_point + int(
-            _round_half_away(np.float32(real) / np.float32(output.scale))
+            _round_half_away(float(np.float32(real) / np.float32(output.scale)))
         )
 
     if activation in ("RELU", "RELU6"):
@@ -96,4 +96,4 @@ def activation_range(activation: str, output: Tensor) -> tuple[int, int]:
 
 
 def _round_half_away(value: float) -> float:
-    return math.copysign(math.floor(abs(float(value)) + 0.5), value)
+    return math.copysign(math.floor(abs(value) + 0.5), value)

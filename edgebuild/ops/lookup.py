@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -53,7 +53,7 @@ def f32(value: float) -> float:
 class Lookup(Operator):
     """An operator that is a function of each int8 by itself."""
 
-    constraints: tuple[Constraint, ...] = (
+    constraints: ClassVar[tuple[Constraint, ...]] = (
         Constraint(
             "input and output are int8 with one scale each",
             lambda n: is_int8(n.optional_input(0)) and is_int8(n.output),

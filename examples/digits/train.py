@@ -1,7 +1,7 @@
 """Train a small CNN on scikit-learn's bundled digits (1,797 images, 8x8) in seconds.
 
-Writes ``digits.keras``, ``calibration.npz`` (training images) and ``test.npz`` (held-out images with
-labels).
+Writes ``digits.keras``, ``calibration.npz`` (training images) and ``test.npz`` (held-out images
+with labels).
 """
 
 from __future__ import annotations

@@ -72,5 +72,5 @@ def test_a_broken_pass_is_named():
             return PassResult(before.replace(ops=()), changed=True)
 
     before = graph([Op("RELU", (0,), (1,))], [tensor(0), tensor(1)], (1,))
-    with pytest.raises(ModelError, match="after 'break_it'.*nothing writes the model output"):
+    with pytest.raises(ModelError, match=r"after 'break_it'.*nothing writes the model output"):
         run_passes(before, [Break()])
