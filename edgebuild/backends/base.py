@@ -46,7 +46,7 @@ class Compiled:
 
     toolchain: str
     flash_bytes: Figure | None
-    static_ram_bytes: int
+    static_ram_bytes: Figure | None
     flash: Mapping[str, Figure]
     open_device: Callable[[str], Device]
 

@@ -62,7 +62,8 @@ class CortexMBackend:
         def open_device(kind: str) -> Device:
             return _device(kind, image, target, emitted.name)
 
-        return Compiled(tool, total, parts.static_ram, linked, open_device)
+        static = Figure(parts.static_ram, "B", How.LINKED, f"{tool}: without the arena")
+        return Compiled(tool, total, static, linked, open_device)
 
 
 def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:

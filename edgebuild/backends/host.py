@@ -35,4 +35,4 @@ class HostBackend:
         def open_device(_kind: str) -> HostDevice:
             return device
 
-        return Compiled(f"{toolchain} (native)", None, 0, {}, open_device)
+        return Compiled(f"{toolchain} (native)", None, None, {}, open_device)

@@ -16,8 +16,8 @@ from edgebuild.cli.failures import printable
 from edgebuild.cli.failures import report as report_failure
 from edgebuild.cli.options import COUNT, budget_options, flag_budget, json_option, target_option
 from edgebuild.errors import Exit, InputError
-from edgebuild.pipeline.plan import RUN_CHOICES, TOOLCHAINS, BuildRequest
-from edgebuild.project import Project, find_project, read_project
+from edgebuild.pipeline.plan import BuildRequest
+from edgebuild.project import RUN_CHOICES, TOOLCHAINS, Project, find_project, read_project
 
 
 @click.command()
@@ -49,7 +49,7 @@ def command(
     reports = []
     for request in requests(model, targets, flags):
         plan = make_plan(request)
-        with _progress(f"{plan.name} for {plan.target.name}") as progress:
+        with steps(f"{plan.name} for {plan.target.name}") as progress:
             report = run_plan(plan, progress=progress, use_cache=not no_cache)
         reports.append(report)
         failure = check_failure(report)
@@ -120,7 +120,7 @@ def _from_project(
 
 
 @contextmanager
-def _progress(what: str) -> Iterator[Callable[[str], None]]:
+def steps(what: str) -> Iterator[Callable[[str], None]]:
     """Show the current step on a terminal (standard error); nothing elsewhere."""
     screen = console(err=True)
     if not screen.is_terminal:

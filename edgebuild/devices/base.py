@@ -26,7 +26,8 @@ class LayerSample:
 class RunResult:
     """Outputs of each inference (raw bytes, in order) and the figures of one inference.
 
-    Figures are None where the device cannot tell. ``layers`` follow the generated code's layers.
+    Figures are None where the device cannot tell. ``latency_us`` is the longest of the inferences,
+    ``shortest_us`` the shortest. ``layers`` follow the generated code's layers.
     """
 
     device: str
@@ -34,6 +35,7 @@ class RunResult:
     instructions: Figure | None = None
     cycles: Figure | None = None
     latency_us: Figure | None = None
+    shortest_us: Figure | None = None
     layers: tuple[LayerSample, ...] = ()
     stack_bytes: Figure | None = None
     arena_bytes: Figure | None = None

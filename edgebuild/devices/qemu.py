@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import IO
 
 from edgebuild.devices.base import RunResult, Samples
-from edgebuild.devices.serial import SerialDevice
+from edgebuild.devices.serial import BAUD, SerialDevice
 from edgebuild.errors import ToolError
 from edgebuild.toolchain.base import Image
 
@@ -37,7 +37,7 @@ class QemuDevice:
             self._emulator() as pty,
             SerialDevice(
                 pty,
-                115_200,
+                BAUD,
                 model=self._model,
                 label=f"qemu {self._machine}",
                 instructions_per_s=INSTRUCTIONS_PER_S,

@@ -11,6 +11,9 @@ from edgebuild.devices.protocol import Client, Identity
 from edgebuild.errors import ToolError
 from edgebuild.figures import Figure, How
 
+BAUD = 115_200
+"""What the firmware's ports set; 8 data bits, no parity, one stop bit."""
+
 
 class SerialTransport:
     """A serial port, opened for us alone."""
@@ -96,12 +99,12 @@ class SerialDevice:
         self._transport.close()
 
     def run(self, samples: Samples) -> RunResult:
-        """Run every sample; times are of the first one."""
+        """Run every sample; the layers' times are of the first one."""
         identity = self._identify()
-        outputs, ticks, layers = [], 0, tuple[int, ...]()
+        outputs, ticks, layers = [], [], tuple[int, ...]()
         for number, sample in enumerate(samples):
             self._write(identity, sample)
-            taken = self._client.run()
+            ticks.append(self._client.run().last)
             outputs.append(
                 tuple(
                     self._client.read_output(i, t.nbytes, identity.max_payload)
@@ -109,7 +112,6 @@ class SerialDevice:
                 )
             )
             if number == 0:
-                ticks = taken.last
                 layers = self._client.read_timings(identity.layers)
         stack, arena = self._client.read_marks()
         return self._result(identity, tuple(outputs), ticks, layers, stack, arena)
@@ -137,7 +139,7 @@ class SerialDevice:
         self,
         identity: Identity,
         outputs: tuple[tuple[bytes, ...], ...],
-        ticks: int,
+        ticks: Sequence[int],
         layers: Sequence[int],
         stack: int,
         arena: int,
@@ -153,7 +155,7 @@ class SerialDevice:
             return RunResult(
                 self._label,
                 outputs,
-                instructions=Figure(ticks * scale, "instructions", How.MEASURED, source),
+                instructions=Figure(ticks[0] * scale, "instructions", How.MEASURED, source),
                 layers=tuple(
                     LayerSample(i, instructions=round(t * scale)) for i, t in enumerate(layers)
                 ),
@@ -163,7 +165,8 @@ class SerialDevice:
         return RunResult(
             self._label,
             outputs,
-            latency_us=Figure(ticks * 1e6 / hz, "us", How.MEASURED, source),
+            latency_us=Figure(max(ticks) * 1e6 / hz, "us", How.MEASURED, source),
+            shortest_us=Figure(min(ticks) * 1e6 / hz, "us", How.MEASURED, source),
             layers=tuple(LayerSample(i, time_us=t * 1e6 / hz) for i, t in enumerate(layers)),
             **marks,
         )

@@ -17,10 +17,15 @@ from typing import Any
 from edgebuild.budget import Budget, merge
 from edgebuild.codegen.names import c_identifier
 from edgebuild.errors import InputError, nearest
+from edgebuild.project import (
+    DEFAULT_CALIBRATION_SAMPLES,
+    DEFAULT_OUT,
+    DEFAULT_SAMPLES,
+    RUN_CHOICES,
+    TOOLCHAINS,
+)
 from edgebuild.targets import TargetProfile, load_target
 
-RUN_CHOICES = ("simulator", "qemu", "host", "none")
-TOOLCHAINS = ("zig", "gcc")
 LOCK_NAME = "build.lock"
 REPORT_NAME = "report.json"
 _TOOLS = (
@@ -44,10 +49,10 @@ class BuildRequest:
     budget: Budget = field(default_factory=Budget)
     name: str | None = None
     out: Path | None = None
-    toolchain: str = "zig"
+    toolchain: str = TOOLCHAINS[0]
     run: str | None = None
-    samples: int = 8
-    calibration_samples: int = 200
+    samples: int = DEFAULT_SAMPLES
+    calibration_samples: int = DEFAULT_CALIBRATION_SAMPLES
     seed: int = 0
     trust_model: bool = False
     data_folder: Path = field(default_factory=Path)
@@ -103,7 +108,7 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     inputs = {"model": hash_path(request.model)}
     if request.data is not None:
         inputs["data"] = _hash_data(request.data, request.data_folder)
-    out = (request.out or Path("build")) / f"{name}-{target.name}"
+    out = (request.out or Path(DEFAULT_OUT)) / f"{name}-{target.name}"
     budget = merge(target.default_budget(), request.budget)
     return BuildPlan(request, target, budget, name, run, out, inputs, _tool_versions())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -64,7 +64,7 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
             atomic_write(folder / path, text)
         compiled = backend.compile(emitted, plan.target, plan.request.toolchain, folder, progress)
         with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
-            host = _LazyHost(
+            host = LazyHost(
                 loaded.graph, plan.name, plan.request.toolchain, Path(scratch), progress
             )
             result, comparison = run(plan, loaded, compiled, host, progress)
@@ -99,7 +99,7 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
     return Loaded(source, data, converted.model, graph, result.graph, notes)
 
 
-class _LazyHost:
+class LazyHost:
     """The generated C in its portable form, compiled natively when something first asks for it."""
 
     def __init__(
@@ -128,35 +128,35 @@ class _LazyHost:
 
 
 def run(
-    plan: BuildPlan, loaded: Loaded, compiled: Compiled, host: _LazyHost, progress: Progress
+    plan: BuildPlan, loaded: Loaded, compiled: Compiled, host: LazyHost, progress: Progress
 ) -> tuple[RunResult | None, Comparison | None]:
     """Run samples on the device and compare every output byte with TFLite Micro's."""
     if plan.run == "none":
         return None, None
     progress(f"running on {plan.run}")
-    samples = make_samples(
-        loaded.graph, plan.request.samples, plan.request.seed, _real_samples(loaded, plan)
-    )
+    count = plan.request.samples
+    real = quantized_samples(loaded.graph, loaded.data, count)
+    samples = make_samples(loaded.graph, count, plan.request.seed, real)
     device = host.device if plan.run == "host" else compiled.open_device(plan.run)
     result = device.run(samples)
     progress("comparing with TFLite Micro")
     return result, compare(loaded.graph, loaded.model, samples, result, host.trace)
 
 
-def _real_samples(loaded: Loaded, plan: BuildPlan) -> list[list[np.ndarray]]:
-    """Return some of the user's samples, quantized, one list of arrays for each inference."""
-    if loaded.data is None or loaded.data.is_random:
+def quantized_samples(graph: Graph, data: DataSet | None, most: int) -> list[list[np.ndarray]]:
+    """Return up to ``most`` of the user's samples, quantized, a list of arrays for each."""
+    if data is None or data.is_random:
         return []
-    arrays = match_inputs(loaded.data, loaded.graph.input_tensors)
-    count = min(len(loaded.data), plan.request.samples)
+    arrays = match_inputs(data, graph.input_tensors)
+    count = min(len(data), most)
     columns = [
         quantize_input(array[:count], tensor)
-        for array, tensor in zip(arrays, loaded.graph.input_tensors, strict=True)
+        for array, tensor in zip(arrays, graph.input_tensors, strict=True)
     ]
     return [[column[n] for column in columns] for n in range(count)]
 
 
-def judge(loaded: Loaded, host: _LazyHost, progress: Progress) -> AccuracyReport | None:
+def judge(loaded: Loaded, host: LazyHost, progress: Progress) -> AccuracyReport | None:
     """Measure accuracy on the whole data set when it has labels."""
     if loaded.data is None or loaded.data.y is None:
         return None
@@ -174,17 +174,21 @@ def make_report(
     accuracy: AccuracyReport | None,
 ) -> Report:
     """Put together what is known, and hold it against the budget."""
-    metrics = _metrics(emitted, compiled, result, accuracy)
     memory = {
         "arena": Figure(emitted.plan.arena_bytes, "B", How.PLANNED, "memory planner"),
         "arena lower bound": Figure(
             emitted.plan.lower_bound_bytes, "B", How.PLANNED, "most bytes alive at once"
         ),
+        **measured_memory(result),
     }
-    if result is not None and result.stack_bytes is not None:
-        memory["stack"] = result.stack_bytes
-    if result is not None and result.arena_bytes is not None:
-        memory["arena touched"] = result.arena_bytes
+    if compiled.static_ram_bytes is not None:
+        memory["static data"] = compiled.static_ram_bytes
+    metrics = Metrics(
+        flash_bytes=compiled.flash_bytes,
+        ram_bytes=ram_figure(memory),
+        latency_us=result.latency_us if result else None,
+        accuracy_drop=_accuracy_drop(accuracy),
+    )
     macs = sum(OPS[node.kind].macs(node) for node in loaded.graph.nodes())
     timings = {"instructions": result.instructions, "cycles": result.cycles} if result else {}
     return Report(
@@ -215,24 +219,32 @@ def make_report(
     )
 
 
-def _metrics(
-    emitted: Emitted,
-    compiled: Compiled,
-    result: RunResult | None,
-    accuracy: AccuracyReport | None,
-) -> Metrics:
-    ram = emitted.plan.arena_bytes + compiled.static_ram_bytes
-    how, source = How.PLANNED, "arena; the stack is not known without a run"
-    if result is not None and result.stack_bytes is not None:
-        ram += int(result.stack_bytes.value)
-        how, source = How.MEASURED, f"planned arena, static data, stack on {result.device}"
-    drop = None
-    if accuracy and accuracy.float_baseline and accuracy.generated_code:
-        difference = accuracy.float_baseline.value - accuracy.generated_code.value
-        drop = Figure(difference, "ratio", How.MEASURED, "float baseline minus generated C")
-    return Metrics(
-        flash_bytes=compiled.flash_bytes,
-        ram_bytes=None if compiled.flash_bytes is None else Figure(ram, "B", how, source),
-        latency_us=result.latency_us if result else None,
-        accuracy_drop=drop,
-    )
+def measured_memory(result: RunResult | None) -> dict[str, Figure]:
+    """Return the high-water marks that a run left, under the names that the report gives them."""
+    if result is None:
+        return {}
+    marks = {"stack": result.stack_bytes, "arena touched": result.arena_bytes}
+    return {label: figure for label, figure in marks.items() if figure is not None}
+
+
+def ram_figure(memory: Mapping[str, Figure]) -> Figure | None:
+    """Return what the model needs of RAM: arena, static data, and the stack where it is known.
+
+    None where nothing is linked, as for the host.
+    """
+    if "static data" not in memory:
+        return None
+    parts = [memory[k] for k in ("arena", "static data", "stack") if k in memory]
+    total = sum(part.value for part in parts)
+    if "stack" not in memory:
+        source = "arena and static data; the stack is not known without a run"
+        return Figure(total, "B", How.PLANNED, source)
+    source = f"planned arena, static data, stack on {memory['stack'].source}"
+    return Figure(total, "B", How.MEASURED, source)
+
+
+def _accuracy_drop(accuracy: AccuracyReport | None) -> Figure | None:
+    if not (accuracy and accuracy.float_baseline and accuracy.generated_code):
+        return None
+    drop = accuracy.float_baseline.value - accuracy.generated_code.value
+    return Figure(drop, "ratio", How.MEASURED, "float baseline minus generated C")

@@ -37,7 +37,7 @@ def weighs_most(report: Report, violation: Violation) -> list[str]:
     measures: dict[str, tuple[Callable[[LayerReport], float], str]] = {
         "flash": (lambda layer: layer.parameter_bytes, "B of weights"),
         "ram": (lambda layer: layer.live_bytes, "B alive"),
-        "latency": (lambda layer: layer.cycles or 0, "cycles"),
+        "latency": (lambda layer: 100 * (layer.share or 0), "% of the time"),
     }
     if violation.budget not in measures:
         return []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 from edgebuild.devices.base import LayerSample
@@ -18,27 +19,41 @@ def layer_reports(
 
     Shares are of the summed cycles, or instructions, or time: the best that ``samples`` have.
     """
+    rows = [
+        LayerReport(
+            index=node.position,
+            kind=node.kind,
+            name=node.output.name,
+            output_shape=node.output.shape,
+            macs=OPS[node.kind].macs(node),
+            parameter_bytes=parameter_bytes(node),
+            live_bytes=plan.live_bytes[node.position],
+        )
+        for node in graph.nodes()
+    ]
+    return with_samples(rows, samples)
+
+
+def with_samples(
+    rows: Sequence[LayerReport], samples: Sequence[LayerSample]
+) -> tuple[LayerReport, ...]:
+    """Return ``rows`` with what a run took for each, instead of what they said before."""
     by_layer = {sample.layer: sample for sample in samples}
-    costs = {layer: _cost(sample) for layer, sample in by_layer.items()}
-    total = sum(cost for cost in costs.values() if cost is not None)
-    rows = []
-    for node in graph.nodes():
-        sample, cost = by_layer.get(node.position), costs.get(node.position)
-        rows.append(
-            LayerReport(
-                index=node.position,
-                kind=node.kind,
-                name=node.output.name,
-                output_shape=node.output.shape,
-                macs=OPS[node.kind].macs(node),
-                parameter_bytes=parameter_bytes(node),
-                live_bytes=plan.live_bytes[node.position],
-                instructions=sample.instructions if sample else None,
-                cycles=sample.cycles if sample else None,
+    total = sum(_cost(sample) or 0 for sample in samples)
+    made = []
+    for row in rows:
+        sample = by_layer.get(row.index, LayerSample(row.index))
+        cost = _cost(sample)
+        made.append(
+            dataclasses.replace(
+                row,
+                instructions=sample.instructions,
+                cycles=sample.cycles,
+                time_us=sample.time_us,
                 share=cost / total if cost is not None and total else None,
             )
         )
-    return tuple(rows)
+    return tuple(made)
 
 
 def parameter_bytes(node: Node) -> int:

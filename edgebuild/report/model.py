@@ -20,8 +20,8 @@ SCHEMA_VERSION = 1
 class LayerReport:
     """One layer of the generated code. Bytes and MACs are of one inference.
 
-    ``live_bytes``: arena bytes in use while it runs. ``instructions``, ``cycles`` and ``share`` (of
-    the run's cycles, or instructions) are None where the run could not tell.
+    ``live_bytes``: arena bytes in use while it runs. ``instructions``, ``cycles``, ``time_us`` and
+    ``share`` (of the run's cycles, instructions or time) are None where the run could not tell.
     """
 
     index: int
@@ -33,6 +33,7 @@ class LayerReport:
     live_bytes: int
     instructions: int | None = None
     cycles: int | None = None
+    time_us: float | None = None
     share: float | None = None
 
 

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _BAR = 24
 _LAYERS_SHOWN = 40
+_COSTS = {"cycles": "cycles", "instructions": "instr.", "time_us": "us"}
+"""A layer's costs and their column's header, the most telling first."""
 
 
 def render_report(report: Report) -> Iterator[RenderableType]:
@@ -105,22 +107,24 @@ def _figures_table(report: Report) -> RenderableType:
 def _layer_table(report: Report) -> RenderableType:
     from rich.table import Table
 
+    shown = report.layers[:_LAYERS_SHOWN]
+    unit = next((u for u in _COSTS if any(getattr(r, u) is not None for r in shown)), "cycles")
     table = Table(box=None, padding=(0, 1), header_style="bold")
     for header, justify in (
         ("#", "right"), ("layer", "left"), ("output", "left"), ("MACs", "right"),
-        ("weights", "right"), ("live", "right"), ("cycles", "right"), ("share", "right"),
+        ("weights", "right"), ("live", "right"), (_COSTS[unit], "right"), ("share", "right"),
     ):  # fmt: skip
         table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    for layer in report.layers[:_LAYERS_SHOWN]:
-        table.add_row(*_layer_row(layer))
+    for layer in shown:
+        table.add_row(*_layer_row(layer, unit))
     if len(report.layers) > _LAYERS_SHOWN:
         rest = len(report.layers) - _LAYERS_SHOWN
         table.add_row("", f"... {rest} more in report.json")
     return table
 
 
-def _layer_row(layer: LayerReport) -> tuple[str, ...]:
-    time = layer.cycles if layer.cycles is not None else layer.instructions
+def _layer_row(layer: LayerReport, unit: str) -> tuple[str, ...]:
+    cost = getattr(layer, unit)
     return (
         str(layer.index),
         layer.kind.lower(),
@@ -128,7 +132,7 @@ def _layer_row(layer: LayerReport) -> tuple[str, ...]:
         f"{layer.macs:,}" if layer.macs else "",
         f"{layer.parameter_bytes:,}" if layer.parameter_bytes else "",
         f"{layer.live_bytes:,}",
-        "" if time is None else f"{time:,}",
+        "" if cost is None else f"{cost:,.0f}",
         "" if layer.share is None else f"{layer.share:.1%}",
     )
 
