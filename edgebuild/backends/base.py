@@ -14,6 +14,7 @@ from edgebuild.graph import Graph
 from edgebuild.memory import MemoryPlan
 from edgebuild.ops import KernelCall
 from edgebuild.targets import TargetProfile
+from edgebuild.toolchain import Image
 
 Progress = Callable[[str], None]
 """Told in a few words what begins now."""
@@ -41,7 +42,7 @@ class Compiled:
 
     ``flash_bytes`` is what the model costs in the user's own firmware: code, constants and the
     runtime that they pull in, without the benchmark application. ``static_ram_bytes`` likewise,
-    without the arena.
+    without the arena. ``image`` is None where nothing is linked for a device.
     """
 
     toolchain: str
@@ -49,6 +50,7 @@ class Compiled:
     static_ram_bytes: Figure | None
     flash: Mapping[str, Figure]
     open_device: Callable[[str], Device]
+    image: Image | None = None
 
 
 class Backend(Protocol):

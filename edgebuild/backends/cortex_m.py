@@ -63,7 +63,7 @@ class CortexMBackend:
             return _device(kind, image, target, emitted.name)
 
         static = Figure(parts.static_ram, "B", How.LINKED, f"{tool}: without the arena")
-        return Compiled(tool, total, static, linked, open_device)
+        return Compiled(tool, total, static, linked, open_device, image)
 
 
 def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:

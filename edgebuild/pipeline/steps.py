@@ -32,6 +32,7 @@ from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import AccuracyReport, Comparison, Report
 from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.reader import read_tflite
+from edgebuild.toolchain import Symbol
 from edgebuild.verification import compare, make_samples, measure_accuracy
 
 
@@ -215,8 +216,16 @@ def make_report(
         comparison=comparison,
         accuracy=accuracy,
         violations=plan.budget.check(metrics),
+        sections=compiled.image.sections if compiled.image else (),
+        symbols=_sized(compiled.image.symbols) if compiled.image else (),
         notes=loaded.notes,
     )
+
+
+def _sized(symbols: Sequence[Symbol]) -> tuple[Symbol, ...]:
+    """Return the symbols that take room, the largest first."""
+    sized = (symbol for symbol in symbols if symbol.size)
+    return tuple(sorted(sized, key=lambda s: (-s.size, s.address)))
 
 
 def measured_memory(result: RunResult | None) -> dict[str, Figure]:

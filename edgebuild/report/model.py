@@ -12,6 +12,7 @@ from typing import Any
 
 from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.figures import Figure, How
+from edgebuild.toolchain.base import Section, Symbol
 
 SCHEMA_VERSION = 1
 
@@ -69,7 +70,11 @@ class AccuracyReport:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything a build tells. ``passed`` decides the exit code."""
+    """Everything a build tells. ``passed`` decides the exit code.
+
+    ``sections`` and ``symbols`` are those of the linked firmware, the benchmark application among
+    them; empty for the host.
+    """
 
     edgebuild: str
     name: str
@@ -87,6 +92,8 @@ class Report:
     comparison: Comparison | None
     accuracy: AccuracyReport | None
     violations: tuple[Violation, ...]
+    sections: tuple[Section, ...] = ()
+    symbols: tuple[Symbol, ...] = ()
     notes: tuple[str, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     out_dir: str = ""
@@ -144,6 +151,8 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
         violations=tuple(
             Violation(**{**row, "value": _figure(row["value"])}) for row in v["violations"]
         ),
+        sections=tuple(Section(**row) for row in v["sections"]),
+        symbols=tuple(Symbol(**row) for row in v["symbols"]),
         notes=tuple(v["notes"]),
         artifacts=v["artifacts"],
     )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _BAR = 24
 _LAYERS_SHOWN = 40
+_SYMBOLS_SHOWN = 3
 _COSTS = {"cycles": "cycles", "instructions": "instr.", "time_us": "us"}
 """A layer's costs and their column's header, the most telling first."""
 
@@ -27,6 +28,8 @@ def render_report(report: Report) -> Iterator[RenderableType]:
     yield _figures_table(report)
     if report.layers:
         yield _layer_table(report)
+    if report.symbols:
+        yield Text(_symbols_line(report))
     if report.comparison is not None:
         yield Text(_comparison_line(report))
         if report.comparison.first_divergence:
@@ -135,6 +138,13 @@ def _layer_row(layer: LayerReport, unit: str) -> tuple[str, ...]:
         "" if cost is None else f"{cost:,.0f}",
         "" if layer.share is None else f"{layer.share:.1%}",
     )
+
+
+def _symbols_line(report: Report) -> str:
+    in_flash = {section.name for section in report.sections if section.in_flash}
+    flash = [s for s in report.symbols if s.section in in_flash and "/app/" not in s.object_file]
+    largest = ", ".join(f"{s.name} {s.size:,} B" for s in flash[:_SYMBOLS_SHOWN])
+    return f"largest in flash: {largest}"
 
 
 def _comparison_line(report: Report) -> str:
