@@ -41,6 +41,7 @@ wheel: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/mlperf_tiny.py
+	$(BIN)/python benchmarks/accuracy.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .coverage examples/*/build

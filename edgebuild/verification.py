@@ -11,11 +11,11 @@ from edgebuild.devices.host import HostDevice
 from edgebuild.figures import Figure, How
 from edgebuild.graph import DType, Graph
 from edgebuild.models.accuracy import Predict, evaluate
-from edgebuild.models.convert import float_predict
+from edgebuild.models.convert import float_predict, int8_predict, litert_version
 from edgebuild.models.data import DataSet, match_inputs, quantize_input
 from edgebuild.models.source import SourceModel
 from edgebuild.report.model import AccuracyReport, Comparison
-from edgebuild.tflite.oracle import oracle_version, run_oracle, run_oracle_arrays
+from edgebuild.tflite.oracle import run_oracle
 
 LayerTrace = Callable[[Sequence[bytes]], Sequence[tuple[bytes, ...]]]
 """Runs one sample; returns the output tensors' bytes of each layer, in order."""
@@ -127,7 +127,8 @@ def measure_accuracy(
 ) -> AccuracyReport | None:
     """Return top-1 accuracy on all of ``data``; None when its labels are no classes.
 
-    Three figures: the float model, TFLite Micro on the int8 model, and the generated C on the host.
+    Three figures: the float model, LiteRT on the int8 model, and the generated C on the host, whose
+    outputs a run compares with TFLite Micro's byte for byte.
     """
     inputs = graph.input_tensors
     arrays = match_inputs(data, inputs)
@@ -138,7 +139,7 @@ def measure_accuracy(
         return [quantize_input(a, t) for a, t in zip(x, inputs, strict=True)]
 
     def reference(x: Sequence[np.ndarray]) -> np.ndarray:
-        return run_oracle_arrays(model, quantized(x))[0]
+        return int8_predict(model, quantized(x))
 
     def generated(x: Sequence[np.ndarray]) -> np.ndarray:
         raw = [a.reshape(len(a), -1).view(np.uint8) for a in quantized(x)]
@@ -151,7 +152,7 @@ def measure_accuracy(
     if not source.is_int8:
         version = f"float model, {source.kind}"
         baseline = _accuracy(lambda x: float_predict(source, x), data.x, data, 0.5, version)
-    int8 = _accuracy(reference, arrays, data, half, oracle_version())
+    int8 = _accuracy(reference, arrays, data, half, litert_version())
     return AccuracyReport(len(data), baseline, int8, ours)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 
@@ -103,7 +106,32 @@ def float_outputs(
         raise InputError(f"{source.path}: an int8 model has no float baseline")
     given = (x,) if isinstance(x, np.ndarray) else tuple(x)
     arrays = match_inputs(DataSet(given, None, "x"), source.inputs)
-    worker = _worker(source)
+    return _predict(_worker(source), arrays)
+
+
+def int8_predict(model: bytes, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Return LiteRT's first output of an int8 ``.tflite`` for a whole data set.
+
+    ``arrays`` hold for each input (samples, \\*shape) in the tensor's dtype. LiteRT rounds
+    FULLY_CONNECTED once where TFLite Micro rounds twice, so single outputs may be 2 apart: it
+    serves for accuracy, and TFLite Micro, which is slower, for exactness.
+    """
+    with tempfile.TemporaryDirectory(prefix="edgebuild-int8-") as folder:
+        path = Path(folder) / "model.tflite"
+        path.write_bytes(model)
+        worker = Worker("the int8 model", {"path": str(path), "kind": "int8", "trust": False})
+        try:
+            return _predict(worker, arrays)[0]
+        finally:
+            worker.close()
+
+
+def litert_version() -> str:
+    """Return LiteRT's name and version."""
+    return f"LiteRT {metadata.version('ai-edge-litert')}"
+
+
+def _predict(worker: Worker, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
     out = worker.folder / "outputs.npz"
     path = worker.write_arrays(arrays)
     timeout_s = _PREDICT_S + len(arrays[0])

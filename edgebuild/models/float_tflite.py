@@ -57,22 +57,43 @@ class FloatTflite:
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return for each output an array (samples, \\*shape)."""
-        from ai_edge_litert.interpreter import Interpreter
+        return run_litert(self.content, arrays)
 
-        interpreter = Interpreter(model_content=self.content, num_threads=1)
-        interpreter.allocate_tensors()
-        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-        results: list[list[np.ndarray]] = [[] for _ in outputs]
-        for sample in zip(*arrays, strict=True):
-            for detail, array in zip(inputs, sample, strict=True):
-                interpreter.set_tensor(detail["index"], array)
-            interpreter.invoke()
-            for found, detail in zip(results, outputs, strict=True):
-                found.append(interpreter.get_tensor(detail["index"]))
-        return [
-            np.stack(found) if found else np.zeros((0, *detail["shape"]), detail["dtype"])
-            for found, detail in zip(results, outputs, strict=True)
-        ]
+
+class Int8Tflite:
+    """A ``.tflite`` model to be run as it is."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+
+    @property
+    def inputs(self) -> list[dict[str, Any]]:
+        """Empty: the parent has read the flatbuffer itself."""
+        return []
+
+    def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return for each output an array (samples, \\*shape)."""
+        return run_litert(self._content, arrays)
+
+
+def run_litert(content: bytes, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Run a whole data set, an array (samples, \\*shape) for each input; likewise for outputs."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(model_content=content, num_threads=1)
+    interpreter.allocate_tensors()
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    results: list[list[np.ndarray]] = [[] for _ in outputs]
+    for sample in zip(*arrays, strict=True):
+        for detail, array in zip(inputs, sample, strict=True):
+            interpreter.set_tensor(detail["index"], array)
+        interpreter.invoke()
+        for found, detail in zip(results, outputs, strict=True):
+            found.append(interpreter.get_tensor(detail["index"]))
+    return [
+        np.stack(found) if found else np.zeros((0, *detail["shape"]), detail["dtype"])
+        for found, detail in zip(results, outputs, strict=True)
+    ]
 
 
 def normalised(content: bytes) -> bytes:

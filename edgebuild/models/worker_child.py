@@ -29,6 +29,10 @@ class _Session:
             from edgebuild.models.float_tflite import FloatTflite
 
             self.model = FloatTflite(Path(path).read_bytes())
+        elif kind == "int8":
+            from edgebuild.models.float_tflite import Int8Tflite
+
+            self.model = Int8Tflite(Path(path).read_bytes())
         else:
             from edgebuild.models.tf_model import open_tf_model
 
