@@ -86,7 +86,9 @@ def main() -> None:
     for figure in (report.float_baseline, report.int8_reference, report.generated_code):
         assert figure is not None
         print(f"{figure.source:28} {figure.value:.2%}")
-    print(f"{'seconds, compiling included':28} {seconds:.1f} (bar {BAR_S:g}): {seconds / BAR_S:.2f}")
+    print(
+        f"{'seconds, compiling included':28} {seconds:.1f} (bar {BAR_S:g}): {seconds / BAR_S:.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -119,7 +119,10 @@ def _first_divergence(
                 f"layer {node.position}, {node.where}, output '{tensor.name}' "
                 f"{list(tensor.shape)}: {wrong:,} of {len(theirs):,} bytes differ"
             )
-    return "no layer differs when the same C runs on the host: suspect the target's compiler or CPU"
+    return (
+        "no layer differs when the same C runs on the host: another build is on the device, or its "
+        "compiler or CPU is at fault"
+    )
 
 
 def measure_accuracy(

@@ -34,7 +34,7 @@ class QemuDevice:
     def run(self, samples: Samples) -> RunResult:
         """Boot the firmware, run every sample over the serial line, end QEMU."""
         with (
-            self._emulator() as pty,
+            self.emulator() as pty,
             SerialDevice(
                 pty,
                 BAUD,
@@ -46,7 +46,8 @@ class QemuDevice:
             return device.run(samples)
 
     @contextmanager
-    def _emulator(self) -> Iterator[str]:
+    def emulator(self) -> Iterator[str]:
+        """Boot the firmware; yield the serial port that it talks on; end QEMU."""
         program = shutil.which(PROGRAM)
         if program is None:
             raise ToolError(

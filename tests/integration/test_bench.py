@@ -1,0 +1,95 @@
+"""``edgebuild bench`` over a real serial line: the firmware in QEMU, a pseudo-terminal between."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import edgebuild
+from edgebuild.cli.main import run as cli
+from edgebuild.devices.qemu import QemuDevice
+from edgebuild.toolchain import Image
+from tests.small import small_model
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bench")
+    (folder / "small.tflite").write_bytes(small_model())
+    edgebuild.build(folder / "small.tflite", target="cortex-m4", out=folder / "out")
+    return folder / "out" / "small-cortex-m4"
+
+
+@pytest.fixture
+def port(build):
+    if shutil.which("qemu-system-arm") is None:
+        pytest.skip("qemu-system-arm is not installed")
+    image = Image(build / "firmware.elf", build / "firmware.bin", Path(), (), (), "")
+    with QemuDevice(image, "mps2-an386", "small").emulator() as name:
+        yield name
+
+
+@pytest.mark.qemu
+def test_measures_and_checks_every_byte(build, port, capsys):
+    assert cli(["bench", str(build), "--port", port, "--samples", "4", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["comparison"]["compared_bytes"] == 4 * 10
+    assert report["comparison"]["different_bytes"] == 0
+    shortest, longest = (report["run"][f"latency, {k}"]["value"] for k in ("shortest", "longest"))
+    assert 0 < shortest <= longest == report["metrics"]["latency_us"]["value"]
+    assert report["metrics"]["latency_us"]["how"] == "measured"
+    assert all(layer["cycles"] is None for layer in report["layers"])
+    assert sum(layer["share"] for layer in report["layers"]) == pytest.approx(1)
+    parts = [report["memory"][k]["value"] for k in ("arena", "static data", "stack")]
+    assert report["metrics"]["ram_bytes"]["value"] == sum(parts)
+
+
+@pytest.mark.qemu
+def test_a_missed_budget_fails(build, port, capsys):
+    assert cli(["bench", str(build), "--port", port, "--samples", "1", "--max-latency", "1us"]) == 1
+    captured = capsys.readouterr()
+    assert "DOES NOT PASS" in captured.out
+    assert "latency budget missed by" in captured.err
+    assert "% of the time" in captured.err
+
+
+@pytest.mark.qemu
+def test_another_model_on_the_board_is_told_by_its_outputs(build, port, tmp_path, capsys):
+    other = tmp_path / "other.tflite"
+    other.write_bytes(small_model(seed=1))
+    edgebuild.build(other, target="cortex-m4", name="small", out=tmp_path / "out", run="none")
+    folder = tmp_path / "out" / "small-cortex-m4"
+    assert cli(["bench", str(folder), "--port", port, "--samples", "4"]) == 1
+    captured = capsys.readouterr()
+    assert "MISMATCH" in captured.out
+    assert "another build is on the device" in captured.out
+
+
+def test_needs_a_whole_build(build, tmp_path, capsys):
+    assert cli(["bench", str(tmp_path), "--port", "/dev/null"]) == 2
+    assert "holds no build: build.lock is missing" in capsys.readouterr().err
+
+    copy = tmp_path / "copy"
+    shutil.copytree(build, copy)
+    (copy / "model.tflite").write_bytes(b"other")
+    assert cli(["bench", str(copy), "--port", "/dev/null"]) == 2
+    assert "model.tflite has changed since the build" in capsys.readouterr().err
+
+    (copy / "report.json").write_text("[]")
+    assert cli(["bench", str(copy), "--port", "/dev/null"]) == 2
+    assert "damaged" in capsys.readouterr().err
+
+    report = json.loads((build / "report.json").read_text())
+    (copy / "report.json").write_text(json.dumps({**report, "schema": 99}))
+    assert cli(["bench", str(copy), "--port", "/dev/null"]) == 2
+    assert "schema 99" in capsys.readouterr().err
+
+
+def test_the_host_has_no_firmware(tmp_path, capsys):
+    (tmp_path / "small.tflite").write_bytes(small_model())
+    edgebuild.build(tmp_path / "small.tflite", target="host", out=tmp_path, run="none")
+    assert cli(["bench", str(tmp_path / "small-host"), "--port", "/dev/null"]) == 3
+    assert "has no firmware" in capsys.readouterr().err
