@@ -16,7 +16,7 @@ from edgebuild.devices.base import Device
 from edgebuild.errors import CheckFailedError, InternalError, ToolError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
-from edgebuild.graph import Graph
+from edgebuild.graph import Graph, Node
 from edgebuild.resources import resource_dir
 from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import CompileJob, Image, find_toolchain
@@ -47,9 +47,15 @@ class CortexMBackend:
         script = _linker_script(emitted, target)
         atomic_write(out / "firmware.ld", script)
         compiler = find_toolchain(toolchain)
-        image = compiler.build_image(
-            firmware_job(emitted, target), target.cpu.core, script, out, progress=progress
-        )
+        job = firmware_job(emitted, target)
+        try:
+            image = compiler.build_image(job, target.cpu.core, script, out, progress=progress)
+        except CheckFailedError as error:
+            raise CheckFailedError(
+                f"{emitted.name} for {target.name}: {error.message}",
+                details=_heaviest(emitted),
+                hint=error.hint,
+            ) from None
         parts = footprint(image, emitted.name, LIBRARY)
         tool = compiler.version()
         linked = {
@@ -105,6 +111,15 @@ def _largest(emitted: Emitted) -> list[str]:
     live = emitted.plan.live_bytes
     worst = sorted(range(len(live)), key=lambda i: -live[i])[:3]
     return [f"{emitted.graph.node(i).where}: {live[i]:,} B alive" for i in sorted(worst)]
+
+
+def _heaviest(emitted: Emitted) -> list[str]:
+    nodes = sorted(emitted.graph.nodes(), key=lambda node: -_weights(node))[:3]
+    return [f"{node.where}: {_weights(node):,} B of weights" for node in nodes if _weights(node)]
+
+
+def _weights(node: Node) -> int:
+    return sum(t.nbytes for t in node.inputs if t is not None and t.is_constant)
 
 
 def _device(kind: str, image: Image, target: TargetProfile, model: str) -> Device:

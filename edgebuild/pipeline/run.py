@@ -38,8 +38,9 @@ def run_plan(
         artifacts = dict(hash_tree(folder))
         report = dataclasses.replace(report, artifacts=artifacts)
         atomic_write(folder / REPORT_NAME, _dump(report.to_json()))
-        artifacts[REPORT_NAME] = hash_path(folder / REPORT_NAME)
-        lock = {"plan_sha256": plan.sha256, "plan": plan.to_json(), "artifacts": artifacts}
+        # The report cannot hold its own hash; the lock does.
+        locked = {**artifacts, REPORT_NAME: hash_path(folder / REPORT_NAME)}
+        lock = {"plan_sha256": plan.sha256, "plan": plan.to_json(), "artifacts": locked}
         atomic_write(folder / LOCK_NAME, _dump(lock))
     return dataclasses.replace(report, out_dir=str(plan.out))
 
