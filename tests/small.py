@@ -7,13 +7,11 @@ import numpy as np
 from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
 from edgebuild.tflite.writer import write_tflite
 
-SIDE = 8
-
 
 def small_graph(
-    name: str = "small", *, channels: int = 8, classes: int = 10, seed: int = 0
+    name: str = "small", *, side: int = 8, channels: int = 8, classes: int = 10, seed: int = 0
 ) -> Graph:
-    """Return conv 3x3, depthwise 3x3, reshape, fully connected, softmax on an 8x8x1 image."""
+    """Return conv 3x3, depthwise 3x3, reshape, fully connected, softmax on a grey image."""
     rng = np.random.default_rng(seed)
     act = Quantization((0.05,), (-10,))
     per_channel = [Quantization((0.02,) * channels, (0,) * channels, axis) for axis in (0, 3)]
@@ -27,10 +25,10 @@ def small_graph(
         scales, zeros = ((scale,) * count, (0,) * count) if count == channels else ((scale,), (0,))
         return Tensor(index, label, (count,), DType.INT32, Quantization(scales, zeros), data)
 
-    shape = (1, SIDE, SIDE, channels)
-    flat = SIDE * SIDE * channels
+    shape = (1, side, side, channels)
+    flat = side * side * channels
     tensors = [
-        Tensor(0, "image", (1, SIDE, SIDE, 1), DType.INT8, Quantization((1 / 255,), (-128,))),
+        Tensor(0, "image", (1, side, side, 1), DType.INT8, Quantization((1 / 255,), (-128,))),
         weights(1, "conv/w", (channels, 3, 3, 1), per_channel[0]),
         bias(2, "conv/b", channels, 0.02 / 255),
         Tensor(3, "conv", shape, DType.INT8, act),
