@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.errors import ModelError
+from edgebuild.models.bias import repair_biases
 from edgebuild.tflite import schema
 
 _SIGNATURE = "serving_default"
@@ -53,7 +54,9 @@ class FloatTflite:
         )
         if result.quantized_model is None:
             raise ModelError("litert-quantizer returned no model")
-        return stripped(bytes(result.quantized_model))
+        quantized = _unpack(bytes(result.quantized_model))
+        repair_biases(quantized, _unpack(self.content))
+        return stripped(_pack(quantized))
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return for each output an array (samples, \\*shape)."""

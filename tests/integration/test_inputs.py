@@ -1,0 +1,117 @@
+"""Every kind of source model, built and run: Keras, legacy .h5, SavedModel, float .tflite."""
+
+from __future__ import annotations
+
+from importlib import util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgebuild
+from edgebuild.errors import InputError
+from edgebuild.report.model import Report
+from edgebuild.tflite.reader import read_tflite_file
+
+CALIBRATION = 16
+
+
+@pytest.fixture(scope="module")
+def needs_tensorflow() -> None:
+    """Skip where TensorFlow is not installed."""
+    if util.find_spec("tensorflow") is None:
+        pytest.skip("TensorFlow is not installed (pip install edgebuild[keras])")
+
+
+def build(model: Path, out: Path, target: str = "cortex-m4", data: str = "random") -> Report:
+    """Build ``model`` with few calibration samples."""
+    return edgebuild.build(
+        model, target=target, out=out, data=data, calibration_samples=CALIBRATION
+    )
+
+
+def assert_verified(report: Report, out: Path, macs: int) -> None:
+    """The build is full int8, ran, and equals TFLite Micro; ``macs`` are those of the original."""
+    assert report.passed and report.comparison is not None
+    assert report.comparison.samples == 8 and report.comparison.different_bytes == 0
+    assert report.model["macs"] == macs
+    place = out / f"{report.name}-{report.target['name']}"
+    graph = read_tflite_file(place / "model.tflite")
+    assert {t.dtype for t in (*graph.input_tensors, *graph.output_tensors)} == {"int8"}
+    assert (place / "model_data.cc").is_file() and (place / "lib" / f"{report.name}.c").is_file()
+
+
+MACS = {"ad01": 264_192, "kws": 2_656_768, "resnet8": 12_501_632, "vww96": 7_489_664}
+"""Of one inference, as the facts on TFLite Micro have them."""
+
+
+@pytest.mark.models
+@pytest.mark.parametrize(
+    "name",
+    ["kws", "ad01", "vww96", pytest.param("resnet8", marks=pytest.mark.slow)],
+)
+def test_float_tflite(shared_dir, tmp_path, name):
+    model = shared_dir / "models" / "mlperf_tiny" / f"{name}_float.tflite"
+    assert_verified(build(model, tmp_path), tmp_path, MACS[name])
+
+
+@pytest.mark.models
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    "name", ["vww96", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ad01", "resnet8"))]
+)
+def test_legacy_h5(shared_dir, needs_tensorflow, tmp_path, name):
+    """Keras 2 wrote them; vww96 has DepthwiseConv2D(groups=1), which Keras 3 refuses."""
+    model = shared_dir / "models" / "mlperf_tiny" / f"{name}.h5"
+    assert_verified(build(model, tmp_path), tmp_path, MACS[name])
+
+
+@pytest.mark.models
+@pytest.mark.keras
+def test_saved_model(shared_dir, needs_tensorflow, tmp_path):
+    model = shared_dir / "models" / "mlperf_tiny" / "kws_saved_model"
+    assert_verified(build(model, tmp_path), tmp_path, MACS["kws"])
+
+
+@pytest.mark.keras
+def test_keras(needs_tensorflow, tmp_path):
+    """With labels: accuracy of the float model, the int8 reference and the generated C."""
+    import keras
+
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Conv2D(4, 3, activation="relu"),
+            keras.layers.Flatten(),
+            keras.layers.Dense(2, activation="softmax"),
+        ]
+    )
+    model.save(tmp_path / "net.keras")
+    x = np.random.default_rng(0).random((64, 8, 8, 1)).astype(np.float32)
+    y = np.argmax(model.predict(x, verbose=0), axis=1)  # the float model is always right
+    np.savez(tmp_path / "set.npz", x=x, y=y)
+    report = build(tmp_path / "net.keras", tmp_path, "cortex-m0plus", str(tmp_path / "set.npz"))
+    assert_verified(report, tmp_path, 6 * 6 * 4 * 9 + 144 * 2)
+    accuracy = report.accuracy
+    assert accuracy is not None and accuracy.samples == 64
+    assert accuracy.float_baseline.value == 1
+    assert accuracy.generated_code.value > 0.9
+    drop = report.metrics.accuracy_drop.value
+    assert drop == pytest.approx(1 - accuracy.generated_code.value)
+    again = build(tmp_path / "net.keras", tmp_path, "cortex-m0plus", str(tmp_path / "set.npz"))
+    assert again.cached
+    np.savez(tmp_path / "set.npz", x=x, y=1 - y)
+    worse = build(tmp_path / "net.keras", tmp_path, "cortex-m0plus", str(tmp_path / "set.npz"))
+    assert not worse.cached and worse.accuracy.float_baseline.value == 0
+
+
+@pytest.mark.keras
+def test_a_float_model_needs_data(needs_tensorflow, tmp_path):
+    import keras
+
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(tmp_path / "net.keras")
+    with pytest.raises(InputError, match="calibration") as caught:
+        edgebuild.build(tmp_path / "net.keras", target="cortex-m4", out=tmp_path / "out")
+    assert "--data" in str(caught.value)
+    assert not any((tmp_path / "out").glob("*"))
