@@ -117,7 +117,9 @@ def _layer_table(report: Report) -> RenderableType:
         ("#", "right"), ("layer", "left"), ("output", "left"), ("MACs", "right"),
         ("weights", "right"), ("live", "right"), (_COSTS[unit], "right"), ("share", "right"),
     ):  # fmt: skip
-        table.add_column(header, justify=justify, no_wrap=True)  # type: ignore[arg-type]
+        # Where 80 columns do not suffice, names are folded; numbers stay whole.
+        name = header in ("layer", "output")
+        table.add_column(header, justify=justify, no_wrap=not name, overflow="fold")  # type: ignore[arg-type]
     for layer in shown:
         table.add_row(*_layer_row(layer, unit))
     if len(report.layers) > _LAYERS_SHOWN:

@@ -1,0 +1,101 @@
+"""What a missed budget or a difference is explained with."""
+
+from __future__ import annotations
+
+import pytest
+
+from edgebuild.budget import Budget, Metrics
+from edgebuild.report.advice import check_failure, weighs_most
+from edgebuild.report.model import Comparison
+from tests.unit.report.reports import layer, report
+
+
+def missed(**limits):
+    return report(Budget(**limits).named("edgebuild.toml"))
+
+
+def test_nothing_to_explain():
+    assert check_failure(report()) is None
+
+
+@pytest.mark.parametrize(
+    ("limits", "message", "largest", "hint"),
+    [
+        (
+            {"flash_bytes": 19_000},
+            "flash budget missed by 1,000 B (needs 20,000 B, linked by zig 1: weights, code and "
+            "runtime; budget 19,000 B from edgebuild.toml)",
+            "largest: layer 2 CONV_2D 200 B of weights, layer 1 CONV_2D 100 B of weights",
+            "--max-flash",
+        ),
+        (
+            {"ram_bytes": 4_000},
+            "RAM budget missed by 1,000 B",
+            "largest: layer 2 CONV_2D 502 B alive, layer 1 CONV_2D 501 B alive, "
+            "layer 0 CONV_2D 500 B alive",
+            "--max-ram",
+        ),
+        (
+            {"latency_us": 10_000.0},
+            "latency budget missed by 2.35 ms",
+            "largest: layer 2 CONV_2D 40 % of the time",
+            "--max-latency",
+        ),
+        (
+            {"max_accuracy_drop": 0.01},
+            "accuracy budget missed by 0.25",
+            None,
+            "--max-accuracy-drop",
+        ),
+    ],
+)
+def test_a_missed_budget(limits, message, largest, hint):
+    failure = check_failure(missed(**limits))
+    assert failure.exit_code == 1
+    assert failure.message.startswith(f"net for cortex-m4: {message}")
+    if largest is None:
+        assert failure.details == ()
+    else:
+        assert failure.details[0].startswith(largest)
+    assert hint in failure.hint
+
+
+def test_several_missed_budgets_are_all_told():
+    failure = check_failure(missed(flash_bytes=1, ram_bytes=1, latency_us=1.0))
+    text = str(failure)
+    assert text.index("flash budget") < text.index("RAM budget") < text.index("latency budget")
+    assert "--max-flash" in failure.hint
+
+
+@pytest.mark.parametrize(
+    ("limits", "hint"),
+    [
+        ({"latency_us": 1.0}, "--run simulator"),
+        ({"max_accuracy_drop": 0.01}, "data with labels"),
+        ({"flash_bytes": 1}, "a target whose memory is known"),
+    ],
+)
+def test_a_budget_that_cannot_be_checked(limits, hint):
+    failure = check_failure(report(Budget(**limits), metrics=Metrics(),
+                                   violations=Budget(**limits).check(Metrics())))  # fmt: skip
+    assert "cannot be checked: no figure is known" in failure.message
+    assert hint in failure.hint
+
+
+def test_a_difference_comes_first():
+    comparison = Comparison("tflite-micro 1", "host", 8, 80, 3, "layer 1, CONV_2D (operator 1)")
+    given = report(Budget(flash_bytes=1), comparison=comparison)
+    failure = check_failure(given)
+    assert failure.message == (
+        "net for cortex-m4: 3 of 80 output bytes differ from tflite-micro 1's"
+    )
+    assert failure.details[0] == "layer 1, CONV_2D (operator 1)"
+    assert failure.details[1].startswith("flash budget missed")
+    assert failure.hint == "report this as a bug, with the model"
+
+
+def test_layers_that_cost_nothing_are_not_blamed():
+    layers = (layer(0, parameter_bytes=0), layer(1, "ADD", parameter_bytes=0))
+    given = report(Budget(flash_bytes=1), layers=layers)
+    (violation,) = given.violations
+    assert weighs_most(given, violation) == []

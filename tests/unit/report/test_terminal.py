@@ -1,0 +1,167 @@
+"""The report on a terminal: 80 columns, whole numbers, the verdict first."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from edgebuild.budget import Budget, Metrics
+from edgebuild.figures import Figure, How
+from edgebuild.report.model import AccuracyReport, Comparison
+from edgebuild.report.terminal import format_figure, format_value, render_report
+from tests.unit.report.reports import figure, layer, report
+
+
+def rendered(given, width=80):
+    file = io.StringIO()
+    console = Console(file=file, width=width, markup=False, highlight=False, emoji=False)
+    for part in render_report(given):
+        console.print(part)
+    text = file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    return text
+
+
+def words(text):
+    return " ".join(text.split())
+
+
+def test_a_report_that_passes():
+    text = rendered(report(Budget(flash_bytes=32 * 1024, latency_us=50_000.0)))
+    lines = text.splitlines()
+    assert lines[0] == "net for cortex-m4: fits"
+    flash = next(line for line in lines if line.split()[:1] == ["flash"])
+    assert flash.split() == [
+        "flash",
+        "20,000",
+        "B",
+        "32",
+        "KiB",
+        "█" * 15 + "░" * 9,
+        "61%",
+        "linked",
+    ]
+    latency = next(line for line in lines if line.split()[:1] == ["latency"])
+    assert "12.345 ms" in latency and "50.000 ms" in latency and "modelled" in latency
+    ram = next(line for line in lines if line.split()[:1] == ["RAM"])
+    assert ram.split()[1:4] == ["5,000", "B", "-"] and "█" not in ram
+    for part in (
+        "accuracy drop 1.25%",
+        "weights 15,000 B linked: zig 1",
+        "arena 4 KiB planned: memory planner",
+        "cycles 308,637 cycles modelled: cortex-m4",
+        "TFLite Micro arena 9,000 B estimated: model of the allocator",
+        "# layer output MACs weights live cycles share",
+        "2 conv_2d 1x8x8x6 2,000 200 502 3,002 40.0%",
+        "checked: 80 output bytes of 8 samples on simulated cortex-m4 equal tflite-micro 1's",
+        "accuracy on 1,000 samples: float 98.00%, int8 reference 97.00%, generated C 96.75%",
+        "note: quantized to int8",
+        "written to build/net-cortex-m4/",
+    ):
+        assert part in words(text)
+
+
+def test_the_largest_symbols_are_the_models_own():
+    text = words(rendered(report()))
+    assert "largest in flash: net_weights0 3,000 B, eb_conv2d_s8 1,000 B" in text
+    assert "eb_arena" not in text and "reply" not in text
+
+
+def test_a_report_that_fails():
+    comparison = Comparison("tflite-micro 1", "host", 8, 80, 3, "layer 1, CONV_2D (operator 1)")
+    text = rendered(report(Budget(flash_bytes=10_000), comparison=comparison))
+    assert text.splitlines()[0] == "net for cortex-m4: DOES NOT PASS"
+    assert "█" * 24 + " 200%" in text
+    assert "MISMATCH: 3 of 80 output bytes on host differ from tflite-micro 1's" in words(text)
+    assert "first difference: layer 1, CONV_2D (operator 1)" in text
+
+
+def test_a_cached_report_says_so():
+    import dataclasses
+
+    text = rendered(dataclasses.replace(report(), cached=True))
+    assert "cached: nothing changed since the last build" in words(text)
+
+
+def test_what_is_not_known():
+    given = report(Budget(latency_us=5.0), metrics=Metrics(), comparison=None, accuracy=None,
+                   symbols=(), sections=(), layers=(), tflm_arena=None)  # fmt: skip
+    text = rendered(given)
+    assert "unknown" in text and "checked" not in text and "accuracy" not in text
+    assert "largest in flash" not in text and "layer" not in text
+
+
+def test_without_a_float_baseline():
+    accuracy = AccuracyReport(10, None, figure(0.5, "ratio"), figure(0.5, "ratio"))
+    assert "samples: int8 reference 50.00%, generated C 50.00%" in words(
+        rendered(report(accuracy=accuracy))
+    )
+
+
+@pytest.mark.parametrize(
+    ("known", "header", "shown"),
+    [
+        ({"cycles": None}, "instr.", "2,001"),
+        ({"cycles": None, "instructions": None, "time_us": 1234.5}, "us", "1,234"),
+        ({"cycles": None, "instructions": None, "share": None}, "cycles", ""),
+    ],
+)
+def test_the_cost_that_is_known(known, header, shown):
+    text = rendered(report(layers=(layer(1, **known),)))
+    lines = text.splitlines()
+    at = next(i for i, line in enumerate(lines) if " MACs " in line)
+    assert lines[at].split()[6] == header
+    assert shown in lines[at + 1]
+
+
+def test_many_layers_are_cut_and_counted():
+    text = rendered(report(layers=tuple(layer(i, share=0.02) for i in range(55))))
+    assert "... 15 more in report.json" in text
+
+
+def test_large_models_keep_their_digits():
+    """A number with its end cut off would be a wrong number."""
+    large = layer(
+        137,
+        "RESIZE_NEAREST_NEIGHBOR",
+        output_shape=(1, 224, 224, 128),
+        macs=1_234_567_890,
+        parameter_bytes=12_345_678,
+        live_bytes=12_345_678,
+        cycles=12_345_678_901,
+        share=0.123,
+    )
+    text = rendered(report(layers=(large,)))
+    for number in ("1,234,567,890", "12,345,678,901", "12.3%"):
+        assert number in text
+    assert text.count("12,345,678") == 3
+
+
+def test_long_sources_and_names_are_wrapped():
+    source = "a very long account of how this number was got, " * 8
+    given = report(
+        name="n" * 70,
+        memory={"arena": figure(1, source=source)},
+        out_dir="/very/long/" + "folder/" * 20,
+        notes=("note " * 60,),
+    )
+    assert "account" in rendered(given)
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (1024, "B", "1 KiB"),
+        (1025, "B", "1,025 B"),
+        (999.94, "us", "999.9 us"),
+        (1_000, "us", "1.000 ms"),
+        (0.0123, "ratio", "1.23%"),
+        (12_345, "cycles", "12,345 cycles"),
+        (12_345, "", "12,345"),
+    ],
+)
+def test_values(value, unit, shown):
+    assert format_value(value, unit) == shown
+    assert format_figure(Figure(value, unit, How.MEASURED, "x")) == shown
