@@ -47,9 +47,10 @@ def footprint(image: Image, name: str, library: str) -> Footprint:
 
 
 def _origin(object_file: str, name: str, library: str) -> str:
-    if object_file.endswith(f"{library}/{name}_weights.o"):
+    # Objects lie below obj/, as their sources do: see toolchain.compiler.object_path.
+    if object_file == f"obj/{library}/{name}_weights.o":
         return "weights"
-    if f"{library}/" in object_file:
+    if object_file.startswith(f"obj/{library}/"):
         return "code"
     if "compiler_rt" in object_file or "libgcc" in object_file or "startup/libc" in object_file:
         return "runtime"
