@@ -19,6 +19,8 @@ ALIGN = 16
 """Every buffer starts at a multiple of this many bytes."""
 
 _SEARCH_ROUNDS = 400
+_SEARCH_STEPS = 4_000_000
+"""Pairs of blocks that the search may look at: a second or two, for a model of any size."""
 
 
 @dataclass(frozen=True)
@@ -158,19 +160,21 @@ def place(blocks: Sequence[Block], *, lower_bound: int) -> list[int]:
         lambda b: (-b.last, -b.size),
     )
     indices = range(len(blocks))
+    beside = [[j for j in indices if j != i and blocks[i].overlaps(blocks[j])] for i in indices]
     best_order = list(indices)
-    best = _first_fit(blocks, best_order)
+    best = _first_fit(blocks, best_order, beside)
     for key in orders:
         order = sorted(indices, key=lambda i: key(blocks[i]))
-        candidate = _first_fit(blocks, order)
+        candidate = _first_fit(blocks, order, beside)
         if _end(blocks, candidate) < _end(blocks, best):
             best, best_order = candidate, order
     rng = random.Random(0)
-    for _ in range(_SEARCH_ROUNDS):
+    steps = sum(map(len, beside)) + len(blocks)
+    for _ in range(min(_SEARCH_ROUNDS, _SEARCH_STEPS // steps)):
         if _end(blocks, best) <= lower_bound:
             break
         order = _move_a_top_block_forward(blocks, best, best_order, rng)
-        candidate = _first_fit(blocks, order)
+        candidate = _first_fit(blocks, order, beside)
         if _end(blocks, candidate) <= _end(blocks, best):
             best, best_order = candidate, order
     return best
@@ -187,20 +191,23 @@ def _move_a_top_block_forward(
     return rest
 
 
-def _first_fit(blocks: Sequence[Block], order: Iterable[int]) -> list[int]:
-    """Place blocks in ``order``, each at the lowest offset that is free for its lifetime."""
+def _first_fit(
+    blocks: Sequence[Block], order: Iterable[int], beside: Sequence[Sequence[int]]
+) -> list[int]:
+    """Place blocks in ``order``, each at the lowest offset that is free for its lifetime.
+
+    ``beside`` lists for each block those that are alive at the same time.
+    """
     offsets = [-1] * len(blocks)
-    done: list[int] = []
     for i in order:
-        block = blocks[i]
-        taken = sorted((offsets[j], blocks[j].size) for j in done if blocks[j].overlaps(block))
+        size = blocks[i].size
+        taken = sorted((offsets[j], blocks[j].size) for j in beside[i] if offsets[j] >= 0)
         offset = 0
-        for start, size in taken:
-            if start - offset >= block.size:
+        for start, length in taken:
+            if start - offset >= size:
                 break
-            offset = max(offset, start + size)
+            offset = max(offset, start + length)
         offsets[i] = offset
-        done.append(i)
     return offsets
 
 
