@@ -1,0 +1,142 @@
+"""Every kernel compiled for every core, with all warnings as errors; and every operator run.
+
+One model holds the operators' cases side by side, so that one build compiles all kernels that a
+core has and one run compares all of them with TFLite Micro, on that core and by that compiler.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterable, Iterator
+
+import pytest
+
+import edgebuild
+from edgebuild.backends.emit import LIBRARY, emit_library
+from edgebuild.codegen.c_library import INCLUDE_DIRS, kernel_calls
+from edgebuild.graph import ABSENT, Graph, Op, Tensor
+from edgebuild.ops import OPS
+from edgebuild.ops.base import Case
+from edgebuild.resources import resource_dir
+from edgebuild.targets import CpuFeatures, load_target
+from edgebuild.tflite.writer import write_tflite
+from edgebuild.toolchain import CompileJob
+from edgebuild.toolchain.compiler import COMMON
+from edgebuild.toolchain.zig import ZigToolchain
+
+TARGETS = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
+FEATURES = (CpuFeatures(), *dict.fromkeys(load_target(name).cpu.features for name in TARGETS))
+TRIPLES = ("riscv32-freestanding", "aarch64-linux-musl", "x86_64-linux-musl")
+
+
+def sources(graph: Graph, cpu: CpuFeatures) -> set[str]:
+    """Return the kernels that ``graph`` takes on a core."""
+    return {source for call in kernel_calls(graph, cpu) for source in call.sources}
+
+
+def chosen_cases() -> Iterator[Case]:
+    """Yield two cases of each operator, and all that take a kernel which none before them takes."""
+    seen: set[str] = set()
+    for kind in sorted(OPS):
+        for number, case in enumerate(OPS[kind].cases()):
+            taken = set().union(*(sources(case.graph, cpu) for cpu in FEATURES))
+            if number < 2 or taken - seen:
+                yield case
+            seen |= taken
+
+
+def side_by_side(graphs: Iterable[Graph]) -> Graph:
+    """Return one graph that computes all of ``graphs``."""
+    tensors: dict[int, Tensor] = {}
+    ops: list[Op] = []
+    inputs: list[int] = []
+    outputs: list[int] = []
+    for graph in graphs:
+        first = len(tensors)
+        new = {old: first + n for n, old in enumerate(sorted(graph.tensors))} | {ABSENT: ABSENT}
+        for old, tensor in graph.tensors.items():
+            tensors[new[old]] = dataclasses.replace(tensor, index=new[old], name=f"t{new[old]}")
+        for op in graph.ops:
+            places = {
+                "inputs": tuple(new[i] for i in op.inputs),
+                "outputs": tuple(new[i] for i in op.outputs),
+            }
+            ops.append(dataclasses.replace(op, **places))
+        inputs += [new[i] for i in graph.inputs]
+        outputs += [new[i] for i in graph.outputs]
+    return Graph("many", tuple(inputs), tuple(outputs), tuple(ops), tensors)
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return side_by_side(case.graph for case in chosen_cases())
+
+
+@pytest.fixture(scope="module")
+def model(graph, tmp_path_factory):
+    path = tmp_path_factory.mktemp("many") / "many.tflite"
+    path.write_bytes(write_tflite(graph))
+    return path
+
+
+def needs(toolchain: str, target: str) -> None:
+    """Skip where the compiler is not installed; zig always is."""
+    program = "gcc" if target == "host" else "arm-none-eabi-gcc"
+    if toolchain == "gcc" and shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed")
+
+
+def test_the_model_takes_every_kernel(graph):
+    folder = resource_dir("firmware") / "kernels"
+    shipped = {path.relative_to(folder).as_posix() for path in folder.rglob("*.c")}
+    assert set().union(*(sources(graph, cpu) for cpu in FEATURES)) == shipped
+    assert {op.kind for op in graph.ops} == set(OPS)
+
+
+def test_warnings_are_errors():
+    assert {"-std=c11", "-Wall", "-Wextra", "-Werror", "-Wconversion"} <= set(COMMON)
+
+
+@pytest.mark.parametrize("target", ["host", *TARGETS])
+@pytest.mark.parametrize("toolchain", ["zig", pytest.param("gcc", marks=pytest.mark.gcc)])
+def test_compiled_and_run(model, tmp_path, target, toolchain):
+    """The M55 has no simulator: its firmware is linked here, and run in QEMU below."""
+    needs(toolchain, target)
+    run = "none" if target == "cortex-m55" else None
+    report = edgebuild.build(
+        model, target=target, toolchain=toolchain, run=run, samples=4, out=tmp_path
+    )
+    assert report.passed
+    if run is None:
+        assert report.comparison.samples == 4 and report.comparison.compared_bytes > 4_000
+    else:
+        assert (tmp_path / f"many-{target}" / "firmware.elf").stat().st_size > 10_000
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("toolchain", ["zig", pytest.param("gcc", marks=pytest.mark.gcc)])
+def test_cortex_m55_in_qemu(model, tmp_path, toolchain):
+    needs(toolchain, "mps3-an547")
+    if shutil.which("qemu-system-arm") is None:
+        pytest.skip("qemu-system-arm is not installed")
+    report = edgebuild.build(
+        model, target="mps3-an547", toolchain=toolchain, run="qemu", samples=4, out=tmp_path
+    )
+    assert report.passed and report.comparison.device == "qemu mps3-an547"
+
+
+@pytest.mark.parametrize("triple", TRIPLES)
+def test_other_architectures(graph, triple):
+    files = emit_library(graph, "many", CpuFeatures()).files
+    includes = tuple(f"{LIBRARY}/{d}" if d != "." else LIBRARY for d in INCLUDE_DIRS)
+    ZigToolchain().compile_check(CompileJob(files, includes), triple)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["host", "cortex-m0plus", "cortex-m4"])
+def test_all_cases_in_one_model(tmp_path, target):
+    every = side_by_side(case.graph for kind in sorted(OPS) for case in OPS[kind].cases())
+    (tmp_path / "every.tflite").write_bytes(write_tflite(every))
+    report = edgebuild.build(tmp_path / "every.tflite", target=target, samples=4, out=tmp_path)
+    assert report.passed and len(report.layers) == len(every.ops)
