@@ -127,10 +127,7 @@ def needs_qemu():
 
 @pytest.mark.qemu
 @pytest.mark.parametrize("target", ["mps2-an386", "mps3-an547"])
-@pytest.mark.parametrize(
-    "model",
-    [m if m != "vww96" else pytest.param(m, marks=pytest.mark.slow) for m in MODELS],
-)
+@pytest.mark.parametrize("model", MODELS)
 def test_qemu_over_the_serial_protocol(shared_dir, tmp_path, model, target):
     """The board in QEMU speaks over a pseudo-terminal that pyserial opens."""
     needs_qemu()
