@@ -110,7 +110,8 @@ def make_plan(request: BuildRequest) -> BuildPlan:
         inputs["data"] = _hash_data(request.data, request.data_folder)
     out = (request.out or Path(DEFAULT_OUT)) / f"{name}-{target.name}"
     budget = merge(target.default_budget(), request.budget)
-    return BuildPlan(request, target, budget, name, run, out, inputs, _tool_versions())
+    tools = _tool_versions(request.toolchain)
+    return BuildPlan(request, target, budget, name, run, out, inputs, tools)
 
 
 def _check_run(run: str, target: TargetProfile) -> None:
@@ -175,13 +176,18 @@ def _hash_data(data: str, folder: Path) -> str:
     return hash_path(module) if module.is_file() else "unknown"
 
 
-def _tool_versions() -> dict[str, str]:
+def _tool_versions(toolchain: str) -> dict[str, str]:
     versions = {"edgebuild source": _source_sha256()}
     for name in _TOOLS:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "absent"
+    if toolchain != TOOLCHAINS[0]:  # that one is a package, and listed above
+        from edgebuild.toolchain import find_toolchain
+
+        compiler = find_toolchain(toolchain)
+        versions[toolchain] = compiler.version() if compiler.available() else "absent"
     return versions
 
 
