@@ -13,7 +13,7 @@ from edgebuild.budget import Budget
 from edgebuild.cli.main import run
 from edgebuild.errors import CheckFailedError, InputError, UnsupportedOperatorError
 from edgebuild.figures import How
-from edgebuild.graph import Op
+from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
 from edgebuild.report.model import SCHEMA_VERSION, report_from_json
 from edgebuild.tflite.writer import write_tflite
 from tests.small import small_graph, small_model
@@ -169,6 +169,26 @@ def test_real_samples_are_run(folder):
     ours, reference = report.accuracy.generated_code, report.accuracy.int8_reference
     assert abs(ours.value - reference.value) <= 0.2
     assert report.metrics.accuracy_drop is None
+
+
+@pytest.mark.parametrize("names", [("a", "b"), ("x0", "x1")])
+def test_two_inputs_and_two_outputs(folder, names):
+    q, probability = Quantization((0.1,), (0,)), Quantization((1 / 256,), (-128,))
+    tensors = [Tensor(i, name, (1, 4), DType.INT8, q) for i, name in enumerate("abs")]
+    tensors.append(Tensor(3, "p", (1, 4), DType.INT8, probability))
+    ops = (
+        Op("ADD", (0, 1), (2,), {"fused_activation_function": "NONE"}),
+        Op("SOFTMAX", (2,), (3,), {"beta": 1.0}),
+    )
+    graph = Graph("two", (0, 1), (3, 2), ops, {t.index: t for t in tensors})
+    (folder / "two.tflite").write_bytes(write_tflite(graph))
+    x = np.random.default_rng(0).normal(0, 3, (2, 30, 4)).astype(np.float32)
+    np.savez(folder / "set.npz", **dict(zip(names, x, strict=True)), y=x.sum(axis=0).argmax(axis=1))
+    report = edgebuild.build("two.tflite", target="cortex-m4", data="set.npz")
+    assert report.passed and report.comparison.compared_bytes == 8 * 8
+    assert report.accuracy.generated_code.value >= 0.9
+    np.savez(folder / "set.npz", **dict(zip(names, x[::-1], strict=True)))
+    assert edgebuild.build("two.tflite", target="cortex-m4", data="set.npz").accuracy is None
 
 
 def test_missed_budgets_of_the_api(folder):

@@ -96,7 +96,7 @@ def test_keras(needs_tensorflow, tmp_path):
     accuracy = report.accuracy
     assert accuracy is not None and accuracy.samples == 64
     assert accuracy.float_baseline.value == 1
-    assert accuracy.generated_code.value > 0.9
+    assert accuracy.generated_code.value > 0.85
     drop = report.metrics.accuracy_drop.value
     assert drop == pytest.approx(1 - accuracy.generated_code.value)
     again = build(tmp_path / "net.keras", tmp_path, "cortex-m0plus", str(tmp_path / "set.npz"))
