@@ -10,8 +10,10 @@ import pytest
 
 import edgebuild
 from edgebuild.errors import InputError
+from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.report.model import Report
 from edgebuild.tflite.reader import read_tflite_file
+from edgebuild.tflite.writer import write_tflite
 
 CALIBRATION = 16
 
@@ -71,6 +73,36 @@ def test_legacy_h5(shared_dir, needs_tensorflow, tmp_path, name):
 def test_saved_model(shared_dir, needs_tensorflow, tmp_path):
     model = shared_dir / "models" / "mlperf_tiny" / "kws_saved_model"
     assert_verified(build(model, tmp_path), tmp_path, MACS["kws"])
+
+
+def test_a_float_tflite_with_labels(tmp_path):
+    """Without TensorFlow: a classifier of three inputs that picks the largest."""
+    real = DType.FLOAT32
+    tensors = [
+        Tensor(0, "x", (1, 3), real),
+        Tensor(1, "w", (3, 3), real, None, np.eye(3, dtype=np.float32)),
+        Tensor(2, "b", (3,), real, None, np.zeros(3, np.float32)),
+        Tensor(3, "y", (1, 3), real),
+        Tensor(4, "p", (1, 3), real),
+    ]
+    ops = (Op("FULLY_CONNECTED", (0, 1, 2), (3,)), Op("SOFTMAX", (3,), (4,), {"beta": 1.0}))
+    graph = Graph("net", (0,), (4,), ops, {t.index: t for t in tensors})
+    (tmp_path / "net.tflite").write_bytes(write_tflite(graph))
+    x = np.random.default_rng(0).normal(size=(200, 3)).astype(np.float32)
+    y = x.argmax(axis=1)
+    y[:20] = (y[:20] + 1) % 3
+    np.savez(tmp_path / "set.npz", x=x, y=y)
+    report = build(tmp_path / "net.tflite", tmp_path, "cortex-m3", str(tmp_path / "set.npz"))
+    assert_verified(report, tmp_path, 9)
+    accuracy = report.accuracy
+    assert accuracy is not None and accuracy.samples == 200
+    assert accuracy.float_baseline is not None and accuracy.generated_code is not None
+    assert accuracy.float_baseline.value == 0.9
+    assert accuracy.float_baseline.source == "float model, tflite"
+    assert abs(accuracy.generated_code.value - 0.9) < 0.03
+    drop = report.metrics.accuracy_drop
+    assert drop is not None and drop.value == 0.9 - accuracy.generated_code.value
+    assert report.notes == (f"quantized to int8, calibrated with {CALIBRATION} of 200 samples",)
 
 
 @pytest.mark.keras
