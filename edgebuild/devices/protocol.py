@@ -25,6 +25,7 @@ _REPLY_BIT = 0x80
 _MAX_COUNT = 1 << 16
 _MAX_TENSOR_BYTES = 1 << 30
 _RESYNC_BYTES = 1 << 20
+_RUN_S = 60.0
 
 
 class Command(IntEnum):
@@ -192,7 +193,7 @@ class Client:
 
     def run(self, count: int = 1, *, timeout_s: float | None = None) -> RunTicks:
         """Run the model ``count`` times; later runs see what earlier ones left in the arena."""
-        raw = self._ask(Command.RUN, struct.pack("<I", count), timeout_s or 60.0)
+        raw = self._ask(Command.RUN, struct.pack("<I", count), timeout_s or _RUN_S)
         if len(raw) != 12:
             raise self._nonsense(f"timings of {len(raw)} bytes")
         return RunTicks(*struct.unpack("<3I", raw))
@@ -238,9 +239,10 @@ class Client:
     def _ask(self, command: Command, payload: bytes, timeout_s: float | None = None) -> bytes:
         self._sequence = (self._sequence + 1) & 0xFF
         request = encode_frame(self._sequence, command, payload)
-        for _ in range(self._tries):
+        waits = self._waits(timeout_s)
+        for wait_s in waits:
             self._transport.write(request)
-            frame = self._await(command, timeout_s or self._timeout_s)
+            frame = self._await(command, wait_s)
             if frame is None:
                 continue
             if frame.status:
@@ -248,10 +250,20 @@ class Client:
                 raise ToolError(f"{self._transport.name}: {reason} ({command.name.lower()})")
             return frame.payload
         raise ToolError(
-            f"{self._transport.name}: no answer to {command.name.lower()} "
-            f"after {self._tries} tries",
+            f"{self._transport.name}: no answer to {command.name.lower()} after {len(waits)} tries",
             hint="check the port and the baud rate, reset the board, flash firmware.elf again",
         )
+
+    def _waits(self, total_s: float | None) -> list[float]:
+        """Return how long to wait for an answer each time. What may take long (``total_s``) is
+        asked for again ever more rarely: a request that got lost costs little, a busy device too.
+        """
+        if total_s is None:
+            return [self._timeout_s] * self._tries
+        waits = [self._timeout_s]
+        while sum(waits) < total_s:
+            waits.append(2 * waits[-1])
+        return waits
 
     def _await(self, command: Command, timeout_s: float) -> Frame | None:
         deadline = time.monotonic() + timeout_s

@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from edgebuild.devices.base import RunResult, Samples
@@ -61,14 +61,27 @@ class QemuDevice:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
             )
+            assert process.stdout is not None
             try:
-                assert process.stdout is not None
-                yield _pty_name(process, process.stdout, log)
+                pty = _pty_name(process, process.stdout, log)
+                with _explained(process, log):
+                    yield pty
             finally:
                 process.kill()
                 process.wait()
-                if process.stdout is not None:
-                    process.stdout.close()
+                process.stdout.close()
+
+
+@contextmanager
+def _explained(process: subprocess.Popen[bytes], log: IO[bytes]) -> Iterator[None]:
+    """Explain a line that went silent by QEMU's end, where that is why."""
+    try:
+        yield
+    except ToolError as error:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(1.0)
+            raise _ended("ended while it ran", log) from error
+        raise
 
 
 def _pty_name(process: subprocess.Popen[bytes], stdout: IO[bytes], log: IO[bytes]) -> str:
@@ -86,6 +99,10 @@ def _pty_name(process: subprocess.Popen[bytes], stdout: IO[bytes], log: IO[bytes
                 break
         if process.poll() is not None:
             break
+    raise _ended("did not start", log, seen)
+
+
+def _ended(what: str, log: IO[bytes], seen: bytes = b"") -> ToolError:
     log.seek(0)
     words = (seen + log.read(4000)).decode(errors="replace").strip().splitlines()
-    raise ToolError(f"{PROGRAM} did not start", details=words[-6:], hint="edgebuild doctor")
+    return ToolError(f"{PROGRAM} {what}", details=words[-6:], hint="edgebuild doctor")

@@ -1,0 +1,198 @@
+"""Frames, the reader that finds them in noise, and a client that trusts no device."""
+
+from __future__ import annotations
+
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgebuild.devices.protocol import (
+    MAX_PAYLOAD,
+    Client,
+    Command,
+    Frame,
+    FrameReader,
+    decode_frame,
+    encode_frame,
+)
+from edgebuild.errors import ToolError
+
+BYTES = st.integers(0, 255)
+
+
+@given(BYTES, BYTES, st.binary(max_size=MAX_PAYLOAD), BYTES)
+def test_round_trip(sequence, command, payload, status):
+    encoded = encode_frame(sequence, command, payload, status)
+    assert encoded[0] == encoded[-1] == 0 and 0 not in encoded[1:-1]
+    assert decode_frame(encoded[1:-1]) == Frame(sequence, command, status, payload)
+
+
+@given(st.binary(max_size=MAX_PAYLOAD), st.data())
+def test_one_changed_bit_is_noticed(payload, data):
+    encoded = bytearray(encode_frame(1, 2, payload)[1:-1])
+    encoded[data.draw(st.integers(0, len(encoded) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    assert decode_frame(bytes(encoded)) is None
+
+
+@given(st.binary(max_size=2000))
+def test_noise_is_no_frame(noise):
+    assert list(FrameReader().feed(noise)) == []
+
+
+@given(st.binary(max_size=700), st.binary(max_size=100), st.integers(1, 50))
+def test_a_frame_is_found_behind_noise_in_any_pieces(noise, payload, step):
+    stream = noise + encode_frame(3, 4, payload)
+    reader = FrameReader()
+    found = []
+    for start in range(0, len(stream), step):
+        found += reader.feed(stream[start : start + step])
+    assert found == [Frame(3, 4, 0, payload)]
+
+
+def test_another_version_is_no_frame():
+    import zlib
+
+    from cobs import cobs
+
+    body = b"\2\1\1\0"
+    assert decode_frame(cobs.encode(body + struct.pack("<I", zlib.crc32(body)))) is None
+    assert decode_frame(b"") is None and decode_frame(b"\1" * 5000) is None
+
+
+class Device:
+    """Answers each request with what ``answer(command, payload)`` returns: (status, payload),
+    raw bytes, or None for silence."""
+
+    name = "fake"
+
+    def __init__(self, answer):
+        self.answer, self.waiting, self.requests = answer, b"", 0
+
+    def write(self, content):
+        self.requests += 1
+        frame = decode_frame(content[1:-1])
+        reply = self.answer(frame.command, frame.payload)
+        if isinstance(reply, tuple):
+            status, payload = reply
+            reply = encode_frame(frame.sequence, frame.command | 0x80, payload, status)
+        self.waiting += reply or b""
+
+    def read(self, timeout_s):
+        found, self.waiting = self.waiting, b""
+        return found
+
+
+def client(answer, **options):
+    device = Device(answer)
+    return Client(device, timeout_s=0.05, **options), device
+
+
+def test_silence():
+    talker, device = client(lambda *_: None)
+    with pytest.raises(ToolError, match="no answer to identify after 4 tries") as caught:
+        talker.identify()
+    assert "baud" in caught.value.hint and device.requests == 4
+
+
+def test_an_answer_to_another_request_is_not_taken():
+    talker, _ = client(lambda command, _: encode_frame(0, command, b"") * 3)
+    with pytest.raises(ToolError, match="no answer"):
+        talker.read_marks()
+
+
+def test_a_flood_of_noise():
+    talker, _ = client(lambda *_: b"\x55" * (3 << 20))
+    with pytest.raises(ToolError, match="flood of bytes"):
+        talker.read_marks()
+
+
+@pytest.mark.parametrize(
+    ("status", "words"),
+    [
+        (1, "does not know the command"),
+        (2, "wrong length"),
+        (3, "out of range"),
+        (4, "the model failed"),
+        (77, "answers status 77"),
+    ],
+)
+def test_refusals(status, words):
+    talker, _ = client(lambda *_: (status, b""))
+    with pytest.raises(ToolError, match=words):
+        talker.run()
+
+
+def identity(status=0, arena=100, layers=2, inputs=1, outputs=1, payload=512, hz=1000):
+    return struct.pack("<i6I", status, arena, layers, inputs, outputs, payload, hz) + b"net"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        identity()[:27],
+        identity(layers=1 << 30),
+        identity(inputs=256),
+        identity(outputs=1 << 31),
+        identity(hz=0),
+        identity(payload=4),
+        identity(payload=100_000),
+    ],
+)
+def test_a_lying_identity(raw):
+    talker, _ = client(lambda *_: (0, raw))
+    with pytest.raises(ToolError, match="the device sends nonsense"):
+        talker.identify()
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        struct.pack("<IfiBB", 4, 1.0, 0, 1, 9),
+        struct.pack("<IfiBBi", 1 << 31, 1.0, 0, 1, 1, 4),
+        struct.pack("<IfiBBii", 4, 1.0, 0, 1, 1, 4, 4),
+    ],
+)
+def test_a_lying_tensor(raw):
+    talker, _ = client(lambda command, _: (0, identity() if command == Command.IDENTIFY else raw))
+    with pytest.raises(ToolError, match="nonsense"):
+        talker.identify()
+
+
+def test_lying_lengths():
+    talker, _ = client(lambda *_: (0, b"12345"))
+    for ask in (
+        talker.run,
+        talker.read_marks,
+        lambda: talker.read_timings(9),
+        lambda: talker.read_output(0, 9),
+    ):
+        with pytest.raises(ToolError, match="nonsense"):
+            ask()
+    talker, _ = client(lambda *_: (0, b""))
+    with pytest.raises(ToolError, match="nonsense"):
+        talker.read_timings(1)
+    talker, _ = client(lambda *_: (0, bytes(16)))
+    with pytest.raises(ToolError, match="nonsense"):
+        talker.read_timings(3)
+
+
+def test_inputs_and_outputs_go_in_pieces():
+    memory = bytearray(1500)
+
+    def answer(command, payload):
+        if command == Command.WRITE_INPUT:
+            start = int.from_bytes(payload[1:5], "little")
+            memory[start : start + len(payload) - 5] = payload[5:]
+            return 0, b""
+        _, start, length = struct.unpack("<BIH", payload)
+        return 0, bytes(memory[start : start + length])
+
+    talker, device = client(answer)
+    content = bytes(i & 255 for i in range(1500))
+    talker.write_input(0, content, chunk=100)
+    assert bytes(memory) == content and device.requests == 16
+    assert talker.read_output(0, 1500, chunk=100) == content
