@@ -8,6 +8,7 @@ import numpy as np
 
 from edgebuild.devices.base import RunResult, Samples
 from edgebuild.devices.host import HostDevice
+from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.graph import DType, Graph
 from edgebuild.models.accuracy import Predict, evaluate
@@ -16,6 +17,8 @@ from edgebuild.models.data import DataSet, match_inputs, quantize_input
 from edgebuild.models.source import SourceModel
 from edgebuild.report.model import AccuracyReport, Comparison
 from edgebuild.tflite.oracle import run_oracle
+
+_LABELS = "y holds a class number for each sample, from 0 on, or one-hot rows"
 
 LayerTrace = Callable[[Sequence[bytes]], Sequence[tuple[bytes, ...]]]
 """Runs one sample; returns the output tensors' bytes of each layer, in order."""
@@ -162,5 +165,8 @@ def measure_accuracy(
 def _accuracy(
     predict: Predict, x: Sequence[np.ndarray], data: DataSet, threshold: float, source: str
 ) -> Figure | None:
-    result = evaluate(predict, x, data.y, threshold=threshold)
+    try:
+        result = evaluate(predict, x, data.y, threshold=threshold)
+    except InputError as error:  # the labels do not fit the model
+        raise InputError(f"{data.source}: {error.message}", hint=_LABELS) from error
     return None if result is None else Figure(result.value, "ratio", How.MEASURED, source)
