@@ -68,7 +68,8 @@ def show(report: Any) -> None:
     from edgebuild.report.terminal import render_report
 
     for part in render_report(report):
-        console().print(part)
+        # A path is printed whole, to be copied.
+        console().print(part, soft_wrap=bool(getattr(part, "no_wrap", False)))
 
 
 def requests(

@@ -39,7 +39,7 @@ def render_report(report: Report) -> Iterator[RenderableType]:
     for note in report.notes:
         yield Text(f"note: {note}", style="dim")
     if report.out_dir:
-        yield Text(f"written to {report.out_dir}/")
+        yield Text(f"written to {report.out_dir}/", no_wrap=True)
 
 
 def _headline(report: Report) -> RenderableType:
