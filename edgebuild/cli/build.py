@@ -33,6 +33,8 @@ from edgebuild.project import RUN_CHOICES, TOOLCHAINS, Project, find_project, re
 @click.option("--calibration-samples", type=COUNT, help="Samples to quantize with [200].")
 @click.option("--seed", type=COUNT, help="Seed of everything random [0].")
 @click.option("--trust-model", is_flag=True, default=None, help="Allow code inside the model file.")
+@click.option("--compress", metavar="RECIPE", help="Passes: prune:ratio=0.5,by=macs,epochs=10.")
+@click.option("--training", metavar="ENTRY", help="module:function: how to fine-tune.")
 @click.option("--no-cache", is_flag=True, help="Build even when nothing has changed.")
 @json_option
 def command(

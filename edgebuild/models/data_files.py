@@ -173,7 +173,15 @@ def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def call_entry(entry: str, folder: Path) -> tuple[Arrays, np.ndarray | None]:
-    """Call ``package.module:function``, with ``folder`` on the search path."""
+    """Return the (x, y) that ``package.module:function`` gives."""
+    return _unpack(entry, call_python(entry, folder, "data entry"))
+
+
+def call_python(entry: str, folder: Path, role: str) -> Any:
+    """Call ``package.module:function``, with ``folder`` on the search path; return its result.
+
+    InputError, which begins with ``role``, for an entry that is not there or fails.
+    """
     module_name, _, function_name = entry.partition(":")
     place = str(folder.resolve())
     sys.path.insert(0, place)
@@ -181,25 +189,24 @@ def call_entry(entry: str, folder: Path) -> tuple[Arrays, np.ndarray | None]:
         importlib.invalidate_caches()
         function = getattr(importlib.import_module(module_name), function_name, None)
         if not callable(function):
-            raise InputError(f"data entry {entry}: module '{module_name}' has no such function")
-        result = function()
+            raise InputError(f"{role} {entry}: module '{module_name}' has no such function")
+        return function()
     except InputError:
         raise
     except ModuleNotFoundError as error:
         raise InputError(
-            f"data entry {entry}: no module named '{error.name}'",
+            f"{role} {entry}: no module named '{error.name}'",
             hint=f"the module is looked for in {place} and in the installed packages",
         ) from error
     except Exception as error:
         frame = traceback.extract_tb(error.__traceback__)[-1]
         raise InputError(
-            f"data entry {entry} failed: {type(error).__name__}: {error}",
+            f"{role} {entry} failed: {type(error).__name__}: {error}",
             details=[f"{frame.filename}, line {frame.lineno}: {frame.line}"],
         ) from error
     finally:
         if place in sys.path:
             sys.path.remove(place)
-    return _unpack(entry, result)
 
 
 def _unpack(entry: str, result: Any) -> tuple[Arrays, np.ndarray | None]:

@@ -16,6 +16,7 @@ from typing import Any
 
 from edgebuild.budget import Budget, merge
 from edgebuild.codegen.names import c_identifier
+from edgebuild.compress.recipe import parse_recipe
 from edgebuild.errors import InputError, nearest
 from edgebuild.project import (
     DEFAULT_CALIBRATION_SAMPLES,
@@ -39,8 +40,9 @@ class BuildRequest:
     """What a user asks for; every field is a flag of ``edgebuild build``.
 
     ``run`` None means the target's default. ``samples`` inferences are run and compared. The build
-    goes to ``<out>/<name>-<target>``, ``out`` being ``build`` by default. ``data_folder`` is where
-    a relative path or Python entry of ``data`` is looked for.
+    goes to ``<out>/<name>-<target>``, ``out`` being ``build`` by default. ``compress`` is
+    a recipe of compression passes, ``training`` a Python entry that returns how they fine-tune.
+    ``data_folder`` is where relative paths and Python entries are looked for.
     """
 
     model: Path
@@ -55,6 +57,8 @@ class BuildRequest:
     calibration_samples: int = DEFAULT_CALIBRATION_SAMPLES
     seed: int = 0
     trust_model: bool = False
+    compress: str | None = None
+    training: str | None = None
     data_folder: Path = field(default_factory=Path)
 
 
@@ -84,6 +88,8 @@ class BuildPlan:
             "calibration_samples": request.calibration_samples,
             "seed": request.seed,
             "trust_model": request.trust_model,
+            "compress": request.compress,
+            "training": request.training,
             "data": request.data,
             "inputs": dict(self.inputs),
             "tools": dict(self.tools),
@@ -108,6 +114,10 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     inputs = {"model": hash_path(request.model)}
     if request.data is not None:
         inputs["data"] = _hash_data(request.data, request.data_folder)
+    if request.training is not None:
+        inputs["training"] = _hash_data(request.training, request.data_folder)
+    if request.compress is not None:
+        parse_recipe(request.compress)
     out = (request.out or Path(DEFAULT_OUT)) / f"{name}-{target.name}"
     budget = merge(target.default_budget(), request.budget)
     tools = _tool_versions(request.toolchain)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
+import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -16,23 +18,28 @@ from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
 from edgebuild.budget import Metrics
+from edgebuild.compress.recipe import parse_recipe
+from edgebuild.compress.run import CompressionJob, CompressionStep, compress
+from edgebuild.compress.splits import Splits, split_data
 from edgebuild.devices.base import RunResult
 from edgebuild.devices.host import HostDevice
+from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph
 from edgebuild.models.convert import to_int8_tflite
 from edgebuild.models.data import DataSet, load_data, match_inputs, quantize_input
-from edgebuild.models.source import SourceModel, open_model
+from edgebuild.models.source import Kind, SourceModel, open_model
 from edgebuild.ops import OPS
 from edgebuild.ops.support import check_supported
 from edgebuild.passes import DEFAULT_PASSES, run_passes
-from edgebuild.pipeline.plan import BuildPlan
+from edgebuild.pipeline.plan import BuildPlan, BuildRequest
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import AccuracyReport, Comparison, Report
 from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.toolchain import Symbol
+from edgebuild.toolchain.cache import cache_dir
 from edgebuild.verification import compare, make_samples, measure_accuracy
 
 
@@ -40,7 +47,9 @@ from edgebuild.verification import compare, make_samples, measure_accuracy
 class Loaded:
     """The model at the ``.tflite`` boundary, with the data that came with it.
 
-    ``source_graph`` is what ``model`` says, ``graph`` the same after the passes.
+    ``source`` is what the user gave, ``source_graph`` what ``model`` says, ``graph`` the same after
+    the passes. ``data`` is what the build is judged on: the test split when the model was
+    compressed, else all.
     """
 
     source: SourceModel
@@ -49,6 +58,7 @@ class Loaded:
     source_graph: Graph
     graph: Graph
     notes: tuple[str, ...]
+    compression: tuple[CompressionStep, ...] = ()
 
 
 def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
@@ -64,7 +74,7 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
         for path, text in emitted.files.items():
             atomic_write(folder / path, text)
         compiled = backend.compile(emitted, plan.target, plan.request.toolchain, folder, progress)
-        with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
+        with TemporaryDirectory(prefix="edgebuild-") as scratch:
             host = LazyHost(
                 loaded.graph, plan.name, plan.request.toolchain, Path(scratch), progress
             )
@@ -85,11 +95,22 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
         data = None
         if request.data is not None:
             data = load_data(request.data, source, folder=request.data_folder, seed=request.seed)
-        if not source.is_int8:
-            progress("quantizing to int8")
-        converted = to_int8_tflite(
-            source, data, samples=request.calibration_samples, seed=request.seed
-        )
+        with ExitStack() as stack:
+            shown, calibration = source, data
+            steps: tuple[CompressionStep, ...] = ()
+            if request.compress is not None:
+                folder = stack.enter_context(TemporaryDirectory(prefix="edgebuild-compress-"))
+                splits = training_splits(source, data, request)
+                shown, steps = _compressed(plan, source, splits, Path(folder), progress)
+                stack.callback(shown.close)
+                assert data is not None
+                calibration = dataclasses.replace(data, x=splits.train.x, y=splits.train.y)
+                data = dataclasses.replace(data, x=splits.test.x, y=splits.test.y)
+            if not source.is_int8:
+                progress("quantizing to int8")
+            converted = to_int8_tflite(
+                shown, calibration, samples=request.calibration_samples, seed=request.seed
+            )
         graph = read_tflite(converted.model, name=plan.name, where=where)
         check_supported(graph, where=where)
         result = run_passes(graph, DEFAULT_PASSES)
@@ -97,7 +118,45 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
         source.close()
         raise
     notes = (*converted.notes, *result.notes)
-    return Loaded(source, data, converted.model, graph, result.graph, notes)
+    return Loaded(source, data, converted.model, graph, result.graph, notes, steps)
+
+
+def training_splits(source: SourceModel, data: DataSet | None, request: BuildRequest) -> Splits:
+    """Return training, validation and test samples for compressing ``source``."""
+    if source.kind not in (Kind.KERAS, Kind.H5):
+        raise InputError(
+            f"{source.path}: only a .keras or .h5 model can be compressed",
+            hint="give the Keras model, or leave out --compress",
+        )
+    if data is None:
+        raise InputError(
+            "compression needs data to fine-tune with",
+            hint="--data set.npz with x and y; x alone learns from the original; --data random "
+            "keeps the outputs close on noise",
+        )
+    arrays = match_inputs(data, source.inputs)
+    return split_data([array[:, 0] for array in arrays], data.y, request.seed)
+
+
+def _compressed(
+    plan: BuildPlan, source: SourceModel, splits: Splits, folder: Path, progress: Progress
+) -> tuple[SourceModel, tuple[CompressionStep, ...]]:
+    """Run the plan's recipe; return the compressed model and what each step did."""
+    request = plan.request
+    assert request.compress is not None
+    job = CompressionJob(
+        model=source.path,
+        kind=str(source.kind),
+        trust=request.trust_model,
+        recipe=parse_recipe(request.compress),
+        seed=request.seed,
+        features=plan.target.cpu.features,
+        checkpoints=cache_dir() / "training",
+        training=request.training,
+        entry_folder=request.data_folder,
+    )
+    path, steps = compress(job, splits, folder, progress)
+    return open_model(path, trust=request.trust_model), steps
 
 
 class LazyHost:
@@ -218,6 +277,7 @@ def make_report(
         violations=plan.budget.check(metrics),
         sections=compiled.image.sections if compiled.image else (),
         symbols=_sized(compiled.image.symbols) if compiled.image else (),
+        compression=loaded.compression,
         notes=loaded.notes,
     )
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgebuild.budget import Budget, Metrics, Violation
+from edgebuild.compress.base import CompressionStep, step_from_json
 from edgebuild.figures import Figure, How
 from edgebuild.toolchain.base import Section, Symbol
 
@@ -94,6 +95,7 @@ class Report:
     violations: tuple[Violation, ...]
     sections: tuple[Section, ...] = ()
     symbols: tuple[Symbol, ...] = ()
+    compression: tuple[CompressionStep, ...] = ()
     notes: tuple[str, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     out_dir: str = ""
@@ -153,6 +155,7 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
         ),
         sections=tuple(Section(**row) for row in v["sections"]),
         symbols=tuple(Symbol(**row) for row in v["symbols"]),
+        compression=tuple(step_from_json(row) for row in v["compression"]),
         notes=tuple(v["notes"]),
         artifacts=v["artifacts"],
     )

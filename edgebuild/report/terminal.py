@@ -28,6 +28,8 @@ def render_report(report: Report) -> Iterator[RenderableType]:
     yield _figures_table(report)
     if report.layers:
         yield _layer_table(report)
+    if report.compression:
+        yield _compression_table(report)
     if report.symbols:
         yield Text(_symbols_line(report))
     if report.comparison is not None:
@@ -140,6 +142,24 @@ def _layer_row(layer: LayerReport, unit: str) -> tuple[str, ...]:
         "" if cost is None else f"{cost:,.0f}",
         "" if layer.share is None else f"{layer.share:.1%}",
     )
+
+
+def _compression_table(report: Report) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    measure = report.compression[0].quality[0].measure
+    for header in ("pass", "parameters", "MACs", measure):
+        table.add_column(header, justify="left" if header == "pass" else "right")
+    for step in report.compression:
+        (a, b), (first, second) = step.cost, step.quality
+        table.add_row(
+            step.name,
+            f"{a.parameters:,} to {b.parameters:,}",
+            f"{a.macs:,} to {b.macs:,}",
+            f"{first.value:.2%} to {second.value:.2%}",
+        )
+    return table
 
 
 def _symbols_line(report: Report) -> str:

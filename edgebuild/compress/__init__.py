@@ -1,0 +1,1 @@
+"""Compression passes: Keras models in, smaller Keras models out. TensorFlow inside functions."""

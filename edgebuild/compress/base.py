@@ -1,0 +1,138 @@
+"""What every compression pass takes and gives.
+
+A pass is a frozen dataclass whose fields are its options. It maps a State to a State and never
+changes the model that it was given.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from edgebuild.compress.splits import Split
+from edgebuild.targets import CpuFeatures
+
+Progress = Callable[[str], None]
+"""Told in a few words what is going on."""
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    """A Keras model on its way, with what earlier passes promised of its weights.
+
+    Both mappings are by the variable's ``path`` and have its shape. ``masks`` are True where a
+    weight lives and False where it stays zero. In ``clusters`` weights of equal number (0, 1, ...)
+    share one value; -1 is a weight of its own, and a masked weight is -1 too.
+    """
+
+    model: Any
+    masks: Mapping[str, np.ndarray] = field(default_factory=dict)
+    clusters: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def replace(self, **changes: Any) -> State:
+        """Return a copy with other fields."""
+        return dataclasses.replace(self, **changes)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a Keras model costs: numbers of one inference, before quantization."""
+
+    parameters: int
+    nonzero: int
+    macs: int
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How good a model is on the validation split: higher is better, 1 is perfect.
+
+    ``measure`` says what ``value`` is: ``accuracy``, ``agreement with the original`` (share of
+    equal classes), or ``similarity to the original`` (1 - noise-to-signal ratio of the outputs).
+    """
+
+    value: float
+    measure: str
+    samples: int
+
+
+@dataclass(frozen=True, eq=False)
+class Context:
+    """What a pass works with.
+
+    ``validation`` is what choices are made on; the test set is not here. ``teacher`` is the
+    original (or another) model, never changed. ``setup`` is ``edgebuild.compress.setup``'s.
+    ``checkpoints`` is a folder that survives a kill, None to keep nothing.
+    """
+
+    train: Split
+    validation: Split
+    teacher: Any
+    setup: Any
+    features: CpuFeatures = field(default_factory=CpuFeatures)
+    seed: int = 0
+    checkpoints: Path | None = None
+    progress: Progress = lambda _: None
+
+
+@dataclass(frozen=True, eq=False)
+class PassResult:
+    """What a pass made of a model and what that did to cost and quality."""
+
+    state: State
+    changed: bool
+    notes: tuple[str, ...]
+    cost: tuple[Cost, Cost]
+    quality: tuple[Quality, Quality]
+
+
+@dataclass(frozen=True)
+class CompressionStep:
+    """What one pass did, for the report. Cost and quality (on the validation split) are before and
+    after."""
+
+    name: str
+    options: Mapping[str, Any]
+    notes: tuple[str, ...]
+    cost: tuple[Cost, Cost]
+    quality: tuple[Quality, Quality]
+
+
+def step_from_json(row: Mapping[str, Any]) -> CompressionStep:
+    """Return the step whose fields ``row`` holds as plain JSON values."""
+    before, after = (Cost(**cost) for cost in row["cost"])
+    first, second = (Quality(**quality) for quality in row["quality"])
+    return CompressionStep(
+        row["name"], row["options"], tuple(row["notes"]), (before, after), (first, second)
+    )
+
+
+class Pass(Protocol):
+    """One compression pass; ``name`` is what recipes call it."""
+
+    name: ClassVar[str]
+
+    def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
+        """Return the compressed state, and notes for the user: what was done, layer by layer.
+
+        InputError when an option cannot be right for this model. Returning ``state`` itself means
+        that nothing was changed.
+        """
+        ...
+
+
+def run_pass(step: Pass, state: State, context: Context) -> PassResult:
+    """Apply one pass and measure before and after."""
+    from edgebuild.compress.costs import model_cost
+    from edgebuild.compress.quality import quality
+
+    after, notes = step.apply(state, context)
+    states = (state, after)
+    before_cost, after_cost = (model_cost(s.model) for s in states)
+    first, second = (quality(s.model, context.validation, context.teacher) for s in states)
+    return PassResult(after, after is not state, notes, (before_cost, after_cost), (first, second))

@@ -1,0 +1,82 @@
+"""How good a model is: by labels where there are classes, else by the original's outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from edgebuild.compress.base import Quality
+from edgebuild.compress.splits import Split
+from edgebuild.models.accuracy import evaluate
+
+_BATCH = 512
+_TINY = 1e-12
+
+
+def quality(model: Any, split: Split, teacher: Any) -> Quality:
+    """Return the quality of a Keras ``model`` on ``split``; ``teacher`` is the original."""
+    outputs = predict(model, split.x)
+    original = None if split.y is not None and is_classifier(outputs) else predict(teacher, split.x)
+    return output_quality(outputs, split, original)
+
+
+def output_quality(
+    outputs: np.ndarray, split: Split, original: np.ndarray | None = None
+) -> Quality:
+    """Return the quality of first outputs (samples, ...), real values.
+
+    With labels that are classes it is accuracy. Without, it compares with the ``original``'s
+    outputs: agreement of classes for a classifier, else similarity.
+    """
+    found = evaluate(lambda _: outputs, split.x, split.y, batch=max(1, len(split)))
+    if found is not None:
+        return Quality(found.value, "accuracy", len(split))
+    if original is None:
+        raise ValueError("without classes the original's outputs are needed")
+    if is_classifier(original):
+        same = int(np.count_nonzero(outputs.argmax(-1) == original.argmax(-1)))
+        return Quality(same / max(1, len(original)), "agreement with the original", len(split))
+    noise = float(np.sum((outputs - original) ** 2.0))
+    signal = float(np.sum((original - original.mean()) ** 2.0))
+    return Quality(1.0 - noise / (signal + _TINY), "similarity to the original", len(split))
+
+
+def is_classifier(outputs: np.ndarray) -> bool:
+    """Return whether rows of two or more outputs are probabilities."""
+    if outputs.ndim != 2 or outputs.shape[1] < 2 or not len(outputs):
+        return False
+    return bool(np.all(outputs >= -1e-6) and np.allclose(outputs.sum(1), 1.0, atol=1e-3))
+
+
+def predict(model: Any, x: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the first output (samples, ...) of a Keras model for a whole data set."""
+    return predict_all(model, x)[0]
+
+
+def predict_all(model: Any, x: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return every output (samples, ...) of a Keras model for a whole data set."""
+    import tensorflow as tf
+
+    call = tf.function(lambda batch: as_list(model(inputs_of(model, batch), training=False)))
+    parts = []
+    for start in range(0, len(x[0]), _BATCH):
+        batch = [tf.constant(np.asarray(a[start : start + _BATCH], np.float32)) for a in x]
+        parts.append([np.asarray(output) for output in call(batch)])
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def inputs_of(model: Any, batch: Sequence[Any]) -> Any:
+    """Return ``batch``, a tensor for each input, in the form in which ``model`` takes it."""
+    structure = getattr(model, "_inputs_struct", None)
+    if isinstance(structure, dict):
+        return dict(zip(structure, batch, strict=True))
+    return list(batch) if len(batch) > 1 or isinstance(structure, list) else batch[0]
+
+
+def as_list(outputs: Any) -> list[Any]:
+    """Return a model's outputs as a list."""
+    if isinstance(outputs, dict):
+        return list(outputs.values())
+    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]

@@ -1,0 +1,95 @@
+"""A recipe: compression passes in order, as text, as JSON and as objects.
+
+``prune:ratio=0.5,by=macs,epochs=10`` is one step; further steps follow after a comma:
+``prune:ratio=0.3,prune:ratio=0.2,criterion=taylor``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from edgebuild.compress.base import Pass
+from edgebuild.compress.prune import Prune
+from edgebuild.errors import InputError, nearest
+
+PASSES: dict[str, type[Any]] = {kind.name: kind for kind in (Prune,)}
+"""Every pass by its name; its fields are its options."""
+
+_TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
+
+
+def parse_recipe(text: str) -> tuple[Pass, ...]:
+    """Return the steps that ``text`` names; InputError with the nearest valid name."""
+    steps: list[tuple[str, dict[str, str]]] = []
+    for word in filter(None, (part.strip() for part in text.split(","))):
+        name, colon, option = word.partition(":")
+        if colon or "=" not in word:
+            steps.append((name.strip(), {}))
+            word = option.strip()
+        if not word or not steps:
+            if word:
+                raise InputError(f"recipe '{text}': '{word}' belongs to no pass", hint=_usage())
+            continue
+        key, equals, value = word.partition("=")
+        if not equals:
+            raise InputError(f"recipe '{text}': '{word}' has no value", hint=_usage())
+        steps[-1][1][key.strip()] = value.strip()
+    if not steps:
+        raise InputError("the recipe is empty", hint=_usage())
+    return tuple(make_pass(name, options) for name, options in steps)
+
+
+def make_pass(name: str, options: Mapping[str, Any]) -> Pass:
+    """Return one pass; option values may be text."""
+    if name not in PASSES:
+        raise InputError(f"unknown pass '{name[:60]}'{nearest(name, PASSES)}", hint=_usage())
+    kind = PASSES[name]
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    values = {}
+    for key, value in options.items():
+        if key not in fields:
+            raise InputError(
+                f"{name}: unknown option '{key[:60]}'{nearest(key, fields)}",
+                hint=f"options: {', '.join(fields)}",
+            )
+        values[key] = _value(name, key, value, fields[key].default)
+    made: Pass = kind(**values)
+    return made
+
+
+def recipe_to_json(steps: Sequence[Pass]) -> list[dict[str, Any]]:
+    """Return steps as plain JSON values."""
+    return [{"pass": step.name, **dataclasses.asdict(step)} for step in steps]  # type: ignore[call-overload]
+
+
+def recipe_from_json(value: Sequence[Mapping[str, Any]]) -> tuple[Pass, ...]:
+    """Return the steps that ``recipe_to_json`` gave."""
+    return tuple(
+        make_pass(row["pass"], {k: v for k, v in row.items() if k != "pass"}) for row in value
+    )
+
+
+def _value(name: str, key: str, value: Any, default: Any) -> Any:
+    """Return ``value`` as what the option's default is."""
+    kind = type(default)
+    try:
+        if kind is bool and isinstance(value, str):
+            if value.lower() not in (*_TRUE, *_FALSE):
+                raise ValueError
+            return value.lower() in _TRUE
+        if kind is float and isinstance(value, str) and value.endswith("%"):
+            return float(value[:-1]) / 100
+        return kind(value)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"{name}: {key}={str(value)[:60]} is not {_KINDS.get(kind, 'valid')}"
+        ) from error
+
+
+_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def _usage() -> str:
+    return f"--compress prune:ratio=0.5,epochs=10; passes: {', '.join(PASSES)}"

@@ -1,0 +1,109 @@
+"""Run a recipe in a child process: TensorFlow stays out of this one, and a kill loses an epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgebuild.compress.base import CompressionStep, Pass, step_from_json
+from edgebuild.compress.recipe import recipe_to_json
+from edgebuild.compress.splits import Splits
+from edgebuild.errors import InputError, ModelError, ToolError
+from edgebuild.targets import CpuFeatures
+
+_ERRORS = {cls.__name__: cls for cls in (InputError, ModelError, ToolError)}
+_LOG_LINES = 6
+_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TF_ENABLE_ONEDNN_OPTS": "0"}
+
+
+@dataclass(frozen=True)
+class CompressionJob:
+    """What the child is to do.
+
+    ``model`` is a ``.keras`` or ``.h5`` file of that ``kind``; ``training`` a Python entry
+    ``package.module:function`` below ``entry_folder``, which returns the fields of TrainingSetup.
+    ``checkpoints`` outlives the run.
+    """
+
+    model: Path
+    kind: str
+    trust: bool
+    recipe: Sequence[Pass]
+    seed: int
+    features: CpuFeatures
+    checkpoints: Path
+    training: str | None = None
+    entry_folder: Path = Path()
+
+
+def compress(
+    job: CompressionJob, splits: Splits, folder: Path, progress: Callable[[str], None]
+) -> tuple[Path, tuple[CompressionStep, ...]]:
+    """Run the recipe; return the compressed ``.keras`` in ``folder`` and what each step did.
+
+    The test split is not shown to it. Raises what the passes raise; ModelError when the child dies.
+    """
+    for name, split in (("train", splits.train), ("validation", splits.validation)):
+        arrays = {f"x{i}": array for i, array in enumerate(split.x)}
+        if split.y is not None:
+            arrays["y"] = split.y
+        np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays)
+    description = {
+        **dataclasses.asdict(job),
+        "model": str(job.model.resolve()),
+        "recipe": recipe_to_json(job.recipe),
+        "checkpoints": str(job.checkpoints),
+        "entry_folder": str(job.entry_folder.resolve()),
+        "folder": str(folder),
+    }
+    (folder / "job.json").write_text(json.dumps(description))
+    reply = _run(folder, progress)
+    if "error" in reply:
+        error = _ERRORS.get(reply["error"], ModelError)
+        raise error(reply["message"], details=reply["details"], hint=reply["hint"])
+    return folder / "compressed.keras", tuple(step_from_json(row) for row in reply["steps"])
+
+
+def _run(folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+    package = Path(__file__).resolve().parents[2]
+    paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment = {**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(paths)}
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "edgebuild.compress.child", str(folder / "job.json")],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+            env=environment,
+        )
+        reply: dict[str, Any] = {}
+        try:
+            assert process.stdout is not None
+            for line in process.stdout:
+                message = json.loads(line)
+                if "progress" in message:
+                    progress(message["progress"])
+                else:
+                    reply = message
+        finally:
+            if process.poll() is None and not reply:
+                process.terminate()
+            process.wait()
+    if not reply:
+        lines = (folder / "log").read_text(errors="replace").strip().splitlines()
+        raise ModelError(
+            f"compression ended with code {process.returncode}",
+            details=[line[:200] for line in lines[-_LOG_LINES:]],
+            hint="not enough memory? give a smaller model or less data",
+        )
+    return reply

@@ -1,0 +1,82 @@
+"""Training, validation and test samples, apart from each other."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgebuild.errors import InputError
+
+VALIDATION_SHARE = 0.15
+TEST_SHARE = 0.15
+_LEAST = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples: an array (samples, ...) for each model input, labels (samples, ...) or None."""
+
+    x: tuple[np.ndarray, ...]
+    y: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.x[0])
+
+    def take(self, positions: np.ndarray) -> Split:
+        """Return the samples at ``positions``."""
+        return Split(
+            tuple(array[positions] for array in self.x),
+            None if self.y is None else self.y[positions],
+        )
+
+    def first(self, count: int) -> Split:
+        """Return at most ``count`` samples."""
+        return self.take(np.arange(min(count, len(self))))
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    """``test`` is looked at once, for the final figure."""
+
+    train: Split
+    validation: Split
+    test: Split
+
+
+def split_data(x: Sequence[np.ndarray], y: np.ndarray | None, seed: int) -> Splits:
+    """Divide one data set 70 : 15 : 15, shuffled by ``seed``, stratified by class where there are
+    classes. InputError for fewer samples than can be divided."""
+    whole = Split(tuple(x), y)
+    if len(whole) < _LEAST:
+        raise InputError(
+            f"{len(whole)} samples cannot be divided into training, validation and test",
+            hint=f"give at least {_LEAST}, better some thousands",
+        )
+    order = np.random.default_rng(seed).permutation(len(whole))
+    classes = class_numbers(y)
+    if classes is not None:
+        # Sorted by class and dealt out in turn, every split gets its share of each class.
+        order = order[np.argsort(classes[order], kind="stable")]
+    place = (np.arange(len(whole)) * 0.6180339887) % 1.0
+    test = place < TEST_SHARE
+    validation = (place >= TEST_SHARE) & (place < TEST_SHARE + VALIDATION_SHARE)
+    chosen = (order[~(test | validation)], order[validation], order[test])
+    return Splits(*(whole.take(np.sort(positions)) for positions in chosen))
+
+
+def class_numbers(y: np.ndarray | None) -> np.ndarray | None:
+    """Return labels as class numbers (samples,), None when they are no classes.
+
+    Classes are integers (samples,) or (samples, 1), whole floats likewise, or one-hot rows.
+    """
+    if y is None or y.size == 0:
+        return None
+    flat = y.reshape(len(y), -1)
+    if flat.shape[1] == 1:
+        column = flat[:, 0]
+        whole = column.dtype.kind in "iub" or bool(np.all(column == np.trunc(column)))
+        return column.astype(np.int64) if whole and column.min() >= 0 else None
+    one_hot = np.all((flat == 0) | (flat == 1)) and np.all(flat.sum(1) == 1)
+    return flat.argmax(axis=1) if one_hot else None

@@ -1,0 +1,354 @@
+"""Fine-tuning: labels and teacher, masks that stay, shared weights that move together.
+
+Deterministic for a seed. With a checkpoint folder every epoch is kept: a run that was killed goes
+on where it stopped, and one that was done is not done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgebuild.compress.base import Context, State
+from edgebuild.compress.quality import as_list, inputs_of, is_classifier, predict, predict_all
+from edgebuild.compress.setup import Distillation, TrainingSetup
+from edgebuild.compress.splits import Split, class_numbers
+from edgebuild.files import atomic_write
+
+DEFAULT_DISTILLATION = Distillation()
+_TINY = 1e-7
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One call of ``fine_tune``."""
+
+    epochs: int
+    learning_rate: float
+    distill: Distillation | None
+    seed: int
+
+
+def clone(model: Any) -> Any:
+    """Return a copy of a Keras model with weights of its own."""
+    import keras
+
+    copy = keras.models.clone_model(model)
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def fine_tune(
+    state: State,
+    context: Context,
+    *,
+    epochs: int,
+    learning_rate: float | None = None,
+    distill: Distillation | None = DEFAULT_DISTILLATION,
+    regularize: Callable[[Any], Any] | None = None,
+) -> State:
+    """Return ``state`` with weights trained for ``epochs`` on the training split.
+
+    Args:
+        state: its masks stay zero, weights of one cluster stay equal.
+        context: data, set-up, teacher, seed, checkpoints.
+        epochs: passes over the training split; 0 returns ``state``.
+        learning_rate: at the start of a cosine decay to 0; by default the set-up's.
+        distill: how the teacher is used; None to learn from labels alone. Without labels the
+            teacher is the only source.
+        regularize: a term of the loss, from the model.
+    """
+    if epochs <= 0:
+        return state
+    rate = context.setup.learning_rate if learning_rate is None else learning_rate
+    job = _Job(epochs, rate, distill, context.seed)
+    model = clone(state.model)
+    keeper = _Keeper(context.checkpoints, _fingerprint(state, context, job))
+    loop = _Loop(model, state, context, job, regularize)
+    with _quick_statistics(model, epochs * loop.steps):
+        for epoch in range(keeper.restore(loop), epochs):
+            loss = loop.epoch(epoch)
+            keeper.save(loop, epoch + 1)
+            context.progress(f"epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
+    return state.replace(model=model)
+
+
+@contextmanager
+def _quick_statistics(model: Any, steps: int) -> Iterator[None]:
+    """Let the moving averages of batch normalization follow within ``steps``: the usual momentum
+    of 0.99 needs hundreds, and a short fine-tuning would leave them behind the weights."""
+    layers = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
+    usual = [layer.momentum for layer in layers]
+    for layer in layers:
+        layer.momentum = min(layer.momentum, max(0.5, 1.0 - 8.0 / steps))
+    try:
+        yield
+    finally:
+        for layer, momentum in zip(layers, usual, strict=True):
+            layer.momentum = momentum
+
+
+class _Loop:
+    """The training loop of one model."""
+
+    def __init__(
+        self,
+        model: Any,
+        state: State,
+        context: Context,
+        job: _Job,
+        regularize: Callable[[Any], Any] | None,
+    ) -> None:
+        import keras
+
+        self._model, self._context, self._job = model, context, job
+        self._setup: TrainingSetup = context.setup
+        self._train = context.train
+        self._batch = min(self._setup.batch_size, len(self._train))
+        self.steps = max(1, len(self._train) // self._batch)
+        schedule = keras.optimizers.schedules.CosineDecay(
+            job.learning_rate, job.epochs * self.steps
+        )
+        self.optimizer = self._setup.make_optimizer(schedule)
+        self.optimizer.build(model.trainable_variables)
+        self._teacher_outputs = self._teach()
+        self._step = _make_step(model, self.optimizer, state, context, job, regularize)
+
+    @property
+    def variables(self) -> list[Any]:
+        """All that training changes: weights, seeds of dropout, the optimizer's memory."""
+        return [*self._model.variables, *self.optimizer.variables]
+
+    def epoch(self, number: int) -> float:
+        """Train on every sample once; return the mean loss."""
+        import tensorflow as tf
+
+        rng = np.random.default_rng((self._job.seed, number))
+        order = rng.permutation(len(self._train))
+        losses = []
+        for start in range(0, self.steps * self._batch, self._batch):
+            chosen = order[start : start + self._batch]
+            batch = self._train.take(chosen)
+            x = batch.x if self._setup.augment is None else self._setup.augment(batch.x, rng)
+            inputs = [tf.constant(np.asarray(a, np.float32)) for a in x]
+            labels = None if batch.y is None else tf.constant(_labels(self._train, batch))
+            teacher = self._targets(chosen, inputs)
+            losses.append(self._step(inputs, labels, teacher))
+        return float(np.mean([float(loss) for loss in losses]))
+
+    def _teach(self) -> list[np.ndarray] | None:
+        """Return the teacher's outputs once and for all where samples do not vary."""
+        if not _uses_teacher(self._job, self._train) or self._setup.augment is not None:
+            return None
+        return predict_all(self._context.teacher, self._train.x)
+
+    def _targets(self, chosen: np.ndarray, inputs: Sequence[Any]) -> list[Any] | None:
+        import tensorflow as tf
+
+        if not _uses_teacher(self._job, self._train):
+            return None
+        if self._teacher_outputs is not None:
+            return [tf.constant(output[chosen]) for output in self._teacher_outputs]
+        teacher = self._context.teacher
+        return as_list(teacher(inputs_of(teacher, inputs), training=False))
+
+
+def _uses_teacher(job: _Job, train: Split) -> bool:
+    return train.y is None or (job.distill is not None and job.distill.weight > 0)
+
+
+def _make_step(
+    model: Any,
+    optimizer: Any,
+    state: State,
+    context: Context,
+    job: _Job,
+    regularize: Callable[[Any], Any] | None,
+) -> Callable[[Any, Any, Any], Any]:
+    import tensorflow as tf
+
+    variables = model.trainable_variables
+    masks = {v.path: tf.constant(np.asarray(state.masks[v.path], np.float32))
+             for v in variables if v.path in state.masks}  # fmt: skip
+    clusters = {v.path: np.asarray(state.clusters[v.path])
+                for v in variables if v.path in state.clusters}  # fmt: skip
+    weight = 0.0 if job.distill is None else job.distill.weight
+    if context.train.y is None:
+        weight = 1.0
+    temperature = job.distill.temperature if job.distill else 1.0
+    classes = _has_classes(context)
+
+    def losses(outputs: list[Any], labels: Any, teacher: Any) -> Any:
+        total = 0.0
+        if labels is not None and weight < 1.0:
+            total += (1.0 - weight) * label_loss(context, labels, outputs[0])
+        if teacher is not None and weight > 0.0:
+            for ours, theirs in zip(outputs, teacher, strict=True):
+                total += weight * teacher_loss(theirs, ours, temperature, classes)
+        return total
+
+    @tf.function
+    def step(inputs: Any, labels: Any, teacher: Any) -> Any:
+        with tf.GradientTape() as tape:
+            outputs = as_list(model(inputs_of(model, inputs), training=True))
+            loss = losses(outputs, labels, teacher)
+            for extra in model.losses:
+                loss += extra
+            if regularize is not None:
+                loss += regularize(model)
+        values = [v.value for v in variables]
+        gradients = tape.gradient(loss, values)
+        pairs = [
+            (_tied(g, clusters.get(v.path)), v)
+            for g, v in zip(gradients, variables, strict=True)
+            if g is not None
+        ]
+        optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
+        for variable in variables:
+            if variable.path in masks:
+                variable.assign(variable.value * masks[variable.path])
+        return loss
+
+    return step
+
+
+def batch_loss(context: Context, split: Split, inputs: Sequence[Any], outputs: list[Any]) -> Any:
+    """Return the loss of ``outputs`` on a part of the training split: of labels where there are
+    some, else against the teacher."""
+    import tensorflow as tf
+
+    if split.y is not None:
+        return label_loss(context, tf.constant(_labels(context.train, split)), outputs[0])
+    teacher = context.teacher
+    theirs = as_list(teacher(inputs_of(teacher, inputs), training=False))
+    classes = _has_classes(context)
+    pairs = zip(theirs, outputs, strict=True)
+    return sum(teacher_loss(a, b, 1.0, classes) for a, b in pairs)
+
+
+def label_loss(context: Context, labels: Any, output: Any) -> Any:
+    """Return the mean loss against labels, as the set-up says or as labels and output suggest."""
+    import keras
+    import tensorflow as tf
+
+    if context.setup.loss is not None:
+        return tf.reduce_mean(context.setup.loss(labels, output))
+    if class_numbers(context.train.y) is None:
+        return tf.reduce_mean(tf.square(tf.reshape(labels, tf.shape(output)) - output))
+    if output.shape[-1] == 1:
+        wanted = tf.cast(tf.reshape(labels, tf.shape(output)), output.dtype)
+        return tf.reduce_mean(keras.losses.binary_crossentropy(wanted, output))
+    return tf.reduce_mean(
+        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=as_logits(output))
+    )
+
+
+def teacher_loss(teacher: Any, output: Any, temperature: float, classes: bool) -> Any:
+    """Return the mean distance to the teacher's output: for ``classes`` the divergence at
+    ``temperature``, times its square (Hinton et al. 2015), else the mean squared error in units of
+    the teacher's variance."""
+    import tensorflow as tf
+
+    if not classes:
+        scale = tf.math.reduce_variance(teacher) + _TINY
+        return tf.reduce_mean(tf.square(teacher - output)) / scale
+    theirs = tf.nn.log_softmax(as_logits(teacher) / temperature)
+    ours = tf.nn.log_softmax(as_logits(output) / temperature)
+    divergence = tf.reduce_sum(tf.exp(theirs) * (theirs - ours), axis=-1)
+    return tf.reduce_mean(divergence) * temperature**2
+
+
+def as_logits(output: Any) -> Any:
+    """Return rows that are probabilities as logarithms; other rows are logits already."""
+    import tensorflow as tf
+
+    sums = tf.reduce_sum(output, axis=-1)
+    probable = tf.reduce_all(output >= 0.0) & tf.reduce_all(tf.abs(sums - 1.0) < 1e-3)
+    return tf.cond(probable, lambda: tf.math.log(tf.maximum(output, _TINY)), lambda: output)
+
+
+def _has_classes(context: Context) -> bool:
+    """Return whether the model chooses among classes: labels tell, else its own outputs."""
+    if context.train.y is not None:
+        return class_numbers(context.train.y) is not None
+    return is_classifier(predict(context.teacher, context.validation.first(64).x))
+
+
+def _labels(train: Split, batch: Split) -> np.ndarray:
+    """Return labels as the loss takes them: class numbers where they are classes."""
+    assert batch.y is not None
+    if class_numbers(train.y) is None:
+        return np.asarray(batch.y, np.float32)
+    flat = batch.y.reshape(len(batch.y), -1)
+    numbers = flat[:, 0] if flat.shape[1] == 1 else flat.argmax(axis=1)
+    return np.asarray(numbers, np.int64)
+
+
+def _tied(gradient: Any, numbers: np.ndarray | None) -> Any:
+    """Return the gradient of shared weights: every member moves by its cluster's mean."""
+    import tensorflow as tf
+
+    if numbers is None:
+        return gradient
+    flat, count = tf.reshape(gradient, [-1]), int(numbers.max()) + 1
+    ids = np.where(numbers < 0, count, numbers).reshape(-1)
+    means = tf.math.unsorted_segment_mean(flat, tf.constant(ids), count + 1)
+    own = tf.constant(numbers.reshape(-1) < 0)
+    return tf.reshape(tf.where(own, flat, tf.gather(means, ids)), gradient.shape)
+
+
+class _Keeper:
+    """Keeps the state of a training run in one file, written whole after each epoch."""
+
+    def __init__(self, folder: Path | None, fingerprint: str) -> None:
+        self._file = None if folder is None else folder / f"{fingerprint[:24]}.npz"
+
+    def restore(self, loop: _Loop) -> int:
+        """Load what was kept; return how many epochs are done."""
+        if self._file is None or not self._file.is_file():
+            return 0
+        try:
+            with np.load(self._file, allow_pickle=False) as archive:
+                values = [archive[f"arr_{i}"] for i in range(len(archive.files))]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return 0
+        epochs, *kept = values
+        variables = loop.variables
+        if [v.shape for v in kept] != [tuple(v.shape) for v in variables]:
+            return 0
+        for variable, value in zip(variables, kept, strict=True):
+            variable.assign(value)
+        return int(epochs)
+
+    def save(self, loop: _Loop, epochs: int) -> None:
+        """Keep the state after ``epochs``."""
+        if self._file is None:
+            return
+        content = io.BytesIO()
+        np.savez(content, np.array(epochs), *(np.asarray(v) for v in loop.variables))
+        atomic_write(self._file, content.getvalue())
+
+
+def _fingerprint(state: State, context: Context, job: _Job) -> str:
+    """Return a hash of all that decides how training goes."""
+    setup = context.setup
+    named = [getattr(f, "__qualname__", "") for f in (setup.optimizer, setup.loss, setup.augment)]
+    digest = hashlib.sha256(repr((job, setup.batch_size, named)).encode())
+    digest.update(state.model.to_json().encode())
+    teacher = context.teacher.get_weights()
+    for array in (*state.model.get_weights(), *teacher, *context.train.x):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for mapping in (state.masks, state.clusters):
+        for path in sorted(mapping):
+            digest.update(path.encode() + np.ascontiguousarray(mapping[path]).tobytes())
+    if context.train.y is not None:
+        digest.update(np.ascontiguousarray(context.train.y).tobytes())
+    return digest.hexdigest()

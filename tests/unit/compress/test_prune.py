@@ -1,0 +1,99 @@
+"""Pruning does what it says: ratio, measure, criterion, multiples, steps, quality."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgebuild.compress.base import State, run_pass
+from edgebuild.compress.channels import channel_map
+from edgebuild.compress.costs import model_cost
+from edgebuild.compress.prune import CRITERIA, Prune, channel_worth
+from edgebuild.errors import InputError
+from edgebuild.targets import CpuFeatures
+
+pytestmark = pytest.mark.keras
+
+
+def counts(model):
+    return {name: len(ids) for name, ids in channel_map(model).outputs.items()}
+
+
+def test_ratio_of_each_layer(trained, context):
+    result = run_pass(Prune(0.5, epochs=0), State(trained), context)
+    assert counts(result.state.model) == {"stem": 4, "a": 4, "b": 4, "fc": 6, "out": 3}
+    assert "stem: 8 to 4 channels" in result.notes
+    assert result.cost[1].parameters < result.cost[0].parameters
+    assert result.changed and model_cost(trained) == result.cost[0]
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+@pytest.mark.parametrize("by", ["macs", "parameters"])
+def test_ratio_of_the_whole(trained, context, criterion, by):
+    state, _ = Prune(0.4, by=by, criterion=criterion, epochs=0).apply(State(trained), context)
+    before, after = (getattr(model_cost(m), by) for m in (trained, state.model))
+    assert 0.45 * before < after <= 0.601 * before
+
+
+def test_multiples_of_what_kernels_like(trained, context):
+    dsp = dataclasses.replace(context, features=CpuFeatures(dsp=True))
+    state, _ = Prune(0.3, epochs=0).apply(State(trained), dsp)
+    assert counts(state.model) == {"stem": 8, "a": 8, "b": 8, "fc": 8, "out": 3}
+    state, _ = Prune(0.3, epochs=0, multiple=2).apply(State(trained), dsp)
+    assert counts(state.model) == {"stem": 6, "a": 6, "b": 6, "fc": 8, "out": 3}
+
+
+def test_nothing_to_remove(trained, context):
+    state = State(trained)
+    after, notes = Prune(0.0, epochs=0).apply(state, context)
+    assert after is state and notes[-1] == "nothing could be removed"
+
+
+def test_fine_tuning_brings_it_back_and_is_deterministic(trained, context):
+    prune = Prune(0.5, steps=2, epochs=4)
+    first = run_pass(prune, State(trained), context)
+    again = run_pass(prune, State(trained), context)
+    assert first.quality[1].value > 0.9
+    assert first.quality[1].measure == "accuracy"
+    for a, b in zip(first.state.model.weights, again.state.model.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_a_useless_channel_is_worth_least(trained, context):
+    from edgebuild.compress.training import clone
+
+    model = clone(trained)
+    kernel = np.asarray(model.get_layer("a").kernel).copy()
+    kernel[..., 3] *= 1e-4
+    model.get_layer("a").kernel.assign(kernel)
+    channels = channel_map(model)
+    for criterion in ("l1", "l2", "taylor"):
+        worth = channel_worth(State(model), channels, context, criterion)
+        mine = [worth[c] for c in channels.outputs["a"].tolist()]
+        assert int(np.argmin(mine)) == 3, criterion
+
+
+def test_masks_and_clusters_are_cut_too(trained, context):
+    path = "fc/kernel"
+    shape = trained.get_layer("fc").kernel.shape
+    marks = np.arange(np.prod(shape)).reshape(shape)
+    state = State(trained, {path: marks % 2 == 0}, {path: marks % 4})
+    after, _ = Prune(0.5, epochs=0).apply(state, context)
+    small = after.model.get_layer("fc").kernel.shape
+    assert after.masks[path].shape == after.clusters[path].shape == tuple(small)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"ratio": 1.0}, "below 1"),
+        ({"by": "mac"}, "did you mean 'macs'"),
+        ({"criterion": "l3"}, "unknown criterion"),
+        ({"steps": 0}, "at least 1"),
+    ],
+)
+def test_options_that_cannot_be_right(options, words):
+    with pytest.raises(InputError, match=words):
+        Prune(**options)

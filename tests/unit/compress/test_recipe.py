@@ -1,0 +1,65 @@
+"""Recipes as text and JSON; data splits."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgebuild.compress.prune import Prune
+from edgebuild.compress.recipe import parse_recipe, recipe_from_json, recipe_to_json
+from edgebuild.compress.splits import class_numbers, split_data
+from edgebuild.errors import InputError
+
+
+def test_text():
+    assert parse_recipe("prune") == (Prune(),)
+    assert parse_recipe("prune:ratio=30%,by=macs, prune:criterion=l2,epochs=7") == (
+        Prune(0.3, by="macs"),
+        Prune(criterion="l2", epochs=7),
+    )
+
+
+def test_json_round_trip():
+    steps = parse_recipe("prune:ratio=0.25,prune:steps=3")
+    assert recipe_from_json(recipe_to_json(steps)) == steps
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "empty"),
+        ("prun:ratio=0.5", "did you mean 'prune'"),
+        ("prune:rato=0.5", "did you mean 'ratio'"),
+        ("prune:ratio", "has no value"),
+        ("prune:ratio=half", "ratio=half is not a number"),
+        ("prune:epochs=1.5", "not a whole number"),
+        ("ratio=0.5", "belongs to no pass"),
+    ],
+)
+def test_faults(text, words):
+    with pytest.raises(InputError, match=words):
+        parse_recipe(text)
+
+
+def test_splits_share_every_class_and_no_sample():
+    y = np.repeat(np.arange(5), 40)
+    x = np.arange(200)
+    splits = split_data([x], y, seed=0)
+    parts = [splits.train, splits.validation, splits.test]
+    assert [len(p) for p in parts] == pytest.approx([140, 30, 30], abs=4)
+    assert sorted(np.concatenate([p.x[0] for p in parts]).tolist()) == list(range(200))
+    for part in parts:
+        np.testing.assert_array_equal(part.y, part.x[0] // 40)
+        assert np.bincount(part.y, minlength=5).min() >= len(part) // 5 - 2
+    again = split_data([x], y, seed=0)
+    np.testing.assert_array_equal(again.test.x[0], splits.test.x[0])
+    with pytest.raises(InputError, match="cannot be divided"):
+        split_data([x[:5]], None, seed=0)
+
+
+def test_class_numbers():
+    assert class_numbers(None) is None
+    assert class_numbers(np.array([[0], [2]])).tolist() == [0, 2]
+    assert class_numbers(np.eye(3)).tolist() == [0, 1, 2]
+    assert class_numbers(np.array([0.5, 1.0])) is None
+    assert class_numbers(np.full((2, 3), 0.3)) is None

@@ -1,0 +1,141 @@
+"""Fine-tuning: it learns, keeps its promises, resumes, and needs no labels."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgebuild.compress.base import State
+from edgebuild.compress.quality import output_quality, predict, quality
+from edgebuild.compress.setup import Distillation, TrainingSetup
+from edgebuild.compress.splits import Split
+from edgebuild.compress.training import clone, fine_tune
+
+pytestmark = pytest.mark.keras
+
+
+@pytest.fixture
+def shaken(trained):
+    """The trained model with noise on its weights."""
+    model = clone(trained)
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        value = np.asarray(variable)
+        variable.assign(value + rng.normal(0, 0.15, value.shape))
+    return model
+
+
+def test_it_learns_again(shaken, context):
+    before = quality(shaken, context.validation, context.teacher)
+    after = fine_tune(State(shaken), context, epochs=4)
+    found = quality(after.model, context.validation, context.teacher)
+    assert before.value < 0.8 < 0.9 < found.value
+    assert quality(shaken, context.validation, context.teacher) == before  # untouched
+
+
+def test_without_labels_the_teacher_teaches(shaken, context):
+    blind = dataclasses.replace(
+        context,
+        train=Split(context.train.x, None),
+        validation=Split(context.validation.x, None),
+    )
+    before = quality(shaken, blind.validation, blind.teacher)
+    after = fine_tune(State(shaken), blind, epochs=4, distill=None)
+    found = quality(after.model, blind.validation, blind.teacher)
+    assert found.measure == "agreement with the original"
+    assert found.value > max(0.9, before.value)
+
+
+def test_a_regression_follows_the_teacher(keras, context):
+    inputs = keras.Input((4,))
+    teacher = keras.Model(inputs, keras.layers.Dense(2)(inputs))
+    student = clone(teacher)
+    for variable in student.weights:
+        variable.assign(np.zeros(variable.shape))
+    x = np.random.default_rng(0).normal(size=(512, 4)).astype(np.float32)
+    plain = dataclasses.replace(
+        context,
+        train=Split((x,), None),
+        validation=Split((x,), None),
+        teacher=teacher,
+        setup=TrainingSetup(learning_rate=0.05),
+    )
+    after = fine_tune(State(student), plain, epochs=20)
+    found = quality(after.model, plain.validation, teacher)
+    assert found.measure == "similarity to the original" and found.value > 0.99
+    labelled = dataclasses.replace(plain, train=Split((x,), predict(teacher, (x,))))
+    after = fine_tune(State(student), labelled, epochs=20, distill=Distillation(weight=0.0))
+    assert quality(after.model, plain.validation, teacher).value > 0.99
+
+
+def test_masks_stay_and_clusters_move_together(trained, context):
+    model = clone(trained)
+    kernel = model.get_layer("fc").kernel
+    rng = np.random.default_rng(0)
+    mask = rng.random(kernel.shape) < 0.5
+    numbers = np.where(mask, rng.integers(0, 4, kernel.shape), -1)
+    values = np.array([-0.2, -0.1, 0.1, 0.2, 0.0])[numbers]
+    kernel.assign(values)
+    state = State(model, {kernel.path: mask}, {kernel.path: numbers})
+    after = fine_tune(state, context, epochs=2)
+    found = np.asarray(after.model.get_layer("fc").kernel)
+    assert np.all(found[~mask] == 0.0)
+    for number in range(4):
+        shared = found[numbers == number]
+        assert np.ptp(shared) < 1e-6
+    assert not np.allclose(found, values)
+
+
+def test_a_killed_run_goes_on_and_a_done_one_is_not_done_again(shaken, context, tmp_path):
+    said = []
+
+    class KilledError(Exception):
+        pass
+
+    def kill_after_two(text):
+        said.append(text)
+        if len(said) == 2:
+            raise KilledError
+
+    whole = fine_tune(State(shaken), context, epochs=4)
+    kept = dataclasses.replace(context, checkpoints=tmp_path, progress=kill_after_two)
+    with pytest.raises(KilledError):
+        fine_tune(State(shaken), kept, epochs=4)
+    kept = dataclasses.replace(kept, progress=said.append)
+    resumed = fine_tune(State(shaken), kept, epochs=4)
+    assert [text.split(",")[0] for text in said] == [f"epoch {n} of 4" for n in (1, 2, 3, 4)]
+    for a, b in zip(whole.model.weights, resumed.model.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    fine_tune(State(shaken), kept, epochs=4)
+    assert len(said) == 4
+    for file in tmp_path.iterdir():
+        file.write_bytes(b"damaged")
+    fine_tune(State(shaken), kept, epochs=4)
+    assert len(said) == 8
+
+
+def test_the_users_set_up_is_used(keras, shaken, context):
+    import tensorflow as tf
+
+    calls = []
+
+    def augment(x, rng):
+        calls.append(x[0].shape)
+        return (np.flip(x[0], axis=2),)
+
+    def loss(y, output):
+        return tf.reduce_sum(tf.square(tf.one_hot(y, 3) - output), axis=-1)
+
+    setup = TrainingSetup(0.05, 64, keras.optimizers.SGD, loss, augment)
+    custom = dataclasses.replace(context, setup=setup)
+    after = fine_tune(State(shaken), custom, epochs=2)
+    assert calls == [(64, 8, 8, 1)] * 16
+    assert fine_tune(State(shaken), custom, epochs=0).model is shaken
+    assert quality(after.model, context.validation, context.teacher).value > 0.5
+
+
+def test_quality_without_an_original():
+    with pytest.raises(ValueError, match="original"):
+        output_quality(np.zeros((3, 2)), Split((np.zeros((3, 1)),), None))
