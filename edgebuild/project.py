@@ -49,6 +49,8 @@ class Project:
     out: Path
     model: Path | None = None
     data: str | None = None
+    compress: str | None = None
+    training: str | None = None
     name: str | None = None
     targets: tuple[str, ...] = ()
     budget: Budget = field(default_factory=Budget)
@@ -147,6 +149,8 @@ def _read(reader: Reader, file: Path) -> Project:
         out=folder / out,
         model=None if model is None else folder / model,
         data=reader.text("data"),
+        compress=reader.text("compress"),
+        training=reader.text("training"),
         name=_checked_name(reader),
         targets=targets,
         budget=read_budget(reader.table("budget")).named(file.name),

@@ -118,6 +118,8 @@ def _from_project(
         calibration_samples=project.calibration_samples,
         seed=project.seed,
         trust_model=project.trust_model,
+        compress=project.compress,
+        training=project.training,
     )
     return replace(request, **given)
 

@@ -23,7 +23,7 @@ MAX_FRAME = HEADER_BYTES + MAX_PAYLOAD + CRC_BYTES
 _MAX_ENCODED = MAX_FRAME + MAX_FRAME // 254 + 1
 _REPLY_BIT = 0x80
 _MAX_COUNT = 1 << 16
-_MAX_TENSOR_BYTES = 1 << 30
+_MAX_TENSOR_BYTES = 1 << 24  # no microcontroller has more; it already takes half an hour
 _RESYNC_BYTES = 1 << 20
 _RUN_S = 60.0
 

@@ -20,7 +20,7 @@ from edgebuild.toolchain.base import Image
 
 PROGRAM = "qemu-system-arm"
 _START_S = 15.0
-_PTY = re.compile(rb"redirected to (/dev/\S+)")
+_PTY = re.compile(rb"redirected to (/dev/\S+)\s")
 INSTRUCTIONS_PER_S = 1e9
 """With ``-icount shift=0`` an instruction takes a nanosecond of virtual time."""
 

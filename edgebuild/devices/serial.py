@@ -22,11 +22,12 @@ class SerialTransport:
         import serial
 
         self.name = port
+        failures = (OSError, ValueError, *_terminal_errors())  # SerialException is an OSError
         try:
             self._serial: Any = serial.Serial(
                 port, baud, timeout=0.05, write_timeout=5.0, exclusive=True
             )
-        except (OSError, ValueError) as error:  # SerialException is an OSError
+        except failures as error:
             raise ToolError(
                 f"{port}: cannot be opened: {error}",
                 hint="`edgebuild doctor` lists the serial ports; check permissions (dialout group)",
@@ -42,10 +43,9 @@ class SerialTransport:
             raise self._gone(error) from error
 
     def write(self, content: bytes) -> None:
-        """Send bytes."""
+        """Hand bytes to the system. Not flushed: that could wait for a dead line without end."""
         try:
             self._serial.write(content)
-            self._serial.flush()
         except OSError as error:
             raise self._gone(error) from error
 
@@ -55,6 +55,15 @@ class SerialTransport:
 
     def _gone(self, error: OSError) -> ToolError:
         return ToolError(f"{self.name}: the port failed: {error}", hint="is the board connected?")
+
+
+def _terminal_errors() -> tuple[type[Exception], ...]:
+    """Return what a port that goes away while it is opened raises besides; none on Windows."""
+    try:
+        import termios
+    except ImportError:
+        return ()
+    return (termios.error,)
 
 
 class SerialDevice:
@@ -124,7 +133,10 @@ class SerialDevice:
                 hint="flash this build's firmware.elf",
             )
         if identity.model_status != 0:
-            raise ToolError(f"{self._label}: the model's init returned {identity.model_status}")
+            raise ToolError(
+                f"{self._label}: the model's init returned {identity.model_status}",
+                hint="build again and flash its firmware.elf",
+            )
         return identity
 
     def _write(self, identity: Identity, sample: Sequence[bytes]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -151,11 +152,12 @@ def _compressed(
         recipe=parse_recipe(request.compress),
         seed=request.seed,
         features=plan.target.cpu.features,
-        checkpoints=cache_dir() / "training",
+        checkpoints=cache_dir() / "training" / plan.sha256[:24],
         training=request.training,
         entry_folder=request.data_folder,
     )
     path, steps = compress(job, splits, folder, progress)
+    shutil.rmtree(job.checkpoints, ignore_errors=True)  # they serve a run that was killed
     return open_model(path, trust=request.trust_model), steps
 
 

@@ -193,6 +193,9 @@ static void answer(const uint8_t *frame, uint32_t count)
     if (frame[0] != EB_PROTOCOL_VERSION || eb_crc32(frame, body) != crc) {
         return;
     }
+    if ((frame[2] & REPLY_BIT) != 0U) {
+        return; /* our own answer, from a line that echoes: never answer an answer */
+    }
     if (frame[1] != last_sequence || crc != last_crc) {
         uint32_t size = 0;
         reply[0] = EB_PROTOCOL_VERSION;

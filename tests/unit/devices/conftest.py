@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
+from collections.abc import Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,25 +20,19 @@ from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.reader import read_tflite
 from tests.small import small_model
 
-PORT = Path(__file__).with_name("posix_port.c")
+HERE = Path(__file__).parent
 
 
-@pytest.fixture(scope="session")
-def firmware(tmp_path_factory) -> Path:
-    """The firmware of ``tests.small``'s model, under address and undefined-behaviour sanitizers."""
+def compile_firmware(folder: Path, model: Mapping[str, str]) -> Path:
+    """Build the application around ``model`` under address and undefined-behaviour sanitizers."""
     compiler = shutil.which("gcc")
     if compiler is None:
         pytest.skip("gcc is not installed")
-    folder = tmp_path_factory.mktemp("firmware")
-    graph = run_passes(read_tflite(small_model()), DEFAULT_PASSES).graph
-    emitted = emit_library(graph, "small", CpuFeatures())
-    sources = dict(emitted.files)
-    sources["app_model.c"] = render("app_model.c.j2", name="small", macro="SMALL")
-    app = resource_dir("firmware") / "app"
-    sources.update({f"app/{p.name}": p.read_text() for p in app.glob("*.[ch]")})
-    sources["app/port.c"] = PORT.read_text()
-    startup = resource_dir("firmware") / "startup" / "eb_startup.h"
-    sources["app/eb_startup.h"] = startup.read_text()
+    firmware = resource_dir("firmware")
+    sources = dict(model)
+    sources.update({f"app/{p.name}": p.read_text() for p in (firmware / "app").glob("*.[ch]")})
+    sources["app/port.c"] = (HERE / "posix_port.c").read_text()
+    sources["app/eb_startup.h"] = (firmware / "startup" / "eb_startup.h").read_text()
     for path, text in sources.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
@@ -48,3 +45,37 @@ def firmware(tmp_path_factory) -> Path:
     )
     assert done.returncode == 0, done.stderr
     return folder / "firmware"
+
+
+@pytest.fixture(scope="session")
+def firmware(tmp_path_factory) -> Path:
+    """The firmware of ``tests.small``'s model."""
+    graph = run_passes(read_tflite(small_model()), DEFAULT_PASSES).graph
+    sources = dict(emit_library(graph, "small", CpuFeatures()).files)
+    sources["app_model.c"] = render("app_model.c.j2", name="small", macro="SMALL")
+    return compile_firmware(tmp_path_factory.mktemp("firmware"), sources)
+
+
+@pytest.fixture(scope="session")
+def stub_firmware(tmp_path_factory) -> Path:
+    """The firmware of a model that fails as it is told to; see ``stub_model.c``."""
+    runtime = resource_dir("firmware") / "runtime" / "eb_runtime.h"
+    sources = {"stub_model.c": (HERE / "stub_model.c").read_text()}
+    sources["app/eb_runtime.h"] = runtime.read_text()
+    return compile_firmware(tmp_path_factory.mktemp("stub"), sources)
+
+
+@contextmanager
+def on_pty(program, **environment):
+    """Run ``program`` on a pseudo-terminal; yield the process and the port's name."""
+    master, slave = os.openpty()
+    process = subprocess.Popen(
+        [program], stdin=master, stdout=master, env={**os.environ, **environment}
+    )
+    os.close(master)  # the program alone has it: the line breaks when it ends
+    try:
+        yield process, os.ttyname(slave)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(slave)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import termios
+import threading
+import time
 
 import pytest
+import serial
 
+from edgebuild.devices import protocol
 from edgebuild.devices.serial import BAUD, SerialDevice, SerialTransport
 from edgebuild.errors import ToolError
+from tests.unit.devices.conftest import on_pty
 
 
 def test_no_such_port():
@@ -53,3 +59,104 @@ def test_the_port_goes_away(pty):
         with pytest.raises(ToolError, match=r"the port failed|no answer") as caught:
             device.run([(b"",)])
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        PermissionError(13, "Permission denied"),
+        serial.SerialException("could not open port"),
+        ValueError("Invalid baud rate"),
+        termios.error(5, "Input/output error"),
+    ],
+)
+def test_whatever_opening_raises_is_explained(failure, monkeypatch):
+    def refuse(*_, **__):
+        raise failure
+
+    monkeypatch.setattr(serial, "Serial", refuse)
+    with pytest.raises(ToolError, match="/dev/ttyACM0: cannot be opened") as caught:
+        SerialTransport("/dev/ttyACM0", BAUD)
+    assert "dialout" in caught.value.hint
+
+
+def test_a_port_that_another_uses(pty):
+    _, name, _ = pty
+    first = SerialTransport(name, BAUD)
+    with pytest.raises(ToolError, match="exclusively lock"):
+        SerialTransport(name, BAUD)
+    first.close()
+    SerialTransport(name, BAUD).close()
+
+
+def test_a_line_that_nobody_reads_ends(pty, monkeypatch):
+    _, name, _ = pty
+    transport = SerialTransport(name, BAUD)
+    transport._serial.write_timeout = 0.2
+    with pytest.raises(ToolError, match="the port failed: Write timeout"):
+        for _ in range(1000):
+            transport.write(bytes(1000))
+    transport.close()
+
+
+def test_a_write_to_a_line_that_broke(pty):
+    master, name, open_ends = pty
+    transport = SerialTransport(name, BAUD)
+    os.close(master)
+    open_ends.clear()
+    with pytest.raises(ToolError, match="the port failed") as caught:
+        transport.write(b"ask")
+    assert "is the board connected" in caught.value.hint
+
+
+STUB_SAMPLE = [(b"\1\2\3\4",)]
+
+
+def stub(name):
+    return SerialDevice(name, BAUD, model="stub", label="board")
+
+
+def test_a_healthy_stub(stub_firmware):
+    with on_pty(stub_firmware) as (_, name), stub(name) as device:
+        assert device.run(STUB_SAMPLE).outputs == ((b"\1\2\3\4",),)
+
+
+def test_the_models_init_fails(stub_firmware):
+    with (
+        on_pty(stub_firmware, INIT="-2") as (_, name),
+        stub(name) as device,
+        pytest.raises(ToolError, match="board: the model's init returned -2") as caught,
+    ):
+        device.run(STUB_SAMPLE)
+    assert "firmware.elf" in caught.value.hint
+
+
+def test_the_models_run_fails(stub_firmware):
+    with (
+        on_pty(stub_firmware, RUN="-1") as (_, name),
+        stub(name) as device,
+        pytest.raises(ToolError, match=r"the model failed \(run\)"),
+    ):
+        device.run(STUB_SAMPLE)
+
+
+def test_the_model_never_ends(stub_firmware, monkeypatch):
+    monkeypatch.setattr(protocol, "_RUN_S", 1.0)
+    start = time.monotonic()
+    with (
+        on_pty(stub_firmware, RUN="hang") as (_, name),
+        stub(name) as device,
+        pytest.raises(ToolError, match="no answer to run"),
+    ):
+        device.run(STUB_SAMPLE)
+    assert time.monotonic() - start < 5
+
+
+def test_the_board_is_unplugged_while_it_runs(stub_firmware):
+    with on_pty(stub_firmware, RUN="hang") as (process, name), stub(name) as device:
+        threading.Timer(0.5, process.kill).start()
+        start = time.monotonic()
+        with pytest.raises(ToolError, match="the port failed") as caught:
+            device.run(STUB_SAMPLE)
+        assert time.monotonic() - start < 5
+    assert caught.value.hint == "is the board connected?"
