@@ -175,6 +175,20 @@ def test_the_firmware_checks_every_bound(firmware, command, payload, status):
         assert (frames[0].status, frames[0].payload) == (status, b"")
 
 
+def test_an_echo_is_not_answered(firmware):
+    """Where a line sends our bytes back, answering an answer would never end."""
+    with running(firmware) as pipe:
+        pipe.write(encode_frame(1, Command.READ_MARKS, b""))
+        reader = FrameReader()
+        while not (found := list(reader.feed(answer := pipe.read(2.0)))):
+            pass
+        assert found[0].status == 0
+        pipe.write(answer)
+        pipe.write(encode_frame(1, Command.READ_MARKS | 0x80, found[0].payload))
+        assert pipe.read(0.3) == b""
+        assert Client(pipe).identify().model == "small"
+
+
 def test_random_frames_do_no_harm(firmware):
     """Sanitizers end the firmware at the first byte that is read or written out of bounds."""
     rng = random.Random(0)
@@ -183,7 +197,7 @@ def test_random_frames_do_no_harm(firmware):
         for number in range(3000):
             length = rng.choice((0, 1, 2, 4, 5, 7, 8, rng.randrange(513)))
             payload = bytes(rng.choice((0, 1, 255, rng.randrange(256))) for _ in range(length))
-            command = rng.randrange(9)
+            command = rng.choice((*range(9), rng.randrange(256)))
             if command == Command.RUN and len(payload) == 4:
                 payload = rng.randrange(3).to_bytes(4, "little")
             pipe.write(encode_frame(number & 255, command, payload))
