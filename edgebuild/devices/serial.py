@@ -22,7 +22,8 @@ class SerialTransport:
         import serial
 
         self.name = port
-        failures = (OSError, ValueError, *_terminal_errors())  # SerialException is an OSError
+        # SerialException is an OSError.
+        failures: tuple[type[Exception], ...] = (OSError, ValueError, *_terminal_errors())
         try:
             self._serial: Any = serial.Serial(
                 port, baud, timeout=0.05, write_timeout=5.0, exclusive=True
