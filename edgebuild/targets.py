@@ -191,7 +191,7 @@ def _read_layer(reader: Reader) -> _Layer:
         "vendor": reader.text("vendor"),
         "cpu.core": cpu.choice("core", CORES, None),
         "cpu.clock_hz": _checked_clock(cpu),
-        "firmware.port": firmware.text("port"),
+        "firmware.port": firmware.choice("port", _ports(), None),
         "firmware.defines": _checked_defines(firmware) if "defines" in firmware else None,
         "run.default": run.choice("default", RUN_KINDS, None),
         "run.kinds": run.choices("kinds", RUN_KINDS) or None,
@@ -224,6 +224,11 @@ def _checked_clock(cpu: Reader) -> int | None:
         cpu.fault("clock_hz", f"{quoted(clock)} is not a clock in Hz")
         return None
     return clock
+
+
+def _ports() -> tuple[str, ...]:
+    """Return the names of the firmware's ports, which are folders of C."""
+    return tuple(sorted(p.name for p in (resource_dir("firmware") / "ports").iterdir()))
 
 
 def _checked_defines(firmware: Reader) -> dict[str, str]:

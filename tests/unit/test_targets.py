@@ -234,6 +234,8 @@ FAULTS = [
     ('family = "cortex-m"', 'family = "avr"', "family 'avr' is not known; known: cortex-m, host"),
     ('family = "cortex-m"', "family = 3", "family must be a string, not a number"),
     ('port = "stm32"', "", "firmware.port is missing"),
+    ('port = "stm32"', 'port = "stm23"', "firmware.port 'stm23' is not known; did you mean"),
+    ('port = "stm32"', 'port = "../app"', "firmware.port '../app' is not known; known: cmsdk"),
     ("EB_FAST", '"EB FAST"', 'firmware.defines."EB FAST" is not the name of a C macro'),
     ('"80000000UL"', '"1\\"; x"', "is not a plain C expression"),
     ('default = "simulator"', 'default = "qemu"', "run.default 'qemu' is not among run.kinds"),
