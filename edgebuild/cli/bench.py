@@ -16,7 +16,7 @@ from edgebuild.errors import Exit
 @click.command()
 @click.argument("build", type=click.Path(path_type=Path))
 @click.option("--port", required=True, metavar="PORT", help="Serial port, e.g. /dev/ttyACM0.")
-@click.option("--baud", type=COUNT, help="Baud rate of the firmware's port [115200].")
+@click.option("--baud", type=COUNT, help="Baud rate; by default the profile's.")
 @click.option("--samples", type=COUNT, help="Inferences to run and compare [8].")
 @click.option("--data", metavar="DATA", help="Real samples: .npz, .npy, folder, module:function.")
 @click.option("--seed", type=COUNT, help="Seed of random samples [0].")

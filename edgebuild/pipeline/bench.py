@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgebuild.backends.base import Progress
 from edgebuild.budget import Budget
-from edgebuild.devices.serial import BAUD, SerialDevice
+from edgebuild.devices.serial import SerialDevice
 from edgebuild.errors import EdgebuildError, InputError, ToolError
 from edgebuild.models.data import load_data
 from edgebuild.models.source import open_model
@@ -30,12 +30,13 @@ class BenchRequest:
     """What to measure: the build in ``folder``, whose ``firmware.elf`` is on the board at ``port``.
 
     The first three of ``samples`` inferences are zeros, highest and lowest values, then come those
-    of ``data``, then random ones. ``budget`` goes over the one of the build.
+    of ``data``, then random ones. ``budget`` goes over the one of the build, ``baud`` over the
+    profile's.
     """
 
     folder: Path
     port: str
-    baud: int = BAUD
+    baud: int | None = None
     samples: int = 8
     data: str | None = None
     budget: Budget = field(default_factory=Budget)
@@ -58,7 +59,8 @@ def bench(request: BenchRequest, *, progress: Progress = lambda _: None) -> Repo
     real = quantized_samples(graph, data, request.samples)
     samples = make_samples(graph, request.samples, request.seed, real)
     progress(f"running on {request.port}")
-    with SerialDevice(request.port, request.baud, model=report.name) as device:
+    baud = request.baud or report.target["run"]["serial_baud"]
+    with SerialDevice(request.port, baud, model=report.name) as device:
         result = device.run(samples)
     progress("comparing with TFLite Micro")
     with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:

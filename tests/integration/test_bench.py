@@ -11,6 +11,8 @@ import pytest
 import edgebuild
 from edgebuild.cli.main import run as cli
 from edgebuild.devices.qemu import QemuDevice
+from edgebuild.errors import ToolError
+from edgebuild.pipeline import bench
 from edgebuild.toolchain import Image
 from tests.small import small_model
 
@@ -66,6 +68,26 @@ def test_another_model_on_the_board_is_told_by_its_outputs(build, port, tmp_path
     captured = capsys.readouterr()
     assert "MISMATCH" in captured.out
     assert "another build is on the device" in " ".join(captured.out.split())
+
+
+@pytest.mark.parametrize(("flags", "baud"), [([], 9_600), (["--baud", "921600"], 921_600)])
+def test_the_baud_rate_is_the_profiles_or_the_flags(
+    build, flags, baud, tmp_path, monkeypatch, capsys
+):
+    folder = tmp_path / "copy"
+    shutil.copytree(build, folder)
+    report = json.loads((folder / "report.json").read_text())
+    report["target"]["run"]["serial_baud"] = 9_600
+    (folder / "report.json").write_text(json.dumps(report))
+    opened = []
+
+    def refuse(port, baud, **_):
+        opened.append((port, baud))
+        raise ToolError("refused")
+
+    monkeypatch.setattr(bench, "SerialDevice", refuse)
+    assert cli(["bench", str(folder), "--port", "/dev/x", *flags]) == 3
+    assert opened == [("/dev/x", baud)] and "refused" in capsys.readouterr().err
 
 
 def test_needs_a_whole_build(build, tmp_path, capsys):
