@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgebuild.compress.base import Pass
+from edgebuild.compress.cluster import Cluster
 from edgebuild.compress.prune import Prune
+from edgebuild.compress.sparsify import Sparsify
 from edgebuild.errors import InputError, nearest
 
-PASSES: dict[str, type[Any]] = {kind.name: kind for kind in (Prune,)}
+PASSES: dict[str, type[Any]] = {kind.name: kind for kind in (Prune, Sparsify, Cluster)}
 """Every pass by its name; its fields are its options."""
 
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")

@@ -1,0 +1,117 @@
+"""Sparsity and weight sharing: patterns, shares, and that later passes keep them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgebuild.compress.base import State, run_pass
+from edgebuild.compress.cluster import Cluster, kmeans
+from edgebuild.compress.prune import Prune
+from edgebuild.compress.sparsify import Sparsify, block_sizes, n_of_m, sparse_kernels
+from edgebuild.errors import InputError
+
+pytestmark = pytest.mark.keras
+
+
+def kernels(model):
+    return {v.path: np.asarray(v) for v in sparse_kernels(model)}
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_share_of_zeros(trained, context, scope):
+    result = run_pass(Sparsify(0.7, scope=scope, steps=2, epochs=2), State(trained), context)
+    found = kernels(result.state.model)
+    zeros = sum(int((w == 0).sum()) for w in found.values())
+    assert zeros / sum(w.size for w in found.values()) == pytest.approx(0.7, abs=0.02)
+    shares = [float((w == 0).mean()) for w in found.values()]
+    assert (max(shares) - min(shares) < 0.05) == (scope == "layer")
+    assert result.quality[1].value > 0.85
+    assert result.cost[1].nonzero < 0.4 * result.cost[0].nonzero
+
+
+def test_two_of_four(trained, context):
+    state, _ = Sparsify(pattern="2:4", steps=1, epochs=1).apply(State(trained), context)
+    for path, weights in kernels(state.model).items():
+        rows = weights.reshape(-1, weights.shape[-1])
+        groups = rows[: len(rows) // 4 * 4].reshape(-1, 4, rows.shape[1])
+        assert np.all((groups != 0).sum(axis=1) <= 2), path
+
+
+def test_n_of_m_keeps_the_largest():
+    size = np.array([[1.0], [4], [3], [2], [9]])
+    assert n_of_m(size, 2, 4)[:, 0].tolist() == [False, True, True, False, True]
+
+
+def test_blocks(trained, context):
+    size = np.arange(8.0).reshape(4, 2)
+    assert block_sizes(size, 2, 2).tolist() == [[1.5, 1.5], [1.5, 1.5], [5.5, 5.5], [5.5, 5.5]]
+    state, _ = Sparsify(0.5, pattern="block4x2", steps=1, epochs=0).apply(State(trained), context)
+    weights = kernels(state.model)["fc/kernel"]
+    blocks = weights.reshape(-1, 4, 6, 2).transpose(0, 2, 1, 3).reshape(-1, 8)
+    assert set((blocks != 0).sum(axis=1).tolist()) <= {0, 8}
+
+
+def test_clusters_share_values_and_keep_zeros(trained, context):
+    sparse, _ = Sparsify(0.6, steps=1, epochs=1).apply(State(trained), context)
+    result = run_pass(Cluster(bits=3, epochs=2), sparse, context)
+    before, after = kernels(sparse.model), kernels(result.state.model)
+    for path, weights in after.items():
+        assert np.array_equal(weights == 0, before[path] == 0)
+        assert len(np.unique(weights[weights != 0])) <= 8
+    assert result.quality[1].value > 0.85
+
+
+def test_bits_by_tolerance_and_groups(trained, context):
+    loose, _ = Cluster(bits=0, tolerance=0.3, epochs=0).apply(State(trained), context)
+    tight, _ = Cluster(bits=0, tolerance=0.02, epochs=0).apply(State(trained), context)
+    count = {s: len(np.unique(kernels(s.model)["fc/kernel"])) for s in (loose, tight)}
+    assert count[loose] < count[tight]
+    for path, weights in kernels(tight.model).items():
+        original = kernels(trained)[path]
+        error = np.sqrt(np.mean((weights - original) ** 2) / np.mean(original**2))
+        assert error <= 0.021
+    grouped, _ = Cluster(bits=2, groups=3, epochs=0).apply(State(trained), context)
+    weights = kernels(grouped.model)["fc/kernel"]
+    assert 8 < len(np.unique(weights)) <= 12
+    assert all(len(np.unique(weights[:, i : i + 4])) <= 4 for i in (0, 4, 8))
+
+
+def test_pruning_after_them_keeps_both(trained, context):
+    state, _ = Sparsify(0.5, steps=1, epochs=0).apply(State(trained), context)
+    state, _ = Cluster(bits=4, epochs=0).apply(state, context)
+    state, _ = Prune(0.5, epochs=2).apply(state, context)
+    for path, weights in kernels(state.model).items():
+        assert np.all(weights[~state.masks[path]] == 0)
+        assert np.any(~state.masks[path])
+        shared = state.clusters[path]
+        for number in range(int(shared.max()) + 1):
+            members = weights[shared == number]
+            assert not members.size or np.ptp(members) < 1e-5
+
+
+def test_kmeans():
+    values = np.array([0.0, 0.1, 0.9, 1.0, 5.0])
+    numbers, centroids = kmeans(values, 3)
+    assert numbers.tolist() == [0, 0, 0, 0, 1] or len(centroids) == 3
+    assert np.all(np.diff(centroids) > 0)
+    numbers, centroids = kmeans(np.array([2.0, 2.0]), 4)
+    assert centroids.tolist() == [2.0] and numbers.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "words"),
+    [
+        (Sparsify, {"pattern": "4:2"}, "keeps all weights"),
+        (Sparsify, {"pattern": "rows"}, "unknown pattern"),
+        (Sparsify, {"pattern": "block0x4"}, "empty blocks"),
+        (Sparsify, {"sparsity": 1.0}, "below 1"),
+        (Sparsify, {"scope": "all"}, "global or layer"),
+        (Sparsify, {"steps": 0}, "at least 1"),
+        (Cluster, {"bits": 9}, "0 to 8"),
+        (Cluster, {"groups": 0}, "at least 1"),
+    ],
+)
+def test_options_that_cannot_be_right(kind, options, words):
+    with pytest.raises(InputError, match=words):
+        kind(**options)
