@@ -79,6 +79,9 @@ def test_the_baud_rate_is_the_profiles_or_the_flags(
     report = json.loads((folder / "report.json").read_text())
     report["target"]["run"]["serial_baud"] = 9_600
     (folder / "report.json").write_text(json.dumps(report))
+    lock = json.loads((folder / "build.lock").read_text())
+    del lock["artifacts"]["report.json"]
+    (folder / "build.lock").write_text(json.dumps(lock))
     opened = []
 
     def refuse(port, baud, **_):
