@@ -24,6 +24,7 @@ def run_job(job: dict[str, Any], say: Say) -> dict[str, Any]:
     import keras
 
     from edgebuild.compress.base import Context, State, run_pass
+    from edgebuild.compress.huffman import Huffman, pack_model
     from edgebuild.compress.recipe import recipe_from_json
     from edgebuild.models.keras_file import load_keras_model
     from edgebuild.targets import CpuFeatures
@@ -47,8 +48,9 @@ def run_job(job: dict[str, Any], say: Say) -> dict[str, Any]:
         checkpoints=Path(job["checkpoints"]),
     )
     state, rows = State(model), []
-    for number, step in enumerate(recipe_from_json(job["recipe"]), 1):
-        label = f"{step.name} ({number} of {len(job['recipe'])})"
+    recipe = recipe_from_json(job["recipe"])
+    for number, step in enumerate(recipe, 1):
+        label = f"{step.name} ({number} of {len(recipe)})"
         say({"progress": label})
         told = dataclasses.replace(context, progress=_prefixed(say, label))
         result = run_pass(step, state, told)
@@ -63,6 +65,8 @@ def run_job(job: dict[str, Any], say: Say) -> dict[str, Any]:
             }
         )
     state.model.save(folder / "compressed.keras")
+    if any(isinstance(step, Huffman) for step in recipe):
+        (folder / "weights.huff").write_bytes(pack_model(state))
     return {"steps": rows}
 
 

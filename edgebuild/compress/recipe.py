@@ -12,11 +12,12 @@ from typing import Any
 
 from edgebuild.compress.base import Pass
 from edgebuild.compress.cluster import Cluster
+from edgebuild.compress.huffman import Huffman
 from edgebuild.compress.prune import Prune
 from edgebuild.compress.sparsify import Sparsify
 from edgebuild.errors import InputError, nearest
 
-PASSES: dict[str, type[Any]] = {kind.name: kind for kind in (Prune, Sparsify, Cluster)}
+PASSES: dict[str, type[Any]] = {kind.name: kind for kind in (Prune, Sparsify, Cluster, Huffman)}
 """Every pass by its name; its fields are its options."""
 
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")

@@ -45,10 +45,19 @@ class CompressionJob:
     entry_folder: Path = Path()
 
 
+@dataclass(frozen=True)
+class Compressed:
+    """The compressed ``.keras``, what each step did, and the packed weights when asked for."""
+
+    model: Path
+    steps: tuple[CompressionStep, ...]
+    packed: bytes | None
+
+
 def compress(
     job: CompressionJob, splits: Splits, folder: Path, progress: Callable[[str], None]
-) -> tuple[Path, tuple[CompressionStep, ...]]:
-    """Run the recipe; return the compressed ``.keras`` in ``folder`` and what each step did.
+) -> Compressed:
+    """Run the recipe below ``folder``.
 
     The test split is not shown to it. Raises what the passes raise; ModelError when the child dies.
     """
@@ -70,7 +79,12 @@ def compress(
     if "error" in reply:
         error = _ERRORS.get(reply["error"], ModelError)
         raise error(reply["message"], details=reply["details"], hint=reply["hint"])
-    return folder / "compressed.keras", tuple(step_from_json(row) for row in reply["steps"])
+    packed = folder / "weights.huff"
+    return Compressed(
+        folder / "compressed.keras",
+        tuple(step_from_json(row) for row in reply["steps"]),
+        packed.read_bytes() if packed.exists() else None,
+    )
 
 
 def _run(folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:

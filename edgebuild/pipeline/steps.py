@@ -20,7 +20,7 @@ from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
 from edgebuild.budget import Metrics
 from edgebuild.compress.recipe import parse_recipe
-from edgebuild.compress.run import CompressionJob, CompressionStep, compress
+from edgebuild.compress.run import Compressed, CompressionJob, compress
 from edgebuild.compress.splits import Splits, split_data
 from edgebuild.devices.base import RunResult
 from edgebuild.devices.host import HostDevice
@@ -59,7 +59,7 @@ class Loaded:
     source_graph: Graph
     graph: Graph
     notes: tuple[str, ...]
-    compression: tuple[CompressionStep, ...] = ()
+    compressed: Compressed | None = None
 
 
 def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
@@ -72,6 +72,8 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
             loaded.graph, loaded.source_graph, loaded.model, plan.name, plan.target
         )
         atomic_write(folder / "model.tflite", loaded.model)
+        if loaded.compressed and loaded.compressed.packed is not None:
+            atomic_write(folder / "weights.huff", loaded.compressed.packed)
         for path, text in emitted.files.items():
             atomic_write(folder / path, text)
         compiled = backend.compile(emitted, plan.target, plan.request.toolchain, folder, progress)
@@ -98,11 +100,11 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
             data = load_data(request.data, source, folder=request.data_folder, seed=request.seed)
         with ExitStack() as stack:
             shown, calibration = source, data
-            steps: tuple[CompressionStep, ...] = ()
+            compressed = None
             if request.compress is not None:
                 folder = stack.enter_context(TemporaryDirectory(prefix="edgebuild-compress-"))
                 splits = training_splits(source, data, request)
-                shown, steps = _compressed(plan, source, splits, Path(folder), progress)
+                shown, compressed = _compressed(plan, source, splits, Path(folder), progress)
                 stack.callback(shown.close)
                 assert data is not None
                 calibration = dataclasses.replace(data, x=splits.train.x, y=splits.train.y)
@@ -119,7 +121,7 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
         source.close()
         raise
     notes = (*converted.notes, *result.notes)
-    return Loaded(source, data, converted.model, graph, result.graph, notes, steps)
+    return Loaded(source, data, converted.model, graph, result.graph, notes, compressed)
 
 
 def training_splits(source: SourceModel, data: DataSet | None, request: BuildRequest) -> Splits:
@@ -141,8 +143,8 @@ def training_splits(source: SourceModel, data: DataSet | None, request: BuildReq
 
 def _compressed(
     plan: BuildPlan, source: SourceModel, splits: Splits, folder: Path, progress: Progress
-) -> tuple[SourceModel, tuple[CompressionStep, ...]]:
-    """Run the plan's recipe; return the compressed model and what each step did."""
+) -> tuple[SourceModel, Compressed]:
+    """Run the plan's recipe; return the compressed model, opened, and what else came of it."""
     request = plan.request
     assert request.compress is not None
     job = CompressionJob(
@@ -156,9 +158,9 @@ def _compressed(
         training=request.training,
         entry_folder=request.data_folder,
     )
-    path, steps = compress(job, splits, folder, progress)
+    found = compress(job, splits, folder, progress)
     shutil.rmtree(job.checkpoints, ignore_errors=True)  # they serve a run that was killed
-    return open_model(path, trust=request.trust_model), steps
+    return open_model(found.model, trust=request.trust_model), found
 
 
 class LazyHost:
@@ -279,7 +281,7 @@ def make_report(
         violations=plan.budget.check(metrics),
         sections=compiled.image.sections if compiled.image else (),
         symbols=_sized(compiled.image.symbols) if compiled.image else (),
-        compression=loaded.compression,
+        compression=loaded.compressed.steps if loaded.compressed else (),
         notes=loaded.notes,
     )
 

@@ -80,3 +80,15 @@ def test_what_cannot_be_compressed(place, capsys):
     assert cli([*BUILD, "--compress", "prun"]) == 2
     assert "did you mean 'prune'" in capsys.readouterr().err
     assert not (place / "build" / "net-host").exists()
+
+
+def test_packed_weights_are_beside_the_build(place, capsys):
+    from edgebuild.compress.huffman import unpack
+
+    recipe = "sparsify:sparsity=0.8,epochs=2,cluster:bits=3,epochs=1,huffman"
+    assert cli([*BUILD, "--run", "none", "--compress", recipe, "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)["reports"][0]
+    content = (place / "build" / "net-host" / "weights.huff").read_bytes()
+    assert f"stored in {len(content):,} B" in body["compression"][2]["notes"][0]
+    kernel = unpack(content)["fc/kernel"]
+    assert 1 < len(np.unique(kernel)) <= 9 and np.mean(kernel == 0) > 0.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,11 +24,14 @@ from tests.small import small_model
 HERE = Path(__file__).parent
 
 
+def host_compiler() -> list[str]:
+    """Return gcc, else the zig that edgebuild brings."""
+    gcc = shutil.which("gcc")
+    return [sys.executable, "-m", "ziglang", "cc"] if gcc is None else [gcc]
+
+
 def compile_firmware(folder: Path, model: Mapping[str, str]) -> Path:
-    """Build the application around ``model`` under address and undefined-behaviour sanitizers."""
-    compiler = shutil.which("gcc")
-    if compiler is None:
-        pytest.skip("gcc is not installed")
+    """Build the application around ``model``, with sanitizers where the compiler has them."""
     firmware = resource_dir("firmware")
     sources = dict(model)
     sources.update({f"app/{p.name}": p.read_text() for p in (firmware / "app").glob("*.[ch]")})
@@ -37,8 +41,9 @@ def compile_firmware(folder: Path, model: Mapping[str, str]) -> Path:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     includes = [f"-I{folder / LIBRARY / d}" for d in INCLUDE_DIRS] + [f"-I{folder / 'app'}"]
-    command = [compiler, "-std=gnu11", "-O1", "-g", "-DEB_PROFILE=1", *includes]
-    command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    command = [*host_compiler(), "-std=gnu11", "-O1", "-g", "-DEB_PROFILE=1", *includes]
+    if shutil.which("gcc") is not None:
+        command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     command += [str(folder / p) for p in sources if p.endswith(".c")]
     done = subprocess.run(
         [*command, "-o", str(folder / "firmware")], capture_output=True, text=True

@@ -1,16 +1,21 @@
-/* A model for tests that does as the environment says: INIT and RUN are the statuses that it
- * returns; RUN=hang never returns. */
+/* A model for tests. Its output is its input, each of several payloads, and its layers' timings too.
+ * It does as the environment says: INIT and RUN are the statuses that it returns; RUN=hang never
+ * returns. */
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "eb_bench.h"
 
-static const int32_t shape[] = { 4 };
-static const eb_tensor_info tensor = { "x", shape, 4, 1.0F, 0, 1, EB_INT8 };
+#define BYTES 1500
+#define ARENA_BYTES 2000
+#define LAYERS 300
 
-uint8_t eb_arena[64];
-uint32_t eb_layer_ticks[1];
+static const int32_t shape[] = { BYTES };
+static const eb_tensor_info tensor = { "x", shape, BYTES, 1.0F, 0, 1, EB_INT8 };
+
+uint8_t eb_arena[ARENA_BYTES];
+uint32_t eb_layer_ticks[LAYERS];
 
 static int status(const char *name)
 {
@@ -31,7 +36,9 @@ static int init(void *arena, size_t bytes)
 static int run(void *arena)
 {
     (void)arena;
-    eb_layer_done(0);
+    for (uint32_t i = 0; i < LAYERS; i++) {
+        eb_layer_done(i);
+    }
     return status("RUN");
 }
 
@@ -46,6 +53,6 @@ static const void *output(const void *arena, uint32_t index)
 }
 
 static const eb_model model = {
-    "stub", 64, 1, 1, 1, &tensor, &tensor, init, run, input, output,
+    "stub", ARENA_BYTES, LAYERS, 1, 1, &tensor, &tensor, init, run, input, output,
 };
 const eb_model *const eb_app_model = &model;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import termios
 import threading
 import time
@@ -109,16 +110,26 @@ def test_a_write_to_a_line_that_broke(pty):
     assert "is the board connected" in caught.value.hint
 
 
-STUB_SAMPLE = [(b"\1\2\3\4",)]
+STUB_SAMPLE = [(bytes(1500),)]
 
 
 def stub(name):
     return SerialDevice(name, BAUD, model="stub", label="board")
 
 
-def test_a_healthy_stub(stub_firmware):
+def test_tensors_and_timings_of_several_frames(stub_firmware):
+    """Runs of bytes around 254, where COBS starts a new block."""
+    rng = random.Random(0)
+    samples = [(bytes((fill,)) * 1500,) for fill in (0, 1, 255)]
+    for run in (252, 253, 254, 255, 256, 507, 511):
+        samples.append(((b"\x41" * run + b"\0").ljust(1500, b"\x42"),))
+    samples += [(rng.randbytes(1500),) for _ in range(5)]
     with on_pty(stub_firmware) as (_, name), stub(name) as device:
-        assert device.run(STUB_SAMPLE).outputs == ((b"\1\2\3\4",),)
+        result = device.run(samples)
+    assert result.outputs == tuple(samples)
+    assert [layer.layer for layer in result.layers] == list(range(300))
+    assert all(layer.time_us is not None and layer.time_us >= 0 for layer in result.layers)
+    assert 1490 < result.arena_bytes.value <= 1500
 
 
 def test_the_models_init_fails(stub_firmware):

@@ -1,0 +1,212 @@
+"""Entropy-coded weights for storage: sparse positions and shared values as Huffman codes.
+
+The packed form is little-endian::
+
+    "EBH1"  u32 variables, then for each:
+      u16 bytes of its path, path in UTF-8;  u8 rank, u32 for each dimension
+      u8 kind: 0 raw float32 values | 1 coded
+      coded:  u32 stored weights;  u16 codebook size (0: weights are raw), float32 codebook
+              gaps as a code block;  indices as a code block, or raw float32 weights
+    code block: u32 symbols, u16 used symbols, for each u16 symbol and u8 length; u32 bytes; bits
+
+Gaps are the zeros before each stored weight, in the order of the flattened variable (Han et al.
+2016); 255 stands for 255 zeros without a weight behind them. Codes are canonical and their bits
+begin at the most significant one of each byte.
+"""
+
+from __future__ import annotations
+
+import heapq
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from edgebuild.compress.base import Context, State
+from edgebuild.errors import InputError
+
+_MAGIC = b"EBH1"
+_ESCAPE = 255
+_RAW, _CODED = 0, 1
+_MAX_WEIGHTS = 1 << 26
+
+
+@dataclass(frozen=True)
+class Huffman:
+    """Store the weights entropy-coded beside the build, and report the real bytes.
+
+    It changes no weight. It pays after sparsify and cluster.
+    """
+
+    name: ClassVar[str] = "huffman"
+
+    def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
+        """Return ``state`` itself, and what its weights take."""
+        packed = len(pack_model(state))
+        plain = 4 * sum(int(np.prod(v.shape)) for v in state.model.weights)
+        return state, (f"stored in {packed:,} B, float32 takes {plain:,} B: {plain / packed:.1f}x",)
+
+
+def pack_model(state: State) -> bytes:
+    """Return all of a model's weights in packed form."""
+    return pack({v.path: np.asarray(v, np.float32) for v in state.model.weights})
+
+
+def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Return float32 arrays in packed form; ``unpack`` gives exactly them back."""
+    parts = [_MAGIC, struct.pack("<I", len(arrays))]
+    for path, array in arrays.items():
+        name = path.encode()
+        shape = struct.pack(f"<B{array.ndim}I", array.ndim, *array.shape)
+        parts += [struct.pack("<H", len(name)), name, shape]
+        flat = np.ascontiguousarray(array, "<f4").ravel()
+        raw = bytes((_RAW,)) + flat.tobytes()
+        coded = bytes((_CODED,)) + _pack_weights(flat)
+        parts.append(min(raw, coded, key=len))
+    return b"".join(parts)
+
+
+def unpack(content: bytes) -> dict[str, np.ndarray]:
+    """Return the arrays that were packed; InputError for anything else."""
+    reader = _Reader(content)
+    if reader.take(4) != _MAGIC:
+        raise InputError("not packed weights: they begin with EBH1")
+    arrays = {}
+    for _ in range(reader.number("<I")):
+        path = reader.take(reader.number("<H")).decode(errors="replace")
+        shape = tuple(reader.number("<I") for _ in range(reader.number("<B")))
+        size = int(np.prod(shape, dtype=object)) if shape else 1
+        if size > _MAX_WEIGHTS:
+            raise InputError(f"packed weights: '{path[:60]}' has {size:,} values")
+        if reader.number("<B") == _RAW:
+            flat = np.frombuffer(reader.take(4 * size), "<f4")
+        else:
+            flat = _unpack_weights(reader, size)
+        arrays[path] = flat.reshape(shape)
+    return arrays
+
+
+def encode(symbols: np.ndarray) -> bytes:
+    """Return symbols 0..65535 as a code block."""
+    used, counts = np.unique(symbols, return_counts=True)
+    lengths = code_lengths(counts.tolist())
+    codes = _canonical(lengths)
+    table = b"".join(struct.pack("<HB", s, n) for s, n in zip(used.tolist(), lengths, strict=True))
+    words = [format(code, f"0{n}b") for code, n in zip(codes, lengths, strict=True)]
+    place = np.searchsorted(used, symbols)
+    text = "".join(words[i] for i in place.tolist())
+    bits = np.frombuffer(text.encode(), np.uint8) - ord("0")
+    stored = np.packbits(bits).tobytes()
+    head = struct.pack("<IH", len(symbols), len(used))
+    return head + table + struct.pack("<I", len(stored)) + stored
+
+
+def code_lengths(counts: list[int]) -> list[int]:
+    """Return the Huffman code's length for each symbol; ties go to the earlier symbol."""
+    if len(counts) < 2:
+        return [1] * len(counts)
+    heap = [(count, i, [i]) for i, count in enumerate(counts)]
+    heapq.heapify(heap)
+    lengths = [0] * len(counts)
+    for order in range(len(counts), 2 * len(counts) - 1):
+        first, _, left = heapq.heappop(heap)
+        second, _, right = heapq.heappop(heap)
+        for i in (*left, *right):
+            lengths[i] += 1
+        heapq.heappush(heap, (first + second, order, left + right))
+    return lengths
+
+
+def _canonical(lengths: list[int]) -> list[int]:
+    """Return codes in the order of (length, position)."""
+    codes = [0] * len(lengths)
+    code = previous = 0
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        code <<= lengths[i] - previous
+        previous = lengths[i]
+        codes[i] = code
+        code += 1
+    return codes
+
+
+def _pack_weights(flat: np.ndarray) -> bytes:
+    # Minus zero is a value of its own: what comes back is the same bytes.
+    places = np.flatnonzero(flat.view("<u4"))
+    gaps = np.diff(places, prepend=-1) - 1
+    values = flat[places]
+    escapes = gaps // _ESCAPE
+    stream = np.full(len(gaps) + int(escapes.sum()), _ESCAPE)
+    stream[np.arange(len(gaps)) + np.cumsum(escapes)] = gaps % _ESCAPE
+    codebook, indices = np.unique(values.view("<u4"), return_inverse=True)
+    shared = len(codebook) < 1 << 12 and 4 * len(codebook) < len(values)
+    head = struct.pack("<IH", len(values), len(codebook) if shared else 0)
+    if not shared:
+        return head + encode(stream) + values.tobytes()
+    return head + codebook.tobytes() + encode(stream) + encode(indices)
+
+
+def _unpack_weights(reader: _Reader, size: int) -> np.ndarray:
+    count, known = reader.number("<I"), reader.number("<H")
+    codebook = np.frombuffer(reader.take(4 * known), "<f4")
+    stream = _decode(reader, size)
+    steps = np.where(stream == _ESCAPE, _ESCAPE, stream + 1)
+    places = (np.cumsum(steps) - 1)[stream != _ESCAPE]
+    if known:
+        indices = _decode(reader, size)
+        if np.any(indices >= known):
+            raise InputError("packed weights are damaged: an index is not in the codebook")
+        values = codebook[indices]
+    else:
+        values = np.frombuffer(reader.take(4 * count), "<f4")
+    if len(places) != count or len(values) != count or np.any(places >= size):
+        raise InputError("packed weights are damaged: positions do not fit")
+    flat = np.zeros(size, "<f4")
+    flat[places] = values
+    return flat
+
+
+def _decode(reader: _Reader, most: int) -> np.ndarray:
+    """Return the symbols of a code block of at most 2 * ``most`` + 1 symbols."""
+    count, used = reader.number("<I"), reader.number("<H")
+    if count > 2 * most + 1 or (count and not used):
+        raise InputError("packed weights are damaged: too many codes")
+    rows = [(reader.number("<H"), reader.number("<B")) for _ in range(used)]
+    lengths = [length for _, length in rows]
+    stored = reader.take(reader.number("<I"))
+    if any(not 0 < n < 64 for n in lengths):
+        raise InputError("packed weights are damaged: a code has no length")
+    codes = _canonical(lengths)
+    symbols = {(n, code): s for (s, n), code in zip(rows, codes, strict=True)}
+    found: list[int] = []
+    bits = np.unpackbits(np.frombuffer(stored, np.uint8)).tolist()
+    code = length = 0
+    for bit in bits:
+        if len(found) == count:
+            break
+        code, length = code << 1 | bit, length + 1
+        if (symbol := symbols.get((length, code))) is not None:
+            found.append(symbol)
+            code = length = 0
+    if len(found) != count:
+        raise InputError("packed weights are damaged: the codes end too early")
+    return np.array(found, np.int64)
+
+
+class _Reader:
+    """Takes bytes from the front; InputError when there are too few."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content, self._at = content, 0
+
+    def take(self, count: int) -> bytes:
+        """Return the next ``count`` bytes."""
+        if count > len(self._content) - self._at:
+            raise InputError("packed weights are cut off")
+        self._at += count
+        return self._content[self._at - count : self._at]
+
+    def number(self, form: str) -> int:
+        """Return the next number of a ``struct`` format."""
+        return int(struct.unpack(form, self.take(struct.calcsize(form)))[0])
