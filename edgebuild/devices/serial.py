@@ -22,8 +22,9 @@ class SerialTransport:
         import serial
 
         self.name = port
-        # SerialException is an OSError.
-        failures: tuple[type[Exception], ...] = (OSError, ValueError, *_terminal_errors())
+        # SerialException is an OSError; a baud rate beyond 31 bits an OverflowError.
+        failures: tuple[type[Exception], ...] = (OSError, ValueError, OverflowError)
+        failures += _terminal_errors()
         try:
             self._serial: Any = serial.Serial(
                 port, baud, timeout=0.05, write_timeout=5.0, exclusive=True

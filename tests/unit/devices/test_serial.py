@@ -29,6 +29,12 @@ def test_what_is_no_port(tmp_path):
         SerialTransport(str(tmp_path / "file"), BAUD)
 
 
+@pytest.mark.parametrize("baud", [-1, 1 << 31, 10**30])
+def test_impossible_baud_rates(pty, baud):
+    with pytest.raises(ToolError, match="cannot be opened"):
+        SerialTransport(pty[1], baud)
+
+
 @pytest.fixture
 def pty():
     master, slave = os.openpty()
