@@ -109,7 +109,7 @@ def masked(state: State, masks: Mapping[str, np.ndarray]) -> State:
     model = clone(state.model)
     for variable in model.weights:
         if variable.path in masks:
-            variable.assign(np.asarray(variable) * masks[variable.path])
+            variable.assign(np.where(masks[variable.path], np.asarray(variable), 0.0))
     clusters = {
         path: np.where(masks[path], numbers, -1) if path in masks else numbers
         for path, numbers in state.clusters.items()

@@ -176,7 +176,7 @@ def _make_step(
     import tensorflow as tf
 
     variables = model.trainable_variables
-    masks = {v.path: tf.constant(np.asarray(state.masks[v.path], np.float32))
+    masks = {v.path: tf.constant(np.asarray(state.masks[v.path], bool))
              for v in variables if v.path in state.masks}  # fmt: skip
     clusters = {v.path: np.asarray(state.clusters[v.path])
                 for v in variables if v.path in state.clusters}  # fmt: skip
@@ -214,7 +214,8 @@ def _make_step(
         optimizer.apply([g for g, _ in pairs], [v for _, v in pairs])
         for variable in variables:
             if variable.path in masks:
-                variable.assign(variable.value * masks[variable.path])
+                kept = tf.where(masks[variable.path], variable.value, 0.0)  # no minus zero
+                variable.assign(kept)
         return loss
 
     return step
