@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -29,11 +30,8 @@ def command(
     samples: int | None,
     data: str | None,
     seed: int | None,
-    max_flash: int | None,
-    max_ram: int | None,
-    max_latency: float | None,
-    max_accuracy_drop: float | None,
     as_json: bool,
+    **limits: Any,
 ) -> None:
     """Measure a BUILD on a board: time, stack, arena, and every output byte.
 
@@ -46,7 +44,7 @@ def command(
     request = BenchRequest(
         build,
         port,
-        budget=flag_budget(max_flash, max_ram, max_latency, max_accuracy_drop),
+        budget=flag_budget(**limits),
         **{key: value for key, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
     with steps(f"{build} on {port}") as progress:

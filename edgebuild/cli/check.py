@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,11 +21,8 @@ from edgebuild.units import format_size
 def command(
     model: Path,
     target: str,
-    max_flash: int | None,
-    max_ram: int | None,
-    max_latency: float | None,
-    max_accuracy_drop: float | None,
     as_json: bool,
+    **limits: Any,
 ) -> None:
     """Say whether an int8 .tflite MODEL fits a target, without compiling.
 
@@ -34,7 +32,7 @@ def command(
     from edgebuild.analysis import analyze
 
     found = analyze(model, target)
-    verdict = found.verdict(flag_budget(max_flash, max_ram, max_latency, max_accuracy_drop))
+    verdict = found.verdict(flag_budget(**limits))
     if as_json:
         print_json({**found.to_json(), **verdict.to_json()})
         if verdict.violations:

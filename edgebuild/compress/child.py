@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.errors import EdgebuildError, InputError, ModelError
+from edgebuild.models.worker import error_reply
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -124,20 +125,13 @@ def main() -> None:
     try:
         say(run_job(json.loads(Path(sys.argv[1]).read_text()), say))
     except EdgebuildError as error:
-        say(_failure(error))
+        say(error_reply(error))
     except Exception as error:
         traceback.print_exc()
         first = str(error).strip().splitlines() or [""]
-        say(_failure(ModelError(f"compression failed: {type(error).__name__}: {first[0][:300]}")))
-
-
-def _failure(error: EdgebuildError) -> dict[str, Any]:
-    return {
-        "error": type(error).__name__,
-        "message": error.message,
-        "details": list(error.details),
-        "hint": error.hint,
-    }
+        say(
+            error_reply(ModelError(f"compression failed: {type(error).__name__}: {first[0][:300]}"))
+        )
 
 
 if __name__ == "__main__":

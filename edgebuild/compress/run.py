@@ -17,10 +17,10 @@ import numpy as np
 from edgebuild.compress.base import CompressionStep, Pass, step_from_json
 from edgebuild.compress.recipe import recipe_to_json
 from edgebuild.compress.splits import Splits
-from edgebuild.errors import InputError, ModelError, ToolError
+from edgebuild.errors import ModelError
+from edgebuild.models.worker import error_from_reply
 from edgebuild.targets import CpuFeatures
 
-_ERRORS = {cls.__name__: cls for cls in (InputError, ModelError, ToolError)}
 _LOG_LINES = 6
 _QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
@@ -77,8 +77,7 @@ def compress(
     (folder / "job.json").write_text(json.dumps(description))
     reply = _run(folder, progress)
     if "error" in reply:
-        error = _ERRORS.get(reply["error"], ModelError)
-        raise error(reply["message"], details=reply["details"], hint=reply["hint"])
+        raise error_from_reply(reply)
     packed = folder / "weights.huff"
     return Compressed(
         folder / "compressed.keras",

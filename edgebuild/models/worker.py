@@ -76,7 +76,7 @@ class Worker:
             raise self._crash(op)
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
-            raise _error(reply)
+            raise error_from_reply(reply)
         return reply
 
     def write_arrays(self, arrays: Sequence[np.ndarray]) -> str:
@@ -167,6 +167,17 @@ def _end(process: subprocess.Popen[str], grace_s: float = _GRACE_S) -> None:
             process.stdout.close()
 
 
-def _error(reply: dict[str, Any]) -> EdgebuildError:
+def error_reply(error: EdgebuildError) -> dict[str, Any]:
+    """Return what a child process says of a failure, as plain JSON values."""
+    return {
+        "error": type(error).__name__,
+        "message": error.message,
+        "details": list(error.details),
+        "hint": error.hint,
+    }
+
+
+def error_from_reply(reply: dict[str, Any]) -> EdgebuildError:
+    """Return the error of a child's ``error_reply``."""
     kind = _ERRORS.get(reply["error"], ModelError)
     return kind(reply["message"], details=reply["details"], hint=reply["hint"])

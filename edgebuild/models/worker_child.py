@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.errors import EdgebuildError, ModelError
+from edgebuild.models.worker import error_reply
 
 
 class _Session:
@@ -65,26 +66,17 @@ def _answer(session: _Session, request: dict[str, Any]) -> dict[str, Any]:
         op = request.pop("op")
         return dict(getattr(session, op)(**request))
     except EdgebuildError as error:
-        return _failure(error)
+        return error_reply(error)
     except Exception as error:
         traceback.print_exc()
         first = str(error).strip().splitlines() or [""]
-        return _failure(
+        return error_reply(
             ModelError(
                 f"{session.where}: cannot be used: {type(error).__name__}: {first[0][:300]}",
                 details=[line[:200] for line in first[1:4] if line.strip()],
                 hint="the model may be damaged, or use what edgebuild's libraries do not read",
             )
         )
-
-
-def _failure(error: EdgebuildError) -> dict[str, Any]:
-    return {
-        "error": type(error).__name__,
-        "message": error.message,
-        "details": list(error.details),
-        "hint": error.hint,
-    }
 
 
 def main() -> None:
