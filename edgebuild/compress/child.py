@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgebuild.errors import EdgebuildError, InputError, ModelError
+from edgebuild.errors import EdgebuildError, ModelError
 from edgebuild.models.worker import error_reply
 
 Say = Callable[[dict[str, Any]], None]
@@ -22,66 +22,29 @@ Say = Callable[[dict[str, Any]], None]
 
 def run_job(job: dict[str, Any], say: Say) -> dict[str, Any]:
     """Compress the model that ``job`` names; return what each step did."""
-    import keras
-
-    from edgebuild.compress.base import Context, State, run_pass
+    from edgebuild.compress.apply import apply_recipe, open_original, training_setup
+    from edgebuild.compress.base import Context
     from edgebuild.compress.huffman import Huffman, pack_model
     from edgebuild.compress.recipe import recipe_from_json
-    from edgebuild.models.keras_file import load_keras_model
     from edgebuild.targets import CpuFeatures
 
-    keras.utils.set_random_seed(job["seed"])
     folder = Path(job["folder"])
-    model = load_keras_model(Path(job["model"]), job["kind"], trust=job["trust"])
-    if not hasattr(model, "_nodes_by_depth"):
-        raise ModelError(
-            f"{job['model']}: a subclassed model cannot be compressed",
-            hint="build it with the functional API or keras.Sequential",
-        )
-    model = _functional(model)
     context = Context(
         _split(folder / "train.npz"),
         _split(folder / "validation.npz"),
-        model,
-        _setup(job["training"], Path(job["entry_folder"])),
+        open_original(Path(job["model"]), job["kind"], trust=job["trust"], seed=job["seed"]),
+        training_setup(job["training"], Path(job["entry_folder"])),
         features=CpuFeatures(**job["features"]),
         seed=job["seed"],
         checkpoints=Path(job["checkpoints"]),
+        progress=lambda text: say({"progress": text}),
     )
-    state, rows = State(model), []
     recipe = recipe_from_json(job["recipe"])
-    for number, step in enumerate(recipe, 1):
-        label = f"{step.name} ({number} of {len(recipe)})"
-        say({"progress": label})
-        told = dataclasses.replace(context, progress=_prefixed(say, label))
-        result = run_pass(step, state, told)
-        state = result.state
-        rows.append(
-            {
-                "name": step.name,
-                "options": dataclasses.asdict(step),  # type: ignore[call-overload]
-                "notes": list(result.notes),
-                "cost": [dataclasses.asdict(cost) for cost in result.cost],
-                "quality": [dataclasses.asdict(quality) for quality in result.quality],
-            }
-        )
+    state, steps = apply_recipe(recipe, context)
     state.model.save(folder / "compressed.keras")
     if any(isinstance(step, Huffman) for step in recipe):
         (folder / "weights.huff").write_bytes(pack_model(state))
-    return {"steps": rows}
-
-
-def _prefixed(say: Say, label: str) -> Callable[[str], None]:
-    return lambda text: say({"progress": f"{label}: {text}"})
-
-
-def _functional(model: Any) -> Any:
-    """Return a sequential model in functional form: its calls are known then."""
-    import keras
-
-    if not isinstance(model, keras.Sequential):
-        return model
-    return keras.Model(model.inputs, model.outputs, name=model.name)
+    return {"steps": [dataclasses.asdict(step) for step in steps]}
 
 
 def _split(path: Path) -> Any:
@@ -93,24 +56,6 @@ def _split(path: Path) -> Any:
         y = archive["y"] if "y" in archive.files else None
         count = len(archive.files) - (y is not None)
         return Split(tuple(archive[f"x{i}"] for i in range(count)), y)
-
-
-def _setup(entry: str | None, folder: Path) -> Any:
-    """Return the training set-up that a Python entry gives, or the default one."""
-    from edgebuild.compress.setup import TrainingSetup
-
-    if entry is None:
-        return TrainingSetup()
-    from edgebuild.models.data_files import call_python
-
-    given = call_python(entry, folder, "training entry")
-    names = [field.name for field in dataclasses.fields(TrainingSetup)]
-    if not isinstance(given, dict) or not set(given) <= set(names):
-        raise InputError(
-            f"{entry}: does not return a dictionary with keys among {', '.join(names)}",
-            hint="return {'learning_rate': 1e-3, 'augment': my_function}",
-        )
-    return TrainingSetup(**given)
 
 
 def main() -> None:

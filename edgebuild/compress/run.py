@@ -22,7 +22,15 @@ from edgebuild.models.worker import error_from_reply
 from edgebuild.targets import CpuFeatures
 
 _LOG_LINES = 6
-_QUIET = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1", "TF_ENABLE_ONEDNN_OPTS": "0"}
+ENVIRONMENT = {
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    "CUDA_VISIBLE_DEVICES": "-1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "TF_NUM_INTRAOP_THREADS": "2",
+    "TF_NUM_INTEROP_THREADS": "1",
+}
+"""Of every process that trains. Sums depend on how many threads divide them: the number is set, so
+that a recipe gives the same bytes on every machine."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def compress(
 def _run(folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
     package = Path(__file__).resolve().parents[2]
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, **_QUIET, "PYTHONPATH": os.pathsep.join(paths)}
+    environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-P", "-m", "edgebuild.compress.child", str(folder / "job.json")],

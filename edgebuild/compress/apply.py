@@ -1,0 +1,74 @@
+"""Open a model for compression and take it through a recipe, in the process that has TensorFlow."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgebuild.compress.base import CompressionStep, Context, Pass, State, run_pass
+from edgebuild.compress.setup import TrainingSetup
+from edgebuild.errors import InputError, ModelError
+
+
+def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
+    """Return the functional Keras model in a ``.keras`` or ``.h5`` file.
+
+    Keras's names and random numbers begin anew, so that what follows is the same in every process.
+    ModelError for a subclassed model.
+    """
+    import keras
+
+    from edgebuild.models.keras_file import load_keras_model
+
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    model = load_keras_model(path, kind, trust=trust)
+    if not hasattr(model, "_nodes_by_depth"):
+        raise ModelError(
+            f"{path}: a subclassed model cannot be compressed",
+            hint="build it with the functional API or keras.Sequential",
+        )
+    if not isinstance(model, keras.Sequential):
+        return model
+    return keras.Model(model.inputs, model.outputs, name=model.name)  # its calls are known then
+
+
+def training_setup(entry: str | None, folder: Path) -> TrainingSetup:
+    """Return the training set-up that a Python entry below ``folder`` gives, or the default."""
+    if entry is None:
+        return TrainingSetup()
+    from edgebuild.models.data_files import call_python
+
+    given = call_python(entry, folder, "training entry")
+    names = [field.name for field in dataclasses.fields(TrainingSetup)]
+    if not isinstance(given, dict) or not set(given) <= set(names):
+        raise InputError(
+            f"{entry}: does not return a dictionary with keys among {', '.join(names)}",
+            hint="return {'learning_rate': 1e-3, 'augment': my_function}",
+        )
+    return TrainingSetup(**given)
+
+
+def apply_recipe(
+    recipe: Sequence[Pass], context: Context
+) -> tuple[State, tuple[CompressionStep, ...]]:
+    """Take the context's teacher, which is the original, through ``recipe``.
+
+    Returns the last state, and what each step did to cost and quality.
+    """
+    state, steps = State(context.teacher), []
+    for number, step in enumerate(recipe, 1):
+        label = f"{step.name} ({number} of {len(recipe)})"
+        context.progress(label)
+        told = dataclasses.replace(context, progress=_prefixed(context.progress, label))
+        result = run_pass(step, state, told)
+        state = result.state
+        options = dataclasses.asdict(step)  # type: ignore[call-overload]
+        steps.append(CompressionStep(step.name, options, result.notes, result.cost, result.quality))
+    return state, tuple(steps)
+
+
+def _prefixed(say: Callable[[str], None], label: str) -> Callable[[str], None]:
+    return lambda text: say(f"{label}: {text}")
