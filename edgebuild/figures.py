@@ -12,6 +12,7 @@ class How(StrEnum):
     MEASURED = "measured"
     LINKED = "linked"
     MODELLED = "modelled"
+    PREDICTED = "predicted"
     PLANNED = "planned"
     ESTIMATED = "estimated"
 

@@ -124,8 +124,10 @@ def _alias_groups(
     for node, call in zip(graph.nodes(), calls, strict=True):
         taken: set[int] = set()
         for source, target in call.in_place:
-            pair = _in_place_pair(node, source, target, lifetimes)
-            if pair is None or pair[0] in taken or pair[1] in taken:
+            if not shares_memory(node, source, target, lifetimes):
+                continue
+            pair = node.op.inputs[source], node.op.outputs[target]
+            if pair[0] in taken or pair[1] in taken:
                 continue
             taken.update(pair)
             members = group_of[pair[0]]
@@ -135,17 +137,16 @@ def _alias_groups(
     return list({id(members): members for members in group_of.values()}.values())
 
 
-def _in_place_pair(
+def shares_memory(
     node: Node, source: int, target: int, lifetimes: Mapping[int, tuple[int, int]]
-) -> tuple[int, int] | None:
-    """Return the tensors (in, out) when the output may take the input's memory, else None."""
+) -> bool:
+    """Return whether an output may take an input's memory: the input is used here for the last
+    time, and is no smaller. ``lifetimes`` are ``tensor_lifetimes`` of the node's graph."""
     tensor, output = node.optional_input(source), node.outputs[target]
     if tensor is None or tensor.index not in lifetimes:
-        return None
+        return False
     dies_here = lifetimes[tensor.index][1] == node.position
-    if not dies_here or output.nbytes > tensor.nbytes:
-        return None
-    return tensor.index, output.index
+    return dies_here and output.nbytes <= tensor.nbytes
 
 
 def place(blocks: Sequence[Block], *, lower_bound: int) -> list[int]:

@@ -1,0 +1,330 @@
+"""Fit the weights of the cycle prediction to the simulator; writes edgebuild/cycles/data/*.json.
+
+For each core some 60 layers of random shapes are compiled and simulated per kernel; non-negative
+least squares of the relative error gives the cycles of each part. Deterministic. Needs SciPy.
+
+    python benchmarks/fit_cycles.py [--cores cortex-m4,...] [--kernels conv2d_s8_dsp,...] [--verbose]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from cycle_layers import CORES, Layers, layer_cycles, roomy, side_by_side
+from scipy.optimize import nnls
+
+from edgebuild.cycles.fingerprint import firmware_sha256
+from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
+from edgebuild.cycles.predict import DATA, SCHEMA
+from edgebuild.devices.simulator.cycles import TIMINGS
+from edgebuild.graph import DType, Graph
+from edgebuild.ops import OPS, KernelCall
+from edgebuild.targets import TargetProfile
+from edgebuild.toolchain import find_toolchain
+
+LAYERS = 60
+"""Layers for each kernel; convolutions, with more kinds of borders, get three times as many."""
+
+
+class Random:
+    """Shapes at random, and the layers that have them."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = np.random.default_rng(seed)
+        self.make = Layers(seed)
+
+    def up_to(self, most: int, least: int = 1) -> int:
+        """Return a length; small ones, where remainders weigh most, are likelier."""
+        return int(np.exp(self.rng.uniform(np.log(least), np.log(most + 1))))
+
+    def one(self, *choices: object) -> object:
+        """Return one of the choices."""
+        return choices[self.rng.integers(len(choices))]
+
+    def image(self, side: int, channels: int) -> tuple[int, int, int, int]:
+        """Return an NHWC shape."""
+        batches = 2 if self.rng.random() < 0.1 else 1
+        return batches, self.up_to(side), self.up_to(side), self.up_to(channels)
+
+    def act(self) -> dict[str, object]:
+        """Return a fused activation: mostly one that saturation does for free."""
+        if self.rng.random() < 0.3:
+            return {"act": "RELU6", "zero_point": -20}
+        return {"act": "RELU", "zero_point": -128}
+
+    def conv(self, scale: float = 0.1) -> Graph:
+        """A convolution of any kind; every third is pointwise."""
+        if self.rng.random() < 0.35:
+            x = self.image(8, 60)
+            return self.make.conv(x, self.up_to(40), (1, 1), scale=scale, **self.act())
+        channels = self.up_to(20)
+        groups = channels if self.rng.random() < 0.08 else 1
+        kernel = self.one((3, 3), (3, 3), (1, 1), (5, 5), (1, 7), (4, 2), (10, 4), (3, 5))
+        stride = self.one((1, 1), (1, 1), (2, 2), (2, 1))
+        dilation = (2, 2) if self.rng.random() < 0.1 else (1, 1)
+        padding = self.one("SAME", "SAME", "VALID")
+        x = (1, self.up_to(12, 3), self.up_to(12, 3), channels)
+        if padding == "VALID":
+            extent = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+            x = (1, x[1] + extent[0], x[2] + extent[1], channels)
+        options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups}
+        count = groups * self.up_to(3) if groups > 1 else self.up_to(20)
+        return self.make.conv(x, count, kernel, scale=scale, **options, **self.act())
+
+    def depthwise(self, scale: float = 0.1, fours: bool = False) -> Graph:
+        """A depthwise convolution; ``fours``: as the DSP kernel takes them."""
+        channels = 4 * self.up_to(8) if fours else self.up_to(30)
+        multiplier = 1 if fours or self.rng.random() < 0.8 else self.up_to(3, 2)
+        kernel = self.one((3, 3), (3, 3), (3, 3), (5, 5), (1, 7), (4, 2), (2, 2), (7, 1), (25, 5))
+        stride = self.one((1, 1), (1, 1), (2, 2), (2, 1))
+        dilation = (2, 2) if self.rng.random() < 0.1 else (1, 1)
+        padding = self.one("SAME", "SAME", "VALID")
+        x = (1, self.up_to(12, 3), self.up_to(12, 3), channels)
+        if padding == "VALID":
+            extent = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
+            x = (1, x[1] + extent[0], x[2] + extent[1], channels)
+        options = {"stride": stride, "dilation": dilation, "padding": padding}
+        return self.make.depthwise(
+            x, kernel, multiplier=multiplier, scale=scale, **options, **self.act()
+        )
+
+    def dense(self, scale: float = 0.6) -> Graph:
+        """A fully connected layer."""
+        batches = 1 if self.rng.random() < 0.8 else self.up_to(4)
+        return self.make.dense((batches, self.up_to(600)), self.up_to(60), scale=scale, **self.act())
+
+    def pool(self, kind: str) -> Graph:
+        """Pooling, global every fifth time."""
+        x = self.image(14, 16)
+        if self.rng.random() < 0.3:
+            return self.make.pool(kind, x, x[1:3])
+        size = self.one((2, 2), (2, 2), (3, 3), (3, 2), (1, 4), (5, 5))
+        stride = self.one(size, size, (1, 1), (2, 2))
+        return self.make.pool(kind, x, size, stride, "SAME")
+
+    def binary(self, kind: str) -> Graph:
+        """Two operands, one of which may be broadcast."""
+        a = (self.up_to(3), self.up_to(8), self.up_to(8), self.up_to(20))
+        b = tuple(1 if self.rng.random() < 0.25 else n for n in a)
+        return self.make.binary(kind, a, a if self.rng.random() < 0.5 else b)
+
+    def softmax(self) -> Graph:
+        """Rows of one to some hundred values."""
+        rows = 1 if self.rng.random() < 0.5 else self.up_to(10)
+        return self.make.softmax((rows, self.up_to(200, 2)), float(self.one(0.05, 0.1, 0.2, 0.4)))
+
+    def dtype(self) -> DType:
+        """Bytes every other time."""
+        return self.one(DType.INT8, DType.INT8, DType.INT8, DType.FLOAT32, DType.INT16)
+
+    def pad(self) -> Graph:
+        """A frame; mostly of an image's height and width."""
+        x = self.image(10, 20)
+        sides = [(0, 0), self.frame(), self.frame(), (0, 0)]
+        if self.rng.random() < 0.3:
+            sides[3] = self.frame(9)
+        dtype = self.dtype()
+        return self.make.moved("PAD", x, sides, dtype=dtype)
+
+    def frame(self, most: int = 3) -> tuple[int, int]:
+        """Return what lies before and behind."""
+        return int(self.rng.integers(most + 1)), int(self.rng.integers(1, most + 1))
+
+    def joined(self) -> Graph:
+        """A concatenation along the last or another axis."""
+        shape = list(self.image(8, 30))
+        axis = int(self.one(3, 3, 3, 1))
+        shapes = []
+        for _ in range(int(self.rng.integers(2, 5))):
+            shape[axis] = self.up_to(30 if axis == 3 else 5)
+            shapes.append(tuple(shape))
+        return self.make.joined(shapes, axis, self.dtype())
+
+    def split(self) -> Graph:
+        """A split along the last or another axis."""
+        parts, axis = int(self.rng.integers(2, 5)), int(self.one(3, 3, 3, 1))
+        shape = list(self.image(8, 16))
+        shape[axis] *= parts
+        return self.make.moved("SPLIT", shape, axis, num_splits=parts, dtype=self.dtype())
+
+    def walked(self) -> Graph:
+        """A transposition or a slice."""
+        x = tuple(self.up_to(n) for n in (3, 10, 10, 20))
+        dtype = self.dtype()
+        if self.rng.random() < 0.5:
+            return self.make.moved("TRANSPOSE", x, self.rng.permutation(4).tolist(), dtype=dtype)
+        begin = [int(self.rng.integers(n)) for n in x]
+        size = [int(self.rng.integers(1, n - b + 1)) for n, b in zip(x, begin, strict=True)]
+        return self.make.moved("SLICE", x, begin, size, dtype=dtype)
+
+    def reduced(self) -> Graph:
+        """Mostly a global mean."""
+        x = self.image(20, 30)
+        axes = self.one((1, 2), (1, 2), (1, 2), (3,), (2,), (1,), (0, 3))
+        return self.make.reduce("MEAN", x, axes)
+
+    def resized(self, kind: str) -> Graph:
+        """An image of another size."""
+        attrs = {"align_corners": False, "half_pixel_centers": bool(self.rng.integers(2))}
+        size = [self.up_to(16), self.up_to(16)]
+        dtype = DType.INT8 if kind == "RESIZE_BILINEAR" else self.dtype()
+        return self.make.moved(kind, self.image(8, 20), size, dtype=dtype, **attrs)
+
+    def largest(self) -> Graph:
+        """ARG_MAX."""
+        x = (self.up_to(4), self.up_to(20), self.up_to(20))
+        return self.make.moved("ARG_MAX", x, int(self.one(1, 2)), dtype=DType.INT8)
+
+    def shape(self) -> tuple[int, ...]:
+        """Return the shape of a vector."""
+        return (1, self.up_to(500))
+
+
+BEYOND_DSP = 0.0002
+"""An output scale so small that the portable kernel is taken on every core."""
+
+SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
+    "add_s8": (1, lambda r: r.binary("ADD")),
+    "arg_max_s8": (1, lambda r: r.largest()),
+    "average_pool2d_s8": (1, lambda r: r.pool("AVERAGE_POOL_2D")),
+    "concatenation": (2, lambda r: r.joined()),
+    "conv2d_s8": (3, lambda r: r.conv(BEYOND_DSP)),
+    "conv2d_s8_dsp": (3, lambda r: r.conv()),
+    "copy": (1, lambda r: r.make.reshaped((n := r.up_to(600), 1), (1, n))),
+    "depthwise_conv2d_s8": (3, lambda r: r.depthwise(BEYOND_DSP)),
+    "depthwise_conv2d_s8_dsp": (3, lambda r: r.depthwise(fours=True)),
+    "dequantize_s8_f32": (1, lambda r: r.make.cast(DType.INT8, r.shape(), DType.FLOAT32)),
+    "dequantize_u8_f32": (1, lambda r: r.make.cast(DType.UINT8, r.shape(), DType.FLOAT32)),
+    "fully_connected_s8": (1, lambda r: r.dense(BEYOND_DSP)),
+    "fully_connected_s8_dsp": (1, lambda r: r.dense()),
+    "lookup_8": (1, lambda r: r.make.unary("LOGISTIC", r.shape())),
+    "max_pool2d_s8": (1, lambda r: r.pool("MAX_POOL_2D")),
+    "maximum_s8": (1, lambda r: r.binary("MAXIMUM")),
+    "minimum_s8": (1, lambda r: r.binary("MINIMUM")),
+    "mul_s8": (1, lambda r: r.binary("MUL")),
+    "pad": (2, lambda r: r.pad()),
+    "quantize_f32_s8": (1, lambda r: r.make.cast(DType.FLOAT32, r.shape(), DType.INT8)),
+    "reduce_sum_s8": (1, lambda r: r.reduced()),
+    "reduce_sum_s8_dsp": (1, lambda r: r.reduced()),
+    "resize_bilinear_s8": (1, lambda r: r.resized("RESIZE_BILINEAR")),
+    "resize_nearest": (2, lambda r: r.resized("RESIZE_NEAREST_NEIGHBOR")),
+    "softmax_s8": (1, lambda r: r.softmax()),
+    "split": (2, lambda r: r.split()),
+    "strided_copy": (2, lambda r: r.walked()),
+}
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Cycles of each part of a kernel, and the relative errors over the layers it was fitted to."""
+
+    cycles: Mapping[str, float]
+    layers: int
+    mean_error: float
+    worst_error: float
+
+    def to_json(self) -> dict[str, object]:
+        """Return the fit as plain JSON values."""
+        return {
+            "layers": self.layers,
+            "mean_error": round(self.mean_error, 5),
+            "worst_error": round(self.worst_error, 5),
+            "cycles": {name: round(value, 4) for name, value in sorted(self.cycles.items())},
+        }
+
+
+def sweep(name: str, target: TargetProfile) -> list[Graph]:
+    """Return the layers to simulate for one kernel; none where the core has no such kernel."""
+    factor, make = SWEEPS[name]
+    shapes = Random(sum(name.encode()))
+    found: list[Graph] = []
+    for _ in range(4 * factor * LAYERS):
+        graph = make(shapes)
+        if _kernel(graph, target) == name and len(found) < factor * LAYERS:
+            found.append(graph)
+    return found
+
+
+def _call(graph: Graph, target: TargetProfile) -> KernelCall:
+    node = graph.node(0)
+    return OPS[node.kind].kernel(node, target.cpu.features)
+
+
+def _kernel(graph: Graph, target: TargetProfile) -> str:
+    return kernel_name(_call(graph, target))
+
+
+def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = False) -> Fit:
+    """Simulate ``graphs`` and fit the cycles of the kernel's parts."""
+    merged = side_by_side(graphs)
+    if name == "copy":
+        # As graph outputs these inputs live on, so that the views must copy.
+        merged = merged.replace(outputs=(*merged.outputs, *merged.inputs))
+    cycles = np.array(layer_cycles(merged, target), float)
+    counts = [WORK[name](_call(graph, target).params).counts for graph in graphs]
+    parts = sorted({part for row in counts for part in row})
+    matrix = np.array([[row.get(part, 0.0) for part in parts] for row in counts])
+    matrix /= cycles[:, None]
+    scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
+    solution, _ = nnls(matrix / scale, np.ones(len(cycles)), maxiter=100 * len(parts))
+    ratios = matrix @ (solution / scale)
+    errors = np.abs(ratios - 1)
+    if verbose:
+        for i in np.argsort(-errors)[:8]:
+            params = {k: v for k, v in _call(graphs[i], target).params.items() if np.size(v) < 9}
+            print(f"   {ratios[i]:.3f} of {cycles[i]:,.0f} {params}")
+    kept = {p: v for p, v in zip(parts, solution / scale, strict=True) if v > 0}
+    return Fit(kept, len(graphs), float(errors.mean()), float(errors.max()))
+
+
+def view_cycles(target: TargetProfile) -> Fit:
+    """Return what a layer without a kernel takes."""
+    graph = Layers().reshaped((4, 8), (8, 4))
+    (cycles,) = layer_cycles(graph, target)
+    return Fit({"call": float(cycles)}, 1, 0.0, 0.0)
+
+
+def main() -> None:
+    """Fit every kernel on every core."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--cores", default=",".join(CORES))
+    parser.add_argument("--kernels", default=",".join(SWEEPS))
+    parser.add_argument("--verbose", action="store_true", help="show the layers that fit worst")
+    options = parser.parse_args()
+    assert set(SWEEPS) == set(WORK)
+    for core in options.cores.split(","):
+        target = roomy(core)
+        path = DATA / f"{core}.json"
+        old = json.loads(path.read_text())["kernels"] if path.is_file() else {}
+        fits: dict[str, object] = {VIEW: view_cycles(target).to_json()}
+        for name in SWEEPS:
+            if name not in options.kernels.split(","):
+                fits |= {name: old[name]} if name in old else {}
+                continue
+            graphs = sweep(name, target)
+            if not graphs:
+                continue
+            found = fit(name, graphs, target, options.verbose)
+            fits[name] = found.to_json()
+            print(
+                f"{core:13} {name:24} {len(graphs):4} layers, {len(found.cycles):3} parts, error: "
+                f"mean {found.mean_error:6.2%}, worst {found.worst_error:7.2%}",
+                flush=True,
+            )
+        value = {
+            "schema": SCHEMA,
+            "timing": TIMINGS[core].name,
+            "toolchain": find_toolchain("zig").version(),
+            "firmware_sha256": firmware_sha256(),
+            "kernels": fits,
+        }
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The work of CONV_2D, DEPTHWISE_CONV_2D and FULLY_CONNECTED: the loops of their C kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from edgebuild.cycles.work import Work
+
+Params = Mapping[str, Any]
+
+
+def conv2d(p: Params) -> Work:
+    """``conv2d_s8.c``: two pixels and two channels at a time."""
+    work = Work()
+    if p["pointwise"]:
+        pixels = p["batches"] * p["out_h"] * p["out_w"]
+        _multiply(work, p, pixels // 2, pixels % 2)
+        return work
+    rows = p["batches"] * p["out_h"]
+    steps = rows * p["groups"]
+    work.add("row", rows)
+    work.add("step", rows * -(-p["out_w"] // 2))
+    _multiply(work, p, steps * (p["out_w"] // 2), steps * (p["out_w"] % 2))
+    _columns(work, p)
+    return work
+
+
+def _multiply(work: Work, p: Params, pairs: int, singles: int) -> None:
+    """``pairs`` and ``singles``: calls with two pixels and with one."""
+    calls, depth = pairs + singles, p["depth"]
+    twos, odd = divmod(p["out_c"], 2)
+    work.add("multiply", calls)
+    work.add("pair of channels", calls * twos)
+    work.loop("depth", depth, calls * twos)
+    work.loop("odd depth", depth, calls * odd)
+    work.add("output", calls * p["out_c"])
+    work.add("second output", pairs * p["out_c"])
+    work.add("odd output", calls * odd)
+
+
+def _columns(work: Work, p: Params) -> None:
+    """``eb_conv2d_column`` for every pixel and group."""
+    c, kernel_w = p["kernel_c"], p["kernel_w"]
+    run, times = kernel_w * c, p["batches"]
+    work.add("column", times * p["groups"] * p["out_h"] * p["out_w"])
+    y, x, g, ky, kx = np.ogrid[
+        : p["out_h"], : p["out_w"], : p["groups"], : p["kernel_h"], :kernel_w
+    ]
+    rows = y * p["stride_h"] - p["pad_top"] + ky * p["dilation_h"]
+    left = x * p["stride_w"] - p["pad_left"]
+    # Two columns lie behind each other in memory that is aligned to words.
+    to = (x % 2) * p["depth"] + ky * run
+    outside = (rows < 0) | (rows >= p["in_h"])
+    shape = (p["out_h"], p["out_w"], p["groups"], p["kernel_h"])
+    flat = np.broadcast_to(to[..., 0], shape)
+    lost = np.broadcast_to(outside[..., 0], shape)
+    work.add("kernel row", times * lost.size)
+    if lost.any():
+        work.fills("row memset", run, flat[lost], times)
+    whole = (left >= 0) & (left + kernel_w <= p["in_w"]) & bool(p["contiguous"])
+    whole = np.broadcast_to(whole[..., 0], shape) & ~lost
+    source = rows * p["in_w"] * p["in_c"] + g * c
+    if whole.any():
+        starts = np.broadcast_to((source + left * c)[..., 0], shape)
+        work.copies("row memcpy", run, flat[whole], starts[whole], times)
+    parts = ~(whole | lost)
+    if parts.any():
+        full = (*shape, kernel_w)
+        column = left + kx * p["dilation_w"]
+        parts = np.broadcast_to(parts[..., None], full)
+        gone = np.broadcast_to((column < 0) | (column >= p["in_w"]), full)
+        targets = np.broadcast_to(to + kx * c, full)
+        starts = np.broadcast_to(source + column * p["in_c"], full)
+        work.add("kernel column", times * int(parts.sum()))
+        work.fills("memset", c, targets[parts & gone], times)
+        inside = parts & ~gone
+        work.copies("memcpy", c, targets[inside], starts[inside], times)
+
+
+def conv2d_dsp(p: Params) -> Work:
+    """``conv2d_s8_dsp.c``: two pixels, two channels and eight values of depth a round."""
+    work = Work()
+    outputs = p["batches"] * p["out_h"] * p["out_w"] * p["groups"] * p["out_c"]
+    if p["pointwise"]:
+        steps = -(-p["batches"] * p["out_h"] * p["out_w"] // 2)
+        kind = "pointwise "
+        _widen2(work, p["in_c"], steps)
+    else:
+        rows = p["batches"] * p["out_h"]
+        steps = rows * -(-p["out_w"] // 2) * p["groups"]
+        kind = ""
+        work.add("row", rows)
+        _fill(work, p)
+    twos, odd = divmod(p["out_c"], 2)
+    # The compiler puts `multiply` into one of its callers and calls it from the other.
+    work.add(f"{kind}multiply", steps)
+    work.add(f"{kind}pair of channels", steps * (twos + odd))
+    work.add(f"{kind}odd channel", steps * odd)
+    work.add(f"{kind}round", steps * (twos + odd) * -(-p["depth"] // 8))
+    if p["clamp"]:
+        work.loop("clamp", outputs)
+    return work
+
+
+def _widen2(work: Work, length: int, calls: float) -> None:
+    fours, left = divmod(length, 4)
+    work.loop("widen", fours, calls)
+    if left:
+        work.add("widen rest", calls)
+        work.loop("widen rest bytes", left, calls)
+
+
+def _fill(work: Work, p: Params) -> None:
+    """``fill`` for every pair of pixels and every group."""
+    c, kernel_w, kernel_h = p["kernel_c"], p["kernel_w"], p["kernel_h"]
+    run, times = kernel_w * c, p["batches"] * p["groups"]
+    top = np.arange(p["out_h"]) * p["stride_h"] - p["pad_top"]
+    first = np.arange(0, p["out_w"], 2)
+    left = first * p["stride_w"] - p["pad_left"]
+    step = np.where(first + 1 < p["out_w"], p["stride_w"], 0)
+    bottom = top + (kernel_h - 1) * p["dilation_h"]
+    inside_y = (top >= 0) & (bottom < p["in_h"])
+    inside_x = (left >= 0) & (left + step + kernel_w <= p["in_w"])
+    direct = 0
+    if p["contiguous"] and run % 4 == 0:
+        direct = int(inside_y.sum()) * int(inside_x.sum())
+        work.add("direct fill", times * direct)
+        _widen2(work, run, times * direct * kernel_h)
+    else:
+        inside_y &= False
+    steps = len(top) * len(first)
+    if steps == direct:
+        return
+    work.add("im2col fill", times * (steps - direct))
+    _widen2(work, p["depth"], times * (steps - direct))
+    rows = top[:, None] + np.arange(kernel_h) * p["dilation_h"]
+    lost = ((rows < 0) | (rows >= p["in_h"])).sum(axis=1)
+    second = step > 0
+    # Every row of pixels meets both kinds of columns: those beside the border, and the others.
+    for usual, columns in ((True, ~inside_x), (False, inside_x)):
+        rows_here = np.ones_like(inside_y) if usual else ~inside_y
+        count, gone = int(rows_here.sum()), int(lost[rows_here].sum())
+        lefts = np.concatenate([left[columns], (left + step)[columns & second]])
+        if count and len(lefts):
+            _im2col(work, p, lefts, times, gone, count * kernel_h - gone)
+
+
+def _im2col(
+    work: Work, p: Params, lefts: np.ndarray, times: int, outside: int, inside: int
+) -> None:
+    """``im2col`` of pixels at columns ``lefts``; kernel rows ``outside`` and ``inside`` of each."""
+    c, kernel_w = p["kernel_c"], p["kernel_w"]
+    work.add("im2col", times * len(lefts) * (outside + inside) / p["kernel_h"])
+    work.add("im2col row", times * len(lefts) * (outside + inside))
+    work.loop("pad row", kernel_w * c, times * len(lefts) * outside)
+    if p["contiguous"]:
+        before = np.maximum(-lefts, 0)
+        after = np.maximum(lefts + kernel_w - p["in_w"], 0)
+        work.loops("pad", np.concatenate([before, after]) * c, times * inside)
+        for length in ((kernel_w - before - after) * c).tolist():
+            _append(work, length, times * inside)
+        return
+    columns = lefts[:, None] + np.arange(kernel_w) * p["dilation_w"]
+    gone = int(((columns < 0) | (columns >= p["in_w"])).sum())
+    work.add("im2col column", times * inside * columns.size)
+    work.loop("pad", c, times * inside * gone)
+    _append(work, c, times * inside * (columns.size - gone))
+
+
+def _append(work: Work, length: int, calls: float) -> None:
+    work.loop("append words", length // 4, calls)
+    work.loop("append bytes", length % 4, calls)
+
+
+def _taps(p: Params, side: str) -> np.ndarray:
+    """Return the kernel's taps inside the image for each output row (``h``) or column (``w``)."""
+    at = np.arange(p[f"out_{side}"]) * p[f"stride_{side}"]
+    at = at - p["pad_top" if side == "h" else "pad_left"]
+    taps = at[:, None] + np.arange(p[f"kernel_{side}"]) * p[f"dilation_{side}"]
+    return taps, (taps >= 0) & (taps < p[f"in_{side}"])
+
+
+def depthwise(p: Params) -> Work:
+    """``depthwise_conv2d_s8.c``: the taps inside the image, four channels at a time."""
+    work = Work()
+    at_y, in_y = _taps(p, "h")
+    at_x, in_x = _taps(p, "w")
+    batches, in_c = p["batches"], p["in_c"]
+    pixels = batches * p["out_h"] * p["out_w"]
+    work.add("row", batches * p["out_h"])
+    work.add("pixel", pixels)
+    searched = batches * (int((at_y < 0).sum()) + p["out_h"] * int((at_x < 0).sum()))
+    work.add("tap before", searched)
+    beyond = int((at_y >= p["in_h"]).sum()) + p["out_h"] * int((at_x >= p["in_w"]).sum())
+    work.add("tap behind", batches * beyond)
+    fours = in_c // 4 if p["multiplier"] == 1 else 0
+    singles = (in_c - 4 * fours) * p["multiplier"]
+    rows, columns = in_y.sum(axis=1), in_x.sum(axis=1)
+    for name, count in (("four", fours), ("single", singles)):
+        if count:
+            work.add(name, pixels * count)
+            work.loops(f"{name}: rows", rows, batches * count * p["out_w"])
+            work.loops(f"{name}: columns", columns, batches * count * int(rows.sum()))
+    work.add("input channel", pixels * (in_c - 4 * fours))
+    return work
+
+
+def depthwise_dsp(p: Params) -> Work:
+    """``depthwise_conv2d_s8_dsp.c``: four channels at a time, over the whole image."""
+    work = Work()
+    kernel_h, kernel_w = p["kernel_h"], p["kernel_w"]
+    words, blocks = 2 * kernel_h, p["in_c"] // 4
+    images = blocks * p["batches"]
+    work.loop("pads", p["columns"] * words)
+    work.add("block", blocks)
+    work.add("image", images)
+    _widen_rows(work, kernel_h, kernel_w, blocks)
+    work.loop("double", kernel_w * words, blocks)
+    rows = images * p["out_h"]
+    work.add("row", rows)
+    _widen_rows(work, kernel_h, min(p["in_w"], p["columns"] - p["pad_left"]), rows)
+    pixels = rows * p["out_w"]
+    if kernel_h == kernel_w == 3 and p["dilation_w"] == 1:
+        work.add("pixel of 3x3", pixels)
+    else:
+        work.add("pixel", pixels)
+        work.add("kernel column", pixels * kernel_w)
+        work.loop("kernel rows", kernel_h // 2, pixels * kernel_w)
+        work.add("odd kernel row", pixels * kernel_w * (kernel_h % 2))
+    if p["clamp"]:
+        work.loop("clamp", p["batches"] * p["out_h"] * p["out_w"] * p["in_c"])
+    return work
+
+
+def _widen_rows(work: Work, kernel_h: int, columns: int, calls: int) -> None:
+    work.add("widen", calls)
+    work.add("widen row", calls * kernel_h)
+    work.loop("widen pair", columns, calls * (kernel_h // 2))
+    work.loop("widen last", columns, calls * (kernel_h % 2))
+
+
+def fully_connected(p: Params) -> Work:
+    """``fully_connected_s8.c``: two units at a time."""
+    work = Work()
+    twos, odd = divmod(p["units"], 2)
+    work.add("batch", p["batches"])
+    work.add("pair of units", p["batches"] * twos)
+    work.add("odd unit", p["batches"] * odd)
+    work.loop("depth", p["depth"], p["batches"] * twos)
+    work.loop("odd depth", p["depth"], p["batches"] * odd)
+    return work
+
+
+def fully_connected_dsp(p: Params) -> Work:
+    """``fully_connected_s8_dsp.c``: two units and sixteen values of depth a round."""
+    work = Work()
+    twos, odd = divmod(p["units"], 2)
+    work.add("batch", p["batches"])
+    work.loop("widen", p["depth"] // 4, p["batches"])
+    work.loop("widen rest", p["depth"] % 4, p["batches"])
+    work.add("pair of units", p["batches"] * twos)
+    work.add("odd unit", p["batches"] * odd)
+    work.add("round", p["batches"] * (twos + odd) * -(-p["depth"] // 16))
+    if p["clamp"]:
+        work.loop("clamp", p["batches"] * p["units"])
+    return work

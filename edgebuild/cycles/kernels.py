@@ -1,0 +1,53 @@
+"""The work function of each kernel, by the kernel's name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from edgebuild.cycles import convolution, others
+from edgebuild.cycles.work import Work
+from edgebuild.ops.base import KernelCall
+
+WORK: Mapping[str, Callable[[Mapping[str, Any]], Work]] = {
+    "add_s8": others.elementwise,
+    "arg_max_s8": others.arg_max,
+    "average_pool2d_s8": others.pool,
+    "concatenation": others.concatenation,
+    "conv2d_s8": convolution.conv2d,
+    "conv2d_s8_dsp": convolution.conv2d_dsp,
+    "copy": others.copy,
+    "depthwise_conv2d_s8": convolution.depthwise,
+    "depthwise_conv2d_s8_dsp": convolution.depthwise_dsp,
+    "dequantize_s8_f32": others.values,
+    "dequantize_u8_f32": others.values,
+    "fully_connected_s8": convolution.fully_connected,
+    "fully_connected_s8_dsp": convolution.fully_connected_dsp,
+    "lookup_8": others.values,
+    "max_pool2d_s8": others.pool,
+    "maximum_s8": others.elementwise,
+    "minimum_s8": others.elementwise,
+    "mul_s8": others.elementwise,
+    "pad": others.pad,
+    "quantize_f32_s8": others.values,
+    "reduce_sum_s8": others.reduce_sum,
+    "reduce_sum_s8_dsp": others.reduce_sum_dsp,
+    "resize_bilinear_s8": others.resize_bilinear,
+    "resize_nearest": others.resize_nearest,
+    "softmax_s8": others.softmax,
+    "split": others.split,
+    "strided_copy": others.strided_copy,
+}
+
+VIEW = "view"
+"""A layer that runs no kernel."""
+
+
+def kernel_name(call: KernelCall) -> str:
+    """Return the name under which a call's kernel is known here.
+
+    That is its function's, with ``_dsp`` also where only the file's name tells the two forms apart.
+    """
+    name = call.function.removeprefix("eb_")
+    dsp = call.sources[0].endswith("_dsp.c") and not name.endswith("_dsp")
+    return f"{name}_dsp" if dsp else name

@@ -1,0 +1,95 @@
+"""How often the parts of a kernel run: the terms whose weighted sum is its number of cycles."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+
+import numpy as np
+
+WORD = 4
+
+
+class Work:
+    """Counts by name, e.g. ``{"pixel": 64.0, "depth / 4": 1152.0}``.
+
+    Compilers unroll short loops four times and run what is left over, one to three times, before:
+    ``loop`` counts what such code does, which includes a loop that was left alone.
+    """
+
+    def __init__(self) -> None:
+        self._counts: defaultdict[str, float] = defaultdict(float)
+        self._counts["call"] = 1.0
+
+    @property
+    def counts(self) -> Mapping[str, float]:
+        """The counts so far; ``call`` is always 1."""
+        return self._counts
+
+    def add(self, name: str, count: float) -> None:
+        """Count a part that runs ``count`` times."""
+        if count:
+            self._counts[name] += count
+
+    def loop(self, name: str, length: int, entries: float = 1.0) -> None:
+        """Count a loop that is entered ``entries`` times and runs ``length`` times each."""
+        if entries <= 0:
+            return
+        counts = self._counts
+        counts[name] += entries
+        if length <= 0:
+            return
+        fours, left = divmod(length, 4)
+        if fours:
+            counts[f"{name}: four or more"] += entries
+            counts[f"{name}: fours"] += entries * fours
+        if left:
+            counts[f"{name}: {left} left"] += entries
+
+    def loops(self, name: str, lengths: np.ndarray, entries: float = 1.0) -> None:
+        """Count a loop for each of ``lengths`` (any shape), each entered ``entries`` times."""
+        for length, times in zip(*np.unique(lengths, return_counts=True), strict=True):
+            self.loop(name, int(length), entries * int(times))
+
+    def copies(
+        self, name: str, length: int, to: np.ndarray, source: np.ndarray, entries: float = 1.0
+    ) -> None:
+        """Count calls of ``memcpy`` with ``length`` bytes, one for each pair of addresses.
+
+        Follows ``copy_up`` of ``firmware/startup/libc.c``: words where both addresses have the same
+        remainder, and at least two of them.
+        """
+        if length < 2 * WORD:
+            self._bytes(name, length, entries * np.broadcast(to, source).size)
+            return
+        phases = (to % WORD) * WORD + source % WORD
+        for phase, times in enumerate(np.bincount(np.ravel(phases), minlength=1).tolist()):
+            head, other = divmod(phase, WORD)
+            if not times:
+                continue
+            if head == other:
+                self._words(f"{name} words", length, head, entries * times)
+            else:
+                self._bytes(name, length, entries * times)
+
+    def fills(self, name: str, length: int, to: np.ndarray, entries: float = 1.0) -> None:
+        """Count calls of ``memset`` with ``length`` bytes, one for each address."""
+        if length < 2 * WORD:
+            self._bytes(name, length, entries * np.size(to))
+            return
+        heads = np.bincount(np.ravel(to % WORD), minlength=WORD).tolist()
+        for head, times in enumerate(heads):
+            if times:
+                self._words(f"{name} words", length, head, entries * times)
+
+    def _bytes(self, name: str, length: int, calls: float) -> None:
+        self.loop(f"{name} bytes", length, calls)
+
+    def _words(self, name: str, length: int, head: int, calls: float) -> None:
+        before = -head % WORD
+        words, tail = divmod(length - before, WORD)
+        self.add(name, calls)
+        self.add(f"{name}: {before} before", calls * bool(before))
+        self.loop(f"{name}, sixteen bytes", words // WORD, calls)
+        self.add(f"{name}: {words % WORD} left", calls * bool(words % WORD))
+        self.add(f"{name}: {tail} behind", calls * bool(tail))
