@@ -41,14 +41,16 @@ class ChannelMap:
     """What was found. Numbers are roots: equal numbers are removed together.
 
     ``axes`` is by variable path; ``outputs`` holds the channels that each making layer makes, by
-    its name; ``kernels`` their kernels' paths; ``reshaped`` the last axis that flatten and reshape
-    layers make; ``fixed`` the channels that must stay.
+    its name; ``kernels`` (path, axis) of the variables that say what these are worth; ``reshaped``
+    the last axis that flatten and reshape layers make; ``tensors`` the last axis of every tensor,
+    by its ``id``; ``fixed`` the channels that must stay.
     """
 
     axes: Mapping[str, Axes]
     outputs: Mapping[str, np.ndarray]
-    kernels: Mapping[str, str]
+    kernels: Mapping[str, tuple[tuple[str, int], ...]]
     reshaped: Mapping[str, np.ndarray]
+    tensors: Mapping[int, np.ndarray]
     fixed: frozenset[int]
     notes: tuple[str, ...]
 
@@ -75,7 +77,7 @@ class _Tracer:
     tensors: dict[int, np.ndarray] = field(default_factory=dict)
     axes: dict[str, Axes] = field(default_factory=dict)
     outputs: dict[str, np.ndarray] = field(default_factory=dict)
-    kernels: dict[str, str] = field(default_factory=dict)
+    kernels: dict[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
     reshaped: dict[str, np.ndarray] = field(default_factory=dict)
     fixed: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
@@ -123,6 +125,7 @@ class _Tracer:
             {name: root[ids] for name, ids in self.outputs.items()},
             self.kernels,
             {name: root[ids] for name, ids in self.reshaped.items()},
+            {tensor: root[ids] for tensor, ids in self.tensors.items()},
             frozenset(int(root[i]) for i in self.fixed),
             tuple(dict.fromkeys(self.notes)),
         )
@@ -176,11 +179,11 @@ class _Tracer:
             self.bind(layer.depthwise_kernel, (*[None] * (rank - 2), given, None))
             wide = np.repeat(given, layer.depth_multiplier)
             self.bind(layer.pointwise_kernel, (*[None] * (rank - 2), wide, made))
-            self.kernels[layer.name] = layer.pointwise_kernel.path
+            self.kernels[layer.name] = ((layer.pointwise_kernel.path, rank - 1),)
         else:
             rank = len(layer.kernel.shape)
             self.bind(layer.kernel, (*[None] * (rank - 2), given, made))
-            self.kernels[layer.name] = layer.kernel.path
+            self.kernels[layer.name] = ((layer.kernel.path, rank - 1),)
         if kind not in _GATES and layer.use_bias:
             self.bind(layer.bias, (made,))
         if getattr(getattr(layer, "activation", None), "__name__", "") == "softmax":
@@ -197,7 +200,7 @@ class _Tracer:
         if cell.use_bias:
             axes: Axes = (gates,) if len(cell.bias.shape) == 1 else (None, gates)
             self.bind(cell.bias, axes)
-        self.kernels[layer.name] = cell.kernel.path
+        self.kernels[layer.name] = ((cell.kernel.path, 1),)
 
     def _depthwise(self, layer: Any, given: np.ndarray) -> np.ndarray:
         kernel = layer.kernel

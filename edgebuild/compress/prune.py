@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
 from edgebuild.compress.base import Context, State
-from edgebuild.compress.channels import ChannelMap, channel_map
-from edgebuild.compress.costs import layer_macs
+from edgebuild.compress.channels import channel_map
+from edgebuild.compress.groups import (
+    Group,
+    LayerRule,
+    check_names,
+    groups_of,
+    layer_ratios,
+    parse_layers,
+    prunable_groups,
+    rule_of,
+)
+from edgebuild.compress.measures import COSTS, Costs
 from edgebuild.compress.surgery import remove_channels
 from edgebuild.compress.training import fine_tune
+from edgebuild.compress.worth import (
+    CRITERIA,
+    channel_worth,
+    group_sensitivities,
+    layer_sensitivities,
+)
 from edgebuild.errors import InputError, nearest
 
-CRITERIA = ("l1", "l2", "bn_scale", "taylor", "random")
-MEASURES = ("channels", "macs", "parameters")
-_TAYLOR_SAMPLES = 1024
+__all__ = ["Prune", "layer_ratios", "layer_sensitivities", "prunable_groups"]
+
+MEASURES = ("channels", *COSTS)
+_TINY = 1e-9
+_LEAST_LOSS = 0.01
+"""Of quality: less is not told apart from noise."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +44,10 @@ class Prune:
     """Remove the channels that matter least.
 
     Args:
-        ratio: how much of ``by`` is to go, 0 to 1.
-        by: ``channels`` of each layer alike, or the ``macs`` or ``parameters`` of the model, from
-            whichever layers lose least.
+        ratio: how much of ``by`` is to go, 0 to 1. Near 1 it leaves the least there can be.
+        by: ``channels`` of each layer alike; or, from whichever layers lose least, the original's
+            ``macs``, ``parameters``, ``bytes`` of int8 weights, or ``ram`` (the most bytes of int8
+            activations that are alive at once: taken from the layers where that is).
         criterion: what a channel is worth: ``l1`` or ``l2`` norm of its weights, ``bn_scale`` (its
             batch normalization's factor), ``taylor`` (how much the loss changes without it, first
             order, Molchanov et al. 2019) or ``random`` (a control).
@@ -35,6 +55,11 @@ class Prune:
         epochs: of fine-tuning after the last step; the steps before have a share of it.
         multiple: keep a multiple of so many channels in each layer; 0 takes what the target's
             kernels like (4 with the DSP extension, else 1).
+        layers: ``conv1:0.5+conv2:12`` removes half of conv1's channels and leaves 12 of conv2's,
+            ``conv3:0`` keeps conv3; the others follow ``ratio``. Names alone (``conv*+fc``) leave
+            all other layers as they are.
+        sensitivity: how strongly layers are spared whose half removal costs much quality (measured
+            on the validation split): 0 not at all, 1 in proportion. For all but ``channels``.
     """
 
     name: ClassVar[str] = "prune"
@@ -45,6 +70,8 @@ class Prune:
     steps: int = 1
     epochs: int = 5
     multiple: int = 0
+    layers: str = ""
+    sensitivity: float = 0.0
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be right."""
@@ -56,209 +83,177 @@ class Prune:
             raise InputError(
                 f"prune: unknown criterion '{self.criterion}'{nearest(self.criterion, CRITERIA)}"
             )
-        if self.steps < 1 or self.epochs < 0 or self.multiple < 0:
-            raise InputError("prune: steps is at least 1, epochs and multiple at least 0")
+        if self.steps < 1 or self.epochs < 0 or self.multiple < 0 or self.sensitivity < 0:
+            raise InputError(
+                "prune: steps is at least 1; epochs, multiple and sensitivity at least 0"
+            )
+        parse_layers(self.layers, where="prune")
 
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
         """Remove channels, fine-tune, return the smaller model and what each layer lost."""
+        rules = parse_layers(self.layers, where="prune")
+        check_names(rules, [layer.name for layer in state.model.layers], where="prune")
         first = channel_map(state.model)
-        before = {name: len(ids) for name, ids in first.outputs.items()}
-        now = state
+        start = _Start.of(self, state, context)
+        now, short = state, ""
         for step in range(1, self.steps + 1):
             # Cubic: much at first, little at the end (Zhu and Gupta 2017).
             share = 1.0 - (1.0 - step / self.steps) ** 3
-            channels = channel_map(now.model)
-            removed = self._choose(now, channels, context, before, self.ratio * share)
-            now = remove_channels(now, channels, removed)
+            choice = _Choice(self, rules, now, context)
+            removed = choice.removed(start, share)
+            short = choice.shortfall(start, removed)
+            now = remove_channels(now, choice.channels, choice.least(removed))
             last = step == self.steps
-            epochs = self.epochs if last else self.epochs // self.steps
-            now = fine_tune(now, context, epochs=epochs)
-        after = {name: len(ids) for name, ids in channel_map(now.model).outputs.items()}
-        lost = [f"{n}: {before[n]} to {after[n]} channels" for n in before if after[n] < before[n]]
+            now = fine_tune(now, context, epochs=self.epochs if last else self.epochs // self.steps)
+        sizes = {name: len(ids) for name, ids in channel_map(now.model).outputs.items()}
+        lost = [
+            f"{name}: {len(ids)} to {sizes[name]} channels"
+            for name, ids in first.outputs.items()
+            if sizes[name] < len(ids)
+        ]
+        notes = (*first.notes, *filter(None, [short]))
         if not lost:
-            return state, (*first.notes, "nothing could be removed")
-        return now, (*first.notes, *lost)
+            return state, (*notes, "nothing could be removed")
+        return now, (*notes, *lost)
 
-    def _choose(
-        self,
-        state: State,
-        channels: ChannelMap,
-        context: Context,
-        before: Mapping[str, int],
-        ratio: float,
-    ) -> frozenset[int]:
-        """Return the channels to remove so that ``ratio`` of the first model is gone."""
-        worth = channel_worth(state, channels, context, self.criterion)
-        multiple = self.multiple or (4 if context.features.dsp else 1)
-        groups = _groups(channels)
-        if self.by == "channels":
-            chosen: list[int] = []
-            for names in groups:
-                members = channels.prunable(names[0])
-                total = len(channels.outputs[names[0]])
-                gone = before[names[0]] - total
-                count = round(before[names[0]] * ratio) - gone
-                order = sorted(set(members.tolist()), key=lambda c: worth[c])
-                chosen += order[: _allowed(total, count, multiple)]
-            return frozenset(chosen)
-        return self._by_cost(state.model, channels, worth, multiple, ratio, context)
 
-    def _by_cost(
-        self,
-        model: Any,
-        channels: ChannelMap,
-        worth: Mapping[int, float],
-        multiple: int,
-        ratio: float,
-        context: Context,
-    ) -> frozenset[int]:
-        """Return the least valuable channels of all layers whose removal saves ``ratio``."""
-        cost = _CostModel(model, channels, self.by)
-        original = _CostModel(context.teacher, channel_map(context.teacher), self.by)
-        target = original.of(frozenset()) * (1.0 - ratio)
-        order = sorted(worth, key=lambda c: worth[c])
+@dataclass(frozen=True)
+class _Start:
+    """What a pass began with: channels of each group, ``cost`` of the model and of the original."""
+
+    counts: Mapping[tuple[str, ...], int]
+    cost: float = 0.0
+    original: float = 0.0
+
+    @classmethod
+    def of(cls, options: Prune, state: State, context: Context) -> _Start:
+        """Return the start of a pass over ``state``."""
+        channels = channel_map(state.model)
+        counts = {group.layers: group.count for group in groups_of(channels)}
+        if options.by == "channels":
+            return cls(counts)
+        cost, original = (
+            Costs(model, channel_map(model), ()).of(options.by, np.zeros(0))
+            for model in (state.model, context.teacher)
+        )
+        return cls(counts, cost, original)
+
+
+class _Choice:
+    """Which channels of one model go. A vector ``removed`` says how many of each group."""
+
+    def __init__(
+        self, options: Prune, rules: Sequence[LayerRule], state: State, context: Context
+    ) -> None:
+        self._options = options
+        self.channels = channel_map(state.model)
+        self._groups = groups_of(self.channels)
+        self._rules = [rule_of(group, rules) for group in self._groups]
+        self._only_named = any(rule.silent for rule in rules)
+        self._multiple = options.multiple or (4 if context.features.dsp else 1)
+        self._costs = Costs(state.model, self.channels, self._groups)
+        self._worth = channel_worth(state, self.channels, context, options.criterion)
+        if options.sensitivity and options.by != "channels":
+            self._spare(state, context)
+
+    def removed(self, start: _Start, share: float) -> np.ndarray:
+        """Return what goes so that ``share`` of what the pass is to remove is gone."""
+        removed = np.zeros(len(self._groups), int)
+        free = []
+        for i, (group, rule) in enumerate(zip(self._groups, self._rules, strict=True)):
+            count = start.counts[group.layers]
+            if rule is not None and not rule.silent:
+                total = rule.removed(group, count, self._multiple)
+            elif rule is None and self._only_named:
+                continue
+            elif self._options.by == "channels":
+                total = group.removable(round(count * self._options.ratio), self._multiple, count)
+            else:
+                free.append(i)
+                continue
+            wanted = round(total * share) - (count - group.count)
+            removed[i] = min(max(wanted, 0), group.count - 1)
+        if not free:
+            return removed
+        target = start.cost - share * max(0.0, start.cost - self._goal(start))
+        if self._options.by == "ram":
+            return self._from_peaks(removed, free, target)
+        return self._from_all(removed, free, target)
+
+    def least(self, removed: np.ndarray) -> frozenset[int]:
+        """Return the channels: of each group those that are worth least."""
+        chosen: list[int] = []
+        for group, count in zip(self._groups, removed.tolist(), strict=True):
+            chosen += self._order(group)[:count]
+        return frozenset(chosen)
+
+    def shortfall(self, start: _Start, removed: np.ndarray) -> str:
+        """Return what is to be said when not all can go that is asked for, else nothing."""
+        by = self._options.by
+        if by == "channels":
+            return ""
+        left = self._costs.of(by, removed)
+        if left <= self._goal(start) * (1.0 + _TINY):
+            return ""
+        could = 100.0 * (1.0 - left / start.original)
+        return f"{by}: {could:.1f} % could go, not {100.0 * self._options.ratio:.4g} %"
+
+    def _goal(self, start: _Start) -> float:
+        return start.original * (1.0 - self._options.ratio)
+
+    def _order(self, group: Group) -> list[int]:
+        return sorted(group.channels, key=lambda c: self._worth[c])
+
+    def _from_all(self, removed: np.ndarray, free: Sequence[int], target: float) -> np.ndarray:
+        """Return ``removed`` and the fewest least valuable channels that reach ``target``."""
+        owners = [(self._worth[c], c, i) for i in free for c in self._groups[i].channels]
+        order = np.array([i for *_, i in sorted(owners)], int)
+
+        def first(count: int) -> np.ndarray:
+            wanted = np.bincount(order[:count], minlength=len(removed))
+            found = removed.copy()
+            for i in free:
+                found[i] = self._groups[i].removable(int(wanted[i]), self._multiple)
+            return found
+
         low, high = 0, len(order)
-        while low < high:  # the fewest channels that reach the target
+        while low < high:
             middle = (low + high) // 2
-            if cost.of(_rounded(channels, order[:middle], multiple)) <= target:
+            if self._costs.of(self._options.by, first(middle)) <= target:
                 high = middle
             else:
                 low = middle + 1
-        return _rounded(channels, order[:low], multiple)
+        return first(low)
 
+    def _from_peaks(self, removed: np.ndarray, free: Sequence[int], target: float) -> np.ndarray:
+        """Return ``removed`` and channels of layers around the peak, a multiple at a time, those
+        first that are worth least for each byte, until the peak is at ``target``."""
+        removed = removed.copy()
+        orders = {i: self._order(self._groups[i]) for i in free}
+        while self._costs.of("ram", removed) > target:
+            gains = self._costs.at_peak(removed)
+            best = (np.inf, -1, 0)
+            for i in free:
+                now = int(removed[i])
+                more = self._next(self._groups[i], now)
+                if gains[i] > 0.0 and more > now:
+                    worth = sum(self._worth[c] for c in orders[i][now:more])
+                    best = min(best, (worth / (gains[i] * (more - now)), i, more))
+            if best[1] < 0:
+                break
+            removed[best[1]] = best[2]
+        return removed
 
-def channel_worth(
-    state: State, channels: ChannelMap, context: Context, criterion: str
-) -> dict[int, float]:
-    """Return what each removable channel is worth; the mean of each layer is 1.
+    def _next(self, group: Group, removed: int) -> int:
+        """Return the next larger number of channels that may go, or ``removed``."""
+        step = group.step(self._multiple)
+        left = (group.count - removed - 1) // step * step
+        return group.count - left if left else removed
 
-    A channel that several layers make (a residual sum) is worth the sum over them.
-    """
-    arrays = {v.path: np.asarray(v) for v in state.model.weights}
-    if criterion == "random":
-        rng = np.random.default_rng(context.seed)
-        arrays = {path: rng.random(a.shape) for path, a in arrays.items()}
-    elif criterion == "taylor":
-        gradients = _gradients(state, context)
-        arrays = {path: a * gradients.get(path, 0.0) for path, a in arrays.items()}
-    worth: dict[int, float] = {}
-    for name, ids in channels.outputs.items():
-        values = _layer_worth(arrays, channels, name, ids, criterion)
-        mean = float(values.mean()) or 1.0
-        for channel, value in zip(ids.tolist(), values.tolist(), strict=True):
-            if channel not in channels.fixed:
-                worth[channel] = worth.get(channel, 0.0) + value / mean
-    return worth
-
-
-def _layer_worth(
-    arrays: Mapping[str, np.ndarray],
-    channels: ChannelMap,
-    name: str,
-    ids: np.ndarray,
-    criterion: str,
-) -> np.ndarray:
-    if criterion == "bn_scale":
-        for path, axes in channels.axes.items():
-            same = len(axes) == 1 and axes[0] is not None and np.array_equal(axes[0], ids)
-            if same and path.endswith("/gamma"):
-                return np.abs(arrays[path])
-    path = channels.kernels[name]
-    kernel = arrays[path]
-    rows = kernel.reshape(-1, kernel.shape[-1])
-    if rows.shape[1] != len(ids):  # gates of a recurrent layer side by side
-        rows = rows.reshape(rows.shape[0], -1, len(ids)).reshape(-1, len(ids))
-    if criterion == "taylor":
-        return np.abs(rows.sum(axis=0))
-    power = np.abs(rows) if criterion != "l2" else rows**2
-    total = power.sum(axis=0)
-    return np.sqrt(total) if criterion == "l2" else np.asarray(total)
-
-
-def _gradients(state: State, context: Context) -> dict[str, np.ndarray]:
-    """Return the loss's gradient by each variable, over some of the training samples."""
-    import tensorflow as tf
-
-    from edgebuild.compress.quality import as_list, inputs_of
-    from edgebuild.compress.training import batch_loss
-
-    model = state.model
-    split = context.train.first(_TAYLOR_SAMPLES)
-    with tf.GradientTape() as tape:
-        inputs = [tf.constant(np.asarray(a, np.float32)) for a in split.x]
-        outputs = as_list(model(inputs_of(model, inputs), training=False))
-        loss = batch_loss(context, split, inputs, outputs)
-    values = [v.value for v in model.trainable_variables]
-    found = tape.gradient(loss, values)
-    return {
-        v.path: np.asarray(g)
-        for v, g in zip(model.trainable_variables, found, strict=True)
-        if g is not None
-    }
-
-
-def _groups(channels: ChannelMap) -> list[list[str]]:
-    """Return the making layers, those that make the same channels together."""
-    groups: dict[tuple[int, ...], list[str]] = {}
-    for name, ids in channels.outputs.items():
-        groups.setdefault(tuple(ids.tolist()), []).append(name)
-    return list(groups.values())
-
-
-def _allowed(total: int, count: int, multiple: int) -> int:
-    """Return how many of ``total`` channels may go so that a multiple, and at least one, stays."""
-    left = max(total - max(count, 0), 1)
-    left = min(total, -(-left // multiple) * multiple)
-    return total - left
-
-
-def _rounded(channels: ChannelMap, wanted: list[int], multiple: int) -> frozenset[int]:
-    """Return those of ``wanted``, the least valuable first, that leave every layer a multiple."""
-    rank = {channel: position for position, channel in enumerate(wanted)}
-    removed = set(wanted)
-    for names in _groups(channels):
-        ids = channels.outputs[names[0]].tolist()
-        mine = sorted((c for c in set(ids) if c in rank), key=lambda c: rank[c])
-        allowed = _allowed(len(ids), len(mine), multiple)
-        removed -= set(mine[allowed:])
-    return frozenset(removed)
-
-
-class _CostModel:
-    """MACs or parameters of a model as a function of the channels that are removed."""
-
-    def __init__(self, model: Any, channels: ChannelMap, by: str) -> None:
-        macs: dict[str, int] = {}
-        for name, count in layer_macs(model):
-            macs[name] = macs.get(name, 0) + count
-        self._terms: list[tuple[float, list[np.ndarray]]] = []
-        self._constant = 0.0
-        for layer in model.layers:
-            for variable in layer.weights:
-                self._add(layer, variable, channels, macs if by == "macs" else None)
-
-    def _add(
-        self, layer: Any, variable: Any, channels: ChannelMap, macs: Mapping[str, int] | None
-    ) -> None:
-        size = float(np.prod(variable.shape))
-        if macs is not None:
-            if len(variable.shape) < 2:
-                return
-            kernels = sum(float(np.prod(v.shape)) for v in layer.weights if len(v.shape) >= 2)
-            size *= macs.get(layer.name, 0) / kernels
-        axes = [ids for ids in channels.axes.get(variable.path, ()) if ids is not None]
-        if axes:
-            self._terms.append((size, axes))
-        else:
-            self._constant += size
-
-    def of(self, removed: frozenset[int]) -> float:
-        """Return the cost without ``removed``."""
-        gone = np.array(sorted(removed), int)
-        total = self._constant
-        for size, axes in self._terms:
-            share = 1.0
-            for ids in axes:
-                share *= 1.0 - np.isin(ids, gone).mean()
-            total += size * share
-        return float(total)
+    def _spare(self, state: State, context: Context) -> None:
+        """Weigh each channel by how much its group matters."""
+        lost = group_sensitivities(state, self.channels, self._groups, self._worth, context)
+        lost = np.maximum(lost, 0.0) + _LEAST_LOSS
+        for group, weight in zip(self._groups, lost / lost.mean(), strict=True):
+            for channel in group.channels:
+                self._worth[channel] *= float(weight) ** self._options.sensitivity

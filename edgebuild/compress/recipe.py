@@ -27,8 +27,8 @@ def parse_recipe(text: str) -> tuple[Pass, ...]:
     """Return the steps that ``text`` names; InputError with the nearest valid name."""
     steps: list[tuple[str, dict[str, str]]] = []
     for word in filter(None, (part.strip() for part in text.split(","))):
-        name, colon, option = word.partition(":")
-        if colon or "=" not in word:
+        name, _, option = word.partition(":")
+        if "=" not in name:  # a value may hold a colon
             steps.append((name.strip(), {}))
             word = option.strip()
         if not word or not steps:

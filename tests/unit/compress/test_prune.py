@@ -10,7 +10,15 @@ import pytest
 from edgebuild.compress.base import State, run_pass
 from edgebuild.compress.channels import channel_map
 from edgebuild.compress.costs import model_cost
-from edgebuild.compress.prune import CRITERIA, Prune, channel_worth
+from edgebuild.compress.measures import Costs
+from edgebuild.compress.prune import (
+    MEASURES,
+    Prune,
+    layer_ratios,
+    layer_sensitivities,
+    prunable_groups,
+)
+from edgebuild.compress.worth import CRITERIA, channel_worth
 from edgebuild.errors import InputError
 from edgebuild.targets import CpuFeatures
 
@@ -35,6 +43,70 @@ def test_ratio_of_the_whole(trained, context, criterion, by):
     state, _ = Prune(0.4, by=by, criterion=criterion, epochs=0).apply(State(trained), context)
     before, after = (getattr(model_cost(m), by) for m in (trained, state.model))
     assert 0.45 * before < after <= 0.601 * before
+
+
+def estimated(model, by):
+    return Costs(model, channel_map(model), ()).of(by, np.zeros(0))
+
+
+@pytest.mark.parametrize("by", ["bytes", "ram"])
+def test_ratio_of_what_the_target_has(trained, context, by):
+    state, _ = Prune(0.4, by=by, epochs=0).apply(State(trained), context)
+    before, after = (estimated(m, by) for m in (trained, state.model))
+    assert 0.4 * before < after <= 0.6 * before
+
+
+def test_estimates_of_bytes_and_ram(trained):
+    # 4 kernels and biases, the depthwise one; batch normalization is folded away.
+    weights = 9 * 8 + 2 * 9 * 8 * 8 + 9 * 8 + 16 * 8 * 12 + 12 * 3
+    assert estimated(trained, "bytes") == weights + 4 * (8 + 8 + 8 + 8 + 12 + 3)
+    assert estimated(trained, "ram") == 3 * 8 * 8 * 8  # the skip and both sides of a layer
+
+
+@pytest.mark.parametrize("by", [m for m in MEASURES if m != "channels"])
+def test_as_much_as_can_go(trained, context, by):
+    state, notes = Prune(0.9999, by=by, epochs=0).apply(State(trained), context)
+    smallest = {"stem": 1, "a": 1, "b": 1, "fc": 1, "out": 3}
+    assert counts(state.model) == smallest | ({"fc": 12} if by == "ram" else {})
+    assert any(f"{by}: " in note and "could go, not 99.99 %" in note for note in notes)
+
+
+def test_layers_of_their_own(trained, context):
+    def after(**options):
+        state, _ = Prune(epochs=0, **options).apply(State(trained), context)
+        return counts(state.model)
+
+    assert after(ratio=0.0, layers="a:0.25+fc:5") == {
+        "stem": 8, "a": 6, "b": 8, "fc": 5, "out": 3
+    }  # fmt: skip
+    assert after(layers="fc") == {"stem": 8, "a": 8, "b": 8, "fc": 6, "out": 3}
+    assert after(layers="stem:0") == {"stem": 8, "a": 4, "b": 8, "fc": 6, "out": 3}
+    kept = after(ratio=0.6, by="macs", layers="b:7")
+    assert kept["stem"] == 7 and kept["a"] < 7
+    assert after(ratio=0.0, layers="a:0.5", multiple=3)["a"] == 6
+    with pytest.raises(InputError, match="no layer 'stemm'; did you mean 'stem'"):
+        after(layers="stemm:0.5")
+
+
+def test_a_shape_in_words_gives_the_shape_again(trained, context):
+    first, _ = Prune(0.5, by="macs", epochs=0).apply(State(trained), context)
+    words = layer_ratios(trained, first.model)
+    again, _ = Prune(0.0, layers=words, epochs=0).apply(State(trained), context)
+    for a, b in zip(first.model.weights, again.model.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+    assert layer_ratios(trained, trained) == ""
+
+
+def test_groups(trained):
+    groups = {group.layers: group.count for group in prunable_groups(trained)}
+    assert groups == {("stem", "b"): 8, ("a",): 8, ("fc",): 12}
+
+
+def test_sensitive_layers_are_spared(trained, context):
+    lost = layer_sensitivities(State(trained), context)
+    assert set(lost) == {"stem", "a", "fc"} and max(lost.values()) > 0.0
+    state, _ = Prune(0.4, by="macs", epochs=0, sensitivity=1.0).apply(State(trained), context)
+    assert model_cost(state.model).macs <= 0.601 * model_cost(trained).macs
 
 
 def test_multiples_of_what_kernels_like(trained, context):
@@ -92,6 +164,8 @@ def test_masks_and_clusters_are_cut_too(trained, context):
         ({"by": "mac"}, "did you mean 'macs'"),
         ({"criterion": "l3"}, "unknown criterion"),
         ({"steps": 0}, "at least 1"),
+        ({"layers": "a:1.5"}, "neither a ratio"),
+        ({"layers": "a:x"}, "neither a ratio"),
     ],
 )
 def test_options_that_cannot_be_right(options, words):

@@ -17,6 +17,9 @@ def test_text():
         Prune(0.3, by="macs"),
         Prune(criterion="l2", epochs=7),
     )
+    assert parse_recipe("prune:layers=a:0.5+b:12,epochs=0") == (
+        Prune(layers="a:0.5+b:12", epochs=0),
+    )
 
 
 def test_json_round_trip():

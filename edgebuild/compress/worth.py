@@ -1,0 +1,148 @@
+"""What each channel of a model is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+
+from edgebuild.compress.base import Context, State
+from edgebuild.compress.channels import ChannelMap, channel_map
+from edgebuild.compress.groups import Group, groups_of
+from edgebuild.compress.surgery import remove_channels
+
+CRITERIA = ("l1", "l2", "bn_scale", "taylor", "random")
+_TAYLOR_SAMPLES = 2048
+_TAYLOR_BATCH = 32
+
+
+def channel_worth(
+    state: State, channels: ChannelMap, context: Context, criterion: str
+) -> dict[int, float]:
+    """Return what each removable channel is worth; the mean of each layer is 1.
+
+    A channel that several layers make (a residual sum) is worth the sum over them.
+    """
+    arrays = {v.path: np.asarray(v) for v in state.model.weights}
+    if criterion == "random":
+        rng = np.random.default_rng(context.seed)
+        arrays = {path: rng.random(a.shape) for path, a in arrays.items()}
+    if criterion == "taylor":
+        values = _taylor(state, channels, context)
+    else:
+        values = {
+            name: _layer_worth(arrays, channels, name, criterion) for name in channels.outputs
+        }
+    worth: dict[int, float] = {}
+    for of_layer in values.values():
+        mean = float(np.mean(list(of_layer.values()))) or 1.0
+        for channel, value in of_layer.items():
+            if channel not in channels.fixed:
+                worth[channel] = worth.get(channel, 0.0) + value / mean
+    return worth
+
+
+def layer_sensitivities(state: State, context: Context) -> dict[str, float]:
+    """Return the quality that is lost on the validation split when half of one group's channels go
+    (by l1) and nothing is trained, by the group's first layer."""
+    channels = channel_map(state.model)
+    worth = channel_worth(state, channels, context, "l1")
+    groups = groups_of(channels)
+    lost = group_sensitivities(state, channels, groups, worth, context)
+    return {group.layers[0]: value for group, value in zip(groups, lost.tolist(), strict=True)}
+
+
+def group_sensitivities(
+    state: State,
+    channels: ChannelMap,
+    groups: Sequence[Group],
+    worth: Mapping[int, float],
+    context: Context,
+) -> np.ndarray:
+    """Return, for each group, the quality that is lost when the worse half of it goes."""
+    from edgebuild.compress.quality import quality
+
+    def measure(model: object) -> float:
+        return quality(model, context.validation, context.teacher).value
+
+    whole = measure(state.model)
+    lost = []
+    for number, group in enumerate(groups, 1):
+        context.progress(f"sensitivity of {group.layers[0]} ({number} of {len(groups)})")
+        worse = sorted(group.channels, key=lambda c: worth[c])[: group.count // 2]
+        lost.append(whole - measure(remove_channels(state, channels, frozenset(worse)).model))
+    return np.array(lost)
+
+
+def _layer_worth(
+    arrays: Mapping[str, np.ndarray], channels: ChannelMap, name: str, criterion: str
+) -> dict[int, float]:
+    """Return what a layer's weights say of each channel that it makes."""
+    ids = channels.outputs[name]
+    if criterion == "bn_scale":
+        for path, axes in channels.axes.items():
+            same = len(axes) == 1 and axes[0] is not None and np.array_equal(axes[0], ids)
+            if same and path.endswith("/gamma"):
+                return _by_channel(np.abs(arrays[path]), ids, 0)
+    if criterion == "l2":
+        squares = {path: arrays[path] ** 2 for path, _ in channels.kernels[name]}
+        return {c: v**0.5 for c, v in _sums(squares, channels, name).items()}
+    return _sums({path: np.abs(arrays[path]) for path, _ in channels.kernels[name]}, channels, name)
+
+
+def _sums(arrays: Mapping[str, np.ndarray], channels: ChannelMap, name: str) -> dict[int, float]:
+    """Return, for each channel that a layer makes, the sum over the weights that make it."""
+    total: dict[int, float] = {}
+    for path, axis in channels.kernels[name]:
+        ids = channels.axes[path][axis]
+        assert ids is not None
+        for channel, value in _by_channel(arrays[path], ids, axis).items():
+            total[channel] = total.get(channel, 0.0) + value
+    return total
+
+
+def _by_channel(array: np.ndarray, ids: np.ndarray, axis: int) -> dict[int, float]:
+    """Return the sum of ``array`` over everything but the channel of ``axis``."""
+    sums = array.sum(axis=tuple(i for i in range(array.ndim) if i != axis), dtype=np.float64)
+    known, place = np.unique(ids, return_inverse=True)
+    return dict(zip(known.tolist(), np.bincount(place, sums).tolist(), strict=True))
+
+
+def _taylor(state: State, channels: ChannelMap, context: Context) -> dict[str, dict[int, float]]:
+    """Return how much the loss changes without each channel, to first order, squared.
+
+    The change is the sum of weight times gradient. Its square is averaged over batches: signs
+    differ between them, and the mean of a trained model is near 0 (Molchanov et al. 2019).
+    """
+    weights = {v.path: np.asarray(v) for v in state.model.weights}
+    found: dict[str, dict[int, float]] = {name: {} for name in channels.outputs}
+    for gradients in _gradients(state, context):
+        products = {path: w * gradients.get(path, 0.0) for path, w in weights.items()}
+        for name, of_layer in found.items():
+            for channel, change in _sums(products, channels, name).items():
+                of_layer[channel] = of_layer.get(channel, 0.0) + change**2
+    return found
+
+
+def _gradients(state: State, context: Context) -> Iterator[dict[str, np.ndarray]]:
+    """Yield the loss's gradient by each variable for batch after batch of training samples."""
+    import tensorflow as tf
+
+    from edgebuild.compress.quality import as_list, inputs_of
+    from edgebuild.compress.training import batch_loss
+
+    model = state.model
+    variables = model.trainable_variables
+    split = context.train.first(_TAYLOR_SAMPLES)
+    for start in range(0, len(split), _TAYLOR_BATCH):
+        batch = split.take(np.arange(start, min(start + _TAYLOR_BATCH, len(split))))
+        with tf.GradientTape() as tape:
+            inputs = [tf.constant(np.asarray(a, np.float32)) for a in batch.x]
+            outputs = as_list(model(inputs_of(model, inputs), training=False))
+            loss = batch_loss(context, batch, inputs, outputs)
+        gradients = tape.gradient(loss, [v.value for v in variables])
+        yield {
+            v.path: np.asarray(g)
+            for v, g in zip(variables, gradients, strict=True)
+            if g is not None
+        }
