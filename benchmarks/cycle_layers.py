@@ -35,11 +35,13 @@ def roomy(core: str) -> TargetProfile:
     return dataclasses.replace(target, memories=memories)
 
 
-def simulate(graph: Graph, target: TargetProfile, seed: int = 0) -> RunResult:
-    """Compile ``graph`` and run it once in the simulator, on random inputs."""
+def simulate(graph: Graph, target: TargetProfile, seed: int | None = 0) -> RunResult:
+    """Compile ``graph`` and run it once in the simulator, on random inputs (zeros without seed)."""
     emitted = emit_library(graph, "layers", target.cpu.features)
-    rng = np.random.default_rng(seed)
-    sample = [_random_bytes(t, rng) for t in graph.input_tensors]
+    sample = [bytes(t.nbytes) for t in graph.input_tensors]
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        sample = [_random_bytes(t, rng) for t in graph.input_tensors]
     with tempfile.TemporaryDirectory(prefix="edgebuild-cycles-") as folder:
         compiled = CortexMBackend().compile(emitted, target, "zig", Path(folder), silent)
         return compiled.open_device("simulator").run([sample])

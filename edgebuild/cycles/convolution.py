@@ -33,12 +33,9 @@ def _multiply(work: Work, p: Params, pairs: int, singles: int) -> None:
     calls, depth = pairs + singles, p["depth"]
     twos, odd = divmod(p["out_c"], 2)
     work.add("multiply", calls)
-    work.add("pair of channels", calls * twos)
-    work.loop("depth", depth, calls * twos)
-    work.loop("odd depth", depth, calls * odd)
-    work.add("output", calls * p["out_c"])
-    work.add("second output", pairs * p["out_c"])
-    work.add("odd output", calls * odd)
+    for name, times in (("pair of channels", twos), ("odd channel", odd)):
+        work.loop(name, depth, calls * times)
+        work.add(f"{name}, second pixel", pairs * times)
 
 
 def _columns(work: Work, p: Params) -> None:
@@ -97,7 +94,7 @@ def conv2d_dsp(p: Params) -> Work:
     twos, odd = divmod(p["out_c"], 2)
     # The compiler puts `multiply` into one of its callers and calls it from the other.
     work.add(f"{kind}multiply", steps)
-    work.add(f"{kind}pair of channels", steps * (twos + odd))
+    work.add(f"{kind}pair of channels", steps * twos)
     work.add(f"{kind}odd channel", steps * odd)
     work.add(f"{kind}round", steps * (twos + odd) * -(-p["depth"] // 8))
     if p["clamp"]:
