@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
 
 
@@ -56,6 +56,24 @@ class CheckFailedError(EdgebuildError):
     """The request was valid, but a budget, an accuracy limit or a comparison was missed."""
 
     exit_code = Exit.CHECK_FAILED
+
+
+class CannotRunError(CheckFailedError):
+    """The model was made, but the target has no kernels for its number format.
+
+    ``files`` are left in the build folder: {relative path: content}.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        files: Mapping[str, bytes],
+        details: Iterable[str] = (),
+        hint: str = "",
+    ) -> None:
+        super().__init__(message, details=details, hint=hint)
+        self.files = files
 
 
 class ToolError(EdgebuildError):

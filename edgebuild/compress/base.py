@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from edgebuild.compress.splits import Split
+from edgebuild.errors import InputError
 from edgebuild.targets import CpuFeatures
 
 Progress = Callable[[str], None]
@@ -27,12 +28,15 @@ class State:
 
     Both mappings are by the variable's ``path`` and have its shape. ``masks`` are True where a
     weight lives and False where it stays zero. In ``clusters`` weights of equal number (0, 1, ...)
-    share one value; -1 is a weight of its own, and a masked weight is -1 too.
+    share one value; -1 is a weight of its own, and a masked weight is -1 too. ``flatbuffer`` is the
+    finished ``.tflite`` once the numbers are fixed (``quantize``): ``model`` is then what it was
+    made of, and what is shipped is ``flatbuffer``.
     """
 
     model: Any
     masks: Mapping[str, np.ndarray] = field(default_factory=dict)
     clusters: Mapping[str, np.ndarray] = field(default_factory=dict)
+    flatbuffer: bytes | None = None
 
     def replace(self, **changes: Any) -> State:
         """Return a copy with other fields."""
@@ -41,11 +45,13 @@ class State:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a Keras model costs: numbers of one inference, before quantization."""
+    """What a model costs: numbers of one inference, and the stored ``bytes`` of its constants
+    (4 for each parameter until the model is quantized)."""
 
     parameters: int
     nonzero: int
     macs: int
+    bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,13 +132,29 @@ class Pass(Protocol):
         ...
 
 
-def run_pass(step: Pass, state: State, context: Context) -> PassResult:
-    """Apply one pass and measure before and after."""
-    from edgebuild.compress.costs import model_cost
-    from edgebuild.compress.quality import quality
+AFTER_QUANTIZE = ("huffman",)
+"""What may follow once the numbers are fixed."""
 
+
+def check_order(step: str, *, quantized: bool) -> None:
+    """Refuse a pass that would change a model whose numbers are fixed."""
+    if quantized and step not in AFTER_QUANTIZE:
+        raise InputError(
+            f"quantize comes after {step}, not before it"
+            if step != "quantize"
+            else "quantize comes once: the model is quantized already",
+            hint=f"only {', '.join(AFTER_QUANTIZE)} may follow quantize",
+        )
+
+
+def run_pass(step: Pass, state: State, context: Context) -> PassResult:
+    """Apply one pass and measure before and after. InputError for a pass that cannot follow."""
+    from edgebuild.compress.costs import state_cost
+    from edgebuild.compress.quality import state_quality
+
+    check_order(step.name, quantized=state.flatbuffer is not None)
     after, notes = step.apply(state, context)
     states = (state, after)
-    before_cost, after_cost = (model_cost(s.model) for s in states)
-    first, second = (quality(s.model, context.validation, context.teacher) for s in states)
+    before_cost, after_cost = (state_cost(s) for s in states)
+    first, second = (state_quality(s, context.validation, context.teacher) for s in states)
     return PassResult(after, after is not state, notes, (before_cost, after_cost), (first, second))

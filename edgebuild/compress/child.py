@@ -42,6 +42,8 @@ def run_job(job: dict[str, Any], say: Say) -> dict[str, Any]:
     recipe = recipe_from_json(job["recipe"])
     state, steps = apply_recipe(recipe, context)
     state.model.save(folder / "compressed.keras")
+    if state.flatbuffer is not None:
+        (folder / "compressed.tflite").write_bytes(state.flatbuffer)
     if any(isinstance(step, Huffman) for step in recipe):
         (folder / "weights.huff").write_bytes(pack_model(state))
     return {"steps": [dataclasses.asdict(step) for step in steps]}

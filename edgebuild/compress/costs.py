@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from edgebuild.compress.base import Cost
+from edgebuild.compress.base import Cost, State
+from edgebuild.compress.ptq.artifact import constant_bytes
+
+_FLOAT_BYTES = 4
 
 
 def model_cost(model: Any) -> Cost:
     """Return what ``model`` costs. Parameters are its weights without optimizer and metrics;
     a shared layer's MACs count for each call."""
     values = [np.asarray(w) for w in model.weights]
+    parameters = sum(v.size for v in values)
     return Cost(
-        parameters=sum(v.size for v in values),
+        parameters=parameters,
         nonzero=sum(int(np.count_nonzero(v)) for v in values),
         macs=sum(macs for _, macs in layer_macs(model)),
+        bytes=_FLOAT_BYTES * parameters,
     )
+
+
+def state_cost(state: State) -> Cost:
+    """Return what ``state`` costs; its bytes are the flatbuffer's constants where there is one."""
+    cost = model_cost(state.model)
+    if state.flatbuffer is None:
+        return cost
+    return dataclasses.replace(cost, bytes=constant_bytes(state.flatbuffer))
 
 
 def layer_macs(model: Any) -> Iterator[tuple[str, int]]:
@@ -29,7 +43,7 @@ def layer_macs(model: Any) -> Iterator[tuple[str, int]]:
         if hasattr(layer, "layers") and hasattr(layer, "_nodes"):
             yield from layer_macs(layer)
         else:
-            yield layer.name, _macs(layer, node)
+            yield layer.name, call_macs(node)
 
 
 def nodes(model: Any) -> list[Any]:
@@ -38,8 +52,10 @@ def nodes(model: Any) -> list[Any]:
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth]]
 
 
-def _macs(layer: Any, node: Any) -> int:
-    """Multiplications of weights with values; everything else counts nothing."""
+def call_macs(node: Any) -> int:
+    """Return the multiplications of weights with values in one call of a layer; everything else
+    counts nothing."""
+    layer = node.operation
     kind = type(layer).__name__
     outputs = math.prod(node.output_tensors[0].shape[1:]) if node.output_tensors else 0
     if kind in ("Dense", "EinsumDense"):

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from edgebuild.compress.base import Quality
+from edgebuild.compress.base import Quality, State
+from edgebuild.compress.ptq.artifact import run_reals
 from edgebuild.compress.splits import Split
 from edgebuild.models.accuracy import evaluate
 
@@ -20,6 +21,14 @@ def quality(model: Any, split: Split, teacher: Any) -> Quality:
     outputs = predict(model, split.x)
     original = None if split.y is not None and is_classifier(outputs) else predict(teacher, split.x)
     return output_quality(outputs, split, original)
+
+
+def state_quality(state: State, split: Split, teacher: Any) -> Quality:
+    """Return the quality of ``state`` on ``split``: of its flatbuffer where there is one."""
+    if state.flatbuffer is None:
+        return quality(state.model, split, teacher)
+    outputs = run_reals(state.flatbuffer, split.x)[0]
+    return output_quality(outputs, split, predict(teacher, split.x))
 
 
 def output_quality(

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edgebuild.compress.base import Pass
+from edgebuild.compress.base import Pass, check_order
 from edgebuild.compress.cluster import Cluster
 from edgebuild.compress.huffman import Huffman
 from edgebuild.compress.prune import Prune
@@ -41,7 +41,7 @@ def parse_recipe(text: str) -> tuple[Pass, ...]:
         steps[-1][1][key.strip()] = value.strip()
     if not steps:
         raise InputError("the recipe is empty", hint=_usage())
-    return tuple(make_pass(name, options) for name, options in steps)
+    return _ordered([make_pass(name, options) for name, options in steps])
 
 
 def make_pass(name: str, options: Mapping[str, Any]) -> Pass:
@@ -69,9 +69,17 @@ def recipe_to_json(steps: Sequence[Pass]) -> list[dict[str, Any]]:
 
 def recipe_from_json(value: Sequence[Mapping[str, Any]]) -> tuple[Pass, ...]:
     """Return the steps that ``recipe_to_json`` gave."""
-    return tuple(
-        make_pass(row["pass"], {k: v for k, v in row.items() if k != "pass"}) for row in value
+    return _ordered(
+        [make_pass(row["pass"], {k: v for k, v in row.items() if k != "pass"}) for row in value]
     )
+
+
+def _ordered(steps: Sequence[Pass]) -> tuple[Pass, ...]:
+    """Return ``steps``; InputError when one cannot follow another, before hours of training."""
+    names = [step.name for step in steps]
+    for position, name in enumerate(names):
+        check_order(name, quantized="quantize" in names[:position])
+    return tuple(steps)
 
 
 def _value(name: str, key: str, value: Any, default: Any) -> Any:

@@ -55,11 +55,13 @@ class CompressionJob:
 
 @dataclass(frozen=True)
 class Compressed:
-    """The compressed ``.keras``, what each step did, and the packed weights when asked for."""
+    """The compressed ``.keras``, what each step did, the packed weights when asked for, and the
+    ``.tflite`` when the recipe has quantized."""
 
     model: Path
     steps: tuple[CompressionStep, ...]
     packed: bytes | None
+    tflite: bytes | None = None
 
 
 def compress(
@@ -86,11 +88,12 @@ def compress(
     reply = _run(folder, progress)
     if "error" in reply:
         raise error_from_reply(reply)
-    packed = folder / "weights.huff"
+    packed, tflite = (folder / name for name in ("weights.huff", "compressed.tflite"))
     return Compressed(
         folder / "compressed.keras",
         tuple(step_from_json(row) for row in reply["steps"]),
         packed.read_bytes() if packed.exists() else None,
+        tflite.read_bytes() if tflite.exists() else None,
     )
 
 

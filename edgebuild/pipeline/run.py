@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from edgebuild.backends.base import Progress
+from edgebuild.errors import CannotRunError
 from edgebuild.files import atomic_write, staged_directory
 from edgebuild.pipeline.plan import (
     LOCK_NAME,
@@ -26,23 +28,50 @@ def run_plan(
     """Build what ``plan`` says into its folder, which appears whole or not at all.
 
     Returns the report even when a budget is missed or an output byte differs: ``Report.passed``
-    tells. Raises EdgebuildError when no report could be made.
+    tells. Raises EdgebuildError when no report could be made; CannotRunError after the model was
+    written, when the target has no kernels for its number format.
     """
     if use_cache and (found := cached_report(plan)) is not None:
         report = report_from_json(found)
         return dataclasses.replace(report, out_dir=str(plan.out), cached=True)
     from edgebuild.pipeline.steps import build
 
+    refused: CannotRunError | None = None
     with staged_directory(plan.out, marker=LOCK_NAME) as folder:
-        report = build(plan, folder, progress)
-        artifacts = dict(hash_tree(folder))
-        report = dataclasses.replace(report, artifacts=artifacts)
-        atomic_write(folder / REPORT_NAME, _dump(report.to_json()))
-        # The report cannot hold its own hash; the lock does.
-        locked = {**artifacts, REPORT_NAME: hash_path(folder / REPORT_NAME)}
-        lock = {"plan_sha256": plan.sha256, "plan": plan.to_json(), "artifacts": locked}
-        atomic_write(folder / LOCK_NAME, _dump(lock))
+        try:
+            report = build(plan, folder, progress)
+        except CannotRunError as error:
+            refused = error
+            _leave(plan, folder, error.files)
+        else:
+            report = _finish(plan, folder, report)
+    if refused is not None:
+        raise refused
     return dataclasses.replace(report, out_dir=str(plan.out))
+
+
+def _finish(plan: BuildPlan, folder: Path, report: Report) -> Report:
+    """Write the report and the lock of a whole build; return the report with its artifacts."""
+    artifacts = dict(hash_tree(folder))
+    report = dataclasses.replace(report, artifacts=artifacts)
+    atomic_write(folder / REPORT_NAME, _dump(report.to_json()))
+    # The report cannot hold its own hash; the lock does.
+    locked = {**artifacts, REPORT_NAME: hash_path(folder / REPORT_NAME)}
+    _lock(plan, folder, locked)
+    return report
+
+
+def _leave(plan: BuildPlan, folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write what there is of a build that the target cannot run. Without a report it is no build
+    that a later one could be answered from."""
+    for path, content in files.items():
+        atomic_write(folder / path, content)
+    _lock(plan, folder, dict(hash_tree(folder)))
+
+
+def _lock(plan: BuildPlan, folder: Path, artifacts: Mapping[str, str]) -> None:
+    lock = {"plan_sha256": plan.sha256, "plan": plan.to_json(), "artifacts": dict(artifacts)}
+    atomic_write(folder / LOCK_NAME, _dump(lock))
 
 
 def _dump(value: Mapping[str, Any]) -> str:

@@ -28,17 +28,16 @@ from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph
-from edgebuild.models.convert import to_int8_tflite
+from edgebuild.models.convert import Converted, to_int8_tflite
 from edgebuild.models.data import DataSet, load_data, match_inputs, quantize_input
 from edgebuild.models.source import Kind, SourceModel, open_model
 from edgebuild.ops import OPS
-from edgebuild.ops.support import check_supported
 from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.pipeline.formats import runnable_graph
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import AccuracyReport, Comparison, Report
 from edgebuild.targets import CpuFeatures
-from edgebuild.tflite.reader import read_tflite
 from edgebuild.toolchain import Symbol
 from edgebuild.toolchain.cache import cache_dir
 from edgebuild.verification import compare, make_samples, measure_accuracy
@@ -91,7 +90,6 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
 def load(plan: BuildPlan, progress: Progress) -> Loaded:
     """Load the model and its data, convert to int8, read, check and simplify the graph."""
     request = plan.request
-    where = str(request.model)
     progress(f"loading {request.model.name}")
     source = open_model(request.model, trust=request.trust_model)
     try:
@@ -109,13 +107,15 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
                 assert data is not None
                 calibration = dataclasses.replace(data, x=splits.train.x, y=splits.train.y)
                 data = dataclasses.replace(data, x=splits.test.x, y=splits.test.y)
-            if not source.is_int8:
-                progress("quantizing to int8")
-            converted = to_int8_tflite(
-                shown, calibration, samples=request.calibration_samples, seed=request.seed
-            )
-        graph = read_tflite(converted.model, name=plan.name, where=where)
-        check_supported(graph, where=where)
+            if compressed is not None and compressed.tflite is not None:
+                converted = Converted(compressed.tflite)
+            else:
+                if not source.is_int8:
+                    progress("quantizing to int8")
+                converted = to_int8_tflite(
+                    shown, calibration, samples=request.calibration_samples, seed=request.seed
+                )
+        graph = runnable_graph(plan, converted.model, compressed)
         result = run_passes(graph, DEFAULT_PASSES)
     except BaseException:
         source.close()
