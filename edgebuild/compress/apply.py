@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.compress.base import CompressionStep, Context, Pass, State, run_pass
+from edgebuild.compress.rebuild import flatten
 from edgebuild.compress.setup import TrainingSetup
 from edgebuild.errors import InputError, ModelError
 
 
 def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
-    """Return the functional Keras model in a ``.keras`` or ``.h5`` file.
+    """Return the functional Keras model in a ``.keras`` or ``.h5`` file, without nested models.
 
     Keras's names and random numbers begin anew, so that what follows is the same in every process.
     ModelError for a subclassed model.
@@ -30,9 +31,9 @@ def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
             f"{path}: a subclassed model cannot be compressed",
             hint="build it with the functional API or keras.Sequential",
         )
-    if not isinstance(model, keras.Sequential):
-        return model
-    return keras.Model(model.inputs, model.outputs, name=model.name)  # its calls are known then
+    if isinstance(model, keras.Sequential):  # its calls are known then
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
+    return flatten(model)
 
 
 def training_setup(entry: str | None, folder: Path) -> TrainingSetup:

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgebuild.compress.base import Pass, check_order
+from edgebuild.compress.blocks import RemoveBlocks
 from edgebuild.compress.cluster import Cluster
 from edgebuild.compress.huffman import Huffman
 from edgebuild.compress.prune import Prune
 from edgebuild.compress.sparsify import Sparsify
 from edgebuild.errors import InputError, nearest
 
-PASSES: dict[str, type[Any]] = {kind.name: kind for kind in (Prune, Sparsify, Cluster, Huffman)}
+PASSES: dict[str, type[Any]] = {kind.name: kind for kind in (Prune, RemoveBlocks, Sparsify, Cluster, Huffman)}
 """Every pass by its name; its fields are its options."""
 
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")

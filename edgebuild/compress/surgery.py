@@ -8,6 +8,7 @@ import numpy as np
 
 from edgebuild.compress.base import State
 from edgebuild.compress.channels import ChannelMap, cut
+from edgebuild.compress.rebuild import rebuild
 
 
 def remove_channels(state: State, channels: ChannelMap, removed: frozenset[int]) -> State:
@@ -15,8 +16,6 @@ def remove_channels(state: State, channels: ChannelMap, removed: frozenset[int])
 
     Masks and clusters are cut with their weights. ``channels`` is of ``state.model``.
     """
-    import keras
-
     if not removed:
         return state
     gone = np.array(sorted(removed), int)
@@ -34,17 +33,31 @@ def remove_channels(state: State, channels: ChannelMap, removed: frozenset[int])
             config["target_shape"] = (*config["target_shape"][:-1], count)
         return layer.__class__.from_config(config)
 
-    model = keras.models.clone_model(state.model, clone_function=smaller)
+    model, pairs = rebuild(state.model, smaller)
 
     def shortened(path: str, array: np.ndarray) -> np.ndarray:
         axes = channels.axes.get(path)
         return array if axes is None else cut(array, axes, keep)
 
-    old = {variable.path: np.asarray(variable) for variable in state.model.weights}
-    for variable in model.weights:
-        variable.assign(shortened(variable.path, old[variable.path]))
+    for old, new in pairs:
+        for before, after in zip(old.weights, new.weights, strict=True):
+            after.assign(shortened(before.path, np.asarray(before)))
     return State(
         model,
         {path: shortened(path, mask) for path, mask in state.masks.items()},
         {path: shortened(path, numbers) for path, numbers in state.clusters.items()},
+    )
+
+
+def bypass(state: State, end: Any, begin: Any) -> State:
+    """Return a model in which all that reads the tensor ``end`` reads ``begin``, of the same shape;
+    layers that nothing reads any more are gone, and their masks and clusters."""
+    model, pairs = rebuild(state.model, instead={id(end): begin})
+    for old, new in pairs:
+        new.set_weights(old.get_weights())
+    left = {variable.path for variable in model.weights}
+    return State(
+        model,
+        {path: mask for path, mask in state.masks.items() if path in left},
+        {path: numbers for path, numbers in state.clusters.items() if path in left},
     )

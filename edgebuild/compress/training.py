@@ -235,6 +235,19 @@ def batch_loss(context: Context, split: Split, inputs: Sequence[Any], outputs: l
     return sum(teacher_loss(a, b, 1.0, classes) for a, b in pairs)
 
 
+def split_loss(context: Context, split: Split, model: Any) -> float:
+    """Return the mean loss of ``model`` on a whole split: of labels, else against the teacher."""
+    import tensorflow as tf
+
+    outputs = [tf.constant(output) for output in predict_all(model, split.x)]
+    if split.y is not None:
+        return float(label_loss(context, tf.constant(_labels(context.train, split)), outputs[0]))
+    theirs = [tf.constant(output) for output in predict_all(context.teacher, split.x)]
+    classes = _has_classes(context)
+    pairs = zip(theirs, outputs, strict=True)
+    return float(sum(teacher_loss(a, b, 1.0, classes) for a, b in pairs))
+
+
 def label_loss(context: Context, labels: Any, output: Any) -> Any:
     """Return the mean loss against labels, as the set-up says or as labels and output suggest."""
     import keras

@@ -24,6 +24,12 @@ def blobs(count=600, classes=3, seed=0):
     return x, y
 
 
+def split(count, seed):
+    """Return blobs as a split."""
+    x, y = blobs(count, seed=seed)
+    return Split((x,), y)
+
+
 @pytest.fixture(scope="session")
 def trained(keras):
     """A residual network with a depthwise block, trained on blobs."""

@@ -1,0 +1,147 @@
+"""Build a functional Keras model again from its calls: with other layers, without some, or flat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgebuild.compress.costs import nodes
+
+MakeLayer = Callable[[Any], Any]
+"""Maps a layer to the new one in its place."""
+
+
+def copy_layer(layer: Any) -> Any:
+    """Return a layer of the same configuration, with weights of its own when it is built."""
+    return layer.__class__.from_config(layer.get_config())
+
+
+def rebuild(
+    model: Any, make: MakeLayer = copy_layer, *, instead: Mapping[int, Any] | None = None
+) -> tuple[Any, list[tuple[Any, Any]]]:
+    """Return a model of new layers and the pairs (old layer, new layer), each shared layer once.
+
+    ``instead`` maps the ``id`` of a tensor to the tensor that is read in its place; calls whose
+    outputs nobody reads then are left out. Weights are not copied.
+    """
+    import keras
+
+    work = _Rebuild(make, instead or {})
+    for tensor in model.inputs:
+        work.tensors[id(tensor)] = _new_input(tensor)
+    needed = needed_calls(model, work.instead)
+    for call in nodes(model):
+        if call.input_tensors and id(call) in needed:
+            work.call(call)
+    inputs = keras.tree.map_structure(lambda t: work.tensors[id(t)], model._inputs_struct)
+    outputs = keras.tree.map_structure(work.read, model._outputs_struct)
+    return keras.Model(inputs, outputs, name=model.name), list(work.made.values())
+
+
+def flatten(model: Any) -> Any:
+    """Return ``model`` with nested models resolved into their layers; itself when there is none.
+
+    A layer whose name is taken gets the nested model's name in front.
+    """
+    import keras
+
+    if not any(_inner(layer) is not None for layer in model.layers):
+        return model
+    work = _Rebuild(copy_layer, {}, flat=True)
+    for tensor in model.inputs:
+        work.tensors[id(tensor)] = _new_input(tensor)
+    work.calls(model)
+    inputs = keras.tree.map_structure(lambda t: work.tensors[id(t)], model._inputs_struct)
+    outputs = keras.tree.map_structure(work.read, model._outputs_struct)
+    flat = keras.Model(inputs, outputs, name=model.name)
+    for old, new in work.made.values():
+        new.set_weights(old.get_weights())
+    return flat
+
+
+@dataclass
+class _Rebuild:
+    """The state of one rebuilding: new tensors and (old, new) layers by the ``id`` of the old."""
+
+    make: MakeLayer
+    instead: Mapping[int, Any]
+    flat: bool = False
+    tensors: dict[int, Any] = field(default_factory=dict)
+    made: dict[int, tuple[Any, Any]] = field(default_factory=dict)
+    names: set[str] = field(default_factory=set)
+
+    def read(self, tensor: Any) -> Any:
+        """Return the new tensor for an old one."""
+        while id(tensor) in self.instead:
+            tensor = self.instead[id(tensor)]
+        return self.tensors[id(tensor)]
+
+    def calls(self, model: Any, prefix: str = "") -> None:
+        """Make all calls of a model whose inputs are known."""
+        for call in nodes(model):
+            if call.input_tensors:
+                self.call(call, prefix)
+
+    def call(self, call: Any, prefix: str = "") -> None:
+        """Make one call, or those of the nested model that it is a call of."""
+        import keras
+
+        known = {id(tensor): self.read(tensor) for tensor in call.input_tensors}
+        args, kwargs = call.arguments.fill_in(known)
+        operation = call.operation
+        inner = _inner(operation) if self.flat else None
+        if inner is not None:
+            given = keras.tree.flatten((args, kwargs.get("inputs", ())))
+            self.tensors.update(
+                {id(old): new for old, new in zip(inner.inputs, given, strict=False)}
+            )
+            self.calls(inner, f"{operation.name}_")
+            outputs = [self.read(tensor) for tensor in inner.outputs]
+        else:
+            outputs = keras.tree.flatten(self.layer(operation, prefix)(*args, **kwargs))
+        for old, new in zip(call.output_tensors, outputs, strict=False):
+            self.tensors[id(old)] = new
+
+    def layer(self, operation: Any, prefix: str) -> Any:
+        """Return what is called in place of ``operation``."""
+        import keras
+
+        if not isinstance(operation, keras.Layer):
+            return operation  # a function of keras.ops has no weights
+        if id(operation) not in self.made:
+            new = self.make(operation)
+            if new.name in self.names:
+                new.name = f"{prefix}{new.name}"
+            self.names.add(new.name)
+            self.made[id(operation)] = (operation, new)
+        return self.made[id(operation)][1]
+
+
+def needed_calls(model: Any, instead: Mapping[int, Any]) -> set[int]:
+    """Return the ``id`` of each call that the outputs depend on; ``instead`` as for ``rebuild``."""
+    makers = {id(t): call for call in nodes(model) for t in call.output_tensors}
+    waiting, found = list(model.outputs), set()
+    while waiting:
+        tensor = waiting.pop()
+        while id(tensor) in instead:
+            tensor = instead[id(tensor)]
+        call = makers[id(tensor)]
+        if id(call) not in found:
+            found.add(id(call))
+            waiting += call.input_tensors
+    return found
+
+
+def _new_input(tensor: Any) -> Any:
+    import keras
+
+    return keras.Input(
+        batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor._keras_history.operation.name
+    )
+
+
+def _inner(operation: Any) -> Any:
+    """Return the functional model that a nested model is, None for a layer."""
+    model = getattr(operation, "_functional", None) or operation
+    return model if hasattr(model, "layers") and hasattr(model, "_nodes_by_depth") else None
