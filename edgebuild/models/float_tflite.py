@@ -54,9 +54,9 @@ class FloatTflite:
         )
         if result.quantized_model is None:
             raise ModelError("litert-quantizer returned no model")
-        quantized = _unpack(bytes(result.quantized_model))
-        repair_biases(quantized, _unpack(self.content))
-        return stripped(_pack(quantized))
+        quantized = unpack(bytes(result.quantized_model))
+        repair_biases(quantized, unpack(self.content))
+        return stripped(pack(quantized))
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return for each output an array (samples, \\*shape)."""
@@ -105,7 +105,7 @@ def normalised(content: bytes) -> bytes:
     Tensors get distinct names, the model gets one signature, and weights that are stored in 8 bits
     (dynamic range) become float32.
     """
-    model = _unpack(content)
+    model = unpack(content)
     for code in model.operatorCodes:
         # Models from before 2020 have only the 8-bit field, which litert-quantizer does not read.
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -121,7 +121,7 @@ def normalised(content: bytes) -> bytes:
     signature.inputs = _map(subgraph.inputs, "input")
     signature.outputs = _map(subgraph.outputs, "output")
     model.signatureDefs = [signature]
-    return _pack(model)
+    return pack(model)
 
 
 def stripped(content: bytes) -> bytes:
@@ -129,7 +129,7 @@ def stripped(content: bytes) -> bytes:
 
     Inputs and outputs take the order of the signature's numbered names.
     """
-    model = _unpack(content)
+    model = unpack(content)
     _order_by_signature(model)
     model.description = b""
     model.metadata = None
@@ -147,7 +147,7 @@ def stripped(content: bytes) -> bytes:
     for subgraph in model.subgraphs:
         for tensor in subgraph.tensors:
             tensor.buffer = place[tensor.buffer]
-    return _pack(model)
+    return pack(model)
 
 
 def _order_by_signature(model: Any) -> None:
@@ -195,7 +195,7 @@ def _map(indices: Sequence[int], stem: str) -> list[Any]:
     return entries
 
 
-def _unpack(content: bytes) -> Any:
+def unpack(content: bytes) -> Any:
     """Return the model as objects, with the data that lies behind the flatbuffer inside it."""
     s = schema.module()
     model = s.ModelT.InitFromObj(s.Model.GetRootAs(content, 0))
@@ -207,7 +207,8 @@ def _unpack(content: bytes) -> Any:
     return model
 
 
-def _pack(model: Any) -> bytes:
+def pack(model: Any) -> bytes:
+    """Return the flatbuffer of model objects; the same objects give the same bytes."""
     import flatbuffers
 
     builder = flatbuffers.Builder(1 << 16)

@@ -35,6 +35,31 @@ class TfModel:
         ``samples`` holds for each input an array (samples, 1, \\*shape).
         """
         import tensorflow as tf
+
+        def representative() -> Iterator[list[Any]]:
+            for sample in zip(*samples, strict=True):
+                yield [tf.constant(array) for array in sample]
+
+        converter = self._converter()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = representative
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = tf.int8
+        converter.inference_output_type = tf.int8
+        try:
+            return stripped(converter.convert())
+        except Exception as error:
+            raise _conversion_error(error, "full int8") from error
+
+    def to_float(self) -> bytes:
+        """Return the model as float ``.tflite``, batch 1, operators fused."""
+        try:
+            return stripped(self._converter().convert())
+        except Exception as error:
+            raise _conversion_error(error, "float .tflite") from error
+
+    def _converter(self) -> Any:
+        import tensorflow as tf
         from tensorflow.python.framework.convert_to_constants import (
             convert_variables_to_constants_v2,
         )
@@ -48,22 +73,9 @@ class TfModel:
         def single(*arguments: Any) -> list[Any]:
             return _flat(self._function(list(arguments)))
 
-        def representative() -> Iterator[list[Any]]:
-            for sample in zip(*samples, strict=True):
-                yield [tf.constant(array) for array in sample]
-
         concrete = tf.function(single).get_concrete_function(*specs)
         frozen = convert_variables_to_constants_v2(concrete)
-        converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], self._owner)
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = representative
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
-        try:
-            return stripped(converter.convert())
-        except Exception as error:
-            raise _conversion_error(error) from error
+        return tf.lite.TFLiteConverter.from_concrete_functions([frozen], self._owner)
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the float outputs for arrays (samples, 1, \\*shape), in the same form."""
@@ -86,7 +98,11 @@ def open_tf_model(path: Path, kind: str, *, trust: bool) -> TfModel:
         return _open_saved_model(path, trust=trust)
     from edgebuild.models.keras_file import load_keras_model
 
-    model = load_keras_model(path, kind, trust=trust)
+    return of_keras(load_keras_model(path, kind, trust=trust), str(path))
+
+
+def of_keras(model: Any, where: str = "model") -> TfModel:
+    """Return a Keras model that is in memory."""
     names = list(getattr(model, "input_names", []))
     inputs = [
         {
@@ -98,7 +114,7 @@ def open_tf_model(path: Path, kind: str, *, trust: bool) -> TfModel:
     ]
     if not inputs:
         raise ModelError(
-            f"{path}: the model was saved without its input shapes",
+            f"{where}: the model was saved without its input shapes",
             hint="call the model once, or model.build(input_shape), before model.save",
         )
     structure = getattr(model, "_inputs_struct", None)
@@ -198,11 +214,11 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(p), "") if p.isdigit() else (0, p) for p in re.split(r"(\d+)", name)]
 
 
-def _conversion_error(error: Exception) -> ModelError:
+def _conversion_error(error: Exception, wanted: str) -> ModelError:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     telling = [line[:200] for line in lines if "error:" in line or "is neither" in line]
     return ModelError(
-        f"the TFLite converter cannot make a full int8 model: {(lines or [''])[0][:200]}",
+        f"the TFLite converter cannot make a {wanted} model: {(lines or [''])[0][:200]}",
         details=telling[:4],
         hint="replace the layers that it names by ones that TFLite has in int8",
     )
