@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,9 +55,22 @@ def flatten(model: Any) -> Any:
     inputs = keras.tree.map_structure(lambda t: work.tensors[id(t)], model._inputs_struct)
     outputs = keras.tree.map_structure(work.read, model._outputs_struct)
     flat = keras.Model(inputs, outputs, name=model.name)
-    for old, new in work.made.values():
-        new.set_weights(old.get_weights())
+    copy_weights(work.made.values())
     return flat
+
+
+def copy_weights(pairs: Iterable[tuple[Any, Any]]) -> None:
+    """Give each new layer the weights of the old one, of equal shapes."""
+    for old, new in pairs:
+        new.set_weights(old.get_weights())
+        finish(new)
+
+
+def finish(layer: Any) -> None:
+    """Let a layer take in weights that it was given: some (normalization of inputs) compute with
+    values that they derive from them."""
+    if layer.weights and hasattr(layer, "finalize_state"):
+        layer.finalize_state()
 
 
 @dataclass

@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from edgebuild.compress.base import Pass, check_order
@@ -15,12 +17,17 @@ from edgebuild.compress.blocks import RemoveBlocks
 from edgebuild.compress.cluster import Cluster
 from edgebuild.compress.huffman import Huffman
 from edgebuild.compress.prune import Prune
+from edgebuild.compress.scale import Scale
 from edgebuild.compress.sparsify import Sparsify
 from edgebuild.errors import InputError, nearest
+from edgebuild.files import atomic_write
 
-PASSES: dict[str, type[Any]] = {kind.name: kind for kind in (Prune, RemoveBlocks, Sparsify, Cluster, Huffman)}
+PASSES: dict[str, type[Any]] = {
+    kind.name: kind for kind in (Prune, RemoveBlocks, Scale, Sparsify, Cluster, Huffman)
+}
 """Every pass by its name; its fields are its options."""
 
+SCHEMA = 1
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
@@ -43,6 +50,33 @@ def parse_recipe(text: str) -> tuple[Pass, ...]:
     if not steps:
         raise InputError("the recipe is empty", hint=_usage())
     return _ordered([make_pass(name, options) for name, options in steps])
+
+
+def read_recipe(given: str, folder: Path) -> tuple[tuple[Pass, ...], int | None]:
+    """Return the passes that ``given`` names, and a seed.
+
+    ``given`` is a recipe's text, or the path (below ``folder``) of a ``.json`` file that
+    ``write_recipe`` wrote: that brings the seed with which it was found.
+    """
+    if not given.endswith(".json"):
+        return parse_recipe(given), None
+    path = folder / given
+    try:
+        content = json.loads(path.read_bytes())
+        rows, seed = content["recipe"], content["seed"]
+        if content["schema"] != SCHEMA or not rows or type(seed) is not int:
+            raise ValueError("not a recipe of this edgebuild")
+        return recipe_from_json(rows), seed
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}", hint=_usage()) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: is not a recipe: {error}"[:300], hint=_usage()) from error
+
+
+def write_recipe(path: Path, steps: Sequence[Pass], seed: int) -> None:
+    """Write a recipe file, which ``--compress`` takes."""
+    content = {"schema": SCHEMA, "seed": seed, "recipe": recipe_to_json(steps)}
+    atomic_write(path, json.dumps(content, indent=1) + "\n")
 
 
 def make_pass(name: str, options: Mapping[str, Any]) -> Pass:

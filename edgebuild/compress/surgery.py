@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.compress.base import State
 from edgebuild.compress.channels import ChannelMap, cut
-from edgebuild.compress.rebuild import rebuild
+from edgebuild.compress.rebuild import copy_weights, finish, rebuild
 
 
 def remove_channels(state: State, channels: ChannelMap, removed: frozenset[int]) -> State:
@@ -42,6 +42,7 @@ def remove_channels(state: State, channels: ChannelMap, removed: frozenset[int])
     for old, new in pairs:
         for before, after in zip(old.weights, new.weights, strict=True):
             after.assign(shortened(before.path, np.asarray(before)))
+        finish(new)
     return State(
         model,
         {path: shortened(path, mask) for path, mask in state.masks.items()},
@@ -53,8 +54,7 @@ def bypass(state: State, end: Any, begin: Any) -> State:
     """Return a model in which all that reads the tensor ``end`` reads ``begin``, of the same shape;
     layers that nothing reads any more are gone, and their masks and clusters."""
     model, pairs = rebuild(state.model, instead={id(end): begin})
-    for old, new in pairs:
-        new.set_weights(old.get_weights())
+    copy_weights(pairs)
     left = {variable.path for variable in model.weights}
     return State(
         model,

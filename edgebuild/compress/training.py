@@ -19,6 +19,7 @@ import numpy as np
 
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.quality import as_list, inputs_of, is_classifier, predict, predict_all
+from edgebuild.compress.rebuild import finish
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.splits import Split, class_numbers
 from edgebuild.files import atomic_write
@@ -43,6 +44,8 @@ def clone(model: Any) -> Any:
 
     copy = keras.models.clone_model(model)
     copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        finish(layer)
     return copy
 
 
