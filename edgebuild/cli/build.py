@@ -33,26 +33,44 @@ from edgebuild.project import RUN_CHOICES, TOOLCHAINS, Project, find_project, re
 @click.option("--calibration-samples", type=COUNT, help="Samples to quantize with [200].")
 @click.option("--seed", type=COUNT, help="Seed of everything random [0].")
 @click.option("--trust-model", is_flag=True, default=None, help="Allow code inside the model file.")
-@click.option("--compress", metavar="RECIPE", help="Passes: prune:ratio=0.5,by=macs,epochs=10.")
+@click.option("--compress", metavar="RECIPE", help="Passes, or a recipe's .json file.")
 @click.option("--training", metavar="ENTRY", help="module:function: how to fine-tune.")
+@click.option("--trials", type=COUNT, help="Candidates to try when a budget is missed [40].")
+@click.option("--no-search", is_flag=True, help="Never search a compression that fits.")
 @click.option("--no-cache", is_flag=True, help="Build even when nothing has changed.")
 @json_option
 def command(
-    model: Path | None, targets: tuple[str, ...], no_cache: bool, as_json: bool, **flags: Any
+    model: Path | None,
+    targets: tuple[str, ...],
+    no_cache: bool,
+    no_search: bool,
+    trials: int | None,
+    as_json: bool,
+    **flags: Any,
 ) -> None:
     """Build MODEL for a target: quantize, generate C, compile, run, check, report.
+
+    When a Keras model misses a budget and there is data, a compression that keeps the budget is
+    searched and built (see `edgebuild search`).
 
     In a folder with edgebuild.toml, MODEL and --target may be left out: plain `edgebuild build`
     builds every target that is listed there.
     """
     from edgebuild.pipeline import make_plan, run_plan
     from edgebuild.report.advice import check_failure
+    from edgebuild.search import Effort, SearchRequest, build_within_budget
 
+    effort = Effort() if trials is None else Effort(trials=trials)
     reports = []
     for request in requests(model, targets, flags):
         plan = make_plan(request)
         with steps(f"{plan.name} for {plan.target.name}") as progress:
-            report = run_plan(plan, progress=progress, use_cache=not no_cache)
+            if no_search:
+                report = run_plan(plan, progress=progress, use_cache=not no_cache)
+            else:
+                report = build_within_budget(
+                    SearchRequest(request, effort), progress, use_cache=not no_cache
+                )
         reports.append(report)
         failure = check_failure(report)
         if not as_json:
@@ -82,6 +100,8 @@ def requests(
         *(flags.pop(k) for k in ("max_flash", "max_ram", "max_latency", "max_accuracy_drop"))
     )
     given = {key: value for key, value in flags.items() if value is not None}
+    if given.get("compress", "").endswith(".json"):  # below this folder, not the project's
+        given["compress"] = str(Path(given["compress"]).absolute())
     file = None if model is not None else find_project(Path())
     if file is None:
         if model is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,13 @@ import click
 from edgebuild.cli.console import line, print_json, table
 from edgebuild.cli.options import budget_options, flag_budget, json_option, target_option
 from edgebuild.errors import CheckFailedError, Exit
-from edgebuild.units import format_size
+from edgebuild.units import format_duration, format_size
+
+_WORDS: dict[str, tuple[Callable[[float], str], Callable[[float], str]]] = {
+    "B": (lambda value: f"{value:,.0f} B", format_size),
+    "us": (format_duration, format_duration),
+}
+"""By unit: how a figure is shown, and how a limit."""
 
 
 @click.command()
@@ -26,8 +33,8 @@ def command(
 ) -> None:
     """Say whether an int8 .tflite MODEL fits a target, without compiling.
 
-    RAM is planned exactly; flash is the exact constants and an estimate of the code. Latency and
-    accuracy need a build.
+    RAM is planned exactly; flash is the exact constants and an estimate of the code; latency is
+    predicted from the cycles of each kernel. Accuracy needs a build.
     """
     from edgebuild.analysis import analyze
 
@@ -42,10 +49,14 @@ def command(
     for label, figure, limit in (
         ("flash", verdict.metrics.flash_bytes, verdict.budget.flash_bytes),
         ("RAM", verdict.metrics.ram_bytes, verdict.budget.ram_bytes),
+        ("latency", verdict.metrics.latency_us, verdict.budget.latency_us),
     ):
         if figure is not None:
-            shown = format_size(limit) if limit is not None else "-"
-            rows.append((label, f"{figure.value:,.0f} B", shown, f"{figure.how}: {figure.source}"))
+            exact, short = _WORDS[figure.unit]
+            shown = short(limit) if limit is not None else "-"
+            rows.append((label, exact(figure.value), shown, f"{figure.how}: {figure.source}"))
+        elif limit is not None:
+            rows.append((label, "unknown", format_duration(limit), "not predicted for this core"))
     table(("", "needs", "limit", "how"), rows, right=(1, 2))
     if verdict.violations:
         raise CheckFailedError(

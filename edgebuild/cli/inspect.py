@@ -8,7 +8,7 @@ import click
 
 from edgebuild.cli.console import heading, line, print_json, table
 from edgebuild.cli.options import json_option, target_option
-from edgebuild.units import format_size
+from edgebuild.units import format_duration, format_size
 
 _BAR = 28
 
@@ -18,9 +18,9 @@ _BAR = 28
 @target_option()
 @json_option
 def command(model: Path, target: str | None, as_json: bool) -> None:
-    """Show what is inside an int8 .tflite MODEL, and its memory over time.
+    """Show what is inside an int8 .tflite MODEL, its predicted cycles, and its memory over time.
 
-    The plan is that of --target (cortex-m4 when none is given).
+    Cycles and plan are those of --target (cortex-m4 when none is given).
     """
     from edgebuild.analysis import analyze
 
@@ -38,7 +38,7 @@ def command(model: Path, target: str | None, as_json: bool) -> None:
             line(f"{role}: {tensor}")
     heading("layers")
     table(
-        ("#", "operator", "output", "MACs", "parameters"),
+        ("#", "operator", "output", "MACs", "parameters", "cycles"),
         [
             (
                 str(layer.index),
@@ -46,11 +46,15 @@ def command(model: Path, target: str | None, as_json: bool) -> None:
                 "x".join(map(str, layer.output_shape)),
                 f"{layer.macs:,}",
                 f"{layer.parameter_bytes:,}",
+                f"{layer.cycles:,}" if layer.cycles is not None else "unknown",
             )
             for layer in found.layers
         ],
-        right=(0, 3, 4),
+        right=(0, 3, 4, 5),
     )
+    if found.cycles is not None and found.latency_us is not None:
+        duration = format_duration(found.latency_us.value)
+        line(f"predicted: {found.cycles:,} cycles, {duration} on {found.target}")
     heading(f"memory over time on {found.target}")
     peak = max((layer.live_bytes for layer in found.layers), default=1)
     table(

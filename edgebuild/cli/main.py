@@ -22,6 +22,7 @@ from edgebuild.errors import EdgebuildError, Exit, InternalError, nearest
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("edgebuild.cli.build", "Build, run and check a model for a target."),
+    "search": ("edgebuild.cli.search", "Find the most accurate compression that fits a budget."),
     "bench": ("edgebuild.cli.bench", "Measure a build on a board over a serial port."),
     "check": ("edgebuild.cli.check", "Say in a second whether a model fits a target."),
     "inspect": ("edgebuild.cli.inspect", "Show a model's layers, MACs and memory over time."),

@@ -9,14 +9,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from edgebuild.budget import Budget, merge
 from edgebuild.codegen.names import c_identifier
-from edgebuild.compress.recipe import parse_recipe
+from edgebuild.compress.base import Pass
+from edgebuild.compress.recipe import read_recipe, recipe_to_json
 from edgebuild.errors import InputError, nearest
 from edgebuild.project import (
     DEFAULT_CALIBRATION_SAMPLES,
@@ -41,7 +42,8 @@ class BuildRequest:
 
     ``run`` None means the target's default. ``samples`` inferences are run and compared. The build
     goes to ``<out>/<name>-<target>``, ``out`` being ``build`` by default. ``compress`` is
-    a recipe of compression passes, ``training`` a Python entry that returns how they fine-tune.
+    a recipe of compression passes, or a file of one, whose seed goes before ``seed``; ``training``
+    a Python entry that returns how they fine-tune.
     ``data_folder`` is where relative paths and Python entries are looked for.
     """
 
@@ -74,6 +76,7 @@ class BuildPlan:
     out: Path
     inputs: Mapping[str, str]
     tools: Mapping[str, str]
+    recipe: tuple[Pass, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what decides the build's result as plain JSON values."""
@@ -88,7 +91,7 @@ class BuildPlan:
             "calibration_samples": request.calibration_samples,
             "seed": request.seed,
             "trust_model": request.trust_model,
-            "compress": request.compress,
+            "compress": recipe_to_json(self.recipe),
             "training": request.training,
             "data": request.data,
             "inputs": dict(self.inputs),
@@ -116,12 +119,14 @@ def make_plan(request: BuildRequest) -> BuildPlan:
         inputs["data"] = _hash_data(request.data, request.data_folder)
     if request.training is not None:
         inputs["training"] = _hash_data(request.training, request.data_folder)
+    recipe: tuple[Pass, ...] = ()
     if request.compress is not None:
-        parse_recipe(request.compress)
+        recipe, seed = read_recipe(request.compress, request.data_folder)
+        request = replace(request, seed=request.seed if seed is None else seed)
     out = (request.out or Path(DEFAULT_OUT)) / f"{name}-{target.name}"
     budget = merge(target.default_budget(), request.budget)
     tools = _tool_versions(request.toolchain)
-    return BuildPlan(request, target, budget, name, run, out, inputs, tools)
+    return BuildPlan(request, target, budget, name, run, out, inputs, tools, recipe)
 
 
 def _check_run(run: str, target: TargetProfile) -> None:

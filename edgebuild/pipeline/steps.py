@@ -19,7 +19,6 @@ from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
 from edgebuild.budget import Metrics
-from edgebuild.compress.recipe import parse_recipe
 from edgebuild.compress.run import Compressed, CompressionJob, compress
 from edgebuild.compress.splits import Splits, split_data
 from edgebuild.devices.base import RunResult
@@ -99,7 +98,7 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
         with ExitStack() as stack:
             shown, calibration = source, data
             compressed = None
-            if request.compress is not None:
+            if plan.recipe:
                 folder = stack.enter_context(TemporaryDirectory(prefix="edgebuild-compress-"))
                 splits = training_splits(source, data, request)
                 shown, compressed = _compressed(plan, source, splits, Path(folder), progress)
@@ -146,12 +145,11 @@ def _compressed(
 ) -> tuple[SourceModel, Compressed]:
     """Run the plan's recipe; return the compressed model, opened, and what else came of it."""
     request = plan.request
-    assert request.compress is not None
     job = CompressionJob(
         model=source.path,
         kind=str(source.kind),
         trust=request.trust_model,
-        recipe=parse_recipe(request.compress),
+        recipe=plan.recipe,
         seed=request.seed,
         features=plan.target.cpu.features,
         checkpoints=cache_dir() / "training" / plan.sha256[:24],

@@ -1,0 +1,9 @@
+"""Find the compression that meets a budget at the least loss of accuracy."""
+
+from __future__ import annotations
+
+from edgebuild.search.problem import Outcome
+from edgebuild.search.request import SearchRequest, build_within_budget, search
+from edgebuild.search.run import Effort, Found
+
+__all__ = ["Effort", "Found", "Outcome", "SearchRequest", "build_within_budget", "search"]

@@ -1,0 +1,196 @@
+"""Who does the work: processes of this machine, or the workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any, Protocol
+
+from edgebuild.compress.run import ENVIRONMENT
+from edgebuild.errors import InputError, ToolError
+from edgebuild.search.problem import Problem
+
+Work = Callable[..., Any]
+"""A function of a module, of the problem and further arguments, all of which can be pickled."""
+
+DASK_TIMEOUT_S = 20
+_DASK_RETRIES = 3
+
+
+class LostError(Exception):
+    """The worker of a task died; the task may be tried again."""
+
+
+class Crew(Protocol):
+    """Workers that try candidates of one problem."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
+
+    def submit(self, work: Work, *arguments: Any) -> Any:
+        """Let the next free worker do ``work(problem, *arguments)``; return the ticket."""
+        ...
+
+    def wait(self, tickets: Iterable[Any], timeout_s: float) -> set[Any]:
+        """Return the tickets that are done, after at most ``timeout_s``."""
+        ...
+
+    def result(self, ticket: Any) -> Any:
+        """Return what came of it, or raise what it raised; LostError when its worker died."""
+        ...
+
+    def close(self) -> None:
+        """Let the workers go; what runs is given up."""
+        ...
+
+
+class LocalCrew:
+    """``size`` processes, each with TensorFlow loaded once."""
+
+    def __init__(self, problem: Problem, size: int) -> None:
+        self.size = size
+        self._problem = problem
+        self._pool = self._new_pool()
+
+    def submit(self, work: Work, *arguments: Any) -> futures.Future[Any]:
+        """Hand it to a process."""
+        try:
+            return self._pool.submit(_do_here, work, arguments)
+        except BrokenProcessPool:
+            self._pool = self._new_pool()
+            return self._pool.submit(_do_here, work, arguments)
+
+    def wait(self, tickets: Iterable[Any], timeout_s: float) -> set[Any]:
+        """Return the done ones."""
+        done, _ = futures.wait(set(tickets), timeout=timeout_s, return_when=futures.FIRST_COMPLETED)
+        return done
+
+    def result(self, ticket: Any) -> Any:
+        """Return or raise what came of it."""
+        try:
+            return ticket.result()
+        except (BrokenProcessPool, futures.CancelledError) as error:
+            raise LostError("a worker process ended: not enough memory?") from error
+
+    def close(self) -> None:
+        """End the processes."""
+        processes = list((self._pool._processes or {}).values())
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+        for process in processes:
+            process.join()
+
+    def _new_pool(self) -> futures.ProcessPoolExecutor:
+        return futures.ProcessPoolExecutor(
+            self.size,
+            mp_context=get_context("spawn"),  # TensorFlow does not survive a fork
+            initializer=_begin,
+            initargs=(self._problem, os.getpid()),
+        )
+
+
+_here: Problem | None = None
+
+
+def _begin(problem: Problem, parent: int) -> None:
+    """Prepare a process: quiet, the set number of threads, and gone when its parent is."""
+    import signal
+    import threading
+    import time
+
+    global _here
+    _here = problem
+    os.environ.update(ENVIRONMENT)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    null = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(null, descriptor)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _do_here(work: Work, arguments: tuple[Any, ...]) -> Any:
+    assert _here is not None
+    return work(_here, *arguments)
+
+
+class DaskCrew:
+    """The workers of a Dask cluster. The problem is sent to each once; a task whose worker dies
+    goes to another."""
+
+    def __init__(self, problem: Problem, address: str) -> None:
+        try:
+            import distributed
+        except ImportError:
+            raise ToolError(
+                "--dask needs the package 'distributed'", hint="pip install 'edgebuild[search]'"
+            ) from None
+        try:
+            self._client = distributed.Client(address, timeout=DASK_TIMEOUT_S)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise InputError(
+                f"no Dask scheduler answers at {address}: {type(error).__name__}",
+                hint="start one with: dask scheduler; and workers with: dask worker ADDRESS "
+                "--nthreads 1",
+            ) from error
+        try:
+            self._client.wait_for_workers(1, timeout=DASK_TIMEOUT_S)
+        except TimeoutError:
+            self._client.close()
+            raise InputError(
+                f"the Dask scheduler at {address} has no workers",
+                hint=f"dask worker {address} --nthreads 1",
+            ) from None
+        self._problem = self._client.scatter(problem, broadcast=True, hash=False)
+
+    @property
+    def size(self) -> int:
+        """Workers there are now: they may come and go."""
+        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+
+    def submit(self, work: Work, *arguments: Any) -> Any:
+        """Hand it to the cluster."""
+        return self._client.submit(
+            _do_there, work, self._problem, arguments, pure=False, retries=_DASK_RETRIES
+        )
+
+    def wait(self, tickets: Iterable[Any], timeout_s: float) -> set[Any]:
+        """Return the done ones."""
+        import distributed
+
+        try:
+            found = distributed.wait(
+                list(tickets), timeout=timeout_s, return_when="FIRST_COMPLETED"
+            )
+        except (TimeoutError, distributed.TimeoutError):
+            return set()
+        return set(found.done)
+
+    def result(self, ticket: Any) -> Any:
+        """Return or raise what came of it."""
+        import distributed
+
+        try:
+            return ticket.result()
+        except (distributed.KilledWorker, futures.CancelledError) as error:
+            raise LostError(f"a Dask worker ended: {error}") from error
+
+    def close(self) -> None:
+        """Leave the cluster as it was."""
+        self._client.close()
+
+
+def _do_there(work: Work, problem: Problem, arguments: tuple[Any, ...]) -> Any:
+    os.environ.update(ENVIRONMENT)
+    return work(problem, *arguments)

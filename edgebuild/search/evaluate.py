@@ -1,0 +1,181 @@
+"""Try one candidate, in a worker process: its shape, its cost on the target, then its training."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgebuild.compress.base import Context, Pass, State
+from edgebuild.errors import CheckFailedError
+from edgebuild.search.problem import Outcome, Problem, Task
+from edgebuild.toolchain.cache import cache_dir
+
+_GRADUAL_EPOCHS = 8
+_GRADUAL_STEPS = 3
+_SAMPLES = 4  # all zero, all highest, all lowest, and a random one
+_one_at_a_time = threading.Lock()
+"""Keras's names and seeds are global: a process that runs several tasks runs them in turn."""
+
+
+def evaluate(problem: Problem, task: Task) -> Outcome:
+    """Build a candidate's shape and cost; train it when ``task`` says so and its cost fits."""
+    from edgebuild.compress.recipe import recipe_from_json, recipe_to_json
+
+    start = time.monotonic()
+    with _one_at_a_time:
+        context = context_of(problem)
+        steps = explicit(recipe_from_json(task.recipe), context)
+        shape = [_untrained(step) for step in steps]
+        found = _cost(problem, _apply(shape, context), context)
+        if task.epochs and found.fits(task.limits):
+            context = context_of(problem)  # Keras's names begin anew, as in the build of the recipe
+            steps = with_epochs(steps, task.epochs)
+            state = _apply(steps, context)
+            found = _cost(problem, state, context)
+            quality = _quality(state, context)
+            found = dataclasses.replace(
+                found, quality=quality.value, measure=quality.measure, epochs=task.epochs
+            )
+    return dataclasses.replace(
+        found,
+        recipe=tuple(recipe_to_json(steps)),
+        seconds=round(time.monotonic() - start, 3),
+    )
+
+
+def explicit(recipe: Sequence[Pass], context: Context) -> tuple[Pass, ...]:
+    """Return ``recipe`` with its prunings as one that names what each layer keeps.
+
+    Which channels go from which layer depends on the weights, and training between changes those:
+    named, the shape that was costed is the shape that is trained and built.
+    """
+    from edgebuild.compress.prune import Prune, layer_ratios
+
+    steps: list[Pass] = []
+    state = before = State(context.teacher)
+    for step in recipe:
+        if not isinstance(step, Prune):
+            steps.append(step)
+            if step.name != "quantize":
+                state, _ = _untrained(step).apply(state, context)
+            continue
+        if not (steps and isinstance(steps[-1], Prune)):
+            before = state
+            steps.append(step)
+        state, _ = _untrained(step).apply(state, context)
+        steps[-1] = dataclasses.replace(
+            step, by="channels", ratio=0.0, layers=layer_ratios(before.model, state.model)
+        )
+    return tuple(s for s in steps if not (isinstance(s, Prune) and not s.layers))
+
+
+def with_epochs(steps: Sequence[Pass], epochs: int) -> tuple[Pass, ...]:
+    """Return ``steps`` with so many epochs for the last one that trains, none for those before."""
+    training = [i for i, step in enumerate(steps) if _trains(step)]
+    made = []
+    for i, step in enumerate(steps):
+        if i in training:
+            last = i == training[-1]
+            changes: dict[str, Any] = {"epochs": epochs if last else 0}
+            if last and hasattr(step, "steps"):
+                changes["steps"] = _GRADUAL_STEPS if epochs >= _GRADUAL_EPOCHS else 1
+            step = dataclasses.replace(step, **changes)  # type: ignore[type-var]
+        made.append(step)
+    return tuple(made)
+
+
+def _trains(step: Pass) -> bool:
+    return hasattr(step, "epochs") and step.name != "quantize"
+
+
+def _untrained(step: Pass) -> Any:
+    """Return a step that makes the same shape without training."""
+    if step.name == "quantize":
+        changes: dict[str, Any] = {"epochs": 0, "rounding": "nearest", "samples": 16}
+    else:
+        changes = {
+            name: value for name, value in (("epochs", 0), ("steps", 1)) if hasattr(step, name)
+        }
+    return dataclasses.replace(step, **changes)  # type: ignore[type-var]
+
+
+def _apply(steps: Sequence[Pass], context: Context) -> State:
+    state = State(context.teacher)
+    for step in steps:
+        state, _ = step.apply(state, context)
+    return state
+
+
+def context_of(problem: Problem) -> Context:
+    """Return the context that a build of the recipe has too."""
+    from edgebuild.compress.apply import open_original, training_setup
+
+    with tempfile.TemporaryDirectory(prefix="edgebuild-search-") as folder:
+        path = Path(folder) / f"model.{problem.kind}"
+        path.write_bytes(problem.model)
+        original = open_original(path, problem.kind, trust=problem.trust, seed=problem.seed)
+    return Context(
+        problem.train,
+        problem.validation,
+        original,
+        training_setup(problem.training, problem.entry_folder),
+        features=problem.target.cpu.features,
+        seed=problem.seed,
+        checkpoints=cache_dir() / "training" / problem.key[:24],
+    )
+
+
+def _cost(problem: Problem, state: State, context: Context) -> Outcome:
+    """Compile, link and run what ``state`` has become, as a build does."""
+    from edgebuild.backends import backend_for
+    from edgebuild.compress.costs import model_cost
+    from edgebuild.passes import DEFAULT_PASSES, run_passes
+    from edgebuild.pipeline.steps import target_metrics
+    from edgebuild.tflite.reader import read_tflite
+    from edgebuild.verification import make_samples
+
+    assert state.flatbuffer is not None
+    found = Outcome(
+        (), 0, macs=model_cost(state.model).macs,
+        sha256=hashlib.sha256(state.flatbuffer).hexdigest(),
+    )  # fmt: skip
+    source = read_tflite(state.flatbuffer, name=problem.name, where="the candidate")
+    graph = run_passes(source, DEFAULT_PASSES).graph
+    backend, target = backend_for(problem.target.family), problem.target
+    emitted = backend.emit(graph, source, state.flatbuffer, problem.name, target)
+    with tempfile.TemporaryDirectory(prefix="edgebuild-search-") as folder:
+        try:
+            compiled = backend.compile(
+                emitted, target, problem.toolchain, Path(folder), lambda _: None
+            )
+        except CheckFailedError as error:
+            return dataclasses.replace(found, too_large=error.message)
+        result = None
+        if problem.run != "none":
+            samples = make_samples(graph, _SAMPLES, problem.seed)
+            result = compiled.open_device(problem.run).run(samples)
+    metrics = target_metrics(emitted, compiled, result)
+    cycles = result.cycles.value if result and result.cycles else None
+    return dataclasses.replace(
+        found,
+        flash_bytes=_whole(metrics.flash_bytes),
+        ram_bytes=_whole(metrics.ram_bytes),
+        latency_us=metrics.latency_us.value if metrics.latency_us else None,
+        cycles=None if cycles is None else round(cycles),
+    )
+
+
+def _whole(figure: Any) -> int | None:
+    return None if figure is None else round(figure.value)
+
+
+def _quality(state: State, context: Context) -> Any:
+    from edgebuild.compress.quality import state_quality
+
+    return state_quality(state, context.validation, context.teacher)

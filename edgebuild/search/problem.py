@@ -1,0 +1,118 @@
+"""What a search works on, in one picklable value: it travels to every worker once."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import pickle
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from edgebuild.budget import Budget
+from edgebuild.compress.splits import Split
+from edgebuild.targets import TargetProfile
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A model, its data and its target.
+
+    ``model`` holds the bytes of a ``.keras`` or ``.h5`` file of that ``kind``. ``training`` is a
+    Python entry below ``entry_folder``, which every worker must be able to read. ``train`` and
+    ``validation`` are the splits that choices are made on; the test split is not here. ``run`` is
+    where candidates run: ``simulator``, ``qemu``, ``host`` or ``none``.
+    """
+
+    model: bytes
+    kind: str
+    name: str
+    trust: bool
+    train: Split
+    validation: Split
+    target: TargetProfile
+    run: str
+    toolchain: str
+    seed: int
+    training: str | None = None
+    entry_folder: Path = field(default_factory=Path)
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of all that decides what a candidate costs and how good it becomes."""
+        digest = hashlib.sha256(self.model)
+        for split in (self.train, self.validation):
+            for array in (*split.x, *(() if split.y is None else (split.y,))):
+                digest.update(f"{array.dtype}{array.shape}".encode())
+                digest.update(memoryview(array.copy(order="C")).cast("B"))
+        plain = (self.kind, self.trust, self.run, self.toolchain, self.seed, self.training)
+        digest.update(pickle.dumps((plain, self.target.to_json())))
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class Task:
+    """One candidate to try.
+
+    ``recipe`` holds passes as plain JSON values, as ``recipe_to_json`` gives them, ``quantize``
+    last. Without ``epochs`` its shape alone is built and costed. With them, the candidate is
+    trained for so many epochs, unless its cost misses ``limits`` already.
+    """
+
+    recipe: tuple[dict[str, Any], ...]
+    epochs: int = 0
+    limits: Budget = field(default_factory=Budget)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a candidate costs on the target, and how good it is on the validation split.
+
+    ``recipe`` builds it: channels are given for each layer. ``flash_bytes``, ``ram_bytes``,
+    ``cycles`` and ``latency_us`` are of the linked and run image; None where the profile has no
+    such figure. ``quality`` is of the int8 file, None when it was not trained; ``measure`` says
+    what it is. ``sha256`` is that of the ``.tflite``. ``too_large`` says why it does not even link.
+    """
+
+    recipe: tuple[dict[str, Any], ...]
+    epochs: int
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    cycles: int | None = None
+    latency_us: float | None = None
+    macs: int = 0
+    predicted_cycles: int | None = None
+    quality: float | None = None
+    measure: str = ""
+    sha256: str = ""
+    too_large: str = ""
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain JSON values."""
+        return {**dataclasses.asdict(self), "recipe": list(self.recipe)}
+
+    def excess(self, budget: Budget) -> dict[str, float]:
+        """Return by how much of the limit each limit is missed (0.1 is 10 % over), below 0 where
+        it is kept; a candidate that does not link misses all by 100 %."""
+        limits = {
+            "flash": (self.flash_bytes, budget.flash_bytes),
+            "ram": (self.ram_bytes, budget.ram_bytes),
+            "latency": (self.latency_us, budget.latency_us),
+        }
+        found = {}
+        for name, (value, limit) in limits.items():
+            if limit is None:
+                continue
+            if value is None:
+                found[name] = 1.0
+            else:
+                found[name] = (value - limit) / max(limit, 1e-9)
+        if self.too_large:
+            found["link"] = 1.0
+        return found
+
+    def fits(self, budget: Budget) -> bool:
+        """Return whether flash, RAM and latency keep the budget."""
+        return all(over <= 0.0 for over in self.excess(budget).values())

@@ -1,0 +1,223 @@
+"""From a build request to a search, and from what it found to recipes that a build takes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edgebuild.compress.recipe import recipe_from_json, write_recipe
+from edgebuild.errors import CheckFailedError, InputError
+from edgebuild.files import atomic_write, directory_lock
+from edgebuild.models.data import load_data
+from edgebuild.models.source import open_model
+from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
+from edgebuild.pipeline.run import run_plan
+from edgebuild.pipeline.steps import training_splits
+from edgebuild.report.model import Report
+from edgebuild.search.crew import Crew, DaskCrew, LocalCrew
+from edgebuild.search.plot import plot_front
+from edgebuild.search.problem import Outcome, Problem
+from edgebuild.search.run import Effort, Found, Search
+from edgebuild.search.study import open_study
+
+WINNER = "recipe.json"
+"""The recipe of the best point, in the search's folder."""
+
+_MOST_JOBS = 8
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """What to search: the model, data, target and budget of ``build``.
+
+    ``jobs`` processes of this machine work (by default as many as it has cores), or the workers of
+    the Dask cluster at ``dask``. ``storage`` is a database URL for Optuna, by default an SQLite
+    file in the search's folder; ``study`` the study's name in it. ``architecture`` searches widths
+    and depths of networks that are trained anew.
+    """
+
+    build: BuildRequest
+    effort: Effort = field(default_factory=Effort)
+    jobs: int | None = None
+    dask: str | None = None
+    storage: str | None = None
+    study: str | None = None
+    sampler: str = "tpe"
+    architecture: bool = False
+
+
+def search_folder(plan: BuildPlan) -> Path:
+    """Return where a search keeps its study and its recipes."""
+    return plan.out.with_name(f"{plan.out.name}-search")
+
+
+def search(request: SearchRequest, progress: Callable[[str], None] = lambda _: None) -> Found:
+    """Search, or go on with a search that was stopped; write its recipes and its picture.
+
+    The folder gets ``points/<n>.json`` for each point of the front, best first, ``recipe.json`` for
+    the best, ``front.svg`` and ``search.json``.
+
+    Raises:
+        InputError: the model, data or a setting is not usable.
+        ToolError: a package is missing, or workers keep dying.
+    """
+    plan = make_plan(request.build)
+    folder = search_folder(plan)
+    problem = _problem(plan)
+    with directory_lock(folder):
+        storage = request.storage or f"sqlite:///{(folder / 'study.db').absolute()}"
+        key = f"{problem.key}{'-nas' if request.architecture else ''}"
+        name = request.study or f"{plan.name}-{plan.target.name}-{key[:8]}{key[64:]}"
+        study = open_study(storage, name, key, sampler=request.sampler, seed=request.build.seed)
+        if study.recover():
+            progress("going on where the last search stopped")
+        crew = _crew(request, problem)
+        try:
+            found = Search(
+                problem,
+                crew,
+                study,
+                plan.budget,
+                request.effort,
+                progress,
+                architecture=request.architecture,
+            ).run()
+        finally:
+            crew.close()
+        _write(folder, found, plan)
+    return found
+
+
+def build_within_budget(
+    request: SearchRequest,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    use_cache: bool = True,
+) -> Report:
+    """Build; when that misses a budget, search a compression that keeps it and build that.
+
+    Raises CheckFailedError when there is none, with how close the search came.
+    """
+    plan = make_plan(request.build)
+    missed: CheckFailedError | None = None
+    report = None
+    try:
+        report = run_plan(plan, progress=progress, use_cache=use_cache)
+    except CheckFailedError as error:  # it does not even link
+        missed = error
+    if not can_search(plan) or (report is not None and not report.violations):
+        if missed is not None:
+            raise missed
+        assert report is not None
+        return report
+    found = search(request, lambda text: progress(f"searching: {text}"))
+    if found.best is None:
+        raise no_fit(found, plan)
+    recipe = (search_folder(plan) / WINNER).absolute()
+    chosen = dataclasses.replace(request.build, compress=str(recipe))
+    return run_plan(make_plan(chosen), progress=progress, use_cache=use_cache)
+
+
+def can_search(plan: BuildPlan) -> bool:
+    """Return whether a search could do anything for a build."""
+    request = plan.request
+    trainable = request.model.suffix.lower() in (".keras", ".h5", ".hdf5")
+    limited = any(value is not None for value in plan.budget.to_json().values())
+    return trainable and limited and request.compress is None and request.data is not None
+
+
+def no_fit(found: Found, plan: BuildPlan) -> CheckFailedError:
+    """Return the error that says that nothing fits and how close the search came."""
+    details = []
+    if found.nearest is not None:
+        details.append(f"closest: {describe(found.nearest, found)}")
+    details.append(f"uncompressed: {describe(found.baseline, found)}")
+    kind = "cannot fit" if found.proved else "found nothing that fits"
+    return CheckFailedError(
+        f"{plan.name} on {plan.target.name}: {kind}: {found.reason}",
+        details=details,
+        hint="a larger budget or another target"
+        if found.proved
+        else "a larger budget, --max-accuracy-drop, or more --trials and --epochs",
+    )
+
+
+def describe(outcome: Outcome, found: Found) -> str:
+    """Return an outcome in one line."""
+    from edgebuild.units import format_duration
+
+    parts = []
+    if outcome.quality is not None:
+        parts.append(f"{100 * outcome.quality:.2f} % {outcome.measure}")
+    if outcome.flash_bytes is not None:
+        parts.append(f"flash {outcome.flash_bytes:,} B")
+    if outcome.ram_bytes is not None:
+        parts.append(f"RAM {outcome.ram_bytes:,} B")
+    if outcome.latency_us is not None:
+        parts.append(format_duration(outcome.latency_us))
+    if outcome.too_large:
+        parts.append(outcome.too_large)
+    return ", ".join(parts)
+
+
+def _problem(plan: BuildPlan) -> Problem:
+    request = plan.request
+    source = open_model(request.model, trust=request.trust_model)
+    try:
+        data = None
+        if request.data is not None:
+            data = load_data(request.data, source, folder=request.data_folder, seed=request.seed)
+        splits = training_splits(source, data, request)
+        content = request.model.read_bytes()
+    finally:
+        source.close()
+    return Problem(
+        content,
+        str(source.kind),
+        plan.name,
+        request.trust_model,
+        splits.train,
+        splits.validation,
+        plan.target,
+        plan.run,
+        request.toolchain,
+        request.seed,
+        request.training,
+        request.data_folder.absolute(),
+    )
+
+
+def _crew(request: SearchRequest, problem: Problem) -> Crew:
+    if request.dask is not None:
+        return DaskCrew(problem, request.dask)
+    jobs = request.jobs or min(_MOST_JOBS, len(os.sched_getaffinity(0)))
+    if jobs < 1:
+        raise InputError("jobs must be at least 1")
+    return LocalCrew(problem, jobs)
+
+
+def _write(folder: Path, found: Found, plan: BuildPlan) -> None:
+    """Write recipes, picture and figures."""
+    seed = plan.request.seed
+    points = folder / "points"
+    for old in points.glob("*.json") if points.is_dir() else ():
+        old.unlink()
+    for number, point in enumerate(found.front, 1):
+        write_recipe(points / f"{number:02}.json", recipe_from_json(point.recipe), seed)
+    if found.best is not None:
+        write_recipe(folder / WINNER, recipe_from_json(found.best.recipe), seed)
+    else:
+        (folder / WINNER).unlink(missing_ok=True)
+    plot_front(
+        folder / "front.svg",
+        found.points,
+        found.front,
+        found.budget,
+        measure=found.profile.measure,
+        baseline=found.profile.quality,
+    )
+    atomic_write(folder / "search.json", json.dumps(found.to_json(), indent=1) + "\n")

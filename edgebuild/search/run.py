@@ -1,0 +1,403 @@
+"""Search the smallest loss of accuracy that meets a budget, from cheap steps to dear ones.
+
+1. Profile the original: quality, what can be varied, how much each layer matters.
+2. Cost it on the target; if it fits already, nothing need be done.
+3. Cost the smallest network of the space: if even that does not fit, nothing does.
+4. Find by bisection how much must go of what, by cost alone.
+5. Try choices around that, drawn by Optuna, each with a short training if its cost fits.
+6. Train the best ones long; try the best one's quantization in other ways.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgebuild.budget import Budget
+from edgebuild.errors import EdgebuildError, ToolError
+from edgebuild.search.crew import Crew, LostError
+from edgebuild.search.problem import Outcome, Problem, Task
+from edgebuild.search.profiling import ModelProfile, profile
+from edgebuild.search.space import MOST, Space
+from edgebuild.search.study import Study, outcome_from_json
+from edgebuild.units import format_duration
+
+_TOLERANCE = 0.01
+_MARGIN = 0.02
+_LOST_LIMIT = 5
+_WAIT_S = 0.5
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a search may do.
+
+    ``trials`` and ``timeout_s`` are limits of step 5; ``short_epochs`` are trained in a trial,
+    ``epochs`` in each of the ``finalists``.
+    """
+
+    trials: int = 40
+    timeout_s: float | None = None
+    epochs: int = 20
+    short_epochs: int = 3
+    finalists: int = 3
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found.
+
+    ``points`` are all candidates that were costed and trained, ``best`` the one to build: the most
+    accurate that keeps all limits. Without one, ``nearest`` is what came closest and ``reason``
+    says why there is none; ``proved`` is True when not even the smallest network fits.
+    """
+
+    profile: ModelProfile
+    budget: Budget
+    baseline: Outcome
+    points: tuple[Outcome, ...]
+    best: Outcome | None
+    nearest: Outcome | None = None
+    reason: str = ""
+    proved: bool = False
+    failed: tuple[str, ...] = ()
+
+    @property
+    def front(self) -> tuple[Outcome, ...]:
+        """The points that no other point beats in everything, the most accurate first."""
+        return pareto(self.points)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain JSON values."""
+        return {
+            "profile": dataclasses.asdict(self.profile),
+            "budget": self.budget.to_json(),
+            "baseline": self.baseline.to_json(),
+            "front": [point.to_json() for point in self.front],
+            "best": self.best.to_json() if self.best else None,
+            "nearest": self.nearest.to_json() if self.nearest else None,
+            "reason": self.reason,
+            "proved": self.proved,
+            "candidates": len(self.points),
+            "failed": list(self.failed),
+        }
+
+
+class Search:
+    """One run of a search, over a crew and a study."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        crew: Crew,
+        study: Study,
+        budget: Budget,
+        effort: Effort,
+        progress: Callable[[str], None],
+        *,
+        architecture: bool = False,
+    ) -> None:
+        self._problem, self._crew, self._study = problem, crew, study
+        self._budget, self._effort, self._progress = budget, effort, progress
+        self._architecture = architecture
+        self._lost = 0
+
+    def run(self) -> Found:
+        """Search; answers that the study has are not asked for again."""
+        self._progress("profiling the model")
+        known = self._profile()
+        space = known.space(architecture=self._architecture)
+        neutral = Space().recipe(Space().neutral())
+        (baseline,) = self._try([Task(neutral, epochs=1)])
+        found = Found(known, self._budget, baseline, (baseline,), None)
+        if self._limited and self._good(baseline, known):
+            return dataclasses.replace(found, best=baseline)
+        if self._limited:
+            self._progress("costing the smallest network")
+            (smallest,) = self._try([Task(space.smallest())])
+            if not smallest.fits(self._budget):
+                return dataclasses.replace(
+                    found, nearest=smallest, proved=True, reason=self._too_small(smallest)
+                )
+        self._sample(space, self._begin(space, baseline))
+        self._finish(known)
+        return self._conclude(found)
+
+    @property
+    def _limited(self) -> bool:
+        return any(value is not None for value in self._budget.to_json().values())
+
+    def _profile(self) -> ModelProfile:
+        found = self._study.known("profile", "")
+        if found is None:
+            ticket = self._crew.submit(profile)
+            while not self._crew.wait([ticket], _WAIT_S):
+                pass
+            found = dataclasses.asdict(self._crew.result(ticket))
+            self._study.keep("profile", "", found)
+        return ModelProfile(**found)
+
+    def _try(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Return the outcomes of ``tasks``, in order; what a task raises is raised."""
+        from edgebuild.search.evaluate import evaluate
+
+        outcomes = {i: self._study.outcome(task) for i, task in enumerate(tasks)}
+        waiting = {i: self._crew.submit(evaluate, tasks[i]) for i, o in outcomes.items() if not o}
+        while waiting:
+            done = self._crew.wait(waiting.values(), _WAIT_S)
+            for i in [i for i, ticket in waiting.items() if ticket in done]:
+                try:
+                    outcomes[i] = self._crew.result(waiting.pop(i))
+                except LostError as error:
+                    self._count_lost(error)
+                    waiting[i] = self._crew.submit(evaluate, tasks[i])
+                    continue
+                self._study.keep_outcome(tasks[i], outcomes[i])  # type: ignore[arg-type]
+        return [outcome for outcome in outcomes.values() if outcome is not None]
+
+    def _count_lost(self, error: LostError) -> None:
+        self._lost += 1
+        if self._lost > _LOST_LIMIT:
+            raise ToolError(
+                f"{self._lost} workers died: {error}", hint="fewer at once: --jobs 1"
+            ) from error
+
+    # -- step 4
+
+    def _begin(self, space: Space, baseline: Outcome) -> dict[str, float]:
+        """Return how much must go of each measure, and queue the first choices."""
+        need: dict[str, float] = {}
+        if self._architecture:
+            self._begin_architecture(space)
+            return need
+        for measure, limit in (("ram", "ram"), ("bytes", "flash"), ("macs", "latency")):
+            need[measure] = self._least(space, need, measure, limit)
+        self._study.keep("need", "", need)
+        slack = {m: min(MOST, r + _MARGIN) for m, r in need.items() if r > 0}
+        more = {m: min(MOST, r + 0.1) for m, r in need.items() if r > 0}
+        first = [slack] if slack else [{"bytes": 0.3}, {"macs": 0.3}, {"bytes": 0.6}, {"macs": 0.6}]
+        choices = []
+        for ratios in first:
+            for criterion, protect in (("l1", 0.0), ("taylor", 0.0), ("l1", 0.5), ("taylor", 0.5)):
+                choices.append(space.neutral(**ratios, criterion=criterion, sensitivity=protect))
+        if more:
+            choices.append(space.neutral(**more))
+        self._study.begin_with(choices)
+        return need
+
+    def _begin_architecture(self, space: Space) -> None:
+        widths = (0.75, 0.5, 0.35, 0.25)
+        self._study.begin_with([space.neutral(width=width) for width in widths])
+
+    def _least(self, space: Space, given: dict[str, float], measure: str, limit: str) -> float:
+        """Return the least share of ``measure`` whose removal keeps a limit, to 1 %."""
+        low, high = 0.0, MOST
+        if self._over(space, given, measure, low, limit) <= 0.0:
+            return 0.0
+        while high - low > _TOLERANCE:
+            self._progress(f"finding what fits: {limit} with {100 * high:.0f} % less {measure}")
+            # As many guesses at once as there are workers.
+            count = max(1, min(self._crew.size, 3))
+            guesses = [low + (high - low) * (i + 1) / (count + 1) for i in range(count)]
+            over = self._overs(space, given, measure, guesses, limit)
+            fitting = [g for g, o in zip(guesses, over, strict=True) if o <= 0.0]
+            missing = [g for g, o in zip(guesses, over, strict=True) if o > 0.0]
+            high = min([high, *fitting])
+            low = max([low, *(g for g in missing if g < high)])
+        return high
+
+    def _over(
+        self, space: Space, given: dict[str, float], measure: str, ratio: float, limit: str
+    ) -> float:
+        return self._overs(space, given, measure, [ratio], limit)[0]
+
+    def _overs(
+        self,
+        space: Space,
+        given: dict[str, float],
+        measure: str,
+        ratios: Iterable[float],
+        limit: str,
+    ) -> list[float]:
+        """Return by how much a limit is missed when so much of ``measure`` goes."""
+        tasks = [
+            Task(space.recipe(space.neutral(**given, **{measure: round(ratio, 4)})))
+            for ratio in ratios
+        ]
+        missed = [outcome.excess(self._budget) for outcome in self._try(tasks)]
+        return [m.get("link", m.get(limit, -1.0)) for m in missed]
+
+    # -- step 5
+
+    def _sample(self, space: Space, need: dict[str, float]) -> None:
+        """Try choices until the effort is spent."""
+        from edgebuild.search.evaluate import evaluate
+
+        space = space.narrowed(need)
+        deadline = time.monotonic() + (self._effort.timeout_s or float("inf"))
+        running: dict[Any, tuple[Any, Task]] = {}
+        while True:
+            begun = self._study.ended + len(running)
+            open_ = begun < self._effort.trials and time.monotonic() < deadline
+            while open_ and len(running) < self._crew.size:
+                trial, choice = self._study.ask(space)
+                task = Task(space.recipe(choice), self._effort.short_epochs, self._budget)
+                if (before := self._study.outcome(task)) is not None:
+                    self._study.tell(trial, before, self._budget)
+                else:
+                    running[self._crew.submit(evaluate, task)] = (trial, task)
+                begun += 1
+                open_ = begun < self._effort.trials
+            if not running:
+                return
+            self._progress(self._line())
+            for ticket in self._crew.wait(running, _WAIT_S):
+                trial, task = running.pop(ticket)
+                self._end(ticket, trial, task)
+
+    def _end(self, ticket: Any, trial: Any, task: Task) -> None:
+        try:
+            outcome = self._crew.result(ticket)
+        except LostError as error:
+            self._count_lost(error)
+            self._study.fail(trial, str(error))
+        except EdgebuildError as error:
+            self._study.fail(trial, error.message)
+        else:
+            self._study.keep_outcome(task, outcome)
+            self._study.tell(trial, outcome, self._budget)
+
+    def _line(self) -> str:
+        ended, best = self._study.ended, best_of(self._trained(), self._budget)
+        said = "none fits yet"
+        if best is not None:
+            said = f"best {100 * (best.quality or 0):.2f} %"
+            if best.flash_bytes is not None:
+                said += f", {best.flash_bytes:,} B of flash"
+        return f"trial {ended + 1} of {self._effort.trials}; {said}"
+
+    def _trained(self) -> list[Outcome]:
+        """Return all candidates that were trained, the finalists too."""
+        finals = map(outcome_from_json, self._study.known("finalists", "") or ())
+        outcomes = [outcome for _, outcome in self._study.finished()]
+        return [o for o in (*outcomes, *finals) if o.quality is not None]
+
+    # -- step 6
+
+    def _finish(self, known: ModelProfile) -> None:
+        """Train the best candidates long, then quantize the best of them in other ways."""
+        fitting = [o for o in self._trained() if o.fits(self._budget)]
+        ranked = sorted(fitting, key=lambda o: -(o.quality or 0.0))
+        chosen = {_shape(o): o for o in reversed(ranked)}  # the best of each shape
+        best = sorted(chosen.values(), key=lambda o: -(o.quality or 0.0))
+        best = best[: self._effort.finalists]
+        self._progress(f"training the best {len(best)} for {self._effort.epochs} epochs")
+        finals = self._try([self._final(outcome.recipe) for outcome in best])
+        self._keep_finals(finals)
+        leader = best_of(finals, self._budget)
+        if leader is None or (leader.quality or 0.0) >= known.quality:
+            return
+        self._progress("quantizing the best in other ways")
+        ways: list[dict[str, Any]] = [
+            {"rounding": "adaround", "bias_correction": True},
+            {"epochs": max(1, self._effort.epochs // 5)},
+        ]
+        *body, last = leader.recipe
+        finals += self._try([self._final((*body, {**last, **way})) for way in ways])
+        self._keep_finals(finals)
+
+    def _final(self, recipe: Sequence[dict[str, Any]]) -> Task:
+        return Task(tuple(recipe), self._effort.epochs, self._budget)
+
+    def _keep_finals(self, finals: Sequence[Outcome]) -> None:
+        self._study.keep("finalists", "", [outcome.to_json() for outcome in finals])
+
+    def _conclude(self, found: Found) -> Found:
+        """Return what there is to build, or why there is nothing."""
+        trained = self._trained()
+        points = (found.baseline, *trained)
+        found = dataclasses.replace(
+            found, points=points, failed=tuple(dict.fromkeys(self._study.errors()))
+        )
+        best = best_of(points, self._budget)
+        if best is None:
+            tried = [outcome for _, outcome in self._study.finished()] or [found.baseline]
+            near = min(
+                tried, key=lambda o: sum(max(0.0, x) for x in o.excess(self._budget).values())
+            )
+            reason = "no candidate fits; " + _missed(near, self._budget)
+            return dataclasses.replace(found, nearest=near, reason=reason)
+        if not self._good(best, found.profile):
+            drop = 100 * (found.profile.quality - (best.quality or 0.0))
+            allowed = 100 * (self._budget.max_accuracy_drop or 0.0)
+            reason = (
+                f"the best that fits loses {drop:.2f} points of {found.profile.measure} on the "
+                f"validation samples, {allowed:.2f} are allowed"
+            )
+            return dataclasses.replace(found, nearest=best, reason=reason)
+        return dataclasses.replace(found, best=best)
+
+    def _good(self, outcome: Outcome, known: ModelProfile) -> bool:
+        """Return whether an outcome keeps every limit, accuracy's too."""
+        allowed = self._budget.max_accuracy_drop
+        kept = allowed is None or known.quality - (outcome.quality or 0.0) <= allowed
+        return kept and outcome.fits(self._budget)
+
+    def _too_small(self, smallest: Outcome) -> str:
+        return (
+            "not even the smallest network of the search (one channel in each layer"
+            f"{', every removable block gone' if not self._architecture else ''}) fits; "
+            + _missed(smallest, self._budget)
+        )
+
+
+def best_of(outcomes: Iterable[Outcome], budget: Budget) -> Outcome | None:
+    """Return the most accurate that fits; of equals the smallest and fastest."""
+    fitting = [o for o in outcomes if o.quality is not None and o.fits(budget)]
+    return min(fitting, key=_rank, default=None)
+
+
+def pareto(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """Return those that no other equals or beats in all of quality, flash, RAM and latency."""
+    given = sorted((o for o in outcomes if o.quality is not None), key=_rank)
+    kept: list[tuple[float, ...]] = []
+    front = []
+    for outcome in given:
+        mine = _rank(outcome)
+        if not any(all(a <= b for a, b in zip(other, mine, strict=True)) for other in kept):
+            kept.append(mine)
+            front.append(outcome)
+    return tuple(front)
+
+
+def _rank(outcome: Outcome) -> tuple[float, ...]:
+    costs = (outcome.flash_bytes, outcome.ram_bytes, outcome.latency_us)
+    return (-(outcome.quality or 0.0), *(0.0 if cost is None else float(cost) for cost in costs))
+
+
+def _shape(outcome: Outcome) -> str:
+    """Return what tells networks of one shape and choice of channels."""
+    body = [{**row, "epochs": 0, "steps": 1} for row in outcome.recipe[:-1]]
+    return json.dumps(body, sort_keys=True)
+
+
+def _missed(outcome: Outcome, budget: Budget) -> str:
+    """Return which limits an outcome misses and by how much."""
+    if outcome.too_large:
+        return outcome.too_large
+    needs = []
+    if budget.flash_bytes is not None and (outcome.flash_bytes or 0) > budget.flash_bytes:
+        needs.append(f"flash {outcome.flash_bytes:,} B of {budget.flash_bytes:,} B")
+    if budget.ram_bytes is not None and (outcome.ram_bytes or 0) > budget.ram_bytes:
+        needs.append(f"RAM {outcome.ram_bytes:,} B of {budget.ram_bytes:,} B")
+    if budget.latency_us is not None:
+        if outcome.latency_us is None:
+            needs.append("the latency on this target is not known without a board")
+        elif outcome.latency_us > budget.latency_us:
+            shown = (format_duration(v) for v in (outcome.latency_us, budget.latency_us))
+            needs.append("latency {} of {}".format(*shown))
+    return "it needs " + ", ".join(needs) if needs else "it keeps all limits"

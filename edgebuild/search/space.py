@@ -1,0 +1,129 @@
+"""What a search may vary, and the recipe that a choice stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+MOST = 0.95
+"""The largest share of a cost that pruning is asked to remove."""
+
+MEASURES = ("ram", "bytes", "macs")
+"""What pruning aims at, in the order in which it is done."""
+
+Choice = Mapping[str, Any]
+"""A value for each knob, by its name."""
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One thing to choose: a number between ``low`` and ``high``, or one of ``options``.
+
+    ``neutral`` is the value that changes nothing.
+    """
+
+    name: str
+    neutral: Any
+    low: float = 0.0
+    high: float = 1.0
+    options: tuple[Any, ...] = ()
+
+    def suggest(self, trial: Any) -> Any:
+        """Return the value that an Optuna trial gives."""
+        if self.options:
+            return trial.suggest_categorical(self.name, self.options)
+        if isinstance(self.neutral, int):
+            return trial.suggest_int(self.name, int(self.low), int(self.high))
+        return trial.suggest_float(self.name, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class Space:
+    """The knobs of one model, and how recipes come of them.
+
+    ``blocks`` is how many blocks may be removed; ``wide_layers`` says whether there are dense
+    layers or convolutions that a low rank may make smaller; ``normalized`` whether batch
+    normalization tells what channels are worth; ``architecture`` varies width and depth of a
+    network that is trained anew. ``ranges`` are those of measures that are known to be narrower.
+    """
+
+    blocks: int = 0
+    wide_layers: bool = False
+    normalized: bool = False
+    architecture: bool = False
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+    def narrowed(self, need: Mapping[str, float]) -> Space:
+        """Return the space around what must go of each measure: less does not fit, and much more
+        costs accuracy for nothing."""
+        if not any(need.values()):
+            return self
+        around = {
+            measure: (max(0.0, ratio - 0.02), min(MOST, ratio + (0.15 if ratio else 0.3)))
+            for measure, ratio in need.items()
+        }
+        return replace(self, ranges=around)
+
+    @property
+    def knobs(self) -> tuple[Knob, ...]:
+        """What is to be chosen."""
+        if self.architecture:
+            shape: tuple[Knob, ...] = (Knob("width", 1.0, 0.1, 1.0), Knob("depth", 1.0, 0.0, 1.0))
+            return (*shape, *_QUANTIZING)
+        criteria = ("l1", "l2", "taylor", *(("bn_scale",) if self.normalized else ()))
+        found = [Knob(m, 0.0, *self.ranges.get(m, (0.0, MOST))) for m in MEASURES]
+        found.append(Knob("criterion", "l1", options=criteria))
+        found.append(Knob("sensitivity", 0.0, options=(0.0, 0.5, 1.0)))
+        if self.blocks:
+            found.append(Knob("blocks", 0, 0, self.blocks))
+        if self.wide_layers:
+            found.append(Knob("energy", 1.0, options=(1.0, 0.99, 0.95, 0.9)))
+        return (*found, *_QUANTIZING)
+
+    def neutral(self, **changes: Any) -> dict[str, Any]:
+        """Return the choice that changes nothing but what ``changes`` says."""
+        return {knob.name: knob.neutral for knob in self.knobs} | changes
+
+    def recipe(self, choice: Choice) -> tuple[dict[str, Any], ...]:
+        """Return the recipe of a choice as plain JSON values, ``quantize`` last."""
+        last = {
+            "pass": "quantize",
+            "calibration": choice["calibration"],
+            "rounding": choice["rounding"],
+        }
+        if self.architecture:
+            scale = {"pass": "scale", "width": choice["width"], "depth": choice["depth"]}
+            return scale, last
+        steps: list[dict[str, Any]] = []
+        if choice.get("blocks"):
+            steps.append({"pass": "remove_blocks", "count": choice["blocks"]})
+        if choice.get("energy", 1.0) < 1.0:
+            steps.append({"pass": "low_rank", "energy": choice["energy"]})
+        for measure in MEASURES:
+            if choice[measure] > 0.0:
+                steps.append(
+                    {
+                        "pass": "prune",
+                        "by": measure,
+                        "ratio": choice[measure],
+                        "criterion": choice["criterion"],
+                        "sensitivity": choice["sensitivity"],
+                    }
+                )
+        return (*steps, last)
+
+    def smallest(self) -> tuple[dict[str, Any], ...]:
+        """Return the recipe of the smallest network in the space: one channel a layer."""
+        if self.architecture:
+            return self.recipe(self.neutral(width=0.1, depth=0.0))
+        shrunk = {"pass": "prune", "by": "channels", "ratio": 0.9999, "multiple": 1}
+        *_, last = self.recipe(self.neutral())
+        blocks = {"pass": "remove_blocks", "count": self.blocks}
+        return (*([blocks] if self.blocks else []), shrunk, last)
+
+
+_QUANTIZING = (
+    Knob("calibration", "min-max", options=("min-max", "mse")),
+    Knob("rounding", "nearest", options=("nearest", "adaround")),
+)
