@@ -207,6 +207,12 @@ class Layers:
         inputs = [activation(x, 0.1, 3), constant(shape, dtype=DType.INT32)]
         return one_op("RESHAPE", "RESHAPE", inputs, [activation(shape, 0.1, 3)]).graph
 
+    def framed(self, x: Shape, sides: Shape, dtype: DType) -> Graph:
+        """PADV2 with a value whose bytes differ, so that it is written element by element."""
+        value = constant(1.7 if dtype == DType.FLOAT32 else 1000, dtype=dtype)
+        inputs = [activation(x, 0.1, 0, dtype), constant(sides, dtype=DType.INT32), value]
+        return _graph("PADV2", inputs, {}, 0.1, 0, dtype=dtype)
+
     def joined(self, shapes: Sequence[Shape], axis: int, dtype: DType = DType.INT8) -> Graph:
         """CONCATENATION."""
         zero = 3 if dtype == DType.INT8 else 0
@@ -239,6 +245,6 @@ def _graph(
     draft = one_op(kind, kind, inputs, [activation((1,), scale, zero_point, dtype)] * count, attrs)
     shapes = OPS[kind].output_shapes(draft.graph.node(0))
     outputs = [activation(s, scale, zero_point, dtype) for s in shapes]
-    if dtype == DType.INT32:
+    if kind == "ARG_MAX":
         outputs = [dataclasses.replace(t, quantization=None) for t in outputs]
     return one_op(kind, kind, inputs, outputs, attrs).graph

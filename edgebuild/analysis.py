@@ -8,6 +8,8 @@ from typing import Any
 
 from edgebuild.budget import Budget, Metrics, Violation, merge
 from edgebuild.codegen.c_library import constant_bytes, kernel_calls
+from edgebuild.cycles import CyclePrediction, predict_cycles
+from edgebuild.devices.base import LayerSample
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Tensor
 from edgebuild.memory import plan_memory
@@ -28,7 +30,8 @@ STACK_BYTES = 512
 
 @dataclass(frozen=True)
 class Verdict:
-    """Estimated metrics held against a budget; latency and accuracy are not looked at."""
+    """Estimated metrics held against a budget; accuracy is not looked at, nor latency where no
+    prediction is known."""
 
     metrics: Metrics
     budget: Budget
@@ -46,7 +49,10 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A model on a target: layers, memory plan, constants, kernels."""
+    """A model on a target: layers, memory plan, constants, kernels.
+
+    ``cycles`` and those of the layers are predicted; None for a core without a prediction.
+    """
 
     target: str
     device_budget: Budget
@@ -59,6 +65,8 @@ class Analysis:
     lower_bound_bytes: int
     constant_bytes: int
     kernel_sources: tuple[str, ...]
+    cycles: int | None
+    latency_us: Figure | None
 
     def to_json(self) -> dict[str, Any]:
         """Return the analysis as plain JSON values."""
@@ -79,10 +87,9 @@ class Analysis:
             How.ESTIMATED,
             f"arena {self.arena_bytes:,} B as planned, stack about {STACK_BYTES} B",
         )
-        metrics = Metrics(flash, ram)
+        metrics = Metrics(flash, ram, self.latency_us)
         limits = merge(self.device_budget, budget)
-        found = limits.check(metrics)
-        known = tuple(v for v in found if v.budget in ("flash", "ram"))
+        known = tuple(v for v in limits.check(metrics) if not v.unknown)
         return Verdict(metrics, limits, known)
 
 
@@ -94,7 +101,8 @@ def analyze(model: Path, target_name: str) -> Analysis:
     graph = run_passes(graph, DEFAULT_PASSES).graph
     calls = kernel_calls(graph, target.cpu.features)
     plan = plan_memory(graph, calls)
-    layers = layer_reports(graph, plan)
+    predicted = predict_cycles(graph, target, calls)
+    layers = layer_reports(graph, plan, _samples(predicted))
     return Analysis(
         target=target.name,
         device_budget=target.default_budget(),
@@ -107,7 +115,14 @@ def analyze(model: Path, target_name: str) -> Analysis:
         lower_bound_bytes=plan.lower_bound_bytes,
         constant_bytes=constant_bytes(graph, calls),
         kernel_sources=tuple(sorted({s for call in calls for s in call.sources})),
+        cycles=predicted.cycles if predicted else None,
+        latency_us=predicted.latency_us if predicted else None,
     )
+
+
+def _samples(predicted: CyclePrediction | None) -> tuple[LayerSample, ...]:
+    layers = predicted.layers if predicted else ()
+    return tuple(LayerSample(layer.position, cycles=layer.cycles) for layer in layers)
 
 
 def _describe(tensor: Tensor) -> str:

@@ -172,8 +172,8 @@ def _append(work: Work, length: int, calls: float) -> None:
     work.loop("append bytes", length % 4, calls)
 
 
-def _taps(p: Params, side: str) -> np.ndarray:
-    """Return the kernel's taps inside the image for each output row (``h``) or column (``w``)."""
+def _taps(p: Params, side: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return [outputs, taps] of a side (``h`` or ``w``): where in the image, and whether inside."""
     at = np.arange(p[f"out_{side}"]) * p[f"stride_{side}"]
     at = at - p["pad_top" if side == "h" else "pad_left"]
     taps = at[:, None] + np.arange(p[f"kernel_{side}"]) * p[f"dilation_{side}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -312,6 +313,11 @@ def test_check(folder, command):
         *("check", "small.tflite", "--target", "cortex-m4", "--max-ram", "1KiB")
     )
     assert code == 1 and "small.tflite does not fit cortex-m4: RAM budget missed by" in err
+    slow = ("check", "small.tflite", "--max-latency", "1us", "--target")
+    code, out, err = command(*slow, "cortex-m4")
+    assert code == 1 and "latency budget missed by" in err and "predicted by cortex-m4" in err
+    code, out, _ = command(*slow, "cortex-m55")
+    assert code == 0 and "not predicted for this core" in out
     code, out, _ = command("check", "small.tflite", "--target", "cortex-m4", "--json")
     found = json.loads(out)
     assert found["fits"] is True and found["target"] == "cortex-m4"
@@ -319,6 +325,9 @@ def test_check(folder, command):
     assert found["arena_bytes"] == built.memory["arena"].value
     flash = found["metrics"]["flash_bytes"]["value"]
     assert flash == pytest.approx(built.metrics.flash_bytes.value, rel=0.35)
+    latency = found["metrics"]["latency_us"]
+    assert latency["how"] == "predicted"
+    assert latency["value"] == pytest.approx(built.metrics.latency_us.value, rel=0.03)
 
 
 def test_check_json_of_a_miss(folder, command):
@@ -337,6 +346,7 @@ def test_inspect(folder, command):
     for kind in KINDS:
         assert kind in out
     assert "memory over time on cortex-m4" in out
+    assert re.search(r"predicted: [\d,]+ cycles, [\d.]+ ms on cortex-m4", out)
     assert max(map(len, out.splitlines())) <= 80
     code, out, _ = command("inspect", "small.tflite", "--target", "cortex-m0plus", "--json")
     found = json.loads(out)

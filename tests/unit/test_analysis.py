@@ -60,6 +60,7 @@ def test_a_build_agrees(model, tmp_path):
         assert [row.live_bytes for row in found.layers] == [r.live_bytes for r in built.layers]
         assert abs(estimate.flash_bytes.value / built.metrics.flash_bytes.value - 1) < 0.4
         assert abs(estimate.ram_bytes.value - built.metrics.ram_bytes.value) < 512
+        assert estimate.latency_us.value == pytest.approx(built.metrics.latency_us.value, rel=0.03)
 
 
 def test_the_verdict(model):
@@ -71,7 +72,10 @@ def test_the_verdict(model):
     assert ram.value == found.arena_bytes + STACK_BYTES
     assert flash.value > found.constant_bytes + GLUE_BYTES
     assert f"constants {found.constant_bytes:,} B exactly" in flash.source
-    assert verdict.metrics.latency_us is None and verdict.metrics.accuracy_drop is None
+    latency = verdict.metrics.latency_us
+    assert latency.how == How.PREDICTED and verdict.metrics.accuracy_drop is None
+    assert latency.value == pytest.approx(found.cycles / 25)
+    assert found.cycles == sum(layer.cycles for layer in found.layers)
 
 
 def test_budgets_that_are_missed(model):
@@ -82,8 +86,17 @@ def test_budgets_that_are_missed(model):
     assert verdict.violations[1].over == found.arena_bytes + STACK_BYTES - 1_000
     assert "from the command line" in verdict.violations[0].sentence()
     assert verdict.to_json()["fits"] is False
+    (late,) = found.verdict(Budget(latency_us=1.0)).violations
+    assert late.budget == "latency" and "predicted by cortex-m4 zero wait" in late.sentence()
     # What cannot be known without a build is not called missed.
-    assert found.verdict(Budget(latency_us=1.0, max_accuracy_drop=0.0)).violations == ()
+    assert found.verdict(Budget(max_accuracy_drop=0.0)).violations == ()
+
+
+def test_a_core_without_prediction(model):
+    found = analyze(model, "cortex-m55")
+    assert found.cycles is None and found.latency_us is None
+    assert all(layer.cycles is None for layer in found.layers)
+    assert found.verdict(Budget(latency_us=1.0)).violations == ()
 
 
 def test_the_devices_memory_is_the_limit(model, tmp_path):

@@ -1,0 +1,207 @@
+"""Predicted cycles, held to the simulator's."""
+
+import dataclasses
+import json
+import math
+import time
+
+import numpy as np
+import pytest
+
+from edgebuild.cycles import predict, predict_cycles
+from edgebuild.cycles.fingerprint import firmware_sha256
+from edgebuild.cycles.kernels import WORK, kernel_name
+from edgebuild.cycles.predict import DATA, load_weights
+from edgebuild.devices.simulator.cycles import TIMINGS
+from edgebuild.errors import InternalError
+from edgebuild.figures import How
+from edgebuild.graph import Op
+from edgebuild.ops import OPS
+from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.targets import load_target
+from edgebuild.tflite.reader import read_tflite, read_tflite_file
+from edgebuild.toolchain import find_toolchain
+from tests.small import small_model
+
+CORES = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33")
+REFIT = "run benchmarks/fit_cycles.py"
+
+
+def small_graph(**options):
+    """The small model as it is read, with every attribute."""
+    return read_tflite(small_model(**options), name="small")
+
+
+def test_every_generic_core_of_the_simulator_has_weights(bench):
+    assert bench.CORES == CORES
+    assert {path.stem for path in DATA.glob("*.json")} == set(CORES) == set(TIMINGS) - {"cortex-m0"}
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_weights_are_of_todays_kernels(core):
+    weights = load_weights(core)
+    assert weights.firmware_sha256 == firmware_sha256(), REFIT
+    assert weights.toolchain == find_toolchain("zig").version(), REFIT
+    assert weights.timing == TIMINGS[core].name, REFIT
+    # Portable kernels run on every core, those for the DSP extension where there is one.
+    dsp = load_target(core).cpu.features.dsp
+    known = {name for name in WORK if dsp or not name.endswith("_dsp")} | {"view"}
+    assert set(weights.kernels) == known - ({"reduce_sum_s8"} if dsp else set()), REFIT
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_every_case_of_every_operator(bench, core):
+    """None of these layers was fitted to. Softmax, and floats without a unit, depend on data."""
+    graphs = [case.graph for operator in OPS.values() for case in operator.cases()]
+    graph, target = bench.side_by_side(graphs), bench.roomy(core)
+    simulated = bench.layer_cycles(graph, target)
+    predicted = predict_cycles(graph, target)
+    assert predicted.guessed == ()
+    off = []
+    for layer, cycles in zip(predicted.layers, simulated, strict=True):
+        loose = layer.kernel in ("softmax_s8", "quantize_f32_s8")
+        if abs(layer.cycles - cycles) > 20 + (0.15 if loose else 0.10) * cycles:
+            off.append((layer.kernel, layer.position, layer.cycles, cycles))
+    assert off == [], REFIT
+    assert predicted.cycles == pytest.approx(sum(simulated), rel=0.02), REFIT
+
+
+@pytest.mark.parametrize(("core", "seed"), [*zip(CORES, range(5), strict=True)])
+def test_random_networks(bench, random_net, core, seed):
+    graph = run_passes(random_net(seed), DEFAULT_PASSES).graph
+    target = load_target(core)
+    run = bench.simulate(graph, target)
+    predicted = predict_cycles(graph, target)
+    assert predicted.cycles == pytest.approx(run.cycles.value, rel=0.03), REFIT
+    for sample in run.layers:
+        if sample.cycles > 0.01 * run.cycles.value:
+            assert predicted.layers[sample.layer].cycles == pytest.approx(sample.cycles, rel=0.1)
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("name", ["ad01", "kws"])
+def test_real_models(bench, shared_dir, name):
+    path = shared_dir / "models" / "mlperf_tiny" / f"{name}_int8.tflite"
+    graph = run_passes(read_tflite_file(path), DEFAULT_PASSES).graph
+    target = load_target("cortex-m4")
+    simulated = bench.simulate(graph, target).cycles.value
+    assert predict_cycles(graph, target).cycles == pytest.approx(simulated, rel=0.01)
+
+
+def test_the_latency_says_how_it_is_known():
+    target = load_target("cortex-m4")
+    found = predict_cycles(small_graph(), target)
+    latency = found.latency_us
+    assert latency.how == How.PREDICTED and latency.unit == "us"
+    assert latency.value == pytest.approx(found.cycles / 25)
+    assert latency.source.startswith("cortex-m4 zero wait states, zig 0.")
+    assert latency.source.endswith(", 25 MHz")
+    assert [layer.kind for layer in found.layers] == [op.kind for op in small_graph().ops]
+    no_clock = dataclasses.replace(target, cpu=dataclasses.replace(target.cpu, clock_hz=None))
+    assert predict_cycles(small_graph(), no_clock).latency_us is None
+
+
+def test_cores_without_weights():
+    assert predict_cycles(small_graph(), load_target("cortex-m55")) is None
+    assert predict_cycles(small_graph(), load_target("host")) is None
+
+
+def test_given_calls_change_nothing():
+    target, graph = load_target("cortex-m7"), small_graph()
+    calls = [OPS[node.kind].kernel(node, target.cpu.features) for node in graph.nodes()]
+    assert predict_cycles(graph, target, calls) == predict_cycles(graph, target)
+
+
+def test_a_view_costs_a_copy_only_where_memory_is_not_shared():
+    target, graph = load_target("cortex-m4"), small_graph()
+    view = predict_cycles(graph, target).layers[2]
+    assert (view.kernel, view.kind) == ("view", "RESHAPE") and view.cycles < 20
+    kept = graph.replace(outputs=(*graph.outputs, 6))
+    copied = predict_cycles(kept, target).layers[2]
+    assert copied.kernel == "copy" and copied.cycles > 200
+
+
+def test_what_is_not_known_is_guessed_and_named(monkeypatch):
+    target, graph = load_target("cortex-m4"), small_graph()
+    odd = graph.replace(ops=(*graph.ops[:-1], Op("LOG_SOFTMAX", (11,), (12,))))
+    found = predict_cycles(odd, target)
+    assert found.guessed == ("LOG_SOFTMAX",)
+    assert found.layers[-1].cycles == predict.CYCLES_PER_BYTE * 20 and not found.layers[-1].known
+    assert found.latency_us.source.endswith("25 MHz, LOG_SOFTMAX only guessed")
+    works = {name: work for name, work in WORK.items() if name != "conv2d_s8_dsp"}
+    monkeypatch.setattr(predict, "WORK", works)
+    found = predict_cycles(graph, target)
+    assert found.guessed == ("conv2d_s8_dsp",)
+    assert found.layers[0].cycles > predict.CYCLES_PER_MAC * 4608
+
+
+def test_a_kernel_without_weights_is_guessed(monkeypatch):
+    weights = load_weights("cortex-m4")
+    kernels = {k: v for k, v in weights.kernels.items() if k != "softmax_s8"}
+    fewer = dataclasses.replace(weights, kernels=kernels)
+    monkeypatch.setattr(predict, "load_weights", lambda _: fewer)
+    assert predict_cycles(small_graph(), load_target("cortex-m4")).guessed == ("softmax_s8",)
+
+
+def test_the_portable_form_beyond_the_dsp_kernels_limits(bench):
+    target = load_target("cortex-m4")
+    graph = bench.Layers().conv((1, 6, 6, 4), 6, scale=0.0002)
+    (layer,) = predict_cycles(graph, target).layers
+    assert layer.kernel == "conv2d_s8"
+    assert layer.cycles == pytest.approx(bench.layer_cycles(graph, target)[0], rel=0.03)
+
+
+def test_kernels_of_one_function_are_told_apart():
+    mean = next(iter(OPS["MEAN"].cases())).graph.node(0)
+    names = [
+        kernel_name(OPS["MEAN"].kernel(mean, load_target(core).cpu.features))
+        for core in ("cortex-m3", "cortex-m4")
+    ]
+    assert names == ["reduce_sum_s8", "reduce_sum_s8_dsp"]
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99}', '{"schema": 1}'])
+def test_broken_weights_are_our_own_fault(tmp_path, monkeypatch, text):
+    (tmp_path / "cortex-m4.json").write_text(text)
+    monkeypatch.setattr(predict, "DATA", tmp_path)
+    load_weights.cache_clear()
+    try:
+        with pytest.raises(InternalError, match="cycle weights of cortex-m4 cannot be read"):
+            load_weights("cortex-m4")
+    finally:
+        load_weights.cache_clear()
+
+
+def test_weights_are_cycles_not_nonsense():
+    for path in DATA.glob("*.json"):
+        for name, fit in json.loads(path.read_text())["kernels"].items():
+            assert all(0 < v < math.inf for v in fit["cycles"].values()), (path.name, name)
+            assert fit["mean_error"] < 0.03 and fit["worst_error"] < 0.15, (path.name, name)
+
+
+def test_the_sweep_of_the_fit_is_deterministic(bench):
+    import fit_cycles
+
+    target = load_target("cortex-m4")
+    first, second = (fit_cycles.sweep("split", target) for _ in range(2))
+    assert [g.fingerprint() for g in first] == [g.fingerprint() for g in second]
+    fitted = [fit_cycles.fit("split", first[:20], target).cycles for _ in range(2)]
+    assert fitted[0] == fitted[1]
+
+
+def test_it_is_fast():
+    """A search asks hundreds of times; the best of five, as the machine may be busy."""
+    target, graph = load_target("cortex-m4"), small_graph(side=32, channels=32)
+
+    def once():
+        start = time.perf_counter()
+        predict_cycles(graph, target)
+        return time.perf_counter() - start
+
+    assert min(once() for _ in range(5)) < 0.025
+
+
+def test_more_work_takes_longer():
+    target = load_target("cortex-m4")
+    cycles = [predict_cycles(small_graph(channels=c), target).cycles for c in (4, 8, 16, 24)]
+    assert np.all(np.diff(cycles) > 0)
