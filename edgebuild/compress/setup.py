@@ -11,6 +11,8 @@ import numpy as np
 Augment = Callable[[tuple[np.ndarray, ...], np.random.Generator], tuple[np.ndarray, ...]]
 """Maps a batch, an array (samples, ...) for each input, to a varied one of the same shapes."""
 
+_LEAST_BATCH, _MOST_BATCH, _STEPS = 16, 128, 32
+
 
 @dataclass(frozen=True)
 class TrainingSetup:
@@ -19,14 +21,20 @@ class TrainingSetup:
     ``optimizer`` makes a new Keras optimizer for a learning rate (Adam by default); ``loss`` maps
     (labels, first output) to a value for each sample, by default the one that fits labels and
     output: cross-entropy for classes, else mean squared error. ``learning_rate`` is where the
-    cosine decay begins.
+    cosine decay begins. ``batch_size`` 0 takes 128, or fewer (down to 16) for a small data set, so
+    that an epoch has some 32 steps.
     """
 
     learning_rate: float = 1e-3
-    batch_size: int = 128
+    batch_size: int = 0
     optimizer: Callable[[float], Any] | None = None
     loss: Callable[[Any, Any], Any] | None = None
     augment: Augment | None = None
+
+    def batch(self, samples: int) -> int:
+        """Return how many of so many training samples make a batch."""
+        usual = min(_MOST_BATCH, max(_LEAST_BATCH, samples // _STEPS))
+        return min(self.batch_size or usual, samples)
 
     def make_optimizer(self, learning_rate: Any) -> Any:
         """Return a new optimizer."""

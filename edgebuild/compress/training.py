@@ -115,7 +115,7 @@ class _Loop:
         self._model, self._context, self._job = model, context, job
         self._setup: TrainingSetup = context.setup
         self._train = context.train
-        self._batch = min(self._setup.batch_size, len(self._train))
+        self._batch = self._setup.batch(len(self._train))
         self.steps = max(1, len(self._train) // self._batch)
         schedule = keras.optimizers.schedules.CosineDecay(
             job.learning_rate, job.epochs * self.steps

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgebuild.budget import Budget
+from edgebuild.compress.setup import TrainingSetup
 from edgebuild.errors import EdgebuildError, ToolError
 from edgebuild.search.crew import Crew, LostError
 from edgebuild.search.problem import Outcome, Problem, Task
@@ -30,6 +31,7 @@ _TOLERANCE = 0.01
 _MARGIN = 0.02
 _LOST_LIMIT = 5
 _WAIT_S = 0.5
+_SHORT_STEPS, _LONG_STEPS = 300, 4000
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,23 @@ class Effort:
     """How much a search may do.
 
     ``trials`` and ``timeout_s`` are limits of step 5; ``short_epochs`` are trained in a trial,
-    ``epochs`` in each of the ``finalists``.
+    ``epochs`` in each of the ``finalists``. 0 takes what the size of the data set asks for.
     """
 
     trials: int = 40
     timeout_s: float | None = None
-    epochs: int = 20
-    short_epochs: int = 3
+    epochs: int = 0
+    short_epochs: int = 0
     finalists: int = 3
+
+    def for_samples(self, samples: int, batch: int) -> Effort:
+        """Return the effort for so many training samples, with every figure set."""
+        steps = max(1, samples // batch)
+        short = min(max(-(-_SHORT_STEPS // steps), 1), 20)
+        long = min(max(-(-_LONG_STEPS // steps), 10), 100)
+        return dataclasses.replace(
+            self, epochs=self.epochs or long, short_epochs=self.short_epochs or short
+        )
 
 
 @dataclass(frozen=True)
@@ -102,7 +113,9 @@ class Search:
         architecture: bool = False,
     ) -> None:
         self._problem, self._crew, self._study = problem, crew, study
-        self._budget, self._effort, self._progress = budget, effort, progress
+        batch = TrainingSetup().batch(len(problem.train))
+        self._effort = effort.for_samples(len(problem.train), batch)
+        self._budget, self._progress = budget, progress
         self._architecture = architecture
         self._lost = 0
 

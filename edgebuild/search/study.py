@@ -147,7 +147,6 @@ def open_study(storage: str, name: str, problem_key: str, *, sampler: str, seed:
         )
     if found is None:
         study.set_user_attr(_KEY, problem_key)
-        study.set_metric_names(list(OBJECTIVES))
     # With the same seed a search that goes on would draw the first numbers again.
     study.sampler = _sampler(sampler, seed + len(study.get_trials(deepcopy=False)))
     return Study(study)
