@@ -41,14 +41,15 @@ class Project:
     """A project's settings; None (or empty) where the file says nothing.
 
     ``model`` and ``out`` are absolute. ``data`` is as it is written: a path relative to ``folder``,
-    or a Python entry ``package.module:function`` that is found from there. ``targets`` are names,
-    or absolute paths of profiles; ``per_target`` has the same keys.
+    or a Python entry ``package.module:function`` that is found from there; ``train`` likewise.
+    ``targets`` are names, or absolute paths of profiles; ``per_target`` has the same keys.
     """
 
     file: Path
     out: Path
     model: Path | None = None
     data: str | None = None
+    train: str | None = None
     compress: str | None = None
     training: str | None = None
     name: str | None = None
@@ -149,6 +150,7 @@ def _read(reader: Reader, file: Path) -> Project:
         out=folder / out,
         model=None if model is None else folder / model,
         data=reader.text("data"),
+        train=reader.text("train"),
         compress=reader.text("compress"),
         training=reader.text("training"),
         name=_checked_name(reader),

@@ -24,6 +24,7 @@ from edgebuild.project import RUN_CHOICES, TOOLCHAINS, Project, find_project, re
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @target_option(multiple=True)
 @click.option("--data", metavar="DATA", help=".npz, .npy, folder of images, module:function.")
+@click.option("--train", metavar="DATA", help="To compress with; --data then only judges.")
 @budget_options
 @click.option("--name", help="Prefix of the generated C; by default the model's name.")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder for builds [build].")
@@ -128,7 +129,8 @@ def _from_project(
         model,
         target,
         data=project.data,
-        data_folder=Path() if "data" in given else project.folder,
+        train=project.train,
+        data_folder=Path() if {"data", "train"} & given.keys() else project.folder,
         budget=settings.budget.overridden_by(budget),
         name=project.name,
         out=project.out,

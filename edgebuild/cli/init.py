@@ -84,6 +84,10 @@ def project_text(model: str | None, data: str | None, targets: tuple[str, ...]) 
 # or a Python entry "package.module:function" that returns (x, y). An int8 .tflite needs none.
 {_setting("data", data, "data.npz")}
 
+# Data to compress (and calibrate) with; `data` then only judges. Without it a part of `data` is
+# kept apart to judge on.
+# train = "train.npz"
+
 # Compression before quantization, for .keras and .h5: passes and their options.
 # compress = "prune:ratio=0.5,by=macs,epochs=10"
 # How they fine-tune, a Python entry that returns a dictionary: learning_rate, batch_size, ...

@@ -28,6 +28,7 @@ SAMPLERS = ("tpe", "nsga2", "random")
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @target_option(multiple=True)
 @click.option("--data", metavar="DATA", help=".npz, .npy, folder of images, module:function.")
+@click.option("--train", metavar="DATA", help="To compress with; --data then only judges.")
 @budget_options
 @click.option("--trials", type=COUNT, default="40", help="Candidates to try [40].")
 @click.option("--timeout", type=DURATION, help="Begin no candidate after so long: 10min.")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -16,10 +16,12 @@ _LEAST = 10
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples: an array (samples, ...) for each model input, labels (samples, ...) or None."""
+    """Samples: an array (samples, ...) for each model input, labels (samples, ...) or None, and
+    for each slice that the user names (samples,) of strings."""
 
     x: tuple[np.ndarray, ...]
     y: np.ndarray | None
+    slices: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x[0])
@@ -29,6 +31,7 @@ class Split:
         return Split(
             tuple(array[positions] for array in self.x),
             None if self.y is None else self.y[positions],
+            {name: values[positions] for name, values in self.slices.items()},
         )
 
     def first(self, count: int) -> Split:
@@ -45,10 +48,20 @@ class Splits:
     test: Split
 
 
-def split_data(x: Sequence[np.ndarray], y: np.ndarray | None, seed: int) -> Splits:
-    """Divide one data set 70 : 15 : 15, shuffled by ``seed``, stratified by class where there are
-    classes. InputError for fewer samples than can be divided."""
-    whole = Split(tuple(x), y)
+def split_data(
+    x: Sequence[np.ndarray],
+    y: np.ndarray | None,
+    seed: int,
+    slices: Mapping[str, np.ndarray] | None = None,
+    *,
+    test: Split | None = None,
+) -> Splits:
+    """Divide one data set 70 : 15 : 15, shuffled by ``seed``, stratified by class and by the values
+    of ``slices`` where there are some; with a ``test`` set of its own, 85 : 15.
+
+    InputError for fewer samples than can be divided.
+    """
+    whole = Split(tuple(x), y, slices or {})
     if len(whole) < _LEAST:
         raise InputError(
             f"{len(whole)} samples cannot be divided into training, validation and test",
@@ -56,14 +69,17 @@ def split_data(x: Sequence[np.ndarray], y: np.ndarray | None, seed: int) -> Spli
         )
     order = np.random.default_rng(seed).permutation(len(whole))
     classes = class_numbers(y)
-    if classes is not None:
+    for group in (*whole.slices.values(), *(() if classes is None else (classes,))):
         # Sorted by class and dealt out in turn, every split gets its share of each class.
-        order = order[np.argsort(classes[order], kind="stable")]
+        order = order[np.argsort(group[order], kind="stable")]
     place = (np.arange(len(whole)) * 0.6180339887) % 1.0
-    test = place < TEST_SHARE
-    validation = (place >= TEST_SHARE) & (place < TEST_SHARE + VALIDATION_SHARE)
-    chosen = (order[~(test | validation)], order[validation], order[test])
-    return Splits(*(whole.take(np.sort(positions)) for positions in chosen))
+    held_out = place < (TEST_SHARE if test is None else 0.0)
+    validation = ~held_out & (place < held_out.mean() + VALIDATION_SHARE)
+    train, validated, held = (
+        whole.take(np.sort(order[chosen]))
+        for chosen in (~(held_out | validation), validation, held_out)
+    )
+    return Splits(train, validated, held if test is None else test)
 
 
 def class_numbers(y: np.ndarray | None) -> np.ndarray | None:

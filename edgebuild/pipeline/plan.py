@@ -40,6 +40,9 @@ _TOOLS = (
 class BuildRequest:
     """What a user asks for; every field is a flag of ``edgebuild build``.
 
+    ``data`` is calibrated with and judged on; ``train`` is further data to compress and calibrate
+    with: without it, compression keeps a part of ``data`` apart to judge on.
+
     ``run`` None means the target's default. ``samples`` inferences are run and compared. The build
     goes to ``<out>/<name>-<target>``, ``out`` being ``build`` by default. ``compress`` is
     a recipe of compression passes, or a file of one, whose seed goes before ``seed``; ``training``
@@ -50,6 +53,7 @@ class BuildRequest:
     model: Path
     target: str
     data: str | None = None
+    train: str | None = None
     budget: Budget = field(default_factory=Budget)
     name: str | None = None
     out: Path | None = None
@@ -94,6 +98,7 @@ class BuildPlan:
             "compress": recipe_to_json(self.recipe),
             "training": request.training,
             "data": request.data,
+            "train": request.train,
             "inputs": dict(self.inputs),
             "tools": dict(self.tools),
         }
@@ -117,6 +122,8 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     inputs = {"model": hash_path(request.model)}
     if request.data is not None:
         inputs["data"] = _hash_data(request.data, request.data_folder)
+    if request.train is not None:
+        inputs["train"] = _hash_data(request.train, request.data_folder)
     if request.training is not None:
         inputs["training"] = _hash_data(request.training, request.data_folder)
     recipe: tuple[Pass, ...] = ()

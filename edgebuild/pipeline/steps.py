@@ -20,7 +20,7 @@ from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
 from edgebuild.budget import Metrics
 from edgebuild.compress.run import Compressed, CompressionJob, compress
-from edgebuild.compress.splits import Splits, split_data
+from edgebuild.compress.splits import Split, Splits, split_data
 from edgebuild.devices.base import RunResult
 from edgebuild.devices.host import HostDevice
 from edgebuild.errors import InputError
@@ -92,15 +92,13 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
     progress(f"loading {request.model.name}")
     source = open_model(request.model, trust=request.trust_model)
     try:
-        data = None
-        if request.data is not None:
-            data = load_data(request.data, source, folder=request.data_folder, seed=request.seed)
+        data, train = load_sets(source, request)
         with ExitStack() as stack:
-            shown, calibration = source, data
+            shown, calibration = source, train or data
             compressed = None
             if plan.recipe:
                 folder = stack.enter_context(TemporaryDirectory(prefix="edgebuild-compress-"))
-                splits = training_splits(source, data, request)
+                splits = training_splits(source, data, train, request)
                 shown, compressed = _compressed(plan, source, splits, Path(folder), progress)
                 stack.callback(shown.close)
                 assert data is not None
@@ -123,8 +121,21 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
     return Loaded(source, data, converted.model, graph, result.graph, notes, compressed)
 
 
-def training_splits(source: SourceModel, data: DataSet | None, request: BuildRequest) -> Splits:
-    """Return training, validation and test samples for compressing ``source``."""
+def load_sets(source: SourceModel, request: BuildRequest) -> tuple[DataSet | None, DataSet | None]:
+    """Return the data sets that ``data`` and ``train`` name, None for those that are not given."""
+    data, train = (
+        None if spec is None else
+        load_data(spec, source, folder=request.data_folder, seed=request.seed)
+        for spec in (request.data, request.train)
+    )  # fmt: skip
+    return data, train
+
+
+def training_splits(
+    source: SourceModel, data: DataSet | None, train: DataSet | None, request: BuildRequest
+) -> Splits:
+    """Return training, validation and test samples for compressing ``source``: parts of ``data``,
+    or of ``train`` where that is given, with all of ``data`` to test on."""
     if source.kind not in (Kind.KERAS, Kind.H5):
         raise InputError(
             f"{source.path}: only a .keras or .h5 model can be compressed",
@@ -136,8 +147,12 @@ def training_splits(source: SourceModel, data: DataSet | None, request: BuildReq
             hint="--data set.npz with x and y; x alone learns from the original; --data random "
             "keeps the outputs close on noise",
         )
+    test = None
+    if train is not None:
+        test = Split(tuple(a[:, 0] for a in match_inputs(data, source.inputs)), data.y)
+        data = train
     arrays = match_inputs(data, source.inputs)
-    return split_data([array[:, 0] for array in arrays], data.y, request.seed)
+    return split_data([array[:, 0] for array in arrays], data.y, request.seed, test=test)
 
 
 def _compressed(

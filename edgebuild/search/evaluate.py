@@ -18,6 +18,7 @@ from edgebuild.toolchain.cache import cache_dir
 
 _GRADUAL_EPOCHS = 8
 _GRADUAL_STEPS = 3
+_CERTAINLY = 1.05  # predictions are within 1 %, see benchmarks/cycles.py
 _SAMPLES = 4  # all zero, all highest, all lowest, and a random one
 _one_at_a_time = threading.Lock()
 """Keras's names and seeds are global: a process that runs several tasks runs them in turn."""
@@ -32,12 +33,12 @@ def evaluate(problem: Problem, task: Task) -> Outcome:
         context = context_of(problem)
         steps = explicit(recipe_from_json(task.recipe), context)
         shape = [_untrained(step) for step in steps]
-        found = _cost(problem, _apply(shape, context), context)
+        found = _cost(problem, _apply(shape, context), task.limits.latency_us)
         if task.epochs and found.fits(task.limits):
             context = context_of(problem)  # Keras's names begin anew, as in the build of the recipe
             steps = with_epochs(steps, task.epochs)
             state = _apply(steps, context)
-            found = _cost(problem, state, context)
+            found = _cost(problem, state)
             quality = _quality(state, context)
             found = dataclasses.replace(
                 found, quality=quality.value, measure=quality.measure, epochs=task.epochs
@@ -131,10 +132,14 @@ def context_of(problem: Problem) -> Context:
     )
 
 
-def _cost(problem: Problem, state: State, context: Context) -> Outcome:
-    """Compile, link and run what ``state`` has become, as a build does."""
+def _cost(problem: Problem, state: State, most_us: float | None = None) -> Outcome:
+    """Compile, link and run what ``state`` has become, as a build does.
+
+    It is not run when the predicted latency is well above ``most_us``: that is then the figure.
+    """
     from edgebuild.backends import backend_for
     from edgebuild.compress.costs import model_cost
+    from edgebuild.cycles import predict_cycles
     from edgebuild.passes import DEFAULT_PASSES, run_passes
     from edgebuild.pipeline.steps import target_metrics
     from edgebuild.tflite.reader import read_tflite
@@ -157,17 +162,22 @@ def _cost(problem: Problem, state: State, context: Context) -> Outcome:
         except CheckFailedError as error:
             return dataclasses.replace(found, too_large=error.message)
         result = None
-        if problem.run != "none":
+        prediction = predict_cycles(graph, target, emitted.calls)
+        predicted = prediction.latency_us if prediction else None
+        hopeless = most_us and predicted and predicted.value > most_us * _CERTAINLY
+        if problem.run != "none" and not hopeless:
             samples = make_samples(graph, _SAMPLES, problem.seed)
             result = compiled.open_device(problem.run).run(samples)
     metrics = target_metrics(emitted, compiled, result)
+    latency = metrics.latency_us or predicted
     cycles = result.cycles.value if result and result.cycles else None
     return dataclasses.replace(
         found,
         flash_bytes=_whole(metrics.flash_bytes),
         ram_bytes=_whole(metrics.ram_bytes),
-        latency_us=metrics.latency_us.value if metrics.latency_us else None,
+        latency_us=latency.value if latency else None,
         cycles=None if cycles is None else round(cycles),
+        predicted_cycles=prediction.cycles if prediction else None,
     )
 
 

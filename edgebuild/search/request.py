@@ -12,11 +12,10 @@ from pathlib import Path
 from edgebuild.compress.recipe import recipe_from_json, write_recipe
 from edgebuild.errors import CheckFailedError, InputError
 from edgebuild.files import atomic_write, directory_lock
-from edgebuild.models.data import load_data
 from edgebuild.models.source import open_model
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.run import run_plan
-from edgebuild.pipeline.steps import training_splits
+from edgebuild.pipeline.steps import load_sets, training_splits
 from edgebuild.report.model import Report
 from edgebuild.search.crew import Crew, DaskCrew, LocalCrew
 from edgebuild.search.plot import plot_front
@@ -168,10 +167,7 @@ def _problem(plan: BuildPlan) -> Problem:
     request = plan.request
     source = open_model(request.model, trust=request.trust_model)
     try:
-        data = None
-        if request.data is not None:
-            data = load_data(request.data, source, folder=request.data_folder, seed=request.seed)
-        splits = training_splits(source, data, request)
+        splits = training_splits(source, *load_sets(source, request), request)
         content = request.model.read_bytes()
     finally:
         source.close()

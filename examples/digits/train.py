@@ -1,6 +1,6 @@
 """Train a small CNN on scikit-learn's bundled digits (1,797 images, 8x8) in seconds.
 
-Writes ``digits.keras`` and ``test.npz`` (held-out images with labels).
+Writes ``digits.keras``, ``train.npz`` and ``test.npz`` (held-out images), both with labels.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def main() -> None:
     model.fit(x_train, y_train, epochs=40, batch_size=64, verbose=0)
     _, accuracy = model.evaluate(x_test, y_test, verbose=0)
     model.save(HERE / "digits.keras")
+    np.savez_compressed(HERE / "train.npz", x=x_train, y=y_train)
     np.savez_compressed(HERE / "test.npz", x=x_test, y=y_test)
     print(f"digits.keras: test accuracy {accuracy:.4f}, {model.count_params():,} parameters")
 
