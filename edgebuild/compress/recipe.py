@@ -17,13 +17,14 @@ from edgebuild.compress.blocks import RemoveBlocks
 from edgebuild.compress.cluster import Cluster
 from edgebuild.compress.huffman import Huffman
 from edgebuild.compress.prune import Prune
+from edgebuild.compress.quantize import Quantize
 from edgebuild.compress.scale import Scale
 from edgebuild.compress.sparsify import Sparsify
 from edgebuild.errors import InputError, nearest
 from edgebuild.files import atomic_write
 
 PASSES: dict[str, type[Any]] = {
-    kind.name: kind for kind in (Prune, RemoveBlocks, Scale, Sparsify, Cluster, Huffman)
+    kind.name: kind for kind in (Prune, RemoveBlocks, Scale, Sparsify, Cluster, Quantize, Huffman)
 }
 """Every pass by its name; its fields are its options."""
 

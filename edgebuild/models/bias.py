@@ -1,4 +1,4 @@
-"""Repair biases that do not fit 32 bits. For the child process.
+"""Repair biases that do not fit their integers. For the child process.
 
 A channel whose weights are all but zero, as pruning leaves them, gets a scale from litert-quantizer
 that is so small that its bias, in steps of input scale times weight scale, is cut off. Such a
@@ -15,6 +15,9 @@ from edgebuild.tflite import schema
 
 MAX_BIAS = 1 << 30
 """The other half of an int32 is for the products."""
+
+_MAX_WIDE_BIAS = 1 << 46
+"""Of an int64, beside int16 activations: half of what the kernels' rescaling takes."""
 
 _KINDS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
@@ -39,7 +42,8 @@ def repair_biases(quantized: Any, original: Any) -> None:
             continue  # without a bias
         x, weights, bias = (graph.tensors[i] for i in op.inputs[:3])
         raw = floats.get(bias.name)
-        if raw is None or weights.type != s.TensorType.INT8 or bias.type != s.TensorType.INT32:
+        wide = bias.type in (s.TensorType.INT32, s.TensorType.INT64)
+        if raw is None or weights.type != s.TensorType.INT8 or not wide:
             continue
         _repair(quantized, x, weights, bias, np.frombuffer(bytes(raw), "<f4").astype(np.float64))
 
@@ -47,7 +51,8 @@ def repair_biases(quantized: Any, original: Any) -> None:
 def _repair(model: Any, x: Any, weights: Any, bias: Any, exact: np.ndarray) -> None:
     step = float(x.quantization.scale[0])
     old = np.asarray(weights.quantization.scale, np.float64)
-    needed = np.abs(exact) / (step * MAX_BIAS)
+    narrow = bias.type == schema.module().TensorType.INT32
+    needed = np.abs(exact) / (step * (MAX_BIAS if narrow else _MAX_WIDE_BIAS))
     scales = np.maximum(old, needed if len(old) == len(exact) else needed.max())
     if np.array_equal(scales, old):
         return
@@ -56,7 +61,8 @@ def _repair(model: Any, x: Any, weights: Any, bias: Any, exact: np.ndarray) -> N
     along = [1] * q.ndim
     along[weights.quantization.quantizedDimension] = len(old)
     _set_data(model, weights, np.rint(q * (old / scales).reshape(along)).astype(np.int8))
-    _set_data(model, bias, np.rint(exact / (step * scales)).astype("<i4"))
+    rounded = np.rint(exact / (step * scales))
+    _set_data(model, bias, rounded.astype("<i4" if narrow else "<i8"))
     weights.quantization.scale = scales.astype(np.float32)
     bias.quantization.scale = (step * scales).astype(np.float32)
 

@@ -119,14 +119,12 @@ def of_keras(model: Any, where: str = "model") -> TfModel:
         )
     structure = getattr(model, "_inputs_struct", None)
 
-    def call(batches: list[Any]) -> Any:
+    def arranged(batches: list[Any]) -> Any:
         if isinstance(structure, dict):
-            given: Any = dict(zip(structure, batches, strict=True))
-        else:
-            given = batches if len(batches) > 1 or isinstance(structure, list) else batches[0]
-        return model(given, training=False)
+            return dict(zip(structure, batches, strict=True))
+        return batches if len(batches) > 1 or isinstance(structure, list) else batches[0]
 
-    return TfModel(inputs, call, model)
+    return TfModel(inputs, lambda batches: model(arranged(batches), training=False), model)
 
 
 def _open_saved_model(path: Path, *, trust: bool) -> TfModel:

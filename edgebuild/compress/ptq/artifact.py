@@ -10,28 +10,40 @@ import numpy as np
 from edgebuild.tflite import schema
 
 
+_DTYPES = {
+    "INT8": "<i1", "UINT8": "<u1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",
+    "FLOAT16": "<f2", "FLOAT32": "<f4", "BOOL": "<u1",
+}  # fmt: skip
+
+
 def constant_bytes(content: bytes) -> int:
     """Return the bytes of all constants of a ``.tflite``, as they are stored."""
-    return sum(len(data) for data in constants(content).values())
+    return sum(array.nbytes for array in constants(content).values())
 
 
-def constants(content: bytes) -> dict[str, bytes]:
-    """Return the stored bytes of each constant tensor, by the tensor's number: ``t3``.
+def constants(content: bytes) -> dict[str, np.ndarray]:
+    """Return the stored numbers of each constant tensor, by the tensor's number: ``t3``.
 
-    Tensors that share a buffer are named once, by the first.
+    What has no type of its own in NumPy (int4, two to a byte) comes as bytes. Tensors that share a
+    buffer are named once, by the first.
     """
     model = schema.module().Model.GetRootAs(content, 0)
-    found: dict[str, bytes] = {}
+    types = schema.enum_names("TensorType")
+    found: dict[str, np.ndarray] = {}
     seen: set[int] = set()
     for position in range(model.SubgraphsLength()):
         graph = model.Subgraphs(position)
         for index in range(graph.TensorsLength()):
-            number = graph.Tensors(index).Buffer()
-            if number in seen:
+            tensor = graph.Tensors(index)
+            data = _buffer(content, model.Buffers(tensor.Buffer()))
+            if tensor.Buffer() in seen or not data:
                 continue
-            seen.add(number)
-            if data := _buffer(content, model.Buffers(number)):
-                found[f"t{index}" if position == 0 else f"g{position}/t{index}"] = data
+            seen.add(tensor.Buffer())
+            array = np.frombuffer(data, _DTYPES.get(types[tensor.Type()], "<u1"))
+            shape = [tensor.Shape(d) for d in range(tensor.ShapeLength())]
+            if array.size == int(np.prod(shape, dtype=np.int64)):
+                array = array.reshape(shape)
+            found[f"t{index}" if position == 0 else f"g{position}/t{index}"] = array
     return found
 
 
@@ -39,6 +51,23 @@ def _buffer(content: bytes, buffer: Any) -> bytes:
     if buffer.Offset() > 1:
         return content[buffer.Offset() : buffer.Offset() + buffer.Size()]
     return b"" if buffer.DataIsNone() else bytes(buffer.DataAsNumpy().tobytes())
+
+
+def short_name(name: str) -> str:
+    """Return what tells most of a converter's name: the first one's last two parts."""
+    return "/".join(name.split(";")[0].rsplit("/", 2)[-2:])[-40:]
+
+
+def first_inputs(content: bytes) -> dict[str, int]:
+    """Return the first input of the operator that computes each tensor: {name: number}."""
+    graph = schema.module().Model.GetRootAs(content, 0).Subgraphs(0)
+    found = {}
+    for number in range(graph.OperatorsLength()):
+        op = graph.Operators(number)
+        if op.InputsLength() and op.OutputsLength():
+            name = (graph.Tensors(op.Outputs(0)).Name() or b"").decode(errors="replace")
+            found[name] = op.Inputs(0)
+    return found
 
 
 class Runner:
@@ -50,13 +79,13 @@ class Runner:
     def __init__(self, content: bytes, *, keep_all: bool = False) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        # The plain kernels: XNNPACK's sums depend on the machine, and it hides tensors.
-        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if keep_all else None
+        # XNNPACK hides tensors, and not every build of it computes the same.
+        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
         self._interpreter = Interpreter(
             model_content=content,
             num_threads=1,
+            experimental_op_resolver_type=resolver if keep_all else OpResolverType.AUTO,
             experimental_preserve_all_tensors=keep_all,
-            **({"experimental_op_resolver_type": resolver} if resolver else {}),
         )
         self._interpreter.allocate_tensors()
         self.inputs = self._interpreter.get_input_details()
@@ -69,6 +98,11 @@ class Runner:
             self._interpreter.set_tensor(detail["index"], given)
         self._interpreter.invoke()
         return [real(self.tensor(d["index"]), d) for d in self.outputs]
+
+    def details(self) -> list[dict[str, Any]]:
+        """Return what LiteRT says of each tensor: ``index``, ``name``, ``quantization``."""
+        found: list[dict[str, Any]] = self._interpreter.get_tensor_details()
+        return found
 
     def tensor(self, index: int) -> np.ndarray:
         """Return a copy of a tensor's value."""
@@ -125,5 +159,5 @@ def operator_formats(content: bytes) -> list[tuple[str, str]]:
         read = ", ".join(type_of(i) for i in inputs)
         output = op.Outputs(0)
         name = (subgraph.Tensors(output).Name() or b"").decode(errors="replace")
-        found.append((f"#{number} {kind} '{name[-60:]}'", f"{read} to {type_of(output)}"))
+        found.append((f"#{number} {kind} '{short_name(name)}'", f"{read} to {type_of(output)}"))
     return found

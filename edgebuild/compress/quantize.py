@@ -1,0 +1,212 @@
+"""Quantization: float weights and activations become integers (or half floats) for good."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from edgebuild.compress.base import Context, State
+from edgebuild.compress.ptq.artifact import constant_bytes
+from edgebuild.compress.ptq.calibration import METHODS, Range, histograms, ranges
+from edgebuild.compress.ptq.equalize import equalize
+from edgebuild.compress.ptq.fitting import Fitting, fit, on_grid
+from edgebuild.compress.ptq.mixed import assign
+from edgebuild.compress.ptq.network import Network
+from edgebuild.compress.ptq.writer import possible, write
+from edgebuild.errors import InputError, nearest
+
+FORMAT_NAMES = ("int8", "int16x8", "int4", "float16")
+ROUNDINGS = ("nearest", "adaround")
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Quantize:
+    """Fix the numbers: after training and pruning, before ``huffman``.
+
+    Attributes:
+        format: ``int8``; ``int16x8`` (int16 activations, int8 weights); ``int4`` (int4 weights of
+            convolutions and fully connected layers, all else int8); ``float16`` (weights, stored).
+        calibration: how ranges of activations are chosen: ``min-max``, ``percentile``, ``mse``,
+            ``entropy``.
+        percentile: of values within each end of a range, for that calibration.
+        samples: of the training split to calibrate with.
+        equalize: cross-layer equalization first (Nagel et al. 2019).
+        bias_correction: take away each channel's mean error, measured on the samples.
+        rounding: ``nearest`` or ``adaround`` (Nagel et al. 2020).
+        rounding_steps: of AdaRound for each layer.
+        mixed: how much quality may be lost by mixed formats; 0 gives all operators ``format``.
+        epochs: of quantization-aware training; 0 is none.
+    """
+
+    name: ClassVar[str] = "quantize"
+
+    format: str = "int8"
+    calibration: str = "min-max"
+    percentile: float = 99.99
+    samples: int = 200
+    equalize: bool = False
+    bias_correction: bool = False
+    rounding: str = "nearest"
+    rounding_steps: int = 500
+    mixed: float = 0.0
+    epochs: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be right."""
+        for what, value, known in (
+            ("format", self.format, FORMAT_NAMES),
+            ("calibration", self.calibration, METHODS),
+            ("rounding", self.rounding, ROUNDINGS),
+        ):
+            if value not in known:
+                raise InputError(
+                    f"quantize: unknown {what} '{value[:60]}'{nearest(value, known)}",
+                    hint=f"{what}s: {', '.join(known)}",
+                )
+        if not 50.0 < self.percentile <= 100.0:
+            raise InputError(
+                f"quantize: percentile {self.percentile:g} is not above 50 and at most 100"
+            )
+        if self.samples < 1 or self.rounding_steps < 1 or self.epochs < 0:
+            raise InputError(
+                "quantize: samples and rounding_steps are at least 1, epochs at least 0"
+            )
+        if not 0.0 <= self.mixed < 1.0:
+            raise InputError(f"quantize: mixed {self.mixed:g} is not at least 0 and below 1")
+        if self.mixed and self.epochs:
+            raise InputError(
+                "quantize: mixed formats are found after training",
+                hint="leave out epochs, or mixed",
+            )
+
+    def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
+        """Return the state with its finished ``.tflite``."""
+        if self.epochs > 0:
+            from edgebuild.compress.qat import train_quantized
+
+            content, notes = train_quantized(state, context, self)
+        else:
+            content, notes = self._post_training(state, context)
+        return state.replace(flatbuffer=content), notes
+
+    def _post_training(self, state: State, context: Context) -> tuple[bytes, tuple[str, ...]]:
+        from edgebuild.models.tf_model import of_keras
+
+        model = of_keras(state.model)
+        chosen = draw(len(context.train), self.samples, context.seed)
+        arrays = [
+            np.asarray(a, entry["dtype"])
+            for a, entry in zip(context.train.take(chosen).x, model.inputs, strict=True)
+        ]
+        context.progress("converting")
+        content = model.to_float()
+        try:
+            network = Network(content)
+        except ValueError:
+            network = None
+        if network is None or not network.covers_all():
+            return self._by_converter(model, arrays)
+        return quantize_network(self, network, list(zip(*arrays, strict=True)), context)
+
+    def _by_converter(self, model: Any, arrays: list[np.ndarray]) -> tuple[bytes, tuple[str, ...]]:
+        """Quantize what has subgraphs or hidden states, whose ranges only the converter knows."""
+        if self.format != "int8" or self.mixed:
+            raise InputError(
+                "quantize: a model with recurrent operators becomes int8 only",
+                hint="quantize:format=int8",
+            )
+        content = model.to_int8([a[:, np.newaxis] for a in arrays])
+        refused = [
+            word
+            for word, used in (
+                (f"calibration={self.calibration}", self.calibration != "min-max"),
+                ("equalize", self.equalize),
+                ("bias_correction", self.bias_correction),
+                (f"rounding={self.rounding}", self.rounding != "nearest"),
+            )
+            if used
+        ]
+        notes = [f"int8 by the TFLite converter, calibrated with {len(arrays[0])} samples"]
+        if refused:
+            notes.append(f"recurrent operators: left out {', '.join(refused)}")
+        return content, tuple(notes)
+
+
+def draw(count: int, samples: int, seed: int) -> np.ndarray:
+    """Return the sorted positions of ``samples`` of ``count`` samples, drawn with ``seed``."""
+    if count <= samples:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(seed).choice(count, samples, replace=False))
+
+
+def quantize_network(
+    options: Quantize, network: Network, samples: list[tuple[np.ndarray, ...]], context: Context
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return a float network in the numbers that ``options`` ask for, and notes.
+
+    ``samples`` hold an array (\\*shape) for each input.
+    """
+    notes: list[str] = []
+    if options.equalize:
+        network, told = equalize(network)
+        notes += told
+    found: dict[int, Range] = {}
+    if options.format != "float16" or options.mixed:
+        context.progress("calibrating")
+        wide = options.format == "int16x8" and not options.mixed
+        method = "min-max" if wide else options.calibration
+        counted = histograms(network, samples)
+        found = ranges(counted, method, percentile=options.percentile, symmetric=wide)
+        notes.append(_calibration_note(options, method, len(samples)))
+    if options.mixed:
+        formats, told = assign(network, found, options.mixed, context)
+        notes += told
+    else:
+        formats = {
+            op.number: "int8" if options.format == "int8" else possible(network, op, options.format)
+            for op in network.operators
+        }
+        notes += _format_notes(network, formats, options.format)
+    if options.rounding == "adaround" or options.bias_correction:
+        how = Fitting(
+            options.rounding == "adaround",
+            options.bias_correction,
+            options.rounding_steps,
+            context.seed,
+            context.checkpoints,
+            context.progress,
+        )
+        network, told = fit(network, found, formats, samples, how)
+        notes += told
+    else:
+        network = on_grid(network, formats)
+    content = write(network, found, formats)
+    notes.append(f"constants take {constant_bytes(content):,} B")
+    return content, tuple(notes)
+
+
+def _calibration_note(options: Quantize, method: str, samples: int) -> str:
+    by = f"{method} {options.percentile:g} %" if method == "percentile" else method
+    ignored = "" if method == options.calibration else f" (int16 needs no {options.calibration})"
+    return f"calibrated with {samples} samples by {by}{ignored}"
+
+
+def _format_notes(network: Network, formats: Mapping[int, str], wanted: str) -> list[str]:
+    """Say which operators did not get the format that was asked for."""
+    if wanted == "float16":
+        return ["float16 weights; what is computed stays float32"]
+    other: dict[str, list[str]] = {}
+    for op in network.operators:
+        # int4 is a format of weights: beside them int8 is what was asked for
+        weightless = wanted == "int4" and op not in network.weighted()
+        if formats[op.number] != ("int8" if weightless else wanted):
+            other.setdefault(formats[op.number], []).append(network.label(op))
+    notes = ["int4 weights with int8 activations"] if wanted == "int4" else []
+    for kind, labels in other.items():
+        more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+        notes.append(f"{kind}, for which there is no {wanted}: {', '.join(labels[:_SHOWN])}{more}")
+    return notes
