@@ -11,9 +11,9 @@ from edgebuild.compress.base import Quality, State
 from edgebuild.compress.ptq.artifact import run_reals
 from edgebuild.compress.splits import Split
 from edgebuild.models.accuracy import evaluate
+from edgebuild.models.likeness import is_classifier, likeness
 
 _BATCH = 512
-_TINY = 1e-12
 
 
 def quality(model: Any, split: Split, teacher: Any) -> Quality:
@@ -39,24 +39,13 @@ def output_quality(
     With labels that are classes it is accuracy. Without, it compares with the ``original``'s
     outputs: agreement of classes for a classifier, else similarity.
     """
-    found = evaluate(lambda _: outputs, split.x, split.y, batch=max(1, len(split)))
-    if found is not None:
-        return Quality(found.value, "accuracy", len(split))
+    accuracy = evaluate(lambda _: outputs, split.x, split.y, batch=max(1, len(split)))
+    if accuracy is not None:
+        return Quality(accuracy.value, "accuracy", len(split))
     if original is None:
         raise ValueError("without classes the original's outputs are needed")
-    if is_classifier(original):
-        same = int(np.count_nonzero(outputs.argmax(-1) == original.argmax(-1)))
-        return Quality(same / max(1, len(original)), "agreement with the original", len(split))
-    noise = float(np.sum((outputs - original) ** 2.0))
-    signal = float(np.sum((original - original.mean()) ** 2.0))
-    return Quality(1.0 - noise / (signal + _TINY), "similarity to the original", len(split))
-
-
-def is_classifier(outputs: np.ndarray) -> bool:
-    """Return whether rows of two or more outputs are probabilities."""
-    if outputs.ndim != 2 or outputs.shape[1] < 2 or not len(outputs):
-        return False
-    return bool(np.all(outputs >= -1e-6) and np.allclose(outputs.sum(1), 1.0, atol=1e-3))
+    found = likeness(outputs, original)
+    return Quality(found.value, found.measure, len(split))
 
 
 def predict(model: Any, x: Sequence[np.ndarray]) -> np.ndarray:

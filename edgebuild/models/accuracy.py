@@ -28,6 +28,28 @@ class Accuracy:
         return self.correct / self.total
 
 
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What a classifier said of each sample.
+
+    ``found`` and ``labels`` are class numbers (samples,), int64, below ``classes``.
+    """
+
+    found: np.ndarray
+    labels: np.ndarray
+    classes: int
+
+    @property
+    def right(self) -> np.ndarray:
+        """Which samples are right: bool (samples,)."""
+        return self.found == self.labels
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """The count of those."""
+        return Accuracy(int(np.count_nonzero(self.right)), len(self.labels))
+
+
 def evaluate(
     predict: Predict,
     x: np.ndarray | Sequence[np.ndarray],
@@ -38,6 +60,22 @@ def evaluate(
 ) -> Accuracy | None:
     """Return the accuracy of ``predict`` on a data set; None when labels are no classes.
 
+    The arguments are those of ``classify``.
+    """
+    judged = classify(predict, x, y, threshold=threshold, batch=batch)
+    return None if judged is None else judged.accuracy
+
+
+def classify(
+    predict: Predict,
+    x: np.ndarray | Sequence[np.ndarray],
+    y: np.ndarray | None,
+    *,
+    threshold: float = 0.5,
+    batch: int = BATCH,
+) -> Judged | None:
+    """Return what ``predict`` says of each sample; None when labels are no classes.
+
     Args:
         predict: the model. Raw integer outputs serve as they are: quantization keeps their order.
         x: an array (samples, ...) or one for each input.
@@ -46,13 +84,17 @@ def evaluate(
         threshold: of a single output (binary, sigmoid), in the output's own units; for an int8
             output the quantized value of one half.
         batch: samples in one call of ``predict``.
+
+    Raises:
+        InputError: the labels do not fit the model.
     """
     arrays = (x,) if isinstance(x, np.ndarray) else tuple(x)
     total = len(arrays[0])
     if y is None or total == 0 or _reconstructs(arrays[0], y):
         return None
-    correct = 0
+    found = np.empty(total, np.int64)
     labels: np.ndarray | None = None
+    classes = 0
     for start in range(0, total, batch):
         stop = min(total, start + batch)
         scores = np.asarray(predict(tuple(array[start:stop] for array in arrays)))
@@ -61,9 +103,11 @@ def evaluate(
             labels = _classes(y, scores.shape[1])
             if labels is None:
                 return None
-        found = scores[:, 0] > threshold if scores.shape[1] == 1 else scores.argmax(axis=1)
-        correct += int(np.count_nonzero(found == labels[start:stop]))
-    return Accuracy(correct, total)
+            classes = max(2, scores.shape[1])
+        single = scores.shape[1] == 1
+        found[start:stop] = scores[:, 0] > threshold if single else scores.argmax(axis=1)
+    assert labels is not None
+    return Judged(found, labels, classes)
 
 
 def _reconstructs(x: np.ndarray, y: np.ndarray) -> bool:

@@ -6,8 +6,11 @@ What ``--data`` takes:
   with several inputs takes arrays named like its inputs, or ``x0``, ``x1``, ...;
 * ``set.npy``: ``x`` alone;
 * a folder of images, one folder for each class, classes in the order of their sorted names;
-* ``package.module:function``, which returns ``(x, y)`` or ``x``;
+* ``package.module:function``, which returns ``(x, y)``, ``x``, or a dictionary of arrays named as
+  in ``.npz``;
 * ``random``: seeded noise, enough to build but not to judge accuracy.
+
+Slices and class names: see ``edgebuild.models.slices``.
 
 The first dimension counts samples. 8-bit images keep their values 0 to 255 unless the
 specification ends in ``?scale=0..1`` or ``?scale=-1..1``.
@@ -15,8 +18,8 @@ specification ends in ``?scale=0..1`` or ``?scale=-1..1``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -25,7 +28,8 @@ import numpy as np
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Tensor
 from edgebuild.models import data_files
-from edgebuild.models.data_files import SCALES, Arrays, Shape
+from edgebuild.models.data_files import SCALES, Arrays, Content, Shape
+from edgebuild.models.slices import class_names, read_slices
 
 RANDOM_SAMPLES = 200
 
@@ -63,13 +67,16 @@ class DataSet:
     """Samples for each model input, with labels when there are some.
 
     ``x`` holds an array (samples, ...) for each input; ``y`` an array (samples, ...) or None.
-    ``source`` is the specification; ``is_random`` tells that it is noise.
+    ``source`` is the specification; ``is_random`` tells that it is noise. ``slices`` holds for each
+    slice by its name (samples,) of strings, ``classes`` the names of the first classes or none.
     """
 
     x: tuple[np.ndarray, ...]
     y: np.ndarray | None
     source: str
     is_random: bool = False
+    slices: Mapping[str, np.ndarray] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x[0])
@@ -91,24 +98,36 @@ def load_data(
     """
     text, scale = _split_scale(str(spec))
     inputs = tuple(model.inputs)
+    names = tuple(t.name for t in inputs)
     base = folder or Path()
     path = base / Path(text).expanduser()
     if text == "random" and not path.exists():
         return DataSet(_random(inputs, scale, seed), None, str(spec), is_random=True)
     if path.is_dir():
-        x, y = data_files.load_image_folder(path, _image_shape(path, inputs))
+        content = data_files.load_image_folder(path, _image_shape(path, inputs))
     elif path.is_file():
-        x, y = data_files.load_arrays(path, tuple(t.name for t in inputs))
+        content = data_files.load_arrays(path, names)
     elif ":" in text and not any(c in text for c in "/\\"):
-        x, y = data_files.call_entry(text, base)
+        content = data_files.call_entry(text, base, names)
     else:
         raise InputError(
             f"{path}: no such data set",
             hint="--data set.npz, set.npy, a folder of images by class, package.module:function, "
             "or random",
         )
-    _check(text, x, y)
-    return DataSet(_scaled(text, x, scale), y, str(spec))
+    return _data_set(str(spec), text, content, scale)
+
+
+def _data_set(spec: str, text: str, content: Content, scale: str | None) -> DataSet:
+    """Check what was read and put it together."""
+    _check(text, content.x, content.y)
+    return DataSet(
+        _scaled(text, content.x, scale),
+        content.y,
+        spec,
+        slices=read_slices(text, content.annotations, len(content.x[0])),
+        classes=class_names(text, content.annotations),
+    )
 
 
 def match_inputs(data: DataSet, inputs: Sequence[Input]) -> tuple[np.ndarray, ...]:

@@ -7,12 +7,14 @@ import sys
 import traceback
 import zipfile
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from edgebuild.errors import InputError
+from edgebuild.models.slices import CLASSES, CSV_NAME, check_names, is_annotation, read_slices_csv
 
 Shape = tuple[int, ...]
 Arrays = tuple[np.ndarray, ...]
@@ -25,7 +27,17 @@ _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
-def load_arrays(path: Path, names: Sequence[str]) -> tuple[Arrays, np.ndarray | None]:
+@dataclass(frozen=True, eq=False)
+class Content:
+    """What a data set holds, not yet checked: inputs, labels, and the arrays that say more of the
+    samples, by name (``slice_light``, ``classes``)."""
+
+    x: Arrays
+    y: np.ndarray | None = None
+    annotations: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+def load_arrays(path: Path, names: Sequence[str]) -> Content:
     """Read ``.npz`` or ``.npy`` (the content decides); never runs pickled code."""
     try:
         with path.open("rb") as file:
@@ -34,7 +46,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> tuple[Arrays, np.ndarray | 
             return _load_npz(path, names)
         if head == b"\x93NUMPY":
             with path.open("rb") as file:
-                return (_read_array(file, path.stat().st_size, str(path)),), None
+                return Content((_read_array(file, path.stat().st_size, str(path)),))
     except InputError:
         raise
     except MemoryError as error:
@@ -52,12 +64,12 @@ def load_arrays(path: Path, names: Sequence[str]) -> tuple[Arrays, np.ndarray | 
     )
 
 
-def _load_npz(path: Path, names: Sequence[str]) -> tuple[Arrays, np.ndarray | None]:
+def _load_npz(path: Path, names: Sequence[str]) -> Content:
     arrays: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(path) as archive:
         entries = {e.filename.removesuffix(".npy"): e for e in archive.infolist()}
-        chosen, label = _choose(path, list(entries), names)
-        wanted = [*chosen, *([label] if label else [])]
+        chosen = _choose(str(path), list(entries), names)
+        wanted = chosen.all
         total = sum(entries[name].file_size for name in wanted)
         if total > MAX_BYTES:
             raise InputError(
@@ -67,11 +79,41 @@ def _load_npz(path: Path, names: Sequence[str]) -> tuple[Arrays, np.ndarray | No
         for name in wanted:
             with archive.open(entries[name]) as file:
                 arrays[name] = _read_array(file, entries[name].file_size, f"{path}: {name}")
-    return tuple(arrays[name] for name in chosen), arrays[label] if label else None
+    return chosen.content(arrays)
 
 
-def _choose(path: Path, found: list[str], names: Sequence[str]) -> tuple[list[str], str | None]:
-    """Return which arrays are the inputs, and which are the labels."""
+@dataclass(frozen=True)
+class _Choice:
+    """The names of the arrays that are used."""
+
+    x: list[str]
+    y: str | None
+    annotations: list[str]
+
+    @property
+    def all(self) -> list[str]:
+        return [*self.x, *([self.y] if self.y else []), *self.annotations]
+
+    def content(self, arrays: Mapping[str, np.ndarray]) -> Content:
+        return Content(
+            tuple(arrays[name] for name in self.x),
+            arrays[self.y] if self.y else None,
+            {name: arrays[name] for name in self.annotations},
+        )
+
+
+def _choose(source: str, found: list[str], names: Sequence[str]) -> _Choice:
+    """Return which arrays are the inputs, the labels and the annotations."""
+    others = [name for name in found if name not in names]
+    check_names(source, others)
+    annotations = [name for name in others if is_annotation(name)]
+    x, y = _choose_samples(source, [n for n in found if n not in annotations], names)
+    return _Choice(x, y, annotations)
+
+
+def _choose_samples(
+    source: str, found: list[str], names: Sequence[str]
+) -> tuple[list[str], str | None]:
     label = next((name for name in ("y", "y_test") if name in found), None)
     numbered = [f"x{i}" for i in range(len(names))]
     for choice in (list(names), numbered, ["x"], ["x_test"]):
@@ -84,8 +126,8 @@ def _choose(path: Path, found: list[str], names: Sequence[str]) -> tuple[list[st
         return rest, label
     expected = "'x'" if len(names) <= 1 else f"{', '.join(map(repr, names))} (or x0, x1, ...)"
     raise InputError(
-        f"{path}: has the arrays {', '.join(sorted(found)[:10]) or '(none)'}; expected {expected}, "
-        "and 'y' for labels",
+        f"{source}: has the arrays {', '.join(sorted(found)[:10]) or '(none)'}; "
+        f"expected {expected}, and 'y' for labels",
         hint="np.savez('set.npz', x=x, y=y)",
     )
 
@@ -118,10 +160,11 @@ def _read_array(file: IO[bytes], size: int, label: str) -> np.ndarray:
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
 
-def load_image_folder(path: Path, shape: tuple[int, int, int]) -> tuple[Arrays, np.ndarray | None]:
+def load_image_folder(path: Path, shape: tuple[int, int, int]) -> Content:
     """Read images as uint8 (samples, height, width, channels), resized (bilinear) to ``shape``.
 
     Classes are the sub-folders in sorted order; a folder that holds images directly has no labels.
+    ``slices.csv`` beside them names their slices.
     """
     classes = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
     groups = [(number, images_in(folder)) for number, folder in enumerate(classes)]
@@ -139,8 +182,13 @@ def load_image_folder(path: Path, shape: tuple[int, int, int]) -> tuple[Arrays, 
     x = np.empty((len(files), *shape), np.uint8)
     for position, (_, file) in enumerate(files):
         x[position] = _read_image(file, shape)
+    names = [file.relative_to(path).as_posix() for _, file in files]
+    annotations = read_slices_csv(path / CSV_NAME, names)
     labels = np.array([number for number, _ in files])
-    return (x,), None if labels[0] < 0 else labels
+    if labels[0] < 0:
+        return Content((x,), None, annotations)
+    annotations[CLASSES] = np.array([folder.name for folder in classes])
+    return Content((x,), labels, annotations)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -172,9 +220,10 @@ def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
         raise InputError(f"{file}: not a readable image: {str(error)[:200]}") from error
 
 
-def call_entry(entry: str, folder: Path) -> tuple[Arrays, np.ndarray | None]:
-    """Return the (x, y) that ``package.module:function`` gives."""
-    return _unpack(entry, call_python(entry, folder, "data entry"))
+def call_entry(entry: str, folder: Path, names: Sequence[str]) -> Content:
+    """Return the data that ``package.module:function`` gives: (x, y), x, or a dictionary of arrays
+    with the names that a ``.npz`` has."""
+    return _unpack(entry, call_python(entry, folder, "data entry"), names)
 
 
 def call_python(entry: str, folder: Path, role: str) -> Any:
@@ -209,13 +258,30 @@ def call_python(entry: str, folder: Path, role: str) -> Any:
             sys.path.remove(place)
 
 
-def _unpack(entry: str, result: Any) -> tuple[Arrays, np.ndarray | None]:
-    x, y = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+def _unpack(entry: str, result: Any, names: Sequence[str]) -> Content:
     try:
-        parts = x if isinstance(x, (list, tuple)) and x and hasattr(x[0], "shape") else [x]
-        arrays = tuple(np.asarray(part) for part in parts)
-        return arrays, None if y is None else np.asarray(y)
+        if isinstance(result, dict):
+            return _from_dictionary(entry, result, names)
+        x, y = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
+        return Content(_inputs(x), None if y is None else np.asarray(y))
     except (ValueError, TypeError) as error:
         raise InputError(
-            f"data entry {entry}: returned {type(x).__name__}, expected (x, y) or x of arrays"
+            f"data entry {entry}: returned {type(result).__name__}, expected (x, y), x or a "
+            "dictionary of arrays"
         ) from error
+
+
+def _from_dictionary(entry: str, result: dict[Any, Any], names: Sequence[str]) -> Content:
+    given = {str(name): value for name, value in result.items() if value is not None}
+    several = given.get("x")
+    if isinstance(several, (list, tuple)) and several and hasattr(several[0], "shape"):
+        given |= {f"x{i}": array for i, array in enumerate(given.pop("x"))}
+        names = names if len(names) > 1 else ("x0",)
+    arrays = {name: np.asarray(value) for name, value in given.items()}
+    return _choose(f"data entry {entry}", list(arrays), names).content(arrays)
+
+
+def _inputs(x: Any) -> Arrays:
+    """Return an array for each input; ``x`` is one, or a list of them."""
+    parts = x if isinstance(x, (list, tuple)) and x and hasattr(x[0], "shape") else [x]
+    return tuple(np.asarray(part) for part in parts)
