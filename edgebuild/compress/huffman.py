@@ -1,10 +1,15 @@
 """Entropy-coded weights for storage: sparse positions and shared values as Huffman codes.
 
+Of a model that is quantized, the numbers that its ``.tflite`` stores.
+
 The packed form is little-endian::
 
     "EBH1"  u32 variables, then for each:
       u16 bytes of its path, path in UTF-8;  u8 rank, u32 for each dimension
-      u8 kind: 0 raw float32 values | 1 coded
+      u8 kind: 0 raw float32 values | 1 coded | 2 raw numbers | 3 bytes coded | 4 sparse bytes
+      2, 3, 4: u8 place of the dtype in _DTYPES, then
+              2: the numbers; 3: their bytes as a code block
+              4: u32 bytes that are not zero, gaps before them and they as code blocks
       coded:  u32 stored weights;  u16 codebook size (0: weights are raw), float32 codebook
               gaps as a code block;  indices as a code block, or raw float32 weights
     code block: u32 symbols, u16 used symbols, for each u16 symbol and u8 length; u32 bytes; bits
@@ -25,11 +30,13 @@ from typing import ClassVar
 import numpy as np
 
 from edgebuild.compress.base import Context, State
+from edgebuild.compress.ptq.artifact import constant_bytes, constants
 from edgebuild.errors import InputError
 
 _MAGIC = b"EBH1"
 _ESCAPE = 255
-_RAW, _CODED = 0, 1
+_RAW, _CODED, _NUMBERS, _BYTES, _SPARSE = range(5)
+_DTYPES = ("<i1", "<u1", "<i2", "<i4", "<i8", "<f2", "<f4")
 _MAX_WEIGHTS = 1 << 26
 
 
@@ -46,26 +53,70 @@ class Huffman:
         """Return ``state`` itself, and what its weights take."""
         packed = len(pack_model(state))
         plain = 4 * sum(int(np.prod(v.shape)) for v in state.model.weights)
-        return state, (f"stored in {packed:,} B, float32 takes {plain:,} B: {plain / packed:.1f}x",)
+        note = f"stored in {packed:,} B, float32 takes {plain:,} B: {plain / packed:.1f}x"
+        if state.flatbuffer is not None:
+            fixed = constant_bytes(state.flatbuffer)
+            note += f"; the quantized numbers {fixed:,} B: {fixed / packed:.1f}x"
+        return state, (note,)
 
 
 def pack_model(state: State) -> bytes:
-    """Return all of a model's weights in packed form."""
+    """Return all of a model's weights in packed form: a quantized model's stored constants by
+    tensor (``t3``), else the Keras model's variables by path."""
+    if state.flatbuffer is not None:
+        return pack(constants(state.flatbuffer))
     return pack({v.path: np.asarray(v, np.float32) for v in state.model.weights})
 
 
 def pack(arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Return float32 arrays in packed form; ``unpack`` gives exactly them back."""
+    """Return arrays in packed form; ``unpack`` gives exactly them back."""
     parts = [_MAGIC, struct.pack("<I", len(arrays))]
     for path, array in arrays.items():
         name = path.encode()
         shape = struct.pack(f"<B{array.ndim}I", array.ndim, *array.shape)
         parts += [struct.pack("<H", len(name)), name, shape]
-        flat = np.ascontiguousarray(array, "<f4").ravel()
-        raw = bytes((_RAW,)) + flat.tobytes()
-        coded = bytes((_CODED,)) + _pack_weights(flat)
-        parts.append(min(raw, coded, key=len))
+        if array.dtype == np.float32:
+            flat = np.ascontiguousarray(array, "<f4").ravel()
+            forms = [bytes((_RAW,)) + flat.tobytes(), bytes((_CODED,)) + _pack_weights(flat)]
+        else:
+            forms = _number_forms(array)
+        parts.append(min(forms, key=len))
     return b"".join(parts)
+
+
+def _number_forms(array: np.ndarray) -> list[bytes]:
+    """Return the forms that integers and half floats can have."""
+    dtype = array.dtype.newbyteorder("<").str.replace("|", "<")
+    flat = np.frombuffer(np.ascontiguousarray(array, dtype).tobytes(), np.uint8)
+    gaps, places = _gaps(flat)
+    sparse = struct.pack("<I", len(places)) + encode(gaps) + encode(flat[places])
+    forms = {_NUMBERS: flat.tobytes(), _BYTES: encode(flat), _SPARSE: sparse}
+    return [bytes((kind, _DTYPES.index(dtype))) + body for kind, body in forms.items()]
+
+
+def _unpack_numbers(reader: _Reader, kind: int, size: int) -> np.ndarray:
+    place = reader.number("<B")
+    if place >= len(_DTYPES):
+        raise InputError("packed weights are damaged: an unknown type")
+    dtype = np.dtype(_DTYPES[place])
+    count = size * dtype.itemsize
+    if kind == _NUMBERS:
+        return np.frombuffer(reader.take(count), dtype)
+    if kind == _BYTES:
+        flat = _decode(reader, count)
+        if len(flat) != count:
+            raise InputError("packed weights are damaged: too few codes")
+    else:
+        stored = reader.number("<I")
+        places = _places(_decode(reader, count))
+        values = _decode(reader, count)
+        if len(places) != stored or len(values) != stored or np.any(places >= count):
+            raise InputError("packed weights are damaged: positions do not fit")
+        flat = np.zeros(count, np.int64)
+        flat[places] = values
+    if np.any(flat > _ESCAPE):
+        raise InputError("packed weights are damaged: no byte")
+    return np.frombuffer(flat.astype(np.uint8).tobytes(), dtype)
 
 
 def unpack(content: bytes) -> dict[str, np.ndarray]:
@@ -78,12 +129,16 @@ def unpack(content: bytes) -> dict[str, np.ndarray]:
         path = reader.take(reader.number("<H")).decode(errors="replace")
         shape = tuple(reader.number("<I") for _ in range(reader.number("<B")))
         size = int(np.prod(shape, dtype=object)) if shape else 1
-        if size > _MAX_WEIGHTS:
+        # Also where one dimension is zero NumPy wants the others to be small.
+        if len(shape) > 8 or np.prod([max(1, d) for d in shape], dtype=object) > _MAX_WEIGHTS:
             raise InputError(f"packed weights: '{path[:60]}' has {size:,} values")
-        if reader.number("<B") == _RAW:
+        kind = reader.number("<B")
+        if kind == _RAW:
             flat = np.frombuffer(reader.take(4 * size), "<f4")
-        else:
+        elif kind == _CODED:
             flat = _unpack_weights(reader, size)
+        else:
+            flat = _unpack_numbers(reader, kind, size)
         arrays[path] = flat.reshape(shape)
     return arrays
 
@@ -133,12 +188,8 @@ def _canonical(lengths: list[int]) -> list[int]:
 
 def _pack_weights(flat: np.ndarray) -> bytes:
     # Minus zero is a value of its own: what comes back is the same bytes.
-    places = np.flatnonzero(flat.view("<u4"))
-    gaps = np.diff(places, prepend=-1) - 1
+    stream, places = _gaps(flat.view("<u4"))
     values = flat[places]
-    escapes = gaps // _ESCAPE
-    stream = np.full(len(gaps) + int(escapes.sum()), _ESCAPE)
-    stream[np.arange(len(gaps)) + np.cumsum(escapes)] = gaps % _ESCAPE
     codebook, indices = np.unique(values.view("<u4"), return_inverse=True)
     shared = len(codebook) < 1 << 12 and 4 * len(codebook) < len(values)
     head = struct.pack("<IH", len(values), len(codebook) if shared else 0)
@@ -147,12 +198,26 @@ def _pack_weights(flat: np.ndarray) -> bytes:
     return head + codebook.tobytes() + encode(stream) + encode(indices)
 
 
+def _gaps(flat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gaps before numbers that are not zero, with escapes, and their places."""
+    places = np.flatnonzero(flat)
+    gaps = np.diff(places, prepend=-1) - 1
+    escapes = gaps // _ESCAPE
+    stream = np.full(len(gaps) + int(escapes.sum()), _ESCAPE)
+    stream[np.arange(len(gaps)) + np.cumsum(escapes)] = gaps % _ESCAPE
+    return stream, places
+
+
+def _places(stream: np.ndarray) -> np.ndarray:
+    """Return the places that gaps with escapes lead to."""
+    steps = np.where(stream == _ESCAPE, _ESCAPE, stream + 1)
+    return (np.cumsum(steps) - 1)[stream != _ESCAPE]
+
+
 def _unpack_weights(reader: _Reader, size: int) -> np.ndarray:
     count, known = reader.number("<I"), reader.number("<H")
     codebook = np.frombuffer(reader.take(4 * known), "<f4")
-    stream = _decode(reader, size)
-    steps = np.where(stream == _ESCAPE, _ESCAPE, stream + 1)
-    places = (np.cumsum(steps) - 1)[stream != _ESCAPE]
+    places = _places(_decode(reader, size))
     if known:
         indices = _decode(reader, size)
         if np.any(indices >= known):

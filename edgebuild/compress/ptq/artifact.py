@@ -9,7 +9,6 @@ import numpy as np
 
 from edgebuild.tflite import schema
 
-
 _DTYPES = {
     "INT8": "<i1", "UINT8": "<u1", "INT16": "<i2", "INT32": "<i4", "INT64": "<i8",
     "FLOAT16": "<f2", "FLOAT32": "<f4", "BOOL": "<u1",

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis.extra.numpy import array_shapes, arrays
+from hypothesis.strategies import sampled_from
 
 from edgebuild.compress.huffman import code_lengths, encode, pack, unpack
 from edgebuild.errors import InputError
@@ -41,6 +42,25 @@ def test_sparse_shared_weights():
     assert len(packed) < 1_500 * 8 / 8 + 400 + 1_200
 
 
+@settings(max_examples=60)
+@given(
+    sampled_from(["<i1", "<u1", "<i2", "<i4", "<i8", "<f2"]).flatmap(
+        lambda dtype: arrays(dtype, array_shapes(max_dims=4, max_side=9))
+    )
+)
+def test_any_numbers(array):
+    again = unpack(pack({"t3": array}))
+    assert same(again, {"t3": array}) and again["t3"].dtype == array.dtype
+
+
+def test_sparse_integers():
+    rng = np.random.default_rng(0)
+    weights = np.where(rng.random((64, 100)) < 0.1, rng.integers(-8, 8, (64, 100)), 0)
+    packed = pack({"t1": weights.astype(np.int8)})
+    assert same(unpack(packed), {"t1": weights.astype(np.int8)})
+    assert len(packed) < 640 * (4 + 5.5) / 8 + 150
+
+
 def test_lengths_are_optimal():
     counts = [45, 13, 12, 16, 9, 5]  # Cormen et al., Introduction to Algorithms, 16.3
     assert code_lengths(counts) == [1, 3, 3, 3, 4, 4]
@@ -58,7 +78,7 @@ def test_entropy_is_reached():
 def test_damage_is_an_error_or_other_weights():
     rng = np.random.default_rng(0)
     array = np.where(rng.random((40, 30)) < 0.1, rng.choice([1.0, 2.0], (40, 30)), 0)
-    packed = pack({"k": array.astype(np.float32)})
+    packed = pack({"k": array.astype(np.float32), "q": array.astype(np.int8)})
     chance = random.Random(0)
     refused = 0
     for _ in range(500):
