@@ -56,11 +56,17 @@ def call_macs(node: Any) -> int:
     """Return the multiplications of weights with values in one call of a layer; everything else
     counts nothing."""
     layer = node.operation
+    if type(layer).__name__ == "TimeDistributed":
+        layer = layer.layer
     kind = type(layer).__name__
-    outputs = math.prod(node.output_tensors[0].shape[1:]) if node.output_tensors else 0
-    if kind in ("Dense", "EinsumDense"):
-        kernel = layer.kernel.shape
-        return math.prod(kernel) * (outputs // kernel[-1] if kind == "Dense" else 1)
+    shape = node.output_tensors[0].shape if node.output_tensors else (None, 0)
+    outputs = math.prod(n or 1 for n in shape[1:])
+    if kind == "Dense":
+        return outputs * layer.kernel.shape[0]
+    if kind == "EinsumDense":
+        return outputs * _summed(layer)
+    if kind in ("MultiHeadAttention", "GroupedQueryAttention"):
+        return _attention_macs(layer, node)
     if kind in ("Conv1D", "Conv2D", "Conv3D"):
         return outputs * math.prod(layer.kernel.shape[:-1])
     if kind in ("DepthwiseConv1D", "DepthwiseConv2D"):
@@ -72,7 +78,25 @@ def call_macs(node: Any) -> int:
     if kind in ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"):
         inputs = math.prod(node.input_tensors[0].shape[1:])
         return inputs * math.prod(layer.kernel.shape[:-1])
-    if kind in ("LSTM", "GRU", "SimpleRNN"):
+    if kind in ("LSTM", "GRU", "SimpleRNN", "Bidirectional"):
         steps = node.input_tensors[0].shape[1] or 1
         return steps * sum(math.prod(w.shape) for w in layer.weights if len(w.shape) == 2)
     return 0
+
+
+def _summed(dense: Any) -> int:
+    """Return over how many products one output of an ``EinsumDense`` layer is summed."""
+    inputs, output = dense.equation.replace(" ", "").split("->")
+    letters = zip(inputs.split(",")[1], dense.kernel.shape, strict=True)
+    return math.prod(size for letter, size in letters if letter not in output)
+
+
+def _attention_macs(layer: Any, node: Any) -> int:
+    """Return the MACs of the four projections; products of values with values are not counted."""
+    lengths = [math.prod(n or 1 for n in t.shape[1:-1]) for t in node.input_tensors]
+    asking, keys = lengths[0], lengths[min(1, len(lengths) - 1)]
+    size = {
+        name: math.prod(getattr(layer, f"_{name}_dense").kernel.shape)
+        for name in ("query", "key", "value", "output")
+    }
+    return int(asking * (size["query"] + size["output"]) + keys * (size["key"] + size["value"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -32,6 +33,16 @@ class Group:
     def count(self) -> int:
         """How many channels there are."""
         return len(self.channels)
+
+    @property
+    def outputs(self) -> int:
+        """How many outputs of the first layer they are."""
+        return self.count * self.positions[0]
+
+    def own(self, groups: Sequence[Group]) -> tuple[str, ...]:
+        """Return the first of its layers that has no part in another of ``groups``, or nothing."""
+        alone = (n for n in self.layers if sum(n in group.layers for group in groups) == 1)
+        return tuple(itertools.islice(alone, 1))
 
     def step(self, multiple: int) -> int:
         """Return of what the number of channels is a multiple so that each layer's outputs are a
@@ -145,17 +156,19 @@ def check_names(rules: Sequence[LayerRule], names: Iterable[str], *, where: str)
 def layer_ratios(original: Any, smaller: Any) -> str:
     """Return the option ``layers`` that gives the model ``original`` the shape of ``smaller``, that
     was pruned from it: what each group keeps. Empty when that is all."""
-    left = {group.layers: group.count for group in groups_of(channel_map(smaller), least=1)}
-    groups = prunable_groups(original)
+    before, after = channel_map(original), channel_map(smaller)
+    groups = groups_of(before)
     words = []
     for group in groups:
-        kept = left.get(group.layers, group.count)
-        if kept < group.count:
-            alone = [n for n in group.layers if sum(n in g.layers for g in groups) == 1]
-            names = alone[:1] or list(group.layers)
-            positions = group.positions[group.layers.index(names[0])]
-            pattern = "&".join(_UNWRITABLE.sub("?", name) for name in names)
-            words.append(f"{pattern}:{kept * positions}")
+        names = group.own(groups) or group.layers
+        have = group.count * group.positions[group.layers.index(names[0])]
+        if len(names) == 1:  # what it lost are the group's
+            kept = have + len(after.outputs[names[0]]) - len(before.outputs[names[0]])
+        else:
+            same = [g for g in groups_of(after, least=1) if g.layers == group.layers]
+            kept = same[0].outputs if same else have
+        if kept < have:
+            words.append(f"{'&'.join(_UNWRITABLE.sub('?', name) for name in names)}:{kept}")
     return "+".join(words)
 
 

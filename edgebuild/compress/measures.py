@@ -21,7 +21,7 @@ COSTS = ("macs", "parameters", "bytes", "ram")
 _BIAS_BYTES = 4
 _WEIGHTED = {
     *("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense"),
-    *("SeparableConv1D", "SeparableConv2D", "Conv1DTranspose", "Conv2DTranspose", "EinsumDense"),
+    *("SeparableConv1D", "SeparableConv2D", "Conv1DTranspose", "Conv2DTranspose"),
 }
 _NO_COPY = {
     *("Flatten", "Reshape", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "Identity"),
@@ -120,7 +120,7 @@ class Costs:
         seen: set[str] = set()
         for call in self._calls:
             layer, kind = call.operation, type(call.operation).__name__
-            if layer.name in seen:
+            if layer.name in seen or not getattr(layer, "weights", None):
                 continue
             seen.add(layer.name)
             if kind == "BatchNormalization":
@@ -131,7 +131,7 @@ class Costs:
                 if len(variable.shape) >= 2:
                     terms.append(self._variable(variable))
                 elif kind not in _WEIGHTED:
-                    size = _BIAS_BYTES if kind in ("LSTM", "GRU", "SimpleRNN") else 1
+                    size = 1 if kind.endswith("Normalization") else _BIAS_BYTES
                     terms.append(self._variable(variable, float(size * variable.shape[0])))
             if kind in _WEIGHTED:
                 made = self._channels.tensors[id(call.output_tensors[0])]

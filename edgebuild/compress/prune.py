@@ -119,9 +119,10 @@ class Prune:
 
 @dataclass(frozen=True)
 class _Start:
-    """What a pass began with: channels of each group, ``cost`` of the model and of the original."""
+    """What a pass began with: the outputs of each layer, ``cost`` of the model and of the
+    original."""
 
-    counts: Mapping[tuple[str, ...], int]
+    outputs: Mapping[str, int]
     cost: float = 0.0
     original: float = 0.0
 
@@ -129,14 +130,14 @@ class _Start:
     def of(cls, options: Prune, state: State, context: Context) -> _Start:
         """Return the start of a pass over ``state``."""
         channels = channel_map(state.model)
-        counts = {group.layers: group.count for group in groups_of(channels)}
+        outputs = {name: len(ids) for name, ids in channels.outputs.items()}
         if options.by == "channels":
-            return cls(counts)
+            return cls(outputs)
         cost, original = (
             Costs(model, channel_map(model), ()).of(options.by, np.zeros(0))
             for model in (state.model, context.teacher)
         )
-        return cls(counts, cost, original)
+        return cls(outputs, cost, original)
 
 
 class _Choice:
@@ -161,7 +162,7 @@ class _Choice:
         removed = np.zeros(len(self._groups), int)
         free = []
         for i, (group, rule) in enumerate(zip(self._groups, self._rules, strict=True)):
-            count = start.counts[group.layers]
+            count = group.count + self._gone(group, start)
             if rule is not None and not rule.silent:
                 total = rule.removed(group, count, self._multiple)
             elif rule is None and self._only_named:
@@ -179,6 +180,14 @@ class _Choice:
         if self._options.by == "ram":
             return self._from_peaks(removed, free, target)
         return self._from_all(removed, free, target)
+
+    def _gone(self, group: Group, start: _Start) -> int:
+        """Return how many channels the group has lost since the pass began."""
+        name = (group.own(self._groups) or group.layers)[0]
+        positions = group.positions[group.layers.index(name)]
+        gone = start.outputs[name] - len(self.channels.outputs[name])
+        sharing = sum(name in other.layers for other in self._groups)
+        return round(gone / positions / sharing)
 
     def least(self, removed: np.ndarray) -> frozenset[int]:
         """Return the channels: of each group those that are worth least."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.compress.base import State
+from edgebuild.compress.channel_rules import whole_groups
 from edgebuild.compress.channels import ChannelMap, cut
 from edgebuild.compress.rebuild import copy_weights, finish, rebuild
 
@@ -25,12 +26,17 @@ def remove_channels(state: State, channels: ChannelMap, removed: frozenset[int])
 
     def smaller(layer: Any) -> Any:
         config = layer.get_config()
+        for part in ("layer", "backward_layer"):  # of a wrapper: it is built for its old inputs
+            if part in config:
+                config[part].pop("build_config", None)
         made = channels.outputs.get(layer.name)
         if made is not None:
-            config["units" if "units" in config else "filters"] = int(keep(made).sum())
-        if layer.name in channels.reshaped and "target_shape" in config:
-            count = int(keep(channels.reshaped[layer.name]).sum())
-            config["target_shape"] = (*config["target_shape"][:-1], count)
+            _resize(layer, config, int(keep(made).sum()))
+        if layer.name in channels.reshaped:
+            inner = _inner_config(config)
+            if "target_shape" in inner:
+                count = int(keep(channels.reshaped[layer.name]).sum())
+                inner["target_shape"] = (*inner["target_shape"][:-1], count)
         return layer.__class__.from_config(config)
 
     model, pairs = rebuild(state.model, smaller)
@@ -48,6 +54,34 @@ def remove_channels(state: State, channels: ChannelMap, removed: frozenset[int])
         {path: shortened(path, mask) for path, mask in state.masks.items()},
         {path: shortened(path, numbers) for path, numbers in state.clusters.items()},
     )
+
+
+def _resize(layer: Any, config: dict[str, Any], count: int) -> None:
+    """Change a layer's configuration so that it makes ``count`` channels."""
+    inner = _inner_config(config)
+    kind = type(getattr(layer, "layer", layer)).__name__
+    if kind == "MultiHeadAttention":
+        inner["num_heads"] = count // inner["value_dim"]
+    elif kind == "GroupedQueryAttention":
+        repeats = inner["num_query_heads"] // inner["num_key_value_heads"]
+        inner["num_key_value_heads"] = count // inner["head_dim"]
+        inner["num_query_heads"] = repeats * inner["num_key_value_heads"]
+    elif kind == "EinsumDense":
+        shape = inner["output_shape"]
+        inner["output_shape"] = count if isinstance(shape, int) else (*shape[:-1], count)
+    else:
+        key = next(key for key in ("units", "filters", "output_dim") if key in inner)
+        if inner.get("groups", 1) > 1 and whole_groups(getattr(layer, "layer", layer)):
+            inner["groups"] = count * inner["groups"] // inner[key]
+        inner[key] = count
+        if "backward_layer" in config:
+            config["backward_layer"]["config"]["units"] = count
+
+
+def _inner_config(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of the layer inside a wrapper, or of the layer itself."""
+    inner: dict[str, Any] = config["layer"]["config"] if "layer" in config else config
+    return inner
 
 
 def bypass(state: State, end: Any, begin: Any) -> State:
