@@ -180,9 +180,7 @@ def test_in_steps(model):
     whole, _ = Prune(0.75, epochs=0).apply(State(model), context)
     state, _ = Prune(0.75, epochs=0, steps=3).apply(State(model), context)
     assert runs(state.model)
-    assert cost(state.model, "parameters") == pytest.approx(
-        cost(whole.model, "parameters"), rel=0.2
-    )
+    assert cost(state.model, "parameters") <= 1.2 * cost(whole.model, "parameters")
 
 
 def test_blocks_and_scales(model):
