@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -103,37 +103,14 @@ class Quantize:
             for a, entry in zip(context.train.take(chosen).x, model.inputs, strict=True)
         ]
         context.progress("converting")
-        content = model.to_float()
         try:
-            network = Network(content)
-        except ValueError:
-            network = None
-        if network is None or not network.covers_all():
-            return self._by_converter(model, arrays)
-        return quantize_network(self, network, list(zip(*arrays, strict=True)), context)
-
-    def _by_converter(self, model: Any, arrays: list[np.ndarray]) -> tuple[bytes, tuple[str, ...]]:
-        """Quantize what has subgraphs or hidden states, whose ranges only the converter knows."""
-        if self.format != "int8" or self.mixed:
+            network = Network(model.to_float())
+        except ValueError as error:
             raise InputError(
-                "quantize: a model with recurrent operators becomes int8 only",
-                hint="quantize:format=int8",
-            )
-        content = model.to_int8([a[:, np.newaxis] for a in arrays])
-        refused = [
-            word
-            for word, used in (
-                (f"calibration={self.calibration}", self.calibration != "min-max"),
-                ("equalize", self.equalize),
-                ("bias_correction", self.bias_correction),
-                (f"rounding={self.rounding}", self.rounding != "nearest"),
-            )
-            if used
-        ]
-        notes = [f"int8 by the TFLite converter, calibrated with {len(arrays[0])} samples"]
-        if refused:
-            notes.append(f"recurrent operators: left out {', '.join(refused)}")
-        return content, tuple(notes)
+                "quantize: the model has a loop, whose numbers cannot be fixed",
+                hint="build recurrent layers with unroll=True",
+            ) from error
+        return quantize_network(self, network, list(zip(*arrays, strict=True)), context)
 
 
 def draw(count: int, samples: int, seed: int) -> np.ndarray:

@@ -15,9 +15,6 @@ from edgebuild.tflite import schema
 _AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 """Operators with weights that are understood, and the dimension of their output channels."""
 
-_RECURRENT = ("LSTM", "RNN", "SVDF", "WHILE", "CALL", "VAR_HANDLE")
-"""Parts of the names of operators with a state."""
-
 
 @dataclass(frozen=True)
 class Operator:
@@ -136,10 +133,6 @@ class Network:
             for op in self.operators
             if op.kind in _AXIS and len(op.inputs) > 1 and self.constant(op.inputs[1]) is not None
         )
-
-    def covers_all(self) -> bool:
-        """Return whether every operator is plain: none with a hidden state or a subgraph."""
-        return not any(word in op.kind for op in self.operators for word in _RECURRENT)
 
     def readers(self, tensor: int) -> tuple[Operator, ...]:
         """Return the operators that read a tensor."""
