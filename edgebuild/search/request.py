@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgebuild.compress.recipe import recipe_from_json, write_recipe
 from edgebuild.errors import CheckFailedError, InputError
-from edgebuild.files import atomic_write, directory_lock
+from edgebuild.files import atomic_write, directory_lock, explained
 from edgebuild.models.source import open_model
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.run import run_plan
@@ -67,6 +67,8 @@ def search(request: SearchRequest, progress: Callable[[str], None] = lambda _: N
     plan = make_plan(request.build)
     folder = search_folder(plan)
     problem = _problem(plan)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with directory_lock(folder):
         storage = request.storage or f"sqlite:///{(folder / 'study.db').absolute()}"
         key = f"{problem.key}{'-nas' if request.architecture else ''}"

@@ -118,6 +118,7 @@ class Search:
         self._budget, self._progress = budget, progress
         self._architecture = architecture
         self._lost = 0
+        self._failed: list[str] = []
 
     def run(self) -> Found:
         """Search; answers that the study has are not asked for again."""
@@ -154,8 +155,11 @@ class Search:
             self._study.keep("profile", "", found)
         return ModelProfile(**found)
 
-    def _try(self, tasks: Sequence[Task]) -> list[Outcome]:
-        """Return the outcomes of ``tasks``, in order; what a task raises is raised."""
+    def _try(self, tasks: Sequence[Task], *, skip_failing: bool = False) -> list[Outcome]:
+        """Return the outcomes of ``tasks``, in order.
+
+        What a task raises is raised; or, to ``skip_failing``, it has no outcome and is noted.
+        """
         from edgebuild.search.evaluate import evaluate
 
         outcomes = {i: self._study.outcome(task) for i, task in enumerate(tasks)}
@@ -168,6 +172,11 @@ class Search:
                 except LostError as error:
                     self._count_lost(error)
                     waiting[i] = self._crew.submit(evaluate, tasks[i])
+                    continue
+                except EdgebuildError as error:
+                    if not skip_failing:
+                        raise
+                    self._failed.append(error.message)
                     continue
                 self._study.keep_outcome(tasks[i], outcomes[i])  # type: ignore[arg-type]
         return [outcome for outcome in outcomes.values() if outcome is not None]
@@ -190,14 +199,21 @@ class Search:
         for measure, limit in (("ram", "ram"), ("bytes", "flash"), ("macs", "latency")):
             need[measure] = self._least(space, need, measure, limit)
         self._study.keep("need", "", need)
-        slack = {m: min(MOST, r + _MARGIN) for m, r in need.items() if r > 0}
-        more = {m: min(MOST, r + 0.1) for m, r in need.items() if r > 0}
-        first = [slack] if slack else [{"bytes": 0.3}, {"macs": 0.3}, {"bytes": 0.6}, {"macs": 0.6}]
-        choices = []
-        for ratios in first:
-            for criterion, protect in (("l1", 0.0), ("taylor", 0.0), ("l1", 0.5), ("taylor", 0.5)):
-                choices.append(space.neutral(**ratios, criterion=criterion, sensitivity=protect))
-        if more:
+        exact = {m: r for m, r in need.items() if r > 0}
+        if not exact:
+            choices = [
+                space.neutral(**{measure: ratio}, criterion=criterion)
+                for criterion in ("l1", "taylor")
+                for measure in ("bytes", "macs")
+                for ratio in (0.3, 0.6)
+            ]
+        else:
+            # Other criteria take other channels, and cost a little more or less.
+            slack = {m: min(MOST, r + _MARGIN) for m, r in exact.items()}
+            more = {m: min(MOST, r + 5 * _MARGIN) for m, r in exact.items()}
+            choices = [space.neutral(**exact)]
+            for criterion, protect in (("taylor", 0.0), ("l1", 0.5), ("taylor", 0.5)):
+                choices.append(space.neutral(**slack, criterion=criterion, sensitivity=protect))
             choices.append(space.neutral(**more))
         self._study.begin_with(choices)
         return need
@@ -251,7 +267,8 @@ class Search:
         from edgebuild.search.evaluate import evaluate
 
         space = space.narrowed(need)
-        deadline = time.monotonic() + (self._effort.timeout_s or float("inf"))
+        limit_s = self._effort.timeout_s
+        deadline = float("inf") if limit_s is None else time.monotonic() + limit_s
         running: dict[Any, tuple[Any, Task]] = {}
         while True:
             begun = self._study.ended + len(running)
@@ -320,7 +337,8 @@ class Search:
             {"epochs": max(1, self._effort.epochs // 5)},
         ]
         *body, last = leader.recipe
-        finals += self._try([self._final((*body, {**last, **way})) for way in ways])
+        tasks = [self._final((*body, {**last, **way})) for way in ways]
+        finals += self._try(tasks, skip_failing=True)
         self._keep_finals(finals)
 
     def _final(self, recipe: Sequence[dict[str, Any]]) -> Task:
@@ -334,7 +352,9 @@ class Search:
         trained = self._trained()
         points = (found.baseline, *trained)
         found = dataclasses.replace(
-            found, points=points, failed=tuple(dict.fromkeys(self._study.errors()))
+            found,
+            points=points,
+            failed=tuple(dict.fromkeys((*self._study.errors(), *self._failed))),
         )
         best = best_of(points, self._budget)
         if best is None:

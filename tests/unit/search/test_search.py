@@ -1,0 +1,274 @@
+"""The search's logic over candidates whose costs are formulas: no training, no compiler."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgebuild.budget import Budget
+from edgebuild.compress.splits import Split
+from edgebuild.errors import InputError, ToolError
+from edgebuild.search.crew import LostError
+from edgebuild.search.evaluate import evaluate
+from edgebuild.search.problem import Outcome, Problem, Task
+from edgebuild.search.profiling import ModelProfile, profile
+from edgebuild.search.run import Effort, Search, best_of, pareto
+from edgebuild.search.space import Space
+from edgebuild.search.study import open_study
+from edgebuild.targets import load_target
+
+PROFILE = ModelProfile(0.99, "accuracy", 500, 1, True, True, {"conv": 0.2})
+EFFORT = Effort(trials=12, epochs=20, short_epochs=2)
+
+
+def problem():
+    x = np.zeros((100, 4), np.float32)
+    split = Split((x,), np.zeros(100, np.int64))
+    target = load_target("cortex-m4")
+    return Problem(b"model", "keras", "net", False, split, split, target, "simulator", "zig", 0)
+
+
+def candidate(task):
+    """Costs fall with what is pruned; quality falls with it too, and rises with training."""
+    gone = {row.get("by"): row["ratio"] for row in task.recipe if row["pass"] == "prune"}
+    if gone.get("channels"):
+        gone = dict.fromkeys(("ram", "bytes", "macs"), gone["channels"])
+    ram, size, macs = (gone.get(k, 0.0) for k in ("ram", "bytes", "macs"))
+    quality = 0.99 - 0.05 * (ram + size + macs) ** 2 - (0.01 if task.epochs < 20 else 0.0)
+    if task.recipe and task.recipe[-1].get("rounding") == "adaround":
+        quality += 0.001
+    found = Outcome(
+        task.recipe,
+        0,
+        flash_bytes=round(8000 + 40_000 * (1 - size)),
+        ram_bytes=round(500 + 10_000 * (1 - ram)),
+        latency_us=1000 + 20_000 * (1 - macs) * (1 - 0.3 * size),
+    )
+    if task.epochs and found.fits(task.limits):
+        found = dataclasses.replace(found, epochs=task.epochs, quality=round(quality, 6))
+    return found
+
+
+class Crew:
+    """Does the work at once; may die at chosen moments."""
+
+    def __init__(self, size=2, dies_at=(), fails=lambda task: None):
+        self.size = size
+        self.tasks = []
+        self._dies_at, self._fails, self._count = set(dies_at), fails, 0
+
+    def submit(self, work, *arguments):
+        self._count += 1
+        if self._count in self._dies_at:
+            return _Ticket(error=LostError("a worker died"))
+        if work is profile:
+            return _Ticket(PROFILE)
+        assert work is evaluate
+        self.tasks.append(arguments[0])
+        error = self._fails(arguments[0])
+        return _Ticket(candidate(arguments[0]), error)
+
+    def wait(self, tickets, timeout_s):
+        return {next(iter(tickets))}
+
+    def result(self, ticket):
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.value
+
+
+class _Ticket:
+    def __init__(self, value=None, error=None):
+        self.value, self.error = value, error
+
+
+def study(tmp_path, name="study"):
+    return open_study(f"sqlite:///{tmp_path / 's.db'}", name, "key", sampler="tpe", seed=0)
+
+
+def run(tmp_path, budget, crew=None, effort=EFFORT, name="study", **options):
+    crew = crew or Crew()
+    opened = study(tmp_path, name)
+    opened.recover()
+    search = Search(problem(), crew, opened, budget, effort, lambda _: None, **options)
+    return search.run()
+
+
+def test_what_fits_already_is_left_alone(tmp_path):
+    crew = Crew()
+    found = run(tmp_path, Budget(flash_bytes=60_000, max_accuracy_drop=0.02), crew)
+    assert found.best is found.baseline
+    assert len(crew.tasks) == 1
+
+
+def test_all_three_limits_are_met_with_little_to_spare(tmp_path):
+    budget = Budget(flash_bytes=30_000, ram_bytes=6_000, latency_us=9_000)
+    found = run(tmp_path, budget)
+    assert found.best.fits(budget)
+    # With just what is needed, 45 % of RAM and bytes and 54 % of MACs, quality is 0.888.
+    assert found.best.quality > 0.88
+    assert found.best.flash_bytes > 29_000
+    assert found.best.epochs == EFFORT.epochs
+
+
+def test_what_cannot_fit_is_proved_by_the_smallest_network(tmp_path):
+    crew = Crew()
+    found = run(tmp_path, Budget(flash_bytes=8_001), crew)
+    assert found.best is None
+    assert found.proved
+    assert found.reason == (
+        "not even the smallest network of the search (one channel in each layer, every removable "
+        "block gone) fits; it needs flash 8,004 B of 8,001 B"
+    )
+    assert len(crew.tasks) == 2
+
+
+def test_an_unknown_latency_cannot_be_promised(tmp_path):
+    crew = Crew()
+    unknown = dataclasses.replace(candidate(Task(())), latency_us=None, quality=0.9)
+    crew.result = lambda ticket: PROFILE if ticket.value is PROFILE else unknown
+    found = run(tmp_path, Budget(latency_us=5.0), crew)
+    assert found.best is None
+    assert "latency on this target is not known" in found.reason
+
+
+def test_too_much_loss_of_accuracy_is_said_with_how_much(tmp_path):
+    found = run(tmp_path, Budget(flash_bytes=16_000, max_accuracy_drop=0.001))
+    assert found.best is None
+    assert not found.proved
+    assert "points of accuracy on the validation samples, 0.10 are allowed" in found.reason
+    assert found.nearest.fits(found.budget)
+
+
+def test_without_limits_it_explores(tmp_path):
+    found = run(tmp_path, Budget())
+    assert len(found.front) >= 4
+    assert found.best.quality == max(p.quality for p in found.points)
+    assert sorted(found.front, key=lambda p: -p.quality) == list(found.front)
+
+
+def test_the_best_is_quantized_in_other_ways_too(tmp_path):
+    crew = Crew()
+    found = run(tmp_path, Budget(flash_bytes=30_000), crew)
+    ways = [task.recipe[-1] for task in crew.tasks[-2:]]
+    assert ways[0]["rounding"] == "adaround"
+    assert ways[1]["epochs"] == 4
+    assert found.best.recipe[-1]["rounding"] == "adaround"
+
+
+def test_a_candidate_that_cannot_be_built_is_left_out(tmp_path):
+    def fails(task):
+        taylor = any(row.get("criterion") == "taylor" for row in task.recipe)
+        return InputError("taylor: does not work here") if taylor and task.epochs else None
+
+    found = run(tmp_path, Budget(flash_bytes=30_000), Crew(fails=fails))
+    assert found.failed == ("taylor: does not work here",)
+    assert found.best is not None
+
+
+def test_a_lost_worker_is_replaced(tmp_path):
+    whole = run(tmp_path, Budget(flash_bytes=30_000), name="whole")
+    found = run(tmp_path, Budget(flash_bytes=30_000), Crew(dies_at={3, 5}), name="lost")
+    assert found.best.quality == whole.best.quality
+
+
+def test_workers_that_keep_dying_end_the_search(tmp_path):
+    with pytest.raises(ToolError, match="workers died"):
+        run(tmp_path, Budget(flash_bytes=30_000), Crew(dies_at=range(2, 40)))
+
+
+def test_a_killed_search_goes_on(tmp_path):
+    class Killed(BaseException):
+        pass
+
+    class Dying(Crew):
+        def submit(self, work, *arguments):
+            if len(self.tasks) == 14:
+                raise Killed
+            return super().submit(work, *arguments)
+
+    budget = Budget(flash_bytes=30_000, ram_bytes=6_000)
+    first, second = Dying(), Crew()
+    with pytest.raises(Killed):
+        run(tmp_path, budget, first)
+    found = run(tmp_path, budget, second)
+    whole = Crew()
+    run(tmp_path, budget, whole, name="other")
+    # Of the first 14, at most what ran at the moment is done again.
+    again = [task for task in second.tasks if task in first.tasks]
+    assert len(again) <= first.size
+    assert found.best.fits(budget)
+    assert study(tmp_path).ended == EFFORT.trials
+
+
+def test_a_finished_search_is_answered_from_the_study(tmp_path):
+    budget = Budget(flash_bytes=30_000)
+    first = run(tmp_path, budget)
+    crew = Crew()
+    again = run(tmp_path, budget, crew)
+    assert not crew.tasks
+    assert again.best == first.best
+
+
+def test_no_trial_begins_after_the_time(tmp_path):
+    effort = dataclasses.replace(EFFORT, timeout_s=0.0)
+    found = run(tmp_path, Budget(flash_bytes=30_000), effort=effort)
+    assert study(tmp_path).ended == 0
+    assert found.best is None
+    assert found.reason.startswith("no candidate fits")
+
+
+def test_architecture_search_varies_width_and_depth(tmp_path):
+    crew = Crew()
+    run(tmp_path, Budget(), crew, architecture=True)
+    assert all(task.recipe[0]["pass"] == "scale" for task in crew.tasks[1:-2])
+
+
+def test_a_study_of_another_problem_is_refused(tmp_path):
+    study(tmp_path)
+    with pytest.raises(InputError, match="is of another model, data set or target"):
+        open_study(f"sqlite:///{tmp_path / 's.db'}", "study", "other", sampler="tpe", seed=0)
+
+
+def test_an_unusable_database_is_explained(tmp_path):
+    with pytest.raises(InputError, match="cannot be kept in nonsense://x"):
+        open_study("nonsense://x", "study", "key", sampler="tpe", seed=0)
+    with pytest.raises(InputError, match="unknown sampler 'tpo'; did you mean 'tpe'"):
+        open_study("sqlite://", "study", "key", sampler="tpo", seed=0)
+
+
+def test_pareto_keeps_what_nothing_beats():
+    a = Outcome((), 1, flash_bytes=10, ram_bytes=10, latency_us=1.0, quality=0.9)
+    worse = dataclasses.replace(a, flash_bytes=11)
+    smaller = dataclasses.replace(a, flash_bytes=5, quality=0.8)
+    untrained = dataclasses.replace(a, quality=None)
+    assert pareto([worse, smaller, a, untrained, a]) == (a, smaller)
+    assert best_of([worse, smaller, a, untrained], Budget()) == a
+    assert best_of([a], Budget(flash_bytes=9)) is None
+
+
+def test_effort_follows_the_size_of_the_data_set():
+    small = Effort().for_samples(300, 16)
+    large = Effort().for_samples(50_000, 128)
+    assert (small.short_epochs, small.epochs) == (17, 100)
+    assert (large.short_epochs, large.epochs) == (1, 11)
+    assert Effort(epochs=3, short_epochs=2).for_samples(300, 16).epochs == 3
+
+
+def test_recipes_hold_only_what_is_chosen():
+    space = Space(blocks=2, wide_layers=True, normalized=True)
+    assert space.recipe(space.neutral()) == (
+        {"pass": "quantize", "calibration": "min-max", "rounding": "nearest"},
+    )
+    steps = [row["pass"] for row in space.recipe(space.neutral(bytes=0.5, blocks=1, energy=0.9))]
+    assert steps == ["remove_blocks", "low_rank", "prune", "quantize"]
+    assert [k.name for k in Space().knobs] == [
+        "ram", "bytes", "macs", "criterion", "sensitivity", "calibration", "rounding",
+    ]  # fmt: skip
+
+
+def test_excess_is_a_share_of_the_limit():
+    outcome = Outcome((), 0, flash_bytes=110, ram_bytes=50)
+    found = outcome.excess(Budget(flash_bytes=100, ram_bytes=100, latency_us=1.0))
+    assert found == pytest.approx({"flash": 0.1, "ram": -0.5, "latency": 1.0})
+    assert Outcome((), 0, too_large="no").excess(Budget()) == {"link": 1.0}
