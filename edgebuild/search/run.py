@@ -320,7 +320,8 @@ class Search:
 
     def _finish(self, known: ModelProfile) -> None:
         """Train the best candidates long, then quantize the best of them in other ways."""
-        fitting = [o for o in self._trained() if o.fits(self._budget)]
+        trials = [outcome for _, outcome in self._study.finished()]
+        fitting = [o for o in trials if o.quality is not None and o.fits(self._budget)]
         ranked = sorted(fitting, key=lambda o: -(o.quality or 0.0))
         chosen = {_shape(o): o for o in reversed(ranked)}  # the best of each shape
         best = sorted(chosen.values(), key=lambda o: -(o.quality or 0.0))
