@@ -17,12 +17,35 @@ from edgebuild.compress.channels import ChannelMap
 from edgebuild.compress.costs import layer_macs, nodes
 from edgebuild.compress.groups import Group
 
-COSTS = ("macs", "parameters", "bytes", "ram")
+COSTS = ("macs", "parameters", "bytes", "ram", "cycles")
 _BIAS_BYTES = 4
 _WEIGHTED = {
     *("Conv1D", "Conv2D", "Conv3D", "DepthwiseConv1D", "DepthwiseConv2D", "Dense"),
     *("SeparableConv1D", "SeparableConv2D", "Conv1DTranspose", "Conv2DTranspose"),
 }
+_DEPTHWISE = {"DepthwiseConv1D", "DepthwiseConv2D"}
+_JOINS = {"Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum"}
+_POOLS = ("MaxPooling", "AveragePooling", "GlobalMaxPooling", "GlobalAveragePooling")
+
+
+@dataclass(frozen=True)
+class _Speed:
+    """Cycles of a MAC, of an output of a layer with weights, of one of a join, of a pool's input.
+
+    Fitted to ``edgebuild.cycles`` over the layers of the MLPerf Tiny models: an estimate is 0.84 to
+    1.2 of a layer's cycles on a Cortex-M3, 0.46 (small dense layers) to 1.53 on a Cortex-M4.
+    """
+
+    mac: float
+    depthwise_mac: float
+    output: float
+    join: float
+    pooled: float
+
+
+_CORTEX_M3 = _Speed(5.4, 15.6, 80.0, 98.0, 6.5)
+_CORTEX_M4 = _Speed(1.4, 6.8, 40.0, 88.0, 5.8)
+
 _NO_COPY = {
     *("Flatten", "Reshape", "Dropout", "SpatialDropout1D", "SpatialDropout2D", "Identity"),
     *("GaussianNoise", "GaussianDropout", "ActivityRegularization", "ZeroPadding2D"),
@@ -48,15 +71,18 @@ class _Term:
 
 
 class Costs:
-    """MACs, parameters, bytes of weights and RAM of one model.
+    """MACs, parameters, bytes of weights, RAM and cycles of one model.
 
     Args:
         model: a functional Keras model.
         channels: its channels.
         groups: those that may lose some; a vector ``removed`` has an entry for each.
+        dsp: whether cycles are those of kernels for the DSP extension.
     """
 
-    def __init__(self, model: Any, channels: ChannelMap, groups: Sequence[Group]) -> None:
+    def __init__(
+        self, model: Any, channels: ChannelMap, groups: Sequence[Group], *, dsp: bool = False
+    ) -> None:
         self._channels = channels
         self._count = len(groups)
         self._counts = np.array([group.count for group in groups], float)
@@ -66,6 +92,7 @@ class Costs:
             "macs": self._macs(model),
             "parameters": [self._variable(v) for v in model.weights],
             "bytes": self._bytes(),
+            "cycles": self._cycles(model, _CORTEX_M4 if dsp else _CORTEX_M3),
         }
         self._place_buffers(model)
 
@@ -99,7 +126,8 @@ class Costs:
         size = float(math.prod(variable.shape)) if factor is None else factor
         return _Term(size, tuple(self._shares(ids) for ids in axes))
 
-    def _macs(self, model: Any) -> list[_Term]:
+    def _macs(self, model: Any, speed: _Speed | None = None) -> list[_Term]:
+        """Return a term for each kernel: its MACs, or with a ``speed`` their cycles."""
         macs: dict[str, int] = {}
         for name, count in layer_macs(model):
             macs[name] = macs.get(name, 0) + count
@@ -108,10 +136,28 @@ class Costs:
             kernels = [v for v in layer.weights if len(v.shape) >= 2]
             total = sum(math.prod(v.shape) for v in kernels)
             for v in kernels:
-                terms.append(
-                    self._variable(v, macs.get(layer.name, 0) * math.prod(v.shape) / total)
-                )
+                factor = macs.get(layer.name, 0) * math.prod(v.shape) / total
+                if speed is not None:
+                    slow = type(layer).__name__ in _DEPTHWISE or "depthwise" in v.path
+                    factor *= speed.depthwise_mac if slow else speed.mac
+                terms.append(self._variable(v, factor))
         return terms
+
+    def _cycles(self, model: Any, speed: _Speed) -> list[_Term]:
+        terms = self._macs(model, speed)
+        for call in self._calls:
+            kind = type(call.operation).__name__
+            if kind in _WEIGHTED - _DEPTHWISE:
+                terms.append(self._tensor(call.output_tensors[0], speed.output))
+            elif kind in _JOINS:
+                terms.append(self._tensor(call.output_tensors[0], speed.join))
+            elif kind.startswith(_POOLS):
+                terms.append(self._tensor(call.input_tensors[0], speed.pooled))
+        return terms
+
+    def _tensor(self, tensor: Any, factor: float) -> _Term:
+        size = math.prod(n or 1 for n in tensor.shape[1:])
+        return _Term(factor * size, (self._shares(self._channels.tensors[id(tensor)]),))
 
     def _bytes(self) -> list[_Term]:
         """Return weights of one byte and, for each output of a layer with weights, a bias of four;

@@ -46,8 +46,8 @@ class Prune:
     Args:
         ratio: how much of ``by`` is to go, 0 to 1. Near 1 it leaves the least there can be.
         by: ``channels`` of each layer alike; or, from whichever layers lose least, the original's
-            ``macs``, ``parameters``, ``bytes`` of int8 weights, or ``ram`` (the most bytes of int8
-            activations that are alive at once: taken from the layers where that is).
+            ``macs``, ``parameters``, ``bytes`` of int8 weights, ``cycles``, or ``ram`` (the most
+            bytes of int8 activations alive at once: taken from the layers where that is).
         criterion: what a channel is worth: ``l1`` or ``l2`` norm of its weights, ``bn_scale`` (its
             batch normalization's factor), ``taylor`` (how much the loss changes without it, first
             order, Molchanov et al. 2019) or ``random`` (a control).
@@ -134,7 +134,9 @@ class _Start:
         if options.by == "channels":
             return cls(outputs)
         cost, original = (
-            Costs(model, channel_map(model), ()).of(options.by, np.zeros(0))
+            Costs(model, channel_map(model), (), dsp=context.features.dsp).of(
+                options.by, np.zeros(0)
+            )
             for model in (state.model, context.teacher)
         )
         return cls(outputs, cost, original)
@@ -152,7 +154,7 @@ class _Choice:
         self._rules = [rule_of(group, rules) for group in self._groups]
         self._only_named = any(rule.silent for rule in rules)
         self._multiple = options.multiple or (4 if context.features.dsp else 1)
-        self._costs = Costs(state.model, self.channels, self._groups)
+        self._costs = Costs(state.model, self.channels, self._groups, dsp=context.features.dsp)
         self._worth = channel_worth(state, self.channels, context, options.criterion)
         if options.sensitivity and options.by != "channels":
             self._spare(state, context)

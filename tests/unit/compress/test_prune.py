@@ -49,11 +49,27 @@ def estimated(model, by):
     return Costs(model, channel_map(model), ()).of(by, np.zeros(0))
 
 
-@pytest.mark.parametrize("by", ["bytes", "ram"])
+@pytest.mark.parametrize("by", ["bytes", "ram", "cycles"])
 def test_ratio_of_what_the_target_has(trained, context, by):
     state, _ = Prune(0.4, by=by, epochs=0).apply(State(trained), context)
     before, after = (estimated(m, by) for m in (trained, state.model))
     assert 0.4 * before < after <= 0.6 * before
+
+
+def test_a_depthwise_mac_costs_more_cycles(keras):
+    inputs = keras.Input((8, 8, 4))
+    layers = keras.layers
+    cycles = [
+        Costs(model, channel_map(model), (), dsp=dsp).of("cycles", np.zeros(0))
+        for dsp in (False, True)
+        for model in (
+            keras.Model(inputs, layers.DepthwiseConv2D(6, padding="same")(inputs)),
+            keras.Model(inputs, layers.Conv2D(4, 3, padding="same")(inputs)),
+        )
+    ]
+    depthwise, dense, depthwise_dsp, dense_dsp = cycles
+    assert depthwise > 2 * dense and depthwise_dsp > 2 * dense_dsp
+    assert depthwise > 2 * depthwise_dsp and dense > 2 * dense_dsp
 
 
 def test_estimates_of_bytes_and_ram(trained):
