@@ -17,13 +17,15 @@ class Metrics:
     """The figures that a budget is held against; None where nothing is known.
 
     ``flash_bytes`` and ``ram_bytes`` in B, ``latency_us`` in us for one inference,
-    ``accuracy_drop`` in ratio (0.01 is one percentage point below the float baseline).
+    ``accuracy_drop`` in ratio (0.01 is one percentage point below the float baseline);
+    ``class_drop`` is that of the class or slice that lost most.
     """
 
     flash_bytes: Figure | None = None
     ram_bytes: Figure | None = None
     latency_us: Figure | None = None
     accuracy_drop: Figure | None = None
+    class_drop: Figure | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the known figures as plain JSON values."""
@@ -36,7 +38,8 @@ class Metrics:
 class Violation:
     """A budget that was missed, or that could not be checked (``value`` is None).
 
-    ``budget`` is the word of the flag without ``max-``: flash, ram, latency, accuracy-drop.
+    ``budget`` is the word of the flag without ``max-``: flash, ram, latency, accuracy-drop,
+    class-drop.
     ``limit`` and ``over`` are in the unit of the metric; ``source`` says who set the limit.
     """
 
@@ -57,15 +60,13 @@ class Violation:
 
     def sentence(self) -> str:
         """Return one sentence: which budget, by how much, needed, allowed, how that is known."""
-        word = {"flash": "flash", "ram": "RAM", "accuracy-drop": "accuracy"}.get(
-            self.budget, self.budget
-        )
+        word = _NAMES_IN_SENTENCES.get(self.budget, self.budget)
         setter = f" from {self.source}" if self.source else ""
         limit = f"budget {_shown(self.budget, self.limit)}{setter}"
         if self.value is None:
             return f"{word} budget cannot be checked: no figure is known ({limit})"
         over = _shown(self.budget, self.value.value - self.limit)
-        needs = "drops" if self.budget == "accuracy-drop" else "needs"
+        needs = "drops" if self.budget in _DROPS else "needs"
         return (
             f"{word} budget missed by {over} "
             f"({needs} {_shown(self.budget, self.value.value)}, {self.value.how} by "
@@ -87,14 +88,16 @@ class Violation:
 class Budget:
     """Upper limits, each inclusive and optional.
 
-    ``max_accuracy_drop`` is a ratio: 0.01 allows one percentage point. ``sources`` says for each
-    field that has a limit who set it, and does not count for equality.
+    ``max_accuracy_drop`` is a ratio: 0.01 allows one percentage point; ``max_class_drop`` likewise,
+    for every class and every slice. ``sources`` says for each field that has a limit who set it,
+    and does not count for equality.
     """
 
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     latency_us: float | None = None
     max_accuracy_drop: float | None = None
+    max_class_drop: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def check(self, metrics: Metrics) -> tuple[Violation, ...]:
@@ -141,12 +144,14 @@ def merge(*budgets: Budget) -> Budget:
 
 
 def read_budget(table: Reader) -> Budget:
-    """Read a ``[budget]`` table: max_flash, max_ram, max_latency, max_accuracy_drop."""
+    """Read a ``[budget]`` table: max_flash, max_ram, max_latency, max_accuracy_drop,
+    max_class_drop."""
     budget = Budget(
         flash_bytes=table.size("max_flash", None),
         ram_bytes=table.size("max_ram", None),
         latency_us=table.duration_us("max_latency", None),
         max_accuracy_drop=table.ratio("max_accuracy_drop", None),
+        max_class_drop=table.ratio("max_class_drop", None),
     )
     table.finish()
     return budget
@@ -157,6 +162,7 @@ _LIMITS = {
     "ram_bytes": "ram_bytes",
     "latency_us": "latency_us",
     "accuracy_drop": "max_accuracy_drop",
+    "class_drop": "max_class_drop",
 }
 """For each metric the field of Budget that limits it."""
 
@@ -166,12 +172,15 @@ _WORDS = {
     "ram_bytes": "ram",
     "latency_us": "latency",
     "accuracy_drop": "accuracy-drop",
+    "class_drop": "class-drop",
 }
+_DROPS = ("accuracy-drop", "class-drop")
+_NAMES_IN_SENTENCES = {"ram": "RAM", "accuracy-drop": "accuracy", "class-drop": "class accuracy"}
 
 
 def _shown(budget: str, value: float) -> str:
     if budget == "latency":
         return format_duration(value)
-    if budget == "accuracy-drop":
+    if budget in _DROPS:
         return format_points(value)
     return f"{value:,.0f} B" if value % 1024 else f"{value:,.0f} B ({format_size(value)})"

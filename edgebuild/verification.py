@@ -6,18 +6,21 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from edgebuild.budget import Budget
 from edgebuild.devices.base import RunResult, Samples
 from edgebuild.devices.host import HostDevice
 from edgebuild.errors import InputError
-from edgebuild.figures import Figure, How
 from edgebuild.graph import DType, Graph
-from edgebuild.models.accuracy import Predict, evaluate
-from edgebuild.models.convert import float_predict, int8_predict, litert_version
-from edgebuild.models.data import DataSet, match_inputs, quantize_input
+from edgebuild.models.accuracy import Judged, Predict, classify
+from edgebuild.models.convert import float_outputs, float_predict, int8_predict, litert_version
+from edgebuild.models.data import DataSet, dequantize, match_inputs, quantize_input
 from edgebuild.models.source import SourceModel
-from edgebuild.report.model import AccuracyReport, Comparison
+from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
+from edgebuild.report.judge import accuracy_report, similarity_report
+from edgebuild.report.model import Comparison
 from edgebuild.tflite.oracle import run_oracle
 
+NO_BUDGET = Budget()
 _LABELS = "y holds a class number for each sample, from 0 on, or one-hot rows"
 
 LayerTrace = Callable[[Sequence[bytes]], Sequence[tuple[bytes, ...]]]
@@ -129,44 +132,85 @@ def _first_divergence(
 
 
 def measure_accuracy(
-    source: SourceModel, model: bytes, graph: Graph, data: DataSet, host: HostDevice
+    source: SourceModel,
+    model: bytes,
+    graph: Graph,
+    data: DataSet,
+    host: HostDevice,
+    budget: Budget = NO_BUDGET,
 ) -> AccuracyReport | None:
     """Return top-1 accuracy on all of ``data``; None when its labels are no classes.
 
-    Three figures: the float model, LiteRT on the int8 model, and the generated C on the host, whose
-    outputs a run compares with TFLite Micro's byte for byte.
+    Three models: the float one, LiteRT on the int8 model, and the generated C on the host, whose
+    outputs a run compares with TFLite Micro's byte for byte. ``budget`` is what the report warns
+    of when the samples cannot tell.
     """
-    inputs = graph.input_tensors
-    arrays = match_inputs(data, inputs)
+    if data.y is None:
+        return None
+    arrays = match_inputs(data, graph.input_tensors)
     output = graph.output_tensors[0]
     half = output.zero_point + 0.5 / output.scale
 
-    def quantized(x: Sequence[np.ndarray]) -> list[np.ndarray]:
-        return [quantize_input(a, t) for a, t in zip(x, inputs, strict=True)]
-
     def reference(x: Sequence[np.ndarray]) -> np.ndarray:
-        return int8_predict(model, quantized(x))
+        return int8_predict(model, _quantized(graph, x))
 
     def generated(x: Sequence[np.ndarray]) -> np.ndarray:
-        raw = [a.reshape(len(a), -1).view(np.uint8) for a in quantized(x)]
-        return host.run_batch(raw)[0].view(output.dtype.numpy)
+        return _run(graph, host, x)[0]
 
-    ours = _accuracy(generated, arrays, data, half, "generated C on the host")
+    ours = _judge(generated, arrays, data, half)
     if ours is None:
         return None
-    baseline = None
+    judged = {"generated_code": (ours, "generated C on the host")}
     if not source.is_int8:
-        version = f"float model, {source.kind}"
-        baseline = _accuracy(lambda x: float_predict(source, x), data.x, data, 0.5, version)
-    int8 = _accuracy(reference, arrays, data, half, litert_version())
-    return AccuracyReport(len(data), baseline, int8, ours)
+        baseline = _judge(lambda x: float_predict(source, x), data.x, data, 0.5)
+        if baseline is not None:
+            judged["float_baseline"] = (baseline, f"float model, {source.kind}")
+    int8 = _judge(reference, arrays, data, half)
+    if int8 is not None:
+        judged["int8_reference"] = (int8, litert_version())
+    return accuracy_report(judged, data, budget)
 
 
-def _accuracy(
-    predict: Predict, x: Sequence[np.ndarray], data: DataSet, threshold: float, source: str
-) -> Figure | None:
+def measure_similarity(
+    source: SourceModel, graph: Graph, data: DataSet, host: HostDevice
+) -> SimilarityReport | None:
+    """Return how like the float model's outputs the generated C's are, on all of ``data``.
+
+    None for a model that came as int8, which has no float form, and for one whose outputs have
+    taken other shapes on their way.
+    """
+    if source.is_int8:
+        return None
+    original = float_outputs(source, data.x)
+    ours = _run(graph, host, match_inputs(data, graph.input_tensors))
+    rows = [
+        (
+            tensor.name,
+            dequantize(mine.reshape(len(data), -1), tensor),
+            wanted.reshape(len(data), -1),
+        )
+        for tensor, mine, wanted in zip(graph.output_tensors, ours, original, strict=True)
+    ]
+    if any(mine.shape != wanted.shape for _, mine, wanted in rows):
+        return None
+    return similarity_report(rows, data)
+
+
+def _quantized(graph: Graph, x: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [quantize_input(a, t) for a, t in zip(x, graph.input_tensors, strict=True)]
+
+
+def _run(graph: Graph, host: HostDevice, x: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return the outputs of the generated C, each (samples, values) in its own dtype."""
+    raw = [np.ascontiguousarray(a).reshape(len(a), -1).view(np.uint8) for a in _quantized(graph, x)]
+    outputs = host.run_batch(raw)
+    return [a.view(t.dtype.numpy) for a, t in zip(outputs, graph.output_tensors, strict=True)]
+
+
+def _judge(
+    predict: Predict, x: Sequence[np.ndarray], data: DataSet, threshold: float
+) -> Judged | None:
     try:
-        result = evaluate(predict, x, data.y, threshold=threshold)
+        return classify(predict, x, data.y, threshold=threshold)
     except InputError as error:  # the labels do not fit the model
         raise InputError(f"{data.source}: {error.message}", hint=_LABELS) from error
-    return None if result is None else Figure(result.value, "ratio", How.MEASURED, source)

@@ -14,7 +14,14 @@ from edgebuild.budget import Budget
 from edgebuild.cli.console import console, print_json
 from edgebuild.cli.failures import printable
 from edgebuild.cli.failures import report as report_failure
-from edgebuild.cli.options import COUNT, budget_options, flag_budget, json_option, target_option
+from edgebuild.cli.options import (
+    BUDGETS,
+    COUNT,
+    budget_options,
+    flag_budget,
+    json_option,
+    target_option,
+)
 from edgebuild.errors import Exit, InputError
 from edgebuild.pipeline.plan import BuildRequest
 from edgebuild.project import RUN_CHOICES, TOOLCHAINS, Project, find_project, read_project
@@ -97,9 +104,7 @@ def requests(
     model: Path | None, targets: tuple[str, ...], flags: dict[str, Any]
 ) -> list[BuildRequest]:
     """Return what to build: flags over the project file over defaults."""
-    budget = flag_budget(
-        *(flags.pop(k) for k in ("max_flash", "max_ram", "max_latency", "max_accuracy_drop"))
-    )
+    budget = flag_budget(**{name: flags.pop(name) for name in BUDGETS})
     given = {key: value for key, value in flags.items() if value is not None}
     if given.get("compress", "").endswith(".json"):  # below this folder, not the project's
         given["compress"] = str(Path(given["compress"]).absolute())

@@ -124,6 +124,7 @@ trust_model = false
 # max_ram = "64KiB"
 # max_latency = "50ms"
 # max_accuracy_drop = "1%"
+# max_class_drop = "5%"
 
 # The same for one target, over the above:
 # [target.{_bare(targets[0])}.budget]

@@ -67,10 +67,15 @@ def target_option(*, multiple: bool = False, **extra: Any) -> Callable[[Command]
     )
 
 
-def budget_options(command: Command) -> Command:
-    """Add ``--max-flash``, ``--max-ram``, ``--max-latency`` and ``--max-accuracy-drop``.
+BUDGETS = ("max_flash", "max_ram", "max_latency", "max_accuracy_drop", "max_class_drop")
+"""The parameters of the options that ``budget_options`` adds."""
 
-    They are passed as max_flash, max_ram, max_latency and max_accuracy_drop: see ``flag_budget``.
+
+def budget_options(command: Command) -> Command:
+    """Add ``--max-flash``, ``--max-ram``, ``--max-latency``, ``--max-accuracy-drop`` and
+    ``--max-class-drop``.
+
+    They are passed under the names in ``BUDGETS``: see ``flag_budget``.
     """
     for flag, kind, text in reversed(
         (
@@ -78,6 +83,7 @@ def budget_options(command: Command) -> Command:
             ("--max-ram", SIZE, "Budget of RAM, for example 64KiB."),
             ("--max-latency", DURATION, "Budget of one inference, for example 50ms."),
             ("--max-accuracy-drop", PERCENT, "Points of accuracy that may be lost: 1%."),
+            ("--max-class-drop", PERCENT, "Points that any class or slice may lose: 5%."),
         )
     ):
         command = click.option(flag, type=kind, help=text)(command)
@@ -89,6 +95,9 @@ def flag_budget(
     max_ram: int | None,
     max_latency: float | None,
     max_accuracy_drop: float | None,
+    max_class_drop: float | None,
 ) -> Budget:
     """Return the budget that flags set: the strongest source."""
-    return Budget(max_flash, max_ram, max_latency, max_accuracy_drop).named("the command line")
+    return Budget(max_flash, max_ram, max_latency, max_accuracy_drop, max_class_drop).named(
+        "the command line"
+    )

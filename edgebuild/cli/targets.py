@@ -120,6 +120,10 @@ def _facts(profile: TargetProfile) -> list[tuple[str, str]]:
             "accuracy budget",
             "" if budget.max_accuracy_drop is None else format_points(budget.max_accuracy_drop),
         ),
+        (
+            "class budget",
+            "" if budget.max_class_drop is None else format_points(budget.max_class_drop),
+        ),
         ("profile", str(profile.file)),
         ("sha256", profile.sha256),
     ]

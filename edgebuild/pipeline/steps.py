@@ -18,7 +18,7 @@ from edgebuild.backends import backend_for
 from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
-from edgebuild.budget import Metrics
+from edgebuild.budget import Budget, Metrics
 from edgebuild.compress.run import Compressed, CompressionJob, compress
 from edgebuild.compress.splits import Split, Splits, split_data
 from edgebuild.devices.base import RunResult
@@ -34,12 +34,18 @@ from edgebuild.ops import OPS
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.pipeline.formats import runnable_graph
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest
+from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
 from edgebuild.report.layers import layer_reports
-from edgebuild.report.model import AccuracyReport, Comparison, Report
+from edgebuild.report.model import Comparison, Report
 from edgebuild.targets import CpuFeatures
 from edgebuild.toolchain import Symbol
 from edgebuild.toolchain.cache import cache_dir
-from edgebuild.verification import compare, make_samples, measure_accuracy
+from edgebuild.verification import (
+    compare,
+    make_samples,
+    measure_accuracy,
+    measure_similarity,
+)
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,12 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
                 loaded.graph, plan.name, plan.request.toolchain, Path(scratch), progress
             )
             result, comparison = run(plan, loaded, compiled, host, progress)
-            accuracy = judge(loaded, host, progress)
+            accuracy = judge(loaded, host, plan.budget, progress)
+            similarity = None if accuracy else liken(loaded, host, progress)
     finally:
         loaded.source.close()
-    return make_report(plan, loaded, emitted, compiled, result, comparison, accuracy)
+    report = make_report(plan, loaded, emitted, compiled, result, comparison, accuracy)
+    return dataclasses.replace(report, similarity=similarity)
 
 
 def load(plan: BuildPlan, progress: Progress) -> Loaded:
@@ -102,8 +110,10 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
                 shown, compressed = _compressed(plan, source, splits, Path(folder), progress)
                 stack.callback(shown.close)
                 assert data is not None
-                calibration = dataclasses.replace(data, x=splits.train.x, y=splits.train.y)
-                data = dataclasses.replace(data, x=splits.test.x, y=splits.test.y)
+                calibration, data = (
+                    dataclasses.replace(data, x=split.x, y=split.y, slices=split.slices)
+                    for split in (splits.train, splits.test)
+                )
             if compressed is not None and compressed.tflite is not None:
                 converted = Converted(compressed.tflite)
             else:
@@ -149,10 +159,10 @@ def training_splits(
         )
     test = None
     if train is not None:
-        test = Split(tuple(a[:, 0] for a in match_inputs(data, source.inputs)), data.y)
+        test = Split(tuple(a[:, 0] for a in match_inputs(data, source.inputs)), data.y, data.slices)
         data = train
-    arrays = match_inputs(data, source.inputs)
-    return split_data([array[:, 0] for array in arrays], data.y, request.seed, test=test)
+    arrays = [array[:, 0] for array in match_inputs(data, source.inputs)]
+    return split_data(arrays, data.y, request.seed, data.slices, test=test)
 
 
 def _compressed(
@@ -233,12 +243,24 @@ def quantized_samples(graph: Graph, data: DataSet | None, most: int) -> list[lis
     return [[column[n] for column in columns] for n in range(count)]
 
 
-def judge(loaded: Loaded, host: LazyHost, progress: Progress) -> AccuracyReport | None:
+def judge(
+    loaded: Loaded, host: LazyHost, budget: Budget, progress: Progress
+) -> AccuracyReport | None:
     """Measure accuracy on the whole data set when it has labels."""
     if loaded.data is None or loaded.data.y is None:
         return None
     progress("measuring accuracy on the whole data set")
-    return measure_accuracy(loaded.source, loaded.model, loaded.graph, loaded.data, host.device)
+    return measure_accuracy(
+        loaded.source, loaded.model, loaded.graph, loaded.data, host.device, budget
+    )
+
+
+def liken(loaded: Loaded, host: LazyHost, progress: Progress) -> SimilarityReport | None:
+    """Compare the outputs with the float model's on the whole data set, where there is one."""
+    if loaded.data is None or loaded.source.is_int8:
+        return None
+    progress("comparing outputs with the float model's")
+    return measure_similarity(loaded.source, loaded.graph, loaded.data, host.device)
 
 
 def make_report(
@@ -253,7 +275,9 @@ def make_report(
     """Put together what is known, and hold it against the budget."""
     memory = memory_figures(emitted, compiled, result)
     metrics = dataclasses.replace(
-        target_metrics(emitted, compiled, result), accuracy_drop=_accuracy_drop(accuracy)
+        target_metrics(emitted, compiled, result),
+        accuracy_drop=_accuracy_drop(accuracy),
+        class_drop=_class_drop(accuracy),
     )
     macs = sum(OPS[node.kind].macs(node) for node in loaded.graph.nodes())
     timings = {"instructions": result.instructions, "cycles": result.cycles} if result else {}
@@ -349,3 +373,11 @@ def _accuracy_drop(accuracy: AccuracyReport | None) -> Figure | None:
         return None
     drop = accuracy.float_baseline.value - accuracy.generated_code.value
     return Figure(drop, "ratio", How.MEASURED, "float baseline minus generated C")
+
+
+def _class_drop(accuracy: AccuracyReport | None) -> Figure | None:
+    worst = accuracy.worst if accuracy else None
+    if worst is None or worst.drop is None:
+        return None
+    source = f"float baseline minus generated C, {worst.label}, {worst.samples:,} samples"
+    return Figure(worst.drop.value, "ratio", How.MEASURED, source)

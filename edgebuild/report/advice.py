@@ -6,9 +6,12 @@ from collections.abc import Callable
 
 from edgebuild.budget import Violation
 from edgebuild.errors import CheckFailedError
+from edgebuild.report.accuracy import AccuracyReport
 from edgebuild.report.model import LayerReport, Report
+from edgebuild.units import format_points
 
 _SHOWN = 3
+_LABELS = "a float model and data with labels: --data set.npz with x and y"
 
 
 def check_failure(report: Report) -> CheckFailedError | None:
@@ -33,7 +36,10 @@ def check_failure(report: Report) -> CheckFailedError | None:
 
 
 def weighs_most(report: Report, violation: Violation) -> list[str]:
-    """Return a line that names the layers that cost most of what ran short; may be empty."""
+    """Return a line that names what cost most of what ran short; may be empty: the layers, or the
+    classes and slices."""
+    if violation.budget in ("accuracy-drop", "class-drop"):
+        return _lost_most(report.accuracy)
     measures: dict[str, tuple[Callable[[LayerReport], float], str]] = {
         "flash": (lambda layer: layer.parameter_bytes, "B of weights"),
         "ram": (lambda layer: layer.live_bytes, "B alive"),
@@ -51,12 +57,23 @@ def weighs_most(report: Report, violation: Violation) -> list[str]:
     return [f"largest: {', '.join(words)}"] if words else []
 
 
+def _lost_most(accuracy: AccuracyReport | None) -> list[str]:
+    groups = (*accuracy.classes, *accuracy.slices) if accuracy else ()
+    lost = [(group, group.drop.value) for group in groups if group.drop and group.drop.value > 0]
+    words = [
+        f"{group.label} {format_points(value)} ({group.samples:,} samples)"
+        for group, value in sorted(lost, key=lambda row: -row[1])[:_SHOWN]
+    ]
+    return [f"lost most: {', '.join(words)}"] if words else []
+
+
 def _hint(violation: Violation) -> str:
     if violation.unknown:
         return {
             "latency": "a run that tells the time: --run simulator, or a board with "
             "`edgebuild bench`",
-            "accuracy-drop": "a float model and data with labels: --data set.npz with x and y",
+            "accuracy-drop": _LABELS,
+            "class-drop": _LABELS,
         }.get(violation.budget, "a target whose memory is known")
     return {
         "flash": "fewer channels or a smaller dense layer, or raise --max-flash",
@@ -64,4 +81,6 @@ def _hint(violation: Violation) -> str:
         "latency": "fewer channels or an earlier stride, a faster target, or raise --max-latency",
         "accuracy-drop": "more calibration data (--calibration-samples), or raise "
         "--max-accuracy-drop",
+        "class-drop": "more samples of that kind to calibrate or fine-tune with, or raise "
+        "--max-class-drop",
     }[violation.budget]

@@ -13,6 +13,12 @@ from typing import Any
 from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.compress.base import CompressionStep, step_from_json
 from edgebuild.figures import Figure, How
+from edgebuild.report.accuracy import (
+    AccuracyReport,
+    SimilarityReport,
+    accuracy_from_json,
+    similarity_from_json,
+)
 from edgebuild.toolchain.base import Section, Symbol
 
 SCHEMA_VERSION = 1
@@ -60,18 +66,11 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class AccuracyReport:
-    """Top-1 accuracy on the whole data set, each as a Figure in ``ratio`` (0..1)."""
-
-    samples: int
-    float_baseline: Figure | None
-    int8_reference: Figure | None
-    generated_code: Figure | None
-
-
-@dataclass(frozen=True)
 class Report:
     """Everything a build tells. ``passed`` decides the exit code.
+
+    ``accuracy`` is there when the data has classes, else ``similarity`` when there is a float model
+    to compare with.
 
     ``sections`` and ``symbols`` are those of the linked firmware, the benchmark application among
     them; empty for the host.
@@ -96,6 +95,7 @@ class Report:
     sections: tuple[Section, ...] = ()
     symbols: tuple[Symbol, ...] = ()
     compression: tuple[CompressionStep, ...] = ()
+    similarity: SimilarityReport | None = None
     notes: tuple[str, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     out_dir: str = ""
@@ -144,18 +144,14 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
             for row in v["layers"]
         ),
         comparison=Comparison(**comparison) if comparison else None,
-        accuracy=AccuracyReport(
-            accuracy["samples"],
-            *(_figure(accuracy[k]) for k in ("float_baseline", "int8_reference", "generated_code")),
-        )
-        if accuracy
-        else None,
+        accuracy=accuracy_from_json(accuracy) if accuracy else None,
         violations=tuple(
             Violation(**{**row, "value": _figure(row["value"])}) for row in v["violations"]
         ),
         sections=tuple(Section(**row) for row in v["sections"]),
         symbols=tuple(Symbol(**row) for row in v["symbols"]),
         compression=tuple(step_from_json(row) for row in v["compression"]),
+        similarity=similarity_from_json(v["similarity"]) if v.get("similarity") else None,
         notes=tuple(v["notes"]),
         artifacts=v["artifacts"],
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from edgebuild.figures import Figure
+from edgebuild.report.accuracy_lines import accuracy_lines, similarity_lines
 from edgebuild.report.model import LayerReport, Report
 from edgebuild.units import format_size
 
@@ -37,7 +38,9 @@ def render_report(report: Report) -> Iterator[RenderableType]:
         if report.comparison.first_divergence:
             yield Text(f"  first difference: {report.comparison.first_divergence}", style="red")
     if report.accuracy is not None:
-        yield Text(_accuracy_line(report))
+        yield from accuracy_lines(report.accuracy)
+    if report.similarity is not None:
+        yield from similarity_lines(report.similarity)
     for note in report.notes:
         yield Text(f"note: {note}", style="dim")
     if report.out_dir:
@@ -68,12 +71,14 @@ def _budget_table(report: Report) -> RenderableType:
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     table.add_column("")
     table.add_column("how", style="dim")
-    rows = (
+    rows: list[tuple[str, Figure | None, float | None]] = [
         ("flash", report.metrics.flash_bytes, report.budget.flash_bytes),
         ("RAM", report.metrics.ram_bytes, report.budget.ram_bytes),
         ("latency", report.metrics.latency_us, report.budget.latency_us),
         ("accuracy drop", report.metrics.accuracy_drop, report.budget.max_accuracy_drop),
-    )
+    ]
+    if report.budget.max_class_drop is not None:  # else it is said below, with its name
+        rows.append(("class drop", report.metrics.class_drop, report.budget.max_class_drop))
     for label, figure, limit in rows:
         if figure is None and limit is None:
             continue
@@ -181,21 +186,6 @@ def _comparison_line(report: Report) -> str:
         f"MISMATCH: {c.different_bytes:,} of {c.compared_bytes:,} output bytes on {c.device} "
         f"differ from {c.oracle}'s"
     )
-
-
-def _accuracy_line(report: Report) -> str:
-    a = report.accuracy
-    assert a is not None
-    parts = [
-        f"{label} {figure.value:.2%}"
-        for label, figure in (
-            ("float", a.float_baseline),
-            ("int8 reference", a.int8_reference),
-            ("generated C", a.generated_code),
-        )
-        if figure is not None
-    ]
-    return f"accuracy on {a.samples:,} samples: {', '.join(parts)}"
 
 
 def format_figure(figure: Figure) -> str:

@@ -69,19 +69,34 @@ def test_nan_is_a_miss():
     assert Budget(latency_us=1).check(Metrics(latency_us=figure(math.nan, "us")))
 
 
+def test_the_worst_class():
+    lost = figure(0.07, "ratio", How.MEASURED, "class 'cat', 200 samples")
+    (violation,) = Budget(max_class_drop=0.05).check(Metrics(class_drop=lost))
+    assert violation.budget == "class-drop"
+    assert violation.sentence() == (
+        "class accuracy budget missed by 2 points (drops 7 points, measured by class 'cat', "
+        "200 samples; budget 5 points)"
+    )
+    assert Budget(max_class_drop=0.07).check(Metrics(class_drop=lost)) == ()
+    (unknown,) = Budget(max_class_drop=0.05).check(Metrics())
+    assert unknown.unknown
+
+
 def test_a_zero_budget_counts():
     (violation,) = Budget(max_accuracy_drop=0.0).check(Metrics(accuracy_drop=figure(1e-6, "ratio")))
     assert violation.limit == 0
 
 
-@pytest.mark.parametrize("field", ["flash_bytes", "ram_bytes", "latency_us", "max_accuracy_drop"])
+@pytest.mark.parametrize(
+    "field", ["flash_bytes", "ram_bytes", "latency_us", "max_accuracy_drop", "max_class_drop"]
+)
 def test_the_stronger_source_wins_field_by_field(field):
-    profile = Budget(1, 1, 1.0, 0.1).named("profile")
+    profile = Budget(1, 1, 1.0, 0.1, 0.1).named("profile")
     project = Budget(**{field: 0}).named("edgebuild.toml")
     merged = merge(profile, project, Budget())
     assert getattr(merged, field) == 0
     assert merged.sources[field] == "edgebuild.toml"
-    assert list(merged.sources.values()).count("profile") == 3
+    assert list(merged.sources.values()).count("profile") == 4
 
 
 def test_sources_do_not_count_for_equality():
@@ -92,5 +107,5 @@ def test_sources_do_not_count_for_equality():
 def test_json():
     assert Metrics(figure(1)).to_json()["flash_bytes"]["value"] == 1
     assert Metrics().to_json() == dict.fromkeys(
-        ("flash_bytes", "ram_bytes", "latency_us", "accuracy_drop")
+        ("flash_bytes", "ram_bytes", "latency_us", "accuracy_drop", "class_drop")
     )

@@ -21,6 +21,7 @@ max_flash = "128KiB"
 max_ram = "64KiB"
 max_latency = "50ms"
 max_accuracy_drop = "1%"
+max_class_drop = "5%"
 [target.cortex-m55]
 run = "qemu"
 toolchain = "zig"
@@ -60,6 +61,7 @@ def test_a_whole_project(project):
         "ram_bytes": 64 * 1024,
         "latency_us": 50_000,
         "max_accuracy_drop": 0.01,
+        "max_class_drop": 0.05,
     }
     assert loaded.per_target[mine].budget.flash_bytes == 1000
 

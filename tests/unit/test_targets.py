@@ -152,7 +152,7 @@ def test_the_device_is_the_limit_where_the_profile_has_no_budget(write):
         "latency_us": "profile mine",
     }
     assert load_target("host").default_budget().to_json() == dict.fromkeys(
-        ("flash_bytes", "ram_bytes", "latency_us", "max_accuracy_drop")
+        ("flash_bytes", "ram_bytes", "latency_us", "max_accuracy_drop", "max_class_drop")
     )
 
 

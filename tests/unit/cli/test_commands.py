@@ -240,7 +240,16 @@ def test_budget_options():
         return flag_budget(**limits)
 
     budget = command.main(
-        ["--max-flash", "128KiB", "--max-latency", "50ms", "--max-accuracy-drop", "1%"],
+        [
+            "--max-flash",
+            "128KiB",
+            "--max-latency",
+            "50ms",
+            "--max-accuracy-drop",
+            "1%",
+            "--max-class-drop",
+            "5%",
+        ],
         standalone_mode=False,
     )
     assert budget.to_json() == {
@@ -248,6 +257,7 @@ def test_budget_options():
         "ram_bytes": None,
         "latency_us": 50_000,
         "max_accuracy_drop": 0.01,
+        "max_class_drop": 0.05,
     }
     assert set(budget.sources.values()) == {"the command line"}
     with pytest.raises(click.UsageError) as error:

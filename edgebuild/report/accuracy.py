@@ -1,0 +1,197 @@
+"""What a report says of accuracy: overall, class by class, slice by slice, and how sure that is.
+
+Every share is a ratio, 0 to 1; every drop is the float baseline minus the generated C, so that a
+positive one is a loss.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgebuild.figures import Figure, How
+from edgebuild.models.statistics import Interval
+from edgebuild.units import quoted
+
+
+@dataclass(frozen=True)
+class Share:
+    """How many of some samples are right, and Wilson's 95 % interval of their share."""
+
+    correct: int
+    value: float
+    interval: Interval
+
+
+@dataclass(frozen=True)
+class Drop:
+    """How much worse the generated C is than the float baseline on the same samples.
+
+    ``lost`` samples only the baseline has right, ``gained`` only the generated C. ``interval`` is
+    Tango's of ``value``, 95 %; ``p_value`` McNemar's, exact, that nothing changed.
+    """
+
+    value: float
+    interval: Interval
+    lost: int
+    gained: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """Accuracy on the samples of one class (its recall), or on those of one value of a slice.
+
+    ``slice`` is empty for a class. ``significant``: the two models differ, at 5 % for all groups of
+    the report together (Bonferroni). ``samples_needed`` would tell what these cannot, see
+    ``edgebuild.report.judge``; None where they tell, or where nobody has so many.
+    """
+
+    slice: str
+    name: str
+    samples: int
+    float_baseline: Share | None
+    generated_code: Share
+    drop: Drop | None = None
+    significant: bool = False
+    too_few: bool = False
+    samples_needed: int | None = None
+
+    @property
+    def label(self) -> str:
+        """What it is called: ``class 'cat'``, ``light 'night'``."""
+        return f"{self.slice or 'class'} {quoted(self.name)}"
+
+
+@dataclass(frozen=True)
+class AccuracyReport:
+    """Top-1 accuracy on the whole data set, each as a Figure in ``ratio`` (0..1).
+
+    ``intervals`` are Wilson's, 95 %, by the names of the three figures.
+    """
+
+    samples: int
+    float_baseline: Figure | None
+    int8_reference: Figure | None
+    generated_code: Figure | None
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
+    drop: Drop | None = None
+    classes: tuple[GroupReport, ...] = ()
+    slices: tuple[GroupReport, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def worst(self) -> GroupReport | None:
+        """The class or slice that lost most, None where there is no baseline to lose against."""
+        return worst_of((*self.classes, *self.slices))
+
+
+@dataclass(frozen=True)
+class OutputLikeness:
+    """How much one output is like the float model's, on some samples.
+
+    ``slice`` and ``name`` are empty for all samples. ``interval`` is the 95 % one; None for one
+    sample.
+    """
+
+    output: str
+    slice: str
+    name: str
+    samples: int
+    value: float
+    interval: Interval | None
+    measure: str
+
+    @property
+    def label(self) -> str:
+        """What it is called: ``output 'y'``, ``output 'y', light 'night'``."""
+        part = f", {self.slice} {quoted(self.name)}" if self.slice else ""
+        return f"output {quoted(self.output)}{part}"
+
+
+@dataclass(frozen=True)
+class SimilarityReport:
+    """The generated C's outputs beside the float model's, where no classes tell right from wrong.
+
+    The measures are those of ``edgebuild.models.likeness``; 1 is equal. ``is_random``: the inputs
+    were noise.
+    """
+
+    samples: int
+    outputs: tuple[OutputLikeness, ...]
+    slices: tuple[OutputLikeness, ...] = ()
+    is_random: bool = False
+
+    @property
+    def worst(self) -> OutputLikeness | None:
+        """The slice whose outputs are least like the original's."""
+        return min(self.slices, key=lambda row: row.value, default=None)
+
+
+def worst_of(groups: Iterable[GroupReport], *, significant: bool = False) -> GroupReport | None:
+    """Return the group that lost most (of equals the largest), among the significant ones only if
+    so asked; None where none has a drop."""
+    known = [g for g in groups if g.drop is not None and (g.significant or not significant)]
+    return max(known, key=lambda g: (g.drop.value if g.drop else 0.0, g.samples), default=None)
+
+
+def format_interval(interval: Interval) -> str:
+    """Return ``-0.10 to 0.90``, in points."""
+    return f"{points(interval.low)} to {points(interval.high)}"
+
+
+def points(ratio: float) -> str:
+    """Return a ratio in points with two digits, never ``-0.00``."""
+    return f"{round(100 * ratio, 2) + 0.0:.2f}"
+
+
+def accuracy_from_json(value: Mapping[str, Any]) -> AccuracyReport:
+    """Return the AccuracyReport that a report's JSON holds, of an older edgebuild too."""
+    return AccuracyReport(
+        value["samples"],
+        float_baseline=_figure(value["float_baseline"]),
+        int8_reference=_figure(value["int8_reference"]),
+        generated_code=_figure(value["generated_code"]),
+        intervals={k: Interval(**v) for k, v in value.get("intervals", {}).items()},
+        drop=_drop(value.get("drop")),
+        classes=tuple(_group(row) for row in value.get("classes", ())),
+        slices=tuple(_group(row) for row in value.get("slices", ())),
+        warnings=tuple(value.get("warnings", ())),
+    )
+
+
+def similarity_from_json(value: Mapping[str, Any]) -> SimilarityReport:
+    """Return the SimilarityReport that a report's JSON holds."""
+    outputs, slices = (tuple(_likeness(row) for row in value[k]) for k in ("outputs", "slices"))
+    return SimilarityReport(value["samples"], outputs, slices, value["is_random"])
+
+
+def _group(row: Mapping[str, Any]) -> GroupReport:
+    return GroupReport(
+        **{
+            **row,
+            "float_baseline": _share(row["float_baseline"]),
+            "generated_code": _share(row["generated_code"]),
+            "drop": _drop(row["drop"]),
+        }
+    )
+
+
+def _likeness(row: Mapping[str, Any]) -> OutputLikeness:
+    interval = row["interval"]
+    return OutputLikeness(**{**row, "interval": Interval(**interval) if interval else None})
+
+
+def _share(row: Mapping[str, Any] | None) -> Share | None:
+    return Share(**{**row, "interval": Interval(**row["interval"])}) if row else None
+
+
+def _drop(row: Mapping[str, Any] | None) -> Drop | None:
+    return Drop(**{**row, "interval": Interval(**row["interval"])}) if row else None
+
+
+def _figure(value: Mapping[str, Any] | None) -> Figure | None:
+    if value is None:
+        return None
+    return Figure(value["value"], value["unit"], How(value["how"]), value["source"])

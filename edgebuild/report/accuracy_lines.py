@@ -1,0 +1,103 @@
+"""What matters of accuracy, in a few lines for the terminal; ``report.json`` has all of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from edgebuild.models.statistics import Interval
+from edgebuild.report.accuracy import (
+    AccuracyReport,
+    Drop,
+    GroupReport,
+    OutputLikeness,
+    SimilarityReport,
+    format_interval,
+    points,
+    worst_of,
+)
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+_OUTPUTS_SHOWN = 4
+
+
+def accuracy_lines(accuracy: AccuracyReport) -> Iterator[Text]:
+    """Yield the accuracies, the drop, the worst class and the worst slice, and what is not sure."""
+    from rich.text import Text
+
+    yield Text(_shares(accuracy))
+    if accuracy.drop is not None:
+        yield Text(f"accuracy drop {_drop(accuracy.drop, accuracy.samples)}")
+    for groups, one, many in (
+        (accuracy.classes, "class", "classes"),
+        (accuracy.slices, "slice", "slices"),
+    ):
+        for line in _worst(groups, one, many):
+            yield Text(f"  {line}")
+    for warning in accuracy.warnings:
+        yield Text(f"warning: {warning}", style="yellow")
+
+
+def _shares(accuracy: AccuracyReport) -> str:
+    parts = [
+        f"{label} {figure.value:.2%}"
+        for label, figure in (
+            ("float", accuracy.float_baseline),
+            ("int8 reference", accuracy.int8_reference),
+            ("generated C", accuracy.generated_code),
+        )
+        if figure is not None
+    ]
+    line = f"accuracy on {accuracy.samples:,} samples: {', '.join(parts)}"
+    interval = accuracy.intervals.get("generated_code")
+    if accuracy.drop is not None or interval is None:
+        return line
+    return f"{line} ({_sure(interval)} %)"
+
+
+def _drop(drop: Drop, samples: int) -> str:
+    return f"{points(drop.value)} points ({_sure(drop.interval)}, {samples:,} samples)"
+
+
+def _sure(interval: Interval) -> str:
+    return f"95 %: {format_interval(interval)}"
+
+
+def _worst(groups: Sequence[GroupReport], one: str, many: str) -> Iterator[str]:
+    """Yield the group that lost most, and where that may be chance the one that surely lost."""
+    worst, sure = worst_of(groups), worst_of(groups, significant=True)
+    if worst is None or worst.drop is None:
+        return
+    if worst.drop.value <= 0:
+        yield f"none of {len(groups)} {many} lost accuracy"
+        return
+    certain = "significant" if worst.significant else "may be chance"
+    yield f"worst {one}: {worst.label}, {_drop(worst.drop, worst.samples)}, {certain}"
+    if not worst.significant and sure is not None and sure.drop and sure.drop.value > 0:
+        yield f"worst {one} beyond chance: {sure.label}, {_drop(sure.drop, sure.samples)}"
+
+
+def similarity_lines(similarity: SimilarityReport) -> Iterator[Text]:
+    """Yield how like the float model's each output is, and the worst slice."""
+    from rich.text import Text
+
+    noise = "random " if similarity.is_random else ""
+    for row in similarity.outputs[:_OUTPUTS_SHOWN]:
+        which = f"{row.label}: " if len(similarity.outputs) > 1 else ""
+        yield Text(
+            f"{which}{row.measure} {_likeness(row)} on {row.samples:,} {noise}samples, generated C "
+            "on the host"
+        )
+    if len(similarity.outputs) > _OUTPUTS_SHOWN:
+        yield Text(f"... {len(similarity.outputs) - _OUTPUTS_SHOWN} more outputs in report.json")
+    worst = similarity.worst
+    if worst is not None:
+        yield Text(f"  worst slice: {worst.label}, {_likeness(worst)}, {worst.samples:,} samples")
+
+
+def _likeness(row: OutputLikeness) -> str:
+    return f"{row.value:.4f}" + (
+        f" (95 %: {row.interval.low:.4f} to {row.interval.high:.4f})" if row.interval else ""
+    )
