@@ -194,3 +194,21 @@ def test_a_step_goes_through_json(trained, context):
     result = run_pass(Quantize(samples=8), State(trained), context)
     step = CompressionStep("quantize", {}, result.notes, result.cost, result.quality)
     assert dataclasses.asdict(step)["cost"][1]["bytes"] == result.cost[1].bytes
+
+
+def test_mixed_keeps_the_quality_and_saves_bytes(regression, context):
+    blind = dataclasses.replace(context.validation, y=None)
+    with_teacher = dataclasses.replace(context, validation=blind, teacher=regression)
+    found = {}
+    for tolerance in (1e-5, 0.003, 0.2):
+        step = Quantize(mixed=tolerance, samples=50)
+        result = run_pass(step, State(regression), with_teacher)
+        assert result.quality[0].measure == "similarity to the original"
+        assert result.quality[1].value >= 1.0 - tolerance - 1e-6
+        assert any(note.startswith("mixed: ") and "lost on" in note for note in result.notes)
+        found[tolerance] = result
+    sizes = [found[t].cost[1].bytes for t in found]
+    assert sizes[0] > sizes[1] > sizes[2]
+    kinds = [{text for _, text in operator_formats(r.state.flatbuffer)} for r in found.values()]
+    assert any("float32, float32" in text for text in kinds[0])
+    assert any("int4" in text for text in kinds[2])

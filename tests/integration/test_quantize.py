@@ -1,0 +1,81 @@
+"""``--compress quantize`` from a Keras model to verified firmware, or to a file with a reason."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from edgebuild.cli.main import run as cli
+from edgebuild.compress.huffman import unpack
+from edgebuild.compress.ptq.artifact import constants
+from tests.unit.compress.conftest import blobs, keras, trained  # noqa: F401
+
+pytestmark = pytest.mark.keras
+
+
+@pytest.fixture
+def place(trained, tmp_path, monkeypatch):  # noqa: F811
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgebuild.pipeline.steps.cache_dir", lambda: tmp_path / "cache")
+    trained.save(tmp_path / "net.keras")
+    x, y = blobs(600, seed=5)
+    np.savez(tmp_path / "data.npz", x=x, y=y)
+    return tmp_path
+
+
+BUILD = ["build", "net.keras", "--target", "host", "--data", "data.npz", "--compress"]
+
+
+def test_int8_builds_and_every_byte_is_equal(place, capsys):
+    recipe = "prune:ratio=0.3,epochs=1,quantize:calibration=mse,rounding=adaround,huffman"
+    assert cli([*BUILD, recipe, "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)["reports"][0]
+    prune, quantize, huffman = body["compression"]
+    assert body["comparison"]["different_bytes"] == 0 and body["comparison"]["samples"] == 8
+    assert quantize["cost"][1]["bytes"] < 0.4 * prune["cost"][1]["bytes"]
+    assert quantize["options"]["calibration"] == "mse" and huffman["name"] == "huffman"
+    assert body["accuracy"]["generated_code"]["value"] > 0.85
+    folder = place / "build" / "net-host"
+    stored = constants((folder / "model.tflite").read_bytes())
+    packed = unpack((folder / "weights.huff").read_bytes())
+    assert all(np.array_equal(packed[name], stored[name]) for name in stored)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "label", "operator"),
+    [
+        ("quantize:format=float16,samples=20", "float16", "float16 to float32"),
+        ("quantize:mixed=0.01,samples=20,huffman", "mixed", "int8, int4, int32 to int8"),
+    ],
+)
+def test_what_the_target_cannot_run_is_written_all_the_same(place, capsys, recipe, label, operator):
+    assert cli([*BUILD, recipe]) == 1
+    err = capsys.readouterr().err
+    assert f"host cannot run the number format {label}" in err
+    assert operator in err and "build/net-host/model.tflite" in err
+    assert "quantize:format=int8" in err and "Traceback" not in err
+    folder = place / "build" / "net-host"
+    assert (folder / "model.tflite").read_bytes()[4:8] == b"TFL3"
+    steps = json.loads((folder / "compression.json").read_text())["compression"]
+    assert steps[0]["name"] == "quantize" and steps[0]["quality"][1]["value"] > 0.85
+    assert (folder / "weights.huff").exists() == ("huffman" in recipe)
+    assert not (folder / "report.json").exists()
+
+
+def test_a_build_after_one_that_cannot_run(place, capsys):
+    recipe = "quantize:format=int16x8,samples=20"
+    assert cli([*BUILD, recipe]) == 1
+    assert "#0 CONV_2D 're_lu" in (err := capsys.readouterr().err)
+    assert "int16, int8, int64 to int16" in err
+    assert cli([*BUILD, recipe, "--json"]) == 1  # no report: it is not cached
+    assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 1
+    assert cli([*BUILD, "quantize:samples=20", "--json"]) == 0
+    assert not (place / "build" / "net-host" / "compression.json").exists()
+
+
+def test_order_is_checked_before_anything_is_trained(place, capsys):
+    assert cli([*BUILD, "quantize,prune"]) == 2
+    err = capsys.readouterr().err
+    assert "quantize comes after prune" in err and "only huffman may follow" in err
