@@ -154,7 +154,7 @@ def _compression_table(report: Report) -> RenderableType:
 
     table = Table(box=None, padding=(0, 1), header_style="bold")
     measure = report.compression[0].quality[0].measure
-    for header in ("pass", "parameters", "MACs", measure):
+    for header in ("pass", "parameters", "MACs", "stored", measure):
         table.add_column(header, justify="left" if header == "pass" else "right")
     for step in report.compression:
         (a, b), (first, second) = step.cost, step.quality
@@ -162,6 +162,7 @@ def _compression_table(report: Report) -> RenderableType:
             step.name,
             f"{a.parameters:,} to {b.parameters:,}",
             f"{a.macs:,} to {b.macs:,}",
+            f"{a.bytes:,} to {b.bytes:,} B",
             f"{first.value:.2%} to {second.value:.2%}",
         )
     return table
