@@ -80,8 +80,13 @@ def call_macs(node: Any) -> int:
         return inputs * math.prod(layer.kernel.shape[:-1])
     if kind in ("LSTM", "GRU", "SimpleRNN", "Bidirectional"):
         steps = node.input_tensors[0].shape[1] or 1
-        return steps * sum(math.prod(w.shape) for w in layer.weights if len(w.shape) == 2)
+        return steps * sum(math.prod(w.shape) for w in kernels(layer))
     return 0
+
+
+def kernels(layer: Any) -> list[Any]:
+    """Return the weights that a layer multiplies with, of two or more dimensions."""
+    return [v for v in layer.weights if len(v.shape) >= 2 and v.name != "bias"]
 
 
 def _summed(dense: Any) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.compress.channels import ChannelMap
-from edgebuild.compress.costs import layer_macs, nodes
+from edgebuild.compress.costs import kernels, layer_macs, nodes
 from edgebuild.compress.groups import Group
 
 COSTS = ("macs", "parameters", "bytes", "ram", "cycles")
@@ -133,9 +133,8 @@ class Costs:
             macs[name] = macs.get(name, 0) + count
         terms = []
         for layer in model.layers:
-            kernels = [v for v in layer.weights if len(v.shape) >= 2]
-            total = sum(math.prod(v.shape) for v in kernels)
-            for v in kernels:
+            total = sum(math.prod(v.shape) for v in kernels(layer))
+            for v in kernels(layer):
                 factor = macs.get(layer.name, 0) * math.prod(v.shape) / total
                 if speed is not None:
                     slow = type(layer).__name__ in _DEPTHWISE or "depthwise" in v.path
@@ -174,11 +173,11 @@ class Costs:
                     terms += [self._variable(v) for v in layer.trainable_weights]
                 continue
             for variable in layer.weights:
-                if len(variable.shape) >= 2:
+                if any(variable is kernel for kernel in kernels(layer)):
                     terms.append(self._variable(variable))
                 elif kind not in _WEIGHTED:
                     size = 1 if kind.endswith("Normalization") else _BIAS_BYTES
-                    terms.append(self._variable(variable, float(size * variable.shape[0])))
+                    terms.append(self._variable(variable, float(size * math.prod(variable.shape))))
             if kind in _WEIGHTED:
                 made = self._channels.tensors[id(call.output_tensors[0])]
                 terms.append(_Term(float(_BIAS_BYTES * len(made)), (self._shares(made),)))
