@@ -108,8 +108,9 @@ def format_duration(duration_us: float) -> str:
 
 
 def format_points(ratio: float) -> str:
-    """Return a difference of accuracies as ``1.25 points``."""
-    return f"{ratio * 100:.4g} points"
+    """Return a difference of accuracies as ``1.25 points``, ``1 point``."""
+    number = f"{ratio * 100:.4g}"
+    return f"{number} point{'' if number == '1' else 's'}"
 
 
 def format_frequency(frequency_hz: float) -> str:

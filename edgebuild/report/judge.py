@@ -168,31 +168,29 @@ def _overall_warning(drop: Drop | None, samples: int, limit: float | None) -> It
     question = (
         f"whether the accuracy drop is at most {format_points(limit)}"
         if limit is not None
-        else f"the accuracy drop to {format_points(WIDE)}"
+        else f"the accuracy drop to within {format_points(WIDE / 2)}"
     )
-    would = "" if needed is None else f"; about {_about(needed)} would"
-    if needed is None:
-        would = f"; {MOST_SAMPLES:,} would not either: the drop is too near"
+    would = f"about {_about(needed)} would" if needed else f"not even {MOST_SAMPLES:,} would"
     yield (
         f"{samples:,} samples cannot tell {question} "
-        f"(95 %: {format_interval(drop.interval)}){would}"
+        f"(95 %: {format_interval(drop.interval)}); {would}"
     )
 
 
 def _group_warning(groups: Sequence[GroupReport], kind: str, limit: float | None) -> Iterator[str]:
-    few = sorted((g for g in groups if g.too_few), key=lambda g: g.samples)
+    few = [g for g in groups if g.too_few]
     if not few:
         return
-    points = format_points(GROUP_WIDE if limit is None else limit)
-    question = f"a drop to {points}" if limit is None else f"a drop of at most {points}"
-    named = ", ".join(
-        f"{g.label} {g.samples:,}"
-        + (f" ({_about(g.samples_needed)} would)" if g.samples_needed else "")
-        for g in few[:_NAMED]
+    question = (
+        f"a drop of at most {format_points(limit)}"
+        if limit is not None
+        else f"their drop to within {format_points(GROUP_WIDE / 2)}"
     )
-    more = ", ..." if len(few) > _NAMED else ""
+    least = min(few, key=lambda g: g.samples)
+    would = f" (about {_about(least.samples_needed)} would)" if least.samples_needed else ""
     yield (
-        f"{len(few)} of {len(groups)} {kind} have too few samples to tell {question}: {named}{more}"
+        f"too few samples in {len(few)} of {len(groups)} {kind} to tell {question}; "
+        f"the fewest are {least.samples:,} in {least.label}{would}"
     )
 
 

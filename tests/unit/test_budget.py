@@ -52,7 +52,7 @@ def test_latency_and_accuracy_have_their_own_units():
     assert accuracy.budget == "accuracy-drop"
     assert accuracy.sentence() == (
         "accuracy budget missed by 1.25 points (drops 2.25 points, measured by 1,000 samples; "
-        "budget 1 points)"
+        "budget 1 point)"
     )
 
 
