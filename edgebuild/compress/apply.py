@@ -26,13 +26,13 @@ def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     model = load_keras_model(path, kind, trust=trust)
+    if isinstance(model, keras.Sequential):  # its calls are known then
+        model = keras.Model(model.inputs, model.outputs, name=model.name)
     if not hasattr(model, "_nodes_by_depth"):
         raise ModelError(
             f"{path}: a subclassed model cannot be compressed",
             hint="build it with the functional API or keras.Sequential",
         )
-    if isinstance(model, keras.Sequential):  # its calls are known then
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
     return flatten(model)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
@@ -152,7 +153,8 @@ class DaskCrew:
                 f"the Dask scheduler at {address} has no workers",
                 hint=f"dask worker {address} --nthreads 1",
             ) from None
-        self._problem = self._client.scatter(problem, broadcast=True, hash=False)
+        # A task and not scattered data: the scheduler can make it again when its worker dies.
+        self._problem = self._client.submit(pickle.loads, pickle.dumps(problem), pure=False)
 
     @property
     def size(self) -> int:

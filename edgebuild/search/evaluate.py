@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.compress.base import Context, Pass, State
-from edgebuild.errors import CheckFailedError
+from edgebuild.errors import CheckFailedError, EdgebuildError, ModelError
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.toolchain.cache import cache_dir
 
@@ -25,7 +25,20 @@ _one_at_a_time = threading.Lock()
 
 
 def evaluate(problem: Problem, task: Task) -> Outcome:
-    """Build a candidate's shape and cost; train it when ``task`` says so and its cost fits."""
+    """Build a candidate's shape and cost; train it when ``task`` says so and its cost fits.
+
+    Raises what the passes raise; ModelError for anything else that goes wrong with a candidate.
+    """
+    try:
+        return _evaluate(problem, task)
+    except (EdgebuildError, MemoryError):
+        raise
+    except Exception as error:  # of TensorFlow: the search goes on without this candidate
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise ModelError(f"{type(error).__name__}: {first[:300]}") from error
+
+
+def _evaluate(problem: Problem, task: Task) -> Outcome:
     from edgebuild.compress.recipe import recipe_from_json, recipe_to_json
 
     start = time.monotonic()
