@@ -183,16 +183,13 @@ def measure_similarity(
         return None
     original = float_outputs(source, data.x)
     ours = _run(graph, host, match_inputs(data, graph.input_tensors))
-    rows = [
-        (
-            tensor.name,
-            dequantize(mine.reshape(len(data), -1), tensor),
-            wanted.reshape(len(data), -1),
-        )
-        for tensor, mine, wanted in zip(graph.output_tensors, ours, original, strict=True)
-    ]
-    if any(mine.shape != wanted.shape for _, mine, wanted in rows):
+    shaped = [wanted.reshape(len(data), -1) for wanted in original]
+    if [a.shape for a in ours] != [a.shape for a in shaped]:
         return None
+    rows = [
+        (tensor.name, dequantize(mine, tensor), wanted)
+        for tensor, mine, wanted in zip(graph.output_tensors, ours, shaped, strict=True)
+    ]
     return similarity_report(rows, data)
 
 

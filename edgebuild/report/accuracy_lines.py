@@ -16,6 +16,7 @@ from edgebuild.report.accuracy import (
     points,
     worst_of,
 )
+from edgebuild.units import quoted
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -91,20 +92,18 @@ def similarity_lines(similarity: SimilarityReport) -> Iterator[Text]:
     from rich.text import Text
 
     noise = "random " if similarity.is_random else ""
+    several = len(similarity.outputs) > 1
     for row in similarity.outputs[:_OUTPUTS_SHOWN]:
-        which = f"{row.label}: " if len(similarity.outputs) > 1 else ""
-        yield Text(
-            f"{which}{row.measure} {_likeness(row)} on {row.samples:,} {noise}samples, generated C "
-            "on the host"
-        )
+        which = f"{row.label}: " if several else ""
+        yield Text(f"{which}{row.measure} {_likeness(row, f'{noise}samples', '95 %: ')}")
     if len(similarity.outputs) > _OUTPUTS_SHOWN:
         yield Text(f"... {len(similarity.outputs) - _OUTPUTS_SHOWN} more outputs in report.json")
     worst = similarity.worst
     if worst is not None:
-        yield Text(f"  worst slice: {worst.label}, {_likeness(worst)}, {worst.samples:,} samples")
+        which = worst.label if several else f"{worst.slice} {quoted(worst.name)}"
+        yield Text(f"  worst slice {which}: {_likeness(worst, 'samples')}")
 
 
-def _likeness(row: OutputLikeness) -> str:
-    return f"{row.value:.4f}" + (
-        f" (95 %: {row.interval.low:.4f} to {row.interval.high:.4f})" if row.interval else ""
-    )
+def _likeness(row: OutputLikeness, samples: str, sure: str = "") -> str:
+    interval = f"{sure}{row.interval.low:.4f} to {row.interval.high:.4f}, " if row.interval else ""
+    return f"{row.value:.4f} ({interval}{row.samples:,} {samples})"

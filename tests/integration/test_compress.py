@@ -21,7 +21,8 @@ def place(trained, tmp_path, monkeypatch):  # noqa: F811
     monkeypatch.setattr("edgebuild.pipeline.steps.cache_dir", lambda: tmp_path / "cache")
     trained.save(tmp_path / "net.keras")
     x, y = blobs(600, seed=5)
-    np.savez(tmp_path / "data.npz", x=x, y=y)
+    part = np.where(np.arange(600) % 5 == 0, "fifth", "rest")
+    np.savez(tmp_path / "data.npz", x=x, y=y, slice_part=part)
     np.savez(tmp_path / "blind.npz", x=x)
     return tmp_path
 
@@ -39,6 +40,8 @@ def test_a_pruned_build(place, capsys):
     assert body["model"]["macs"] == pytest.approx(step["cost"][1]["macs"], rel=0.01)
     assert 80 <= body["accuracy"]["samples"] <= 100  # the test split, which no pass has seen
     assert body["accuracy"]["generated_code"]["value"] > 0.85
+    parts = {row["name"]: row["samples"] for row in body["accuracy"]["slices"]}
+    assert sum(parts.values()) == body["accuracy"]["samples"] and 14 <= parts["fifth"] <= 22
     assert body["comparison"]["different_bytes"] == 0
     assert report_from_json(body).compression[0].notes == tuple(step["notes"])
 

@@ -1,0 +1,131 @@
+"""Accuracy on a terminal: what matters in a few lines of 80 columns."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from edgebuild.budget import Budget
+from edgebuild.report.accuracy_lines import accuracy_lines, similarity_lines
+from edgebuild.report.advice import check_failure
+from edgebuild.report.judge import accuracy_report, similarity_report
+from edgebuild.report.model import report_from_json
+from edgebuild.report.terminal import render_report
+from tests.unit.report.reports import figure, report
+from tests.unit.report.test_judge import NONE, data_of, judged
+
+
+def shown(parts):
+    file = io.StringIO()
+    console = Console(file=file, width=80, markup=False, highlight=False, emoji=False)
+    for part in parts:
+        console.print(part)
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    return lines
+
+
+LABELS = np.repeat([0, 1, 2], [1500, 1500, 30])
+
+
+def made(after, budget=NONE, before=(7,), **slices):
+    names = ("shirt", "coat", "bag")
+    return accuracy_report(
+        judged(LABELS, before=before, after=after), data_of(3030, names, **slices), budget
+    )
+
+
+def test_a_class_that_surely_lost():
+    lines = shown(accuracy_lines(made([*range(60)])))
+    assert lines[:4] == [
+        "accuracy on 3,030 samples: float 99.97%, generated C 98.02%",
+        "accuracy drop 1.95 points (95 %: 1.51 to 2.50, 3,030 samples)",
+        "  worst class 'shirt': 3.93 points (3.06 to 5.04, 1,500 samples), significant",
+        "warning: too few samples in 1 of 3 classes to tell their drop to within 5 ",
+    ]
+
+
+def test_a_small_class_hides_no_sure_one():
+    lines = shown(accuracy_lines(made([*range(60), 3000, 3001])))
+    assert (
+        lines[2] == "  worst class 'bag': 6.67 points (-5.44 to 21.32, 30 samples), may be chance"
+    )
+    assert lines[3] == (
+        "  worst beyond chance class 'shirt': 3.93 points (3.06 to 5.04, 1,500 samples)"
+    )
+
+
+def test_slices():
+    lines = shown(accuracy_lines(made(range(60), light=["day"] * 3000 + ["night"] * 30)))
+    assert any(line.startswith("  worst slice light 'day': 1.97 points (") for line in lines)
+
+
+def test_nothing_was_lost():
+    lines = shown(accuracy_lines(made([7], light=["day"] * 3030)))
+    assert lines[1] == "accuracy drop 0.00 points (95 %: -0.13 to 0.13, 3,030 samples)"
+    assert lines[2:4] == ["  none of 3 classes lost accuracy", "  none of 1 slices lost accuracy"]
+
+
+def test_without_a_baseline_the_accuracy_has_its_interval():
+    lines = shown(accuracy_lines(made(range(60), before=None)))
+    assert lines == ["accuracy on 3,030 samples: generated C 98.02% (95 %: 97.46 to 98.46 %)"]
+
+
+def test_names_are_harmless():
+    hostile = data_of(3030, ("\x1b[31mred\n" + "x" * 200,))
+    found = accuracy_report(judged(LABELS, before=[], after=range(60)), hostile, NONE)
+    text = "\n".join(shown(accuracy_lines(found)))
+    assert "\x1b" not in text and "\\x1b[31mred" in text and "x" * 80 not in text
+
+
+def test_similarity():
+    rng = np.random.default_rng(0)
+    original = rng.normal(size=(40, 3))
+    data = data_of(40, light=["day"] * 30 + ["night"] * 10)
+    one = similarity_report([("y", original + 0.1, original)], data)
+    lines = shown(similarity_lines(one))
+    assert len(lines) == 2 and lines[0].startswith("similarity to the original 0.98")
+    assert "(95 %: " in lines[0] and lines[0].endswith(", 40 samples)")
+    assert lines[1].startswith("  worst slice light '")
+    many = similarity_report([(f"y{i}", original, original) for i in range(6)], data_of(40))
+    lines = shown(similarity_lines(dataclasses.replace(many, is_random=True)))
+    assert lines[0].startswith("output 'y0': similarity to the original 1.0000")
+    assert lines[1] == "random samples)"
+    assert lines[-1] == "... 2 more outputs in report.json"
+
+
+@pytest.mark.parametrize("before", [(7,), None])
+def test_a_report_with_all_of_it_comes_back_from_json(before):
+    similarity = similarity_report(
+        [("y", np.ones((2, 1)), np.zeros((2, 1)))], data_of(2, s=["a", "b"])
+    )
+    given = report(
+        accuracy=made(range(60), before=before, unit=[str(i % 7) for i in range(3030)]),
+        similarity=similarity,
+    )
+    again = report_from_json(json.loads(json.dumps(given.to_json(), allow_nan=False)))
+    assert again.accuracy == given.accuracy and again.similarity == similarity
+    assert again.to_json() == given.to_json()
+    text = " ".join(shown(render_report(given)))
+    assert ("accuracy drop 1.95" in text) == (before is not None)
+
+
+def test_a_missed_budget_names_who_lost_most():
+    budget = Budget(max_accuracy_drop=0.01, max_class_drop=0.03)
+    given = report(budget, accuracy=made(range(60), budget))
+    metrics = dataclasses.replace(given.metrics, class_drop=figure(0.0393, "ratio"))
+    given = dataclasses.replace(given, metrics=metrics, violations=budget.check(metrics))
+    assert any(line.startswith(" class drop") for line in shown(render_report(given)))
+    failure = check_failure(given)
+    assert "lost most: class 'shirt' 3.933 points (1,500 samples)" in failure.details
+    assert failure.hint.endswith("--max-accuracy-drop")
+    only = check_failure(dataclasses.replace(given, violations=given.violations[1:]))
+    assert "class accuracy budget missed by 0.93 points" in only.message
+    assert only.hint.endswith("--max-class-drop")
+    unknown = Budget(max_class_drop=0.1)
+    assert "data with labels" in check_failure(report(unknown, accuracy=None)).hint
