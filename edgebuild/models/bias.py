@@ -43,7 +43,8 @@ def repair_biases(quantized: Any, original: Any) -> None:
         x, weights, bias = (graph.tensors[i] for i in op.inputs[:3])
         raw = floats.get(bias.name)
         wide = bias.type in (s.TensorType.INT32, s.TensorType.INT64)
-        if raw is None or weights.type != s.TensorType.INT8 or not wide:
+        integers = weights.type in (s.TensorType.INT8, s.TensorType.INT4)
+        if raw is None or not integers or not wide:
             continue
         _repair(quantized, x, weights, bias, np.frombuffer(bytes(raw), "<f4").astype(np.float64))
 
@@ -56,15 +57,31 @@ def _repair(model: Any, x: Any, weights: Any, bias: Any, exact: np.ndarray) -> N
     scales = np.maximum(old, needed if len(old) == len(exact) else needed.max())
     if np.array_equal(scales, old):
         return
-    q = np.asarray(model.buffers[weights.buffer].data, np.uint8).view(np.int8)
-    q = q.reshape(weights.shape)
+    int4 = weights.type == schema.module().TensorType.INT4
+    stored = np.asarray(model.buffers[weights.buffer].data, np.uint8)
+    q = _unpacked(stored, weights.shape) if int4 else stored.view(np.int8).reshape(weights.shape)
     along = [1] * q.ndim
     along[weights.quantization.quantizedDimension] = len(old)
-    _set_data(model, weights, np.rint(q * (old / scales).reshape(along)).astype(np.int8))
+    moved = np.rint(q * (old / scales).reshape(along)).astype(np.int8)
+    _set_data(model, weights, _packed(moved) if int4 else moved)
     rounded = np.rint(exact / (step * scales))
     _set_data(model, bias, rounded.astype("<i4" if narrow else "<i8"))
     weights.quantization.scale = scales.astype(np.float32)
     bias.quantization.scale = (step * scales).astype(np.float32)
+
+
+def _unpacked(stored: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Return int4 numbers as int8; of two in a byte the first is in the low half."""
+    halves = np.stack([stored << 4, stored & 0xF0], axis=-1).astype(np.uint8)
+    q: np.ndarray = halves.view(np.int8).ravel()[: int(np.prod(shape))].reshape(shape) >> 4
+    return q
+
+
+def _packed(q: np.ndarray) -> np.ndarray:
+    """Return int8 numbers from -8 to 7 as int4, two in a byte."""
+    flat = np.append(q.ravel(), np.zeros(q.size % 2, np.int8))
+    packed: np.ndarray = ((flat[1::2] & 15) << 4 | flat[::2] & 15).astype(np.uint8)
+    return packed
 
 
 def _set_data(model: Any, tensor: Any, array: np.ndarray) -> None:

@@ -78,12 +78,11 @@ class Runner:
     def __init__(self, content: bytes, *, keep_all: bool = False) -> None:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-        # XNNPACK hides tensors, and not every build of it computes the same.
-        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        # XNNPACK hides tensors, refuses some mixed formats, and its sums depend on the machine.
         self._interpreter = Interpreter(
             model_content=content,
             num_threads=1,
-            experimental_op_resolver_type=resolver if keep_all else OpResolverType.AUTO,
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
             experimental_preserve_all_tensors=keep_all,
         )
         self._interpreter.allocate_tensors()

@@ -130,21 +130,20 @@ def _write_mixed(
 
     everything = qtyping.TFLOperationName.ALL_SUPPORTED
     manager = RecipeManager()
-    ends = [formats[op.number] for op in network.operators if op.number in formats]
-    if any(f in _BITS for f in ends):
-        bits = 16 if all(f not in ("int8", "int4") for f in ends) else 8
-        for name in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
-            manager.add_quantization_config(".*", name, _config(bits, 8))
     for op in network.operators:
-        choice = formats.get(op.number, "float32")
-        # A scope is the names of the outputs, each with a semicolon behind it.
-        scope = f"^{re.escape(network.name(op.output))};"
+        choice, scope = formats[op.number], _scope(network, op.output)
         if choice in _BITS:
             manager.add_quantization_config(scope, everything, _config(*_BITS[choice]))
         elif choice == "float16":
             manager.add_weight_only_config(
                 scope, everything, 16, algorithm_key=AlgorithmName.FLOAT_CASTING
             )
+    for tensor, name, users in _ends(network):
+        # An end is what the operators there compute with: an index, say, stays a float.
+        bits = [_BITS[formats[op.number]][0] for op in users if formats[op.number] in _BITS]
+        if bits:
+            kind = qtyping.TFLOperationName(name)
+            manager.add_quantization_config(_scope(network, tensor), kind, _config(max(bits), 8))
     found = {
         network.name(tensor): {
             "min": np.array([low], np.float32),
@@ -161,6 +160,19 @@ def _write_mixed(
     quantized = unpack(bytes(result.quantized_model))
     repair_biases(quantized, unpack(content))
     return pack(quantized)
+
+
+def _scope(network: Network, tensor: int) -> str:
+    """Return the expression for the operator that computes ``tensor``: a scope is the names of its
+    outputs, each with a semicolon behind it."""
+    return f"^{re.escape(network.name(tensor))};"
+
+
+def _ends(network: Network) -> list[tuple[int, str, tuple[Operator, ...]]]:
+    """Return inputs and outputs, as litert-quantizer calls them, with the operators there."""
+    makers = {i: (op,) for op in network.operators for i in op.outputs}
+    inputs = [(i, "INPUT", network.readers(i)) for i in network.inputs]
+    return [*inputs, *((i, "OUTPUT", makers.get(i, ())) for i in network.outputs)]
 
 
 def _renamed(content: bytes, network: Network) -> bytes:

@@ -293,3 +293,29 @@ def test_several_subgraphs_are_refused():
     with pytest.raises(ValueError, match="several subgraphs"):
         Network(pack(model))
     assert State(None).flatbuffer is None
+
+
+@pytest.mark.parametrize("name", ["int4", "int8", "int16x8"])
+def test_a_channel_without_weights_keeps_its_bias(keras, samples, name):
+    layers = keras.layers
+    inputs = keras.Input((9, 8, 3))
+    x = layers.Conv2D(3, 3, kernel_initializer="zeros", bias_initializer="ones")(inputs)
+    network = Network(of_keras(keras.Model(inputs, layers.ReLU()(x))).to_float())
+    found = ranges(histograms(network, samples), "min-max", percentile=100.0)
+    formats = {op.number: possible(network, op, name) for op in network.operators}
+    content = write(network, found, formats)
+    assert name != "int4" or any("int4" in text for _, text in operator_formats(content))
+    assert np.allclose(outputs(content, samples), 1.0, atol=0.01)
+
+
+def test_an_index_stays_a_float(keras):
+    layers = keras.layers
+    inputs = keras.Input((9,))
+    x = layers.GlobalAveragePooling1D()(layers.Embedding(16, 8)(inputs))
+    network = Network(of_keras(keras.Model(inputs, layers.Dense(2)(x))).to_float())
+    given = [(x,) for x in RNG.integers(0, 16, (30, 9)).astype(np.float32)]
+    found = ranges(histograms(network, given), "min-max", percentile=100.0)
+    formats = {op.number: possible(network, op, "int16x8") for op in network.operators}
+    content = write(network, found, formats)
+    exact = outputs(network.content(), given)
+    assert np.abs(outputs(content, given) - exact).max() < 0.02 * np.abs(exact).max()
