@@ -16,6 +16,7 @@ from edgebuild.compress.base import Pass, check_order
 from edgebuild.compress.blocks import RemoveBlocks
 from edgebuild.compress.cluster import Cluster
 from edgebuild.compress.huffman import Huffman
+from edgebuild.compress.low_rank import LowRank
 from edgebuild.compress.prune import Prune
 from edgebuild.compress.quantize import Quantize
 from edgebuild.compress.scale import Scale
@@ -23,9 +24,8 @@ from edgebuild.compress.sparsify import Sparsify
 from edgebuild.errors import InputError, nearest
 from edgebuild.files import atomic_write
 
-PASSES: dict[str, type[Any]] = {
-    kind.name: kind for kind in (Prune, RemoveBlocks, Scale, Sparsify, Cluster, Quantize, Huffman)
-}
+_KINDS_OF_PASS = (Prune, RemoveBlocks, LowRank, Scale, Sparsify, Cluster, Quantize, Huffman)
+PASSES: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS_OF_PASS}
 """Every pass by its name; its fields are its options."""
 
 SCHEMA = 1
