@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.channels import ChannelMap, channel_map
+from edgebuild.compress.costs import nodes
 from edgebuild.compress.groups import Group, groups_of
 from edgebuild.compress.surgery import remove_channels
 
@@ -27,11 +29,13 @@ def channel_worth(
     if criterion == "random":
         rng = np.random.default_rng(context.seed)
         arrays = {path: rng.random(a.shape) for path, a in arrays.items()}
+    scales = _scales(state.model, channels)
     if criterion == "taylor":
-        values = _taylor(state, channels, context)
+        values = _taylor(state, channels, scales, context)
     else:
         values = {
-            name: _layer_worth(arrays, channels, name, criterion) for name in channels.outputs
+            name: _layer_worth(arrays, channels, scales, name, criterion)
+            for name in channels.outputs
         }
     worth: dict[int, float] = {}
     for of_layer in values.values():
@@ -75,15 +79,15 @@ def group_sensitivities(
 
 
 def _layer_worth(
-    arrays: Mapping[str, np.ndarray], channels: ChannelMap, name: str, criterion: str
+    arrays: Mapping[str, np.ndarray],
+    channels: ChannelMap,
+    scales: Mapping[str, tuple[str, ...]],
+    name: str,
+    criterion: str,
 ) -> dict[int, float]:
     """Return what a layer's weights say of each channel that it makes."""
-    ids = channels.outputs[name]
-    if criterion == "bn_scale":
-        for path, axes in channels.axes.items():
-            same = len(axes) == 1 and axes[0] is not None and np.array_equal(axes[0], ids)
-            if same and path.endswith("/gamma"):
-                return _by_channel(np.abs(arrays[path]), ids, 0)
+    if criterion == "bn_scale" and name in scales:
+        return _by_channel(np.abs(arrays[scales[name][0]]), channels.outputs[name], 0)
     if criterion == "l2":
         squares = {path: arrays[path] ** 2 for path, _ in channels.kernels[name]}
         return {c: v**0.5 for c, v in _sums(squares, channels, name).items()}
@@ -108,18 +112,51 @@ def _by_channel(array: np.ndarray, ids: np.ndarray, axis: int) -> dict[int, floa
     return dict(zip(known.tolist(), np.bincount(place, sums).tolist(), strict=True))
 
 
-def _taylor(state: State, channels: ChannelMap, context: Context) -> dict[str, dict[int, float]]:
+def _scales(model: Any, channels: ChannelMap) -> dict[str, tuple[str, ...]]:
+    """Return the paths of scale and offset of the batch normalization right behind each layer that
+    makes channels, where there is one."""
+    found = {}
+    for call in nodes(model):
+        layer = call.operation
+        if type(layer).__name__ == "BatchNormalization":
+            maker = call.input_tensors[0]._keras_history.operation.name
+            if maker in channels.outputs and layer.scale:
+                found[maker] = tuple(v.path for v in layer.trainable_weights)
+    return found
+
+
+def _taylor(
+    state: State,
+    channels: ChannelMap,
+    scales: Mapping[str, tuple[str, ...]],
+    context: Context,
+) -> dict[str, dict[int, float]]:
     """Return how much the loss changes without each channel, to first order, squared.
 
-    The change is the sum of weight times gradient. Its square is averaged over batches: signs
+    The change is the sum of weight times gradient over what makes the channel: scale and offset of
+    its batch normalization, else its weights and bias. Its square is averaged over batches: signs
     differ between them, and the mean of a trained model is near 0 (Molchanov et al. 2019).
     """
     weights = {v.path: np.asarray(v) for v in state.model.weights}
+    biases = {
+        layer.name: layer.bias.path
+        for layer in state.model.layers
+        if getattr(layer, "bias", None) is not None
+    }
     found: dict[str, dict[int, float]] = {name: {} for name in channels.outputs}
     for gradients in _gradients(state, context):
         products = {path: w * gradients.get(path, 0.0) for path, w in weights.items()}
         for name, of_layer in found.items():
-            for channel, change in _sums(products, channels, name).items():
+            ids = channels.outputs[name]
+            if name in scales:
+                total = sum(products[path] for path in scales[name])
+                changes = _by_channel(np.asarray(total), ids, 0)
+            else:
+                changes = _sums(products, channels, name)
+                if name in biases and len(weights[biases[name]]) == len(ids):
+                    for channel, change in _by_channel(products[biases[name]], ids, 0).items():
+                        changes[channel] += change
+            for channel, change in changes.items():
                 of_layer[channel] = of_layer.get(channel, 0.0) + change**2
     return found
 
