@@ -19,12 +19,12 @@ from edgebuild.report.accuracy import (
 from edgebuild.units import quoted
 
 if TYPE_CHECKING:
-    from rich.text import Text
+    from rich.console import RenderableType
 
 _OUTPUTS_SHOWN = 4
 
 
-def accuracy_lines(accuracy: AccuracyReport) -> Iterator[Text]:
+def accuracy_lines(accuracy: AccuracyReport) -> Iterator[RenderableType]:
     """Yield the accuracies, the drop, the worst class and the worst slice, and what is not sure."""
     from rich.text import Text
 
@@ -33,9 +33,17 @@ def accuracy_lines(accuracy: AccuracyReport) -> Iterator[Text]:
         yield Text(f"accuracy drop {_drop(accuracy.drop, accuracy.samples)}")
     for groups, kind in ((accuracy.classes, "classes"), (accuracy.slices, "slices")):
         for line in _worst(groups, kind):
-            yield Text(f"  {line}")
+            yield _indented(line)
     for warning in accuracy.warnings:
         yield Text(f"warning: {warning}", style="yellow")
+
+
+def _indented(line: str) -> RenderableType:
+    """Return a line that is indented where it is wrapped, too."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    return Padding(Text(line), (0, 0, 0, 2), expand=False)
 
 
 def _shares(accuracy: AccuracyReport) -> str:
@@ -87,7 +95,7 @@ def _lost(group: GroupReport) -> str:
     )
 
 
-def similarity_lines(similarity: SimilarityReport) -> Iterator[Text]:
+def similarity_lines(similarity: SimilarityReport) -> Iterator[RenderableType]:
     """Yield how like the float model's each output is, and the worst slice."""
     from rich.text import Text
 
@@ -101,7 +109,7 @@ def similarity_lines(similarity: SimilarityReport) -> Iterator[Text]:
     worst = similarity.worst
     if worst is not None:
         which = worst.label if several else f"{worst.slice} {quoted(worst.name)}"
-        yield Text(f"  worst slice {which}: {_likeness(worst, 'samples')}")
+        yield _indented(f"worst slice {which}: {_likeness(worst, 'samples')}")
 
 
 def _likeness(row: OutputLikeness, samples: str, sure: str = "") -> str:

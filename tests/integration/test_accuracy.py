@@ -15,6 +15,7 @@ from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.report.accuracy import AccuracyReport
 from edgebuild.report.model import Report, report_from_json
 from edgebuild.tflite.writer import write_tflite
+from tests.conftest import ROOT
 
 NAMES = ["left", "right", "faint"]
 EACH = 200
@@ -240,3 +241,12 @@ def test_a_regression_is_compared_by_similarity(tmp_path):
     assert 0.999 < row.value < 1 and row.interval.low < row.value < row.interval.high
     assert [(r.name, r.samples) for r in report.similarity.slices] == [("day", 200), ("night", 100)]
     assert report.similarity.worst in report.similarity.slices
+
+
+def test_the_python_in_the_documentation(hurt, capsys, monkeypatch, tmp_path):
+    code = (ROOT / "docs" / "accuracy.md").read_text().split("```python\n")[1].split("```")[0]
+    (tmp_path / "test.npz").write_bytes((hurt / "set.npz").read_bytes())
+    monkeypatch.chdir(tmp_path)
+    code = code.replace("model.keras", str(hurt / "net.tflite")).replace("cortex-m4", "host")
+    exec(code, {"edgebuild": edgebuild})
+    assert "class 'faint' 200 0.0 Drop(value=1.0" in capsys.readouterr().out

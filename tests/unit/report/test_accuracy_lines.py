@@ -16,6 +16,7 @@ from edgebuild.report.advice import check_failure
 from edgebuild.report.judge import accuracy_report, similarity_report
 from edgebuild.report.model import report_from_json
 from edgebuild.report.terminal import render_report
+from tests.conftest import ROOT
 from tests.unit.report.reports import figure, report
 from tests.unit.report.test_judge import NONE, data_of, judged
 
@@ -27,7 +28,7 @@ def shown(parts):
         console.print(part)
     lines = file.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
-    return lines
+    return [line.rstrip() for line in lines]
 
 
 LABELS = np.repeat([0, 1, 2], [1500, 1500, 30])
@@ -46,7 +47,7 @@ def test_a_class_that_surely_lost():
         "accuracy on 3,030 samples: float 99.97%, generated C 98.02%",
         "accuracy drop 1.95 points (95 %: 1.51 to 2.50, 3,030 samples)",
         "  worst class 'shirt': 3.93 points (3.06 to 5.04, 1,500 samples), significant",
-        "warning: too few samples in 1 of 3 classes to tell their drop to within 5 ",
+        "warning: too few samples in 1 of 3 classes to tell their drop to within 5",
     ]
 
 
@@ -63,6 +64,14 @@ def test_a_small_class_hides_no_sure_one():
 def test_slices():
     lines = shown(accuracy_lines(made(range(60), light=["day"] * 3000 + ["night"] * 30)))
     assert any(line.startswith("  worst slice light 'day': 1.97 points (") for line in lines)
+
+
+def test_the_example_in_the_documentation():
+    light = np.full(3030, "day  ")
+    light[:3] = light[1500:1917] = "night"
+    lines = shown(accuracy_lines(made(range(60), light=np.char.strip(light))))
+    block = (ROOT / "docs" / "accuracy.md").read_text().split("```")[1].strip().splitlines()
+    assert lines == block
 
 
 def test_nothing_was_lost():
