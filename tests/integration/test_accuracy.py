@@ -250,3 +250,50 @@ def test_the_python_in_the_documentation(hurt, capsys, monkeypatch, tmp_path):
     code = code.replace("model.keras", str(hurt / "net.tflite")).replace("cortex-m4", "host")
     exec(code, {"edgebuild": edgebuild})
     assert "class 'faint' 200 0.0 Drop(value=1.0" in capsys.readouterr().out
+
+
+def test_several_outputs_are_compared_each_with_its_own(tmp_path):
+    """The second sees little of its input's int8 steps, the first a lot."""
+    real = DType.FLOAT32
+    steep, flat = (np.array([[w, w], [w, -w]], np.float32) for w in (3.0, 0.5))
+    tensors = [
+        Tensor(0, "x", (1, 2), real),
+        Tensor(1, "w0", (2, 2), real, None, steep),
+        Tensor(2, "b0", (2,), real, None, np.zeros(2, np.float32)),
+        Tensor(3, "first", (1, 2), real),
+        Tensor(4, "w1", (2, 2), real, None, flat),
+        Tensor(5, "b1", (2,), real, None, np.array([5.0, -5.0], np.float32)),
+        Tensor(6, "second", (1, 2), real),
+    ]
+    ops = (Op("FULLY_CONNECTED", (0, 1, 2), (3,)), Op("FULLY_CONNECTED", (0, 4, 5), (6,)))
+    graph = Graph("net", (0,), (3, 6), ops, {t.index: t for t in tensors})
+    (tmp_path / "net.tflite").write_bytes(write_tflite(graph))
+    x = np.random.default_rng(2).uniform(-1, 1, (100, 2)).astype(np.float32)
+    np.savez(tmp_path / "set.npz", x=x, slice_side=np.where(x[:, 0] > 0, "right", "left"))
+    similarity = build(tmp_path, tmp_path / "out").similarity
+    assert similarity is not None and len(similarity.outputs) == 2 and len(similarity.slices) == 4
+    assert all(row.measure == "similarity to the original" for row in similarity.outputs)
+    assert all(0.999 < row.value < 1 for row in similarity.outputs)
+
+
+def test_one_output_of_two_classes(tmp_path):
+    """Labels of a sigmoid are 0 and 1."""
+    real = DType.FLOAT32
+    tensors = [
+        Tensor(0, "x", (1, 2), real),
+        Tensor(1, "w", (1, 2), real, None, np.array([[4.0, 1.0]], np.float32)),
+        Tensor(2, "b", (1,), real, None, np.zeros(1, np.float32)),
+        Tensor(3, "y", (1, 1), real),
+        Tensor(4, "p", (1, 1), real),
+    ]
+    ops = (Op("FULLY_CONNECTED", (0, 1, 2), (3,)), Op("LOGISTIC", (3,), (4,)))
+    graph = Graph("net", (0,), (4,), ops, {t.index: t for t in tensors})
+    (tmp_path / "net.tflite").write_bytes(write_tflite(graph))
+    x = np.random.default_rng(2).normal(size=(400, 2)).astype(np.float32)
+    y = (4 * x[:, :1] + x[:, 1:] > 0).astype(np.float32)
+    np.savez(tmp_path / "set.npz", x=x, y=y, classes=["off", "on"])
+    accuracy = known(build(tmp_path, tmp_path / "out"))
+    assert accuracy.float_baseline is not None and accuracy.float_baseline.value == 1
+    assert [g.label for g in accuracy.classes] == ["class 'off'", "class 'on'"]
+    assert sum(g.samples for g in accuracy.classes) == 400
+    assert accuracy.generated_code.value > 0.97
