@@ -9,7 +9,7 @@ from typing import Any
 
 from edgebuild.compress.base import CompressionStep, Context, Pass, State, run_pass
 from edgebuild.compress.rebuild import flatten
-from edgebuild.compress.setup import TrainingSetup
+from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.errors import InputError, ModelError
 
 
@@ -49,6 +49,15 @@ def training_setup(entry: str | None, folder: Path) -> TrainingSetup:
             f"{entry}: does not return a dictionary with keys among {', '.join(names)}",
             hint="return {'learning_rate': 1e-3, 'augment': my_function}",
         )
+    distillation = given.get("distillation")
+    if isinstance(distillation, dict):
+        fields = {field.name for field in dataclasses.fields(Distillation)}
+        if not set(distillation) <= fields:
+            raise InputError(
+                f"{entry}: distillation has keys other than {', '.join(sorted(fields))}",
+                hint="'distillation': {'temperature': 3.0, 'weight': 0.5}, or None",
+            )
+        given = {**given, "distillation": Distillation(**distillation)}
     return TrainingSetup(**given)
 
 

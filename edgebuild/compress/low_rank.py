@@ -360,8 +360,8 @@ def factorizations(layer: Any, form: str = "auto") -> Iterator[Factors]:
 
 
 def _factorable(model: Any) -> Iterator[Any]:
-    """Yield each layer that has a form, once."""
-    seen = set()
+    """Yield each layer that has a form, once. Those that make an output have too few to lose."""
+    seen = {id(tensor._keras_history.operation) for tensor in model.outputs}
     for node in nodes(model):
         layer = node.operation
         kind = type(layer).__name__

@@ -15,7 +15,9 @@ from typing import Any
 from edgebuild.compress.base import Pass, check_order
 from edgebuild.compress.blocks import RemoveBlocks
 from edgebuild.compress.cluster import Cluster
+from edgebuild.compress.distill import Distill
 from edgebuild.compress.huffman import Huffman
+from edgebuild.compress.l0 import L0
 from edgebuild.compress.low_rank import LowRank
 from edgebuild.compress.prune import Prune
 from edgebuild.compress.quantize import Quantize
@@ -24,7 +26,10 @@ from edgebuild.compress.sparsify import Sparsify
 from edgebuild.errors import InputError, nearest
 from edgebuild.files import atomic_write
 
-_KINDS_OF_PASS = (Prune, RemoveBlocks, LowRank, Scale, Sparsify, Cluster, Quantize, Huffman)
+_KINDS_OF_PASS = (
+    *(Prune, L0, RemoveBlocks, LowRank, Scale, Sparsify, Cluster, Distill),
+    *(Quantize, Huffman),
+)
 PASSES: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS_OF_PASS}
 """Every pass by its name; its fields are its options."""
 

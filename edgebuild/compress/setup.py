@@ -15,6 +15,21 @@ _LEAST_BATCH, _MOST_BATCH, _STEPS = 16, 128, 32
 
 
 @dataclass(frozen=True)
+class Distillation:
+    """Learn from the original's outputs too (Hinton et al. 2015).
+
+    ``weight`` of the teacher's soft targets at ``temperature``; the labels have the rest. Without
+    labels the teacher has all. ``hints`` last outputs of teacher and student are no outputs but
+    hidden values to match, with ``hint_weight`` (Romero et al. 2015).
+    """
+
+    temperature: float = 3.0
+    weight: float = 0.5
+    hints: int = 0
+    hint_weight: float = 0.0
+
+
+@dataclass(frozen=True)
 class TrainingSetup:
     """What fine-tuning uses.
 
@@ -22,7 +37,7 @@ class TrainingSetup:
     (labels, first output) to a value for each sample, by default the one that fits labels and
     output: cross-entropy for classes, else mean squared error. ``learning_rate`` is where the
     cosine decay begins. ``batch_size`` 0 takes 128, or fewer (down to 16) for a small data set, so
-    that an epoch has some 32 steps.
+    that an epoch has some 32 steps. ``distillation`` None learns from labels alone.
     """
 
     learning_rate: float = 1e-3
@@ -30,6 +45,7 @@ class TrainingSetup:
     optimizer: Callable[[float], Any] | None = None
     loss: Callable[[Any, Any], Any] | None = None
     augment: Augment | None = None
+    distillation: Distillation | None = Distillation()
 
     def batch(self, samples: int) -> int:
         """Return how many of so many training samples make a batch."""
@@ -43,15 +59,3 @@ class TrainingSetup:
         import keras
 
         return keras.optimizers.Adam(learning_rate)
-
-
-@dataclass(frozen=True)
-class Distillation:
-    """Learn from the original's outputs too (Hinton et al. 2015).
-
-    ``weight`` of the teacher's soft targets at ``temperature``; the labels have the rest. Without
-    labels the teacher has all.
-    """
-
-    temperature: float = 3.0
-    weight: float = 0.5

@@ -24,7 +24,6 @@ from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.splits import Split, class_numbers
 from edgebuild.files import atomic_write
 
-DEFAULT_DISTILLATION = Distillation()
 _TINY = 1e-7
 
 
@@ -55,7 +54,7 @@ def fine_tune(
     *,
     epochs: int,
     learning_rate: float | None = None,
-    distill: Distillation | None = DEFAULT_DISTILLATION,
+    distill: Distillation | None = None,
     regularize: Callable[[Any], Any] | None = None,
 ) -> State:
     """Return ``state`` with weights trained for ``epochs`` on the training split.
@@ -65,14 +64,14 @@ def fine_tune(
         context: data, set-up, teacher, seed, checkpoints.
         epochs: passes over the training split; 0 returns ``state``.
         learning_rate: at the start of a cosine decay to 0; by default the set-up's.
-        distill: how the teacher is used; None to learn from labels alone. Without labels the
-            teacher is the only source.
+        distill: how the teacher is used; by default as the set-up says. Without labels the teacher
+            is the only source.
         regularize: a term of the loss, from the model.
     """
     if epochs <= 0:
         return state
     rate = context.setup.learning_rate if learning_rate is None else learning_rate
-    job = _Job(epochs, rate, distill, context.seed)
+    job = _Job(epochs, rate, distill or context.setup.distillation, context.seed)
     model = clone(state.model)
     keeper = _Keeper(context.checkpoints, _fingerprint(state, context, job))
     loop = _Loop(model, state, context, job, regularize)
@@ -165,7 +164,8 @@ class _Loop:
 
 
 def _uses_teacher(job: _Job, train: Split) -> bool:
-    return train.y is None or (job.distill is not None and job.distill.weight > 0)
+    distill = job.distill
+    return train.y is None or (distill is not None and (distill.weight > 0 or distill.hints > 0))
 
 
 def _make_step(
@@ -193,9 +193,13 @@ def _make_step(
         total = 0.0
         if labels is not None and weight < 1.0:
             total += (1.0 - weight) * label_loss(context, labels, outputs[0])
-        if teacher is not None and weight > 0.0:
-            for ours, theirs in zip(outputs, teacher, strict=True):
-                total += weight * teacher_loss(theirs, ours, temperature, classes)
+        if teacher is not None:
+            hidden = len(outputs) - (job.distill.hints if job.distill else 0)
+            for i, (ours, theirs) in enumerate(zip(outputs, teacher, strict=True)):
+                if i >= hidden and job.distill is not None:
+                    total += job.distill.hint_weight * teacher_loss(theirs, ours, 1.0, False)
+                elif weight > 0.0:
+                    total += weight * teacher_loss(theirs, ours, temperature, classes)
         return total
 
     @tf.function
