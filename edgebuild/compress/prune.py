@@ -215,10 +215,17 @@ class _Choice:
     def _order(self, group: Group) -> list[int]:
         return sorted(group.channels, key=lambda c: self._worth[c])
 
+    def _prices(self, group: Group) -> list[float]:
+        """Return what removing each channel costs, in the order in which they go: its worth, times
+        the original number over the number left. A layer that gets thin is spared: without that,
+        one with small weights would lose all but a channel and close the way for all others."""
+        order = self._order(group)
+        return [self._worth[c] * len(order) / (len(order) - i) for i, c in enumerate(order)]
+
     def _from_all(self, removed: np.ndarray, free: Sequence[int], target: float) -> np.ndarray:
         """Return ``removed`` and the fewest least valuable channels that reach ``target``."""
-        owners = [(self._worth[c], c, i) for i in free for c in self._groups[i].channels]
-        order = np.array([i for *_, i in sorted(owners)], int)
+        prices = [(price, i) for i in free for price in self._prices(self._groups[i])]
+        order = np.array([i for _, i in sorted(prices)], int)
 
         def first(count: int) -> np.ndarray:
             wanted = np.bincount(order[:count], minlength=len(removed))
@@ -240,7 +247,7 @@ class _Choice:
         """Return ``removed`` and channels of layers around the peak, a multiple at a time, those
         first that are worth least for each byte, until the peak is at ``target``."""
         removed = removed.copy()
-        orders = {i: self._order(self._groups[i]) for i in free}
+        prices = {i: self._prices(self._groups[i]) for i in free}
         while self._costs.of("ram", removed) > target:
             gains = self._costs.at_peak(removed)
             best = (np.inf, -1, 0)
@@ -248,8 +255,8 @@ class _Choice:
                 now = int(removed[i])
                 more = self._next(self._groups[i], now)
                 if gains[i] > 0.0 and more > now:
-                    worth = sum(self._worth[c] for c in orders[i][now:more])
-                    best = min(best, (worth / (gains[i] * (more - now)), i, more))
+                    price = sum(prices[i][now:more])
+                    best = min(best, (price / (gains[i] * (more - now)), i, more))
             if best[1] < 0:
                 break
             removed[best[1]] = best[2]
