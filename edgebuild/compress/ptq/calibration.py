@@ -19,6 +19,8 @@ _BINS = 2048
 _STEPS = 100
 _LEVELS = 256
 _SMALLEST_SHARE = 0.2
+_SMOOTH = _BINS // _LEVELS
+_KERNEL = np.full(2 * _SMOOTH + 1, 1.0 / (2 * _SMOOTH + 1))
 _TINY = 1e-12
 
 
@@ -144,6 +146,9 @@ def entropy_range(histogram: Histogram, _percentile: float) -> Range:
     places = np.minimum((np.abs(histogram.centers) / end * _BINS).astype(int), _BINS - 1)
     counts = np.bincount(places, histogram.counts, _BINS)
     counts[0] = counts[1]  # exact zeros are represented whatever the range is
+    # A spike, such as a background of one value, costs nothing where it shares its level with
+    # emptiness; unsmoothed it would weigh more than a clipped tail.
+    counts = np.convolve(np.pad(counts, _SMOOTH, mode="edge"), _KERNEL, mode="valid")
     best, cut = np.inf, _BINS
     for bins in range(levels, _BINS + 1, levels // 16):
         divergence = _divergence(counts, bins, levels)

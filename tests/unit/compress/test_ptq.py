@@ -319,3 +319,9 @@ def test_an_index_stays_a_float(keras):
     content = write(network, found, formats)
     exact = outputs(network.content(), given)
     assert np.abs(outputs(content, given) - exact).max() < 0.02 * np.abs(exact).max()
+
+
+def test_entropy_is_not_led_by_a_spike():
+    """A background of one value, as a bias gives, must not cost the tail its range."""
+    values = np.append(np.full(300_000, 0.37), np.abs(RNG.normal(size=200_000)))
+    assert METHODS["entropy"](filled(values), 0)[1] > 3.0
