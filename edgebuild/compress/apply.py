@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.compress.base import CompressionStep, Context, Pass, State, run_pass
+from edgebuild.compress.ptq.float_file import KINDS as FLOAT_KINDS
+from edgebuild.compress.ptq.float_file import open_float_file
 from edgebuild.compress.rebuild import flatten
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.errors import InputError, ModelError
@@ -17,8 +19,10 @@ def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
     """Return the functional Keras model in a ``.keras`` or ``.h5`` file, without nested models.
 
     Keras's names and random numbers begin anew, so that what follows is the same in every process.
-    ModelError for a subclassed model.
+    ModelError for a subclassed model. A ``.tflite`` or SavedModel is returned as a FloatFile.
     """
+    if kind in FLOAT_KINDS:
+        return open_float_file(path, kind, trust=trust)
     import keras
 
     from edgebuild.models.keras_file import load_keras_model

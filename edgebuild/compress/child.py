@@ -25,6 +25,7 @@ def run_job(job: dict[str, Any], say: Say) -> dict[str, Any]:
     from edgebuild.compress.apply import apply_recipe, open_original, training_setup
     from edgebuild.compress.base import Context
     from edgebuild.compress.huffman import Huffman, pack_model
+    from edgebuild.compress.ptq.float_file import FloatFile
     from edgebuild.compress.recipe import recipe_from_json
     from edgebuild.targets import CpuFeatures
 
@@ -41,7 +42,8 @@ def run_job(job: dict[str, Any], say: Say) -> dict[str, Any]:
     )
     recipe = recipe_from_json(job["recipe"])
     state, steps = apply_recipe(recipe, context)
-    state.model.save(folder / "compressed.keras")
+    if not isinstance(state.model, FloatFile):
+        state.model.save(folder / "compressed.keras")
     if state.flatbuffer is not None:
         (folder / "compressed.tflite").write_bytes(state.flatbuffer)
     if any(isinstance(step, Huffman) for step in recipe):

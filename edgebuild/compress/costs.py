@@ -11,6 +11,7 @@ import numpy as np
 
 from edgebuild.compress.base import Cost, State
 from edgebuild.compress.ptq.artifact import constant_bytes
+from edgebuild.compress.ptq.float_file import FloatFile
 
 _FLOAT_BYTES = 4
 
@@ -18,6 +19,8 @@ _FLOAT_BYTES = 4
 def model_cost(model: Any) -> Cost:
     """Return what ``model`` costs. Parameters are its weights without optimizer and metrics;
     a shared layer's MACs count for each call."""
+    if isinstance(model, FloatFile):
+        return model.cost()
     values = [np.asarray(w) for w in model.weights]
     parameters = sum(v.size for v in values)
     return Cost(

@@ -30,6 +30,7 @@ from typing import ClassVar
 import numpy as np
 
 from edgebuild.compress.base import Context, State
+from edgebuild.compress.costs import model_cost
 from edgebuild.compress.ptq.artifact import constant_bytes, constants
 from edgebuild.errors import InputError
 
@@ -52,7 +53,7 @@ class Huffman:
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
         """Return ``state`` itself, and what its weights take."""
         packed = len(pack_model(state))
-        plain = 4 * sum(int(np.prod(v.shape)) for v in state.model.weights)
+        plain = model_cost(state.model).bytes
         note = f"stored in {packed:,} B, float32 takes {plain:,} B: {plain / packed:.1f}x"
         if state.flatbuffer is not None:
             fixed = constant_bytes(state.flatbuffer)

@@ -9,6 +9,7 @@ import numpy as np
 
 from edgebuild.compress.base import Quality, State
 from edgebuild.compress.ptq.artifact import run_reals
+from edgebuild.compress.ptq.float_file import FloatFile
 from edgebuild.compress.splits import Split
 from edgebuild.models.accuracy import evaluate
 from edgebuild.models.likeness import is_classifier, likeness
@@ -55,6 +56,8 @@ def predict(model: Any, x: Sequence[np.ndarray]) -> np.ndarray:
 
 def predict_all(model: Any, x: Sequence[np.ndarray]) -> list[np.ndarray]:
     """Return every output (samples, ...) of a Keras model for a whole data set."""
+    if isinstance(model, FloatFile):
+        return run_reals(model.content, x)
     import tensorflow as tf
 
     call = tf.function(lambda batch: as_list(model(inputs_of(model, batch), training=False)))

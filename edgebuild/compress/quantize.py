@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from edgebuild.compress.ptq.artifact import constant_bytes
 from edgebuild.compress.ptq.calibration import METHODS, Range, histograms, ranges
 from edgebuild.compress.ptq.equalize import equalize
 from edgebuild.compress.ptq.fitting import Fitting, fit, on_grid
+from edgebuild.compress.ptq.float_file import FloatFile
 from edgebuild.compress.ptq.mixed import assign
 from edgebuild.compress.ptq.network import Network
 from edgebuild.compress.ptq.writer import possible, write
@@ -85,6 +86,10 @@ class Quantize:
 
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
         """Return the state with its finished ``.tflite``."""
+        if self.epochs > 0 and isinstance(state.model, FloatFile):
+            raise InputError(
+                "quantize: only a .keras or .h5 model can be trained", hint="leave out epochs"
+            )
         if self.epochs > 0:
             from edgebuild.compress.qat import train_quantized
 
@@ -94,23 +99,35 @@ class Quantize:
         return state.replace(flatbuffer=content), notes
 
     def _post_training(self, state: State, context: Context) -> tuple[bytes, tuple[str, ...]]:
-        from edgebuild.models.tf_model import of_keras
-
-        model = of_keras(state.model)
-        chosen = draw(len(context.train), self.samples, context.seed)
-        arrays = [
-            np.asarray(a, entry["dtype"])
-            for a, entry in zip(context.train.take(chosen).x, model.inputs, strict=True)
-        ]
+        samples = calibration_samples(state.model, context, self.samples)
         context.progress("converting")
         try:
-            network = Network(model.to_float())
+            network = Network(float_content(state.model))
         except ValueError as error:
             raise InputError(
                 "quantize: the model has a loop, whose numbers cannot be fixed",
                 hint="build recurrent layers with unroll=True",
             ) from error
-        return quantize_network(self, network, list(zip(*arrays, strict=True)), context)
+        return quantize_network(self, network, samples, context)
+
+
+def calibration_samples(model: Any, context: Context, samples: int) -> list[tuple[np.ndarray, ...]]:
+    """Return so many training samples, each an array (\\*shape) for each input of ``model``."""
+    from edgebuild.models.tf_model import of_keras
+
+    chosen = context.train.take(draw(len(context.train), samples, context.seed))
+    if isinstance(model, FloatFile):
+        return list(zip(*chosen.x, strict=True))
+    inputs = of_keras(model).inputs
+    arrays = [np.asarray(a, entry["dtype"]) for a, entry in zip(chosen.x, inputs, strict=True)]
+    return list(zip(*arrays, strict=True))
+
+
+def float_content(model: Any) -> bytes:
+    """Return a Keras model or a FloatFile as float ``.tflite``."""
+    from edgebuild.models.tf_model import of_keras
+
+    return model.content if isinstance(model, FloatFile) else of_keras(model).to_float()
 
 
 def draw(count: int, samples: int, seed: int) -> np.ndarray:

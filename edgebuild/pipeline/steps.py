@@ -19,6 +19,7 @@ from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
 from edgebuild.budget import Budget, Metrics
+from edgebuild.compress.base import Pass
 from edgebuild.compress.run import Compressed, CompressionJob, compress
 from edgebuild.compress.splits import Split, Splits, split_data
 from edgebuild.devices.base import RunResult
@@ -106,9 +107,11 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
             compressed = None
             if plan.recipe:
                 folder = stack.enter_context(TemporaryDirectory(prefix="edgebuild-compress-"))
-                splits = training_splits(source, data, train, request)
-                shown, compressed = _compressed(plan, source, splits, Path(folder), progress)
-                stack.callback(shown.close)
+                splits = training_splits(source, data, train, request, plan.recipe)
+                compressed = _compressed(plan, source, splits, Path(folder), progress)
+                if compressed.tflite is None:
+                    shown = open_model(compressed.model, trust=request.trust_model)
+                    stack.callback(shown.close)
                 assert data is not None
                 calibration, data = (
                     dataclasses.replace(data, x=split.x, y=split.y, slices=split.slices)
@@ -142,14 +145,22 @@ def load_sets(source: SourceModel, request: BuildRequest) -> tuple[DataSet | Non
 
 
 def training_splits(
-    source: SourceModel, data: DataSet | None, train: DataSet | None, request: BuildRequest
+    source: SourceModel,
+    data: DataSet | None,
+    train: DataSet | None,
+    request: BuildRequest,
+    recipe: Sequence[Pass] = (),
 ) -> Splits:
-    """Return training, validation and test samples for compressing ``source``: parts of ``data``,
-    or of ``train`` where that is given, with all of ``data`` to test on."""
-    if source.kind not in (Kind.KERAS, Kind.H5):
+    """Return training, validation and test samples for compressing ``source`` by ``recipe``: parts
+    of ``data``, or of ``train`` where that is given, with all of ``data`` to test on."""
+    trained = [step.name for step in recipe if step.name not in ("quantize", "huffman")]
+    fixed = bool(recipe) and recipe[0].name == "quantize" and not trained
+    if source.kind not in (Kind.KERAS, Kind.H5) and (source.is_int8 or not fixed):
         raise InputError(
             f"{source.path}: only a .keras or .h5 model can be compressed",
-            hint="give the Keras model, or leave out --compress",
+            hint="it is int8 already: leave out --compress"
+            if source.is_int8
+            else "give the Keras model; a float one of another kind takes --compress quantize",
         )
     if data is None:
         raise InputError(
@@ -167,8 +178,8 @@ def training_splits(
 
 def _compressed(
     plan: BuildPlan, source: SourceModel, splits: Splits, folder: Path, progress: Progress
-) -> tuple[SourceModel, Compressed]:
-    """Run the plan's recipe; return the compressed model, opened, and what else came of it."""
+) -> Compressed:
+    """Run the plan's recipe below ``folder``."""
     request = plan.request
     job = CompressionJob(
         model=source.path,
@@ -183,7 +194,7 @@ def _compressed(
     )
     found = compress(job, splits, folder, progress)
     shutil.rmtree(job.checkpoints, ignore_errors=True)  # they serve a run that was killed
-    return open_model(found.model, trust=request.trust_model), found
+    return found
 
 
 class LazyHost:

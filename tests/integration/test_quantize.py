@@ -10,6 +10,7 @@ import pytest
 from edgebuild.cli.main import run as cli
 from edgebuild.compress.huffman import unpack
 from edgebuild.compress.ptq.artifact import constants
+from edgebuild.models.tf_model import of_keras
 from tests.unit.compress.conftest import blobs, keras, trained  # noqa: F401
 
 pytestmark = pytest.mark.keras
@@ -73,6 +74,31 @@ def test_a_build_after_one_that_cannot_run(place, capsys):
     assert json.loads(capsys.readouterr().out)["error"]["exit_code"] == 1
     assert cli([*BUILD, "quantize:samples=20", "--json"]) == 0
     assert not (place / "build" / "net-host" / "compression.json").exists()
+
+
+def test_a_float_tflite_is_quantized(place, trained, capsys):  # noqa: F811
+    (place / "net.tflite").write_bytes(of_keras(trained).to_float())
+    build = ["build", "net.tflite", *BUILD[2:]]
+    assert cli([*build, "quantize:rounding=adaround,samples=20,huffman", "--json"]) == 0
+    body = json.loads(capsys.readouterr().out)["reports"][0]
+    step = body["compression"][0]
+    assert body["comparison"]["different_bytes"] == 0
+    assert step["cost"][0]["macs"] == body["model"]["macs"]
+    assert step["quality"][0]["measure"] == "accuracy" and step["quality"][1]["value"] > 0.85
+    assert cli([*build, "quantize:epochs=1"]) == 2
+    assert "only a .keras or .h5 model can be trained" in capsys.readouterr().err
+    assert cli([*build, "prune,quantize"]) == 2
+    assert "takes --compress quantize" in capsys.readouterr().err
+    int8 = place / "build" / "net-host" / "model.tflite"
+    assert cli(["build", str(int8), *BUILD[2:], "quantize"]) == 2
+    assert "int8 already" in capsys.readouterr().err
+
+
+def test_a_saved_model_is_quantized(place, trained, capsys):  # noqa: F811
+    trained.export(place / "saved", verbose=False)
+    build = ["build", "saved", *BUILD[2:], "quantize:calibration=mse,samples=20"]
+    assert cli([*build, "--run", "none"]) == 0
+    assert "quantize" in capsys.readouterr().out
 
 
 def test_order_is_checked_before_anything_is_trained(place, capsys):

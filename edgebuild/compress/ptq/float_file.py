@@ -1,0 +1,41 @@
+"""A float ``.tflite`` or SavedModel in the place of a Keras model: it is quantized, not trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from edgebuild.compress.base import Cost
+from edgebuild.compress.ptq.artifact import constants
+from edgebuild.models.tf_model import open_tf_model
+from edgebuild.ops import OPS
+from edgebuild.tflite.reader import read_tflite
+
+KINDS = ("tflite", "saved_model")
+
+
+@dataclass(frozen=True, eq=False)
+class FloatFile:
+    """A model of which only the operators are known; ``content`` is a float ``.tflite``."""
+
+    content: bytes
+
+    def cost(self) -> Cost:
+        """Return what it costs: float constants, and MACs of the operators that are known."""
+        floats = [a for a in constants(self.content).values() if a.dtype == np.float32]
+        nodes = read_tflite(self.content).nodes()
+        return Cost(
+            parameters=sum(a.size for a in floats),
+            nonzero=sum(int(np.count_nonzero(a)) for a in floats),
+            macs=sum(OPS[node.kind].macs(node) for node in nodes if node.kind in OPS),
+            bytes=sum(a.nbytes for a in floats),
+        )
+
+
+def open_float_file(path: Path, kind: str, *, trust: bool) -> FloatFile:
+    """Return the model at ``path``, of one of ``KINDS``. ModelError when it cannot be converted."""
+    if kind == "tflite":
+        return FloatFile(path.read_bytes())
+    return FloatFile(open_tf_model(path, kind, trust=trust).to_float())
