@@ -49,8 +49,9 @@ class Prune:
             ``macs``, ``parameters``, ``bytes`` of int8 weights, ``cycles``, or ``ram`` (the most
             bytes of int8 activations alive at once: taken from the layers where that is).
         criterion: what a channel is worth: ``l1`` or ``l2`` norm of its weights, ``bn_scale`` (its
-            batch normalization's factor), ``taylor`` (how much the loss changes without it, first
-            order, Molchanov et al. 2019) or ``random`` (a control).
+            batch normalization's factor), ``taylor`` (how much the loss changes without it, or the
+            outputs where there are no labels: first order, Molchanov et al. 2019) or ``random`` (a
+            control).
         steps: remove in so many steps, with fine-tuning after each.
         epochs: of fine-tuning after the last step; the steps before have a share of it.
         multiple: keep a multiple of so many channels in each layer; 0 takes what the target's
@@ -66,7 +67,7 @@ class Prune:
 
     ratio: float = 0.5
     by: str = "channels"
-    criterion: str = "l1"
+    criterion: str = "taylor"
     steps: int = 1
     epochs: int = 5
     multiple: int = 0

@@ -14,8 +14,9 @@ from edgebuild.compress.groups import Group, groups_of
 from edgebuild.compress.surgery import remove_channels
 
 CRITERIA = ("l1", "l2", "bn_scale", "taylor", "random")
-_TAYLOR_SAMPLES = 2048
+_TAYLOR_SAMPLES = 1024
 _TAYLOR_BATCH = 32
+_TINY = 1e-7
 
 
 def channel_worth(
@@ -162,7 +163,12 @@ def _taylor(
 
 
 def _gradients(state: State, context: Context) -> Iterator[dict[str, np.ndarray]]:
-    """Yield the loss's gradient by each variable for batch after batch of training samples."""
+    """Yield the gradient by each variable for batch after batch of training samples.
+
+    It is the loss's where there are labels. Without, a model has no loss against itself: it is that
+    of its outputs, in units of their spread and each with a random sign, and the square of what
+    comes of it is on average how far the outputs move.
+    """
     import tensorflow as tf
 
     from edgebuild.compress.quality import as_list, inputs_of
@@ -171,15 +177,26 @@ def _gradients(state: State, context: Context) -> Iterator[dict[str, np.ndarray]
     model = state.model
     variables = model.trainable_variables
     split = context.train.first(_TAYLOR_SAMPLES)
+    rng = np.random.default_rng(context.seed)
     for start in range(0, len(split), _TAYLOR_BATCH):
         batch = split.take(np.arange(start, min(start + _TAYLOR_BATCH, len(split))))
         with tf.GradientTape() as tape:
             inputs = [tf.constant(np.asarray(a, np.float32)) for a in batch.x]
             outputs = as_list(model(inputs_of(model, inputs), training=False))
-            loss = batch_loss(context, batch, inputs, outputs)
+            if batch.y is not None:
+                loss = batch_loss(context, batch, inputs, outputs)
+            else:
+                loss = sum(_signed(output, rng) for output in outputs)
         gradients = tape.gradient(loss, [v.value for v in variables])
         yield {
             v.path: np.asarray(g)
             for v, g in zip(variables, gradients, strict=True)
             if g is not None
         }
+
+
+def _signed(output: Any, rng: np.random.Generator) -> Any:
+    import tensorflow as tf
+
+    signs = tf.constant(rng.choice([-1.0, 1.0], output.shape), output.dtype)
+    return tf.reduce_mean(signs * output) / (tf.math.reduce_std(tf.stop_gradient(output)) + _TINY)

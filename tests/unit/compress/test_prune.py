@@ -163,6 +163,22 @@ def test_a_useless_channel_is_worth_least(trained, context):
         assert int(np.argmin(mine)) == 3, criterion
 
 
+def test_a_useless_channel_is_worth_least_without_labels(trained, context):
+    from edgebuild.compress.training import clone
+
+    model = clone(trained)
+    kernel = np.asarray(model.get_layer("fc").kernel).copy()
+    kernel[..., 5] *= 1e-3
+    model.get_layer("fc").kernel.assign(kernel)
+    model.get_layer("fc").bias.assign(np.asarray(model.get_layer("fc").bias) * (np.arange(12) != 5))
+    bare = {name: dataclasses.replace(getattr(context, name), y=None) for name in ("train",)}
+    alone = dataclasses.replace(context, teacher=model, **bare)
+    channels = channel_map(model)
+    worth = channel_worth(State(model), channels, alone, "taylor")
+    mine = [worth[c] for c in channels.outputs["fc"].tolist()]
+    assert mine[5] < 1e-3 * np.mean(mine)
+
+
 def test_masks_and_clusters_are_cut_too(trained, context):
     path = "fc/kernel"
     shape = trained.get_layer("fc").kernel.shape
