@@ -1,0 +1,294 @@
+"""The operators of a float ``.tflite`` as differentiable TensorFlow operations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from edgebuild.compress.ptq.network import Network, Operator
+from edgebuild.errors import InputError
+from edgebuild.models.float_tflite import unpack
+from edgebuild.tflite import schema
+
+SAME_SCALE = {
+    *("RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "CONCATENATION", "TRANSPOSE"),
+    *("SQUEEZE", "EXPAND_DIMS", "STRIDED_SLICE", "SLICE", "MAXIMUM", "MINIMUM"),
+    *("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "PADV2"),
+}
+"""Operators that only move values (or choose among them): int8 in and out have one scale."""
+
+FIXED = {
+    "SOFTMAX": (0.0, 255.0 / 256.0),
+    "LOGISTIC": (0.0, 255.0 / 256.0),
+    "TANH": (-1.0, 127.0 / 128.0),
+}
+"""Operators whose int8 output has a scale that the format prescribes, with its range."""
+
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
+Spec = dict[str, Any]
+"""An operator as plain JSON values: number, kind, inputs, outputs, options, which inputs
+are computed, integer constants by position."""
+
+
+def spec_of(network: Network) -> list[Spec]:
+    """Return the network's operators; InputError for one that cannot be trained with."""
+    model = unpack(network.content())
+    found, unknown = [], []
+    computed = set(network.computed())
+    for op in network.operators:
+        if op.kind not in _COMPUTE:
+            unknown.append(network.label(op))
+            continue
+        found.append(
+            {
+                "number": op.number,
+                "kind": op.kind,
+                "inputs": list(op.inputs),
+                "outputs": list(op.outputs),
+                "computed": [tensor in computed for tensor in op.inputs],
+                "options": _options(op),
+                "integers": _integers(network, model, op),
+            }
+        )
+    if unknown:
+        raise InputError(
+            f"quantize: cannot be trained with integers: {', '.join(unknown[:4])}",
+            hint="leave out epochs: the calibrated form needs no training",
+        )
+    return found
+
+
+def compute(spec: Spec, inputs: Sequence[Any]) -> Any:
+    """Return the operator's output, its activation included, for a batch of any size."""
+    value = _COMPUTE[spec["kind"]](spec, inputs)
+    return _ACTIVATIONS[spec["options"].get("activation", "NONE")](value)
+
+
+def _options(op: Operator) -> dict[str, Any]:
+    """Return an operator's options as plain values, enumerations by name."""
+    found: dict[str, Any] = {}
+    for name, value in vars(op.options).items() if op.options is not None else ():
+        if name == "fusedActivationFunction":
+            found["activation"] = schema.enum_names("ActivationFunctionType")[value]
+        elif name == "padding":
+            found["padding"] = schema.enum_names("Padding")[value]
+        elif isinstance(value, (int, float, bool)):
+            found[name] = value
+    return found
+
+
+def _integers(network: Network, model: Any, op: Operator) -> dict[str, list[int]]:
+    """Return an operator's integer constants by their position among the inputs."""
+    graph, types = model.subgraphs[0], schema.module().TensorType
+    found = {}
+    for position, tensor in enumerate(op.inputs):
+        if tensor < 0 or network.is_float(tensor):
+            continue
+        raw = model.buffers[graph.tensors[tensor].buffer].data
+        if raw is None or graph.tensors[tensor].type != types.INT32:
+            raise InputError(
+                f"quantize: {network.label(op)} has a shape that is computed",
+                hint="leave out epochs",
+            )
+        values = np.frombuffer(bytes(raw), "<i4").reshape(network.shape(tensor))
+        found[str(position)] = values.tolist()
+    if op.kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"):
+        found["shape"] = list(network.shape(op.output))
+    return found
+
+
+def _conv2d(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    o = spec["options"]
+    value = tf.nn.conv2d(
+        inputs[0],
+        tf.transpose(inputs[1], [1, 2, 3, 0]),
+        [o["strideH"], o["strideW"]],
+        o["padding"],
+        dilations=[o["dilationHFactor"], o["dilationWFactor"]],
+    )
+    return value + inputs[2] if len(inputs) > 2 and inputs[2] is not None else value
+
+
+def _depthwise(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    o = spec["options"]
+    _, height, width, outputs = inputs[1].shape
+    channels = inputs[0].shape[-1]
+    kernel = tf.reshape(inputs[1], [height, width, channels, outputs // channels])
+    value = tf.nn.depthwise_conv2d(
+        inputs[0],
+        kernel,
+        [1, o["strideH"], o["strideW"], 1],
+        o["padding"],
+        dilations=[o["dilationHFactor"], o["dilationWFactor"]],
+    )
+    return value + inputs[2] if len(inputs) > 2 and inputs[2] is not None else value
+
+
+def _fully_connected(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    x = inputs[0]
+    if not spec["options"].get("keepNumDims"):
+        x = tf.reshape(x, [-1, inputs[1].shape[-1]])
+    value = tf.linalg.matmul(x, inputs[1], transpose_b=True)
+    return value + inputs[2] if len(inputs) > 2 and inputs[2] is not None else value
+
+
+def _pool(kind: str) -> Callable[[Spec, Sequence[Any]], Any]:
+    def run(spec: Spec, inputs: Sequence[Any]) -> Any:
+        import tensorflow as tf
+
+        o = spec["options"]
+        return tf.nn.pool(
+            inputs[0],
+            [o["filterHeight"], o["filterWidth"]],
+            kind,
+            [o["strideH"], o["strideW"]],
+            o["padding"],
+        )
+
+    return run
+
+
+def _mean(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    axes = np.atleast_1d(spec["integers"]["1"]).tolist()
+    return tf.reduce_mean(inputs[0], axes, keepdims=bool(spec["options"].get("keepDims")))
+
+
+def _reshape(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.reshape(inputs[0], [-1, *spec["integers"]["shape"][1:]])
+
+
+def _resize(method: str) -> Callable[[Spec, Sequence[Any]], Any]:
+    def run(spec: Spec, inputs: Sequence[Any]) -> Any:
+        import tensorflow as tf
+
+        o = spec["options"]
+        which = getattr(tf.compat.v1.image, f"resize_{method}")
+        return which(
+            inputs[0],
+            spec["integers"]["1"],
+            align_corners=bool(o.get("alignCorners")),
+            half_pixel_centers=bool(o.get("halfPixelCenters")),
+        )
+
+    return run
+
+
+def _pad(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.pad(inputs[0], spec["integers"]["1"])
+
+
+def _concatenation(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.concat(list(inputs), spec["options"]["axis"])
+
+
+def _transpose(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.transpose(inputs[0], spec["integers"]["1"])
+
+
+def _leaky_relu(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.nn.leaky_relu(inputs[0], spec["options"]["alpha"])
+
+
+def _softmax(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.nn.softmax(inputs[0] * spec["options"].get("beta", 1.0))
+
+
+def _plain(function: str) -> Callable[[Spec, Sequence[Any]], Any]:
+    """Return the operation of that name below ``tf`` of all inputs."""
+
+    def run(_spec: Spec, inputs: Sequence[Any]) -> Any:
+        import tensorflow as tf
+
+        found: Any = tf
+        for part in function.split("."):
+            found = getattr(found, part)
+        return found(*inputs)
+
+    return run
+
+
+def _pairwise(function: str) -> Callable[[Spec, Sequence[Any]], Any]:
+    """Return the operation of that name of two inputs that broadcast.
+
+    With a batch of 1 the file may leave out dimensions behind the first; they are put back.
+    """
+
+    def run(spec: Spec, inputs: Sequence[Any]) -> Any:
+        import tensorflow as tf
+
+        rank = max(len(value.shape) for value in inputs)
+        matched = []
+        for value, computed in zip(inputs, spec["computed"], strict=True):
+            missing = rank - len(value.shape)
+            if computed and missing:
+                value = tf.reshape(value, [-1, *[1] * missing, *value.shape[1:]])
+            matched.append(value)
+        return getattr(tf, function)(*matched)
+
+    return run
+
+
+def _hard_swish(_spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return inputs[0] * tf.nn.relu6(inputs[0] + 3.0) / 6.0
+
+
+_COMPUTE: Mapping[str, Callable[[Spec, Sequence[Any]], Any]] = {
+    "CONV_2D": _conv2d,
+    "DEPTHWISE_CONV_2D": _depthwise,
+    "FULLY_CONNECTED": _fully_connected,
+    "AVERAGE_POOL_2D": _pool("AVG"),
+    "MAX_POOL_2D": _pool("MAX"),
+    "MEAN": _mean,
+    "RESHAPE": _reshape,
+    "SQUEEZE": _reshape,
+    "EXPAND_DIMS": _reshape,
+    "PAD": _pad,
+    "CONCATENATION": _concatenation,
+    "TRANSPOSE": _transpose,
+    "RESIZE_NEAREST_NEIGHBOR": _resize("nearest_neighbor"),
+    "RESIZE_BILINEAR": _resize("bilinear"),
+    "SOFTMAX": _softmax,
+    "LOGISTIC": _plain("sigmoid"),
+    "TANH": _plain("tanh"),
+    "RELU": _plain("nn.relu"),
+    "RELU6": _plain("nn.relu6"),
+    "LEAKY_RELU": _leaky_relu,
+    "HARD_SWISH": _hard_swish,
+    "ADD": _pairwise("add"),
+    "SUB": _pairwise("subtract"),
+    "MUL": _pairwise("multiply"),
+    "MAXIMUM": _pairwise("maximum"),
+    "MINIMUM": _pairwise("minimum"),
+}
+
+_ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
+    "NONE": lambda value: value,
+    "RELU": lambda value: _plain("nn.relu")({}, [value]),
+    "RELU6": lambda value: _plain("nn.relu6")({}, [value]),
+    "RELU_N1_TO_1": lambda value: _plain("clip_by_value")({}, [value, -1.0, 1.0]),
+}

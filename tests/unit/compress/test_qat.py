@@ -1,0 +1,194 @@
+"""Quantization-aware training: what was trained is what is written, integer by integer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgebuild.compress.base import Context, State
+from edgebuild.compress.ptq.calibration import histograms, ranges
+from edgebuild.compress.ptq.network import Network
+from edgebuild.compress.qat import compare_integers, range_groups, train_network
+from edgebuild.compress.qat_graph import spec_of
+from edgebuild.compress.qat_model import (
+    LAYER,
+    quantized_model,
+    trained_constants,
+    trained_ranges,
+)
+from edgebuild.compress.quality import predict, state_quality
+from edgebuild.compress.quantize import Quantize, calibration_samples
+from edgebuild.compress.setup import TrainingSetup
+from edgebuild.compress.sparsify import Sparsify
+from edgebuild.compress.splits import Split
+from edgebuild.errors import InputError
+from edgebuild.models.tf_model import of_keras
+from edgebuild.tflite.reader import read_tflite
+
+pytestmark = pytest.mark.keras
+
+
+def network_of(model, context, samples=100):
+    """Return the float network of a Keras model, and its calibrated ranges."""
+    network = Network(of_keras(model).to_float())
+    counted = histograms(network, calibration_samples(model, context, samples))
+    return network, ranges(counted, "min-max", percentile=100.0)
+
+
+@pytest.fixture(scope="module")
+def learned(trained):
+    """The network, the .tflite that training left, and the Keras model that was trained."""
+    from .conftest import split
+
+    context = Context(split(512, 1), split(200, 2), trained, TrainingSetup(batch_size=32))
+    network, found = network_of(trained, context)
+    content, model = train_network(network, found, State(trained), context, 3)
+    return network, found, content, model, context
+
+
+def test_the_file_has_the_scales_that_were_trained(learned):
+    _, _, content, model, _ = learned
+    graph = read_tflite(content, name="n", where="n")
+    ends = trained_ranges(model)
+    scales = sorted(float(low_high[1] - low_high[0]) / 255 for low_high in ends.values())
+    written = {
+        float(t.quantization.scales[0])
+        for t in graph.tensors.values()
+        if not t.is_constant and t.quantization is not None
+    } - {1 / 256}
+    assert len(written) == len(ends)
+    np.testing.assert_allclose(sorted(written), scales, rtol=1e-6)
+
+
+def test_the_file_has_the_integers_that_were_trained(learned):
+    _, _, content, model, _ = learned
+    graph = read_tflite(content, name="n", where="n")
+    kernels = [t for t in graph.tensors.values() if t.is_constant and t.dtype.numpy == np.int8]
+    written = {t.shape: t.data for t in kernels}
+    layer = model.get_layer(LAYER)
+    constants = trained_constants(model)
+    seen = 0
+    for tensor, axis in layer.axis.items():
+        values = constants[int(tensor)].astype(np.float64)
+        axes = tuple(i for i in range(values.ndim) if i != axis)
+        scale = np.abs(values).max(axis=axes, keepdims=True) / 127
+        integers = np.rint(values / scale)
+        assert np.abs(values / scale - integers).max() < 1e-3
+        if (
+            list(written).count(values.shape) == 1
+            and sum(constants[int(t)].shape == values.shape for t in layer.axis) == 1
+        ):
+            np.testing.assert_array_equal(written[values.shape], integers)
+            seen += 1
+    assert seen >= 3
+
+
+def test_the_trained_model_computes_the_files_integers(learned):
+    _, _, content, model, context = learned
+    equal, worst = compare_integers(model, content, [context.validation.x[0]])
+    assert equal > 0.9
+    assert worst <= 2
+
+
+def test_before_training_it_is_the_calibrated_network(trained, context):
+    network, found = network_of(trained, context)
+    model = quantized_model(network, spec_of(network), range_groups(network, found), found)
+    for tensor, (low, high) in trained_ranges(model).items():
+        assert low == pytest.approx(min(found[tensor][0], 0.0), abs=1e-6)
+        assert high >= found[tensor][1] - 1e-6
+    ours = predict(model, context.validation.x)
+    theirs = predict(trained, context.validation.x)
+    assert np.mean(ours.argmax(1) == theirs.argmax(1)) > 0.97
+    assert np.abs(ours - theirs).max() < 0.2
+
+
+def test_weights_and_ranges_learn(learned):
+    network, found, _, model, _ = learned
+    constants = trained_constants(model)
+    assert any(not np.allclose(network.constant(t), v, atol=1e-3) for t, v in constants.items())
+    assert any(
+        abs(high - found[t][1]) > 1e-3 * found[t][1]
+        for t, (_, high) in trained_ranges(model).items()
+    )
+
+
+def test_training_mends_what_rounding_breaks(keras, context):
+    """A wide range on one channel leaves few levels for the others: training finds a way."""
+    layers = keras.layers
+    keras.utils.set_random_seed(4)
+    inputs = keras.Input((8, 8, 1))
+    x = layers.DepthwiseConv2D(3, depth_multiplier=8, use_bias=False)(inputs)
+    x = layers.BatchNormalization()(x)
+    x = layers.Dense(4, activation="relu6")(layers.Flatten()(x))
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(context.train.x[0], context.train.y, epochs=6, verbose=0)
+    state = State(model)
+    setup = dataclasses.replace(context, teacher=model)
+    plain, _ = Quantize().apply(state, setup)
+    trained, notes = Quantize(epochs=3).apply(state, setup)
+    scores = [state_quality(s, context.validation, model).value for s in (plain, trained)]
+    assert scores[1] >= scores[0] - 0.01
+    assert notes[0].startswith("trained with int8 for 3 epochs; ranges moved by ")
+
+
+def test_zeros_of_a_sparse_model_stay(trained, context):
+    sparse, _ = Sparsify(0.7, steps=1, epochs=0).apply(State(trained), context)
+    network, found = network_of(sparse.model, context)
+    _, model = train_network(network, found, sparse, context, 1)
+    constants = trained_constants(model)
+    for op in network.weighted():
+        before = network.constant(op.inputs[1])
+        assert np.all(constants[op.inputs[1]][before == 0.0] == 0.0)
+        assert np.count_nonzero(before == 0.0) > 0 or op.kind != "CONV_2D"
+
+
+def test_without_labels_and_with_equal_seeds_the_bytes_are_equal(trained, context):
+    bare = dataclasses.replace(context, train=Split(context.train.first(96).x, None))
+    first, second = (Quantize(epochs=1).apply(State(trained), bare)[0] for _ in "ab")
+    assert first.flatbuffer == second.flatbuffer
+
+
+def test_operators_of_every_kind(keras):
+    """Each kind computes what LiteRT computes: the model of before agrees with the float one."""
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    one, two = keras.Input((8, 8, 4), name="one"), keras.Input((8, 8, 4), name="two")
+    x = layers.Concatenate()([one, layers.LeakyReLU()(two)])
+    x = layers.Conv2D(8, 3, strides=2, padding="same", activation="relu6")(x)
+    x = layers.UpSampling2D(2, interpolation="bilinear")(x)
+    x = layers.AveragePooling2D(2)(layers.ZeroPadding2D(1)(x))
+    gate = layers.Dense(8, activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
+    x = layers.Multiply()([x, layers.Reshape((1, 1, 8))(gate)])
+    x = layers.Subtract()([x, layers.Conv2D(8, 1, activation="tanh")(x)])
+    x = layers.Permute((2, 1, 3))(layers.Maximum()([x, layers.Activation("hard_swish")(x)]))
+    outputs = layers.Dense(3)(layers.Flatten()(x)), layers.MaxPooling2D(2)(x)
+    model = keras.Model([one, two], outputs)
+    rng = np.random.default_rng(0)
+    part = Split(tuple(rng.normal(size=(64, 8, 8, 4)).astype(np.float32) for _ in "ab"), None)
+    context = Context(part, part, model, TrainingSetup(batch_size=16))
+    try:
+        network, found = network_of(model, context, 64)
+        spec = spec_of(network)
+    except InputError as error:
+        pytest.fail(str(error))
+    trainable = quantized_model(network, spec, range_groups(network, found), found)
+    ours, theirs = (predict(m, part.x) for m in (trainable, model))
+    noise = np.sum((ours - theirs) ** 2) / np.sum((theirs - theirs.mean()) ** 2)
+    assert noise < 0.02
+    after, _ = Quantize(epochs=1).apply(State(model), context)
+    assert state_quality(after, part, model).value > 0.9
+
+
+def test_what_cannot_be_trained_is_named(keras):
+    inputs = keras.Input((4, 4, 2))
+    x = keras.layers.Conv2DTranspose(3, 2)(inputs)
+    model = keras.Model(inputs, x)
+    part = Split((np.zeros((32, 4, 4, 2), np.float32),), None)
+    context = Context(part, part, model, TrainingSetup())
+    with pytest.raises(InputError, match=r"cannot be trained with integers: #.* TRANSPOSE_CONV"):
+        Quantize(epochs=1).apply(State(model), context)
+    with pytest.raises(InputError, match="training with int16x8 is not there"):
+        Quantize(epochs=1, format="int16x8").apply(State(model), context)
