@@ -23,7 +23,7 @@ from edgebuild.compress.qat_model import LAYER, quantized_model, trained_constan
 from edgebuild.compress.training import fine_tune
 from edgebuild.errors import InputError
 
-_RATE = 0.1
+RATE = 0.1
 """Of the set-up's learning rate: the weights are good already, and only to settle."""
 
 
@@ -74,7 +74,7 @@ def train_network(
         State(model, masks),
         context,
         epochs=epochs,
-        learning_rate=context.setup.learning_rate * _RATE,
+        learning_rate=context.setup.learning_rate * RATE,
     ).model
     ends = trained_ranges(trained)
     final = network.replaced(trained_constants(trained))

@@ -66,7 +66,7 @@ def search(request: SearchRequest, progress: Callable[[str], None] = lambda _: N
     """
     plan = make_plan(request.build)
     folder = search_folder(plan)
-    problem = _problem(plan)
+    problem = open_problem(plan)
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with directory_lock(folder):
@@ -165,7 +165,8 @@ def describe(outcome: Outcome, found: Found) -> str:
     return ", ".join(parts)
 
 
-def _problem(plan: BuildPlan) -> Problem:
+def open_problem(plan: BuildPlan) -> Problem:
+    """Read the model and data of a plan."""
     request = plan.request
     source = open_model(request.model, trust=request.trust_model)
     try:
