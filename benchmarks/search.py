@@ -1,4 +1,4 @@
-"""The search: budgets met or proved too small, against an exhaustive sweep, and 40 trials on digits.
+"""The search: budgets met or proved too small, an exhaustive sweep beside it, 40 trials on digits.
 
 Three small networks on MNIST (14 x 14 pixels, 8,000 training and 2,000 test images), four budgets
 each, tight ones and impossible ones among them. Of each winner the cost that the search predicted
