@@ -105,7 +105,7 @@ def _layer_class() -> Any:
             self.axis = {
                 str(op["inputs"][1]): 3 if op["kind"] == "DEPTHWISE_CONV_2D" else 0
                 for op in config["spec"]
-                if op["kind"] in WEIGHTED
+                if op["kind"] in WEIGHTED and str(op["inputs"][1]) in config["shapes"]
             }
             self.biases = {
                 str(op["inputs"][2])
@@ -151,6 +151,14 @@ def _layer_class() -> Any:
             # Straight through: the gradient is that of the value.
             return value + tf.stop_gradient(tf.round(value / scale) * scale - value)
 
+        def operand(self, tensor: str, value: Any) -> Any:
+            """Return a constant as its reader gets it: a kernel or bias, else by its extremes."""
+            if tensor in self.axis or tensor in self.biases:
+                return self.rounded(tensor, value)
+            low = tf.minimum(tf.reduce_min(value), 0.0)
+            high = tf.maximum(tf.reduce_max(value), 0.0)
+            return tf.quantization.fake_quant_with_min_max_vars(value, low, high)
+
         def call(self, inputs: Any) -> Any:
             """Return the outputs for a batch."""
             config = self.config
@@ -158,9 +166,9 @@ def _layer_class() -> Any:
             values: dict[int, Any] = {}
             for tensor, value in zip(config["inputs"], given, strict=True):
                 values[tensor] = self._squeezed(tensor, value)
-            kernels = {t: self.rounded(t, v.value) for t, v in self.tensors.items()}
+            constants = {t: self.operand(t, v.value) for t, v in self.tensors.items()}
             for op in config["spec"]:
-                read = [values[t] if t in values else kernels.get(str(t)) for t in op["inputs"]]
+                read = [values[t] if t in values else constants.get(str(t)) for t in op["inputs"]]
                 value = compute(op, read)
                 if op["kind"] in FIXED:
                     low, high = FIXED[op["kind"]]
