@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from edgebuild.compress.recipe import recipe_from_json, write_recipe
@@ -124,8 +125,10 @@ def build_within_budget(
 
 
 def can_search(plan: BuildPlan) -> bool:
-    """Return whether a search could do anything for a build."""
+    """Return whether a search could do anything for a build, and its packages are there."""
     request = plan.request
+    if find_spec("optuna") is None or find_spec("tensorflow") is None:
+        return False
     trainable = request.model.suffix.lower() in (".keras", ".h5", ".hdf5")
     limited = any(value is not None for value in plan.budget.to_json().values())
     return trainable and limited and request.compress is None and request.data is not None

@@ -196,15 +196,15 @@ class Search:
         if self._architecture:
             self._begin_architecture(space)
             return need
-        for measure, limit in (("ram", "ram"), ("bytes", "flash"), ("macs", "latency")):
+        for measure, limit in (("ram", "ram"), ("bytes", "flash"), ("cycles", "latency")):
             need[measure] = self._least(space, need, measure, limit)
         self._study.keep("need", "", need)
         exact = {m: r for m, r in need.items() if r > 0}
         if not exact:
             choices = [
                 space.neutral(**{measure: ratio}, criterion=criterion)
-                for criterion in ("l1", "taylor")
-                for measure in ("bytes", "macs")
+                for criterion in ("taylor", "l1")
+                for measure in ("bytes", "cycles")
                 for ratio in (0.3, 0.6)
             ]
         else:
@@ -212,7 +212,7 @@ class Search:
             slack = {m: min(MOST, r + _MARGIN) for m, r in exact.items()}
             more = {m: min(MOST, r + 5 * _MARGIN) for m, r in exact.items()}
             choices = [space.neutral(**exact)]
-            for criterion, protect in (("taylor", 0.0), ("l1", 0.5), ("taylor", 0.5)):
+            for criterion, protect in (("taylor", 0.5), ("l1", 0.0), ("l1", 0.5)):
                 choices.append(space.neutral(**slack, criterion=criterion, sensitivity=protect))
             choices.append(space.neutral(**more))
         self._study.begin_with(choices)

@@ -9,7 +9,7 @@ from typing import Any
 MOST = 0.95
 """The largest share of a cost that pruning is asked to remove."""
 
-MEASURES = ("ram", "bytes", "macs")
+MEASURES = ("ram", "bytes", "cycles")
 """What pruning aims at, in the order in which it is done."""
 
 Choice = Mapping[str, Any]
@@ -71,9 +71,9 @@ class Space:
         if self.architecture:
             shape: tuple[Knob, ...] = (Knob("width", 1.0, 0.1, 1.0), Knob("depth", 1.0, 0.0, 1.0))
             return (*shape, *_QUANTIZING)
-        criteria = ("l1", "l2", "taylor", *(("bn_scale",) if self.normalized else ()))
+        criteria = ("taylor", "l1", "l2", *(("bn_scale",) if self.normalized else ()))
         found = [Knob(m, 0.0, *self.ranges.get(m, (0.0, MOST))) for m in MEASURES]
-        found.append(Knob("criterion", "l1", options=criteria))
+        found.append(Knob("criterion", "taylor", options=criteria))
         found.append(Knob("sensitivity", 0.0, options=(0.0, 0.5, 1.0)))
         if self.blocks:
             found.append(Knob("blocks", 0, 0, self.blocks))
