@@ -160,12 +160,16 @@ def _compression_table(report: Report) -> RenderableType:
         (a, b), (first, second) = step.cost, step.quality
         table.add_row(
             step.name,
-            f"{a.parameters:,} to {b.parameters:,}",
-            f"{a.macs:,} to {b.macs:,}",
-            f"{a.bytes:,} to {b.bytes:,} B",
+            _change(a.parameters, b.parameters),
+            _change(a.macs, b.macs),
+            f"{_change(a.bytes, b.bytes)} B",
             f"{first.value:.2%} to {second.value:.2%}",
         )
     return table
+
+
+def _change(before: int, after: int) -> str:
+    return f"{before:,} to {after:,}" if after != before else f"{after:,}"
 
 
 def _symbols_line(report: Report) -> str:
