@@ -15,7 +15,8 @@ from edgebuild.tflite import schema
 SAME_SCALE = {
     *("RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "CONCATENATION", "TRANSPOSE"),
     *("SQUEEZE", "EXPAND_DIMS", "STRIDED_SLICE", "SLICE", "MAXIMUM", "MINIMUM"),
-    *("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "PADV2"),
+    *("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "SPLIT", "UNPACK", "PACK"),
+    "REDUCE_MAX",
 }
 """Operators that only move values (or choose among them): int8 in and out have one scale."""
 
@@ -61,10 +62,12 @@ def spec_of(network: Network) -> list[Spec]:
     return found
 
 
-def compute(spec: Spec, inputs: Sequence[Any]) -> Any:
-    """Return the operator's output, its activation included, for a batch of any size."""
+def compute(spec: Spec, inputs: Sequence[Any]) -> list[Any]:
+    """Return the operator's outputs, its activation included, for a batch of any size."""
     value = _COMPUTE[spec["kind"]](spec, inputs)
-    return _ACTIVATIONS[spec["options"].get("activation", "NONE")](value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    return [_ACTIVATIONS[spec["options"].get("activation", "NONE")](value)]
 
 
 def _options(op: Operator) -> dict[str, Any]:
@@ -97,6 +100,8 @@ def _integers(network: Network, model: Any, op: Operator) -> dict[str, list[int]
         found[str(position)] = values.tolist()
     if op.kind in ("RESHAPE", "SQUEEZE", "EXPAND_DIMS"):
         found["shape"] = list(network.shape(op.output))
+    if op.kind in ("SLICE", "STRIDED_SLICE"):
+        found["shape"] = list(network.shape(op.inputs[0]))
     return found
 
 
@@ -157,11 +162,15 @@ def _pool(kind: str) -> Callable[[Spec, Sequence[Any]], Any]:
     return run
 
 
-def _mean(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
+def _reduce(function: str) -> Callable[[Spec, Sequence[Any]], Any]:
+    def run(spec: Spec, inputs: Sequence[Any]) -> Any:
+        import tensorflow as tf
 
-    axes = np.atleast_1d(spec["integers"]["1"]).tolist()
-    return tf.reduce_mean(inputs[0], axes, keepdims=bool(spec["options"].get("keepDims")))
+        axes = np.atleast_1d(spec["integers"]["1"]).tolist()
+        keep = bool(spec["options"].get("keepDims"))
+        return getattr(tf, f"reduce_{function}")(inputs[0], axes, keepdims=keep)
+
+    return run
 
 
 def _reshape(spec: Spec, inputs: Sequence[Any]) -> Any:
@@ -196,6 +205,53 @@ def _concatenation(spec: Spec, inputs: Sequence[Any]) -> Any:
     import tensorflow as tf
 
     return tf.concat(list(inputs), spec["options"]["axis"])
+
+
+def _pack(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.stack(list(inputs), spec["options"]["axis"])
+
+
+def _split(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    axis = int(np.reshape(spec["integers"]["0"], -1)[0])
+    return tf.split(inputs[1], spec["options"]["numSplits"], axis)
+
+
+def _unpack(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    return tf.unstack(inputs[0], spec["options"]["num"], spec["options"]["axis"])
+
+
+def _slice(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    begin, sizes = spec["integers"]["1"], spec["integers"]["2"]
+    # All of a dimension, whatever its size: the file's batch is 1.
+    whole = [-1 if n == d else n for n, d in zip(sizes, spec["integers"]["shape"], strict=True)]
+    return tf.slice(inputs[0], begin, whole)
+
+
+def _strided_slice(spec: Spec, inputs: Sequence[Any]) -> Any:
+    import tensorflow as tf
+
+    o, begin, end, strides = spec["options"], *(spec["integers"][i] for i in "123")
+    masks = [int(o.get(f"{name}Mask", 0)) for name in ("begin", "end", "shrinkAxis")]
+    for i, size in enumerate(spec["integers"]["shape"][: len(begin)]):
+        if begin[i] == 0 and end[i] >= size and strides[i] == 1 and not masks[2] >> i & 1:
+            masks[0], masks[1] = masks[0] | 1 << i, masks[1] | 1 << i
+    return tf.strided_slice(
+        inputs[0],
+        begin,
+        end,
+        strides,
+        begin_mask=masks[0],
+        end_mask=masks[1],
+        shrink_axis_mask=masks[2],
+    )
 
 
 def _transpose(spec: Spec, inputs: Sequence[Any]) -> Any:
@@ -263,12 +319,19 @@ _COMPUTE: Mapping[str, Callable[[Spec, Sequence[Any]], Any]] = {
     "FULLY_CONNECTED": _fully_connected,
     "AVERAGE_POOL_2D": _pool("AVG"),
     "MAX_POOL_2D": _pool("MAX"),
-    "MEAN": _mean,
+    "MEAN": _reduce("mean"),
+    "SUM": _reduce("sum"),
+    "REDUCE_MAX": _reduce("max"),
     "RESHAPE": _reshape,
     "SQUEEZE": _reshape,
     "EXPAND_DIMS": _reshape,
     "PAD": _pad,
     "CONCATENATION": _concatenation,
+    "PACK": _pack,
+    "SPLIT": _split,
+    "UNPACK": _unpack,
+    "SLICE": _slice,
+    "STRIDED_SLICE": _strided_slice,
     "TRANSPOSE": _transpose,
     "RESIZE_NEAREST_NEIGHBOR": _resize("nearest_neighbor"),
     "RESIZE_BILINEAR": _resize("bilinear"),

@@ -169,17 +169,14 @@ def _layer_class() -> Any:
             constants = {t: self.operand(t, v.value) for t, v in self.tensors.items()}
             for op in config["spec"]:
                 read = [values[t] if t in values else constants.get(str(t)) for t in op["inputs"]]
-                value = compute(op, read)
-                if op["kind"] in FIXED:
-                    low, high = FIXED[op["kind"]]
-                    value = tf.quantization.fake_quant_with_min_max_args(value, low, high)
-                else:
-                    value = self._squeezed(op["outputs"][0], value)
-                values[op["outputs"][0]] = value
+                for tensor, value in zip(op["outputs"], compute(op, read), strict=True):
+                    values[tensor] = self._squeezed(tensor, value, FIXED.get(op["kind"]))
             found = [values[t] for t in config["outputs"]]
             return found if len(found) > 1 else found[0]
 
-        def _squeezed(self, tensor: int, value: Any) -> Any:
+        def _squeezed(self, tensor: int, value: Any, fixed: Range | None = None) -> Any:
+            if fixed is not None:
+                return tf.quantization.fake_quant_with_min_max_args(value, *fixed)
             group = self.config["groups"].get(str(tensor))
             if group is None:
                 return value
