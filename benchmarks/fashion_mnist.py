@@ -122,10 +122,10 @@ def main() -> int:
         Split((x[:-HELD_OUT],), y[:-HELD_OUT]),
         Split((x[-HELD_OUT:],), y[-HELD_OUT:]),
     )
-    half = f"prune:by=macs,ratio=0.5,criterion=l1,steps=3,epochs={options.epochs // 2}"
+    half = f"prune:by=macs,ratio=0.5,steps=3,epochs={options.epochs // 2}"
     rows = (
         ("int8 after training", "quantize", 0.3),
-        ("int8 in training", f"quantize:epochs={max(1, options.epochs // 6)}", 0.1),
+        ("int8 in training", f"quantize:epochs={max(1, options.epochs // 4)}", 0.1),
         ("half the MACs, int8", f"{half},quantize", 0.5),
     )
     missed = 0
