@@ -49,7 +49,7 @@ def all_checks() -> Iterator[Check]:
     """Yield every check; the slow ones are made only when they are asked for."""
     yield check_python()
     yield from check_packages()
-    yield check_keras()
+    yield from check_extras()
     yield check_zig()
     yield check_gcc()
     yield from check_qemu()
@@ -88,12 +88,16 @@ def check_packages(requires: Iterable[str] | None = None) -> Iterator[Check]:
         yield _package(name, bounds, Status.BAD, f"pip install '{name}{bounds}'")
 
 
-def check_keras() -> Check:
-    """Check TensorFlow, which only Keras models and SavedModels need."""
-    check = _package("tensorflow", "", Status.OPTIONAL, "pip install 'edgebuild[keras]'")
-    if check.status is Status.GOOD:
-        return check
-    return Check(check.group, check.name, check.status, "for .keras, .h5, SavedModel", check.remedy)
+def check_extras() -> Iterator[Check]:
+    """Check what only some uses need: TensorFlow for Keras models, Optuna for the search."""
+    for package, extra, what in (
+        ("tensorflow", "keras", "for .keras, .h5, SavedModel"),
+        ("optuna", "search", "to search compressions"),
+    ):
+        check = _package(package, "", Status.OPTIONAL, f"pip install 'edgebuild[{extra}]'")
+        if check.status is not Status.GOOD:
+            check = Check(check.group, check.name, check.status, what, check.remedy)
+        yield check
 
 
 def check_zig() -> Check:

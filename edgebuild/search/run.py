@@ -212,7 +212,7 @@ class Search:
             slack = {m: min(MOST, r + _MARGIN) for m, r in exact.items()}
             more = {m: min(MOST, r + 5 * _MARGIN) for m, r in exact.items()}
             choices = [space.neutral(**exact)]
-            for criterion, protect in (("taylor", 0.5), ("l1", 0.0), ("l1", 0.5)):
+            for criterion, protect in (("l1", 0.0), ("taylor", 0.5)):
                 choices.append(space.neutral(**slack, criterion=criterion, sensitivity=protect))
             choices.append(space.neutral(**more))
         self._study.begin_with(choices)

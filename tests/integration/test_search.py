@@ -22,7 +22,7 @@ pytestmark = pytest.mark.keras
 keras = pytest.importorskip("keras", reason="needs TensorFlow")
 
 LIMITS = Budget(flash_bytes=10_500, ram_bytes=1_100).named("the test")
-EFFORT = Effort(trials=5, epochs=6, short_epochs=2, finalists=1)
+EFFORT = Effort(trials=4, epochs=3, short_epochs=1, finalists=1)
 EDGEBUILD = [sys.executable, "-m", "edgebuild"]
 
 
@@ -103,7 +103,7 @@ def test_a_killed_search_loses_what_was_running(folder, tmp_path):
     arguments = [
         *EDGEBUILD, "search", folder / "net.keras", "--target", "cortex-m4",
         "--data", folder / "test.npz", "--train", folder / "train.npz", "--out", tmp_path,
-        "--max-flash", "10500", "--trials", "6", "--epochs", "4", "--short-epochs", "2",
+        "--max-flash", "10500", "--trials", "5", "--epochs", "2", "--short-epochs", "1",
         "--finalists", "1", "--jobs", "1", "--json",
     ]  # fmt: skip
     arguments = [str(argument) for argument in arguments]
@@ -117,7 +117,7 @@ def test_a_killed_search_loses_what_was_running(folder, tmp_path):
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["best"] is not None
-    assert _trials(database, "COMPLETE") == 6
+    assert _trials(database, "COMPLETE") == 5
     assert _trials(database, "FAIL") <= 1
     assert before >= 2
 
@@ -149,7 +149,7 @@ def test_dask_goes_on_without_a_killed_worker(folder, tmp_path):
         killed = []
 
         def progress(text):
-            if text.startswith("trial 3") and not killed:
+            if text.startswith("trial 2") and not killed:
                 started[1].kill()
                 killed.append(text)
 
