@@ -1,0 +1,152 @@
+"""From requests to searches: what is refused, what is written, what the command prints."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from edgebuild.budget import Budget
+from edgebuild.cli.main import run
+from edgebuild.compress.recipe import parse_recipe, read_recipe, write_recipe
+from edgebuild.errors import InputError
+from edgebuild.pipeline.plan import BuildRequest, make_plan
+from edgebuild.search import request as requests
+from edgebuild.search.problem import Outcome
+from edgebuild.search.run import Found
+
+from .test_search import PROFILE
+
+
+def outcome(**changes):
+    return dataclasses.replace(
+        Outcome(
+            ({"pass": "prune", "layers": "a:4"}, {"pass": "quantize"}),
+            3,
+            flash_bytes=20_000,
+            ram_bytes=4_000,
+            latency_us=1500.0,
+            quality=0.97,
+            measure="accuracy",
+        ),
+        **changes,
+    )
+
+
+def found(budget, best=True, **changes):
+    small = outcome(flash_bytes=9_000, quality=0.91)
+    chosen = small if best else None
+    return Found(PROFILE, budget, outcome(), (outcome(), small), chosen, **changes)
+
+
+@pytest.fixture
+def plan(tmp_path):
+    model = tmp_path / "net.keras"
+    model.write_bytes(b"nothing that is read here")
+    return make_plan(
+        BuildRequest(model, "cortex-m4", data="x.npz", out=tmp_path, budget=Budget(10_000), seed=5)
+    )
+
+
+def test_every_point_gets_a_recipe_and_the_front_a_picture(plan):
+    folder = requests.search_folder(plan)
+    (folder / "points").mkdir(parents=True)
+    (folder / "points" / "09.json").write_text("of an older search")
+    requests._write(folder, found(plan.budget), plan)
+    assert sorted(p.name for p in (folder / "points").iterdir()) == ["01.json", "02.json"]
+    steps, seed = read_recipe(str(folder / "recipe.json"), Path())
+    assert [step.name for step in steps] == ["prune", "quantize"]
+    assert seed == 5
+    summary = json.loads((folder / "search.json").read_text())
+    assert summary["best"]["flash_bytes"] == 9_000
+    picture = (folder / "front.svg").read_bytes()
+    requests._write(folder, found(plan.budget), plan)
+    assert (folder / "front.svg").read_bytes() == picture
+    requests._write(folder, found(plan.budget, best=False), plan)
+    assert not (folder / "recipe.json").exists()
+
+
+def test_a_recipe_file_brings_its_seed(plan, tmp_path):
+    write_recipe(tmp_path / "r.json", parse_recipe("prune:ratio=0.25"), 7)
+    wanted = dataclasses.replace(plan.request, compress="r.json", data_folder=tmp_path, seed=1)
+    made = make_plan(dataclasses.replace(wanted, data=None))
+    assert made.request.seed == 7
+    assert made.recipe == parse_recipe("prune:ratio=0.25")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "is not a recipe"),
+        ('{"schema": 2, "seed": 0, "recipe": [{"pass": "prune"}]}', "is not a recipe"),
+        ('{"schema": 1, "seed": 0, "recipe": []}', "is not a recipe"),
+        ('{"schema": 1, "seed": "0", "recipe": [{"pass": "prune"}]}', "is not a recipe"),
+        ('{"schema": 1, "seed": 0, "recipe": [{"pass": "prun"}]}', "did you mean 'prune'"),
+        ("[1]", "is not a recipe"),
+    ],
+)
+def test_a_damaged_recipe_is_refused(tmp_path, content, message):
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        read_recipe("r.json", tmp_path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_recipe("none.json", tmp_path)
+
+
+def test_what_cannot_fit_is_said_with_figures(plan):
+    smallest = outcome(flash_bytes=12_000, quality=None)
+    error = requests.no_fit(
+        found(plan.budget, best=False, nearest=smallest, proved=True, reason="too small"), plan
+    )
+    assert error.message == "net on cortex-m4: cannot fit: too small"
+    assert error.details == (
+        "closest: flash 12,000 B, RAM 4,000 B, 1.5 ms",
+        "uncompressed: 97.00 % accuracy, flash 20,000 B, RAM 4,000 B, 1.5 ms",
+    )
+
+
+def test_only_trainable_models_with_data_and_limits_are_searched(plan):
+    def can(**changes):
+        return requests.can_search(make_plan(dataclasses.replace(plan.request, **changes)))
+
+    pytest.importorskip("optuna")
+    pytest.importorskip("tensorflow")
+    assert can()
+    assert not can(data=None)
+    assert not can(compress="prune")
+    tflite = plan.request.model.with_suffix(".tflite")
+    tflite.write_bytes(b"x")
+    assert not can(model=tflite)
+
+
+def test_the_command_prints_the_front(plan, capsys, monkeypatch):
+    from edgebuild.cli import search as command
+
+    result = found(plan.budget)
+    command._show(result, Path("out/net-cortex-m4-search"))
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 80
+    assert "best at their cost: 2 of 2 candidates" in printed
+    assert "2*" in printed
+    assert "9,000" in printed
+    assert "* the recipe to build: out/net-cortex-m4-search/recipe.json" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "cortex-m4", "--target", "cortex-m0plus"], "a search is for one target"),
+        (["--target", "cortex-m4", "--build", "3"], "there is no point 3"),
+        (["--target", "cortex-m4", "--jobs", "none"], "none"),
+        (["--target", "cortex-m4"], ""),
+    ],
+)
+def test_wrong_requests_end_with_words(tmp_path, capsys, arguments, message):
+    model = tmp_path / "net.keras"
+    model.write_bytes(b"not a zip file")
+    code = run(["search", str(model), "--out", str(tmp_path), *arguments])
+    assert code == 2
+    printed = capsys.readouterr().err
+    assert "error: " in printed
+    assert message in printed
+    assert "Traceback" not in printed
