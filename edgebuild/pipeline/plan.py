@@ -27,6 +27,7 @@ from edgebuild.project import (
     TOOLCHAINS,
 )
 from edgebuild.targets import TargetProfile, load_target
+from edgebuild.toolchain.cache import cache_dir
 
 LOCK_NAME = "build.lock"
 REPORT_NAME = "report.json"
@@ -107,6 +108,14 @@ class BuildPlan:
     def sha256(self) -> str:
         """The plan's hash: equal plans make equal builds."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where training keeps its state: one folder for a model, its data and a seed, so that what
+        a search has trained need not be trained again for the build."""
+        parts = [self.inputs.get(name, "") for name in ("model", "data", "train", "training")]
+        digest = hashlib.sha256("\0".join([*parts, str(self.request.seed)]).encode())
+        return cache_dir() / "training" / digest.hexdigest()[:24]
 
 
 def make_plan(request: BuildRequest) -> BuildPlan:

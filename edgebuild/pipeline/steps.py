@@ -40,7 +40,6 @@ from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
 from edgebuild.targets import CpuFeatures
 from edgebuild.toolchain import Symbol
-from edgebuild.toolchain.cache import cache_dir
 from edgebuild.verification import (
     compare,
     make_samples,
@@ -188,7 +187,7 @@ def _compressed(
         recipe=plan.recipe,
         seed=request.seed,
         features=plan.target.cpu.features,
-        checkpoints=cache_dir() / "training" / plan.sha256[:24],
+        checkpoints=plan.checkpoints,
         training=request.training,
         entry_folder=request.data_folder,
     )

@@ -141,7 +141,7 @@ def context_of(problem: Problem) -> Context:
         training_setup(problem.training, problem.entry_folder),
         features=problem.target.cpu.features,
         seed=problem.seed,
-        checkpoints=cache_dir() / "training" / problem.key[:24],
+        checkpoints=cache_dir() / "training" / (problem.checkpoints or problem.key[:24]),
     )
 
 

@@ -22,7 +22,8 @@ class Problem:
     ``model`` holds the bytes of a ``.keras`` or ``.h5`` file of that ``kind``. ``training`` is a
     Python entry below ``entry_folder``, which every worker must be able to read. ``train`` and
     ``validation`` are the splits that choices are made on; the test split is not here. ``run`` is
-    where candidates run: ``simulator``, ``qemu``, ``host`` or ``none``.
+    where candidates run: ``simulator``, ``qemu``, ``host`` or ``none``. ``checkpoints`` is a
+    folder's name in the cache of the machine that trains; empty for one of the problem's own.
     """
 
     model: bytes
@@ -37,6 +38,7 @@ class Problem:
     seed: int
     training: str | None = None
     entry_folder: Path = field(default_factory=Path)
+    checkpoints: str = ""
 
     @cached_property
     def key(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -55,11 +56,17 @@ def search_folder(plan: BuildPlan) -> Path:
     return plan.out.with_name(f"{plan.out.name}-search")
 
 
-def search(request: SearchRequest, progress: Callable[[str], None] = lambda _: None) -> Found:
+def search(
+    request: SearchRequest,
+    progress: Callable[[str], None] = lambda _: None,
+    *,
+    keep_training: bool = False,
+) -> Found:
     """Search, or go on with a search that was stopped; write its recipes and its picture.
 
     The folder gets ``points/<n>.json`` for each point of the front, best first, ``recipe.json`` for
-    the best, ``front.svg`` and ``search.json``.
+    the best, ``front.svg`` and ``search.json``. ``keep_training`` leaves the states of training in
+    the cache, for a build of the best.
 
     Raises:
         InputError: the model, data or a setting is not usable.
@@ -91,6 +98,8 @@ def search(request: SearchRequest, progress: Callable[[str], None] = lambda _: N
         finally:
             crew.close()
         _write(folder, found, plan)
+    if not keep_training:
+        shutil.rmtree(plan.checkpoints, ignore_errors=True)
     return found
 
 
@@ -116,7 +125,7 @@ def build_within_budget(
             raise missed
         assert report is not None
         return report
-    found = search(request, lambda text: progress(f"searching: {text}"))
+    found = search(request, lambda text: progress(f"searching: {text}"), keep_training=True)
     if found.best is None:
         raise no_fit(found, plan)
     recipe = (search_folder(plan) / WINNER).absolute()
@@ -190,6 +199,7 @@ def open_problem(plan: BuildPlan) -> Problem:
         request.seed,
         request.training,
         request.data_folder.absolute(),
+        plan.checkpoints.name,
     )
 
 
