@@ -16,10 +16,12 @@ import numpy as np
 
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.ptq.calibration import Range, histograms, ranges
+from edgebuild.compress.ptq.equalize import equalize
 from edgebuild.compress.ptq.network import Network
 from edgebuild.compress.ptq.writer import write
 from edgebuild.compress.qat_graph import FIXED, SAME_SCALE, spec_of
 from edgebuild.compress.qat_model import LAYER, quantized_model, trained_constants, trained_ranges
+from edgebuild.compress.quality import state_quality
 from edgebuild.compress.training import fine_tune
 from edgebuild.errors import InputError
 
@@ -28,11 +30,12 @@ RATE = 0.1
 
 
 def train_quantized(state: State, context: Context, options: Any) -> tuple[bytes, tuple[str, ...]]:
-    """Return the trained int8 ``.tflite``, and notes.
+    """Return the trained int8 ``.tflite``, and notes; the calibrated one where that is better on
+    the validation split.
 
     ``options`` is a ``Quantize``: its calibration is where the ranges start. Zeros of a masked
-    model stay. InputError for a model with operators that cannot be trained with, and for another
-    format than int8.
+    model stay, shared weights stay shared. InputError for a model with operators that cannot be
+    trained with, and for another format than int8.
     """
     from edgebuild.compress.quantize import calibration_samples
     from edgebuild.models.tf_model import of_keras
@@ -48,39 +51,67 @@ def train_quantized(state: State, context: Context, options: Any) -> tuple[bytes
         raise InputError(
             "quantize: a model with a loop cannot be trained with integers", hint="leave out epochs"
         ) from error
+    notes: tuple[str, ...] = ()
+    if options.equalize:
+        network, notes = equalize(network)
+    context.progress("calibrating")
     samples = calibration_samples(state.model, context, options.samples)
     found = ranges(histograms(network, samples), options.calibration, percentile=options.percentile)
+    calibrated = write(network, found, _int8(network))
     content, model = train_network(network, found, state, context, options.epochs)
-    moved = _moved(found, trained_ranges(model))
-    return content, (
-        f"trained with int8 for {options.epochs} epochs; ranges moved by {moved:.1%} on average",
+    before, after = (
+        state_quality(state.replace(flatbuffer=made), context.validation, context.teacher)
+        for made in (calibrated, content)
     )
+    scores = f"{after.measure} {before.value:.2%} calibrated, {after.value:.2%} trained"
+    if after.value < before.value:
+        kept = f"{options.epochs} epochs with int8 did not help: the calibrated form stays"
+        return calibrated, (*notes, f"{kept} ({scores})")
+    moved = _moved(found, trained_ranges(model))
+    done = f"trained with int8 for {options.epochs} epochs; ranges moved by {moved:.1%} on average"
+    return content, (*notes, f"{done} ({scores})")
 
 
 def train_network(
     network: Network, found: Mapping[int, Range], state: State, context: Context, epochs: int
 ) -> tuple[bytes, Any]:
     """Return the ``.tflite`` of the trained network, and the Keras model that was trained."""
-    spec = spec_of(network)
     groups = range_groups(network, found)
-    model = quantized_model(network, spec, groups, found)
-    masks = {}
-    if state.masks:
-        masks = {
-            variable.path: np.asarray(variable) != 0.0
-            for variable in model.get_layer(LAYER).kernels
-        }
+    model = quantized_model(network, spec_of(network), groups, found)
+    masks, clusters = _promises(state, model.get_layer(LAYER).kernels)
     trained = fine_tune(
-        State(model, masks),
+        State(model, masks, clusters),
         context,
         epochs=epochs,
         learning_rate=context.setup.learning_rate * RATE,
     ).model
     ends = trained_ranges(trained)
     final = network.replaced(trained_constants(trained))
-    formats = {op.number: "int8" for op in network.operators}
     ranged = {tensor: ends[group] for tensor, group in groups.items()}
-    return write(final, {**found, **ranged}, formats), trained
+    return write(final, {**found, **ranged}, _int8(network)), trained
+
+
+def _int8(network: Network) -> dict[int, str]:
+    return {op.number: "int8" for op in network.operators}
+
+
+def _promises(
+    state: State, kernels: Sequence[Any]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return masks and clusters of the folded kernels, by path.
+
+    Zeros stay zero. Batch normalization has multiplied each output's weights by a factor of its
+    own: weights that are equal after that are what is left of a cluster.
+    """
+    masks, clusters = {}, {}
+    for variable in kernels:
+        values = np.asarray(variable)
+        if state.masks or state.clusters:
+            masks[variable.path] = values != 0.0
+        if state.clusters:
+            numbers = np.unique(values, return_inverse=True)[1].reshape(values.shape)
+            clusters[variable.path] = np.where(values != 0.0, numbers, -1)
+    return masks, clusters
 
 
 def range_groups(network: Network, found: Mapping[int, Range]) -> dict[int, int]:

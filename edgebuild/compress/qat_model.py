@@ -11,6 +11,8 @@ import numpy as np
 from edgebuild.compress.ptq.calibration import Range
 from edgebuild.compress.ptq.network import Network
 from edgebuild.compress.qat_graph import FIXED, WEIGHTED, Spec, compute
+from edgebuild.compress.quality import predict_all
+from edgebuild.errors import InputError
 
 LAYER = "int8_network"
 _LEAST = 1e-6
@@ -42,10 +44,44 @@ def quantized_model(
     }
     layer = _layer_class()(config, name=LAYER)
     inputs = [keras.Input(network.shape(t)[1:], name=f"input_{t}") for t in network.inputs]
-    outputs = layer(inputs)
+    outputs = _called(layer, inputs)
     for tensor, array in constants.items():
         layer.tensors[str(tensor)].assign(array)
-    return keras.Model(inputs, outputs, name=LAYER)
+    model = keras.Model(inputs, outputs, name=LAYER)
+    _check_batches(model)
+    return model
+
+
+def _mixes() -> InputError:
+    return InputError(
+        "quantize: the network mixes the samples of a batch, as unrolled recurrent layers do: it "
+        "cannot be trained with integers",
+        hint="leave out epochs: the calibrated form needs no training",
+    )
+
+
+def _called(layer: Any, inputs: Any) -> Any:
+    """Return the layer's symbolic outputs. The network is of batch 1: where that is built into a
+    shape, another batch cannot be computed."""
+    try:
+        return layer(inputs)
+    except (ValueError, TypeError) as error:
+        raise _mixes() from error
+
+
+def _check_batches(model: Any) -> None:
+    """Refuse a network that computes something else for two samples than for each."""
+    rng = np.random.default_rng(0)
+    x = [rng.standard_normal((2, *tensor.shape[1:])).astype(np.float32) for tensor in model.inputs]
+    try:
+        both = predict_all(model, x)
+        each = [predict_all(model, [array[i : i + 1] for array in x]) for i in range(2)]
+    except Exception as error:  # TensorFlow's errors have no base of their own but Exception
+        raise _mixes() from error
+    for i, output in enumerate(both):
+        alone = np.concatenate([outputs[i] for outputs in each])
+        if output.shape != alone.shape or not np.allclose(output, alone, atol=0.1 * np.ptp(alone)):
+            raise _mixes()
 
 
 def trained_constants(model: Any) -> dict[int, np.ndarray]:

@@ -50,7 +50,7 @@ class Quantize:
     percentile: float = 99.99
     samples: int = 200
     equalize: bool = False
-    bias_correction: bool = False
+    bias_correction: bool = True
     rounding: str = "nearest"
     rounding_steps: int = 500
     mixed: float = 0.0
@@ -82,6 +82,11 @@ class Quantize:
             raise InputError(
                 "quantize: mixed formats are found after training",
                 hint="leave out epochs, or mixed",
+            )
+        if self.epochs and (self.rounding != "nearest" or self.bias_correction):
+            raise InputError(
+                "quantize: training finds rounding and biases itself",
+                hint="leave out epochs, or rounding and bias_correction",
             )
 
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgebuild.compress.base import Context, State
+from edgebuild.compress.cluster import Cluster
 from edgebuild.compress.ptq.calibration import histograms, ranges
 from edgebuild.compress.ptq.network import Network
 from edgebuild.compress.qat import compare_integers, range_groups, train_network
@@ -192,3 +193,78 @@ def test_what_cannot_be_trained_is_named(keras):
         Quantize(epochs=1).apply(State(model), context)
     with pytest.raises(InputError, match="training with int16x8 is not there"):
         Quantize(epochs=1, format="int16x8").apply(State(model), context)
+
+
+def test_shared_weights_stay_shared(trained, context):
+    shared, _ = Cluster(bits=2, epochs=0).apply(State(trained), context)
+    network, found = network_of(shared.model, context)
+    _, model = train_network(network, found, shared, context, 1)
+    layer = model.get_layer(LAYER)
+    for op in network.weighted():
+        before, after = network.constant(op.inputs[1]), np.asarray(layer.tensors[str(op.inputs[1])])
+        assert not np.array_equal(before, after)
+        for value in np.unique(before):
+            assert len(np.unique(after[before == value])) == 1
+
+
+def test_constant_operands_are_rounded_as_in_the_file(keras):
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 2))
+    x = layers.BatchNormalization()(layers.ReLU()(layers.Rescaling(0.37, -0.21)(inputs)))
+    model = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
+    norm = next(layer for layer in model.layers if isinstance(layer, layers.BatchNormalization))
+    rng = np.random.default_rng(0)
+    norm.set_weights([rng.uniform(0.3, 2.0, 2), rng.normal(size=2), np.zeros(2), np.ones(2)])
+    part = Split((rng.normal(size=(100, 8, 8, 2)).astype(np.float32),), None)
+    context = Context(part, part, model, TrainingSetup(batch_size=16))
+    network, found = network_of(model, context)
+    content, twin = train_network(network, found, State(model), context, 1)
+    equal, worst = compare_integers(twin, content, part.x)
+    assert equal > 0.9 and worst <= 1
+
+
+def test_slices_splits_and_sums(keras):
+    layers, ops = keras.layers, keras.ops
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12, 12, 4))
+    x = layers.Concatenate()([inputs[:, 2:9:2, :, :3], inputs[:, :4, :, 1:4]])
+    a, b = ops.split(layers.Conv2D(6, 3, activation="relu")(x), 2, axis=-1)
+    x = ops.sum(layers.Add()([a, b]), axis=(1, 2))
+    model = keras.Model(inputs, [layers.Dense(3)(x), layers.GlobalMaxPooling2D()(a)])
+    rng = np.random.default_rng(0)
+    part = Split((rng.normal(size=(96, 12, 12, 4)).astype(np.float32),), None)
+    context = Context(part, part, model, TrainingSetup(batch_size=16))
+    network, found = network_of(model, context)
+    content, twin = train_network(network, found, State(model), context, 1)
+    equal, worst = compare_integers(twin, content, part.x)
+    assert equal > 0.9 and worst <= 2
+
+
+def test_a_network_that_mixes_samples_is_refused(keras):
+    layers = keras.layers
+    inputs = keras.Input((3, 4))
+    model = keras.Model(inputs, layers.Dense(2)(layers.LSTM(4, unroll=True)(inputs)))
+    part = Split((np.zeros((32, 3, 4), np.float32),), None)
+    context = Context(part, part, model, TrainingSetup())
+    with pytest.raises(InputError, match="mixes the samples of a batch"):
+        Quantize(epochs=1).apply(State(model), context)
+
+
+def test_the_better_of_calibrated_and_trained_is_kept(trained, context):
+    wild = dataclasses.replace(context, setup=TrainingSetup(batch_size=32, learning_rate=100.0))
+    plain, _ = Quantize().apply(State(trained), context)
+    kept, notes = Quantize(epochs=1).apply(State(trained), wild)
+    assert kept.flatbuffer == plain.flatbuffer
+    assert notes[-1].startswith("1 epochs with int8 did not help: the calibrated form stays")
+
+
+def test_equalized_before_training(trained, context):
+    _, notes = Quantize(epochs=1, equalize=True).apply(State(trained), context)
+    assert notes[0].startswith("equalization: ") and "with int8" in notes[1]
+
+
+def test_training_goes_without_layerwise_fitting():
+    for options in ({"rounding": "adaround"}, {"bias_correction": True}):
+        with pytest.raises(InputError, match="training finds rounding and biases itself"):
+            Quantize(epochs=1, **options)
