@@ -98,7 +98,9 @@ def test_fitted_int4_is_better(regression, context, tmp_path):
     trained = regression
     kept = dataclasses.replace(context, checkpoints=tmp_path)
     options = {"format": "int4", "samples": 60, "rounding_steps": 200}
-    plain, _ = Quantize(format="int4", samples=60).apply(State(trained), context)
+    plain, _ = Quantize(format="int4", samples=60, bias_correction=False).apply(
+        State(trained), context
+    )
     biased, _ = Quantize(bias_correction=True, **options).apply(State(trained), context)
     whole = Quantize(rounding="adaround", bias_correction=True, **options)
     fitted, notes = whole.apply(State(trained), kept)
