@@ -30,14 +30,14 @@ RATE = 0.1
 
 
 def train_quantized(state: State, context: Context, options: Any) -> tuple[bytes, tuple[str, ...]]:
-    """Return the trained int8 ``.tflite``, and notes; the calibrated one where that is better on
-    the validation split.
+    """Return the trained int8 ``.tflite``, and notes; where the one without training is better on
+    the validation split, that.
 
     ``options`` is a ``Quantize``: its calibration is where the ranges start. Zeros of a masked
     model stay, shared weights stay shared. InputError for a model with operators that cannot be
     trained with, and for another format than int8.
     """
-    from edgebuild.compress.quantize import calibration_samples
+    from edgebuild.compress.quantize import calibration_samples, quantize_network
     from edgebuild.models.tf_model import of_keras
 
     if options.format != "int8":
@@ -51,13 +51,13 @@ def train_quantized(state: State, context: Context, options: Any) -> tuple[bytes
         raise InputError(
             "quantize: a model with a loop cannot be trained with integers", hint="leave out epochs"
         ) from error
+    samples = calibration_samples(state.model, context, options.samples)
+    spec_of(network)  # refuse before work is done
+    calibrated, told = quantize_network(options, network, samples, context)
     notes: tuple[str, ...] = ()
     if options.equalize:
         network, notes = equalize(network)
-    context.progress("calibrating")
-    samples = calibration_samples(state.model, context, options.samples)
     found = ranges(histograms(network, samples), options.calibration, percentile=options.percentile)
-    calibrated = write(network, found, _int8(network))
     content, model = train_network(network, found, state, context, options.epochs)
     before, after = (
         state_quality(state.replace(flatbuffer=made), context.validation, context.teacher)
@@ -66,7 +66,7 @@ def train_quantized(state: State, context: Context, options: Any) -> tuple[bytes
     scores = f"{after.measure} {before.value:.2%} calibrated, {after.value:.2%} trained"
     if after.value < before.value:
         kept = f"{options.epochs} epochs with int8 did not help: the calibrated form stays"
-        return calibrated, (*notes, f"{kept} ({scores})")
+        return calibrated, (*told, f"{kept} ({scores})")
     moved = _moved(found, trained_ranges(model))
     done = f"trained with int8 for {options.epochs} epochs; ranges moved by {moved:.1%} on average"
     return content, (*notes, f"{done} ({scores})")

@@ -83,11 +83,6 @@ class Quantize:
                 "quantize: mixed formats are found after training",
                 hint="leave out epochs, or mixed",
             )
-        if self.epochs and (self.rounding != "nearest" or self.bias_correction):
-            raise InputError(
-                "quantize: training finds rounding and biases itself",
-                hint="leave out epochs, or rounding and bias_correction",
-            )
 
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
         """Return the state with its finished ``.tflite``."""

@@ -262,9 +262,3 @@ def test_the_better_of_calibrated_and_trained_is_kept(trained, context):
 def test_equalized_before_training(trained, context):
     _, notes = Quantize(epochs=1, equalize=True).apply(State(trained), context)
     assert notes[0].startswith("equalization: ") and "with int8" in notes[1]
-
-
-def test_training_goes_without_layerwise_fitting():
-    for options in ({"rounding": "adaround"}, {"bias_correction": True}):
-        with pytest.raises(InputError, match="training finds rounding and biases itself"):
-            Quantize(epochs=1, **options)
