@@ -150,6 +150,8 @@ def run(model: Any, way: Way, context: Context, test: Split, before: float) -> b
     start = time.perf_counter()
     state, steps = apply_recipe(parse_recipe(way.recipe), context)
     seconds = time.perf_counter() - start
+    for note in (note for step in steps for note in step.notes):
+        context.progress(note)  # whether training with int8 was kept, what layers lost
     cost = model_cost(state.model)
     assert state.flatbuffer is not None
     after = state_quality(state, test, model).value
