@@ -262,3 +262,20 @@ def test_the_better_of_calibrated_and_trained_is_kept(trained, context):
 def test_equalized_before_training(trained, context):
     _, notes = Quantize(epochs=1, equalize=True).apply(State(trained), context)
     assert notes[0].startswith("equalization: ") and "with int8" in notes[1]
+
+
+def test_a_killed_run_goes_on(trained, context, tmp_path):
+    short = dataclasses.replace(context, train=context.train.first(96))
+
+    def kill(message):
+        if message.startswith("epoch 1 of 2"):
+            raise KeyboardInterrupt
+
+    step, seen = Quantize(epochs=2, samples=20), []
+    whole, _ = step.apply(State(trained), short)
+    kept = dataclasses.replace(short, checkpoints=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        step.apply(State(trained), dataclasses.replace(kept, progress=kill))
+    again, _ = step.apply(State(trained), dataclasses.replace(kept, progress=seen.append))
+    assert again.flatbuffer == whole.flatbuffer
+    assert [m[:12] for m in seen if m.startswith("epoch")] == ["epoch 2 of 2"]
