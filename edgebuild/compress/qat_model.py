@@ -195,9 +195,14 @@ def _layer_class() -> Any:
             high = tf.maximum(tf.reduce_max(value), 0.0)
             return tf.quantization.fake_quant_with_min_max_vars(value, low, high)
 
-        def call(self, inputs: Any) -> Any:
-            """Return the outputs for a batch."""
+        def call(self, inputs: Any, training: bool = False) -> Any:
+            """Return the outputs for a batch.
+
+            In training probabilities are not rounded: the loss takes their logarithm, and rounded
+            ones do not sum to 1 and have no gradient at zero.
+            """
             config = self.config
+            whole = set(config["outputs"]) if training else set()
             given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
             values: dict[int, Any] = {}
             for tensor, value in zip(config["inputs"], given, strict=True):
@@ -205,8 +210,10 @@ def _layer_class() -> Any:
             constants = {t: self.operand(t, v.value) for t, v in self.tensors.items()}
             for op in config["spec"]:
                 read = [values[t] if t in values else constants.get(str(t)) for t in op["inputs"]]
+                fixed = FIXED.get(op["kind"])
                 for tensor, value in zip(op["outputs"], compute(op, read), strict=True):
-                    values[tensor] = self._squeezed(tensor, value, FIXED.get(op["kind"]))
+                    kept = fixed is not None and tensor in whole
+                    values[tensor] = value if kept else self._squeezed(tensor, value, fixed)
             found = [values[t] for t in config["outputs"]]
             return found if len(found) > 1 else found[0]
 

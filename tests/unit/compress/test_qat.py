@@ -279,3 +279,13 @@ def test_a_killed_run_goes_on(trained, context, tmp_path):
     again, _ = step.apply(State(trained), dataclasses.replace(kept, progress=seen.append))
     assert again.flatbuffer == whole.flatbuffer
     assert [m[:12] for m in seen if m.startswith("epoch")] == ["epoch 2 of 2"]
+
+
+def test_the_loss_sees_probabilities_that_sum_to_one(learned):
+    """Rounded to int8's grid they do not, and would be taken for logits."""
+    _, _, _, model, context = learned
+    x = context.validation.x[0]
+    whole, rounded = (np.asarray(model(x, training=t)).reshape(-1, 3) for t in (True, False))
+    np.testing.assert_allclose(whole.sum(1), 1.0, atol=1e-5)
+    assert np.abs(rounded.sum(1) - 1.0).max() > 1e-3
+    assert np.abs(whole - rounded).max() <= 1 / 256 + 1e-6
