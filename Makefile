@@ -9,7 +9,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 JOBS ?= 2
 
-.PHONY: demo test lint wheel nightly bench clean setup system-tools
+# make bench-training  the bars of compression, hours on two cores
+.PHONY: demo test lint wheel nightly bench bench-training clean setup system-tools
 
 setup: $(READY)
 
@@ -42,6 +43,13 @@ wheel: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/mlperf_tiny.py
 	$(BIN)/python benchmarks/accuracy.py
+	$(BIN)/python benchmarks/cycles.py
+
+bench-training: $(READY)
+	$(BIN)/python benchmarks/deep_compression.py
+	$(BIN)/python benchmarks/structured_pruning.py
+	$(BIN)/python benchmarks/fashion_mnist.py
+	$(BIN)/python benchmarks/search.py
 
 clean:
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .coverage examples/*/build
