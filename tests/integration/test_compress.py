@@ -10,21 +10,8 @@ import pytest
 from edgebuild.cli.main import run as cli
 from edgebuild.report.model import report_from_json
 from tests.small import small_model
-from tests.unit.compress.conftest import blobs, keras, trained  # noqa: F401
 
 pytestmark = pytest.mark.keras
-
-
-@pytest.fixture
-def place(trained, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgebuild.pipeline.steps.cache_dir", lambda: tmp_path / "cache")
-    trained.save(tmp_path / "net.keras")
-    x, y = blobs(600, seed=5)
-    part = np.where(np.arange(600) % 5 == 0, "fifth", "rest")
-    np.savez(tmp_path / "data.npz", x=x, y=y, slice_part=part)
-    np.savez(tmp_path / "blind.npz", x=x)
-    return tmp_path
 
 
 BUILD = ["build", "net.keras", "--target", "host", "--data", "data.npz"]

@@ -11,19 +11,8 @@ from edgebuild.cli.main import run as cli
 from edgebuild.compress.huffman import unpack
 from edgebuild.compress.ptq.artifact import constants
 from edgebuild.models.tf_model import of_keras
-from tests.unit.compress.conftest import blobs, keras, trained  # noqa: F401
 
 pytestmark = pytest.mark.keras
-
-
-@pytest.fixture
-def place(trained, tmp_path, monkeypatch):  # noqa: F811
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("edgebuild.pipeline.steps.cache_dir", lambda: tmp_path / "cache")
-    trained.save(tmp_path / "net.keras")
-    x, y = blobs(600, seed=5)
-    np.savez(tmp_path / "data.npz", x=x, y=y)
-    return tmp_path
 
 
 BUILD = ["build", "net.keras", "--target", "host", "--data", "data.npz", "--compress"]
@@ -76,7 +65,7 @@ def test_a_build_after_one_that_cannot_run(place, capsys):
     assert not (place / "build" / "net-host" / "compression.json").exists()
 
 
-def test_a_float_tflite_is_quantized(place, trained, capsys):  # noqa: F811
+def test_a_float_tflite_is_quantized(place, trained, capsys):
     (place / "net.tflite").write_bytes(of_keras(trained).to_float())
     build = ["build", "net.tflite", *BUILD[2:]]
     assert cli([*build, "quantize:rounding=adaround,samples=20,huffman", "--json"]) == 0
@@ -94,7 +83,7 @@ def test_a_float_tflite_is_quantized(place, trained, capsys):  # noqa: F811
     assert "int8 already" in capsys.readouterr().err
 
 
-def test_a_saved_model_is_quantized(place, trained, capsys):  # noqa: F811
+def test_a_saved_model_is_quantized(place, trained, capsys):
     trained.export(place / "saved", verbose=False)
     build = ["build", "saved", *BUILD[2:], "quantize:calibration=mse,samples=20"]
     assert cli([*build, "--run", "none"]) == 0

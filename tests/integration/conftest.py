@@ -1,0 +1,24 @@
+"""Fixtures of the integration tests."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from tests.unit.compress.conftest import blobs, keras, trained  # noqa: F401
+
+
+@pytest.fixture
+def place(trained, tmp_path, monkeypatch):  # noqa: F811
+    """A folder with a trained model, its data and an empty cache of trainings; work is there.
+
+    ``net.keras``, ``data.npz`` (labels and a slice), ``blind.npz`` (inputs alone).
+    """
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("edgebuild.pipeline.plan.cache_dir", lambda: tmp_path / "cache")
+    trained.save(tmp_path / "net.keras")
+    x, y = blobs(600, seed=5)
+    part = np.where(np.arange(600) % 5 == 0, "fifth", "rest")
+    np.savez(tmp_path / "data.npz", x=x, y=y, slice_part=part)
+    np.savez(tmp_path / "blind.npz", x=x)
+    return tmp_path
