@@ -153,23 +153,35 @@ def check_names(rules: Sequence[LayerRule], names: Iterable[str], *, where: str)
                 )
 
 
-def layer_ratios(original: Any, smaller: Any) -> str:
-    """Return the option ``layers`` that gives the model ``original`` the shape of ``smaller``, that
-    was pruned from it: what each group keeps. Empty when that is all."""
-    before, after = channel_map(original), channel_map(smaller)
-    groups = groups_of(before)
+def layers_option(groups: Sequence[Group], removed: Sequence[int]) -> str:
+    """Return the option ``layers`` that removes so many channels of each group, by what each
+    keeps. Empty when nothing goes."""
     words = []
-    for group in groups:
-        names = group.own(groups) or group.layers
-        have = group.count * group.positions[group.layers.index(names[0])]
-        if len(names) == 1:  # what it lost are the group's
-            kept = have + len(after.outputs[names[0]]) - len(before.outputs[names[0]])
-        else:
-            same = [g for g in groups_of(after, least=1) if g.layers == group.layers]
-            kept = same[0].outputs if same else have
-        if kept < have:
+    for group, gone in zip(groups, removed, strict=True):
+        if gone > 0:
+            names = group.own(groups) or group.layers
+            kept = (group.count - gone) * group.positions[group.layers.index(names[0])]
             words.append(f"{'&'.join(_UNWRITABLE.sub('?', name) for name in names)}:{kept}")
     return "+".join(words)
+
+
+def layer_ratios(original: Any, smaller: Any) -> str:
+    """Return the option ``layers`` that gives the model ``original`` the shape of ``smaller``, that
+    was pruned from it. Empty when that is all."""
+    before, after = channel_map(original), channel_map(smaller)
+    groups = groups_of(before)
+    left = groups_of(after, least=1)
+    removed = []
+    for group in groups:
+        own = group.own(groups)
+        if own:  # what it lost are the group's
+            name = own[0]
+            lost = len(before.outputs[name]) - len(after.outputs[name])
+            removed.append(lost // group.positions[group.layers.index(name)])
+        else:
+            same = [g for g in left if g.layers == group.layers]
+            removed.append(group.count - same[0].count if same else 0)
+    return layers_option(groups, removed)
 
 
 def _matches(pattern: str, name: str) -> bool:

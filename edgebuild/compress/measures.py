@@ -102,6 +102,11 @@ class Costs:
             return float(self._alive(removed).max(initial=0.0))
         return sum(term.of(removed) for term in self._terms[by])
 
+    def gains(self, by: str, removed: np.ndarray) -> np.ndarray:
+        """Return, for each group, by how much one channel less lowers one of ``COSTS``."""
+        now = self.of(by, removed)
+        return np.array([now - self.of(by, removed + one) for one in np.eye(self._count)])
+
     def at_peak(self, removed: np.ndarray) -> np.ndarray:
         """Return, for each group, the bytes by which one channel less lowers the peak of RAM."""
         alive = self._lives[int(self._alive(removed).argmax())]

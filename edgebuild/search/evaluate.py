@@ -45,12 +45,14 @@ def _evaluate(problem: Problem, task: Task) -> Outcome:
     with _one_at_a_time:
         context = context_of(problem)
         steps = explicit(recipe_from_json(task.recipe), context)
-        shape = [_untrained(step) for step in steps]
-        found = _cost(problem, _apply(shape, context), task.limits.latency_us)
+        shape = apply_untrained(steps, State(context.teacher), context)
+        found = _cost(problem, shape, task.limits.latency_us)
         if task.epochs and found.fits(task.limits):
             context = context_of(problem)  # Keras's names begin anew, as in the build of the recipe
             steps = with_epochs(steps, task.epochs)
-            state = _apply(steps, context)
+            state = State(context.teacher)
+            for step in steps:
+                state, _ = step.apply(state, context)
             found = _cost(problem, state)
             quality = _quality(state, context)
             found = dataclasses.replace(
@@ -77,12 +79,12 @@ def explicit(recipe: Sequence[Pass], context: Context) -> tuple[Pass, ...]:
         if not isinstance(step, Prune):
             steps.append(step)
             if step.name != "quantize":
-                state, _ = _untrained(step).apply(state, context)
+                state = apply_untrained([step], state, context)
             continue
         if not (steps and isinstance(steps[-1], Prune)):
             before = state
             steps.append(step)
-        state, _ = _untrained(step).apply(state, context)
+        state = apply_untrained([step], state, context)
         steps[-1] = dataclasses.replace(
             step, by="channels", ratio=0.0, layers=layer_ratios(before.model, state.model)
         )
@@ -108,21 +110,14 @@ def _trains(step: Pass) -> bool:
     return hasattr(step, "epochs") and step.name != "quantize"
 
 
-def _untrained(step: Pass) -> Any:
-    """Return a step that makes the same shape without training."""
-    if step.name == "quantize":
-        changes: dict[str, Any] = {"epochs": 0, "rounding": "nearest", "samples": 16}
-    else:
-        changes = {
-            name: value for name, value in (("epochs", 0), ("steps", 1)) if hasattr(step, name)
-        }
-    return dataclasses.replace(step, **changes)  # type: ignore[type-var]
-
-
-def _apply(steps: Sequence[Pass], context: Context) -> State:
-    state = State(context.teacher)
+def apply_untrained(steps: Sequence[Pass], state: State, context: Context) -> State:
+    """Return the shape that ``steps`` make, without their training."""
     for step in steps:
-        state, _ = step.apply(state, context)
+        if step.name == "quantize":
+            changes: dict[str, Any] = {"epochs": 0, "rounding": "nearest", "samples": 16}
+        else:
+            changes = {n: v for n, v in (("epochs", 0), ("steps", 1)) if hasattr(step, n)}
+        state, _ = dataclasses.replace(step, **changes).apply(state, context)  # type: ignore[type-var]
     return state
 
 

@@ -5,7 +5,8 @@
 3. Cost the smallest network of the space: if even that does not fit, nothing does.
 4. Find by bisection how much must go of what, by cost alone.
 5. Try choices around that, drawn by Optuna, each with a short training if its cost fits.
-6. Train the best ones long; try the best one's quantization in other ways.
+6. Go from the best shape to those next to it: a layer wider, another narrower.
+7. Train the best ones long; try the best one's quantization in other ways.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from typing import Any
 from edgebuild.budget import Budget
 from edgebuild.compress.setup import TrainingSetup
 from edgebuild.errors import EdgebuildError, ToolError
-from edgebuild.search.crew import Crew, LostError
+from edgebuild.search.crew import Crew, LostError, Work
+from edgebuild.search.moves import moves
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.search.profiling import ModelProfile, profile
 from edgebuild.search.space import MOST, Space
@@ -31,6 +33,13 @@ _TOLERANCE = 0.01
 _MARGIN = 0.02
 _LOST_LIMIT = 5
 _WAIT_S = 0.5
+_MOVED = 1 / 3
+"""The share of the trials that step 6 has."""
+_MOST_MOVES = 32
+"""So many moves from one shape are kept."""
+_ROUND = 4
+"""So many moves are tried before the best shape is looked for again."""
+_MOVES, _FINALISTS = "moves", "finalists"
 _SHORT_STEPS, _LONG_STEPS = 300, 4000
 
 
@@ -38,8 +47,8 @@ _SHORT_STEPS, _LONG_STEPS = 300, 4000
 class Effort:
     """How much a search may do.
 
-    ``trials`` and ``timeout_s`` are limits of step 5; ``short_epochs`` are trained in a trial,
-    ``epochs`` in each of the ``finalists``. 0 takes what the size of the data set asks for.
+    ``trials`` and ``timeout_s`` are limits of steps 5 and 6; ``short_epochs`` are trained in a
+    trial, ``epochs`` in each of the ``finalists``. 0 takes what the size of the data set asks for.
     """
 
     trials: int = 40
@@ -137,7 +146,10 @@ class Search:
                 return dataclasses.replace(
                     found, nearest=smallest, proved=True, reason=self._too_small(smallest)
                 )
-        self._sample(space, self._begin(space, baseline))
+        limit_s = self._effort.timeout_s
+        self._deadline = float("inf") if limit_s is None else time.monotonic() + limit_s
+        self._sample(space, self._begin(space))
+        self._move()
         self._finish(known)
         return self._conclude(found)
 
@@ -148,10 +160,7 @@ class Search:
     def _profile(self) -> ModelProfile:
         found = self._study.known("profile", "")
         if found is None:
-            ticket = self._crew.submit(profile)
-            while not self._crew.wait([ticket], _WAIT_S):
-                pass
-            found = dataclasses.asdict(self._crew.result(ticket))
+            found = dataclasses.asdict(self._ask(profile))
             self._study.keep("profile", "", found)
         return ModelProfile(**found)
 
@@ -190,7 +199,7 @@ class Search:
 
     # -- step 4
 
-    def _begin(self, space: Space, baseline: Outcome) -> dict[str, float]:
+    def _begin(self, space: Space) -> dict[str, float]:
         """Return how much must go of each measure, and queue the first choices."""
         need: dict[str, float] = {}
         if self._architecture:
@@ -263,16 +272,15 @@ class Search:
     # -- step 5
 
     def _sample(self, space: Space, need: dict[str, float]) -> None:
-        """Try choices until the effort is spent."""
+        """Try choices until this step's share of the effort is spent."""
         from edgebuild.search.evaluate import evaluate
 
         space = space.narrowed(need)
-        limit_s = self._effort.timeout_s
-        deadline = float("inf") if limit_s is None else time.monotonic() + limit_s
+        most = self._effort.trials - self._kept_for_moves
         running: dict[Any, tuple[Any, Task]] = {}
         while True:
             begun = self._study.ended + len(running)
-            open_ = begun < self._effort.trials and time.monotonic() < deadline
+            open_ = begun < most and time.monotonic() < self._deadline
             while open_ and len(running) < self._crew.size:
                 trial, choice = self._study.ask(space)
                 task = Task(space.recipe(choice), self._effort.short_epochs, self._budget)
@@ -281,10 +289,10 @@ class Search:
                 else:
                     running[self._crew.submit(evaluate, task)] = (trial, task)
                 begun += 1
-                open_ = begun < self._effort.trials
+                open_ = begun < most
             if not running:
                 return
-            self._progress(self._line())
+            self._progress(self._line(self._study.ended + 1))
             for ticket in self._crew.wait(running, _WAIT_S):
                 trial, task = running.pop(ticket)
                 self._end(ticket, trial, task)
@@ -301,34 +309,90 @@ class Search:
             self._study.keep_outcome(task, outcome)
             self._study.tell(trial, outcome, self._budget)
 
-    def _line(self) -> str:
-        ended, best = self._study.ended, best_of(self._trained(), self._budget)
+    def _line(self, trial: int) -> str:
+        best = best_of(self._trained(), self._budget)
         said = "none fits yet"
         if best is not None:
             said = f"best {100 * (best.quality or 0):.2f} %"
             if best.flash_bytes is not None:
                 said += f", {best.flash_bytes:,} B of flash"
-        return f"trial {ended + 1} of {self._effort.trials}; {said}"
+        return f"trial {trial} of {self._effort.trials}; {said}"
 
     def _trained(self) -> list[Outcome]:
         """Return all candidates that were trained, the finalists too."""
-        finals = map(outcome_from_json, self._study.known("finalists", "") or ())
-        outcomes = [outcome for _, outcome in self._study.finished()]
-        return [o for o in (*outcomes, *finals) if o.quality is not None]
+        return [o for o in (*self._tried(), *self._kept(_FINALISTS)) if o.quality is not None]
+
+    def _tried(self) -> list[Outcome]:
+        """Return all trials, of steps 5 and 6."""
+        return [*(outcome for _, outcome in self._study.finished()), *self._kept(_MOVES)]
+
+    def _keep(self, kind: str, outcomes: Sequence[Outcome]) -> None:
+        self._study.keep(kind, "", [outcome.to_json() for outcome in outcomes])
+
+    def _kept(self, kind: str) -> list[Outcome]:
+        return [outcome_from_json(row) for row in self._study.known(kind, "") or ()]
 
     # -- step 6
 
+    @property
+    def _kept_for_moves(self) -> int:
+        """How many trials step 6 has: none without a limit, which says how wide is too wide."""
+        searched = self._limited and not self._architecture
+        return round(self._effort.trials * _MOVED) if searched else 0
+
+    def _move(self) -> None:
+        """Try shapes next to the best one, until none is left or the effort is spent."""
+        moved = self._kept(_MOVES)
+        left = self._kept_for_moves - len(moved)
+        seen = {_shape(outcome.recipe) for outcome in self._tried()}
+        while left > 0 and time.monotonic() < self._deadline:
+            best = best_of(self._tried(), self._budget)
+            if best is None:
+                return
+            self._progress(self._line(self._effort.trials - left + 1))
+            near = [r for r in self._moves_from(best) if _shape(r) not in seen]
+            tasks = [
+                Task(recipe, self._effort.short_epochs, self._budget)
+                for recipe in near[: min(left, _ROUND)]
+            ]
+            if not tasks:
+                return
+            moved += self._try(tasks, skip_failing=True)
+            self._keep(_MOVES, moved)
+            seen.update(_shape(task.recipe) for task in tasks)
+            left -= len(tasks)
+
+    def _moves_from(self, outcome: Outcome) -> list[tuple[dict[str, Any], ...]]:
+        key = [list(outcome.recipe), self._budget.to_json()]
+        known = self._study.known("moves from", key)
+        if known is None:
+            known = self._ask(moves, outcome, self._budget)[:_MOST_MOVES]
+            self._study.keep("moves from", key, known)
+        return [tuple(recipe) for recipe in known]
+
+    def _ask(self, work: Work, *arguments: Any) -> Any:
+        """Return what a worker says; another one is asked when it dies."""
+        while True:
+            ticket = self._crew.submit(work, *arguments)
+            while not self._crew.wait([ticket], _WAIT_S):
+                pass
+            try:
+                return self._crew.result(ticket)
+            except LostError as error:
+                self._count_lost(error)
+
+    # -- step 7
+
     def _finish(self, known: ModelProfile) -> None:
         """Train the best candidates long, then quantize the best of them in other ways."""
-        trials = [outcome for _, outcome in self._study.finished()]
-        fitting = [o for o in trials if o.quality is not None and o.fits(self._budget)]
+        fitting = [o for o in self._tried() if o.quality is not None and o.fits(self._budget)]
         ranked = sorted(fitting, key=lambda o: -(o.quality or 0.0))
-        chosen = {_shape(o): o for o in reversed(ranked)}  # the best of each shape
+        chosen = {_shape(o.recipe): o for o in reversed(ranked)}  # the best of each shape
         best = sorted(chosen.values(), key=lambda o: -(o.quality or 0.0))
         best = best[: self._effort.finalists]
         self._progress(f"training the best {len(best)} for {self._effort.epochs} epochs")
         finals = self._try([self._final(outcome.recipe) for outcome in best])
-        self._keep_finals(finals)
+        self._keep(_FINALISTS, finals)
         leader = best_of(finals, self._budget)
         if leader is None or (leader.quality or 0.0) >= known.quality:
             return
@@ -340,13 +404,10 @@ class Search:
         *body, last = leader.recipe
         tasks = [self._final((*body, {**last, **way})) for way in ways]
         finals += self._try(tasks, skip_failing=True)
-        self._keep_finals(finals)
+        self._keep(_FINALISTS, finals)
 
     def _final(self, recipe: Sequence[dict[str, Any]]) -> Task:
         return Task(tuple(recipe), self._effort.epochs, self._budget)
-
-    def _keep_finals(self, finals: Sequence[Outcome]) -> None:
-        self._study.keep("finalists", "", [outcome.to_json() for outcome in finals])
 
     def _conclude(self, found: Found) -> Found:
         """Return what there is to build, or why there is nothing."""
@@ -359,7 +420,7 @@ class Search:
         )
         best = best_of(points, self._budget)
         if best is None:
-            tried = [outcome for _, outcome in self._study.finished()] or [found.baseline]
+            tried = self._tried() or [found.baseline]
             near = min(
                 tried, key=lambda o: sum(max(0.0, x) for x in o.excess(self._budget).values())
             )
@@ -413,9 +474,9 @@ def _rank(outcome: Outcome) -> tuple[float, ...]:
     return (-(outcome.quality or 0.0), *(0.0 if cost is None else float(cost) for cost in costs))
 
 
-def _shape(outcome: Outcome) -> str:
+def _shape(recipe: Sequence[dict[str, Any]]) -> str:
     """Return what tells networks of one shape and choice of channels."""
-    body = [{**row, "epochs": 0, "steps": 1} for row in outcome.recipe[:-1]]
+    body = [{**row, "epochs": 0, "steps": 1} for row in recipe[:-1]]
     return json.dumps(body, sort_keys=True)
 
 

@@ -49,41 +49,36 @@ def learned(trained):
     return network, found, content, model, context
 
 
-def test_the_file_has_the_scales_that_were_trained(learned):
-    _, _, content, model, _ = learned
+def test_the_file_has_what_was_trained(learned):
+    """Operator by operator: scale and zero point of each output, integers of weights and biases."""
+    network, found, content, model, _ = learned
     graph = read_tflite(content, name="n", where="n")
-    ends = trained_ranges(model)
-    scales = sorted(float(low_high[1] - low_high[0]) / 255 for low_high in ends.values())
-    written = {
-        float(t.quantization.scales[0])
-        for t in graph.tensors.values()
-        if not t.is_constant and t.quantization is not None
-    } - {1 / 256}
-    assert len(written) == len(ends)
-    np.testing.assert_allclose(sorted(written), scales, rtol=1e-6)
-
-
-def test_the_file_has_the_integers_that_were_trained(learned):
-    _, _, content, model, _ = learned
-    graph = read_tflite(content, name="n", where="n")
-    kernels = [t for t in graph.tensors.values() if t.is_constant and t.dtype.numpy == np.int8]
-    written = {t.shape: t.data for t in kernels}
-    layer = model.get_layer(LAYER)
-    constants = trained_constants(model)
-    seen = 0
-    for tensor, axis in layer.axis.items():
-        values = constants[int(tensor)].astype(np.float64)
-        axes = tuple(i for i in range(values.ndim) if i != axis)
-        scale = np.abs(values).max(axis=axes, keepdims=True) / 127
-        integers = np.rint(values / scale)
-        assert np.abs(values / scale - integers).max() < 1e-3
-        if (
-            list(written).count(values.shape) == 1
-            and sum(constants[int(t)].shape == values.shape for t in layer.axis) == 1
-        ):
-            np.testing.assert_array_equal(written[values.shape], integers)
-            seen += 1
-    assert seen >= 3
+    groups, ends = range_groups(network, found), trained_ranges(model)
+    constants, axes = trained_constants(model), model.get_layer(LAYER).axis
+    assert [op.kind for op in network.operators] == [op.kind for op in graph.ops]
+    weighted = 0
+    for op, written in zip(network.operators, graph.ops, strict=True):
+        activation = {}
+        for mine, theirs in zip((*op.inputs, *op.outputs), (*written.inputs, *written.outputs)):
+            if mine not in groups:
+                continue
+            low, high = ends[groups[mine]]
+            quantization = graph.tensors[theirs].quantization
+            activation[mine] = scale = (high - low) / 255
+            assert quantization.scales[0] == pytest.approx(scale, rel=1e-6)
+            assert quantization.zero_points[0] == np.rint(-128 - low / scale)
+        if str(op.inputs[1] if len(op.inputs) > 1 else -1) not in axes:
+            continue
+        values = constants[op.inputs[1]].astype(np.float64)
+        others = tuple(i for i in range(values.ndim) if i != axes[str(op.inputs[1])])
+        scales = np.abs(values).max(axis=others, keepdims=True) / 127
+        np.testing.assert_array_equal(
+            graph.tensors[written.inputs[1]].data, np.rint(values / scales)
+        )
+        biases = constants[op.inputs[2]] / (scales.reshape(-1) * activation[op.inputs[0]])
+        assert np.abs(graph.tensors[written.inputs[2]].data - biases).max() <= 1
+        weighted += 1
+    assert weighted == 6
 
 
 def test_the_trained_model_computes_the_files_integers(learned):
@@ -116,23 +111,30 @@ def test_weights_and_ranges_learn(learned):
 
 
 def test_training_mends_what_rounding_breaks(keras, context):
-    """A wide range on one channel leaves few levels for the others: training finds a way."""
+    """One channel 1,000 times as wide as the rest leaves them no levels: training finds a way."""
     layers = keras.layers
     keras.utils.set_random_seed(4)
     inputs = keras.Input((8, 8, 1))
-    x = layers.DepthwiseConv2D(3, depth_multiplier=8, use_bias=False)(inputs)
-    x = layers.BatchNormalization()(x)
-    x = layers.Dense(4, activation="relu6")(layers.Flatten()(x))
-    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+    x = layers.Conv2D(8, 3, use_bias=False)(inputs)
+    norm = layers.BatchNormalization()
+    dense = layers.Dense(3, activation="softmax")
+    model = keras.Model(inputs, dense(layers.Flatten()(layers.ReLU()(norm(x)))))
     model.compile("adam", "sparse_categorical_crossentropy")
     model.fit(context.train.x[0], context.train.y, epochs=6, verbose=0)
-    state = State(model)
-    setup = dataclasses.replace(context, teacher=model)
-    plain, _ = Quantize().apply(state, setup)
-    trained, notes = Quantize(epochs=3).apply(state, setup)
-    scores = [state_quality(s, context.validation, model).value for s in (plain, trained)]
-    assert scores[1] >= scores[0] - 0.01
-    assert notes[0].startswith("trained with int8 for 3 epochs; ranges moved by ")
+    wide = np.where(np.arange(8) == 0, 1000.0, 1.0).astype(np.float32)
+    gamma, beta, *statistics = norm.get_weights()
+    norm.set_weights([gamma * wide, beta * wide, *statistics])
+    kernel, bias = dense.get_weights()
+    dense.set_weights([kernel / np.tile(wide, len(kernel) // 8)[:, None], bias])
+    context = dataclasses.replace(context, teacher=model)
+    made = [Quantize(epochs=n).apply(State(model), context) for n in (0, 3)]
+    exact, plain, trained = (
+        state_quality(s, context.validation, model).value
+        for s in (State(model), *(state for state, _ in made))
+    )
+    assert plain < exact - 0.05
+    assert trained > plain + 0.5 * (exact - plain)
+    assert made[1][1][0].startswith("trained with int8 for 3 epochs; ranges moved by ")
 
 
 def test_zeros_of_a_sparse_model_stay(trained, context):
