@@ -35,7 +35,7 @@ from edgebuild.search.request import open_problem
 
 os.environ.update(ENVIRONMENT)
 ROOT = Path(__file__).resolve().parent.parent
-EFFORT = Effort(trials=8, epochs=12, short_epochs=2, finalists=2)
+EFFORT = Effort(trials=18, epochs=12, short_epochs=2)
 KIB = 1024
 
 

@@ -43,10 +43,12 @@ def elementwise(p: Params) -> Work:
 
 
 def softmax(p: Params) -> Work:
-    """``softmax_s8.c``; how many values are near enough to the largest to count is a guess."""
+    """``softmax_s8.c``; how many values are near enough to the largest to count is a guess: as many
+    as of evenly spread ones, whose largest is on average depth / (depth + 1) of the way up."""
     work = Work()
     rows, depth = p["rows"], p["depth"]
-    near = min(1.0, p["table_length"] / 256)
+    others = min(1.0, p["table_length"] / 256 * (depth + 1) / depth)
+    near = (1.0 + (depth - 1) * others) / depth
     work.add("row", rows)
     work.loop("value", depth, rows)
     work.add("value that counts", rows * depth * near)

@@ -58,7 +58,7 @@ class Softmax(Operator):
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the portable kernel; it works in place."""
         depth = node.input(0).shape[-1]
-        table = _exp_table(node)
+        table = [exp for exp in _exp_table(node) if exp >= _LEAST_EXP]
         return KernelCall(
             "eb_softmax_s8",
             "softmax/softmax.h",
@@ -83,6 +83,11 @@ class Softmax(Operator):
         for i, scale in enumerate((1e-6, 0.003, 0.05, 0.4, 3.0, 60.0)):
             yield _case(f"scale_{i}", (3, 12), scale)
         yield _case("beta", (2, 12), 0.1, beta=0.7)
+
+
+_LEAST_EXP = 1 << 11
+"""Below, an exponential rounds to 0 in the sum (Q12.19) and, shifted right by 23 bits or more, in
+the quotient: the kernel needs none of them."""
 
 
 def _case(name: str, shape: Shape, scale: float, beta: float = 1.0) -> Case:

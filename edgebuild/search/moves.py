@@ -11,6 +11,8 @@ import numpy as np
 from edgebuild.budget import Budget
 from edgebuild.search.problem import Outcome, Problem
 
+_TOGETHER = 8
+"""So many pairs of groups take turns."""
 _NARROWER = 2
 """By how many multiples of channels a layer may become narrower in one move."""
 
@@ -57,27 +59,34 @@ def moves(problem: Problem, outcome: Outcome, budget: Budget) -> list[tuple[dict
 def _neighbours(
     selection: Any, removed: np.ndarray, outcome: Outcome, budget: Budget
 ) -> Iterator[np.ndarray]:
-    """Yield vectors of how many channels of each group go, the most promising first."""
+    """Yield vectors of how many channels of each group go, the most promising first.
+
+    Of each pair of groups all widths that should fit are yielded, the widest first and by turns
+    with those of other pairs: what does not fit after all may fit when it is a little narrower.
+    """
     prices = [np.cumsum([0.0, *selection.prices(group)]) for group in selection.groups]
     numbers = [selection.numbers(group) for group in selection.groups]
-    ranked: list[tuple[float, int, np.ndarray]] = []
+    pairs: list[list[tuple[float, np.ndarray]]] = []
     every = range(len(prices))
     for grows, shrinks in itertools.product(every, (None, *every)):
         if grows == shrinks:
             continue
         for less in _narrower(numbers, removed, shrinks):
-            best = removed.copy()
-            if shrinks is not None:
-                best[shrinks] = less
-            fitting = [n for n in numbers[grows] if n < removed[grows]]
-            for number in fitting:  # the widest first
-                shape = best.copy()
+            shapes = []
+            for number in (n for n in numbers[grows] if n < removed[grows]):
+                shape = removed.copy()
                 shape[grows] = number
+                if shrinks is not None:
+                    shape[shrinks] = less
                 if _fits(selection.costs, removed, shape, outcome, budget):
                     worth = sum(p[a] - p[b] for p, a, b in zip(prices, removed, shape, strict=True))
-                    ranked.append((float(worth), len(ranked), shape))
-                    break
-    return (shape for _, _, shape in sorted(ranked, key=lambda row: (-row[0], row[1])))
+                    shapes.append((float(worth), shape))
+            if shapes:
+                pairs.append(shapes)
+    pairs.sort(key=lambda shapes: -shapes[0][0])
+    for start in range(0, len(pairs), _TOGETHER):
+        for row in itertools.zip_longest(*pairs[start : start + _TOGETHER]):
+            yield from (shape for _, shape in filter(None, row))
 
 
 def _narrower(

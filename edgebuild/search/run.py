@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -35,8 +36,12 @@ _LOST_LIMIT = 5
 _WAIT_S = 0.5
 _MOVED = 1 / 3
 """The share of the trials that step 6 has."""
+_LEADERS = 2
+"""From so many shapes moves start."""
 _MOST_MOVES = 32
 """So many moves from one shape are kept."""
+_MOST_MISSES = 4
+"""So many moves are costed for each that may be trained."""
 _ROUND = 4
 """So many moves are tried before the best shape is looked for again."""
 _MOVES, _FINALISTS = "moves", "finalists"
@@ -279,7 +284,7 @@ class Search:
         most = self._effort.trials - self._kept_for_moves
         running: dict[Any, tuple[Any, Task]] = {}
         while True:
-            begun = self._study.ended + len(running)
+            begun = max(self._study.different, self._study.ended // 2) + len(running)
             open_ = begun < most and time.monotonic() < self._deadline
             while open_ and len(running) < self._crew.size:
                 trial, choice = self._study.ask(space)
@@ -341,26 +346,30 @@ class Search:
         return round(self._effort.trials * _MOVED) if searched else 0
 
     def _move(self) -> None:
-        """Try shapes next to the best one, until none is left or the effort is spent."""
+        """Try shapes next to the best ones, until none is left or the effort is spent. What turns
+        out not to fit is not trained, costs little and does not count."""
         moved = self._kept(_MOVES)
-        left = self._kept_for_moves - len(moved)
         seen = {_shape(outcome.recipe) for outcome in self._tried()}
-        while left > 0 and time.monotonic() < self._deadline:
-            best = best_of(self._tried(), self._budget)
-            if best is None:
+        most = self._kept_for_moves
+        while time.monotonic() < self._deadline and len(moved) < _MOST_MISSES * most:
+            left = most - sum(outcome.quality is not None for outcome in moved)
+            near = [r for r in self._near() if _shape(r) not in seen][: min(left, _ROUND)]
+            if not near:
                 return
             self._progress(self._line(self._effort.trials - left + 1))
-            near = [r for r in self._moves_from(best) if _shape(r) not in seen]
-            tasks = [
-                Task(recipe, self._effort.short_epochs, self._budget)
-                for recipe in near[: min(left, _ROUND)]
-            ]
-            if not tasks:
-                return
+            seen.update(map(_shape, near))
+            tasks = [Task(recipe, self._effort.short_epochs, self._budget) for recipe in near]
             moved += self._try(tasks, skip_failing=True)
             self._keep(_MOVES, moved)
-            seen.update(_shape(task.recipe) for task in tasks)
-            left -= len(tasks)
+
+    def _near(self) -> list[tuple[dict[str, Any], ...]]:
+        """Return the moves from the best outcome, by turns with those from the best that came
+        another way: other blocks, another rank."""
+        ranked = sorted(_fitting(self._tried(), self._budget), key=_rank)
+        ways = {_way(outcome.recipe): outcome for outcome in reversed(ranked)}
+        leaders = sorted(ways.values(), key=_rank)[:_LEADERS]
+        turns = itertools.zip_longest(*(self._moves_from(leader) for leader in leaders))
+        return [recipe for row in turns for recipe in row if recipe is not None]
 
     def _moves_from(self, outcome: Outcome) -> list[tuple[dict[str, Any], ...]]:
         key = [list(outcome.recipe), self._budget.to_json()]
@@ -385,8 +394,7 @@ class Search:
 
     def _finish(self, known: ModelProfile) -> None:
         """Train the best candidates long, then quantize the best of them in other ways."""
-        fitting = [o for o in self._tried() if o.quality is not None and o.fits(self._budget)]
-        ranked = sorted(fitting, key=lambda o: -(o.quality or 0.0))
+        ranked = sorted(_fitting(self._tried(), self._budget), key=lambda o: -(o.quality or 0.0))
         chosen = {_shape(o.recipe): o for o in reversed(ranked)}  # the best of each shape
         best = sorted(chosen.values(), key=lambda o: -(o.quality or 0.0))
         best = best[: self._effort.finalists]
@@ -452,8 +460,12 @@ class Search:
 
 def best_of(outcomes: Iterable[Outcome], budget: Budget) -> Outcome | None:
     """Return the most accurate that fits; of equals the smallest and fastest."""
-    fitting = [o for o in outcomes if o.quality is not None and o.fits(budget)]
-    return min(fitting, key=_rank, default=None)
+    return min(_fitting(outcomes, budget), key=_rank, default=None)
+
+
+def _fitting(outcomes: Iterable[Outcome], budget: Budget) -> list[Outcome]:
+    """Return those that were trained and keep the budget."""
+    return [o for o in outcomes if o.quality is not None and o.fits(budget)]
 
 
 def pareto(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
@@ -478,6 +490,11 @@ def _shape(recipe: Sequence[dict[str, Any]]) -> str:
     """Return what tells networks of one shape and choice of channels."""
     body = [{**row, "epochs": 0, "steps": 1} for row in recipe[:-1]]
     return json.dumps(body, sort_keys=True)
+
+
+def _way(recipe: Sequence[dict[str, Any]]) -> str:
+    """Return what a recipe does besides pruning."""
+    return _shape([row for row in recipe if row["pass"] != "prune"])
 
 
 def _missed(outcome: Outcome, budget: Budget) -> str:

@@ -55,12 +55,12 @@ class Space:
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     def narrowed(self, need: Mapping[str, float]) -> Space:
-        """Return the space around what must go of each measure: less does not fit, and much more
-        costs accuracy for nothing."""
+        """Return the space around what must go of each measure: less does not fit, more costs
+        accuracy for nothing. Where nothing needs to go of a measure, nothing does."""
         if not any(need.values()):
             return self
         around = {
-            measure: (max(0.0, ratio - 0.02), min(MOST, ratio + (0.15 if ratio else 0.3)))
+            measure: (max(0.0, ratio - 0.02), min(MOST, ratio + 0.15)) if ratio else (0.0, 0.0)
             for measure, ratio in need.items()
         }
         return replace(self, ranges=around)

@@ -72,6 +72,12 @@ class Study:
         trials = self._study.get_trials(deepcopy=False)
         return sum(bool({"outcome", "error"} & t.user_attrs.keys()) for t in trials)
 
+    @property
+    def different(self) -> int:
+        """How many networks the trials that have ended came to; one that failed counts too."""
+        shapes = [json.dumps(outcome.recipe, sort_keys=True) for _, outcome in self.finished()]
+        return len(set(shapes)) + len(self.errors())
+
     def recover(self) -> int:
         """Try again what ran when the last search was killed; return how many those are."""
         import optuna

@@ -10,6 +10,7 @@ from edgebuild.compress.recipe import recipe_from_json
 from edgebuild.compress.splits import Split
 from edgebuild.errors import InputError, ModelError
 from edgebuild.search.evaluate import context_of, evaluate, explicit, with_epochs
+from edgebuild.search.moves import moves
 from edgebuild.search.problem import Problem, Task
 from edgebuild.search.profiling import profile
 from edgebuild.targets import load_target
@@ -103,6 +104,27 @@ def test_prunings_become_one_that_names_what_stays(problem):
     assert [s.name for s in explicit(recipe_from_json([nothing, QUANTIZE]), context)] == [
         "quantize"
     ]
+
+
+def test_moves_widen_one_layer_and_narrow_another(problem):
+    recipe = ({"pass": "prune", "ratio": 0.0, "layers": "stem:4+fc:4", "criterion": "l1"}, QUANTIZE)
+    known = evaluate(problem, Task(recipe))
+    budget = Budget(flash_bytes=known.flash_bytes + 500, latency_us=2 * known.latency_us)
+    found = moves(problem, known, budget)
+    shapes = [row[0]["layers"] for row in found]
+    assert len(set(shapes)) == len(shapes) >= 1
+    assert known.recipe[0]["layers"] not in shapes
+    assert all(row[0]["criterion"] == "l1" and row[-1] == known.recipe[-1] for row in found)
+    for row in found:
+        outcome = evaluate(problem, Task(row))
+        assert outcome.flash_bytes <= 1.03 * budget.flash_bytes
+    wider = moves(problem, known, Budget(flash_bytes=10 * known.flash_bytes))
+    assert {row[0].get("layers") for row in wider} >= {"stem:4", "fc:4"}
+
+
+def test_the_original_cannot_become_wider(problem):
+    whole = evaluate(problem, Task((QUANTIZE,)))
+    assert moves(problem, whole, Budget(flash_bytes=10 * whole.flash_bytes)) == []
 
 
 def test_the_last_pass_that_trains_gets_the_epochs(problem):

@@ -10,6 +10,7 @@ from edgebuild.compress.splits import Split
 from edgebuild.errors import InputError, ToolError
 from edgebuild.search.crew import LostError
 from edgebuild.search.evaluate import evaluate
+from edgebuild.search.moves import moves
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.search.profiling import ModelProfile, profile
 from edgebuild.search.run import Effort, Search, best_of, pareto
@@ -49,6 +50,17 @@ def candidate(task):
     return found
 
 
+def fewer(outcome):
+    """The recipes next to an outcome's: of one measure goes less."""
+    rows = outcome.recipe
+    return [
+        (*rows[:i], {**row, "ratio": round(row["ratio"] - step, 6)}, *rows[i + 1 :])
+        for step in (0.04, 0.002)
+        for i, row in enumerate(rows)
+        if row["pass"] == "prune" and row["ratio"] > step
+    ]
+
+
 class Crew:
     """Does the work at once; may die at chosen moments."""
 
@@ -63,6 +75,8 @@ class Crew:
             return _Ticket(error=LostError("a worker died"))
         if work is profile:
             return _Ticket(PROFILE)
+        if work is moves:
+            return _Ticket(fewer(arguments[0]))
         assert work is evaluate
         self.tasks.append(arguments[0])
         error = self._fails(arguments[0])
@@ -109,6 +123,18 @@ def test_all_three_limits_are_met_with_little_to_spare(tmp_path):
     assert found.best.quality > 0.88
     assert found.best.flash_bytes > 29_000
     assert found.best.epochs == EFFORT.epochs
+
+
+def test_the_last_third_of_the_trials_moves_from_the_best_shape(tmp_path):
+    budget = Budget(flash_bytes=30_000, ram_bytes=6_000)
+    run(tmp_path, budget, effort=dataclasses.replace(EFFORT, trials=30))
+    opened = study(tmp_path)
+    sampled = [outcome for _, outcome in opened.finished()]
+    moved = opened.known("moves", "")
+    assert len(sampled) == 20
+    assert 4 <= len(moved) <= 10
+    best = max(o.quality or 0.0 for o in sampled)
+    assert max(row["quality"] or 0.0 for row in moved) > best
 
 
 def test_what_cannot_fit_is_proved_by_the_smallest_network(tmp_path):
@@ -198,7 +224,8 @@ def test_a_killed_search_goes_on(tmp_path):
     again = [task for task in second.tasks if task in first.tasks]
     assert len(again) <= first.size
     assert found.best.fits(budget)
-    assert study(tmp_path).ended == EFFORT.trials
+    assert study(tmp_path).ended == 8
+    assert len(study(tmp_path).known("moves", "")) == 4
 
 
 def test_a_finished_search_is_answered_from_the_study(tmp_path):
