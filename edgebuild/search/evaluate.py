@@ -13,6 +13,7 @@ from typing import Any
 
 from edgebuild.compress.base import Context, Pass, State
 from edgebuild.errors import CheckFailedError, EdgebuildError, ModelError
+from edgebuild.ops import KernelCall
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.toolchain.cache import cache_dir
 
@@ -20,6 +21,7 @@ _GRADUAL_EPOCHS = 8
 _GRADUAL_STEPS = 3
 _CERTAINLY = 1.05  # predictions are within 1 %, see benchmarks/cycles.py
 _SAMPLES = 4  # all zero, all highest, all lowest, and a random one
+_TABLE_ENTRY = 4
 _one_at_a_time = threading.Lock()
 """Keras's names and seeds are global: a process that runs several tasks runs them in turn."""
 
@@ -47,7 +49,7 @@ def _evaluate(problem: Problem, task: Task) -> Outcome:
         steps = explicit(recipe_from_json(task.recipe), context)
         shape = apply_untrained(steps, State(context.teacher), context)
         found = _cost(problem, shape, task.limits.latency_us)
-        if task.epochs and found.fits(task.limits):
+        if task.epochs and found.settled(task.table_bytes).fits(task.limits):
             context = context_of(problem)  # Keras's names begin anew, as in the build of the recipe
             steps = with_epochs(steps, task.epochs)
             state = State(context.teacher)
@@ -69,7 +71,8 @@ def explicit(recipe: Sequence[Pass], context: Context) -> tuple[Pass, ...]:
     """Return ``recipe`` with its prunings as one that names what each layer keeps.
 
     Which channels go from which layer depends on the weights, and training between changes those:
-    named, the shape that was costed is the shape that is trained and built.
+    named, the shape that was costed is the shape that is trained and built. A pass that changes
+    nothing is left out.
     """
     from edgebuild.compress.prune import Prune, layer_ratios
 
@@ -77,9 +80,11 @@ def explicit(recipe: Sequence[Pass], context: Context) -> tuple[Pass, ...]:
     state = before = State(context.teacher)
     for step in recipe:
         if not isinstance(step, Prune):
-            steps.append(step)
             if step.name != "quantize":
-                state = apply_untrained([step], state, context)
+                state, last = apply_untrained([step], state, context), state
+                if state is last:
+                    continue
+            steps.append(step)
             continue
         if not (steps and isinstance(steps[-1], Prune)):
             before = state
@@ -186,7 +191,12 @@ def _cost(problem: Problem, state: State, most_us: float | None = None) -> Outco
         latency_us=latency.value if latency else None,
         cycles=None if cycles is None else round(cycles),
         predicted_cycles=prediction.cycles if prediction else None,
+        table_bytes=sum(_table_bytes(call) for call in emitted.calls),
     )
+
+
+def _table_bytes(call: KernelCall) -> int:
+    return _TABLE_ENTRY * int(str(call.params.get("table_length", 0)))
 
 
 def _whole(figure: Any) -> int | None:

@@ -59,12 +59,14 @@ class Task:
 
     ``recipe`` holds passes as plain JSON values, as ``recipe_to_json`` gives them, ``quantize``
     last. Without ``epochs`` its shape alone is built and costed. With them, the candidate is
-    trained for so many epochs, unless its cost misses ``limits`` already.
+    trained for so many epochs, unless its cost misses ``limits`` already, softmax tables counted
+    as ``Outcome.settled`` does.
     """
 
     recipe: tuple[dict[str, Any], ...]
     epochs: int = 0
     limits: Budget = field(default_factory=Budget)
+    table_bytes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class Outcome:
     latency_us: float | None = None
     macs: int = 0
     predicted_cycles: int | None = None
+    table_bytes: int = 0
     quality: float | None = None
     measure: str = ""
     sha256: str = ""
@@ -114,6 +117,17 @@ class Outcome:
         if self.too_large:
             found["link"] = 1.0
         return found
+
+    def settled(self, table_bytes: int | None) -> Outcome:
+        """Return what training is expected to leave: softmax tables of at most ``table_bytes``.
+
+        A network that has lost channels is unsure, its logits are small and the tables long; it
+        learns the original's logits, and gets about the original's tables.
+        """
+        if self.flash_bytes is None or table_bytes is None:
+            return self
+        spare = max(0, self.table_bytes - table_bytes)
+        return dataclasses.replace(self, flash_bytes=self.flash_bytes - spare)
 
     def fits(self, budget: Budget) -> bool:
         """Return whether flash, RAM and latency keep the budget."""

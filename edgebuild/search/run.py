@@ -131,6 +131,7 @@ class Search:
         self._effort = effort.for_samples(len(problem.train), batch)
         self._budget, self._progress = budget, progress
         self._architecture = architecture
+        self._table_bytes: int | None = None
         self._lost = 0
         self._failed: list[str] = []
 
@@ -141,12 +142,13 @@ class Search:
         space = known.space(architecture=self._architecture)
         neutral = Space().recipe(Space().neutral())
         (baseline,) = self._try([Task(neutral, epochs=1)])
+        self._table_bytes = baseline.table_bytes
         found = Found(known, self._budget, baseline, (baseline,), None)
         if self._limited and self._good(baseline, known):
             return dataclasses.replace(found, best=baseline)
         if self._limited:
             self._progress("costing the smallest network")
-            (smallest,) = self._try([Task(space.smallest())])
+            (smallest,) = (o.settled(0) for o in self._try([Task(space.smallest())]))
             if not smallest.fits(self._budget):
                 return dataclasses.replace(
                     found, nearest=smallest, proved=True, reason=self._too_small(smallest)
@@ -271,7 +273,7 @@ class Search:
             Task(space.recipe(space.neutral(**given, **{measure: round(ratio, 4)})))
             for ratio in ratios
         ]
-        missed = [outcome.excess(self._budget) for outcome in self._try(tasks)]
+        missed = [o.settled(self._table_bytes).excess(self._budget) for o in self._try(tasks)]
         return [m.get("link", m.get(limit, -1.0)) for m in missed]
 
     # -- step 5
@@ -288,9 +290,9 @@ class Search:
             open_ = begun < most and time.monotonic() < self._deadline
             while open_ and len(running) < self._crew.size:
                 trial, choice = self._study.ask(space)
-                task = Task(space.recipe(choice), self._effort.short_epochs, self._budget)
+                task = self._short(space.recipe(choice))
                 if (before := self._study.outcome(task)) is not None:
-                    self._study.tell(trial, before, self._budget)
+                    self._study.tell(trial, before, self._budget, self._table_bytes)
                 else:
                     running[self._crew.submit(evaluate, task)] = (trial, task)
                 begun += 1
@@ -312,7 +314,7 @@ class Search:
             self._study.fail(trial, error.message)
         else:
             self._study.keep_outcome(task, outcome)
-            self._study.tell(trial, outcome, self._budget)
+            self._study.tell(trial, outcome, self._budget, self._table_bytes)
 
     def _line(self, trial: int) -> str:
         best = best_of(self._trained(), self._budget)
@@ -326,6 +328,11 @@ class Search:
     def _trained(self) -> list[Outcome]:
         """Return all candidates that were trained, the finalists too."""
         return [o for o in (*self._tried(), *self._kept(_FINALISTS)) if o.quality is not None]
+
+    def _promising(self) -> list[Outcome]:
+        """Return the trials that longer training is expected to leave within the budget."""
+        settled = (outcome.settled(self._table_bytes) for outcome in self._tried())
+        return _fitting(settled, self._budget)
 
     def _tried(self) -> list[Outcome]:
         """Return all trials, of steps 5 and 6."""
@@ -358,14 +365,13 @@ class Search:
                 return
             self._progress(self._line(self._effort.trials - left + 1))
             seen.update(map(_shape, near))
-            tasks = [Task(recipe, self._effort.short_epochs, self._budget) for recipe in near]
-            moved += self._try(tasks, skip_failing=True)
+            moved += self._try([self._short(recipe) for recipe in near], skip_failing=True)
             self._keep(_MOVES, moved)
 
     def _near(self) -> list[tuple[dict[str, Any], ...]]:
         """Return the moves from the best outcome, by turns with those from the best that came
         another way: other blocks, another rank."""
-        ranked = sorted(_fitting(self._tried(), self._budget), key=_rank)
+        ranked = sorted(self._promising(), key=_rank)
         ways = {_way(outcome.recipe): outcome for outcome in reversed(ranked)}
         leaders = sorted(ways.values(), key=_rank)[:_LEADERS]
         turns = itertools.zip_longest(*(self._moves_from(leader) for leader in leaders))
@@ -393,14 +399,22 @@ class Search:
     # -- step 7
 
     def _finish(self, known: ModelProfile) -> None:
-        """Train the best candidates long, then quantize the best of them in other ways."""
-        ranked = sorted(_fitting(self._tried(), self._budget), key=lambda o: -(o.quality or 0.0))
+        """Train the best candidates long, then quantize the best of them in other ways.
+
+        Where one of them does not fit after all, the next best is trained too.
+        """
+        ranked = sorted(self._promising(), key=lambda o: -(o.quality or 0.0))
         chosen = {_shape(o.recipe): o for o in reversed(ranked)}  # the best of each shape
-        best = sorted(chosen.values(), key=lambda o: -(o.quality or 0.0))
-        best = best[: self._effort.finalists]
-        self._progress(f"training the best {len(best)} for {self._effort.epochs} epochs")
-        finals = self._try([self._final(outcome.recipe) for outcome in best])
-        self._keep(_FINALISTS, finals)
+        waiting = sorted(chosen.values(), key=lambda o: -(o.quality or 0.0))
+        waiting = waiting[: 2 * self._effort.finalists]
+        finals: list[Outcome] = []
+        while missing := self._effort.finalists - len(_fitting(finals, self._budget)):
+            best, waiting = waiting[:missing], waiting[missing:]
+            if not best:
+                break
+            self._progress(f"training the best {len(best)} for {self._effort.epochs} epochs")
+            finals += self._try([self._final(outcome.recipe) for outcome in best])
+            self._keep(_FINALISTS, finals)
         leader = best_of(finals, self._budget)
         if leader is None or (leader.quality or 0.0) >= known.quality:
             return
@@ -414,8 +428,11 @@ class Search:
         finals += self._try(tasks, skip_failing=True)
         self._keep(_FINALISTS, finals)
 
+    def _short(self, recipe: Sequence[dict[str, Any]]) -> Task:
+        return Task(tuple(recipe), self._effort.short_epochs, self._budget, self._table_bytes)
+
     def _final(self, recipe: Sequence[dict[str, Any]]) -> Task:
-        return Task(tuple(recipe), self._effort.epochs, self._budget)
+        return Task(tuple(recipe), self._effort.epochs, self._budget, self._table_bytes)
 
     def _conclude(self, found: Found) -> Found:
         """Return what there is to build, or why there is nothing."""

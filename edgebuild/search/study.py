@@ -94,9 +94,12 @@ class Study:
         trial = self._study.ask()
         return trial, {knob.name: knob.suggest(trial) for knob in space.knobs}
 
-    def tell(self, trial: Any, outcome: Outcome, budget: Budget) -> None:
+    def tell(
+        self, trial: Any, outcome: Outcome, budget: Budget, table_bytes: int | None = None
+    ) -> None:
         """End a trial with what came of it."""
         trial.set_user_attr("outcome", outcome.to_json())
+        outcome = outcome.settled(table_bytes)
         for name, over in outcome.excess(budget).items():
             trial.set_constraint(name, over)
         self._study.tell(trial, _values(outcome))
@@ -183,7 +186,8 @@ def _label(kind: str, content: Any) -> str:
 def task_to_json(task: Task) -> dict[str, Any]:
     """Return what decides a task's outcome as plain JSON values."""
     limits = task.limits.to_json() if task.epochs else None
-    return {"recipe": list(task.recipe), "epochs": task.epochs, "limits": limits}
+    tables = task.table_bytes if task.epochs else None
+    return {"recipe": list(task.recipe), "epochs": task.epochs, "limits": limits, "tables": tables}
 
 
 def outcome_from_json(row: Mapping[str, Any]) -> Outcome:
