@@ -49,6 +49,7 @@ bench-training: $(READY)
 	$(BIN)/python benchmarks/deep_compression.py
 	$(BIN)/python benchmarks/structured_pruning.py
 	$(BIN)/python benchmarks/fashion_mnist.py
+	$(BIN)/python benchmarks/without_labels.py
 	$(BIN)/python benchmarks/search.py
 
 clean:

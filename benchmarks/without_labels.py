@@ -25,7 +25,7 @@ from accuracy import images
 import edgebuild
 
 ROOT = Path(__file__).resolve().parent.parent
-COUNT = 4000
+COUNT = 12_000
 RECIPES = ("quantize", "prune:by=macs,ratio=0.5,steps=3,epochs=30,quantize")
 
 

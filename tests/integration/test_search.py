@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import edgebuild
 from edgebuild.budget import Budget
 from edgebuild.errors import CheckFailedError
 from edgebuild.pipeline import make_plan, run_plan
@@ -99,11 +100,23 @@ def test_what_cannot_fit_is_refused_with_the_proof(folder, tmp_path):
     assert caught.value.exit_code == 1
 
 
+def test_python_searches_when_it_is_asked_to(folder, tmp_path):
+    small = {
+        "data": str(folder / "test.npz"),
+        "budget": Budget(flash_bytes=3_000),
+        "out": tmp_path,
+    }
+    missed = edgebuild.build(folder / "net.keras", target="cortex-m4", **small)
+    assert not missed.passed
+    with pytest.raises(CheckFailedError, match="cannot fit"):
+        edgebuild.build(folder / "net.keras", target="cortex-m4", search=True, **small)
+
+
 def test_a_killed_search_loses_what_was_running(folder, tmp_path):
     arguments = [
         *EDGEBUILD, "search", folder / "net.keras", "--target", "cortex-m4",
         "--data", folder / "test.npz", "--train", folder / "train.npz", "--out", tmp_path,
-        "--max-flash", "10500", "--trials", "5", "--epochs", "2", "--short-epochs", "1",
+        "--max-flash", "10500", "--trials", "7", "--epochs", "2", "--short-epochs", "1",
         "--finalists", "1", "--jobs", "1", "--json",
     ]  # fmt: skip
     arguments = [str(argument) for argument in arguments]
@@ -117,7 +130,8 @@ def test_a_killed_search_loses_what_was_running(folder, tmp_path):
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["best"] is not None
-    assert _trials(database, "COMPLETE") == 5
+    # Two of the seven are moves; a network that comes twice counts once.
+    assert 5 <= _trials(database, "COMPLETE") <= 10
     assert _trials(database, "FAIL") <= 1
     assert before >= 2
 
