@@ -18,6 +18,7 @@ from edgebuild.compress.prune import (
     layer_sensitivities,
     prunable_groups,
 )
+from edgebuild.compress.selection import Selection, Start
 from edgebuild.compress.worth import CRITERIA, channel_worth
 from edgebuild.errors import InputError
 from edgebuild.targets import CpuFeatures
@@ -203,3 +204,20 @@ def test_masks_and_clusters_are_cut_too(trained, context):
 def test_options_that_cannot_be_right(options, words):
     with pytest.raises(InputError, match=words):
         Prune(**options)
+
+
+@pytest.mark.parametrize("by", ["bytes", "cycles", "macs"])
+def test_nothing_goes_in_vain(trained, context, by):
+    """Giving back a multiple to any layer would miss the goal."""
+    options = Prune(0.5, by=by, epochs=0)
+    selection = Selection(options, (), State(trained), context)
+    start = Start.of(options, State(trained), context)
+    removed = selection.removed(start, 1.0)
+    assert selection.costs.of(by, removed) <= 0.5 * start.original
+    for i, group in enumerate(selection.groups):
+        fewer = [n for n in selection.numbers(group) if n < removed[i]]
+        if fewer:
+            back = removed.copy()
+            back[i] = fewer[-1]
+            assert selection.costs.of(by, back) > 0.5 * start.original
+    assert any(removed)
