@@ -107,13 +107,16 @@ def prepare(folder: Path, shared: Path) -> None:
     test_x, test_y = images(shared / "data" / "mnist", "t10k")
     x, y = small(x[:8000]), y[:8000]
     np.savez(folder / "train.npz", x=x, y=y)
-    np.savez(folder / "test.npz", x=small(test_x[:2000]), y=test_y[:2000])
+    test_x, test_y = small(test_x[:2000]), test_y[:2000]
+    np.savez(folder / "test.npz", x=test_x, y=test_y)
     for name, model in networks().items():
         keras.utils.set_random_seed(0)
         schedule = keras.optimizers.schedules.CosineDecay(4e-3, 15 * 125)
         model.compile(keras.optimizers.Adam(schedule), "sparse_categorical_crossentropy")
         model.fit(x, y, epochs=15, batch_size=64, verbose=0)
         model.save(folder / f"{name}.keras")
+        right = model.predict(test_x, verbose=0).argmax(1) == test_y
+        print(f"{name}: {right.mean():.2%} as float")
 
 
 def request(folder: Path, name: str, target: str, budget: Budget, out: str) -> SearchRequest:
