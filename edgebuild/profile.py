@@ -20,11 +20,13 @@ RUN_KINDS = ("simulator", "qemu", "serial", "host")
 @dataclass(frozen=True)
 class CpuFeatures:
     """What kernels may use. ``dsp``: the Arm DSP extension (SMLAD); ``mve``: Helium; ``fpu``: a
-    single-precision floating-point unit."""
+    single-precision floating-point unit; ``neon``: AArch64 with Advanced SIMD, whose later
+    extensions (dot product, i8mm) kernels look for when they run."""
 
     dsp: bool = False
     mve: bool = False
     fpu: bool = False
+    neon: bool = False
 
 
 CORES: Mapping[str, CpuFeatures] = {
