@@ -9,6 +9,7 @@ from edgebuild.compress.base import Context, State
 from edgebuild.compress.channels import channel_map
 from edgebuild.compress.groups import check_names, layer_ratios, parse_layers, prunable_groups
 from edgebuild.compress.measures import COSTS
+from edgebuild.compress.reconstruct import reconstruct
 from edgebuild.compress.selection import Selection, Start
 from edgebuild.compress.surgery import remove_channels
 from edgebuild.compress.training import fine_tune
@@ -18,6 +19,7 @@ from edgebuild.errors import InputError, nearest
 __all__ = ["Prune", "layer_ratios", "layer_sensitivities", "prunable_groups"]
 
 MEASURES = ("channels", *COSTS)
+FITS = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Prune:
     multiple: int = 0
     layers: str = ""
     sensitivity: float = 0.0
+    fit: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be right."""
@@ -65,6 +68,8 @@ class Prune:
             raise InputError(
                 f"prune: unknown criterion '{self.criterion}'{nearest(self.criterion, CRITERIA)}"
             )
+        if self.fit not in FITS:
+            raise InputError(f"prune: fit is one of {', '.join(FITS)}, not '{self.fit[:60]}'")
         if self.steps < 1 or self.epochs < 0 or self.multiple < 0 or self.sensitivity < 0:
             raise InputError(
                 "prune: steps is at least 1; epochs, multiple and sensitivity at least 0"
@@ -84,7 +89,11 @@ class Prune:
             choice = Selection(self, rules, now, context)
             removed = choice.removed(start, share)
             short = choice.shortfall(start, removed)
-            now = remove_channels(now, choice.channels, choice.least(removed))
+            least = choice.least(removed)
+            smaller = remove_channels(now, choice.channels, least)
+            if self.fit == "on" or (self.fit == "auto" and context.train.y is None):
+                smaller = reconstruct(now, smaller, choice.channels, least, context)
+            now = smaller
             last = step == self.steps
             now = fine_tune(now, context, epochs=self.epochs if last else self.epochs // self.steps)
         sizes = {name: len(ids) for name, ids in channel_map(now.model).outputs.items()}

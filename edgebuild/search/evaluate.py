@@ -121,7 +121,8 @@ def apply_untrained(steps: Sequence[Pass], state: State, context: Context) -> St
         if step.name == "quantize":
             changes: dict[str, Any] = {"epochs": 0, "rounding": "nearest", "samples": 16}
         else:
-            changes = {n: v for n, v in (("epochs", 0), ("steps", 1)) if hasattr(step, n)}
+            untrained = (("epochs", 0), ("steps", 1), ("fit", "off"))
+            changes = {n: v for n, v in untrained if hasattr(step, n)}
         state, _ = dataclasses.replace(step, **changes).apply(state, context)  # type: ignore[type-var]
     return state
 

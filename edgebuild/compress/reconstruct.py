@@ -1,0 +1,189 @@
+"""After channels are gone: give what is left the weights that come closest to what was there.
+
+Layer by layer, in order, the kernel of a convolution or dense layer is fitted so that on training
+inputs its outputs are those of the larger model, as far as fewer inputs allow: least squares, with
+no gradient steps and no labels (He et al. 2017). Fine-tuning then starts much nearer to the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgebuild.compress.base import Context, State
+from edgebuild.compress.channels import ChannelMap
+from edgebuild.compress.costs import nodes
+from edgebuild.compress.quality import as_list, inputs_of
+from edgebuild.compress.splits import Split
+
+_SAMPLES = 384
+_ROWS = 16_384
+"""Of the system of equations: so many output positions of all samples together."""
+_BATCH = 16
+_MOST_VALUES = 1 << 24
+"""So many numbers of patches are in memory at once."""
+_RIDGE = 1e-2
+"""Of the mean square of the inputs: how strongly weights stay what they are."""
+_KINDS = {"Conv1D", "Conv2D", "Dense"}
+
+
+def reconstruct(
+    before: State, after: State, channels: ChannelMap, removed: frozenset[int], context: Context
+) -> State:
+    """Return ``after``, which is ``before`` without ``removed``, with kernels fitted to ``before``.
+
+    ``channels`` is of ``before.model``. Left alone are grouped, depthwise and recurrent layers,
+    layers that are called more than once, and those whose weights are masked or shared.
+    """
+    from edgebuild.compress.training import clone
+
+    if not removed:
+        return after
+    fitted = after.replace(model=clone(after.model))
+    gone = np.array(sorted(removed), int)
+    samples = context.train.take(_spread(len(context.train), _SAMPLES))
+    originals = {node.operation.name: node for node in _fittable(before)}
+    for node in _fittable(fitted):
+        name = node.operation.name
+        if name not in originals:
+            continue
+        context.progress(f"fitting {name}")
+        width = originals[name].operation.kernel.shape[-1]
+        kept = ~np.isin(channels.outputs.get(name, np.full(width, -1)), gone)
+        if len(kept) == width:  # else what it makes is no plain list of channels
+            _fit(_Side(before.model, originals[name]), _Side(fitted.model, node), kept, samples)
+    return fitted
+
+
+@dataclass(frozen=True)
+class _Side:
+    """One call of a layer in the larger or the smaller model."""
+
+    model: Any
+    node: Any
+
+    @property
+    def layer(self) -> Any:
+        return self.node.operation
+
+
+def _fit(large: _Side, small: _Side, kept: np.ndarray, samples: Split) -> None:
+    """Change the smaller layer so that it gives the ``kept`` outputs of the larger one."""
+    equations = _Equations(small.layer)
+    each = -(-_ROWS // len(samples))
+    theirs, ours = (_inputs(side.model, side.node, samples) for side in (large, small))
+    for number, (a, b) in enumerate(zip(theirs, ours, strict=True)):
+        wanted = _values(large.layer, _rows(large.layer, a, each, number))[:, kept]
+        equations.add(_rows(small.layer, b, each, number), wanted)
+    equations.solve()
+
+
+class _Equations:
+    """Least squares for the change of a layer's kernel and bias."""
+
+    def __init__(self, layer: Any) -> None:
+        self._layer = layer
+        kernel = np.asarray(layer.kernel, np.float64)
+        self._width, self._outputs = kernel[..., 0].size + layer.use_bias, kernel.shape[-1]
+        self._square = np.zeros((self._width, self._width))
+        self._product = np.zeros((self._width, self._outputs))
+
+    def add(self, rows: np.ndarray, wanted: np.ndarray) -> None:
+        """Take equations: inputs (n, inputs), and the outputs (n, outputs) before activation that
+        they are to give."""
+        missing = np.asarray(wanted - _values(self._layer, rows), np.float64)
+        rows = np.asarray(rows, np.float64)
+        if self._layer.use_bias:
+            rows = np.concatenate([rows, np.ones((len(rows), 1))], axis=1)
+        self._square += rows.T @ rows
+        self._product += rows.T @ missing
+
+    def solve(self) -> None:
+        """Change the layer."""
+        ridge = _RIDGE * np.trace(self._square) / self._width
+        if ridge <= 0.0:
+            return
+        change = np.linalg.solve(self._square + ridge * np.eye(self._width), self._product)
+        if not np.isfinite(change).all():
+            return
+        if self._layer.use_bias:
+            self._layer.bias.assign(np.asarray(self._layer.bias) + change[-1])
+            change = change[:-1]
+        kernel = np.asarray(self._layer.kernel)
+        self._layer.kernel.assign(kernel + change.reshape(kernel.shape))
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+
+
+def _fittable(state: State) -> Iterator[Any]:
+    """Yield the calls of layers that can be fitted, in order."""
+    calls = nodes(state.model)
+    names = [node.operation.name for node in calls]
+    for node in calls:
+        layer = node.operation
+        if type(layer).__name__ not in _KINDS or names.count(layer.name) > 1:
+            continue
+        free = not any(w.path in {**state.masks, **state.clusters} for w in layer.weights)
+        if free and getattr(layer, "groups", 1) == 1:
+            yield node
+
+
+def _inputs(model: Any, node: Any, samples: Split) -> Iterator[np.ndarray]:
+    """Yield what a layer reads, batch after batch."""
+    import keras
+    import tensorflow as tf
+
+    part = keras.Model(model.inputs, node.input_tensors[0])
+    run = tf.function(lambda batch: as_list(part(inputs_of(part, batch), training=False))[0])
+    for start in range(0, len(samples), _BATCH):
+        batch = samples.take(np.arange(start, min(start + _BATCH, len(samples))))
+        yield np.asarray(run([tf.constant(np.asarray(a, np.float32)) for a in batch.x]))
+
+
+def _rows(layer: Any, values: np.ndarray, each: int, seed: int) -> np.ndarray:
+    """Return (positions, inputs): what the kernel is multiplied with at ``each`` output positions
+    of every sample, the same ones for the same ``seed``."""
+    kernel = layer.kernel.shape
+    if len(kernel) == 2:
+        return _drawn(values.reshape(len(values), -1, kernel[0]), each, seed)
+    inputs = int(np.prod(values.shape[1:-1])) * int(np.prod(kernel[:-1]))
+    step = max(1, _MOST_VALUES // inputs)
+    parts = (values[start : start + step] for start in range(0, len(values), step))
+    return np.concatenate([_drawn(_patches(layer, part), each, seed) for part in parts])
+
+
+def _drawn(rows: np.ndarray, each: int, seed: int) -> np.ndarray:
+    """Return ``each`` of the rows of every sample (samples, rows, inputs), as one list."""
+    chosen = np.random.default_rng(seed).permutation(rows.shape[1])[:each]
+    return rows[:, chosen].reshape(-1, rows.shape[-1])
+
+
+def _patches(layer: Any, values: np.ndarray) -> np.ndarray:
+    """Return (samples, output positions, inputs) of a convolution."""
+    import tensorflow as tf
+
+    size, flat = layer.kernel.shape[:-2], len(layer.kernel.shape) == 3
+    if layer.padding == "causal":
+        ahead = layer.dilation_rate[0] * (size[0] - 1)
+        values = np.pad(values, ((0, 0), (ahead, 0), (0, 0)))
+    one = [1] if flat else []
+    patches = tf.image.extract_patches(
+        values[:, None] if flat else values,
+        sizes=[1, *one, *size, 1],
+        strides=[1, *one, *layer.strides, 1],
+        rates=[1, *one, *layer.dilation_rate, 1],
+        padding="SAME" if layer.padding == "same" else "VALID",
+    )
+    return np.asarray(patches).reshape(len(values), -1, patches.shape[-1])
+
+
+def _values(layer: Any, rows: np.ndarray) -> np.ndarray:
+    """Return the outputs before activation (positions, outputs)."""
+    kernel = np.asarray(layer.kernel)
+    made = rows @ kernel.reshape(-1, kernel.shape[-1])
+    return made + np.asarray(layer.bias) if layer.use_bias else made
