@@ -99,7 +99,7 @@ JOBS = (
         pictures,
         (
             "quantize:calibration=mse",
-            "prune:by=macs,ratio=0.5,epochs=18,quantize:calibration=mse",
+            "prune:by=macs,ratio=0.5,epochs=12,quantize:calibration=mse",
         ),
         noise=False,  # on which it always says the same
         training="without_labels:patiently",

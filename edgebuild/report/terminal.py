@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from edgebuild.compress.base import CompressionStep
 from edgebuild.figures import Figure
 from edgebuild.report.accuracy_lines import accuracy_lines, similarity_lines
 from edgebuild.report.model import LayerReport, Report
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _BAR = 24
 _LAYERS_SHOWN = 40
 _SYMBOLS_SHOWN = 3
+_NOTES_SHOWN = 3
 _COSTS = {"cycles": "cycles", "instructions": "instr.", "time_us": "us"}
 """A layer's costs and their column's header, the most telling first."""
 
@@ -31,6 +33,8 @@ def render_report(report: Report) -> Iterator[RenderableType]:
         yield _layer_table(report)
     if report.compression:
         yield _compression_table(report)
+        for step in report.compression:
+            yield from _pass_notes(step)
     if report.symbols:
         yield Text(_symbols_line(report))
     if report.comparison is not None:
@@ -166,6 +170,16 @@ def _compression_table(report: Report) -> RenderableType:
             f"{first.value:.2%} to {second.value:.2%}",
         )
     return table
+
+
+def _pass_notes(step: CompressionStep) -> Iterator[RenderableType]:
+    """Say what a pass did; of a long list the beginning."""
+    from rich.text import Text
+
+    if step.notes:
+        more = len(step.notes) - _NOTES_SHOWN
+        told = [*step.notes[:_NOTES_SHOWN], *([f"{more} more in report.json"] if more > 0 else [])]
+        yield Text(f"{step.name}: {'; '.join(told)}", style="dim")
 
 
 def _change(before: int, after: int) -> str:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from edgebuild.budget import Budget, Metrics
+from edgebuild.compress.base import CompressionStep, Cost, Quality
 from edgebuild.figures import Figure, How
 from edgebuild.report.model import AccuracyReport, Comparison
 from edgebuild.report.terminal import format_figure, format_value, render_report
@@ -165,3 +166,19 @@ def test_long_sources_and_names_are_wrapped():
 def test_values(value, unit, shown):
     assert format_value(value, unit) == shown
     assert format_figure(Figure(value, unit, How.MEASURED, "x")) == shown
+
+
+def test_what_each_pass_did_is_told():
+    cost, good = Cost(1000, 1000, 5000, 4000), Quality(0.9, "accuracy", 100)
+    layers = tuple(f"conv{i}: 8 to 4 channels" for i in range(5))
+    steps = (
+        CompressionStep("prune", {}, layers, (cost, cost), (good, good)),
+        CompressionStep("huffman", {}, ("stored in 500 B",), (cost, cost), (good, good)),
+        CompressionStep("scale", {}, (), (cost, cost), (good, good)),
+    )
+    text = words(rendered(report(compression=steps)))
+    assert "prune: conv0: 8 to 4 channels; " in text
+    assert "conv2: 8 to 4 channels; 2 more in report.json" in text
+    assert "conv3" not in text
+    assert "huffman: stored in 500 B" in text
+    assert "scale:" not in text
