@@ -61,8 +61,12 @@ def training_setup(entry: str | None, folder: Path) -> TrainingSetup:
                 f"{entry}: distillation has keys other than {', '.join(sorted(fields))}",
                 hint="'distillation': {'temperature': 3.0, 'weight': 0.5}, or None",
             )
-        given = {**given, "distillation": Distillation(**distillation)}
-    return TrainingSetup(**given)
+    try:
+        if isinstance(distillation, dict):
+            given = {**given, "distillation": Distillation(**distillation)}
+        return TrainingSetup(**given)
+    except InputError as error:
+        raise InputError(f"{entry}: {error.message}") from error
 
 
 def apply_recipe(

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
+
+from edgebuild.errors import InputError
 
 Augment = Callable[[tuple[np.ndarray, ...], np.random.Generator], tuple[np.ndarray, ...]]
 """Maps a batch, an array (samples, ...) for each input, to a varied one of the same shapes."""
 
 _LEAST_BATCH, _MOST_BATCH, _STEPS = 16, 128, 32
+
+
+def _check_positive(name: str, value: Any) -> None:
+    if not isinstance(value, Real) or not (math.isfinite(value) and value > 0.0):
+        raise InputError(f"{name} is a number above 0, not {_shown(value)}")
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:60]
 
 
 @dataclass(frozen=True)
@@ -27,6 +40,14 @@ class Distillation:
     weight: float = 0.5
     hints: int = 0
     hint_weight: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be learned with."""
+        _check_positive("distillation's temperature", self.temperature)
+        if not isinstance(self.weight, Real) or not 0.0 <= self.weight <= 1.0:
+            raise InputError(
+                f"distillation's weight is a number from 0 to 1, not {_shown(self.weight)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -46,6 +67,20 @@ class TrainingSetup:
     loss: Callable[[Any, Any], Any] | None = None
     augment: Augment | None = None
     distillation: Distillation | None = Distillation()
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        _check_positive("learning_rate", self.learning_rate)
+        size = self.batch_size
+        if not isinstance(size, Integral) or size < 0:
+            raise InputError(f"batch_size is a whole number from 0, not {_shown(size)}")
+        for name in ("optimizer", "loss", "augment"):
+            if not (getattr(self, name) is None or callable(getattr(self, name))):
+                raise InputError(f"{name} is a function, not {_shown(getattr(self, name))}")
+        if not (self.distillation is None or isinstance(self.distillation, Distillation)):
+            raise InputError(
+                f"distillation is a dictionary or None, not {_shown(self.distillation)}"
+            )
 
     def batch(self, samples: int) -> int:
         """Return how many of so many training samples make a batch."""

@@ -22,6 +22,7 @@ from edgebuild.compress.quality import as_list, inputs_of, is_classifier, predic
 from edgebuild.compress.rebuild import finish
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.splits import Split, class_numbers
+from edgebuild.errors import InputError
 from edgebuild.files import atomic_write
 
 _TINY = 1e-7
@@ -139,12 +140,25 @@ class _Loop:
         for start in range(0, self.steps * self._batch, self._batch):
             chosen = order[start : start + self._batch]
             batch = self._train.take(chosen)
-            x = batch.x if self._setup.augment is None else self._setup.augment(batch.x, rng)
+            x = batch.x if self._setup.augment is None else self._varied(batch, rng)
             inputs = [tf.constant(np.asarray(a, np.float32)) for a in x]
             labels = None if batch.y is None else tf.constant(_labels(self._train, batch))
             teacher = self._targets(chosen, inputs)
             losses.append(self._step(inputs, labels, teacher))
         return float(np.mean([float(loss) for loss in losses]))
+
+    def _varied(self, batch: Split, rng: np.random.Generator) -> Sequence[np.ndarray]:
+        """Return what the user's augmentation makes of a batch."""
+        assert self._setup.augment is not None
+        made = self._setup.augment(batch.x, rng)
+        if isinstance(made, (tuple, list)):
+            shapes = [np.shape(array) for array in made]
+            if shapes == [array.shape for array in batch.x]:
+                return made
+        raise InputError(
+            "the training entry's augment does not return a tuple of arrays of the same shapes",
+            hint="def augment(x, rng): return (x[0] + rng.normal(0, 0.1, x[0].shape),)",
+        )
 
     def _teach(self) -> list[np.ndarray] | None:
         """Return the teacher's outputs once and for all where samples do not vary."""

@@ -73,6 +73,8 @@ def search(
         InputError: the model, data or a setting is not usable.
         ToolError: a package is missing, or workers keep dying.
     """
+    if request.jobs is not None and request.jobs < 1:
+        raise InputError("jobs must be at least 1", hint="leave out --jobs for one for each core")
     plan = make_plan(request.build)
     folder = search_folder(plan)
     problem = open_problem(plan)
@@ -208,8 +210,6 @@ def _crew(request: SearchRequest, problem: Problem) -> Crew:
     if request.dask is not None:
         return DaskCrew(problem, request.dask)
     jobs = request.jobs or min(_MOST_JOBS, len(os.sched_getaffinity(0)))
-    if jobs < 1:
-        raise InputError("jobs must be at least 1")
     return LocalCrew(problem, jobs)
 
 

@@ -12,6 +12,7 @@ from edgebuild.compress.quality import output_quality, predict, quality
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.splits import Split
 from edgebuild.compress.training import clone, fine_tune
+from edgebuild.errors import InputError
 
 pytestmark = pytest.mark.keras
 
@@ -134,6 +135,16 @@ def test_the_users_set_up_is_used(keras, shaken, context):
     assert calls == [(64, 8, 8, 1)] * 16
     assert fine_tune(State(shaken), custom, epochs=0).model is shaken
     assert quality(after.model, context.validation, context.teacher).value > 0.5
+
+
+@pytest.mark.parametrize("made", [None, (), "x[0][:3]", "(x[0][:3],)"])
+def test_an_augmentation_that_changes_shapes_is_refused(shaken, context, made):
+    def augment(x, rng):
+        return eval(made, {"x": x}) if isinstance(made, str) else made
+
+    custom = dataclasses.replace(context, setup=TrainingSetup(augment=augment))
+    with pytest.raises(InputError, match="augment does not return a tuple of arrays"):
+        fine_tune(State(shaken), custom, epochs=1)
 
 
 def test_quality_without_an_original():
