@@ -9,7 +9,7 @@ from edgebuild.compress.base import Context, State
 from edgebuild.compress.channels import channel_map
 from edgebuild.compress.groups import check_names, layer_ratios, parse_layers, prunable_groups
 from edgebuild.compress.measures import COSTS
-from edgebuild.compress.reconstruct import reconstruct
+from edgebuild.compress.reconstruct import nearer, reconstruct
 from edgebuild.compress.selection import Selection, Start
 from edgebuild.compress.surgery import remove_channels
 from edgebuild.compress.training import fine_tune
@@ -93,9 +93,10 @@ class Prune:
             smaller = remove_channels(now, choice.channels, least)
             if self.fit == "on" or (self.fit == "auto" and context.train.y is None):
                 smaller = reconstruct(now, smaller, choice.channels, least, context)
-            now = smaller
-            last = step == self.steps
-            now = fine_tune(now, context, epochs=self.epochs if last else self.epochs // self.steps)
+            epochs = self.epochs if step == self.steps else self.epochs // self.steps
+            now = fine_tune(smaller, context, epochs=epochs)
+            if context.train.y is None:
+                now = nearer(smaller, now, context)
         sizes = {name: len(ids) for name, ids in channel_map(now.model).outputs.items()}
         lost = [
             f"{name}: {len(ids)} to {sizes[name]} channels"

@@ -20,8 +20,10 @@ from edgebuild.compress.quality import as_list, inputs_of
 from edgebuild.compress.splits import Split
 
 _SAMPLES = 384
-_ROWS = 16_384
-"""Of the system of equations: so many output positions of all samples together."""
+"""At least, where there are as many."""
+_ROWS_PER_INPUT = 16
+_MOST_ROWS = 16_384
+"""Equations, one for each output position of a sample: for each unknown, and all together."""
 _BATCH = 16
 _MOST_VALUES = 1 << 24
 """So many numbers of patches are in memory at once."""
@@ -44,7 +46,6 @@ def reconstruct(
         return after
     fitted = after.replace(model=clone(after.model))
     gone = np.array(sorted(removed), int)
-    samples = context.train.take(_spread(len(context.train), _SAMPLES))
     originals = {node.operation.name: node for node in _fittable(before)}
     for node in _fittable(fitted):
         name = node.operation.name
@@ -54,8 +55,19 @@ def reconstruct(
         width = originals[name].operation.kernel.shape[-1]
         kept = ~np.isin(channels.outputs.get(name, np.full(width, -1)), gone)
         if len(kept) == width:  # else what it makes is no plain list of channels
-            _fit(_Side(before.model, originals[name]), _Side(fitted.model, node), kept, samples)
+            _fit(_Side(before.model, originals[name]), _Side(fitted.model, node), kept, context)
     return fitted
+
+
+def nearer(fitted: State, tuned: State, context: Context) -> State:
+    """Return the state whose outputs are closer to the teacher's on the validation split: a fit can
+    be better than what a short fine-tuning finds."""
+    from edgebuild.compress.training import split_loss
+
+    if fitted is tuned:
+        return tuned
+    before, after = (split_loss(context, context.validation, s.model) for s in (fitted, tuned))
+    return tuned if after <= before else fitted
 
 
 @dataclass(frozen=True)
@@ -70,14 +82,20 @@ class _Side:
         return self.node.operation
 
 
-def _fit(large: _Side, small: _Side, kept: np.ndarray, samples: Split) -> None:
+def _fit(large: _Side, small: _Side, kept: np.ndarray, context: Context) -> None:
     """Change the smaller layer so that it gives the ``kept`` outputs of the larger one."""
-    equations = _Equations(small.layer)
-    each = -(-_ROWS // len(samples))
+    layer = small.layer
+    positions = int(np.prod(small.node.output_tensors[0].shape[1:-1]))
+    rows = min(_MOST_ROWS, _ROWS_PER_INPUT * int(np.prod(layer.kernel.shape[:-1])))
+    # A dense layer sees a sample once, a convolution at every position.
+    count = max(_SAMPLES, -(-rows // positions))
+    samples = context.train.take(_spread(len(context.train), count))
+    each = -(-rows // len(samples))
+    equations = _Equations(layer)
     theirs, ours = (_inputs(side.model, side.node, samples) for side in (large, small))
     for number, (a, b) in enumerate(zip(theirs, ours, strict=True)):
         wanted = _values(large.layer, _rows(large.layer, a, each, number))[:, kept]
-        equations.add(_rows(small.layer, b, each, number), wanted)
+        equations.add(_rows(layer, b, each, number), wanted)
     equations.solve()
 
 

@@ -11,7 +11,7 @@ from edgebuild.compress.base import Context, State
 from edgebuild.compress.channels import channel_map
 from edgebuild.compress.prune import Prune
 from edgebuild.compress.quality import predict
-from edgebuild.compress.reconstruct import reconstruct
+from edgebuild.compress.reconstruct import nearer, reconstruct
 from edgebuild.compress.setup import TrainingSetup
 from edgebuild.compress.splits import Split
 from edgebuild.compress.surgery import remove_channels
@@ -90,6 +90,24 @@ def test_two_inputs_and_a_shared_layer(keras):
         plain.get_layer("shared").weights, fitted.get_layer("shared").weights, strict=True
     ):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_fine_tuning_that_leads_away_is_undone(trained, context):
+    alone = dataclasses.replace(
+        context,
+        train=dataclasses.replace(context.train, y=None),
+        validation=dataclasses.replace(context.validation, y=None),
+    )
+    fitted = State(halved(trained, alone))
+    worse = State(clone(fitted.model))
+    out = worse.model.get_layer("out")
+    out.kernel.assign(-np.asarray(out.kernel))
+    assert nearer(fitted, worse, alone) is fitted
+    assert nearer(worse, fitted, alone) is fitted
+    wild = dataclasses.replace(alone, setup=TrainingSetup(learning_rate=50.0))
+    kept, _ = Prune(0.5, criterion="l1", epochs=1).apply(State(trained), wild)
+    for a, b in zip(kept.model.get_weights(), fitted.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_masked_weights_stay(trained, context):
