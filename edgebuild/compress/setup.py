@@ -19,7 +19,7 @@ _LEAST_BATCH, _MOST_BATCH, _STEPS = 16, 128, 32
 
 
 def _check_positive(name: str, value: Any) -> None:
-    if not isinstance(value, Real) or not (math.isfinite(value) and value > 0.0):
+    if not isinstance(value, Real) or not 0.0 < float(value) < math.inf:
         raise InputError(f"{name} is a number above 0, not {_shown(value)}")
 
 
@@ -44,7 +44,7 @@ class Distillation:
     def __post_init__(self) -> None:
         """Refuse what cannot be learned with."""
         _check_positive("distillation's temperature", self.temperature)
-        if not isinstance(self.weight, Real) or not 0.0 <= self.weight <= 1.0:
+        if not isinstance(self.weight, Real) or not 0.0 <= float(self.weight) <= 1.0:
             raise InputError(
                 f"distillation's weight is a number from 0 to 1, not {_shown(self.weight)}"
             )
