@@ -40,12 +40,4 @@ static inline int32x4_t eb_scale_neon(int32x4_t acc, const eb_scales_neon *s, in
     return eb_divide_by_pot_neon(x, s->right[half]);
 }
 
-/* The outputs of eight channels. */
-static inline int8x8_t eb_finish_neon(int32x4_t low, int32x4_t high, const eb_scales_neon *s,
-                                      const eb_output_stage *out, int plain)
-{
-    return eb_narrow_neon(eb_scale_neon(low, s, 0, plain), eb_scale_neon(high, s, 1, plain),
-                          eb_narrowing_neon(out->offset, out->min, out->max));
-}
-
 #endif /* EB_CHANNEL_NEON_H */

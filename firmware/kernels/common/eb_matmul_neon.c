@@ -1,7 +1,7 @@
 /* One tile of pixels against 8 channels at a time, in three instruction sets.
  *
  * A tile's accumulators stay in registers over the whole depth. Where fewer pixels are left than a
- * tile has, the last one stands in for the others. */
+ * tile has, the last one stands in for the others, and is written again. */
 #include "common/eb_matmul_neon.h"
 
 #include "common/eb_channel_neon.h"
@@ -12,13 +12,14 @@
 #define TARGET_I8MM __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
 #define MAX_PIXELS 8
 
+/* Accumulators must become registers: loops over them are unrolled, whatever the compiler thinks. */
+#define UNROLL _Pragma("GCC unroll 8")
+
 /* Pixels of one call and where their outputs go. */
 typedef struct {
     const int8_t *const *rows;
-    int32_t distance[MAX_PIXELS]; /* of each pixel from the rows' starts, in bytes */
-    int32_t pixels;
-    int8_t *out;
-    int32_t out_stride;
+    ptrdiff_t distance[MAX_PIXELS]; /* of each pixel from the rows' starts, in bytes */
+    int8_t *out[MAX_PIXELS];
 } tile;
 
 /* Eight channels of a group. */
@@ -44,14 +45,33 @@ INLINE void next_block(const eb_matmul_params *p, block *b)
     b->count = eb_min_i32(p->out_c - b->first, 8);
 }
 
-/* The last step of one pixel of a tile. */
-INLINE void finish(const eb_matmul_params *p, const tile *t, const block *b, int32_t pixel,
-                   const eb_scales_neon *s, int32x4_t low, int32x4_t high)
+/* The sums of a tile's pixels, four channels each. */
+typedef struct {
+    int32x4_t low[MAX_PIXELS], high[MAX_PIXELS];
+} sums;
+
+INLINE void finish_as(const eb_matmul_params *p, const tile *t, const block *b, const sums *s,
+                      int count, int plain)
 {
-    if (pixel < t->pixels) {
-        const int8x8_t x = p->plain ? eb_finish_neon(low, high, s, &p->output, 1)
-                                    : eb_finish_neon(low, high, s, &p->output, 0);
-        eb_store_neon(t->out + pixel * t->out_stride + b->first, x, b->count);
+    const eb_scales_neon scales = eb_load_scales(b->channels);
+    const eb_narrowing n = eb_narrowing_neon(p->output.offset, p->output.min, p->output.max);
+    UNROLL
+    for (int i = 0; i < count; i++) {
+        eb_store_neon(t->out[i] + b->first,
+                      eb_narrow_neon(eb_scale_neon(s->low[i], &scales, 0, plain),
+                                     eb_scale_neon(s->high[i], &scales, 1, plain), n),
+                      b->count);
+    }
+}
+
+/* The last step of a block of channels. */
+INLINE void finish(const eb_matmul_params *p, const tile *t, const block *b, const sums *s,
+                   int count)
+{
+    if (p->plain) {
+        finish_as(p, t, b, s, count, 1);
+    } else {
+        finish_as(p, t, b, s, count, 0);
     }
 }
 
@@ -61,17 +81,20 @@ INLINE int8x16_t twice(const int8_t *x)
 }
 
 /* SMULL, SMLAL and SADALP: `count` pixels, half a block of channels. */
-INLINE void base_half(const eb_matmul_params *p, const tile *t, const int8_t *w, int count,
-                      int32x4_t sums[4])
+INLINE void base_half(const eb_matmul_params *p, const tile *t, const int8_t *w,
+                      const int32_t *bias, int count, int32x4_t *sum)
 {
     int32x4_t acc[4][4];
+    UNROLL
     for (int i = 0; i < count; i++) {
+        UNROLL
         for (int c = 0; c < 4; c++) {
             acc[i][c] = vdupq_n_s32(0);
         }
     }
     for (int32_t r = 0; r < p->runs; r++) {
         const int8_t *x[4];
+        UNROLL
         for (int i = 0; i < count; i++) {
             x[i] = t->rows[r] + t->distance[i];
         }
@@ -79,6 +102,7 @@ INLINE void base_half(const eb_matmul_params *p, const tile *t, const int8_t *w,
         for (; k + 2 <= p->blocks && !p->lowest; k += 2, w += 128) {
             const int8x16_t w0 = vld1q_s8(w), w1 = vld1q_s8(w + 16);
             const int8x16_t v0 = vld1q_s8(w + 64), v1 = vld1q_s8(w + 80);
+            UNROLL
             for (int i = 0; i < count; i++) {
                 const int8x16_t a = twice(x[i] + 8 * k), b = twice(x[i] + 8 * k + 8);
                 int16x8_t m = vmull_s8(vget_low_s8(w0), vget_low_s8(a));
@@ -97,6 +121,7 @@ INLINE void base_half(const eb_matmul_params *p, const tile *t, const int8_t *w,
         }
         for (; k < p->blocks; k++, w += 64) {
             const int8x16_t w0 = vld1q_s8(w), w1 = vld1q_s8(w + 16);
+            UNROLL
             for (int i = 0; i < count; i++) {
                 const int8x16_t a = twice(x[i] + 8 * k);
                 acc[i][0] = vpadalq_s16(acc[i][0], vmull_s8(vget_low_s8(w0), vget_low_s8(a)));
@@ -106,23 +131,21 @@ INLINE void base_half(const eb_matmul_params *p, const tile *t, const int8_t *w,
             }
         }
     }
+    UNROLL
     for (int i = 0; i < count; i++) {
-        sums[i] = vpaddq_s32(vpaddq_s32(acc[i][0], acc[i][1]), vpaddq_s32(acc[i][2], acc[i][3]));
+        const int32x4_t first = vpaddq_s32(acc[i][0], acc[i][1]);
+        const int32x4_t second = vpaddq_s32(acc[i][2], acc[i][3]);
+        sum[i] = vaddq_s32(vpaddq_s32(first, second), vld1q_s32(bias));
     }
 }
 
 INLINE void base_tile(const eb_matmul_params *p, int32_t group, const tile *t, int count)
 {
     for (block b = first_block(p, group); b.count > 0; next_block(p, &b)) {
-        const eb_scales_neon s = eb_load_scales(b.channels);
-        const int32x4_t bias0 = vld1q_s32(b.channels->bias);
-        const int32x4_t bias1 = vld1q_s32(b.channels->bias + 4);
-        int32x4_t low[4], high[4];
-        base_half(p, t, b.weights, count, low);
-        base_half(p, t, b.weights + 32, count, high);
-        for (int i = 0; i < count; i++) {
-            finish(p, t, &b, i, &s, vaddq_s32(low[i], bias0), vaddq_s32(high[i], bias1));
-        }
+        sums s;
+        base_half(p, t, b.weights, b.channels->bias, count, s.low);
+        base_half(p, t, b.weights + 32, b.channels->bias + 4, count, s.high);
+        finish(p, t, &b, &s, count);
     }
 }
 
@@ -144,8 +167,10 @@ TARGET_DOTPROD INLINE void dotprod_tile(const eb_matmul_params *p, int32_t group
     for (block b = first_block(p, group); b.count > 0; next_block(p, &b)) {
         const int8_t *w = b.weights;
         int32x4_t acc[4][4];
+        UNROLL
         for (int c = 0; c < 2; c++) {
             const int32x4_t bias = vld1q_s32(b.channels->bias + 4 * c);
+            UNROLL
             for (int i = 0; i < count; i++) {
                 acc[i][2 * c] = vzip1q_s32(bias, zero);
                 acc[i][2 * c + 1] = vzip2q_s32(bias, zero);
@@ -153,26 +178,29 @@ TARGET_DOTPROD INLINE void dotprod_tile(const eb_matmul_params *p, int32_t group
         }
         for (int32_t r = 0; r < p->runs; r++) {
             const int8_t *x[4];
+            UNROLL
             for (int i = 0; i < count; i++) {
                 x[i] = t->rows[r] + t->distance[i];
             }
             for (int32_t k = 0; k < p->blocks; k++, w += 64) {
-                const int8x16_t w0 = vld1q_s8(w), w1 = vld1q_s8(w + 16);
-                const int8x16_t w2 = vld1q_s8(w + 32), w3 = vld1q_s8(w + 48);
+                const int8x16x4_t v = vld1q_s8_x4(w);
+                UNROLL
                 for (int i = 0; i < count; i++) {
                     const int8x16_t a = twice(x[i] + 8 * k);
-                    acc[i][0] = vdotq_s32(acc[i][0], w0, a);
-                    acc[i][1] = vdotq_s32(acc[i][1], w1, a);
-                    acc[i][2] = vdotq_s32(acc[i][2], w2, a);
-                    acc[i][3] = vdotq_s32(acc[i][3], w3, a);
+                    UNROLL
+                    for (int c = 0; c < 4; c++) {
+                        acc[i][c] = vdotq_s32(acc[i][c], v.val[c], a);
+                    }
                 }
             }
         }
-        const eb_scales_neon s = eb_load_scales(b.channels);
+        sums s;
+        UNROLL
         for (int i = 0; i < count; i++) {
-            finish(p, t, &b, i, &s, vpaddq_s32(acc[i][0], acc[i][1]),
-                   vpaddq_s32(acc[i][2], acc[i][3]));
+            s.low[i] = vpaddq_s32(acc[i][0], acc[i][1]);
+            s.high[i] = vpaddq_s32(acc[i][2], acc[i][3]);
         }
+        finish(p, t, &b, &s, count);
     }
 }
 
@@ -186,21 +214,34 @@ TARGET_DOTPROD static void dotprod_1(const eb_matmul_params *p, int32_t group, c
     dotprod_tile(p, group, t, 1);
 }
 
-INLINE int8x16_t low_halves(int8x16_t a, int8x16_t b)
+INLINE int8x16_t low_halves_s8(int8x16_t a, int8x16_t b)
 {
     return vreinterpretq_s8_s64(vzip1q_s64(vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b)));
 }
 
-INLINE int8x16_t high_halves(int8x16_t a, int8x16_t b)
+INLINE int8x16_t high_halves_s8(int8x16_t a, int8x16_t b)
 {
     return vreinterpretq_s8_s64(vzip2q_s64(vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b)));
 }
 
-/* One block of depth: a pair of pixels against four pairs of channels. */
-TARGET_I8MM INLINE void multiply_pair(int32x4_t acc[4], int8x16_t x, const int8_t *w)
+INLINE int32x4_t low_halves_s32(int32x4_t a, int32x4_t b)
 {
+    return vreinterpretq_s32_s64(
+        vzip1q_s64(vreinterpretq_s64_s32(a), vreinterpretq_s64_s32(b)));
+}
+
+INLINE int32x4_t high_halves_s32(int32x4_t a, int32x4_t b)
+{
+    return vreinterpretq_s32_s64(
+        vzip2q_s64(vreinterpretq_s64_s32(a), vreinterpretq_s64_s32(b)));
+}
+
+/* One block of depth: a pair of pixels against four pairs of channels. */
+TARGET_I8MM INLINE void multiply_pair(int32x4_t acc[4], int8x16_t x, const int8x16_t w[4])
+{
+    UNROLL
     for (int c = 0; c < 4; c++) {
-        acc[c] = vmmlaq_s32(acc[c], x, vld1q_s8(w + 16 * c));
+        acc[c] = vmmlaq_s32(acc[c], x, w[c]);
     }
 }
 
@@ -210,46 +251,51 @@ TARGET_I8MM INLINE void i8mm_tile(const eb_matmul_params *p, int32_t group, cons
     for (block b = first_block(p, group); b.count > 0; next_block(p, &b)) {
         const int8_t *w = b.weights;
         int32x4_t acc[4][4];
+        UNROLL
         for (int c = 0; c < 4; c++) {
             const int64_t *const bias = (const int64_t *)(const void *)(b.channels->bias + 2 * c);
+            UNROLL
             for (int i = 0; i < pairs; i++) {
                 acc[i][c] = vreinterpretq_s32_s64(vld1q_dup_s64(bias));
             }
         }
         for (int32_t r = 0; r < p->runs; r++) {
             const int8_t *x[MAX_PIXELS];
+            UNROLL
             for (int i = 0; i < 2 * pairs; i++) {
                 x[i] = t->rows[r] + t->distance[i];
             }
             int32_t k = 0;
             for (; k + 2 <= p->blocks; k += 2, w += 128) {
+                const int8x16x4_t w0 = vld1q_s8_x4(w), w1 = vld1q_s8_x4(w + 64);
+                UNROLL
                 for (int i = 0; i < pairs; i++) {
                     const int8x16_t even = vld1q_s8(x[2 * i] + 8 * k);
                     const int8x16_t odd = vld1q_s8(x[2 * i + 1] + 8 * k);
-                    multiply_pair(acc[i], low_halves(even, odd), w);
-                    multiply_pair(acc[i], high_halves(even, odd), w + 64);
+                    multiply_pair(acc[i], low_halves_s8(even, odd), w0.val);
+                    multiply_pair(acc[i], high_halves_s8(even, odd), w1.val);
                 }
             }
             if (k < p->blocks) {
+                const int8x16x4_t w0 = vld1q_s8_x4(w);
+                UNROLL
                 for (int i = 0; i < pairs; i++) {
                     const int8x8_t even = vld1_s8(x[2 * i] + 8 * k);
                     const int8x8_t odd = vld1_s8(x[2 * i + 1] + 8 * k);
-                    multiply_pair(acc[i], vcombine_s8(even, odd), w);
+                    multiply_pair(acc[i], vcombine_s8(even, odd), w0.val);
                 }
                 w += 64;
             }
         }
-        const eb_scales_neon s = eb_load_scales(b.channels);
+        sums s;
+        UNROLL
         for (int i = 0; i < pairs; i++) {
-            int64x2_t a[4];
-            for (int c = 0; c < 4; c++) {
-                a[c] = vreinterpretq_s64_s32(acc[i][c]);
-            }
-            finish(p, t, &b, 2 * i, &s, vreinterpretq_s32_s64(vzip1q_s64(a[0], a[1])),
-                   vreinterpretq_s32_s64(vzip1q_s64(a[2], a[3])));
-            finish(p, t, &b, 2 * i + 1, &s, vreinterpretq_s32_s64(vzip2q_s64(a[0], a[1])),
-                   vreinterpretq_s32_s64(vzip2q_s64(a[2], a[3])));
+            s.low[2 * i] = low_halves_s32(acc[i][0], acc[i][1]);
+            s.high[2 * i] = low_halves_s32(acc[i][2], acc[i][3]);
+            s.low[2 * i + 1] = high_halves_s32(acc[i][0], acc[i][1]);
+            s.high[2 * i + 1] = high_halves_s32(acc[i][2], acc[i][3]);
         }
+        finish(p, t, &b, &s, 2 * pairs);
     }
 }
 
@@ -300,10 +346,11 @@ void eb_matmul_neon(const eb_matmul_params *p, int32_t group, const int8_t *cons
         while (k->pixels > 1 && k[1].pixels >= left) {
             k++;
         }
-        tile t = { .rows = rows, .pixels = left, .out = out + first * out_stride,
-                   .out_stride = out_stride };
+        tile t = { .rows = rows };
         for (int32_t i = 0; i < k->pixels; i++) {
-            t.distance[i] = (first + eb_min_i32(i, left - 1)) * stride;
+            const int32_t pixel = first + eb_min_i32(i, left - 1);
+            t.distance[i] = (ptrdiff_t)pixel * stride;
+            t.out[i] = out + (ptrdiff_t)pixel * out_stride;
         }
         k->run(p, group, &t);
     }
