@@ -75,6 +75,16 @@ INLINE void finish(const eb_matmul_params *p, const tile *t, const block *b, con
     }
 }
 
+INLINE int8x16_t low_halves_s8(int8x16_t a, int8x16_t b)
+{
+    return vreinterpretq_s8_s64(vzip1q_s64(vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b)));
+}
+
+INLINE int8x16_t high_halves_s8(int8x16_t a, int8x16_t b)
+{
+    return vreinterpretq_s8_s64(vzip2q_s64(vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b)));
+}
+
 INLINE int8x16_t twice(const int8_t *x)
 {
     return vreinterpretq_s8_s64(vld1q_dup_s64((const int64_t *)(const void *)x));
@@ -102,21 +112,16 @@ INLINE void base_half(const eb_matmul_params *p, const tile *t, const int8_t *w,
         for (; k + 2 <= p->blocks && !p->lowest; k += 2, w += 128) {
             const int8x16_t w0 = vld1q_s8(w), w1 = vld1q_s8(w + 16);
             const int8x16_t v0 = vld1q_s8(w + 64), v1 = vld1q_s8(w + 80);
+            const int8x16_t channel[4] = { low_halves_s8(w0, v0), high_halves_s8(w0, v0),
+                                           low_halves_s8(w1, v1), high_halves_s8(w1, v1) };
             UNROLL
             for (int i = 0; i < count; i++) {
-                const int8x16_t a = twice(x[i] + 8 * k), b = twice(x[i] + 8 * k + 8);
-                int16x8_t m = vmull_s8(vget_low_s8(w0), vget_low_s8(a));
-                m = vmlal_s8(m, vget_low_s8(v0), vget_low_s8(b));
-                acc[i][0] = vpadalq_s16(acc[i][0], m);
-                m = vmull_high_s8(w0, a);
-                m = vmlal_high_s8(m, v0, b);
-                acc[i][1] = vpadalq_s16(acc[i][1], m);
-                m = vmull_s8(vget_low_s8(w1), vget_low_s8(a));
-                m = vmlal_s8(m, vget_low_s8(v1), vget_low_s8(b));
-                acc[i][2] = vpadalq_s16(acc[i][2], m);
-                m = vmull_high_s8(w1, a);
-                m = vmlal_high_s8(m, v1, b);
-                acc[i][3] = vpadalq_s16(acc[i][3], m);
+                const int8x16_t a = vld1q_s8(x[i] + 8 * k);
+                UNROLL
+                for (int c = 0; c < 4; c++) {
+                    const int16x8_t m = vmull_s8(vget_low_s8(channel[c]), vget_low_s8(a));
+                    acc[i][c] = vpadalq_s16(acc[i][c], vmlal_high_s8(m, channel[c], a));
+                }
             }
         }
         for (; k < p->blocks; k++, w += 64) {
@@ -214,16 +219,6 @@ TARGET_DOTPROD static void dotprod_1(const eb_matmul_params *p, int32_t group, c
     dotprod_tile(p, group, t, 1);
 }
 
-INLINE int8x16_t low_halves_s8(int8x16_t a, int8x16_t b)
-{
-    return vreinterpretq_s8_s64(vzip1q_s64(vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b)));
-}
-
-INLINE int8x16_t high_halves_s8(int8x16_t a, int8x16_t b)
-{
-    return vreinterpretq_s8_s64(vzip2q_s64(vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b)));
-}
-
 INLINE int32x4_t low_halves_s32(int32x4_t a, int32x4_t b)
 {
     return vreinterpretq_s32_s64(
@@ -236,12 +231,17 @@ INLINE int32x4_t high_halves_s32(int32x4_t a, int32x4_t b)
         vzip2q_s64(vreinterpretq_s64_s32(a), vreinterpretq_s64_s32(b)));
 }
 
-/* One block of depth: a pair of pixels against four pairs of channels. */
-TARGET_I8MM INLINE void multiply_pair(int32x4_t acc[4], int8x16_t x, const int8x16_t w[4])
+/* One block of depth: pairs of pixels against four pairs of channels. */
+TARGET_I8MM INLINE void multiply_pairs(int32x4_t acc[4][4], const int8x16_t x[4], const int8_t *w,
+                                       int pairs)
 {
     UNROLL
     for (int c = 0; c < 4; c++) {
-        acc[c] = vmmlaq_s32(acc[c], x, w[c]);
+        const int8x16_t v = vld1q_s8(w + 16 * c);
+        UNROLL
+        for (int i = 0; i < pairs; i++) {
+            acc[i][c] = vmmlaq_s32(acc[i][c], x[i], v);
+        }
     }
 }
 
@@ -267,23 +267,24 @@ TARGET_I8MM INLINE void i8mm_tile(const eb_matmul_params *p, int32_t group, cons
             }
             int32_t k = 0;
             for (; k + 2 <= p->blocks; k += 2, w += 128) {
-                const int8x16x4_t w0 = vld1q_s8_x4(w), w1 = vld1q_s8_x4(w + 64);
+                int8x16_t low[4], high[4];
                 UNROLL
                 for (int i = 0; i < pairs; i++) {
                     const int8x16_t even = vld1q_s8(x[2 * i] + 8 * k);
                     const int8x16_t odd = vld1q_s8(x[2 * i + 1] + 8 * k);
-                    multiply_pair(acc[i], low_halves_s8(even, odd), w0.val);
-                    multiply_pair(acc[i], high_halves_s8(even, odd), w1.val);
+                    low[i] = low_halves_s8(even, odd);
+                    high[i] = high_halves_s8(even, odd);
                 }
+                multiply_pairs(acc, low, w, pairs);
+                multiply_pairs(acc, high, w + 64, pairs);
             }
             if (k < p->blocks) {
-                const int8x16x4_t w0 = vld1q_s8_x4(w);
+                int8x16_t all[4];
                 UNROLL
                 for (int i = 0; i < pairs; i++) {
-                    const int8x8_t even = vld1_s8(x[2 * i] + 8 * k);
-                    const int8x8_t odd = vld1_s8(x[2 * i + 1] + 8 * k);
-                    multiply_pair(acc[i], vcombine_s8(even, odd), w0.val);
+                    all[i] = vcombine_s8(vld1_s8(x[2 * i] + 8 * k), vld1_s8(x[2 * i + 1] + 8 * k));
                 }
+                multiply_pairs(acc, all, w, pairs);
                 w += 64;
             }
         }
