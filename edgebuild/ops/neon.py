@@ -14,6 +14,9 @@ from edgebuild.ops.convolution import Channels, Window, output_stage
 ISA_SOURCE = "common/eb_isa.c"
 """The run-time choice of the instruction set."""
 
+VECTOR = 16
+"""Bytes of a vector register."""
+
 _BLOCK = 8
 _TILE_PIXELS = 8
 _SLACK = 16
@@ -55,13 +58,13 @@ def pack_blocks(weights: np.ndarray, runs: int, groups: int = 1) -> np.ndarray:
     return np.ascontiguousarray(blocks.reshape(split).transpose(0, 1, 3, 4, 2, 5)).reshape(-1)
 
 
-def channel_blocks(c: Channels, groups: int = 1) -> np.ndarray:
+def channel_blocks(c: Channels, groups: int = 1, multiple: int = _BLOCK) -> np.ndarray:
     """Return the table of ``eb_channels_neon``: int32 [blocks, 4, 8] of bias, multiplier, left
-    shift and negative right shift; zeros fill the last block of each group."""
+    shift and negative right shift; zeros fill each group up to a ``multiple`` of channels."""
     left, right = np.maximum(c.shift, 0), _right(c)
     rows = np.stack([c.bias, c.multiplier, left, right]).astype(np.int32)
     rows = rows.reshape(4, groups, -1)
-    fill = np.pad(rows, ((0, 0), (0, 0), (0, -rows.shape[2] % _BLOCK)))
+    fill = np.pad(rows, ((0, 0), (0, 0), (0, -rows.shape[2] % multiple)))
     return np.ascontiguousarray(fill.reshape(4, -1, _BLOCK).transpose(1, 0, 2))
 
 
@@ -106,6 +109,11 @@ def rows_scratch(window: Window, in_c: int) -> int:
     return window.kernel_h * (4 + columns(window) * in_c + _SLACK)
 
 
+def pointers_bytes(count: int) -> int:
+    """Return the bytes of ``count`` pointers, rounded up to keep what follows aligned."""
+    return 8 * (count + count % 2)
+
+
 def inside(window: Window, in_w: int) -> bool:
     """Return whether no output row reads padding at its left or right."""
     return window.pad_left == 0 and columns(window) <= in_w
@@ -144,7 +152,7 @@ def conv2d_call(node: Node, m: Matrix) -> KernelCall:
             "output": output_stage(node),
         },
     }
-    scratch = runs * 8 + runs * 8 % 16 + rows_scratch(w, image[3])
+    scratch = pointers_bytes(runs) + rows_scratch(w, image[3])
     return KernelCall(
         "eb_conv2d_s8_neon",
         "conv2d/conv2d_neon.h",

@@ -102,6 +102,7 @@ INLINE void base_half(const eb_matmul_params *p, const tile *t, const int8_t *w,
             acc[i][c] = vdupq_n_s32(0);
         }
     }
+    const int32_t paired = p->lowest ? 0 : p->blocks;
     for (int32_t r = 0; r < p->runs; r++) {
         const int8_t *x[4];
         UNROLL
@@ -109,7 +110,7 @@ INLINE void base_half(const eb_matmul_params *p, const tile *t, const int8_t *w,
             x[i] = t->rows[r] + t->distance[i];
         }
         int32_t k = 0;
-        for (; k + 2 <= p->blocks && !p->lowest; k += 2, w += 128) {
+        for (; k + 2 <= paired; k += 2, w += 128) {
             const int8x16_t w0 = vld1q_s8(w), w1 = vld1q_s8(w + 16);
             const int8x16_t v0 = vld1q_s8(w + 64), v1 = vld1q_s8(w + 80);
             const int8x16_t channel[4] = { low_halves_s8(w0, v0), high_halves_s8(w0, v0),
@@ -191,7 +192,8 @@ TARGET_DOTPROD INLINE void dotprod_tile(const eb_matmul_params *p, int32_t group
                 const int8x16x4_t v = vld1q_s8_x4(w);
                 UNROLL
                 for (int i = 0; i < count; i++) {
-                    const int8x16_t a = twice(x[i] + 8 * k);
+                    const int8x16_t a = twice(x[i]);
+                    x[i] += 8;
                     UNROLL
                     for (int c = 0; c < 4; c++) {
                         acc[i][c] = vdotq_s32(acc[i][c], v.val[c], a);
