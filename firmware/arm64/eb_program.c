@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/eb_isa.h"
+#include "common/eb_neon_isa.h"
 #include "eb_arguments.h"
 #include "eb_runtime.h"
 #include "eb_system.h"
