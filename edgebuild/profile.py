@@ -117,8 +117,8 @@ class Delegate:
     """What LiteRT hands a model's operators to.
 
     ``kind`` is one of ``DELEGATES``, ``format`` the number format that it runs best. ``min_sdk`` is
-    the oldest Android API level of the phones. Of NNAPI, ``feature_level`` is an API level, from 27;
-    of NPUs, ``vendor`` is one of ``NPU_VENDORS`` and ``soc`` the chip as its vendor names it.
+    the oldest Android API level of the phones. Of NNAPI, ``feature_level`` is an API level from 27
+    on; of NPUs, ``vendor`` is one of ``NPU_VENDORS`` and ``soc`` the chip as its vendor names it.
     """
 
     kind: str
