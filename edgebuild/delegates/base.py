@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,36 @@ class Compatibility:
             "fallbacks": len(self.fallbacks),
             "delegated_partitions": self.delegated_partitions,
         }
+
+    def summary(self) -> str:
+        """Return one sentence: how much the delegate takes, in how many partitions."""
+        count = len(self.verdicts)
+        taken = count - len(self.fallbacks)
+        if not taken:
+            return f"{self.delegate} runs none of {count} operators: all is left to the CPU"
+        parts = self.delegated_partitions
+        sentence = (
+            f"{self.delegate} runs {taken} of {count} operators in {parts} "
+            f"partition{'s' if parts != 1 else ''}"
+        )
+        if taken == count:
+            return sentence
+        return f"{sentence}; {self.crossing_bytes:,} B cross between it and the CPU"
+
+
+def compatibility_from_json(value: Mapping[str, Any]) -> Compatibility:
+    """Return the Compatibility that ``to_json`` made."""
+    return Compatibility(
+        delegate=value["delegate"],
+        verdicts=tuple(OpVerdict(**row) for row in value["verdicts"]),
+        partitions=tuple(
+            Partition(**{**row, "positions": tuple(row["positions"])})
+            for row in value["partitions"]
+        ),
+        crossing_bytes=value["crossing_bytes"],
+        sources=tuple(value["sources"]),
+        notes=tuple(value["notes"]),
+    )
 
 
 def compatibility(
