@@ -20,7 +20,7 @@ _MODULES = {
     "npu": "edgebuild.delegates.npu",
     "edgetpu": "edgebuild.delegates.edgetpu",
 }
-"""By ``Delegate.kind``, the module whose ``compatibility_of(graph, delegate)`` answers."""
+"""By ``Delegate.kind``, the module whose ``check(graph, delegate)`` answers."""
 
 _PARTITIONS = re.compile(r"partitions:(\d{1,6})")
 
@@ -30,7 +30,7 @@ def check_compatibility(graph: Graph, target: TargetProfile) -> Compatibility:
     if target.delegate is None:
         raise InternalError(f"target {target.name} has no delegate")
     module = import_module(_MODULES[target.delegate.kind])
-    answer: Callable[[Graph, Delegate], Compatibility] = module.compatibility_of
+    answer: Callable[[Graph, Delegate], Compatibility] = module.check
     return answer(graph, target.delegate)
 
 
