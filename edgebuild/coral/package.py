@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,8 +19,6 @@ from edgebuild.graph import Graph
 from edgebuild.tflite.reader import clean_name
 
 CUSTOM_OP = "CUSTOM edgetpu-custom-op"
-_MAX_EXECUTABLES = 64
-_MAX_LAYERS = 1024
 
 TYPES = {0: "stand-alone", 1: "parameter-caching", 2: "execution-only"}
 DATA_TYPES = {
@@ -147,14 +146,14 @@ def _package(options: bytes, position: int) -> Package:
         raise Damage("the custom options hold no package")
     package = root(content, b"DWN1")
     programs = root(package.content(1)).contents(0)
-    if not 0 < len(programs) <= _MAX_EXECUTABLES:
-        raise Damage(f"{len(programs):,} executables")
+    if not programs:
+        raise Damage("no executables")
     return Package(
         position=position,
         min_runtime=package.integer(0),
-        compiler=clean_name(package.content(4)),
-        model_identifier=clean_name(package.content(7)),
-        signed=bool(package.content(2)),
+        compiler=clean_name(package.text(4)),
+        model_identifier=clean_name(package.text(7)),
+        signed=package.length(2) > 0,
         package_bytes=len(content),
         executables=tuple(_executable(root(program)) for program in programs),
     )
@@ -167,17 +166,17 @@ def _executable(table: Table) -> Executable:
     cycles = table.integer(16, "<q") or table.integer(11)
     return Executable(
         type=TYPES[kind],
-        name=clean_name(table.content(1)),
-        chip=clean_name(table.content(10)),
+        name=clean_name(table.text(1)),
+        chip=clean_name(table.text(10)),
         batch_size=_count(table, 3, "batch size"),
-        parameter_bytes=len(table.content(6)),
-        instruction_bytes=sum(len(stream.content(0)) for stream in _few(table.tables(5))),
+        parameter_bytes=table.length(6),
+        instruction_bytes=sum(stream.length(0) for stream in table.tables(5)),
         scratch_bytes=_count(table, 4, "scratch size"),
         tile_memory_bytes=_count(table, 12, "tile memory"),
         caching_token=f"{table.integer(14, '<Q'):016x}",
         estimated_cycles=cycles if cycles > 0 else None,
-        inputs=tuple(_layer(layer) for layer in _few(table.tables(8))),
-        outputs=tuple(_layer(layer) for layer in _few(table.tables(9))),
+        inputs=tuple(_layer(layer) for layer in table.tables(8)),
+        outputs=tuple(_layer(layer) for layer in table.tables(9)),
     )
 
 
@@ -188,7 +187,7 @@ def _layer(table: Table) -> PackageLayer:
     if not math.isfinite(scale):
         raise Damage(f"a layer with scale {scale}")
     return PackageLayer(
-        name=clean_name(table.content(0)),
+        name=clean_name(table.text(0)),
         shape=(_count(table, 2, "y"), _count(table, 3, "x"), _count(table, 4, "z")),
         dtype=DATA_TYPES.get(kind, f"type {kind}"),
         scale=scale,
@@ -205,7 +204,28 @@ def _count(table: Table, slot: int, what: str) -> int:
     return value
 
 
-def _few(tables: list[Table]) -> list[Table]:
-    if len(tables) > _MAX_LAYERS:
-        raise Damage(f"{len(tables):,} tables in an executable")
-    return tables
+@dataclass(frozen=True)
+class CompiledModel:
+    """A model that was compiled for the Edge TPU: its packages, and (operator, count) of what the
+    CPU runs."""
+
+    packages: tuple[Package, ...]
+    cpu_operators: tuple[tuple[str, int], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return everything as plain JSON values."""
+        return {
+            "packages": [package.to_json() for package in self.packages],
+            "cpu_operators": dict(self.cpu_operators),
+        }
+
+
+def describe_package(graph: Graph, *, where: str = "model") -> CompiledModel | None:
+    """Return what is known of a compiled model, None for one that was not compiled.
+
+    Raises:
+        ModelError: a package is damaged.
+    """
+    packages = read_packages(graph, where=where)
+    left = Counter(op.kind for op in graph.ops if op.kind != CUSTOM_OP)
+    return CompiledModel(packages, tuple(left.items())) if packages else None

@@ -9,7 +9,11 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-MAX_ITEMS = 1 << 16
+MAX_ITEMS = 1 << 10
+MAX_CONTENTS = 64
+MAX_TEXT = 1 << 10
+"""A vector's entries may all be the same bytes: what a small file may ask for is bounded."""
+
 _PARENTS = {1: "<B", 2: "<H", 4: "<I", 8: "<Q"}
 _FLEX_INT, _FLEX_UINT, _FLEX_STRING, _FLEX_MAP, _FLEX_BLOB = 1, 2, 5, 9, 25
 
@@ -63,6 +67,18 @@ class Table:
         at = self._target(slot)
         return b"" if at is None else _sized(self.data, at)
 
+    def length(self, slot: int) -> int:
+        """Return the length of a vector of bytes, 0 where there is none."""
+        at = self._target(slot)
+        return 0 if at is None else _fitting_length(self.data, at)
+
+    def text(self, slot: int) -> bytes:
+        """Return a string, cut after ``MAX_TEXT`` bytes."""
+        at = self._target(slot)
+        if at is None:
+            return b""
+        return self.data[at + 4 : at + 4 + min(_fitting_length(self.data, at), MAX_TEXT)]
+
     def table(self, slot: int) -> Table | None:
         """Return the table of a field, None where there is none."""
         at = self._target(slot)
@@ -73,19 +89,11 @@ class Table:
         return [Table(self.data, at) for at in self._targets(slot)]
 
     def contents(self, slot: int) -> list[bytes]:
-        """Return the strings of a vector."""
-        return [_sized(self.data, at) for at in self._targets(slot)]
-
-    def ranges(self, slot: int) -> list[tuple[int, int]]:
-        """Return a vector of structures of two 32-bit integers."""
-        at = self._target(slot)
-        if at is None:
-            return []
-        first = at + 4
-        return [
-            (_integer(self.data, "<i", first + 8 * i), _integer(self.data, "<i", first + 8 * i + 4))
-            for i in range(self._count(at, 8))
-        ]
+        """Return the strings of a vector of at most ``MAX_CONTENTS``."""
+        places = self._targets(slot)
+        if len(places) > MAX_CONTENTS:
+            raise Damage(f"{len(places):,} strings in a vector")
+        return [_sized(self.data, at) for at in places]
 
     def _targets(self, slot: int) -> list[int]:
         at = self._target(slot)
@@ -108,11 +116,15 @@ def root(data: bytes, identifier: bytes = b"") -> Table:
     return Table(data, _integer(data, "<I", 0))
 
 
-def _sized(data: bytes, at: int) -> bytes:
+def _fitting_length(data: bytes, at: int) -> int:
     length = _integer(data, "<I", at)
     if at + 4 + length > len(data):
         raise Damage(f"{length:,} bytes at offset {at:,} do not fit")
-    return data[at + 4 : at + 4 + length]
+    return length
+
+
+def _sized(data: bytes, at: int) -> bytes:
+    return data[at + 4 : at + 4 + _fitting_length(data, at)]
 
 
 def flexbuffer_map(data: bytes) -> dict[str, int | bytes]:
