@@ -50,7 +50,8 @@ class Compatibility:
     """What a delegate makes of a model.
 
     ``crossing_bytes`` are copied between delegate and CPU in one inference, the model's own inputs
-    and outputs not counted. ``sources`` say where the table is from.
+    and outputs not counted. ``sources`` say where the table is from, ``accepted`` how the delegate's
+    own tools call an operator that it takes.
     """
 
     delegate: str
@@ -59,6 +60,7 @@ class Compatibility:
     crossing_bytes: int
     sources: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    accepted: str = ""
 
     @property
     def fallbacks(self) -> tuple[OpVerdict, ...]:
@@ -84,6 +86,11 @@ class Compatibility:
             "fallbacks": len(self.fallbacks),
             "delegated_partitions": self.delegated_partitions,
         }
+
+    def plain(self) -> Compatibility:
+        """Return the same without what a single delegate adds."""
+        names = [field.name for field in dataclasses.fields(Compatibility)]
+        return Compatibility(**{name: getattr(self, name) for name in names})
 
     def summary(self) -> str:
         """Return one sentence: how much the delegate takes, in how many partitions."""
@@ -113,6 +120,7 @@ def compatibility_from_json(value: Mapping[str, Any]) -> Compatibility:
         crossing_bytes=value["crossing_bytes"],
         sources=tuple(value["sources"]),
         notes=tuple(value["notes"]),
+        accepted=value["accepted"],
     )
 
 

@@ -160,7 +160,7 @@ def make_report(
         accuracy=accuracy,
         violations=plan.budget.check(metrics),
         compression=loaded.compressed.steps if loaded.compressed else (),
-        compatibility=shipment.compatibility,
+        compatibility=shipment.compatibility.plain(),
         refusals=parse_fail_on(plan.request.fail_on).refusals(shipment.compatibility),
     )
 

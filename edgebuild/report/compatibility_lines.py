@@ -37,7 +37,7 @@ def _operator_table(found: Compatibility) -> RenderableType:
     table.add_column("count", justify="right")
     table.add_column("status", overflow="fold")
     for kind, count, reason in found.table():
-        status = reason or f"on {found.delegate}"
+        status = reason or found.accepted or f"on {found.delegate}"
         table.add_row(kind, str(count), status, style="yellow" if reason else None)
     return table
 
