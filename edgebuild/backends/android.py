@@ -7,11 +7,15 @@ from pathlib import Path
 
 from edgebuild.backends.arm64 import compile_arm64_program
 from edgebuild.backends.base import Delivered, Progress, Shipment
+from edgebuild.codegen.android import AndroidSettings, android_module, asset_path, interface_of
 from edgebuild.devices.arm64 import QemuArm64Device
 from edgebuild.devices.base import Device
-from edgebuild.errors import ToolError
+from edgebuild.errors import InternalError, ToolError
 from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import find_toolchain
+
+MODULE = "android"
+"""Folder of the library module in a build."""
 
 
 class AndroidBackend:
@@ -21,8 +25,16 @@ class AndroidBackend:
     has_library = True
 
     def emit(self, shipment: Shipment, target: TargetProfile) -> Mapping[str, str | bytes]:
-        """Return the generated C and the Android library module."""
-        return dict(shipment.library.files) if shipment.library is not None else {}
+        """Return the library module with the model in it, and the generated C."""
+        if target.delegate is None:
+            raise InternalError(f"target {target.name} has no delegate")
+        model = interface_of(shipment.graph, shipment.name, labels=shipment.labels)
+        settings = AndroidSettings(target.delegate.kind, target.delegate.min_sdk)
+        module: dict[str, str | bytes] = {
+            f"{MODULE}/{path}": text for path, text in android_module(model, settings).items()
+        }
+        module[f"{MODULE}/{asset_path(model)}"] = shipment.model
+        return {**module, **(shipment.library.files if shipment.library is not None else {})}
 
     def deliver(
         self, shipment: Shipment, target: TargetProfile, out: Path, progress: Progress

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgebuild.figures import Figure
 from edgebuild.graph import ABSENT, Graph
 
 
@@ -50,8 +51,8 @@ class Compatibility:
     """What a delegate makes of a model.
 
     ``crossing_bytes`` are copied between delegate and CPU in one inference, the model's own inputs
-    and outputs not counted. ``sources`` say where the table is from, ``accepted`` how the delegate's
-    own tools call an operator that it takes.
+    and outputs not counted. ``sources`` say where the table is from, ``accepted`` what the
+    delegate's own tools say of an operator that it takes.
     """
 
     delegate: str
@@ -86,6 +87,10 @@ class Compatibility:
             "fallbacks": len(self.fallbacks),
             "delegated_partitions": self.delegated_partitions,
         }
+
+    def figures(self) -> Mapping[str, Figure]:
+        """Return what the delegate's table tells in numbers besides; nothing for most."""
+        return {}
 
     def plain(self) -> Compatibility:
         """Return the same without what a single delegate adds."""

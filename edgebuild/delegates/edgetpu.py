@@ -7,7 +7,7 @@ operator that it cannot, and that does not depend on one. The rules are ``data/e
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -54,6 +54,14 @@ class EdgeTpuCompatibility(Compatibility):
                 {"operator": kind, "count": count, "status": words}
                 for kind, count, words in self.compiler_table()
             ],
+        }
+
+    def figures(self) -> Mapping[str, Figure]:
+        """Return parameter bytes on the chip and sent with each inference, and what is left."""
+        return {
+            "cached on chip": self.cached_bytes,
+            "streamed": self.streamed_bytes,
+            "left on chip": self.remaining_bytes,
         }
 
     def compiler_table(self) -> list[tuple[str, int, str]]:

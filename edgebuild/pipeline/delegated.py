@@ -33,6 +33,7 @@ from edgebuild.pipeline.steps import (
 from edgebuild.report.accuracy import AccuracyReport
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
+from edgebuild.tflite.metadata import describe, read_metadata, write_metadata
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.verification import LiteRt
 
@@ -85,8 +86,28 @@ def ship(
     elif backend.has_library:
         more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
         notes = (f"no generated C beside it: {'; '.join(reasons[:_SHOWN])}{more}",)
-    labels = loaded.data.classes if loaded.data is not None else ()
-    return Shipment(plan.name, loaded.model, graph, found, labels, library), notes
+    labels = _labels(loaded, graph)
+    model = with_metadata(loaded.model, graph, plan.name, labels)
+    return Shipment(plan.name, model, graph, found, labels, library), notes
+
+
+def _labels(loaded: Prepared, graph: Graph) -> tuple[str, ...]:
+    """Return the names of the classes where the data has one for each value of the output."""
+    classes = loaded.data.classes if loaded.data is not None else ()
+    shape = graph.output_tensors[0].shape
+    return classes if shape and len(classes) == shape[-1] else ()
+
+
+def with_metadata(model: bytes, graph: Graph, name: str, labels: tuple[str, ...]) -> bytes:
+    """Return ``model`` with TFLite metadata that says what its inputs and outputs mean; one that
+    has metadata of its own keeps it."""
+    if read_metadata(model) is not None:
+        return model
+    said = describe(graph, name=name, description=f"made by edgebuild {__version__}")
+    if labels:
+        first = dataclasses.replace(said.outputs[0], labels=labels)
+        said = dataclasses.replace(said, outputs=(first, *said.outputs[1:]))
+    return write_metadata(model, said)
 
 
 def without_library(graph: Graph) -> list[str]:
@@ -152,7 +173,7 @@ def make_report(
         budget=plan.budget,
         metrics=metrics,
         memory=_memory(library, result),
-        flash=delivered.figures,
+        flash={**shipment.compatibility.figures(), **delivered.figures},
         run={label: figure for label, figure in timings.items() if figure is not None},
         tflm_arena=None,
         layers=layers,

@@ -25,6 +25,8 @@ def compatibility_lines(
     if len(found.partitions) > 1:
         yield _partition_table(found)
     if with_notes:
+        for label, figure in found.figures().items():
+            yield Text(f"{label}: {figure.value:,.0f} {figure.unit} ({figure.how})")
         for note in found.notes:
             yield Text(f"note: {note}", style="dim")
 
