@@ -7,7 +7,7 @@ operator that it cannot, and that does not depend on one. The rules are ``data/e
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -25,6 +25,7 @@ from edgebuild.delegates.edgetpu_rules import refusal, status, table, uncertaint
 from edgebuild.errors import ModelError
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph, Node
+from edgebuild.profile import Delegate
 
 _Answer = TypeVar("_Answer")
 NAME = "Edge TPU"
@@ -53,6 +54,14 @@ class EdgeTpuCompatibility(Compatibility):
                 {"operator": kind, "count": count, "status": words}
                 for kind, count, words in self.compiler_table()
             ],
+        }
+
+    def figures(self) -> Mapping[str, Figure]:
+        """Return parameter bytes on the chip and sent with each inference, and what is left."""
+        return {
+            "cached on chip": self.cached_bytes,
+            "streamed": self.streamed_bytes,
+            "left on chip": self.remaining_bytes,
         }
 
     def compiler_table(self) -> list[tuple[str, int, str]]:
@@ -90,7 +99,7 @@ def edgetpu_compatibility(
     plan = cache_parameters(layers, max(0, _capacity([len(layers)]) - reserved_bytes))
     fields = {f.name: getattr(found, f.name) for f in dataclasses.fields(Compatibility)}
     return EdgeTpuCompatibility(
-        **fields,
+        **{**fields, "accepted": status("mapped")},
         cached_bytes=_bytes(plan.cached_bytes),
         streamed_bytes=_bytes(plan.streamed_bytes),
         remaining_bytes=Figure(
@@ -99,6 +108,11 @@ def edgetpu_compatibility(
         layers=tuple(layer for layer in layers if layer.cacheable or layer.streamed),
         uncached=plan.uncached,
     )
+
+
+def check(graph: Graph, _delegate: Delegate) -> EdgeTpuCompatibility:
+    """Return what the compiler makes of ``graph`` by default."""
+    return edgetpu_compatibility(graph)
 
 
 def cocompile(graphs: Sequence[Graph]) -> tuple[CachePlan, ...]:
