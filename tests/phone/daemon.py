@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.phone.files import AARCH64_ELF, FileService, Refused
+from tests.phone.files import AARCH64_ELF, FileService, RefusedError
 from tests.phone.shell import Shell
 from tests.phone.wire import (
     AUTH,
@@ -23,7 +23,7 @@ from tests.phone.wire import (
     OPEN,
     VERSION,
     WRTE,
-    Gone,
+    GoneError,
     Link,
     Stream,
 )
@@ -177,7 +177,7 @@ class Phone:
                     self._open(link, streams, first, data.rstrip(b"\0").decode())
                 elif second in streams:
                     self._pass(streams, command, second, data)
-        except Gone:
+        except GoneError:
             pass
         finally:
             link.close()
@@ -215,7 +215,7 @@ class Phone:
         link.send(OKAY, stream.local, remote)
 
         def serve() -> None:
-            with suppress(Gone):
+            with suppress(GoneError):
                 if kind == "sync":
                     self._sync(stream)
                 else:
@@ -232,11 +232,11 @@ class Phone:
         if faults.drop_push_after is not None and count > faults.drop_push_after:
             faults.drop_push_after = None  # once: a new connection works
             self.disconnect()
-            raise Gone
+            raise GoneError
         if faults.full_after is not None and count > faults.full_after:
-            raise Refused("write failed: No space left on device")
+            raise RefusedError("write failed: No space left on device")
         if faults.push_refused:
-            raise Refused(f"couldn't create file: {path}: Permission denied")
+            raise RefusedError(f"couldn't create file: {path}: Permission denied")
 
     def _adopt(self, place: Path, data: bytes, mode: int) -> bool:
         """Put an aarch64 program aside, and a script in its place that runs it in QEMU."""

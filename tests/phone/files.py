@@ -13,7 +13,7 @@ _CHUNK = 64 * 1024
 AARCH64_ELF = b"\x7fELF\x02\x01"
 
 
-class Refused(Exception):
+class RefusedError(Exception):
     """What the device answers instead of OKAY."""
 
 
@@ -28,7 +28,7 @@ def _long_stat(s: os.stat_result) -> bytes:
 class FileService:
     """Answers one sync stream. ``place`` maps a device's path to a real one.
 
-    ``on_receive`` is called with the bytes received so far, and may raise Refused; ``adopt`` takes
+    ``on_receive`` gets the bytes received so far, and may raise RefusedError; ``adopt`` takes
     each whole file instead of writing it when it returns True.
     """
 
@@ -111,7 +111,7 @@ class FileService:
             data += self._stream.read(length)
             try:  # after a refusal the rest is read and thrown away, as adbd does
                 self._on_receive(path, len(data))
-            except Refused as error:
+            except RefusedError as error:
                 refusal = refusal or str(error)
         if refusal is None:
             try:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from tests.phone.wire import Gone, Stream
+from tests.phone.wire import GoneError, Stream
 
 STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
 
@@ -51,14 +51,14 @@ class Shell:
             self._stream.write(struct.pack("<BIB", EXIT, 1, code if code >= 0 else 128 - code))
 
     def _pump(self, channel: int, source: IO[bytes], lock: threading.Lock) -> None:
-        with source, suppress(Gone):
+        with source, suppress(GoneError):
             while chunk := os.read(source.fileno(), 16 * 1024):
                 head = struct.pack("<BI", channel, len(chunk)) if self._v2 else b""
                 with lock:
                     self._stream.write(head + chunk)
 
     def _feed(self, target: IO[bytes]) -> None:
-        with suppress(Gone, OSError), target:
+        with suppress(GoneError, OSError), target:
             while self._v2:
                 channel, length = struct.unpack("<BI", self._stream.read(5))
                 content = self._stream.read(length)

@@ -19,7 +19,7 @@ CNXN, AUTH, OPEN, OKAY, WRTE, CLSE = (
 _HEADER = struct.Struct("<6I")
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The other side has closed the stream or the connection."""
 
 
@@ -39,7 +39,7 @@ class Link:
             try:
                 self._connection.sendall(header + data)
             except OSError as error:
-                raise Gone from error
+                raise GoneError from error
 
     def receive(self) -> tuple[int, int, int, bytes]:
         command, first, second, length, check, magic = _HEADER.unpack(self._exactly(24))
@@ -60,9 +60,9 @@ class Link:
             try:
                 chunk = self._connection.recv(count - len(data))
             except OSError as error:
-                raise Gone from error
+                raise GoneError from error
             if not chunk:
-                raise Gone
+                raise GoneError
             data += chunk
         return bytes(data)
 
@@ -87,14 +87,14 @@ class Stream:
             chunk = self._inbox.get()
             if chunk is None:
                 self._inbox.put(None)
-                raise Gone
+                raise GoneError
             self._rest += chunk
         data, self._rest = self._rest[:count], self._rest[count:]
         return data
 
     def close(self) -> None:
         """Tell the other side, after it has the last of what was written."""
-        with suppress(Gone):
+        with suppress(GoneError):
             if not self._closed:
                 self._wait()
                 self._link.send(CLSE, self.local, self.remote)
@@ -114,4 +114,4 @@ class Stream:
 
     def _wait(self) -> None:
         if not self._acknowledged.acquire(timeout=ACKNOWLEDGE_S) or self._closed:
-            raise Gone
+            raise GoneError

@@ -1,0 +1,139 @@
+"""A folder of its own on a phone: programs run in it, and it goes, whatever happens."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from edgebuild.devices.phone.link import Link, LostError, ShellResult, TimeLimitError, list_devices
+from edgebuild.errors import EdgebuildError, ToolError
+
+PARENT = "/data/local/tmp"
+REJOIN_S = 10.0
+"""How long to wait for a phone that went away to come back, to clean it up."""
+_POLL_S = 0.25
+_WATCHDOG_EXTRA_S = 10
+
+
+class Workspace:
+    """A new folder below ``/data/local/tmp``. ``leftover`` says what could not be removed."""
+
+    def __init__(self, client: Any, link: Link) -> None:
+        self._client, self._link = client, link
+        self.name = f"edgebuild-{secrets.token_hex(6)}"
+        self.folder = f"{PARENT}/{self.name}"
+        self.leftover = ""
+
+    def path(self, name: str) -> str:
+        """Return the path of a file in the folder."""
+        return f"{self.folder}/{name}"
+
+    def make(self) -> None:
+        """Make the folder, for the shell user alone."""
+        made = self._link.shell(f"mkdir -m 700 {self.folder}", what="making a folder")
+        if made.exit_code != 0:
+            raise ToolError(
+                f"{self._link.serial}: {PARENT} takes no folder: {made.complaint}",
+                hint="`adb shell df /data/local/tmp`; may the shell user write there?",
+            )
+
+    def push_program(self, name: str, content: bytes) -> None:
+        """Push a file and make it executable."""
+        self._link.push(content, self.path(name), 0o755)
+        # Some daemons apply a umask to what is pushed.
+        self._link.shell(f"chmod 755 {self.path(name)}", what="making the program executable")
+
+    def run(
+        self, arguments: Sequence[str], *, limit_s: float, libraries: bool = False
+    ) -> ShellResult:
+        """Run a program of the folder; one that takes longer than ``limit_s`` is killed.
+
+        ``libraries`` lets it load shared libraries from the folder.
+        """
+        # When the host goes away nobody kills it from there: the phone does, where it has timeout.
+        watchdog = f"timeout -s KILL {int(limit_s) + _WATCHDOG_EXTRA_S}"
+        command = " ".join(map(shlex.quote, arguments))
+        variables = ""
+        if libraries:
+            variables = f"export LD_LIBRARY_PATH={self.folder} ADSP_LIBRARY_PATH={self.folder}; "
+        script = (
+            f"cd {self.folder} && {variables}if command -v timeout >/dev/null 2>&1; "
+            f"then exec {watchdog} {command}; else exec {command}; fi"
+        )
+        program = arguments[0].rpartition("/")[2]
+        try:
+            return self._link.shell(script, limit_s=limit_s, what=f"running {program}")
+        except TimeLimitError as error:
+            raise TimeLimitError(
+                f"{self._link.serial}: {program} did not end in {limit_s:g} s and was killed",
+                hint="fewer runs with --runs, or a higher --time-limit",
+            ) from error
+
+    def remove(self, *, wait_s: float = REJOIN_S) -> None:
+        """End what still runs in the folder and remove it; a phone that is gone may come back.
+
+        Never raises: ``leftover`` says what is left and how to remove it.
+        """
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                done = self._link.shell(self._removal(), what="cleaning up")
+                reason = done.complaint if done.exit_code else ""
+                break
+            except LostError as error:
+                reason = error.message
+            except EdgebuildError as error:
+                reason = error.message
+                break
+            if time.monotonic() >= deadline:
+                break
+            self._wait_until_ready(deadline)
+        if reason:
+            self.leftover = (
+                f"{self.folder} is left on {self._link.serial}; remove it with: "
+                f"adb -s {self._link.serial} shell rm -rf {self.folder}"
+            )
+
+    def _removal(self) -> str:
+        # The brackets keep the pattern from matching the shell that looks for it.
+        pattern = f"edgebuild-[{self.name[10]}]{self.name[11:]}"
+        return (
+            f"for f in $(grep -ls '{pattern}' /proc/[0-9]*/cmdline); do "
+            "p=${f#/proc/}; kill -9 ${p%/cmdline} 2>/dev/null; done; "
+            f"rm -rf {self.folder} && [ ! -e {self.folder} ]"
+        )
+
+    def _wait_until_ready(self, deadline: float) -> None:
+        while time.monotonic() < deadline:
+            time.sleep(_POLL_S)
+            try:
+                listed = list_devices(self._client)
+            except EdgebuildError:
+                continue
+            if any(d.serial == self._link.serial and d.state == "device" for d in listed):
+                return
+
+
+@contextmanager
+def workspace(client: Any, link: Link, *, rejoin_s: float = REJOIN_S) -> Iterator[Workspace]:
+    """Make a folder on the phone and remove it in the end.
+
+    When it cannot be removed an error says so in its details; without an error see ``leftover``.
+    """
+    made = Workspace(client, link)
+    try:
+        made.make()
+        yield made
+    except EdgebuildError as error:
+        made.remove(wait_s=rejoin_s)
+        if made.leftover:
+            error.details = (*error.details, made.leftover)
+        raise
+    except BaseException:  # interrupted by the user, who should not wait for long
+        made.remove(wait_s=0.0)
+        raise
+    made.remove(wait_s=rejoin_s)
