@@ -13,7 +13,7 @@ from importlib import util
 from pathlib import Path
 
 from edgebuild.errors import ModelError, ToolError
-from edgebuild.graph import DType, Graph
+from edgebuild.graph import KERNEL_DTYPES, DType, Graph
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import MAX_FILE_BYTES, read_tflite
 
@@ -168,7 +168,7 @@ def _check_archive(path: Path) -> None:
 def _input_spec(path: Path, position: int, entry: dict[str, object]) -> InputSpec:
     name, dtype, shape = str(entry["name"]), str(entry["dtype"]), entry["shape"]
     label = f"{path}: input {position} '{name}'"
-    if dtype not in set(DType):
+    if dtype not in KERNEL_DTYPES:
         raise ModelError(f"{label} has type {dtype}", hint="use float32 inputs")
     if not isinstance(shape, list) or any(not isinstance(d, int) or d < 1 for d in shape[1:]):
         raise ModelError(
