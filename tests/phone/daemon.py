@@ -61,7 +61,7 @@ class Faults:
 
 
 @dataclass
-class Phone:
+class LoopbackPhone:
     """A phone; ``with`` starts and ends it. Its files lie below ``root``."""
 
     root: Path
@@ -108,7 +108,7 @@ class Phone:
             time.sleep(0.05)
         return left
 
-    def __enter__(self) -> Phone:
+    def __enter__(self) -> LoopbackPhone:
         self._install("getprop", self._getprop())
         self._install("dumpsys", self._dumpsys())
         if self.faults.noexec:
@@ -244,6 +244,7 @@ class Phone:
             return False
         elf = place.with_name(f"{place.name}.aarch64")
         elf.write_bytes(data)
+        elf.chmod(0o700)
         qemu = shutil.which("qemu-aarch64") or "/nonexistent/qemu-aarch64"
         before = ""
         if self.faults.hang:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 import subprocess
 import threading
@@ -17,7 +18,8 @@ STDIN, STDOUT, STDERR, EXIT, CLOSE_STDIN = range(5)
 
 
 class Shell:
-    """Runs one command. As on a phone, a client that hangs up does not end the program."""
+    """Runs one command. As on a phone, one whose client hangs up gets SIGHUP and no more input; it
+    may go on."""
 
     def __init__(self, stream: Stream, v2: bool, cwd: Path, environment: Mapping[str, str]) -> None:
         self._stream, self._v2, self._cwd, self._environment = stream, v2, cwd, environment
@@ -33,7 +35,7 @@ class Shell:
             start_new_session=True,
         )
         assert process.stdin and process.stdout
-        threading.Thread(target=self._feed, args=(process.stdin,), daemon=True).start()
+        threading.Thread(target=self._feed, args=(process,), daemon=True).start()
         pumps = [(STDOUT, process.stdout)]
         if process.stderr is not None:
             pumps.append((STDERR, process.stderr))
@@ -57,16 +59,21 @@ class Shell:
                 with lock:
                     self._stream.write(head + chunk)
 
-    def _feed(self, target: IO[bytes]) -> None:
-        with suppress(GoneError, OSError), target:
-            while self._v2:
-                channel, length = struct.unpack("<BI", self._stream.read(5))
-                content = self._stream.read(length)
-                if channel == CLOSE_STDIN:
-                    return
-                if channel == STDIN:
-                    target.write(content)
+    def _feed(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdin
+        with suppress(OSError), process.stdin as target:
+            try:
+                while self._v2:
+                    channel, length = struct.unpack("<BI", self._stream.read(5))
+                    content = self._stream.read(length)
+                    if channel == CLOSE_STDIN:
+                        return
+                    if channel == STDIN:
+                        target.write(content)
+                        target.flush()
+                while True:
+                    target.write(self._stream.read(1))
                     target.flush()
-            while True:
-                target.write(self._stream.read(1))
-                target.flush()
+            except GoneError:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGHUP)

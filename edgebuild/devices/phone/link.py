@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
-from edgebuild.errors import EdgebuildError, InputError, ToolError
 from edgebuild.devices.untrusted import shown
+from edgebuild.errors import EdgebuildError, InputError, ToolError
 
 ANSWER_S = 15.0
 """Limit of a call that takes a phone no time."""
@@ -26,7 +26,7 @@ _SLOWEST_BYTES_PER_S = 250_000
 _CHUNK = 64 * 1024
 _MAX_PACKET = 1 << 20
 _MAX_WORDS = 4096
-_STDOUT, _STDERR, _EXIT = 1, 2, 3
+_STDIN, _STDOUT, _STDERR, _EXIT = range(4)
 _INSTALL = "pip install 'edgebuild[android]'"
 
 
@@ -108,20 +108,15 @@ class Link:
         self, command: str, *, limit_s: float = ANSWER_S, what: str = "running a command"
     ) -> ShellResult:
         """Run a command with the phone's shell; its exit code is not judged."""
-        streams = {_STDOUT: bytearray(), _STDERR: bytearray()}
-        with self._explained(what), self._service(f"shell,v2,raw:{command}", limit_s) as service:
-            while True:
-                channel, length = struct.unpack("<BI", service.exactly(5))
-                if channel not in (_STDOUT, _STDERR, _EXIT) or length > _MAX_PACKET:
-                    raise _Garbled(f"a packet of kind {channel} with {length:,} B")
-                content = service.exactly(length)
-                if channel == _EXIT:
-                    if not content:
-                        raise _Garbled("an exit code of no bytes")
-                    return ShellResult(content[0], *map(bytes, streams.values()))
-                streams[channel] += content
-                if len(streams[channel]) > MAX_OUTPUT_BYTES:
-                    raise _Garbled(f"more than {MAX_OUTPUT_BYTES:,} B of output")
+        with self.conversation(command, limit_s=limit_s, what=what) as conversation:
+            return conversation.result(limit_s, what)
+
+    def conversation(
+        self, command: str, *, limit_s: float = ANSWER_S, what: str = "running a command"
+    ) -> Conversation:
+        """Start a command that waits for input on the way; to be used in a ``with`` block."""
+        with self._explained(what):
+            return Conversation(self.serial, self._service(f"shell,v2,raw:{command}", limit_s))
 
     def push(self, content: bytes, path: str, mode: int) -> None:
         """Write a file on the phone and check its size; ToolError with the phone's reason."""
@@ -203,7 +198,15 @@ class _Service:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Hang up."""
         self._connection.close()
+
+    def allow(self, limit_s: float) -> None:
+        """Start the clock anew."""
+        self._deadline = time.monotonic() + limit_s
 
     def send(self, content: bytes) -> None:
         """Send all of ``content``."""
@@ -234,6 +237,57 @@ class _Service:
             raise TimeoutError
         self._connection.conn.settimeout(left)
         return self._connection.conn
+
+
+class Conversation:
+    """A command that runs on the phone. Leaving the ``with`` block hangs up on it."""
+
+    def __init__(self, serial: str, service: _Service) -> None:
+        self._serial, self._service = serial, service
+        self._streams = {_STDOUT: bytearray(), _STDERR: bytearray()}
+        self._code: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._service.close()
+
+    def until(self, words: bytes, limit_s: float, what: str) -> bool:
+        """Wait until the command prints ``words``; False when it ends without them."""
+        with _explained(self._serial, what):
+            self._service.allow(limit_s)
+            while words not in self._streams[_STDOUT] and self._code is None:
+                self._receive()
+        return words in self._streams[_STDOUT]
+
+    def enter(self, words: bytes, what: str) -> None:
+        """Send ``words`` to the command's standard input."""
+        with _explained(self._serial, what):
+            self._service.allow(ANSWER_S)
+            self._service.send(struct.pack("<BI", _STDIN, len(words)) + words)
+
+    def result(self, limit_s: float, what: str) -> ShellResult:
+        """Wait for the command's end."""
+        with _explained(self._serial, what):
+            self._service.allow(limit_s)
+            while self._code is None:
+                self._receive()
+        return ShellResult(self._code, *map(bytes, self._streams.values()))
+
+    def _receive(self) -> None:
+        channel, length = struct.unpack("<BI", self._service.exactly(5))
+        if channel not in (_STDOUT, _STDERR, _EXIT) or length > _MAX_PACKET:
+            raise _Garbled(f"a packet of kind {channel} with {length:,} B")
+        content = self._service.exactly(length)
+        if channel == _EXIT:
+            if not content:
+                raise _Garbled("an exit code of no bytes")
+            self._code = content[0]
+            return
+        self._streams[channel] += content
+        if len(self._streams[channel]) > MAX_OUTPUT_BYTES:
+            raise _Garbled(f"more than {MAX_OUTPUT_BYTES:,} B of output")
 
 
 def _reason(service: _Service, answer: bytes, length: int) -> str:

@@ -9,12 +9,21 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from edgebuild.devices.phone.link import Link, LostError, ShellResult, TimeLimitError, list_devices
+from edgebuild.devices.phone.link import (
+    ANSWER_S,
+    Conversation,
+    Link,
+    LostError,
+    ShellResult,
+    TimeLimitError,
+    list_devices,
+)
 from edgebuild.errors import EdgebuildError, ToolError
 
 PARENT = "/data/local/tmp"
 REJOIN_S = 10.0
 """How long to wait for a phone that went away to come back, to clean it up."""
+_READY = "edgebuild-ready"
 _POLL_S = 0.25
 _WATCHDOG_EXTRA_S = 10
 
@@ -27,17 +36,28 @@ class Workspace:
         self.name = f"edgebuild-{secrets.token_hex(6)}"
         self.folder = f"{PARENT}/{self.name}"
         self.leftover = ""
+        self._guard: Conversation | None = None
 
     def path(self, name: str) -> str:
         """Return the path of a file in the folder."""
         return f"{self.folder}/{name}"
 
     def make(self) -> None:
-        """Make the folder, for the shell user alone."""
-        made = self._link.shell(f"mkdir -m 700 {self.folder}", what="making a folder")
-        if made.exit_code != 0:
+        """Make the folder, for the shell user alone, and leave a guard there.
+
+        The guard is a shell on the phone that removes the folder when its input ends: when it is
+        told to, and also when the phone loses this machine or edgebuild is killed.
+        """
+        what = "making a folder"
+        command = (
+            f"trap '' HUP; mkdir -m 700 {self.folder} || exit 1; echo {_READY}; read line; "
+            + self._removal()
+        )
+        self._guard = self._link.conversation(command, what=what)
+        if not self._guard.until(_READY.encode(), ANSWER_S, what):
+            complaint = self._guard.result(ANSWER_S, what).complaint
             raise ToolError(
-                f"{self._link.serial}: {PARENT} takes no folder: {made.complaint}",
+                f"{self._link.serial}: {PARENT} takes no folder: {complaint}",
                 hint="`adb shell df /data/local/tmp`; may the shell user write there?",
             )
 
@@ -76,34 +96,40 @@ class Workspace:
     def remove(self, *, wait_s: float = REJOIN_S) -> None:
         """End what still runs in the folder and remove it; a phone that is gone may come back.
 
-        Never raises: ``leftover`` says what is left and how to remove it.
+        Never raises: ``leftover`` says what may be left and how to remove it.
         """
+        if self._guard is None:
+            return
         deadline = time.monotonic() + wait_s
-        while True:
+        what = "cleaning up"
+        try:
+            with self._guard:
+                self._guard.enter(b"\n", what)
+                removed = self._guard.result(ANSWER_S, what).exit_code == 0
+        except EdgebuildError:
+            removed = False
+        while not removed:
             try:
-                done = self._link.shell(self._removal(), what="cleaning up")
-                reason = done.complaint if done.exit_code else ""
+                removed = self._link.shell(self._removal(), what=what).exit_code == 0
                 break
-            except LostError as error:
-                reason = error.message
-            except EdgebuildError as error:
-                reason = error.message
+            except LostError:
+                if time.monotonic() >= deadline:
+                    break
+                self._wait_until_ready(deadline)
+            except EdgebuildError:
                 break
-            if time.monotonic() >= deadline:
-                break
-            self._wait_until_ready(deadline)
-        if reason:
+        if not removed:
             self.leftover = (
-                f"{self.folder} is left on {self._link.serial}; remove it with: "
+                f"{self.folder} may be left on {self._link.serial}; to remove it: "
                 f"adb -s {self._link.serial} shell rm -rf {self.folder}"
             )
 
     def _removal(self) -> str:
-        # The brackets keep the pattern from matching the shell that looks for it.
+        # Neither grep itself (hence the brackets) nor this shell is what is looked for.
         pattern = f"edgebuild-[{self.name[10]}]{self.name[11:]}"
         return (
             f"for f in $(grep -ls '{pattern}' /proc/[0-9]*/cmdline); do "
-            "p=${f#/proc/}; kill -9 ${p%/cmdline} 2>/dev/null; done; "
+            "p=${f#/proc/}; p=${p%/cmdline}; [ $p = $$ ] || kill -9 $p 2>/dev/null; done; "
             f"rm -rf {self.folder} && [ ! -e {self.folder} ]"
         )
 
