@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,17 +19,28 @@ from edgebuild.devices.arm64 import (
     to_run_result,
 )
 from edgebuild.devices.base import RunResult, Samples
+from edgebuild.devices.benchmark_model import (
+    Tool,
+    ToolResult,
+    ToolRun,
+    detect,
+    flags,
+    parse_output,
+)
 from edgebuild.devices.phone.health import Health, health_notes, read_health
 from edgebuild.devices.phone.identity import Phone, choose_serial, read_phone
 from edgebuild.devices.phone.link import Link, ShellResult, open_client
-from edgebuild.devices.phone.workspace import REJOIN_S, Workspace, workspace
+from edgebuild.devices.phone.workspace import Workspace, workspace
 from edgebuild.devices.timing import Timing, drift_note, summarize
-from edgebuild.devices.untrusted import shown
-from edgebuild.errors import EdgebuildError, ToolError
+from edgebuild.devices.untrusted import lines, shown
+from edgebuild.errors import EdgebuildError, InputError, ToolError
 from edgebuild.figures import Figure, How
 from edgebuild.files import explained
+from edgebuild.units import quoted
 
 _PROGRAM, _INPUT, _OUTPUT = "bench-arm64", "input.bin", "output.bin"
+_TOOL, _MODEL = "benchmark_model", "model.tflite"
+_CPUS = 1024
 _NOT_EXECUTABLE, _NOT_FOUND, _SIGNAL = 126, 127, 128
 _SIGNALS = {
     4: "the CPU lacks an instruction: --isa base",
@@ -39,7 +51,7 @@ _SIGNALS = {
 @dataclass(frozen=True)
 class AdbOptions:
     """How to measure. ``cpus`` is a list such as ``4-7``; ``isa`` one of arm64.ISAS; None leaves
-    both to the phone. ``rejoin_s``: how long to wait for a lost phone, to clean it up."""
+    both to the phone. A program that takes longer than ``time_limit_s`` is killed."""
 
     warmup: int = 10
     runs: int = 50
@@ -47,7 +59,6 @@ class AdbOptions:
     isa: str | None = None
     layers: bool = True
     time_limit_s: float = 300.0
-    rejoin_s: float = REJOIN_S
 
 
 @dataclass(frozen=True)
@@ -64,6 +75,15 @@ class PhoneRun:
     peak_rss_bytes: int | None
     source: str
     notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ToolRequest:
+    """A ``benchmark_model`` for arm64 Android, the shared libraries it needs, and how to run it."""
+
+    program: Path
+    run: ToolRun
+    libraries: tuple[Path, ...] = ()
 
 
 class AdbDevice:
@@ -104,7 +124,7 @@ class AdbDevice:
             program = self._program.read_bytes()
         phone = read_phone(self._link)
         before = read_health(self._link)
-        with workspace(self._client, self._link, rejoin_s=self._options.rejoin_s) as place:
+        with workspace(self._client, self._link) as place:
             place.push_program(_PROGRAM, program)
             self._link.push(input_bytes(samples), place.path(_INPUT), 0o600)
             answer = self._execute(place, len(samples))
@@ -117,6 +137,44 @@ class AdbDevice:
             run = dataclasses.replace(run, notes=(*run.notes, place.leftover))
         return run
 
+    def benchmark(self, request: ToolRequest, model: bytes) -> tuple[ToolResult, str]:
+        """Run the user's ``benchmark_model`` with a model; return what it measured, and where.
+
+        Raises like ``measure``, and leaves as little behind.
+        """
+        files = [request.program, *request.libraries]
+        contents = []
+        for path in files:
+            with explained(path):
+                contents.append(path.read_bytes())
+        phone = read_phone(self._link)
+        with workspace(self._client, self._link) as place:
+            place.push_program(_TOOL, contents[0])
+            for path, content in zip(files[1:], contents[1:], strict=True):
+                self._link.push(content, place.path(path.name), 0o644)
+            self._link.push(model, place.path(_MODEL), 0o644)
+            helped = self._run_tool(place, ["--help"])
+            tool = detect(helped.text + helped.stderr.decode(errors="replace"))
+            done = self._run_tool(place, flags(tool, place.path(_MODEL), request.run))
+            text = done.text + "\n" + done.stderr.decode(errors="replace")
+            if done.exit_code != 0:
+                raise tool_failure(tool, done, text, self.serial)
+            result = parse_output(tool, text, self.serial)
+        cpus = f", CPU {self._options.cpus}" if self._options.cpus else ""
+        return result, f"{phone.title}{cpus}, {request.run.delegate}"
+
+    def _run_tool(self, place: Workspace, arguments: list[str]) -> ShellResult:
+        prefix = []
+        if self._options.cpus is not None:
+            mask = sum(1 << cpu for cpu in parse_cpus(self._options.cpus))
+            prefix = ["taskset", f"{mask:x}"]
+        return place.run(
+            [*prefix, place.path(_TOOL), *arguments],
+            name=_TOOL,
+            limit_s=self._options.time_limit_s,
+            libraries=True,
+        )
+
     def _execute(self, place: Workspace, count: int) -> ProgramResult:
         options = self._options
         arguments = program_arguments(
@@ -127,7 +185,9 @@ class AdbDevice:
             cpus=options.cpus,
             layers=options.layers,
         )
-        done = place.run([place.path(_PROGRAM), *arguments], limit_s=options.time_limit_s)
+        done = place.run(
+            [place.path(_PROGRAM), *arguments], name=_PROGRAM, limit_s=options.time_limit_s
+        )
         if done.exit_code != 0:
             raise run_failure(done, self.serial)
         return parse_result(
@@ -137,6 +197,33 @@ class AdbDevice:
             layers=options.layers,
             label=self.serial,
         )
+
+
+def tool_failure(tool: Tool, done: ShellResult, text: str, label: str) -> EdgebuildError:
+    """Return the explanation of a benchmark_model that failed."""
+    if done.exit_code in (_NOT_EXECUTABLE, _NOT_FOUND) or done.exit_code > _SIGNAL:
+        return run_failure(done, label)
+    said = [shown(line) for line in lines(text) if line.strip()]
+    errors = [line for line in said if "ERROR" in line or "nknown" in line]
+    return ToolError(
+        f"{label}: {tool} ended with exit code {done.exit_code}",
+        details=(errors or said)[-4:],
+        hint="does it know the flags and the model? --delegate-args overrides flags",
+    )
+
+
+def parse_cpus(text: str) -> list[int]:
+    """Return the CPUs of a list such as ``0-3,7``; InputError when it is none."""
+    cpus: set[int] = set()
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,4})(?:-(\d{1,4}))?", part.strip(), re.ASCII)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if first > last or last >= _CPUS:
+            raise InputError(
+                f"{quoted(text)} is no list of CPUs", hint="numbers and ranges, for example 0-3,7"
+            )
+        cpus.update(range(first, last + 1))
+    return sorted(cpus)
 
 
 def run_failure(done: ShellResult, label: str) -> EdgebuildError:

@@ -20,7 +20,7 @@ from edgebuild.devices.untrusted import shown
 from edgebuild.errors import EdgebuildError, InputError, ToolError
 
 ANSWER_S = 15.0
-"""Limit of a call that takes a phone no time."""
+"""Limit of a call that takes a phone no time, and of opening one that takes longer."""
 MAX_OUTPUT_BYTES = 16 << 20
 _SLOWEST_BYTES_PER_S = 250_000
 _CHUNK = 64 * 1024
@@ -105,18 +105,17 @@ class Link:
                 connection.close()
 
     def shell(
-        self, command: str, *, limit_s: float = ANSWER_S, what: str = "running a command"
+        self, command: str, *, limit_s: float | None = None, what: str = "running a command"
     ) -> ShellResult:
         """Run a command with the phone's shell; its exit code is not judged."""
-        with self.conversation(command, limit_s=limit_s, what=what) as conversation:
+        limit_s = ANSWER_S if limit_s is None else limit_s
+        with self.conversation(command, what=what) as conversation:
             return conversation.result(limit_s, what)
 
-    def conversation(
-        self, command: str, *, limit_s: float = ANSWER_S, what: str = "running a command"
-    ) -> Conversation:
+    def conversation(self, command: str, *, what: str) -> Conversation:
         """Start a command that waits for input on the way; to be used in a ``with`` block."""
         with self._explained(what):
-            return Conversation(self.serial, self._service(f"shell,v2,raw:{command}", limit_s))
+            return Conversation(self.serial, self._service(f"shell,v2,raw:{command}", ANSWER_S))
 
     def push(self, content: bytes, path: str, mode: int) -> None:
         """Write a file on the phone and check its size; ToolError with the phone's reason."""

@@ -68,11 +68,11 @@ class Workspace:
         self._link.shell(f"chmod 755 {self.path(name)}", what="making the program executable")
 
     def run(
-        self, arguments: Sequence[str], *, limit_s: float, libraries: bool = False
+        self, arguments: Sequence[str], *, name: str, limit_s: float, libraries: bool = False
     ) -> ShellResult:
         """Run a program of the folder; one that takes longer than ``limit_s`` is killed.
 
-        ``libraries`` lets it load shared libraries from the folder.
+        ``name`` is what messages call it. ``libraries`` lets it load shared libraries from there.
         """
         # When the host goes away nobody kills it from there: the phone does, where it has timeout.
         watchdog = f"timeout -s KILL {int(limit_s) + _WATCHDOG_EXTRA_S}"
@@ -84,16 +84,15 @@ class Workspace:
             f"cd {self.folder} && {variables}if command -v timeout >/dev/null 2>&1; "
             f"then exec {watchdog} {command}; else exec {command}; fi"
         )
-        program = arguments[0].rpartition("/")[2]
         try:
-            return self._link.shell(script, limit_s=limit_s, what=f"running {program}")
+            return self._link.shell(script, limit_s=limit_s, what=f"running {name}")
         except TimeLimitError as error:
             raise TimeLimitError(
-                f"{self._link.serial}: {program} did not end in {limit_s:g} s and was killed",
+                f"{self._link.serial}: {name} did not end in {limit_s:g} s and was killed",
                 hint="fewer runs with --runs, or a higher --time-limit",
             ) from error
 
-    def remove(self, *, wait_s: float = REJOIN_S) -> None:
+    def remove(self, *, wait_s: float) -> None:
         """End what still runs in the folder and remove it; a phone that is gone may come back.
 
         Never raises: ``leftover`` says what may be left and how to remove it.
@@ -145,7 +144,7 @@ class Workspace:
 
 
 @contextmanager
-def workspace(client: Any, link: Link, *, rejoin_s: float = REJOIN_S) -> Iterator[Workspace]:
+def workspace(client: Any, link: Link) -> Iterator[Workspace]:
     """Make a folder on the phone and remove it in the end.
 
     When it cannot be removed an error says so in its details; without an error see ``leftover``.
@@ -155,11 +154,11 @@ def workspace(client: Any, link: Link, *, rejoin_s: float = REJOIN_S) -> Iterato
         made.make()
         yield made
     except EdgebuildError as error:
-        made.remove(wait_s=rejoin_s)
+        made.remove(wait_s=REJOIN_S)
         if made.leftover:
             error.details = (*error.details, made.leftover)
         raise
     except BaseException:  # interrupted by the user, who should not wait for long
         made.remove(wait_s=0.0)
         raise
-    made.remove(wait_s=rejoin_s)
+    made.remove(wait_s=REJOIN_S)
