@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,28 +17,25 @@ from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
 from edgebuild.budget import Budget, Metrics
-from edgebuild.compress.base import Pass
-from edgebuild.compress.run import Compressed, CompressionJob, compress
-from edgebuild.compress.splits import Split, Splits, split_data
 from edgebuild.devices.base import RunResult
 from edgebuild.devices.host import HostDevice
-from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph
-from edgebuild.models.convert import Converted, to_int8_tflite
-from edgebuild.models.data import DataSet, load_data, match_inputs, quantize_input
-from edgebuild.models.source import Kind, SourceModel, open_model
+from edgebuild.models.data import DataSet, match_inputs, quantize_input
 from edgebuild.ops import OPS
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.pipeline.formats import runnable_graph
-from edgebuild.pipeline.plan import BuildPlan, BuildRequest
+from edgebuild.pipeline.loading import Prepared, prepare
+from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
 from edgebuild.targets import CpuFeatures
 from edgebuild.toolchain import Symbol
 from edgebuild.verification import (
+    GeneratedC,
+    LiteRt,
     compare,
     make_samples,
     measure_accuracy,
@@ -49,21 +44,12 @@ from edgebuild.verification import (
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The model at the ``.tflite`` boundary, with the data that came with it.
+class Loaded(Prepared):
+    """A model that generated C can run: ``source_graph`` is what ``model`` says, ``graph`` the same
+    after the passes."""
 
-    ``source`` is what the user gave, ``source_graph`` what ``model`` says, ``graph`` the same after
-    the passes. ``data`` is what the build is judged on: the test split when the model was
-    compressed, else all.
-    """
-
-    source: SourceModel
-    data: DataSet | None
-    model: bytes
     source_graph: Graph
     graph: Graph
-    notes: tuple[str, ...]
-    compressed: Compressed | None = None
 
 
 def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
@@ -95,105 +81,16 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
 
 
 def load(plan: BuildPlan, progress: Progress) -> Loaded:
-    """Load the model and its data, convert to int8, read, check and simplify the graph."""
-    request = plan.request
-    progress(f"loading {request.model.name}")
-    source = open_model(request.model, trust=request.trust_model)
+    """Prepare the model, read it, check that there are kernels for it, and simplify the graph."""
+    prepared = prepare(plan, progress)
     try:
-        data, train = load_sets(source, request)
-        with ExitStack() as stack:
-            shown, calibration = source, train or data
-            compressed = None
-            if plan.recipe:
-                folder = stack.enter_context(TemporaryDirectory(prefix="edgebuild-compress-"))
-                splits = training_splits(source, data, train, request, plan.recipe)
-                compressed = _compressed(plan, source, splits, Path(folder), progress)
-                if compressed.tflite is None:
-                    shown = open_model(compressed.model, trust=request.trust_model)
-                    stack.callback(shown.close)
-                assert data is not None
-                calibration, data = (
-                    dataclasses.replace(data, x=split.x, y=split.y, slices=split.slices)
-                    for split in (splits.train, splits.test)
-                )
-            if compressed is not None and compressed.tflite is not None:
-                converted = Converted(compressed.tflite)
-            else:
-                if not source.is_int8:
-                    progress("quantizing to int8")
-                converted = to_int8_tflite(
-                    shown, calibration, samples=request.calibration_samples, seed=request.seed
-                )
-        graph = runnable_graph(plan, converted.model, compressed)
+        graph = runnable_graph(plan, prepared.model, prepared.compressed)
         result = run_passes(graph, DEFAULT_PASSES)
     except BaseException:
-        source.close()
+        prepared.source.close()
         raise
-    notes = (*converted.notes, *result.notes)
-    return Loaded(source, data, converted.model, graph, result.graph, notes, compressed)
-
-
-def load_sets(source: SourceModel, request: BuildRequest) -> tuple[DataSet | None, DataSet | None]:
-    """Return the data sets that ``data`` and ``train`` name, None for those that are not given."""
-    data, train = (
-        None if spec is None else
-        load_data(spec, source, folder=request.data_folder, seed=request.seed)
-        for spec in (request.data, request.train)
-    )  # fmt: skip
-    return data, train
-
-
-def training_splits(
-    source: SourceModel,
-    data: DataSet | None,
-    train: DataSet | None,
-    request: BuildRequest,
-    recipe: Sequence[Pass] = (),
-) -> Splits:
-    """Return training, validation and test samples for compressing ``source`` by ``recipe``: parts
-    of ``data``, or of ``train`` where that is given, with all of ``data`` to test on."""
-    trained = [step.name for step in recipe if step.name not in ("quantize", "huffman")]
-    fixed = bool(recipe) and recipe[0].name == "quantize" and not trained
-    if source.kind not in (Kind.KERAS, Kind.H5) and (source.is_int8 or not fixed):
-        raise InputError(
-            f"{source.path}: only a .keras or .h5 model can be compressed",
-            hint="it is int8 already: leave out --compress"
-            if source.is_int8
-            else "give the Keras model; a float one of another kind takes --compress quantize",
-        )
-    if data is None:
-        raise InputError(
-            "compression needs data to fine-tune with",
-            hint="--data set.npz with x and y; x alone learns from the original; --data random "
-            "keeps the outputs close on noise",
-        )
-    test = None
-    if train is not None:
-        test = Split(tuple(a[:, 0] for a in match_inputs(data, source.inputs)), data.y, data.slices)
-        data = train
-    arrays = [array[:, 0] for array in match_inputs(data, source.inputs)]
-    return split_data(arrays, data.y, request.seed, data.slices, test=test)
-
-
-def _compressed(
-    plan: BuildPlan, source: SourceModel, splits: Splits, folder: Path, progress: Progress
-) -> Compressed:
-    """Run the plan's recipe below ``folder``."""
-    request = plan.request
-    job = CompressionJob(
-        model=source.path,
-        kind=str(source.kind),
-        trust=request.trust_model,
-        recipe=plan.recipe,
-        seed=request.seed,
-        features=plan.target.cpu.features,
-        checkpoints=plan.checkpoints,
-        training=request.training,
-        entry_folder=request.data_folder,
-    )
-    found = compress(job, splits, folder, progress)
-    shutil.rmtree(job.checkpoints, ignore_errors=True)  # they serve a run that was killed
-    return found
+    notes = (*prepared.notes, *result.notes)
+    return Loaded(**{**vars(prepared), "notes": notes}, source_graph=graph, graph=result.graph)
 
 
 class LazyHost:
@@ -260,8 +157,11 @@ def judge(
     if loaded.data is None or loaded.data.y is None:
         return None
     progress("measuring accuracy on the whole data set")
+    engine = GeneratedC(loaded.graph, host.device)
     return measure_accuracy(
-        loaded.source, loaded.model, loaded.graph, loaded.data, host.device, budget
+        *(loaded.source, loaded.graph, loaded.data, engine),
+        reference=LiteRt(loaded.model),
+        budget=budget,
     )
 
 
@@ -270,7 +170,8 @@ def liken(loaded: Loaded, host: LazyHost, progress: Progress) -> SimilarityRepor
     if loaded.data is None or loaded.source.is_int8:
         return None
     progress("comparing outputs with the float model's")
-    return measure_similarity(loaded.source, loaded.graph, loaded.data, host.device)
+    engine = GeneratedC(loaded.graph, host.device)
+    return measure_similarity(loaded.source, loaded.graph, loaded.data, engine)
 
 
 def make_report(
@@ -379,9 +280,9 @@ def ram_figure(memory: Mapping[str, Figure]) -> Figure | None:
 
 
 def _accuracy_drop(accuracy: AccuracyReport | None) -> Figure | None:
-    if not (accuracy and accuracy.float_baseline and accuracy.generated_code):
+    if not (accuracy and accuracy.float_baseline and accuracy.shipped):
         return None
-    drop = accuracy.float_baseline.value - accuracy.generated_code.value
+    drop = accuracy.float_baseline.value - accuracy.shipped.value
     return Figure(drop, "ratio", How.MEASURED, "float baseline minus generated C")
 
 

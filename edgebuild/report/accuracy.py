@@ -52,7 +52,7 @@ class GroupReport:
     name: str
     samples: int
     float_baseline: Share | None
-    generated_code: Share
+    shipped: Share
     drop: Drop | None = None
     significant: bool = False
     too_few: bool = False
@@ -74,7 +74,7 @@ class AccuracyReport:
     samples: int
     float_baseline: Figure | None
     int8_reference: Figure | None
-    generated_code: Figure | None
+    shipped: Figure | None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     drop: Drop | None = None
     classes: tuple[GroupReport, ...] = ()
@@ -152,7 +152,7 @@ def accuracy_from_json(value: Mapping[str, Any]) -> AccuracyReport:
         value["samples"],
         float_baseline=_figure(value["float_baseline"]),
         int8_reference=_figure(value["int8_reference"]),
-        generated_code=_figure(value["generated_code"]),
+        shipped=_figure(value["shipped"]),
         intervals={k: Interval(**v) for k, v in value.get("intervals", {}).items()},
         drop=_drop(value.get("drop")),
         classes=tuple(_group(row) for row in value.get("classes", ())),
@@ -172,7 +172,7 @@ def _group(row: Mapping[str, Any]) -> GroupReport:
         **{
             **row,
             "float_baseline": _share(row["float_baseline"]),
-            "generated_code": _share(row["generated_code"]),
+            "shipped": _share(row["shipped"]),
             "drop": _drop(row["drop"]),
         }
     )

@@ -15,9 +15,9 @@ from edgebuild.compress.recipe import recipe_from_json, write_recipe
 from edgebuild.errors import CheckFailedError, InputError
 from edgebuild.files import atomic_write, directory_lock, explained
 from edgebuild.models.source import open_model
+from edgebuild.pipeline.loading import load_sets, training_splits
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.run import run_plan
-from edgebuild.pipeline.steps import load_sets, training_splits
 from edgebuild.report.model import Report
 from edgebuild.search.crew import Crew, DaskCrew, LocalCrew
 from edgebuild.search.plot import plot_front

@@ -93,9 +93,12 @@ def test_what_is_not_known():
     assert "largest in flash" not in text and "layer" not in text
 
 
+LITERT = Figure(0.5, "ratio", How.MEASURED, "LiteRT 2 on the host")
+
+
 def test_without_a_float_baseline():
-    accuracy = AccuracyReport(10, None, figure(0.5, "ratio"), figure(0.5, "ratio"))
-    assert "samples: int8 reference 50.00%, generated C 50.00%" in words(
+    accuracy = AccuracyReport(10, None, figure(0.5, "ratio"), LITERT)
+    assert "samples: int8 reference 50.00%, LiteRT 2 50.00%" in words(
         rendered(report(accuracy=accuracy))
     )
 
