@@ -176,7 +176,8 @@ def tool_figures(result: ToolResult, source: str) -> dict[str, Figure]:
     return named
 
 
-_TFLITE_STATISTICS = re.compile(r"\bcount=(\d{1,9})\b(.*)")
+# Not the profiler's "Timings (microseconds): count=...".
+_TFLITE_STATISTICS = re.compile(r"(?<!\): )\bcount=(\d{1,9})\b(.*)")
 _TFLITE_FIELD = re.compile(rf"\b(curr|min|max|avg|std|median|p95|first)={_NUMBER}")
 _TFLITE_SUMMARY = re.compile(
     rf"Init: {_NUMBER}, First inference: {_NUMBER}, Warmup \(avg\): {_NUMBER}, "

@@ -98,10 +98,11 @@ def _measure_all(
     """Run every runner, several in threads of their own."""
     found: dict[int, Measured | EdgebuildError] = {}
     bugs: list[BaseException] = []
+    tell = progress if len(runners) == 1 else lambda _: None  # it is told from one thread only
 
     def measure(number: int) -> None:
         try:
-            found[number] = runners[number].run(build, samples, progress)
+            found[number] = runners[number].run(build, samples, tell)
         except EdgebuildError as error:
             found[number] = error
 
@@ -114,6 +115,7 @@ def _measure_all(
     if len(runners) == 1:  # here, where Ctrl-C arrives
         measure(0)
     else:
+        progress("running")
         # Daemons: Ctrl-C does not wait for them. Devices clean up when their connection ends.
         threads = [
             threading.Thread(target=in_thread, args=(n,), daemon=True) for n in range(len(runners))

@@ -76,6 +76,7 @@ class LoopbackPhone:
         self._links: list[Link] = []
         self._listener: socket.socket | None = None
         self.port = 0
+        self.path = f"{self.place('/system/bin')}:/usr/bin:/bin"
         for folder in (TMP, "/system/bin", "/sys"):
             self.place(folder).mkdir(parents=True, exist_ok=True)
 
@@ -285,7 +286,7 @@ class LoopbackPhone:
                     out.symlink_to("/dev/full")
         for path in (TMP, "/sys/"):
             command = command.replace(path, f"{self.root}{path}")
-        environment = {"PATH": f"{self.place('/system/bin')}:/usr/bin:/bin", "LC_ALL": "C"}
+        environment = {"PATH": self.path, "LC_ALL": "C"}
         Shell(stream, v2, self.root, environment).run(command)
         if faults.vanish_after is not None and faults.vanish_after in command:
             time.sleep(0.2)  # the answer arrives first
@@ -311,7 +312,7 @@ class LoopbackPhone:
         return f'case "$1" in\n{cases}*) echo ;;\nesac'
 
     def _dumpsys(self) -> str:
-        cases = ""
+        cases = ""  # called as: dumpsys -t SECONDS NAME
         for name, text in self.dumpsys.items():
             cases += f"{name}) cat <<'END_OF_DUMP'\n{text}\nEND_OF_DUMP\n;;\n"
-        return f'case "$1" in\n{cases}*) echo "Can\'t find service: $1" ;;\nesac'
+        return f'case "$3" in\n{cases}*) echo "Can\'t find service: $3" ;;\nesac'

@@ -7,6 +7,7 @@ answers is not trusted: sizes are bounded, and anything unexpected is a ToolErro
 
 from __future__ import annotations
 
+import socket
 import struct
 import subprocess
 import time
@@ -81,6 +82,28 @@ def open_client() -> Any:
         raise InputError(
             f"ANDROID_ADB_SERVER_PORT is no port: {error}", hint="unset it, or set it to 5037"
         ) from error
+
+
+def adb_program() -> str:
+    """Return the path of the adb program that starts the server: the system's, else adbutils'."""
+    from adbutils import adb_path
+    from adbutils.errors import AdbError
+
+    try:
+        return str(adb_path())
+    except AdbError as error:
+        raise ToolError(
+            f"no adb program: {error}", hint="install Android's platform-tools"
+        ) from error
+
+
+def server_runs(client: Any) -> bool:
+    """Return whether an adb server answers, without starting one."""
+    try:
+        with socket.create_connection((client.host, client.port), timeout=1.0):
+            return True
+    except OSError:
+        return False
 
 
 def list_devices(client: Any) -> list[Listed]:

@@ -81,8 +81,9 @@ class Workspace:
         if libraries:
             variables = f"export LD_LIBRARY_PATH={self.folder} ADSP_LIBRARY_PATH={self.folder}; "
         script = (
-            f"cd {self.folder} && {variables}if command -v timeout >/dev/null 2>&1; "
-            f"then exec {watchdog} {command}; else exec {command}; fi"
+            f"cd {self.folder} || exit 1; {variables}watchdog=; "
+            f"command -v timeout >/dev/null 2>&1 && watchdog='{watchdog}'; "
+            f"exec $watchdog {command}"
         )
         try:
             return self._link.shell(script, limit_s=limit_s, what=f"running {name}")
