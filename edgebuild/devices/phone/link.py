@@ -28,6 +28,7 @@ _CHUNK = 64 * 1024
 _MAX_PACKET = 1 << 20
 _MAX_WORDS = 4096
 _STDIN, _STDOUT, _STDERR, _EXIT = range(4)
+_CUT = {"no": "no permissions"}
 _INSTALL = "pip install 'edgebuild[android]'"
 
 
@@ -109,7 +110,8 @@ def server_runs(client: Any) -> bool:
 def list_devices(client: Any) -> list[Listed]:
     """Return every device that the adb server knows, ready or not."""
     with _explained("adb", "listing the devices", server=True):
-        return [Listed(str(d.serial), str(d.state)) for d in client.list()]
+        # adbutils cuts "no permissions (...)" at its first space.
+        return [Listed(d.serial, _CUT.get(d.state, d.state)) for d in client.list()]
 
 
 class Link:
