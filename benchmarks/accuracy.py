@@ -80,7 +80,7 @@ def main() -> None:
         host = LazyHost(graph, "lenet5", "zig", scratch, lambda _: None)
         start = time.perf_counter()
         report = measure_accuracy(
-            source, graph, data, GeneratedC(graph, host.device), reference=LiteRt(model)
+            source, graph, data, GeneratedC(graph, lambda: host.device), reference=LiteRt(model)
         )
         seconds = time.perf_counter() - start
         source.close()

@@ -151,16 +151,17 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class GeneratedC:
-    """The generated C, compiled natively; a run compares its bytes with TFLite Micro's."""
+    """The generated C, compiled natively when it is first run; runs on devices compare its bytes
+    with TFLite Micro's."""
 
     graph: Graph
-    host: HostDevice
+    open_host: Callable[[], HostDevice]
     label: str = "generated C on the host"
 
     def outputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run every sample on all cores."""
         raw = [np.ascontiguousarray(a).reshape(len(a), -1).view(np.uint8) for a in arrays]
-        found = self.host.run_batch(raw)
+        found = self.open_host().run_batch(raw)
         return [
             a.view(t.dtype.numpy) for a, t in zip(found, self.graph.output_tensors, strict=True)
         ]

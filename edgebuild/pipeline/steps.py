@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
 from edgebuild.budget import Budget, Metrics
-from edgebuild.devices.base import RunResult
+from edgebuild.devices.base import Device, RunResult
 from edgebuild.devices.host import HostDevice
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
@@ -34,6 +35,7 @@ from edgebuild.report.model import Comparison, Report
 from edgebuild.targets import CpuFeatures
 from edgebuild.toolchain import Symbol
 from edgebuild.verification import (
+    Engine,
     GeneratedC,
     LiteRt,
     compare,
@@ -71,9 +73,13 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
             host = LazyHost(
                 loaded.graph, plan.name, plan.request.toolchain, Path(scratch), progress
             )
-            result, comparison = run(plan, loaded, compiled, host, progress)
-            accuracy = judge(loaded, host, plan.budget, progress)
-            similarity = None if accuracy else liken(loaded, host, progress)
+            result, comparison = run(
+                plan, loaded, loaded.graph, compiled.open_device, host, progress
+            )
+            accuracy, similarity = judge(
+                *(loaded, loaded.graph, host.engine, plan.budget, progress),
+                reference=LiteRt(loaded.model),
+            )
     finally:
         loaded.source.close()
     report = make_report(plan, loaded, emitted, compiled, result, comparison, accuracy)
@@ -112,6 +118,11 @@ class LazyHost:
         """The compiled library, loaded."""
         return compile_for_host(self.emitted, self._toolchain, self._folder, self._progress)
 
+    @property
+    def engine(self) -> Engine:
+        """What runs the library on data sets."""
+        return GeneratedC(self._graph, lambda: self.device)
+
     def trace(self, sample: Sequence[bytes]) -> Sequence[tuple[bytes, ...]]:
         """Run one sample; return every layer's outputs."""
         offsets = self.emitted.plan.offsets
@@ -122,19 +133,27 @@ class LazyHost:
 
 
 def run(
-    plan: BuildPlan, loaded: Loaded, compiled: Compiled, host: LazyHost, progress: Progress
+    plan: BuildPlan,
+    loaded: Prepared,
+    graph: Graph,
+    open_device: Callable[[str], Device] | None,
+    host: LazyHost,
+    progress: Progress,
 ) -> tuple[RunResult | None, Comparison | None]:
-    """Run samples on the device and compare every output byte with TFLite Micro's."""
+    """Run samples of ``graph`` on the device and compare every output byte with TFLite Micro's."""
     if plan.run == "none":
         return None, None
     progress(f"running on {plan.run}")
     count = plan.request.samples
-    real = quantized_samples(loaded.graph, loaded.data, count)
-    samples = make_samples(loaded.graph, count, plan.request.seed, real)
-    device = host.device if plan.run == "host" else compiled.open_device(plan.run)
+    real = quantized_samples(graph, loaded.data, count)
+    samples = make_samples(graph, count, plan.request.seed, real)
+    if plan.run == "host" or open_device is None:
+        device: Device = host.device
+    else:
+        device = open_device(plan.run)
     result = device.run(samples)
     progress("comparing with TFLite Micro")
-    return result, compare(loaded.graph, loaded.model, samples, result, host.trace)
+    return result, compare(graph, loaded.model, samples, result, host.trace)
 
 
 def quantized_samples(graph: Graph, data: DataSet | None, most: int) -> list[list[np.ndarray]]:
@@ -151,27 +170,30 @@ def quantized_samples(graph: Graph, data: DataSet | None, most: int) -> list[lis
 
 
 def judge(
-    loaded: Loaded, host: LazyHost, budget: Budget, progress: Progress
-) -> AccuracyReport | None:
-    """Measure accuracy on the whole data set when it has labels."""
-    if loaded.data is None or loaded.data.y is None:
-        return None
-    progress("measuring accuracy on the whole data set")
-    engine = GeneratedC(loaded.graph, host.device)
-    return measure_accuracy(
-        *(loaded.source, loaded.graph, loaded.data, engine),
-        reference=LiteRt(loaded.model),
-        budget=budget,
-    )
-
-
-def liken(loaded: Loaded, host: LazyHost, progress: Progress) -> SimilarityReport | None:
-    """Compare the outputs with the float model's on the whole data set, where there is one."""
-    if loaded.data is None or loaded.source.is_int8:
-        return None
+    loaded: Prepared,
+    graph: Graph,
+    engine: Engine,
+    budget: Budget,
+    progress: Progress,
+    *,
+    reference: Engine | None = None,
+) -> tuple[AccuracyReport | None, SimilarityReport | None]:
+    """Measure on the whole data set, as ``engine`` runs the model: accuracy when it has labels of
+    classes, else how close the outputs are to the float model's, where there is one."""
+    data = loaded.data
+    if data is None:
+        return None, None
+    if data.y is not None:
+        progress("measuring accuracy on the whole data set")
+        found = measure_accuracy(
+            loaded.source, graph, data, engine, reference=reference, budget=budget
+        )
+        if found is not None:
+            return found, None
+    if loaded.source.is_int8:
+        return None, None
     progress("comparing outputs with the float model's")
-    engine = GeneratedC(loaded.graph, host.device)
-    return measure_similarity(loaded.source, loaded.graph, loaded.data, engine)
+    return None, measure_similarity(loaded.source, graph, data, engine)
 
 
 def make_report(
@@ -185,24 +207,12 @@ def make_report(
 ) -> Report:
     """Put together what is known, and hold it against the budget."""
     memory = memory_figures(emitted, compiled, result)
-    metrics = dataclasses.replace(
-        target_metrics(emitted, compiled, result),
-        accuracy_drop=_accuracy_drop(accuracy),
-        class_drop=_class_drop(accuracy),
-    )
-    macs = sum(OPS[node.kind].macs(node) for node in loaded.graph.nodes())
+    metrics = dataclasses.replace(target_metrics(emitted, compiled, result), **drops(accuracy))
     timings = {"instructions": result.instructions, "cycles": result.cycles} if result else {}
     return Report(
         edgebuild=__version__,
         name=plan.name,
-        model={
-            "sha256": plan.inputs["model"],
-            "operators": len(loaded.graph.ops),
-            "macs": macs,
-            "parameter_bytes": sum(
-                t.nbytes for t in loaded.graph.tensors.values() if t.is_constant
-            ),
-        },
+        model=model_facts(plan, loaded.graph),
         target=plan.target.to_json(),
         plan_sha256=plan.sha256,
         toolchain=compiled.toolchain,
@@ -279,16 +289,35 @@ def ram_figure(memory: Mapping[str, Figure]) -> Figure | None:
     return Figure(total, "B", How.MEASURED, source)
 
 
+def drops(accuracy: AccuracyReport | None) -> dict[str, Figure | None]:
+    """Return the metrics ``accuracy_drop`` and ``class_drop``, None where they are not known."""
+    return {"accuracy_drop": _accuracy_drop(accuracy), "class_drop": _class_drop(accuracy)}
+
+
 def _accuracy_drop(accuracy: AccuracyReport | None) -> Figure | None:
     if not (accuracy and accuracy.float_baseline and accuracy.shipped):
         return None
     drop = accuracy.float_baseline.value - accuracy.shipped.value
-    return Figure(drop, "ratio", How.MEASURED, "float baseline minus generated C")
+    return Figure(drop, "ratio", How.MEASURED, _difference(accuracy))
 
 
 def _class_drop(accuracy: AccuracyReport | None) -> Figure | None:
     worst = accuracy.worst if accuracy else None
-    if worst is None or worst.drop is None:
+    if accuracy is None or worst is None or worst.drop is None:
         return None
-    source = f"float baseline minus generated C, {worst.label}, {worst.samples:,} samples"
+    source = f"{_difference(accuracy)}, {worst.label}, {worst.samples:,} samples"
     return Figure(worst.drop.value, "ratio", How.MEASURED, source)
+
+
+def _difference(accuracy: AccuracyReport) -> str:
+    return f"float baseline minus {accuracy.engine}"
+
+
+def model_facts(plan: BuildPlan, graph: Graph) -> dict[str, Any]:
+    """Return what the report says of the model; ``macs`` are those of operators with a kernel."""
+    return {
+        "sha256": plan.inputs["model"],
+        "operators": len(graph.ops),
+        "macs": sum(OPS[node.kind].macs(node) for node in graph.nodes() if node.kind in OPS),
+        "parameter_bytes": sum(t.nbytes for t in graph.tensors.values() if t.is_constant),
+    }

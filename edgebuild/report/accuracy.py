@@ -1,7 +1,7 @@
 """What a report says of accuracy: overall, class by class, slice by slice, and how sure that is.
 
-Every share is a ratio, 0 to 1; every drop is the float baseline minus the generated C, so that a
-positive one is a loss.
+Every share is a ratio, 0 to 1; every drop is the float baseline minus the shipped model, so
+that a positive one is a loss.
 """
 
 from __future__ import annotations
@@ -80,6 +80,11 @@ class AccuracyReport:
     classes: tuple[GroupReport, ...] = ()
     slices: tuple[GroupReport, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def engine(self) -> str:
+        """What ran the shipped model: generated C, or LiteRT with its version."""
+        return self.shipped.source.removesuffix(" on the host") if self.shipped else ""
 
     @property
     def worst(self) -> GroupReport | None:

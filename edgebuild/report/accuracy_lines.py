@@ -52,7 +52,7 @@ def _shares(accuracy: AccuracyReport) -> str:
         for label, figure in (
             ("float", accuracy.float_baseline),
             ("int8 reference", accuracy.int8_reference),
-            (_engine(accuracy), accuracy.shipped),
+            (accuracy.engine, accuracy.shipped),
         )
         if figure is not None
     ]
@@ -61,11 +61,6 @@ def _shares(accuracy: AccuracyReport) -> str:
     if accuracy.drop is not None or interval is None:
         return line
     return f"{line} ({_sure(interval)} %)"
-
-
-def _engine(accuracy: AccuracyReport) -> str:
-    """Return what ran the shipped model: its figure's source without where it ran."""
-    return accuracy.shipped.source.removesuffix(" on the host") if accuracy.shipped else ""
 
 
 def _drop(drop: Drop, samples: int) -> str:

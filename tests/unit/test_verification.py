@@ -201,7 +201,7 @@ def labelled(tmp_path_factory):
 
 
 def measured(source, data, healthy):
-    engine = GeneratedC(GRAPH, healthy.device)
+    engine = GeneratedC(GRAPH, lambda: healthy.device)
     return measure_accuracy(source, GRAPH, data, engine, reference=LiteRt(MODEL))
 
 
@@ -228,6 +228,8 @@ def test_accuracy_of_no_classes(labelled, healthy):
 
 def test_two_engines_give_the_same_outputs(healthy):
     q = np.random.default_rng(6).integers(-128, 128, (20, 1, 8, 8, 1), dtype=np.int8)
-    ours, theirs = (e.outputs([q])[0] for e in (GeneratedC(GRAPH, healthy.device), LiteRt(MODEL)))
+    ours, theirs = (
+        e.outputs([q])[0] for e in (GeneratedC(GRAPH, lambda: healthy.device), LiteRt(MODEL))
+    )
     assert ours.shape == theirs.shape == (20, 10)
     assert np.abs(ours.astype(int) - theirs).max() <= 2  # LiteRT rounds FULLY_CONNECTED otherwise
