@@ -183,3 +183,17 @@ def test_a_search_is_for_generated_c(folder, command):
         *("search", "small.tflite", "--target", "android-gpu", "--data", "random")
     )
     assert code == 2 and "LiteRT runs the model there" in err
+
+
+def test_inspect_shows_each_operator_as_the_delegate_takes_it(folder, command):
+    edgebuild.build("small.tflite", target="android-cpu")
+    model = "build/small-android-cpu/model.tflite"
+    code, out, err = command("inspect", model, "--target", "android-cpu")
+    assert (code, err) == (0, "")
+    assert "input: int8 1x8x8x1, scale 0.00392157" in out and "metadata: small" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["2", "RESHAPE", "int8", "1x512", "8"] in rows
+    assert any(row[:4] == ["4", "SOFTMAX", "int8", "1x10"] and len(row) > 5 for row in rows)
+    code, out, _ = command("inspect", model, "--target", "coral-usb", "--json")
+    value = json.loads(out)
+    assert code == 0 and [row["reason"] for row in value["operators"]] == [""] * 5
