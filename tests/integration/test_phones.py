@@ -153,6 +153,28 @@ def test_a_coral_board(folder):
     assert [p.name for p in out.glob("*.tflite")] == ["model.tflite"]
 
 
+def test_models_that_are_compiled_together_share_the_chip(folder, command):
+    big = small_model("big", side=64, channels=20, classes=100)  # 8.2 MB of weights
+    (folder / "big.tflite").write_bytes(big)
+    order = ["small.tflite", "big.tflite", "small.tflite"]
+    code, out, _ = command(
+        *("check", order[0], "--with", order[1], "--with", order[2]),
+        *("--target", "coral-usb", "--json"),
+    )
+    plans = json.loads(out)["models"]
+    assert code == 0 and [row["model"] for row in plans] == order
+    assert plans[0]["cached_bytes"] > 5_120 and plans[0]["streamed_bytes"] == 0
+    assert plans[1]["streamed_bytes"] > 8_000_000
+    code, out, _ = command(
+        *("check", "small.tflite", "--with", "big.tflite", "--target", "coral-usb")
+    )
+    assert code == 0 and "estimated, in the order given" in out
+    code, _, err = command(
+        *("check", "small.tflite", "--with", "big.tflite", "--target", "android-cpu")
+    )
+    assert code == 2 and "--with is for Coral boards" in err
+
+
 def test_settings_of_one_target(folder, command):
     (folder / "edgebuild.toml").write_text(
         'model = "small.tflite"\ntargets = ["host", "android-cpu"]\n'
