@@ -8,6 +8,7 @@ from typing import Any
 
 from edgebuild.budget import Budget, Metrics, Violation, merge
 from edgebuild.codegen.c_library import constant_bytes, kernel_calls
+from edgebuild.coral.package import CompiledModel, describe_package
 from edgebuild.cycles import CyclePrediction, predict_cycles
 from edgebuild.devices.base import LayerSample
 from edgebuild.figures import Figure, How
@@ -118,6 +119,15 @@ def analyze(model: Path, target_name: str) -> Analysis:
         cycles=predicted.cycles if predicted else None,
         latency_us=predicted.latency_us if predicted else None,
     )
+
+
+def compiled_model(model: Path) -> CompiledModel | None:
+    """Return what the Edge TPU compiler left in ``model``, None for a model that it did not make.
+
+    Raises:
+        ModelError: the file is no ``.tflite``, or its package is damaged.
+    """
+    return describe_package(read_tflite_file(model, survey=True), where=str(model))
 
 
 def _samples(predicted: CyclePrediction | None) -> tuple[LayerSample, ...]:
