@@ -138,6 +138,7 @@ def test_a_type_that_compiled_model_cannot_take():
         {"zero_point": 300},
         {"dtype": DType.FLOAT32},
         {"labels": ("a",)},
+        {"dtype": DType.FLOAT16, "scale": 0.0},
     ],
 )
 def test_tensors_that_are_refused(values):
