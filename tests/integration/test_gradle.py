@@ -136,6 +136,15 @@ def test_another_version_of_edgebuild_builds_again(project):
     assert project.built() == "executed"
 
 
+def test_an_android_target_brings_the_wrapper(project):
+    project.configure(target="android-cpu")
+    assert project.built() == "executed"
+    assert (project.output / "assets" / "net.tflite").is_file()
+    assert (project.output / "kotlin" / "dev" / "edgebuild" / "net" / "Net.kt").is_file()
+    assert "-keep" in (project.output / "consumer-rules.pro").read_text()
+    project.configure()
+
+
 def test_a_missed_budget_fails_with_edgebuild_s_message(project):
     project.configure(target="cortex-m4", options=("--run", "none", "--max-ram", "1KiB"))
     message = project.refused()
