@@ -96,10 +96,10 @@ class ModelInterface:
 class AndroidSettings:
     """Where and how the model runs.
 
-    ``delegate``: xnnpack, gpu, nnapi or npu. ``api``: "" for the delegate's own, or for gpu
-    "compiled_model". ``package``: of the wrapper, "" for ``dev.edgebuild.<model>``. ``threads``: of
-    the CPU, what ``Options`` of the wrapper start with. ``android_gradle_plugin``: its major
-    version; 9 compiles Kotlin by itself, 8 needs a plugin for it.
+    ``delegate``: xnnpack, gpu, nnapi or npu; native for ``native_module``. ``api``: "" for the
+    delegate's own, or for gpu "compiled_model". ``package``: of the wrapper, "" for
+    ``dev.edgebuild.<model>``. ``threads``: of the CPU, what ``Options`` of the wrapper start with.
+    ``android_gradle_plugin``: its major version; 9 compiles Kotlin by itself, 8 needs a plugin.
     """
 
     delegate: str

@@ -16,7 +16,13 @@ from pathlib import Path
 
 import pytest
 
-from edgebuild.codegen.android import VARIANTS, AndroidSettings, android_module, interface_of
+from edgebuild.codegen.android import (
+    VARIANTS,
+    AndroidSettings,
+    android_module,
+    interface_of,
+    native_module,
+)
 from edgebuild.tflite.writer import write_tflite
 from tests.android_models import digits_graph
 from tests.kotlin_tools import ROOT, kotlin_lib, kotlinc, run
@@ -189,12 +195,16 @@ def test_build_files_compile_against_the_dsl(tmp_path):
     classes = tmp_path / "classes"
     run(["javac", "-proc:none", "-cp", jars, "-d", classes, *PLUGIN_SOURCES.rglob("*.java")])
     scripts = {path: path.read_text() for path in sorted(EXAMPLE.rglob("*.gradle.kts"))}
-    for delegate, api in VARIANTS:
+    variants = [v for v in VARIANTS if v[0] != "native"]
+    for delegate, api in variants:
         for plugin in (8, 9):
             settings = AndroidSettings(delegate, 31, api=api, android_gradle_plugin=plugin)
             files = android_module(interface_of(digits_graph(), "m"), settings)
             scripts[Path(f"{delegate}-{api}-{plugin}")] = files["build.gradle.kts"]
-    assert len(scripts) == 3 + 2 * len(VARIANTS)
+    model = interface_of(digits_graph(), "m")
+    native = native_module(model, AndroidSettings("native", 24), {"m.h": "", "m.c": ""})
+    scripts[Path("native")] = native["build.gradle.kts"]
+    assert len(scripts) == 3 + 2 * len(variants) + 1
     sources = [*DSL.glob("*.kt")]
     for number, (path, text) in enumerate(scripts.items()):
         receiver = "Settings" if path.name.startswith("settings") else "Project"

@@ -33,6 +33,19 @@ class DefaultConfig {
     var versionCode: Int? = null
     var versionName: String? = null
     fun consumerProguardFiles(vararg files: Any) {}
+    fun ndk(action: Ndk.() -> Unit) {}
+}
+
+class Ndk {
+    val abiFilters: MutableSet<String> = HashSet()
+}
+
+class Cmake {
+    var path: File? = null
+}
+
+class ExternalNativeBuild {
+    fun cmake(action: Cmake.() -> Unit) {}
 }
 
 class CompileOptions {
@@ -61,6 +74,7 @@ class AndroidExtension {
     var namespace: String? = null
     var compileSdk: Int? = null
     val sourceSets = SourceSets()
+    fun externalNativeBuild(action: ExternalNativeBuild.() -> Unit) {}
     fun defaultConfig(action: DefaultConfig.() -> Unit) {}
     fun compileOptions(action: CompileOptions.() -> Unit) {}
     fun androidResources(action: AndroidResources.() -> Unit) {}
