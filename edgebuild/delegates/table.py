@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import edgebuild.delegates.words_of_delegates  # noqa: F401, registers words
+import edgebuild.delegates.words_of_delegates
+import edgebuild.delegates.words_of_gpu  # noqa: F401, the imports register words
 from edgebuild.delegates.vocabulary import WORDS, Setting, Word, level_name
 from edgebuild.errors import InternalError
 from edgebuild.graph import Node
