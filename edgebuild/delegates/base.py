@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgebuild.figures import Figure
 from edgebuild.graph import ABSENT, Graph
 
 
@@ -50,7 +51,8 @@ class Compatibility:
     """What a delegate makes of a model.
 
     ``crossing_bytes`` are copied between delegate and CPU in one inference, the model's own inputs
-    and outputs not counted. ``sources`` say where the table is from.
+    and outputs not counted. ``sources`` say where the table is from, ``accepted`` what the
+    delegate's own tools say of an operator that it takes.
     """
 
     delegate: str
@@ -59,6 +61,7 @@ class Compatibility:
     crossing_bytes: int
     sources: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    accepted: str = ""
 
     @property
     def fallbacks(self) -> tuple[OpVerdict, ...]:
@@ -84,6 +87,46 @@ class Compatibility:
             "fallbacks": len(self.fallbacks),
             "delegated_partitions": self.delegated_partitions,
         }
+
+    def figures(self) -> Mapping[str, Figure]:
+        """Return what the delegate's table tells in numbers besides; nothing for most."""
+        return {}
+
+    def plain(self) -> Compatibility:
+        """Return the same without what a single delegate adds."""
+        names = [field.name for field in dataclasses.fields(Compatibility)]
+        return Compatibility(**{name: getattr(self, name) for name in names})
+
+    def summary(self) -> str:
+        """Return one sentence: how much the delegate takes, in how many partitions."""
+        count = len(self.verdicts)
+        taken = count - len(self.fallbacks)
+        if not taken:
+            return f"{self.delegate} runs none of {count} operators: all is left to the CPU"
+        parts = self.delegated_partitions
+        sentence = (
+            f"{self.delegate} runs {taken} of {count} operators in {parts} "
+            f"partition{'s' if parts != 1 else ''}"
+        )
+        if taken == count:
+            return sentence
+        return f"{sentence}; {self.crossing_bytes:,} B cross between it and the CPU"
+
+
+def compatibility_from_json(value: Mapping[str, Any]) -> Compatibility:
+    """Return the Compatibility that ``to_json`` made."""
+    return Compatibility(
+        delegate=value["delegate"],
+        verdicts=tuple(OpVerdict(**row) for row in value["verdicts"]),
+        partitions=tuple(
+            Partition(**{**row, "positions": tuple(row["positions"])})
+            for row in value["partitions"]
+        ),
+        crossing_bytes=value["crossing_bytes"],
+        sources=tuple(value["sources"]),
+        notes=tuple(value["notes"]),
+        accepted=value["accepted"],
+    )
 
 
 def compatibility(

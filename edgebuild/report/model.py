@@ -12,6 +12,7 @@ from typing import Any
 
 from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.compress.base import CompressionStep, step_from_json
+from edgebuild.delegates.base import Compatibility, compatibility_from_json
 from edgebuild.figures import Figure, How
 from edgebuild.report.accuracy import (
     AccuracyReport,
@@ -73,7 +74,8 @@ class Report:
     to compare with.
 
     ``sections`` and ``symbols`` are those of the linked firmware, the benchmark application among
-    them; empty for the host.
+    them; empty for the host. ``compatibility`` is there where LiteRT runs the model, and
+    ``refusals`` are sentences on what the user forbade the delegate and it does.
     """
 
     edgebuild: str
@@ -96,6 +98,8 @@ class Report:
     symbols: tuple[Symbol, ...] = ()
     compression: tuple[CompressionStep, ...] = ()
     similarity: SimilarityReport | None = None
+    compatibility: Compatibility | None = None
+    refusals: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     out_dir: str = ""
@@ -103,8 +107,10 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """True when every budget is met and every compared byte is equal."""
-        return not self.violations and (self.comparison is None or self.comparison.equal)
+        """True when every budget is met, nothing forbidden happens and every compared byte is
+        equal."""
+        equal = self.comparison is None or self.comparison.equal
+        return equal and not self.violations and not self.refusals
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values, ``schema`` first."""
@@ -152,6 +158,10 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
         symbols=tuple(Symbol(**row) for row in v["symbols"]),
         compression=tuple(step_from_json(row) for row in v["compression"]),
         similarity=similarity_from_json(v["similarity"]) if v.get("similarity") else None,
+        compatibility=(
+            compatibility_from_json(v["compatibility"]) if v.get("compatibility") else None
+        ),
+        refusals=tuple(v.get("refusals", ())),
         notes=tuple(v["notes"]),
         artifacts=v["artifacts"],
     )
