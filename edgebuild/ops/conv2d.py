@@ -8,6 +8,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
+from edgebuild.ops import neon
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CpuFeatures
@@ -61,9 +62,11 @@ class Conv2D(Operator):
         return node.output.elements * _matrix_shape(node)[1]
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the DSP kernel where the core has the extension, else the portable one."""
+        """Return the kernel of the core's extension, NEON or DSP, else the portable one."""
         weights, groups, w = _matrix(node), _groups(node), _window(node)
         c = conv.channels(node, weights, single_precision_product=False)
+        if cpu.neon:
+            return neon.conv2d_call(node, _neon_matrix(node, weights, c, groups, w))
         batches, in_h, in_w, in_c = node.input(0).shape
         out_c, depth = len(weights) // groups, weights.shape[1]
         kernel_c = node.input(1).shape[3]
@@ -150,6 +153,17 @@ class Conv2D(Operator):
         yield _case("lowest_weights", (1, 4, 4, 4), (4, 3, 3, 4), low=-128, high=-127)
         yield _case("highest_weights", (1, 4, 4, 4), (4, 3, 3, 4), low=127, high=128, out_scale=9.0)
         yield _case("wide_sums", (1, 1, 1, 600), (3, 1, 1, 600), low=126, high=128, out_scale=50.0)
+
+
+def _neon_matrix(
+    node: Node, weights: np.ndarray, c: conv.Channels, groups: int, w: conv.Window
+) -> neon.Matrix:
+    batches, in_h, in_w, in_c = node.input(0).shape
+    kernel_c = node.input(1).shape[3]
+    plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
+    if plain and groups == 1:
+        return neon.pixels(weights, c, batches * in_h, in_w)
+    return neon.Matrix(weights, c, groups, (batches, in_h, in_w, in_c), kernel_c, w)
 
 
 def _groups(node: Node) -> int:

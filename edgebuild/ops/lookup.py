@@ -21,12 +21,13 @@ from edgebuild.ops.fixed_point import quantize_multiplier
 from edgebuild.targets import CpuFeatures
 
 
-def lookup_call(count: int, table: np.ndarray) -> KernelCall:
+def lookup_call(count: int, table: np.ndarray, cpu: CpuFeatures) -> KernelCall:
     """Return the kernel for ``table``, uint8 [256], indexed by the input's bits."""
+    name = "lookup_8_neon" if cpu.neon else "lookup_8"
     return KernelCall(
-        "eb_lookup_8",
+        f"eb_{name}",
         "lookup/lookup.h",
-        ("lookup/lookup_8.c",),
+        (f"lookup/{name}.c",),
         "eb_lookup_params",
         {"count": count, "table": table},
         in_place=((0, 0),),
@@ -77,7 +78,7 @@ class Lookup(Operator):
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the look-up kernel; it works in place."""
-        return lookup_call(node.input(0).elements, byte_table(self.values(node), -128))
+        return lookup_call(node.input(0).elements, byte_table(self.values(node), -128), cpu)
 
     def pairs(self) -> Iterable[tuple[float, int, float, int]]:
         """Yield (input scale, zero point, output scale, zero point) of the test cases."""
