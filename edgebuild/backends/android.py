@@ -47,6 +47,10 @@ class AndroidBackend:
         def open_device(kind: str) -> Device:
             if kind == "qemu":
                 return QemuArm64Device(program, shipment.name)
+            if kind == "adb":
+                from edgebuild.devices.adb import AdbDevice
+
+                return AdbDevice(program, shipment.name)
             raise ToolError(f"this program cannot run on {kind}", hint="--run qemu")
 
         return Delivered(find_toolchain("zig").version(), open_device=open_device)

@@ -252,7 +252,7 @@ def _tool_versions(toolchain: str) -> dict[str, str]:
 
 
 def _source_sha256() -> str:
-    """Hash edgebuild's own code, kernels and templates: a new kernel is a new build."""
+    """Hash edgebuild's own code, tables, kernels and templates: a new kernel is a new build."""
     from edgebuild.resources import resource_dir
 
     digest = hashlib.sha256()
@@ -262,6 +262,6 @@ def _source_sha256() -> str:
         resource_dir("templates"),
     ):
         for path in sorted(folder.rglob("*")):
-            if path.suffix in (".py", ".c", ".h", ".j2", ".S"):
+            if path.suffix in (".py", ".json", ".c", ".h", ".j2", ".S"):
                 digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

@@ -153,6 +153,28 @@ def test_a_coral_board(folder):
     assert [p.name for p in out.glob("*.tflite")] == ["model.tflite"]
 
 
+def test_models_that_are_compiled_together_share_the_chip(folder, command):
+    big = small_model("big", side=64, channels=20, classes=100)  # 8.2 MB of weights
+    (folder / "big.tflite").write_bytes(big)
+    order = ["small.tflite", "big.tflite", "small.tflite"]
+    code, out, _ = command(
+        *("check", order[0], "--with", order[1], "--with", order[2]),
+        *("--target", "coral-usb", "--json"),
+    )
+    plans = json.loads(out)["models"]
+    assert code == 0 and [row["model"] for row in plans] == order
+    assert plans[0]["cached_bytes"] > 5_120 and plans[0]["streamed_bytes"] == 0
+    assert plans[1]["streamed_bytes"] > 8_000_000
+    code, out, _ = command(
+        *("check", "small.tflite", "--with", "big.tflite", "--target", "coral-usb")
+    )
+    assert code == 0 and "estimated, in the order given" in out
+    code, _, err = command(
+        *("check", "small.tflite", "--with", "big.tflite", "--target", "android-cpu")
+    )
+    assert code == 2 and "--with is for Coral boards" in err
+
+
 def test_settings_of_one_target(folder, command):
     (folder / "edgebuild.toml").write_text(
         'model = "small.tflite"\ntargets = ["host", "android-cpu"]\n'
@@ -183,3 +205,17 @@ def test_a_search_is_for_generated_c(folder, command):
         *("search", "small.tflite", "--target", "android-gpu", "--data", "random")
     )
     assert code == 2 and "LiteRT runs the model there" in err
+
+
+def test_inspect_shows_each_operator_as_the_delegate_takes_it(folder, command):
+    edgebuild.build("small.tflite", target="android-cpu")
+    model = "build/small-android-cpu/model.tflite"
+    code, out, err = command("inspect", model, "--target", "android-cpu")
+    assert (code, err) == (0, "")
+    assert "input: int8 1x8x8x1, scale 0.00392157" in out and "metadata: small" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["2", "RESHAPE", "int8", "1x512", "8"] in rows
+    assert any(row[:4] == ["4", "SOFTMAX", "int8", "1x10"] and len(row) > 5 for row in rows)
+    code, out, _ = command("inspect", model, "--target", "coral-usb", "--json")
+    value = json.loads(out)
+    assert code == 0 and [row["reason"] for row in value["operators"]] == [""] * 5
