@@ -41,6 +41,7 @@ from edgebuild.units import quoted
 _PROGRAM, _INPUT, _OUTPUT = "bench-arm64", "input.bin", "output.bin"
 _TOOL, _MODEL = "benchmark_model", "model.tflite"
 _CPUS = 1024
+_MAX_OUTPUT_BYTES = 256 << 20
 _NOT_EXECUTABLE, _NOT_FOUND, _SIGNAL = 126, 127, 128
 _SIGNALS = {
     4: "the CPU lacks an instruction: --isa base",
@@ -139,8 +140,7 @@ class AdbDevice:
             self._link.push(input_bytes(samples), place.path(_INPUT), 0o600)
             answer = self._execute(place, len(samples))
             after = read_health(self._link)
-            size = len(samples) * sum(answer.outputs)
-            content = self._link.pull(place.path(_OUTPUT), size) if samples else b""
+            content = self._pull_outputs(place, len(samples) * sum(answer.outputs))
             outputs = split_outputs(answer, content, len(samples), self.serial)
         run = _phone_run(phone, answer, outputs, before, after)
         if place.leftover:
@@ -188,6 +188,14 @@ class AdbDevice:
             limit_s=self._options.time_limit_s,
             libraries=True,
         )
+
+    def _pull_outputs(self, place: Workspace, size: int) -> bytes:
+        if size > _MAX_OUTPUT_BYTES:
+            raise ToolError(
+                f"{self.serial}: the program tells of {size:,} B of outputs",
+                hint=f"fewer --samples: at most {_MAX_OUTPUT_BYTES:,} B are brought back",
+            )
+        return self._link.pull(place.path(_OUTPUT), size) if size else b""
 
     def _execute(self, place: Workspace, count: int) -> ProgramResult:
         options = self._options

@@ -13,7 +13,7 @@ from pathlib import Path
 from edgebuild.backends.base import Progress
 from edgebuild.budget import Budget
 from edgebuild.devices.base import Samples
-from edgebuild.errors import EdgebuildError, InputError
+from edgebuild.errors import EdgebuildError, InputError, ToolError
 from edgebuild.graph import Graph
 from edgebuild.models.data import load_data
 from edgebuild.models.source import open_model
@@ -63,6 +63,9 @@ def bench(request: BenchRequest, *, progress: Progress = lambda _: None) -> list
     takes_samples = [runner.check(build) for runner in request.runners]
     graph, samples = _samples(request, build) if any(takes_samples) else (None, ())
     measured = _measure_all(request.runners, build, samples, progress)
+    if graph is not None:
+        sizes = [tensor.nbytes for tensor in graph.output_tensors]
+        measured = [_with_sizes(found, sizes) for found in measured]
     with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
         host = None
         if graph is not None:
@@ -127,6 +130,22 @@ def _measure_all(
     if bugs:
         raise bugs[0]
     return [found[number] for number in range(len(runners))]
+
+
+def _with_sizes(
+    found: Measured | EdgebuildError, sizes: Sequence[int]
+) -> Measured | EdgebuildError:
+    """Return what a device gave, or an error when its outputs do not have the model's sizes."""
+    if isinstance(found, EdgebuildError) or found.result is None:
+        return found
+    for sample in found.result.outputs:
+        if [len(output) for output in sample] != list(sizes):
+            return ToolError(
+                f"{found.result.device}: outputs of {[len(o) for o in sample][:8]} B, the model's "
+                f"have {list(sizes)[:8]} B",
+                hint="another build is on the device: build again; flash a board again",
+            )
+    return found
 
 
 def _compare(

@@ -53,6 +53,7 @@ class Faults:
     noexec: bool = False
     hang: bool = False  # the program stops and never goes on
     garbage: bytes | None = None  # what the program prints instead of its result
+    outputs: bytes = b""  # what lies in its output file then
     garbage_packets: bytes | None = None  # what the shell service sends instead of packets
     garbage_files: bytes | None = None  # what the file service answers ...
     garbage_files_for: bytes = b"RECV"  # ... to this request
@@ -263,7 +264,9 @@ class LoopbackPhone:
         elif self.faults.garbage is not None:
             garbage = place.with_name(f"{place.name}.garbage.aarch64")
             garbage.write_bytes(self.faults.garbage)
-            before = f"exec cat '{garbage}'"
+            outputs = place.with_name("outputs.aarch64")
+            outputs.write_bytes(self.faults.outputs)
+            before = f"cp '{outputs}' '{place.with_name('output.bin')}'; exec cat '{garbage}'"
         place.write_text(_WRAPPER.format(before=before, qemu=qemu, cpu=self.cpu, elf=elf))
         place.chmod(mode & ~0o111 if self.faults.noexec else mode)
         return True

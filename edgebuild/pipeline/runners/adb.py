@@ -118,7 +118,8 @@ def program_measured(run: PhoneRun) -> Measured:
     latency = None
     if run.timing is not None:
         latency = Figure(run.timing.median_us, "us", How.MEASURED, f"median, {run.source}")
-        figures = {"latency, median": latency, **run.timing.figures(run.source)}
+        others = run.timing.figures(f"{run.timing.runs} runs on {run.phone.serial}")
+        figures = {"latency, median": latency, **others}
     figures |= health_figures(run.before, run.after, run.phone.title)
     memory = {}
     if run.peak_rss_bytes is not None:
