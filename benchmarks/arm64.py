@@ -1,7 +1,7 @@
 """Instructions of one inference on AArch64, NEON kernels against the portable C, under QEMU.
 
-Both come from the same compiler at the same optimization level; every output is compared with TFLite
-Micro's. Instruction counts say little of a phone's speed, but they are exact.
+Both come from the same compiler at the same optimization level; every output is compared with
+TFLite Micro's. Instruction counts say little of a phone's speed, but they are exact.
 
     python benchmarks/arm64.py ../shared/models/mlperf_tiny/resnet8_int8.tflite [--layers]
 """

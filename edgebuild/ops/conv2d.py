@@ -163,6 +163,7 @@ class Conv2D(Operator):
         yield _case("gathered", (1, 8, 10, 2), (48, 5, 3, 2), padding="SAME", stride=(1, 2))
         yield _case("gathered_wide", (1, 4, 9, 9), (64, 2, 2, 9))
         yield _case("rows_in_place", (1, 8, 9, 8), (16, 3, 2, 8), stride=(2, 1))
+        yield _case("rows_in_place_padded", (1, 5, 9, 8), (8, 3, 1, 8), padding="SAME")
         yield _case("wide_sums", (1, 1, 1, 600), (3, 1, 1, 600), low=126, high=128, out_scale=50.0)
 
 

@@ -157,7 +157,7 @@ def _neon_call(node: Node, c: conv.Channels, w: conv.Window) -> KernelCall:
             "channels": neon.channel_blocks(c, multiple=neon.VECTOR),
             "output": conv.output_stage(node),
         },
-        scratch_bytes=neon.pointers_bytes(taps) + neon.rows_scratch(w, in_c),
+        scratch_bytes=neon.pointers_bytes(taps) + neon.rows_scratch(w, image, direct=direct),
     )
 
 

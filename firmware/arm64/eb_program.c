@@ -156,10 +156,10 @@ static int print_cpus(void)
         return 0;
     }
     (void)printf(",\"cpus\":[");
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (CPU_ISSET(cpu, &cpus)) {
-            (void)printf("%s%d", first < 0 ? "" : ",", cpu);
-            first = first < 0 ? cpu : first;
+            (void)printf("%s%zu", first < 0 ? "" : ",", cpu);
+            first = first < 0 ? (int)cpu : first;
         }
     }
     (void)printf("]");
