@@ -6,8 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from edgebuild.backends.arm64 import compile_arm64_program
-from edgebuild.backends.base import Delivered, Progress, Shipment
-from edgebuild.codegen.android import AndroidSettings, android_module, asset_path, interface_of
+from edgebuild.backends.base import Delivered, DeliverySettings, Progress, Shipment
+from edgebuild.backends.emit import LIBRARY
+from edgebuild.codegen.android import (
+    AndroidSettings,
+    android_module,
+    asset_path,
+    interface_of,
+    native_module,
+)
 from edgebuild.devices.arm64 import QemuArm64Device
 from edgebuild.devices.base import Device
 from edgebuild.errors import InternalError, ToolError
@@ -15,7 +22,10 @@ from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import find_toolchain
 
 MODULE = "android"
-"""Folder of the library module in a build."""
+"""Folder of the library module in a build, which runs the ``.tflite`` with LiteRT."""
+
+NATIVE_MODULE = "android-native"
+"""Folder of the one that runs the generated C through JNI, without LiteRT."""
 
 
 class AndroidBackend:
@@ -23,6 +33,7 @@ class AndroidBackend:
 
     family = "android"
     has_library = True
+    has_metadata = True
 
     def emit(self, shipment: Shipment, target: TargetProfile) -> Mapping[str, str | bytes]:
         """Return the library module with the model in it, and the generated C."""
@@ -34,10 +45,26 @@ class AndroidBackend:
             f"{MODULE}/{path}": text for path, text in android_module(model, settings).items()
         }
         module[f"{MODULE}/{asset_path(model)}"] = shipment.model
-        return {**module, **(shipment.library.files if shipment.library is not None else {})}
+        if shipment.library is None:
+            return module
+        own = AndroidSettings("native", target.delegate.min_sdk)
+        library = {
+            path.removeprefix(f"{LIBRARY}/"): text for path, text in shipment.library.files.items()
+        }
+        native = native_module(model, own, library)
+        return {
+            **module,
+            **{f"{NATIVE_MODULE}/{path}": text for path, text in native.items()},
+            **shipment.library.files,
+        }
 
     def deliver(
-        self, shipment: Shipment, target: TargetProfile, out: Path, progress: Progress
+        self,
+        shipment: Shipment,
+        target: TargetProfile,
+        out: Path,
+        progress: Progress,
+        _settings: DeliverySettings,
     ) -> Delivered:
         """Compile ``bench-arm64`` where there is generated C."""
         if shipment.library is None:

@@ -45,9 +45,15 @@ class Word:
 
     def sentence(self, arguments: Mapping[str, Any]) -> str:
         """Return the sentence with its arguments in place."""
-        spoken = {key: _spoken(value) for key, value in arguments.items()}
+        spoken = {
+            key: level_name(value) if key == "level" else _spoken(value)
+            for key, value in arguments.items()
+        }
         return self.template.format(**spoken)
 
+
+_UPDATABLE = 1_000_000
+"""NNAPI's feature levels from 6 on are this and their number, as no API level goes with them."""
 
 WORDS: dict[str, Word] = {}
 """All words by name."""
@@ -63,6 +69,14 @@ def word(template: str) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
         return holds
 
     return register
+
+
+def level_name(level: int) -> str:
+    """Return a feature level of NNAPI in words."""
+    if level >= _UPDATABLE:
+        return f"NNAPI feature level {level - _UPDATABLE}"
+    releases = {27: "8.1", 28: "9", 29: "10", 30: "11", 31: "12"}
+    return f"NNAPI feature level {level - 26} (Android {releases.get(level, level)})"
 
 
 def tensors_of(node: Node, of: str) -> list[Tensor]:
@@ -93,10 +107,17 @@ def _spoken(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         parts = [_spoken(v) for v in value]
         return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    if isinstance(value, bool):
+        return str(value).lower()
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 # The operator's form
+
+
+@word("it needs {level}")
+def _since(node: Node, setting: Setting, level: int) -> bool:
+    return setting.level >= level
 
 
 @word("the operator's version must be at most {most}")
@@ -139,6 +160,11 @@ def _option(node: Node, _: Setting, name: str, values: list[Any]) -> bool:
     return node.attrs.get(name) in values
 
 
+@word("{name} must not be {value}")
+def _option_is_not(node: Node, _: Setting, name: str, value: Any) -> bool:
+    return node.attrs.get(name) != value
+
+
 @word("{name} must be at least {least}")
 def _option_at_least(node: Node, _: Setting, name: str, least: int) -> bool:
     value = node.attrs.get(name)
@@ -153,12 +179,10 @@ def _types(node: Node, _: Setting, of: str, types: list[str]) -> bool:
     return all(tensor.dtype in types for tensor in tensors_of(node, of))
 
 
-@word("activations among the {of} must be {types}, with at most {most} dimensions")
-def _activations_are(node: Node, _: Setting, of: str, types: list[str], most: int) -> bool:
-    return all(
-        t.is_constant or t.is_variable or (t.dtype in types and len(t.shape) <= most)
-        for t in tensors_of(node, of)
-    )
+@word("activations among the {of} must be {types}")
+def _activations_are(node: Node, _: Setting, of: str, types: list[str]) -> bool:
+    found = tensors_of(node, of)
+    return all(t.is_constant or t.is_variable or t.dtype in types for t in found)
 
 
 @word("{of} must not be {types}")
@@ -172,17 +196,17 @@ def _same_type(node: Node, _: Setting, of: str, other: str) -> bool:
     return len(kinds) <= 1
 
 
-@word("{of} must have {counts} dimensions")
+@word("the rank of {of} must be {counts}")
 def _rank(node: Node, _: Setting, of: str, counts: list[int]) -> bool:
     return all(len(tensor.shape) in counts for tensor in tensors_of(node, of))
 
 
-@word("{of} must have at most {most} dimensions")
+@word("the rank of {of} must be at most {most}")
 def _rank_at_most(node: Node, _: Setting, of: str, most: int) -> bool:
     return all(len(tensor.shape) <= most for tensor in tensors_of(node, of))
 
 
-@word("{of} must have at least {least} dimensions")
+@word("the rank of {of} must be at least {least}")
 def _rank_at_least(node: Node, _: Setting, of: str, least: int) -> bool:
     return all(len(tensor.shape) >= least for tensor in tensors_of(node, of))
 
@@ -286,6 +310,17 @@ def _channel_axis(node: Node, _: Setting, of: str, axis: int) -> bool:
         for t in tensors_of(node, of)
         if t.quantization is not None and t.quantization.per_channel
     )
+
+
+@word("scales of {of} must not differ by channel")
+def _per_channel_never(node: Node, _: Setting, of: str) -> bool:
+    found = tensors_of(node, of)
+    return not any(t.quantization is not None and t.quantization.per_channel for t in found)
+
+
+@word("the zero point of int8 {of} must be 0")
+def _signed_zero_point(node: Node, _: Setting, of: str) -> bool:
+    return all(t.zero_point == 0 for t in tensors_of(node, of) if t.dtype == "int8")
 
 
 @word("scales of uint8 {of} must not differ by channel")

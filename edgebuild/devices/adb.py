@@ -86,6 +86,16 @@ class ToolRequest:
     libraries: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True)
+class ToolMeasurement:
+    """What ``benchmark_model`` measured. ``source`` names phone, CPUs and delegate, ``notes`` say
+    what the phone's state says of it."""
+
+    result: ToolResult
+    source: str
+    notes: tuple[str, ...]
+
+
 class AdbDevice:
     """Runs the program of a build on a phone.
 
@@ -137,8 +147,8 @@ class AdbDevice:
             run = dataclasses.replace(run, notes=(*run.notes, place.leftover))
         return run
 
-    def benchmark(self, request: ToolRequest, model: bytes) -> tuple[ToolResult, str]:
-        """Run the user's ``benchmark_model`` with a model; return what it measured, and where.
+    def benchmark(self, request: ToolRequest, model: bytes) -> ToolMeasurement:
+        """Run the user's ``benchmark_model`` with a model.
 
         Raises like ``measure``, and leaves as little behind.
         """
@@ -155,13 +165,17 @@ class AdbDevice:
             self._link.push(model, place.path(_MODEL), 0o644)
             helped = self._run_tool(place, ["--help"])
             tool = detect(helped.text + helped.stderr.decode(errors="replace"))
+            before = read_health(self._link)
             done = self._run_tool(place, flags(tool, place.path(_MODEL), request.run))
             text = done.text + "\n" + done.stderr.decode(errors="replace")
             if done.exit_code != 0:
                 raise tool_failure(tool, done, text, self.serial)
             result = parse_output(tool, text, self.serial)
+            notes = health_notes(before, read_health(self._link))
+        notes += [place.leftover] if place.leftover else []
         cpus = f", CPU {self._options.cpus}" if self._options.cpus else ""
-        return result, f"{phone.title}{cpus}, {request.run.delegate}"
+        source = f"{phone.title}{cpus}, {request.run.delegate}"
+        return ToolMeasurement(result, source, tuple(notes))
 
     def _run_tool(self, place: Workspace, arguments: list[str]) -> ShellResult:
         prefix = []

@@ -11,7 +11,7 @@ from edgebuild.graph import Node
 from edgebuild.ops.base import KernelCall
 from edgebuild.ops.convolution import Channels, Window, output_stage
 
-ISA_SOURCE = "common/eb_isa.c"
+ISA_SOURCE = "common/eb_neon_isa.c"
 """The run-time choice of the instruction set."""
 
 VECTOR = 16

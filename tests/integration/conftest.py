@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from tests.unit.compress.conftest import blobs, keras, trained  # noqa: F401
+from tests.unit.coral.conftest import coral_dir  # noqa: F401
+from tests.unit.coral.test_compiler import stand_in  # noqa: F401
 
 
 @pytest.fixture

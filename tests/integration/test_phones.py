@@ -10,7 +10,7 @@ import pytest
 
 import edgebuild
 from edgebuild.cli.main import run
-from edgebuild.errors import CheckFailedError, InputError
+from edgebuild.errors import CheckFailedError, InputError, ToolError
 from edgebuild.report.model import report_from_json
 from edgebuild.tflite.metadata import read_metadata
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
@@ -151,6 +151,29 @@ def test_a_coral_board(folder):
     out = folder / "build" / "small-coral-usb"
     # Without the compiler there is nothing that looks as if it were compiled.
     assert [p.name for p in out.glob("*.tflite")] == ["model.tflite"]
+
+
+@pytest.mark.models
+def test_a_coral_board_with_its_compiler(stand_in, coral_dir, folder):
+    """The stand-in replays what the real compiler made of this model."""
+    report = edgebuild.build(
+        coral_dir / "deeplabv3_mnv2_dm05_pascal_quant.tflite", target="coral-usb", name="net"
+    )
+    out = folder / "build" / "net-coral-usb"
+    compiled = coral_dir / "deeplabv3_mnv2_dm05_pascal_quant_edgetpu.tflite"
+    assert (out / "model_edgetpu.tflite").read_bytes() == compiled.read_bytes()
+    assert (report.flash["cached on chip"].value, str(report.flash["cached on chip"].how)) == (
+        766_720,
+        "measured",
+    )
+    # It left to the CPU just what was predicted, and the report says nothing of it.
+    assert not any("predicted" in note for note in report.notes)
+    assert len(report.compatibility.fallbacks) == 8
+    assert report.toolchain.startswith("edgetpu_compiler 16")
+    stand_in("crash")
+    with pytest.raises(ToolError):
+        edgebuild.build("small.tflite", target="coral-usb")
+    assert not (folder / "build" / "small-coral-usb").exists()
 
 
 def test_models_that_are_compiled_together_share_the_chip(folder, command):

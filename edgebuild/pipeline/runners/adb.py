@@ -12,11 +12,12 @@ from edgebuild.devices.adb import (
     AdbDevice,
     AdbOptions,
     PhoneRun,
+    ToolMeasurement,
     ToolRequest,
     health_figures,
 )
 from edgebuild.devices.base import Samples
-from edgebuild.devices.benchmark_model import ToolResult, ToolRun, tool_figures
+from edgebuild.devices.benchmark_model import ToolRun, tool_figures
 from edgebuild.devices.phone.identity import choose_serial, ready_serials
 from edgebuild.devices.phone.link import open_client
 from edgebuild.errors import InputError
@@ -77,7 +78,7 @@ class AdbRunner:
         progress(f"running benchmark_model on {self.serial}")
         with explained(build.model):
             model = build.model.read_bytes()
-        return _with_tool(measured, *device.benchmark(self._request(self.tool, build), model))
+        return _with_tool(measured, device.benchmark(self._request(self.tool, build), model))
 
     def _request(self, tool: ToolChoice, build: Build) -> ToolRequest:
         delegate = build.report.target.get("delegate") or {}
@@ -127,8 +128,9 @@ def program_measured(run: PhoneRun) -> Measured:
     return Measured(run.result, latency, figures, memory, run.notes)
 
 
-def _with_tool(measured: Measured, result: ToolResult, source: str) -> Measured:
-    figures = tool_figures(result, source)
+def _with_tool(measured: Measured, tool: ToolMeasurement) -> Measured:
+    result = tool.result
+    figures = tool_figures(result, tool.source)
     latency = measured.latency_us
     if measured.result is None:
         latency = figures.get("benchmark_model, median", figures["benchmark_model, average"])
@@ -138,5 +140,6 @@ def _with_tool(measured: Measured, result: ToolResult, source: str) -> Measured:
         latency,
         {**measured.figures, **figures},
         measured.memory,
-        (*measured.notes, *said),
+        # The same may be true of both runs.
+        tuple(dict.fromkeys((*measured.notes, *tool.notes, *said))),
     )
