@@ -19,6 +19,7 @@ from edgebuild.devices.arm64 import QemuArm64Device
 from edgebuild.devices.base import Device
 from edgebuild.errors import InternalError, ToolError
 from edgebuild.targets import TargetProfile
+from edgebuild.tflite.signatures import signature_names
 from edgebuild.toolchain import find_toolchain
 
 MODULE = "android"
@@ -39,7 +40,12 @@ class AndroidBackend:
         """Return the library module with the model in it, and the generated C."""
         if target.delegate is None:
             raise InternalError(f"target {target.name} has no delegate")
-        model = interface_of(shipment.graph, shipment.name, labels=shipment.labels)
+        model = interface_of(
+            shipment.graph,
+            shipment.name,
+            labels=shipment.labels,
+            signature=signature_names(shipment.model),
+        )
         settings = AndroidSettings(target.delegate.kind, target.delegate.min_sdk)
         module: dict[str, str | bytes] = {
             f"{MODULE}/{path}": text for path, text in android_module(model, settings).items()

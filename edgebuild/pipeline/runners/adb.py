@@ -23,7 +23,7 @@ from edgebuild.devices.phone.link import open_client
 from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.files import explained
-from edgebuild.pipeline.runners.base import MODEL_NAME, Build, Measured
+from edgebuild.pipeline.runners.base import MODEL_NAME, Build, Measured, Reference
 
 ALL = "all"
 DEFAULT_DELEGATE = "xnnpack"
@@ -46,6 +46,8 @@ class AdbRunner:
     serial: str
     options: AdbOptions = field(default_factory=AdbOptions)
     tool: ToolChoice | None = None
+
+    reference = Reference.TFLITE_MICRO
 
     @property
     def name(self) -> str:
