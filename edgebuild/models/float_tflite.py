@@ -58,12 +58,34 @@ class FloatTflite:
         repair_biases(quantized, unpack(self.content))
         return stripped(pack(quantized))
 
+    def to_tflite(self, form: str) -> bytes:
+        """Return the model as ``.tflite`` of float32, of float16 weights, or dynamic range."""
+        from litert_quantizer import qtyping, quantizer, recipe
+        from litert_quantizer.algorithm_manager import AlgorithmName
+        from litert_quantizer.recipe_manager import RecipeManager
+
+        if form == "float32":
+            return stripped(self.content)
+        steps = recipe.dynamic_wi8_afp32()
+        if form == "float16":
+            manager = RecipeManager()
+            everything = qtyping.TFLOperationName.ALL_SUPPORTED
+            casting = AlgorithmName.FLOAT_CASTING
+            manager.add_weight_only_config(".*", everything, 16, algorithm_key=casting)
+            steps = manager.get_quantization_recipe()
+        result = quantizer.Quantizer(bytearray(self.content), steps).quantize(
+            enable_progress_bar=False, enable_progress_report=False
+        )
+        if result.quantized_model is None:
+            raise ModelError("litert-quantizer returned no model")
+        return stripped(bytes(result.quantized_model))
+
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return for each output an array (samples, \\*shape)."""
         return run_litert(self.content, arrays)
 
 
-class Int8Tflite:
+class FinishedTflite:
     """A ``.tflite`` model to be run as it is."""
 
     def __init__(self, content: bytes) -> None:

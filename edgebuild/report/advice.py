@@ -31,6 +31,7 @@ def check_failure(report: Report) -> CheckFailedError | None:
         sentences.append(violation.sentence())
         sentences += weighs_most(report, violation)
         hint = hint or _hint(violation)
+    sentences += report.refusals
     return CheckFailedError(f"{report.name} for {report.target['name']}: {sentences[0]}",
                             details=sentences[1:], hint=hint)  # fmt: skip
 

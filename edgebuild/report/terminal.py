@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from edgebuild.figures import Figure
 from edgebuild.report.accuracy_lines import accuracy_lines, similarity_lines
+from edgebuild.report.compatibility_lines import compatibility_lines
 from edgebuild.report.model import LayerReport, Report
 from edgebuild.units import format_size
 
@@ -27,6 +28,8 @@ def render_report(report: Report) -> Iterator[RenderableType]:
     yield _headline(report)
     yield _budget_table(report)
     yield _figures_table(report)
+    if report.compatibility is not None:
+        yield from compatibility_lines(report.compatibility, with_notes=False)
     if report.layers:
         yield _layer_table(report)
     if report.compression:
@@ -41,7 +44,10 @@ def render_report(report: Report) -> Iterator[RenderableType]:
         yield from accuracy_lines(report.accuracy)
     if report.similarity is not None:
         yield from similarity_lines(report.similarity)
-    for note in report.notes:
+    for refusal in report.refusals:
+        yield Text(f"forbidden: {refusal}", style="red")
+    own = report.compatibility.notes if report.compatibility is not None else ()
+    for note in (*own, *report.notes):
         yield Text(f"note: {note}", style="dim")
     if report.out_dir:
         yield Text(f"written to {report.out_dir}/", no_wrap=True)
@@ -72,7 +78,7 @@ def _budget_table(report: Report) -> RenderableType:
     table.add_column("")
     table.add_column("how", style="dim")
     rows: list[tuple[str, Figure | None, float | None]] = [
-        ("flash", report.metrics.flash_bytes, report.budget.flash_bytes),
+        (_size_label(report), report.metrics.flash_bytes, report.budget.flash_bytes),
         ("RAM", report.metrics.ram_bytes, report.budget.ram_bytes),
         ("latency", report.metrics.latency_us, report.budget.latency_us),
         ("accuracy drop", report.metrics.accuracy_drop, report.budget.max_accuracy_drop),
@@ -88,6 +94,11 @@ def _budget_table(report: Report) -> RenderableType:
         bar = _bar(figure.value, limit) if figure and limit else ""
         table.add_row(label, used, shown, bar, f"{figure.how}" if figure else "")
     return table
+
+
+def _size_label(report: Report) -> str:
+    """A phone has no flash to count: what takes room there is the model's file."""
+    return "flash" if report.compatibility is None else "model"
 
 
 def _bar(value: float, limit: float) -> RenderableType:
@@ -120,15 +131,18 @@ def _layer_table(report: Report) -> RenderableType:
     shown = report.layers[:_LAYERS_SHOWN]
     unit = next((u for u in _COSTS if any(getattr(r, u) is not None for r in shown)), "cycles")
     table = Table(box=None, padding=(0, 1), header_style="bold")
-    for header, justify in (
+    headers = [
         ("#", "right"), ("layer", "left"), ("output", "left"), ("MACs", "right"),
-        ("weights", "right"), ("live", "right"), (_COSTS[unit], "right"), ("share", "right"),
-    ):  # fmt: skip
+        ("weights", "right"), ("live", "right"),
+    ]  # fmt: skip
+    if any(getattr(row, unit) is not None for row in shown):
+        headers += [(_COSTS[unit], "right"), ("share", "right")]
+    for header, justify in headers:
         # Where 80 columns do not suffice, names are folded; numbers stay whole.
         name = header in ("layer", "output")
         table.add_column(header, justify=justify, no_wrap=not name, overflow="fold")  # type: ignore[arg-type]
     for layer in shown:
-        table.add_row(*_layer_row(layer, unit))
+        table.add_row(*_layer_row(layer, unit)[: len(headers)])
     if len(report.layers) > _LAYERS_SHOWN:
         rest = len(report.layers) - _LAYERS_SHOWN
         table.add_row("", f"... {rest} more in report.json")
@@ -182,6 +196,11 @@ def _symbols_line(report: Report) -> str:
 def _comparison_line(report: Report) -> str:
     c = report.comparison
     assert c is not None
+    if c.equal and c.close_bytes:
+        return (
+            f"checked: of {c.compared_bytes:,} output bytes of {c.samples} samples on {c.device} "
+            f"{c.close_bytes:,} are at most {c.tolerance} from {c.oracle}'s, the others equal"
+        )
     if c.equal:
         return (
             f"checked: {c.compared_bytes:,} output bytes of {c.samples} samples on {c.device} "

@@ -5,7 +5,13 @@ import pytest
 
 from edgebuild.errors import InputError, ModelError
 from edgebuild.graph import DType
-from edgebuild.models.convert import float_outputs, float_predict, to_int8_tflite
+from edgebuild.models.convert import (
+    float_outputs,
+    float_predict,
+    litert_outputs,
+    to_int8_tflite,
+    to_tflite,
+)
 from edgebuild.models.data import DataSet, load_data, match_inputs, quantize_input
 from edgebuild.models.source import open_model
 from edgebuild.ops.cases import activation, one_op
@@ -121,6 +127,41 @@ def int8_file(tmp_path_factory):
     path = tmp_path_factory.mktemp("int8") / "relu.tflite"
     path.write_bytes(write_tflite(case.graph))
     return path
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("fixture", ["tiny_keras", "tiny_saved_model", "tiny_float_tflite"])
+def test_formats_that_need_no_data(request, fixture, tiny, tmp_path):
+    """Each is what LiteRT runs, close to the float model, and passes unchanged a second time."""
+    source = open_model(request.getfixturevalue(fixture))
+    expected = tiny(IMAGES.x[0], training=False).numpy()
+    stored = {"dynamic": DType.INT8, "float16": DType.FLOAT16, "float32": DType.FLOAT32}
+    for form, dtype in stored.items():
+        converted = to_tflite(source, None, form)
+        graph = read_tflite(converted.model, survey=True)
+        weights = [n.input(1) for n in graph.nodes() if n.kind == "CONV_2D"]
+        if form == "float16":  # a DEQUANTIZE, which delegates fold, stands before each weight
+            weights = [n.input(0) for n in graph.nodes() if n.kind == "DEQUANTIZE"]
+        # TensorFlow leaves weights that are too few to gain anything alone.
+        assert {t.dtype for t in weights} <= {dtype, DType.FLOAT32}
+        assert len(converted.notes) == 1
+        assert graph.input_tensors[0].dtype == DType.FLOAT32
+        (found,) = litert_outputs(converted.model, [IMAGES.x[0][:, None]])
+        assert np.abs(found.reshape(40, 3) - expected).max() < 0.03
+        path = tmp_path / f"{form}.tflite"
+        path.write_bytes(converted.model)
+        again = open_model(path, survey=True)
+        if again.stored_format is not None:
+            assert to_tflite(again, None, form).model == converted.model
+        again.close()
+    source.close()
+
+
+def test_int8_is_not_turned_back(int8_file):
+    source = open_model(int8_file)
+    converted = to_tflite(source, None, "float16")
+    assert converted.model == source.content
+    assert "has int8 numbers already" in converted.notes[0]
 
 
 def test_int8_passes_unchanged(int8_file):
