@@ -7,6 +7,11 @@
 #include "common/eb_channel_neon.h"
 #include "common/eb_neon_isa.h"
 
+/* Older ones lack the intrinsics of extensions that the rest of the file is compiled without. */
+#if defined(__clang__) ? __clang_major__ < 16 : __GNUC__ < 10
+#error "this kernel needs Clang 16 (Android NDK r26) or GCC 10"
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define TARGET_DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
 #define TARGET_I8MM __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
