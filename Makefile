@@ -46,6 +46,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/mlperf_tiny.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/cycles.py
+	$(BIN)/python benchmarks/arm64.py
 
 bench-training: $(READY)
 	$(BIN)/python benchmarks/deep_compression.py

@@ -3,12 +3,15 @@
 Both come from the same compiler at the same optimization level; every output is compared with
 TFLite Micro's. Instruction counts say little of a phone's speed, but they are exact.
 
-    python benchmarks/arm64.py ../shared/models/mlperf_tiny/resnet8_int8.tflite [--layers]
+    python benchmarks/arm64.py [MODEL.tflite ...] [--layers]
+
+Without models it takes those of MLPerf Tiny in the shared folder.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +26,8 @@ from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.oracle import run_oracle
 from edgebuild.tflite.reader import read_tflite_file
 from edgebuild.verification import make_samples
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def runs(path: Path, graph: Graph) -> Iterator[tuple[str, RunResult]]:
@@ -44,11 +49,13 @@ def runs(path: Path, graph: Graph) -> Iterator[tuple[str, RunResult]]:
 def main() -> None:
     """Print a line for each model, and one for each of its layers on request."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--layers", action="store_true")
     options = parser.parse_args()
+    shared = Path(os.environ.get("EDGEBUILD_SHARED", ROOT.parent / "shared"))
+    models = options.models or sorted((shared / "models" / "mlperf_tiny").glob("*_int8.tflite"))
     print(f"{'':32}{'portable':>12}" + "".join(f"{isa:>12}{'':>6}" for isa in ISAS))
-    for path in options.models:
+    for path in models:
         graph = read_tflite_file(path)
         results = [result for _, result in runs(path, graph)]
         print_row(path.stem, [total(result) for result in results])

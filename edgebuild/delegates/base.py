@@ -156,13 +156,16 @@ def compatibility(
             for position in part:
                 taken[position] = False
         parts = partition_nodes(graph, taken)
-    limit = f"only {max_partitions} partition{'s' if max_partitions != 1 else ''} are delegated, "
+    limit = (
+        f"only {max_partitions} partition{'s are' if max_partitions != 1 else ' is'} delegated, "
+    )
     verdicts = tuple(
         OpVerdict(
             node.position,
             node.kind,
             node.output.name,
-            reason or ("" if taken[node.position] else f"{limit}and others have more operators"),
+            reason
+            or ("" if taken[node.position] else f"only {parted} delegated, the largest first"),
         )
         for node, reason in zip(graph.nodes(), reasons, strict=True)
     )
