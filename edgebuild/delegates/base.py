@@ -156,9 +156,7 @@ def compatibility(
             for position in part:
                 taken[position] = False
         parts = partition_nodes(graph, taken)
-    limit = (
-        f"only {max_partitions} partition{'s are' if max_partitions != 1 else ' is'} delegated, "
-    )
+    parted = "1 partition is" if max_partitions == 1 else f"{max_partitions} partitions are"
     verdicts = tuple(
         OpVerdict(
             node.position,
