@@ -156,7 +156,8 @@ def compatibility(
             for position in part:
                 taken[position] = False
         parts = partition_nodes(graph, taken)
-    limit = f"only {max_partitions} partition{'s' if max_partitions != 1 else ''} are delegated, "
+    plural = "s are" if max_partitions != 1 else " is"
+    limit = f"only {max_partitions} partition{plural} delegated, "
     verdicts = tuple(
         OpVerdict(
             node.position,
