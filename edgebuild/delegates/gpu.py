@@ -102,7 +102,8 @@ def _bool_reason(node: Node, readers: Mapping[int, list[Node]]) -> str:
             and following[0].output.dtype in _FLOATS
         )
         return "" if fits else "its result must go to one CAST or SELECT of floats alone"
-    if node.kind == "CAST" and node.input(0).dtype == "bool" and node.output.dtype in _FLOATS:
-        alone = len(readers[node.input(0).index]) == 1 and len(following) == 1
+    source = node.optional_input(0)
+    if node.kind == "CAST" and source and source.dtype == "bool" and node.output.dtype in _FLOATS:
+        alone = len(readers[source.index]) == 1 and len(following) == 1
         return "" if alone else "its input must have no other reader, and its output one"
     return ""

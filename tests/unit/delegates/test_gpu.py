@@ -114,8 +114,7 @@ def test_what_the_parsers_add_to_the_check():
     assert reason(edited(base("ADD"), version=4)) == "the operator's version must be at most 2"
     assert reason(edited(base("SLICE"), version=5)) == "the operator's version must be at most 2"
     assert reason(base("RELU", "int16")) == (
-        "activations among the inputs must be float32, float16, int8 or uint8; "
-        "activations among the outputs must be float32, float16, int8 or uint8"
+        "activations among the inputs and outputs must be float32, float16, int8 or uint8"
     )
     assert "rank" in reason(edited(base("ABS"), inputs={0: t((1, 1, 8, 8, 4))}))
     assert reason(base("RELU_0_TO_1")) == ""
