@@ -15,9 +15,11 @@ from edgebuild.codegen.android import (
     interface_of,
     native_module,
 )
+from edgebuild.delegates.npu import SDKS
 from edgebuild.devices.arm64 import QemuArm64Device
 from edgebuild.devices.base import Device
 from edgebuild.errors import InternalError, ToolError
+from edgebuild.files import atomic_write
 from edgebuild.targets import TargetProfile
 from edgebuild.tflite.signatures import signature_names
 from edgebuild.toolchain import find_toolchain
@@ -72,9 +74,11 @@ class AndroidBackend:
         progress: Progress,
         _settings: DeliverySettings,
     ) -> Delivered:
-        """Compile ``bench-arm64`` where there is generated C."""
+        """Compile for the NPU where its SDK is installed, and ``bench-arm64`` where there is
+        generated C."""
+        notes = _compile_for_npu(shipment, target, out, progress)
         if shipment.library is None:
-            return Delivered("none")
+            return Delivered("none", notes=notes)
         program = compile_arm64_program(shipment.library, out, progress)
 
         def open_device(kind: str) -> Device:
@@ -86,4 +90,24 @@ class AndroidBackend:
                 return AdbDevice(program, shipment.name)
             raise ToolError(f"this program cannot run on {kind}", hint="--run qemu")
 
-        return Delivered(find_toolchain("zig").version(), open_device=open_device)
+        return Delivered(find_toolchain("zig").version(), notes=notes, open_device=open_device)
+
+
+def _compile_for_npu(
+    shipment: Shipment, target: TargetProfile, out: Path, progress: Progress
+) -> tuple[str, ...]:
+    """Compile with the vendor's SDK where that is installed, and put the result into the module;
+    return notes. Without it the delegate's own notes say what is missing."""
+    delegate = target.delegate
+    if delegate is None or delegate.kind != "npu" or SDKS[delegate.vendor or ""].missing():
+        return ()
+    from edgebuild.toolchain.npu import compile_for_npu
+
+    progress(f"compiling for {delegate.soc}")
+    made = compile_for_npu(shipment.model, delegate, out)
+    model = interface_of(shipment.graph, shipment.name)
+    atomic_write(out / MODULE / asset_path(model), made.file.read_bytes())
+    return (
+        f"{made.file.name}, the module's asset: the NPU runs {made.npu_operators} of "
+        f"{made.operators} operators in {made.partitions} partitions",
+    )

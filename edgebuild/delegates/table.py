@@ -54,9 +54,12 @@ class Constraint:
         """True where the operator keeps the limit, or the limit does not apply."""
         if not self.since <= setting.level < self.until:
             return True
-        if self.where is not None and not self.where.holds(node, setting):
-            return True
-        return self.word.holds(node, setting, **self.arguments)
+        try:
+            if self.where is not None and not self.where.holds(node, setting):
+                return True
+            return self.word.holds(node, setting, **self.arguments)
+        except (KeyError, IndexError):
+            return False  # an input, a dimension or an option that the word speaks of is not there
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,7 @@ class Word:
         return self.template.format(**spoken)
 
 
+_MAX_VALUES = 1 << 16
 _UPDATABLE = 1_000_000
 """NNAPI's feature levels from 6 on are this and their number, as no API level goes with them."""
 
@@ -82,11 +83,11 @@ def level_name(level: int) -> str:
 def tensors_of(node: Node, of: str) -> list[Tensor]:
     """Return the tensors that ``of`` names, absent ones left out.
 
-    ``inputs``, ``outputs``, ``inputs and outputs``, ``input 1``, ``output 0``, or ``the inputs from
-    1`` on.
+    ``inputs``, ``outputs``, ``input 1``, ``output 0``, ``the inputs from 1`` on, or several of
+    these with ``and`` between them.
     """
-    if of == "inputs and outputs":
-        return tensors_of(node, "inputs") + tensors_of(node, "outputs")
+    if " and " in of:
+        return [tensor for part in of.split(" and ") for tensor in tensors_of(node, part)]
     values: Sequence[Tensor | None] = node.inputs if "input" in of else node.outputs
     number = re.search(r"\d+", of)
     if number is None:
@@ -99,8 +100,12 @@ def tensors_of(node: Node, of: str) -> list[Tensor]:
 
 
 def values_of(tensor: Tensor) -> list[int]:
-    """Return a constant's values as integers; empty where they are not known."""
-    return [] if tensor.data is None else [int(v) for v in np.ravel(tensor.data)]
+    """Return an integer constant's values; empty where they are not known, or too many to be an
+    operator's parameter."""
+    data = tensor.data
+    if data is None or data.dtype.kind not in "iu" or data.size > _MAX_VALUES:
+        return []
+    return [int(v) for v in np.ravel(data)]
 
 
 def _spoken(value: Any) -> str:
@@ -109,6 +114,8 @@ def _spoken(value: Any) -> str:
         return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, float) and 0 < value < 1 and (1 / value).is_integer():
+        return f"1/{1 / value:g}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -241,12 +248,6 @@ def _not_constant(node: Node, _: Setting, of: str) -> bool:
 @word("{of} must be a constant, or unpacked from one by DEQUANTIZE or DENSIFY")
 def _static(node: Node, setting: Setting, of: str) -> bool:
     return all(setting.is_static(tensor) for tensor in tensors_of(node, of))
-
-
-@word("{of} must be a constant unless it is float32")
-def _static_unless_float(node: Node, setting: Setting, of: str) -> bool:
-    found = tensors_of(node, of)
-    return all(setting.is_static(t) or t.dtype == "float32" for t in found)
 
 
 @word("the number of inputs that are no constants must be {counts}")

@@ -25,11 +25,6 @@ def _at(node: Node, position: int) -> Tensor | None:
     return node.optional_input(position)
 
 
-@word("{sentence}")
-def _never(node: Node, _: Setting, sentence: str) -> bool:
-    return False
-
-
 @word("the composite must be {names}")
 def _composite(node: Node, _: Setting, names: list[str]) -> bool:
     name = node.attrs.get("name")

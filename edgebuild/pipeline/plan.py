@@ -257,11 +257,16 @@ def _tool_versions(toolchain: str) -> dict[str, str]:
 
 def _vendor_tools(target: TargetProfile) -> dict[str, str]:
     """Return which of the target's own tools are there: with one more a build is another."""
-    if target.family != "coral":
-        return {}
-    from edgebuild.coral.compiler import PROGRAM
+    if target.family == "coral":
+        from edgebuild.coral.compiler import PROGRAM
 
-    return {PROGRAM: "present" if shutil.which(PROGRAM) else "absent"}
+        return {PROGRAM: "present" if shutil.which(PROGRAM) else "absent"}
+    if target.delegate is not None and target.delegate.vendor is not None:
+        from edgebuild.delegates.npu import SDKS
+
+        sdk = SDKS[target.delegate.vendor]
+        return {sdk.package: "absent" if sdk.missing() else "present"}
+    return {}
 
 
 def _source_sha256() -> str:
