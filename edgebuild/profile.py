@@ -118,7 +118,8 @@ class Delegate:
 
     ``kind`` is one of ``DELEGATES``, ``format`` the number format that it runs best. ``min_sdk`` is
     the oldest Android API level of the phones. Of NNAPI, ``feature_level`` is an API level from 27
-    on; of NPUs, ``vendor`` is one of ``NPU_VENDORS`` and ``soc`` the chip as its vendor names it.
+    on, or 1000006 to 1000008, which phones from Android 12 on may report; of NPUs, ``vendor`` is
+    one of ``NPU_VENDORS`` and ``soc`` the chip as its vendor names it.
     """
 
     kind: str

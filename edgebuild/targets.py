@@ -7,7 +7,7 @@ all that it does not say; ``[[memory]]`` and ``firmware.defines`` are replaced a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -62,7 +62,7 @@ _LIST_HINT = "edgebuild targets list"
 _MAX_ADDRESS = 1 << 32
 _MAX_CLOCK_HZ = 10_000_000_000
 _API_LEVELS = range(21, 100)
-_FEATURE_LEVELS = range(27, 36)
+_FEATURE_LEVELS = (*range(27, 36), 1_000_006, 1_000_007, 1_000_008)
 _ALL_DELEGATES = tuple(kind for kinds in DELEGATES.values() for kind in kinds)
 
 
@@ -244,10 +244,11 @@ def _checked_clock(cpu: Reader) -> int | None:
     return clock
 
 
-def _checked_level(delegate: Reader, key: str, levels: range) -> int | None:
+def _checked_level(delegate: Reader, key: str, levels: Sequence[int]) -> int | None:
     level = delegate.count(key, None)
     if level is not None and level not in levels:
-        delegate.fault(key, f"{level} is not an API level from {levels[0]} to {levels[-1]}")
+        last = max(known for known in levels if known < 1_000_000)
+        delegate.fault(key, f"{level} is not an API level from {levels[0]} to {last}")
         return None
     return level
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,12 +36,21 @@ _WORDS: dict[str, tuple[Callable[[float], str], Callable[[float], str]]] = {
 @target_option(required=True)
 @budget_options
 @fail_on_option
+@click.option(
+    "--with",
+    "together",
+    multiple=True,
+    metavar="MODEL",
+    type=click.Path(path_type=Path),
+    help="Compiled together with MODEL, for Coral. May be repeated.",
+)
 @json_option
 def command(
     model: Path,
     target: str,
     as_json: bool,
     fail_on: tuple[str, ...],
+    together: tuple[Path, ...],
     **limits: Any,
 ) -> None:
     """Say whether a .tflite MODEL fits a target, without compiling.
@@ -50,12 +60,16 @@ def command(
     build.
 
     For phones and accelerators it says which operators the delegate takes, which are left to the
-    CPU and why, in how many partitions, and how many bytes cross between them.
+    CPU and why, in how many partitions, and how many bytes cross between them. --with shows how
+    models that are compiled together share the Edge TPU's memory.
     """
     from edgebuild.targets import load_target
 
     profile = load_target(target)
     budget = flag_budget(**limits)
+    if together:
+        _check_together((model, *together), profile, as_json)
+        return
     if profile.delegate is not None:
         _check_delegate(model, profile, budget, fail_on, as_json)
         return
@@ -97,6 +111,40 @@ def _check_delegate(
         raise CheckFailedError(
             f"{model.name} does not pass on {target.name}: {problems[0]}", details=problems[1:]
         )
+
+
+def _check_together(models: tuple[Path, ...], target: TargetProfile, as_json: bool) -> None:
+    """Print how models share the chip's memory, in the order in which they are compiled."""
+    from edgebuild.delegates.edgetpu import cocompile
+    from edgebuild.tflite.reader import read_tflite_file
+
+    if target.family != "coral":
+        raise InputError(f"--with is for Coral boards, not for {target.name}")
+    plans = cocompile([read_tflite_file(model, survey=True) for model in models])
+    if as_json:
+        print_json(
+            {
+                "models": [
+                    {"model": str(model), **dataclasses.asdict(plan)}
+                    for model, plan in zip(models, plans, strict=True)
+                ]
+            }
+        )
+        return
+    table(
+        ("model", "cached on chip", "streamed", "left on chip"),
+        [
+            (
+                model.name,
+                f"{plan.cached_bytes:,} B",
+                f"{plan.streamed_bytes:,} B",
+                f"{plan.remaining_bytes:,} B",
+            )
+            for model, plan in zip(models, plans, strict=True)
+        ],
+        right=(1, 2, 3),
+    )
+    line("estimated, in the order given: the first model's parameters are cached first")
 
 
 def _check_memory(model: Path, target: str, budget: Budget, as_json: bool) -> None:

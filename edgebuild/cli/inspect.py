@@ -12,7 +12,9 @@ from edgebuild.cli.options import json_option, target_option
 from edgebuild.units import format_duration, format_size
 
 if TYPE_CHECKING:
+    from edgebuild.analysis import Survey
     from edgebuild.coral.package import CompiledModel, Package
+    from edgebuild.tflite.metadata import ModelMetadata
 
 _BAR = 28
 
@@ -24,14 +26,21 @@ _BAR = 28
 def command(model: Path, target: str | None, as_json: bool) -> None:
     """Show what is inside an int8 .tflite MODEL, its predicted cycles, and its memory over time.
 
-    Cycles and plan are those of --target (cortex-m4 when none is given). Of a model that was
-    compiled for the Edge TPU, the compiled package is shown instead.
+    Cycles and plan are those of --target (cortex-m4 when none is given). With a target on which
+    LiteRT runs the model, it may have any number format, and each operator is shown with the reason
+    why it is left to the CPU. Of a model that was compiled for the Edge TPU, the compiled package
+    is shown instead.
     """
-    from edgebuild.analysis import analyze, compiled_model
+    from edgebuild.analysis import analyze, compiled_model, survey
+    from edgebuild.targets import load_target
 
     compiled = compiled_model(model)
     if compiled is not None:
         _show_compiled(model, compiled, as_json)
+        return
+    profile = load_target(target or "cortex-m4")
+    if profile.delegate is not None:
+        _show_survey(model, survey(model, profile), as_json)
         return
     found = analyze(model, target or "cortex-m4")
     if as_json:
@@ -80,6 +89,43 @@ def command(model: Path, target: str | None, as_json: bool) -> None:
     )
     arena, bound = format_size(found.arena_bytes), format_size(found.lower_bound_bytes)
     line(f"arena {arena}, lower bound {bound}")
+
+
+def _show_survey(model: Path, found: Survey, as_json: bool) -> None:
+    if as_json:
+        print_json(found.to_json())
+        return
+    line(f"{model.name}: {len(found.operators)} operators", style="bold")
+    line(found.compatibility.summary())
+    for role, tensors in (("input", found.inputs), ("output", found.outputs)):
+        for tensor in tensors:
+            line(f"{role}: {tensor}")
+    if found.metadata is not None:
+        _show_metadata(found.metadata)
+    heading("operators")
+    table(
+        ("#", "operator", "output", "parameters", "on the CPU, because"),
+        [
+            (
+                str(row.position),
+                row.kind,
+                f"{row.types} {'x'.join(map(str, row.output_shape))}",
+                f"{row.parameter_bytes:,}",
+                row.reason,
+            )
+            for row in found.operators
+        ],
+        right=(0, 3),
+        styles=["yellow" if row.reason else "" for row in found.operators],
+    )
+
+
+def _show_metadata(metadata: ModelMetadata) -> None:
+    line(f"metadata: {metadata.name} {metadata.version}: {metadata.description}")
+    for role, tensors in (("input", metadata.inputs), ("output", metadata.outputs)):
+        for tensor in tensors:
+            labels = f", {len(tensor.labels)} labels" if tensor.labels else ""
+            line(f"  {role} {tensor.name}: {tensor.description}{labels}")
 
 
 def _show_compiled(model: Path, compiled: CompiledModel, as_json: bool) -> None:

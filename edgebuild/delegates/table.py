@@ -14,8 +14,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import edgebuild.delegates.words_of_delegates  # noqa: F401, registers words
-from edgebuild.delegates.vocabulary import WORDS, Setting, Word
+import edgebuild.delegates.words_of_delegates
+import edgebuild.delegates.words_of_gpu  # noqa: F401, the imports register words
+from edgebuild.delegates.vocabulary import WORDS, Setting, Word, level_name
 from edgebuild.errors import InternalError
 from edgebuild.graph import Node
 
@@ -44,18 +45,21 @@ class Constraint:
         if self.where is not None:
             text = f"where {_as_fact(self.where.sentence)}, {text}"
         if self.until != _HUGE:
-            text += f" (before {level_name(self.until)})"
+            text += f", before {level_name(self.until)}"
         elif self.since:
-            text += f" (from {level_name(self.since)} on)"
+            text += f", from {level_name(self.since)} on"
         return text
 
     def holds(self, node: Node, setting: Setting) -> bool:
         """True where the operator keeps the limit, or the limit does not apply."""
         if not self.since <= setting.level < self.until:
             return True
-        if self.where is not None and not self.where.holds(node, setting):
-            return True
-        return self.word.holds(node, setting, **self.arguments)
+        try:
+            if self.where is not None and not self.where.holds(node, setting):
+                return True
+            return self.word.holds(node, setting, **self.arguments)
+        except (KeyError, IndexError):
+            return False  # an input, a dimension or an option that the word speaks of is not there
 
 
 @dataclass(frozen=True)
@@ -76,18 +80,17 @@ class Table:
         return "; ".join(dict.fromkeys(broken))
 
 
-def level_name(level: int) -> str:
-    """Return a feature level of NNAPI in words."""
-    if level >= 1_000_000:
-        return f"NNAPI feature level {level - 1_000_000}"
-    releases = {27: "8.1", 28: "9", 29: "10", 30: "11", 31: "12"}
-    return f"NNAPI feature level {level - 26}, Android {releases.get(level, level)}"
+@cache
+def load_raw(name: str) -> dict[str, Any]:
+    """Return ``data/<name>.json`` as it is."""
+    data: dict[str, Any] = json.loads((_DATA / f"{name}.json").read_text())
+    return data
 
 
 @cache
 def load_table(name: str) -> Table:
     """Return the table ``data/<name>.json``; InternalError where it uses unknown words."""
-    raw = json.loads((_DATA / f"{name}.json").read_text())
+    raw = load_raw(name)
     shared = raw.get("shared", {})
     ops: dict[str, tuple[Constraint, ...]] = {}
     for kinds, entries in raw["ops"].items():

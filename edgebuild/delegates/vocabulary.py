@@ -45,9 +45,16 @@ class Word:
 
     def sentence(self, arguments: Mapping[str, Any]) -> str:
         """Return the sentence with its arguments in place."""
-        spoken = {key: _spoken(value) for key, value in arguments.items()}
+        spoken = {
+            key: level_name(value) if key == "level" else _spoken(value)
+            for key, value in arguments.items()
+        }
         return self.template.format(**spoken)
 
+
+_MAX_VALUES = 1 << 16
+_UPDATABLE = 1_000_000
+"""NNAPI's feature levels from 6 on are this and their number, as no API level goes with them."""
 
 WORDS: dict[str, Word] = {}
 """All words by name."""
@@ -65,14 +72,22 @@ def word(template: str) -> Callable[[Callable[..., bool]], Callable[..., bool]]:
     return register
 
 
+def level_name(level: int) -> str:
+    """Return a feature level of NNAPI in words."""
+    if level >= _UPDATABLE:
+        return f"NNAPI feature level {level - _UPDATABLE}"
+    releases = {27: "8.1", 28: "9", 29: "10", 30: "11", 31: "12"}
+    return f"NNAPI feature level {level - 26} (Android {releases.get(level, level)})"
+
+
 def tensors_of(node: Node, of: str) -> list[Tensor]:
     """Return the tensors that ``of`` names, absent ones left out.
 
-    ``inputs``, ``outputs``, ``inputs and outputs``, ``input 1``, ``output 0``, or ``the inputs from
-    1`` on.
+    ``inputs``, ``outputs``, ``input 1``, ``output 0``, ``the inputs from 1`` on, or several of
+    these with ``and`` between them.
     """
-    if of == "inputs and outputs":
-        return tensors_of(node, "inputs") + tensors_of(node, "outputs")
+    if " and " in of:
+        return [tensor for part in of.split(" and ") for tensor in tensors_of(node, part)]
     values: Sequence[Tensor | None] = node.inputs if "input" in of else node.outputs
     number = re.search(r"\d+", of)
     if number is None:
@@ -85,18 +100,31 @@ def tensors_of(node: Node, of: str) -> list[Tensor]:
 
 
 def values_of(tensor: Tensor) -> list[int]:
-    """Return a constant's values as integers; empty where they are not known."""
-    return [] if tensor.data is None else [int(v) for v in np.ravel(tensor.data)]
+    """Return an integer constant's values; empty where they are not known, or too many to be an
+    operator's parameter."""
+    data = tensor.data
+    if data is None or data.dtype.kind not in "iu" or data.size > _MAX_VALUES:
+        return []
+    return [int(v) for v in np.ravel(data)]
 
 
 def _spoken(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         parts = [_spoken(v) for v in value]
         return " or ".join([", ".join(parts[:-1]), parts[-1]] if len(parts) > 1 else parts)
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and 0 < value < 1 and (1 / value).is_integer():
+        return f"1/{1 / value:g}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 # The operator's form
+
+
+@word("it needs {level}")
+def _since(node: Node, setting: Setting, level: int) -> bool:
+    return setting.level >= level
 
 
 @word("the operator's version must be at most {most}")
@@ -139,6 +167,11 @@ def _option(node: Node, _: Setting, name: str, values: list[Any]) -> bool:
     return node.attrs.get(name) in values
 
 
+@word("{name} must not be {value}")
+def _option_is_not(node: Node, _: Setting, name: str, value: Any) -> bool:
+    return node.attrs.get(name) != value
+
+
 @word("{name} must be at least {least}")
 def _option_at_least(node: Node, _: Setting, name: str, least: int) -> bool:
     value = node.attrs.get(name)
@@ -153,12 +186,10 @@ def _types(node: Node, _: Setting, of: str, types: list[str]) -> bool:
     return all(tensor.dtype in types for tensor in tensors_of(node, of))
 
 
-@word("activations among the {of} must be {types}, with at most {most} dimensions")
-def _activations_are(node: Node, _: Setting, of: str, types: list[str], most: int) -> bool:
-    return all(
-        t.is_constant or t.is_variable or (t.dtype in types and len(t.shape) <= most)
-        for t in tensors_of(node, of)
-    )
+@word("activations among the {of} must be {types}")
+def _activations_are(node: Node, _: Setting, of: str, types: list[str]) -> bool:
+    found = tensors_of(node, of)
+    return all(t.is_constant or t.is_variable or t.dtype in types for t in found)
 
 
 @word("{of} must not be {types}")
@@ -172,17 +203,17 @@ def _same_type(node: Node, _: Setting, of: str, other: str) -> bool:
     return len(kinds) <= 1
 
 
-@word("{of} must have {counts} dimensions")
+@word("the rank of {of} must be {counts}")
 def _rank(node: Node, _: Setting, of: str, counts: list[int]) -> bool:
     return all(len(tensor.shape) in counts for tensor in tensors_of(node, of))
 
 
-@word("{of} must have at most {most} dimensions")
+@word("the rank of {of} must be at most {most}")
 def _rank_at_most(node: Node, _: Setting, of: str, most: int) -> bool:
     return all(len(tensor.shape) <= most for tensor in tensors_of(node, of))
 
 
-@word("{of} must have at least {least} dimensions")
+@word("the rank of {of} must be at least {least}")
 def _rank_at_least(node: Node, _: Setting, of: str, least: int) -> bool:
     return all(len(tensor.shape) >= least for tensor in tensors_of(node, of))
 
@@ -217,12 +248,6 @@ def _not_constant(node: Node, _: Setting, of: str) -> bool:
 @word("{of} must be a constant, or unpacked from one by DEQUANTIZE or DENSIFY")
 def _static(node: Node, setting: Setting, of: str) -> bool:
     return all(setting.is_static(tensor) for tensor in tensors_of(node, of))
-
-
-@word("{of} must be a constant unless it is float32")
-def _static_unless_float(node: Node, setting: Setting, of: str) -> bool:
-    found = tensors_of(node, of)
-    return all(setting.is_static(t) or t.dtype == "float32" for t in found)
 
 
 @word("the number of inputs that are no constants must be {counts}")
@@ -286,6 +311,17 @@ def _channel_axis(node: Node, _: Setting, of: str, axis: int) -> bool:
         for t in tensors_of(node, of)
         if t.quantization is not None and t.quantization.per_channel
     )
+
+
+@word("scales of {of} must not differ by channel")
+def _per_channel_never(node: Node, _: Setting, of: str) -> bool:
+    found = tensors_of(node, of)
+    return not any(t.quantization is not None and t.quantization.per_channel for t in found)
+
+
+@word("the zero point of int8 {of} must be 0")
+def _signed_zero_point(node: Node, _: Setting, of: str) -> bool:
+    return all(t.zero_point == 0 for t in tensors_of(node, of) if t.dtype == "int8")
 
 
 @word("scales of uint8 {of} must not differ by channel")

@@ -25,11 +25,6 @@ def _at(node: Node, position: int) -> Tensor | None:
     return node.optional_input(position)
 
 
-@word("{sentence}")
-def _never(node: Node, _: Setting, sentence: str) -> bool:
-    return False
-
-
 @word("the composite must be {names}")
 def _composite(node: Node, _: Setting, names: list[str]) -> bool:
     name = node.attrs.get("name")
@@ -165,8 +160,76 @@ def _transposed_sizes(node: Node, _: Setting) -> bool:
 
 @word("the input scale times the filter scale must be less than the output scale")
 def _restricted_scales(node: Node, _: Setting) -> bool:
-    x, weights = node.input(0), node.input(1)
-    if x.dtype != "uint8":
+    x, weights = node.input(0), _at(node, 1)
+    if x.dtype != "uint8" or weights is None:
         return True
     product = np.float32(x.scale) * np.float32(weights.scale)
     return bool(product < np.float32(node.output.scale))
+
+
+@word("float activations must not meet 8-bit weights in input {position}")
+def _not_hybrid(node: Node, _: Setting, position: int) -> bool:
+    weights = _at(node, position)
+    return node.input(0).dtype != "float32" or weights is None or weights.dtype not in _EIGHT_BITS
+
+
+@word("the filter must have as many input channels as the input")
+def _not_grouped(node: Node, _: Setting) -> bool:
+    x, weights = node.input(0), _at(node, 1)
+    return weights is None or x.shape[-1:] == weights.shape[-1:]
+
+
+@word("the filter must not have more than 256 elements of a quantized input")
+def _small_window(node: Node, _: Setting) -> bool:
+    area = node.attrs["filter_width"] * node.attrs["filter_height"]
+    return node.input(0).dtype not in _EIGHT_BITS or area <= 256
+
+
+@word("output height and width must be equal")
+def _square_output(node: Node, _: Setting) -> bool:
+    shape = node.output.shape
+    return len(shape) == 4 and shape[1] == shape[2]
+
+
+@word("crops must be a constant of four zeros")
+def _no_crops(node: Node, _: Setting) -> bool:
+    crops = _at(node, 2)
+    return crops is not None and crops.data is not None and values_of(crops) == [0] * 4
+
+
+@word("new_shape must name at least one dimension, where it is an option")
+def _new_shape_is_no_scalar(node: Node, _: Setting) -> bool:
+    shape = node.attrs.get("new_shape") or ()
+    return len(node.inputs) > 1 or (len(shape) > 0 and tuple(shape) != (0,))
+
+
+@word("squeeze_dims must not be empty")
+def _squeeze_dims_given(node: Node, _: Setting) -> bool:
+    return bool(node.attrs.get("squeeze_dims"))
+
+
+@word("the axis must not be the last dimension")
+def _axis_is_not_last(node: Node, _: Setting) -> bool:
+    # PACK's axis counts the dimensions of its output, which has one more.
+    last = len(node.input(0).shape) - (node.kind != "PACK")
+    return node.attrs.get("axis") not in (-1, last)
+
+
+@word("the batch dimensions of the inputs must be equal")
+def _no_batch_broadcast(node: Node, _: Setting) -> bool:
+    return len({t.shape[:-2] for t in tensors_of(node, "inputs")}) == 1
+
+
+@word(
+    "quantized input and output must have scale 1/128 and zero point 128, the cell state 16/32768"
+)
+def _basic_lstm_scales(node: Node, _: Setting) -> bool:
+    ends = (node.input(0), node.output)
+    cell = node.outputs[1] if len(node.outputs) > 1 else None
+    state = cell is not None and (cell.scale == 16 / 32768 or cell.zero_point == 0)
+    return state and all((t.scale, t.zero_point) == (1 / 128, 128) for t in ends)
+
+
+@word("a scalar operand must be a constant")
+def _scalars_are_constant(node: Node, _: Setting) -> bool:
+    return all(t.shape or t.is_constant for t in tensors_of(node, "inputs"))
