@@ -30,14 +30,15 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True)
 class TargetSettings:
-    """What ``[target.<name>]`` says for one target only; ``format`` and ``fail_on`` are for those
-    with a delegate."""
+    """What ``[target.<name>]`` says for one target only; the last three are for those with a
+    delegate."""
 
     budget: Budget = field(default_factory=Budget)
     run: str | None = None
     toolchain: str | None = None
     format: str | None = None
     fail_on: tuple[str, ...] = ()
+    edgetpu_container: str = ""
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,7 @@ def _read_targets(reader: Reader, folder: Path, source: str) -> dict[str, Target
             toolchain=table.choice("toolchain", TOOLCHAINS, None),
             format=table.choice("format", FORMATS, None),
             fail_on=table.texts("fail_on"),
+            edgetpu_container=table.text("edgetpu_container", ""),
         )
         table.finish()
     return settings

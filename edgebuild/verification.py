@@ -102,6 +102,43 @@ def compare(
     )
 
 
+def compare_with_litert(
+    graph: Graph, model: bytes, samples: Samples, result: RunResult, *, tolerance: int = 0
+) -> Comparison:
+    """Compare ``result`` with LiteRT on ``samples``; 8-bit integers may be ``tolerance`` apart.
+
+    ``graph`` is what ``model`` says, in any number format.
+    """
+    arrays = [
+        np.stack([np.frombuffer(s[i], t.dtype.numpy).reshape(t.shape) for s in samples])
+        for i, t in enumerate(graph.input_tensors)
+    ]
+    truth = litert_outputs(model, arrays)
+    total = different = close = 0
+    for number, outputs in enumerate(result.outputs):
+        for tensor, ours, theirs in zip(graph.output_tensors, outputs, truth, strict=True):
+            expected = np.ascontiguousarray(theirs[number]).tobytes()
+            total += len(expected)
+            wrong = _different_bytes([ours], [expected])
+            if wrong and len(ours) == len(expected) and tensor.dtype in (DType.INT8, DType.UINT8):
+                a, b = (
+                    np.frombuffer(raw, tensor.dtype.numpy).astype(int) for raw in (ours, expected)
+                )
+                beyond = int(np.count_nonzero(np.abs(a - b) > tolerance))
+                close += wrong - beyond
+                wrong = beyond
+            different += wrong
+    return Comparison(
+        oracle=litert_version(),
+        device=result.device,
+        samples=len(samples),
+        compared_bytes=total,
+        different_bytes=different,
+        tolerance=tolerance,
+        close_bytes=close,
+    )
+
+
 def _different_bytes(ours: Sequence[bytes], theirs: Sequence[bytes]) -> int:
     count = 0
     for a, b in zip(ours, theirs, strict=True):

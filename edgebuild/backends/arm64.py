@@ -33,8 +33,9 @@ def arm64_job(emitted: Emitted) -> CompileJob:
     sources = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
     for path in sorted((firmware / "arm64").glob("*.[ch]")):
         sources[f"arm64/{path.name}"] = path.read_text()
+    sources["arm64/eb_mark.h"] = (firmware / "qemu" / "eb_mark.h").read_text()
     # The program names the instruction set even where no kernel of the model asks for it.
-    for path in sorted((firmware / "kernels" / "common").glob("eb_isa.[ch]")):
+    for path in sorted((firmware / "kernels" / "common").glob("eb_neon_isa.[ch]")):
         sources[f"{LIBRARY}/kernels/common/{path.name}"] = path.read_text()
     includes = (*(f"{LIBRARY}/{d}" if d != "." else LIBRARY for d in INCLUDE_DIRS), "arm64")
     defines = {"EB_PROFILE": "1", "EB_MODEL": f"{emitted.name}_model"}

@@ -72,6 +72,14 @@ class Shipment:
 
 
 @dataclass(frozen=True)
+class DeliverySettings:
+    """What the user says of the tools that finish a shipment. ``edgetpu_container``: the image that
+    has the Edge TPU's compiler; empty for the one on the PATH."""
+
+    edgetpu_container: str = ""
+
+
+@dataclass(frozen=True)
 class Delivered:
     """What was made of a shipment with tools: figures for the report, notes, and what can run it.
 
@@ -94,12 +102,22 @@ class DelegateBackend(Protocol):
         """Whether generated C goes beside the model where there are kernels for it."""
         ...
 
+    @property
+    def has_metadata(self) -> bool:
+        """Whether apps there read TFLite metadata."""
+        ...
+
     def emit(self, shipment: Shipment, target: TargetProfile) -> Mapping[str, str | bytes]:
         """Return the files beside ``model.tflite``, by path below the build folder; pure."""
         ...
 
     def deliver(
-        self, shipment: Shipment, target: TargetProfile, out: Path, progress: Progress
+        self,
+        shipment: Shipment,
+        target: TargetProfile,
+        out: Path,
+        progress: Progress,
+        settings: DeliverySettings,
     ) -> Delivered:
         """Run the tools that are there, below ``out``; ToolError when one fails."""
         ...

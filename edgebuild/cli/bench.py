@@ -1,4 +1,4 @@
-"""``edgebuild bench``: measure a build on a board by a serial port, or on phones over adb."""
+"""``edgebuild bench``: measure a build on a board, on phones over adb, or on an Edge TPU."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _ADB_FLAGS = (
     *("benchmark_model", "benchmark_library", "accelerator", "delegate_args"),
 )
 _TOOL_FLAGS = ("benchmark_library", "accelerator", "delegate_args")
+_CORAL = ("--host", "--usb")
 _ISAS = ("base", "dotprod", "i8mm")  # devices.arm64.ISAS, which --help should not import
 
 
@@ -37,11 +38,14 @@ _ISAS = ("base", "dotprod", "i8mm")  # devices.arm64.ISAS, which --help should n
 @click.option(
     "--device", "devices", multiple=True, metavar="SERIAL", help="Phone of `adb devices`, or all."
 )
-@click.option("--warmup", type=COUNT, help="Phone: inferences before the timed ones [10].")
-@click.option("--runs", type=COUNT, help="Phone: timed inferences [50].")
+@click.option("--host", metavar="USER@HOST", help="Coral board that ssh reaches.")
+@click.option("--usb", is_flag=True, help="Edge TPU of this computer.")
+@click.option("--no-edgetpu", is_flag=True, help="Coral: its CPU, on model.tflite.")
+@click.option("--warmup", type=COUNT, help="Phone, Coral: inferences before the timed ones.")
+@click.option("--runs", type=COUNT, help="Phone, Coral: timed inferences [50].")
 @click.option("--cpus", metavar="LIST", help="Phone: CPUs to run on, e.g. 4-7.")
 @click.option("--isa", type=click.Choice(_ISAS), help="Phone: instruction set [its best].")
-@click.option("--time-limit", type=DURATION, help="Phone: when a program is killed [300s].")
+@click.option("--time-limit", type=DURATION, help="Phone, Coral: when the run is ended.")
 @click.option("--benchmark-model", type=_PATH, help="Phone: TFLite's or LiteRT's tool, run too.")
 @click.option("--benchmark-library", type=_PATH, multiple=True, help="A library that it needs.")
 @click.option("--accelerator", metavar="NAME", help="NNAPI's name of an accelerator.")
@@ -56,6 +60,9 @@ def command(
     port: str | None,
     baud: int | None,
     devices: tuple[str, ...],
+    host: str | None,
+    usb: bool,
+    no_edgetpu: bool,
     samples: int | None,
     data: str | None,
     seed: int | None,
@@ -65,13 +72,25 @@ def command(
     """Measure a BUILD on a device: time, memory, and every output byte.
 
     BUILD is the folder that `edgebuild build` wrote. Of a board (--port), flash its firmware.elf
-    first; to a phone (--device) the build's program is pushed, and removed in the end.
+    first; to a phone (--device) the build's program is pushed, and removed in the end. An Edge TPU
+    (--host, --usb) runs the compiled model.
     """
     from edgebuild.pipeline.bench import BenchRequest, bench
 
     chosen = {name: value for name in _ADB_FLAGS if (value := flags.pop(name)) not in (None, ())}
     given = {"samples": samples, "data": data, "seed": seed}
-    runners = _runners(port, baud, devices, chosen)
+    ways = {"--port": port, "--device": devices, "--host": host, "--usb": usb}
+    way = _only_way([flag for flag, value in ways.items() if value])
+    for flag, value, of in (("--baud", baud, ("--port",)), ("--no-edgetpu", no_edgetpu, _CORAL)):
+        if value and way not in of:
+            raise InputError(f"{flag} is not for {way}", hint=f"{of[0]}, or leave it out")
+    runners: Sequence[Runner]
+    if way == "--port":
+        runners = _serial(port or "", baud, chosen)
+    elif way == "--device":
+        runners = _phones(devices, chosen)
+    else:
+        runners = _coral(host or "", not no_edgetpu, chosen)
     request = BenchRequest(
         build,
         tuple(runners),
@@ -85,24 +104,46 @@ def command(
         click.get_current_context().exit(code)
 
 
-def _runners(
-    port: str | None, baud: int | None, devices: Sequence[str], chosen: dict[str, Any]
-) -> Sequence[Runner]:
-    """Return the runners that the flags ask for; InputError when flags do not go together."""
-    if (port is None) == (not devices):
+def _only_way(ways: Sequence[str]) -> str:
+    """Return the flag that says how to reach a device; InputError unless there is just one."""
+    if len(ways) != 1:
         raise InputError(
-            "give --port or --device" if port is None else "--port and --device together",
-            hint="--port /dev/ttyACM0 for a board; --device SERIAL, or --device all, for phones",
+            f"{' and '.join(ways)} together" if ways else "give --port, --device, --host or --usb",
+            hint="--port /dev/ttyACM0 for a board; --device SERIAL, or --device all, for phones; "
+            "--host or --usb for Coral",
         )
-    if port is not None:
-        if chosen:
-            name = next(iter(chosen)).replace("_", "-")
-            raise InputError(f"--{name} is for phones", hint="--device SERIAL, or leave it out")
-        from edgebuild.pipeline.runners.serial import SerialRunner
+    return ways[0]
 
-        return [SerialRunner(port, baud)]
-    if baud is not None:
-        raise InputError("--baud is for boards", hint="--port PORT, or leave it out")
+
+def _serial(port: str, baud: int | None, chosen: dict[str, Any]) -> Sequence[Runner]:
+    """Return the runner of a board."""
+    _refuse(chosen, "phones", "--device SERIAL")
+    from edgebuild.pipeline.runners.serial import SerialRunner
+
+    return [SerialRunner(port, baud)]
+
+
+def _coral(host: str, edgetpu: bool, chosen: dict[str, Any]) -> Sequence[Runner]:
+    """Return the runner of an Edge TPU."""
+    from edgebuild.coral.bench import RunnerOptions
+    from edgebuild.pipeline.runners.coral import CoralRunner
+
+    options: dict[str, Any] = {n: chosen.pop(n) for n in ("warmup", "runs") if n in chosen}
+    if "time_limit" in chosen:
+        options["limit_s"] = max(1, round(chosen.pop("time_limit") / 1e6))
+    _refuse(chosen, "phones", "--device SERIAL")
+    return [CoralRunner(host, RunnerOptions(edgetpu=edgetpu, **options))]
+
+
+def _refuse(chosen: dict[str, Any], whose: str, instead: str) -> None:
+    """Raise InputError for the first flag of another kind of device."""
+    for name in chosen:
+        flag = name.replace("_", "-")
+        raise InputError(f"--{flag} is for {whose}", hint=f"{instead}, or leave it out")
+
+
+def _phones(devices: Sequence[str], chosen: dict[str, Any]) -> Sequence[Runner]:
+    """Return the runners of phones; InputError when flags do not go together."""
     from edgebuild.devices.adb import AdbOptions, parse_cpus
     from edgebuild.pipeline.runners.adb import adb_runners
 

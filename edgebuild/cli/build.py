@@ -47,6 +47,7 @@ from edgebuild.project import RUN_CHOICES, TOOLCHAINS, Project, find_project, re
 @click.option("--training", metavar="ENTRY", help="module:function: how to fine-tune.")
 @click.option("--format", type=click.Choice(FORMATS), help="Of numbers, on phones [by target].")
 @fail_on_option
+@click.option("--edgetpu-container", metavar="IMAGE", help="Has edgetpu_compiler, for Coral.")
 @click.option("--trials", type=COUNT, help="Candidates to try when a budget is missed [40].")
 @click.option("--no-search", is_flag=True, help="Never search a compression that fits.")
 @click.option("--no-cache", is_flag=True, help="Build even when nothing has changed.")
@@ -153,6 +154,7 @@ def _from_project(
         training=project.training,
         format=settings.format,
         fail_on=settings.fail_on,
+        edgetpu_container=settings.edgetpu_container,
     )
     return replace(request, **given)
 

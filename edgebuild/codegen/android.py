@@ -7,12 +7,15 @@ a Kotlin wrapper. The caller puts the model at ``asset_path(model)`` beside it. 
   (LiteRT 1.4, the last with delegates).
 - ``CompiledModel`` (LiteRT 2): npu, and gpu when ``settings.api`` asks for it.
 
+``native_module`` makes the same wrapper around generated C (JNI, built by CMake), without LiteRT.
+
 The wrapper tries accelerators in turn, from the delegate to the plain CPU, and keeps the reason of
 each that failed for the app to read: it never falls back in silence.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from edgebuild.codegen.android_interface import (
@@ -21,6 +24,7 @@ from edgebuild.codegen.android_interface import (
     TensorInterface,
     interface_of,
 )
+from edgebuild.codegen.c_library import INCLUDE_DIRS
 from edgebuild.codegen.kotlin_names import (
     check_package,
     class_name,
@@ -30,6 +34,7 @@ from edgebuild.codegen.kotlin_names import (
     model_identifier,
     plain_text,
 )
+from edgebuild.codegen.names import c_identifier
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
 from edgebuild.graph import DType
@@ -41,6 +46,7 @@ __all__ = [
     "android_module",
     "asset_path",
     "interface_of",
+    "native_module",
 ]
 
 LITERT = "2.3.2"
@@ -49,6 +55,12 @@ LITERT = "2.3.2"
 LITERT_DELEGATES = "1.4.2"
 """The last LiteRT whose Interpreter takes delegates (GPU, NNAPI)."""
 
+_CPP = "src/main/cpp"
+_RUNTIMES = {
+    "interpreter": "Interpreter",
+    "compiled_model": "CompiledModel",
+    "native": "Native",
+}
 _GROUP = "com.google.ai.edge.litert"
 _LABELS_A_FUNCTION = 500
 """The JVM limits the code of one function to 64 KiB."""
@@ -95,6 +107,7 @@ VARIANTS: dict[tuple[str, str], Variant] = {
         # Without it a Qualcomm NPU's driver cannot be reached from the app's namespace.
         native_libraries=("libcdsprpc.so",),
     ),
+    ("native", "native"): Variant(("NATIVE",), "native", (), min_sdk=21),
 }
 """By delegate and API; the first row of a delegate is its default."""
 
@@ -114,14 +127,57 @@ def android_module(model: ModelInterface, settings: AndroidSettings) -> dict[str
         InputError: the delegate and API do not exist together, Android is too old for the
             runtime, the package is no package, or a tensor is of a type that the API cannot take.
     """
+    if settings.delegate == "native":
+        raise InputError("the native module needs generated C", hint="native_module()")
+    return _render(model, settings, {})
+
+
+def native_module(
+    model: ModelInterface,
+    settings: AndroidSettings,
+    library: Mapping[str, str],
+    *,
+    abis: tuple[str, ...] = ("arm64-v8a",),
+) -> dict[str, str]:
+    """Return a module that runs the generated C through JNI, with the same wrapper and no LiteRT.
+
+    Args:
+        model: its name is the one that the library was generated with.
+        settings: with ``delegate="native"``.
+        library: what ``generate_library`` gives.
+        abis: the processors that ``library`` has code for.
+    """
+    if settings.delegate != "native":
+        raise InputError(f"delegate '{settings.delegate}' runs no generated C", hint="native")
+    c_name = c_identifier(model.name)
+    if f"{c_name}.h" not in library:
+        raise InputError(f"the generated C has no {c_name}.h: it is of another model")
+    sources = sorted(f"lib/{path}" for path in library if path.endswith(".c"))
+    include_dirs = ["lib" if d == "." else f"lib/{d}" for d in INCLUDE_DIRS]
+    extra = {
+        "abis": abis,
+        "sources": sources,
+        "include_dirs": include_dirs,
+        "c_name": c_name,
+        "macro": c_name.upper(),
+        "library": f"eb_{c_name}",
+    }
+    files = _render(model, settings, extra)
+    return {**files, **{f"{_CPP}/lib/{path}": text for path, text in library.items()}}
+
+
+def _render(
+    model: ModelInterface, settings: AndroidSettings, extra: Mapping[str, object]
+) -> dict[str, str]:
     variant = _variant(settings)
     _check(model, settings, variant)
     identifier = model_identifier(model.name)
     package = check_package(settings.package or f"dev.edgebuild.{identifier}")
-    values = _values(model, settings, variant, identifier, package)
+    values = {**_values(model, settings, variant, identifier, package), **extra}
     sources = f"src/main/kotlin/{package.replace('.', '/')}"
     name = values["cls"]
-    runtime = "Interpreter" if variant.api == "interpreter" else "CompiledModel"
+    values["jni_class"] = f"{package.replace('.', '/')}/{name}Native"
+    runtime = _RUNTIMES[variant.api]
     files = {
         "README.md": "README.md.j2",
         "build.gradle.kts": "build.gradle.kts.j2",
@@ -132,6 +188,9 @@ def android_module(model: ModelInterface, settings: AndroidSettings) -> dict[str
         f"{sources}/{name}Runtime.kt": "ModelRuntime.kt.j2",
         f"{sources}/{name}{runtime}.kt": f"Model{runtime}.kt.j2",
     }
+    if variant.api == "native":
+        files[f"{_CPP}/CMakeLists.txt"] = "CMakeLists.txt.j2"
+        files[f"{_CPP}/{extra['c_name']}_jni.c"] = "model_jni.c.j2"
     return {path: render(f"android/{template}", **values) for path, template in files.items()}
 
 
@@ -154,7 +213,7 @@ def _check(model: ModelInterface, settings: AndroidSettings, variant: Variant) -
     if settings.min_sdk < variant.min_sdk:
         raise InputError(
             f"min_sdk {settings.min_sdk} is below {variant.min_sdk}, the lowest for "
-            f"'{settings.delegate}' with {variant.artifacts[0]}",
+            f"'{settings.delegate}' with {', '.join(variant.artifacts) or 'the NDK'}",
             hint=f"min_sdk = {variant.min_sdk}",
         )
     if settings.compile_sdk < settings.min_sdk:

@@ -17,6 +17,11 @@ MAX_BYTES = (1 << 31) - 1
 MAX_LABELS = 1 << 14
 """More would not fit into the constants of one Java class."""
 
+_TYPES = frozenset(
+    {DType.FLOAT32, DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64, DType.BOOL}
+)
+"""What LiteRT's Java buffers hold."""
+
 _QUANTIZED = frozenset({DType.INT8, DType.UINT8, DType.INT16, DType.INT32})
 
 
@@ -37,6 +42,11 @@ class TensorInterface:
     signature_name: str = ""
 
     def __post_init__(self) -> None:
+        if self.dtype not in _TYPES:
+            raise InputError(
+                f"tensor '{self.name[:80]}' is {self.dtype}, which an app cannot fill or read",
+                hint="export the model with float32 or int8 inputs and outputs",
+            )
         nbytes = math.prod(self.shape) * self.dtype.itemsize
         if any(d < 1 for d in self.shape) or nbytes > MAX_BYTES:
             raise InputError(
@@ -86,10 +96,10 @@ class ModelInterface:
 class AndroidSettings:
     """Where and how the model runs.
 
-    ``delegate``: xnnpack, gpu, nnapi or npu. ``api``: "" for the delegate's own, or for gpu
-    "compiled_model". ``package``: of the wrapper, "" for ``dev.edgebuild.<model>``. ``threads``: of
-    the CPU, what ``Options`` of the wrapper start with. ``android_gradle_plugin``: its major
-    version; 9 compiles Kotlin by itself, 8 needs a plugin for it.
+    ``delegate``: xnnpack, gpu, nnapi or npu; native for ``native_module``. ``api``: "" for the
+    delegate's own, or for gpu "compiled_model". ``package``: of the wrapper, "" for
+    ``dev.edgebuild.<model>``. ``threads``: of the CPU, what ``Options`` of the wrapper start with.
+    ``android_gradle_plugin``: its major version; 9 compiles Kotlin by itself, 8 needs a plugin.
     """
 
     delegate: str

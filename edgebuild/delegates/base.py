@@ -52,7 +52,8 @@ class Compatibility:
 
     ``crossing_bytes`` are copied between delegate and CPU in one inference, the model's own inputs
     and outputs not counted. ``sources`` say where the table is from, ``accepted`` what the
-    delegate's own tools say of an operator that it takes.
+    delegate's own tools say of an operator that it takes. Where only a vendor's compiler can tell,
+    ``known`` is False and every operator counts as left to the CPU.
     """
 
     delegate: str
@@ -62,6 +63,7 @@ class Compatibility:
     sources: tuple[str, ...]
     notes: tuple[str, ...] = ()
     accepted: str = ""
+    known: bool = True
 
     @property
     def fallbacks(self) -> tuple[OpVerdict, ...]:
@@ -101,6 +103,8 @@ class Compatibility:
         """Return one sentence: how much the delegate takes, in how many partitions."""
         count = len(self.verdicts)
         taken = count - len(self.fallbacks)
+        if not self.known:
+            return f"which of {count} operators the {self.delegate} runs is not known yet"
         if not taken:
             return f"{self.delegate} runs none of {count} operators: all is left to the CPU"
         parts = self.delegated_partitions
@@ -126,6 +130,7 @@ def compatibility_from_json(value: Mapping[str, Any]) -> Compatibility:
         sources=tuple(value["sources"]),
         notes=tuple(value["notes"]),
         accepted=value["accepted"],
+        known=value["known"],
     )
 
 
@@ -156,14 +161,14 @@ def compatibility(
             for position in part:
                 taken[position] = False
         parts = partition_nodes(graph, taken)
-    plural = "s are" if max_partitions != 1 else " is"
-    limit = f"only {max_partitions} partition{plural} delegated, "
+    parted = "1 partition is" if max_partitions == 1 else f"{max_partitions} partitions are"
     verdicts = tuple(
         OpVerdict(
             node.position,
             node.kind,
             node.output.name,
-            reason or ("" if taken[node.position] else f"{limit}and others have more operators"),
+            reason
+            or ("" if taken[node.position] else f"only {parted} delegated, the largest first"),
         )
         for node, reason in zip(graph.nodes(), reasons, strict=True)
     )

@@ -43,6 +43,8 @@ class FailOn:
 
     def refusals(self, found: Compatibility) -> tuple[str, ...]:
         """Return a sentence for each thing that is forbidden and happens."""
+        if not found.known and (self.fallback or self.partitions is not None):
+            return (f"{found.summary()}: nothing can be promised of it",)
         sentences = []
         if self.fallback and found.fallbacks:
             first = found.fallbacks[0]

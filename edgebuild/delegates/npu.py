@@ -7,6 +7,7 @@ verdict is that it is not known.
 
 from __future__ import annotations
 
+import dataclasses
 import platform
 import sys
 from collections.abc import Mapping
@@ -83,10 +84,11 @@ def check(graph: Graph, delegate: Delegate) -> Compatibility:
     ]
     if missing:
         notes.append(f"{missing}: {sdk.hint}")
-    return compatibility(
+    found = compatibility(
         graph,
         f"{sdk.vendor} NPU",
         [reason] * len(graph.ops),
         sources=[_SOURCE],
         notes=notes,
     )
+    return dataclasses.replace(found, known=False)

@@ -41,6 +41,7 @@ from edgebuild.units import quoted
 _PROGRAM, _INPUT, _OUTPUT = "bench-arm64", "input.bin", "output.bin"
 _TOOL, _MODEL = "benchmark_model", "model.tflite"
 _CPUS = 1024
+_MAX_OUTPUT_BYTES = 256 << 20
 _NOT_EXECUTABLE, _NOT_FOUND, _SIGNAL = 126, 127, 128
 _SIGNALS = {
     4: "the CPU lacks an instruction: --isa base",
@@ -86,6 +87,16 @@ class ToolRequest:
     libraries: tuple[Path, ...] = ()
 
 
+@dataclass(frozen=True)
+class ToolMeasurement:
+    """What ``benchmark_model`` measured. ``source`` names phone, CPUs and delegate, ``notes`` say
+    what the phone's state says of it."""
+
+    result: ToolResult
+    source: str
+    notes: tuple[str, ...]
+
+
 class AdbDevice:
     """Runs the program of a build on a phone.
 
@@ -129,16 +140,15 @@ class AdbDevice:
             self._link.push(input_bytes(samples), place.path(_INPUT), 0o600)
             answer = self._execute(place, len(samples))
             after = read_health(self._link)
-            size = len(samples) * sum(answer.outputs)
-            content = self._link.pull(place.path(_OUTPUT), size) if samples else b""
+            content = self._pull_outputs(place, len(samples) * sum(answer.outputs))
             outputs = split_outputs(answer, content, len(samples), self.serial)
         run = _phone_run(phone, answer, outputs, before, after)
         if place.leftover:
             run = dataclasses.replace(run, notes=(*run.notes, place.leftover))
         return run
 
-    def benchmark(self, request: ToolRequest, model: bytes) -> tuple[ToolResult, str]:
-        """Run the user's ``benchmark_model`` with a model; return what it measured, and where.
+    def benchmark(self, request: ToolRequest, model: bytes) -> ToolMeasurement:
+        """Run the user's ``benchmark_model`` with a model.
 
         Raises like ``measure``, and leaves as little behind.
         """
@@ -155,13 +165,17 @@ class AdbDevice:
             self._link.push(model, place.path(_MODEL), 0o644)
             helped = self._run_tool(place, ["--help"])
             tool = detect(helped.text + helped.stderr.decode(errors="replace"))
+            before = read_health(self._link)
             done = self._run_tool(place, flags(tool, place.path(_MODEL), request.run))
             text = done.text + "\n" + done.stderr.decode(errors="replace")
             if done.exit_code != 0:
                 raise tool_failure(tool, done, text, self.serial)
             result = parse_output(tool, text, self.serial)
+            notes = health_notes(before, read_health(self._link))
+        notes += [place.leftover] if place.leftover else []
         cpus = f", CPU {self._options.cpus}" if self._options.cpus else ""
-        return result, f"{phone.title}{cpus}, {request.run.delegate}"
+        source = f"{phone.title}{cpus}, {request.run.delegate}"
+        return ToolMeasurement(result, source, tuple(notes))
 
     def _run_tool(self, place: Workspace, arguments: list[str]) -> ShellResult:
         prefix = []
@@ -174,6 +188,14 @@ class AdbDevice:
             limit_s=self._options.time_limit_s,
             libraries=True,
         )
+
+    def _pull_outputs(self, place: Workspace, size: int) -> bytes:
+        if size > _MAX_OUTPUT_BYTES:
+            raise ToolError(
+                f"{self.serial}: the program tells of {size:,} B of outputs",
+                hint=f"fewer --samples: at most {_MAX_OUTPUT_BYTES:,} B are brought back",
+            )
+        return self._link.pull(place.path(_OUTPUT), size) if size else b""
 
     def _execute(self, place: Workspace, count: int) -> ProgramResult:
         options = self._options

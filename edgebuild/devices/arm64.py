@@ -5,6 +5,8 @@ What the program prints is not trusted: it may come from a phone.
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.devices.base import LayerSample, RunResult, Samples
+from edgebuild.devices.qemu_count import InstructionCounter, can_count
 from edgebuild.errors import EdgebuildError, InputError, InternalError, ToolError
 from edgebuild.figures import Figure, How
 
@@ -29,6 +32,8 @@ _MAX_BYTES = 1 << 40
 _MAX_ITEMS = 1 << 20
 _SHOWN_CHARS = 160
 _TIMEOUT_S = 600.0
+_COUNTED_RUNS = 2
+"""After one inference all later ones run the same instructions."""
 _HINT = "run it again; `edgebuild build` makes the program anew"
 
 
@@ -197,20 +202,28 @@ def to_run_result(
 
 
 class QemuArm64Device:
-    """Runs the program with ``qemu-aarch64 -cpu NAME``: outputs are exact, times are not known.
+    """Runs the program with ``qemu-aarch64 -cpu NAME``: outputs and instruction counts are exact,
+    times are not known.
 
     Args:
         program: ``bench-arm64`` of a build.
         model_name: the model that it must hold.
         cpu: QEMU's name of a CPU, e.g. ``cortex-a53`` or ``max``.
         isa: one of ``ISAS``; None for the best that the CPU has.
+        count: count instructions too, where QEMU takes plug-ins and zig is there to compile ours.
     """
 
     def __init__(
-        self, program: Path, model_name: str, *, cpu: str = "max", isa: str | None = None
+        self,
+        program: Path,
+        model_name: str,
+        *,
+        cpu: str = "max",
+        isa: str | None = None,
+        count: bool = True,
     ) -> None:
         self._program, self._model = program, model_name
-        self._cpu, self._isa = cpu, isa
+        self._cpu, self._isa, self._count = cpu, isa, count
         self.label = f"qemu {cpu}"
 
     def run(self, samples: Samples) -> RunResult:
@@ -219,13 +232,35 @@ class QemuArm64Device:
             folder = Path(name)
             (folder / "input").write_bytes(input_bytes(samples))
             arguments = program_arguments(
-                str(folder / "input"), str(folder / "output"), len(samples), isa=self._isa
+                *(str(folder / "input"), str(folder / "output"), len(samples)),
+                isa=self._isa,
+                warmup=_COUNTED_RUNS,
             )
-            stdout = self._execute(arguments)
+            counter = None
+            if self._count and can_count(find_qemu()):
+                counter = InstructionCounter(folder)
+            stdout = self._execute(arguments, counter.options if counter else ())
             result = parse_result(stdout, model=self._model, runs=0, layers=False, label=self.label)
             content = (folder / "output").read_bytes()
+            counts = counter.read() if counter else None
         outputs = split_outputs(result, content, len(samples), self.label)
-        return to_run_result(result, outputs, self.label, timed=False)
+        run = to_run_result(result, outputs, self.label, timed=False)
+        return run if counts is None else self._counted(run, result, counts.marks)
+
+    def _counted(self, run: RunResult, result: ProgramResult, marks: Sequence[int]) -> RunResult:
+        """Add the counts of the last inference; ``marks`` are taken after every layer."""
+        last = marks[-result.layers - 1 :]
+        if result.layers == 0 or len(last) != result.layers + 1:
+            return run
+        source = f"{self.label}, {result.isa} kernels, with layer hooks and copying the input"
+        return dataclasses.replace(
+            run,
+            instructions=Figure(last[-1] - last[0], "instructions", How.MEASURED, source),
+            layers=tuple(
+                LayerSample(i, instructions=after - before)
+                for i, (before, after) in enumerate(itertools.pairwise(last))
+            ),
+        )
 
     def _execute(self, arguments: Sequence[str], options: Sequence[str] = ()) -> str:
         command = [find_qemu(), "-cpu", self._cpu, *options, str(self._program), *arguments]

@@ -152,6 +152,18 @@ class Conv2D(Operator):
         yield _case("no_shift", (1, 4, 4, 8), (5, 1, 1, 8), out_scale=5e-4)
         yield _case("lowest_weights", (1, 4, 4, 4), (4, 3, 3, 4), low=-128, high=-127)
         yield _case("highest_weights", (1, 4, 4, 4), (4, 3, 3, 4), low=127, high=128, out_scale=9.0)
+        # Tiles, blocks and runs of the NEON kernel, with something left over of each.
+        yield _case("row_of_13", (1, 4, 15, 8), (17, 3, 3, 8))
+        yield _case("row_of_11", (2, 3, 11, 24), (8, 3, 3, 24), padding="SAME")
+        yield _case("row_of_7", (1, 2, 7, 16), (9, 1, 1, 16), out_scale=5e-4)
+        yield _case("depth_12", (1, 3, 6, 12), (24, 1, 1, 12), act="RELU", out_zp=-128)
+        yield _case("lowest_in_runs", (1, 4, 10, 16), (10, 3, 3, 16), low=-128, high=-126)
+        yield _case("groups_of_blocks", (1, 4, 12, 32), (20, 3, 3, 16), padding="SAME")
+        yield _case("dilated_blocks", (1, 7, 12, 16), (8, 3, 3, 16), dilation=(1, 2))
+        yield _case("gathered", (1, 8, 10, 2), (48, 5, 3, 2), padding="SAME", stride=(1, 2))
+        yield _case("gathered_wide", (1, 4, 9, 9), (64, 2, 2, 9))
+        yield _case("rows_in_place", (1, 8, 9, 8), (16, 3, 2, 8), stride=(2, 1))
+        yield _case("rows_in_place_padded", (1, 5, 9, 8), (8, 3, 1, 8), padding="SAME")
         yield _case("wide_sums", (1, 1, 1, 600), (3, 1, 1, 600), low=126, high=128, out_scale=50.0)
 
 

@@ -123,6 +123,11 @@ class DepthwiseConv2D(Operator):
         yield _case("relu6", (1, 5, 5, 4), (3, 3), act="RELU6", out_zp=-100)
         yield _case("left_shift", (1, 5, 5, 4), (3, 3), out_scale=0.0004)
         yield _case("zero_point_low", (1, 4, 4, 8), (3, 3), padding="SAME", in_zp=-128)
+        # Vectors of the NEON kernel, and its forms.
+        yield _case("channels_16_in_place", (1, 6, 7, 16), (3, 3), stride=(2, 1))
+        yield _case("channels_35", (1, 4, 5, 35), (3, 3), padding="SAME", out_zp=-128, act="RELU")
+        yield _case("channels_32_even_taps", (2, 5, 6, 32), (2, 5), padding="SAME")
+        yield _case("lowest_weights", (1, 5, 5, 20), (3, 3), low=-128, high=-126, out_scale=0.9)
         yield _case("zero_point_high", (1, 4, 4, 3), (3, 3), padding="SAME", in_zp=127)
 
 
@@ -152,7 +157,7 @@ def _neon_call(node: Node, c: conv.Channels, w: conv.Window) -> KernelCall:
             "channels": neon.channel_blocks(c, multiple=neon.VECTOR),
             "output": conv.output_stage(node),
         },
-        scratch_bytes=neon.pointers_bytes(taps) + neon.rows_scratch(w, in_c),
+        scratch_bytes=neon.pointers_bytes(taps) + neon.rows_scratch(w, image, direct=direct),
     )
 
 
@@ -186,10 +191,12 @@ def _case(
     in_zp: int = -7,
     out_zp: int = 4,
     out_scale: float = 0.1,
+    low: int = -127,
+    high: int = 128,
 ) -> Case:
     rng = np.random.default_rng(len(name))
     out_c = x[3] * multiplier
-    weights = rng.integers(-127, 128, (1, *kernel, out_c))
+    weights = rng.integers(low, high, (1, *kernel, out_c))
     scales = 0.004 * rng.uniform(0.2, 2.0, out_c if per_channel else 1)
     out_h = conv.output_length(padding, x[1], kernel[0], stride[0], dilation[0])
     out_w = conv.output_length(padding, x[2], kernel[1], stride[1], dilation[1])

@@ -29,6 +29,8 @@ _SHAPES = (
     ("middle", (2, 1, 4), (2, 3, 4)),
     ("outer", (3, 1), (1, 4)),
     ("four", (2, 1, 3, 1), (1, 4, 1, 2)),
+    ("long_row", (2, 3, 37), (37,)),
+    ("long_column", (2, 37), (2, 1)),
 )
 
 
@@ -78,7 +80,7 @@ class _Elementwise(Operator):
         same = [i for i, t in enumerate((a, b)) if t.shape == node.output.shape]
         return KernelCall(
             self.function + variant,
-            "elementwise/elementwise.h",
+            f"elementwise/elementwise{variant}.h",
             (f"elementwise/{self.source}{variant}.c",),
             self.params_type,
             {"loops": broadcast.loop_params(a.shape, b.shape), **self.params(node)},

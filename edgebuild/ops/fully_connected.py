@@ -108,6 +108,8 @@ class FullyConnected(Operator):
         yield _case("zero_point_high", (1, 16), 6, in_zp=127)
         yield _case("relu6_batches", (3, 17), 5, act="RELU6", out_zp=-20)
         yield _case("deep", (1, 640), 9, out_scale=4.0)
+        yield _case("nine_batches", (9, 24), 17, out_scale=2.0)
+        yield _case("lowest_weights", (2, 33), 9, low=-128, high=-126, out_scale=3.0)
         for seed in range(6):  # rounding of the multiplier's single-precision product
             yield _case(f"scales_{seed}", (1, 64), 6, seed=seed, out_scale=0.37 + 0.11 * seed)
 
@@ -136,6 +138,8 @@ def _case(
     out_zp: int = -9,
     out_scale: float = 0.6,
     seed: int = 0,
+    low: int = -127,
+    high: int = 128,
 ) -> Case:
     rng = np.random.default_rng(seed + len(name))
     depth = depth or x[-1]
@@ -148,7 +152,7 @@ def _case(
         "FULLY_CONNECTED",
         [
             activation(x, 0.2, in_zp),
-            constant(rng.integers(-127, 128, (units, depth)), scales.tolist()),
+            constant(rng.integers(low, high, (units, depth)), scales.tolist()),
             biases if bias else None,
         ],
         [activation(shape, out_scale, out_zp)],

@@ -23,11 +23,11 @@ from edgebuild.targets import CpuFeatures
 
 def lookup_call(count: int, table: np.ndarray, cpu: CpuFeatures) -> KernelCall:
     """Return the kernel for ``table``, uint8 [256], indexed by the input's bits."""
-    name = "lookup_8_neon" if cpu.neon else "lookup_8"
+    variant = "_neon" if cpu.neon else ""
     return KernelCall(
-        f"eb_{name}",
-        "lookup/lookup.h",
-        (f"lookup/{name}.c",),
+        f"eb_lookup_8{variant}",
+        f"lookup/lookup{variant}.h",
+        (f"lookup/lookup_8{variant}.c",),
         "eb_lookup_params",
         {"count": count, "table": table},
         in_place=((0, 0),),
@@ -103,6 +103,14 @@ class Lookup(Operator):
                     [activation((4, 64), out_scale, out_zero)],
                     attrs,
                 )
+        scale, zero, out_scale, out_zero = next(iter(self.pairs()))
+        yield one_op(
+            "odd_count",
+            self.kind,
+            [activation((3, 7), scale, zero)],
+            [activation((3, 7), out_scale, out_zero)],
+            next(iter(self.attrs())),
+        )
 
 
 def _int8(value: int) -> int:

@@ -11,7 +11,7 @@ from edgebuild.graph import Node
 from edgebuild.ops.base import KernelCall
 from edgebuild.ops.convolution import Channels, Window, output_stage
 
-ISA_SOURCE = "common/eb_isa.c"
+ISA_SOURCE = "common/eb_neon_isa.c"
 """The run-time choice of the instruction set."""
 
 VECTOR = 16
@@ -84,6 +84,7 @@ def rows_params(
     """Return the fields of ``eb_rows_params``."""
     _, in_h, in_w, in_c = image
     return {
+        "copies": copied_rows(window, in_h, direct=direct),
         "in_h": in_h,
         "in_w": in_w,
         "in_c": in_c,
@@ -104,9 +105,19 @@ def columns(window: Window) -> int:
     return (window.out_w - 1) * window.stride_w + extent
 
 
-def rows_scratch(window: Window, in_c: int) -> int:
+def copied_rows(window: Window, in_h: int, *, direct: bool) -> int:
+    """Return how many rows lie in scratch memory; with ``direct`` one of padding, or none."""
+    if not direct:
+        return window.kernel_h
+    last = (window.out_h - 1) * window.stride_h + (window.kernel_h - 1) * window.dilation_h
+    return int(window.pad_top > 0 or last >= in_h)
+
+
+def rows_scratch(window: Window, image: tuple[int, int, int, int], *, direct: bool) -> int:
     """Return the bytes that ``eb_rows_start`` takes of the scratch memory."""
-    return window.kernel_h * (4 + columns(window) * in_c + _SLACK)
+    _, in_h, _, in_c = image
+    rows = copied_rows(window, in_h, direct=direct)
+    return 4 * window.kernel_h + rows * (columns(window) * in_c + _SLACK)
 
 
 def pointers_bytes(count: int) -> int:
@@ -152,7 +163,7 @@ def conv2d_call(node: Node, m: Matrix) -> KernelCall:
             "output": output_stage(node),
         },
     }
-    scratch = pointers_bytes(runs) + rows_scratch(w, image[3])
+    scratch = pointers_bytes(runs) + rows_scratch(w, image, direct=direct)
     return KernelCall(
         "eb_conv2d_s8_neon",
         "conv2d/conv2d_neon.h",

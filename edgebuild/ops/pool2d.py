@@ -55,11 +55,11 @@ class _Pool2D(Operator):
         w = _window(node)
         batches, in_h, in_w, channels = node.input(0).shape
         low, high = activation_range(node.attrs["fused_activation_function"], node.output)
-        name = f"{self.name}_neon" if cpu.neon and self.neon_fits(node) else self.name
+        variant = "_neon" if cpu.neon and self.neon_fits(node) else ""
         return KernelCall(
-            f"eb_{name}",
-            "pool2d/pool2d.h",
-            (f"pool2d/{name}.c",),
+            f"eb_{self.name}{variant}",
+            f"pool2d/pool2d{variant}.h",
+            (f"pool2d/{self.name}{variant}.c",),
             "eb_pool2d_params",
             {
                 "batches": batches,

@@ -78,7 +78,7 @@ class _Reduce(Operator):
         variant = "_neon" if cpu.neon else "_dsp" if cpu.dsp else ""
         return KernelCall(
             f"eb_reduce_sum_s8{'_neon' if cpu.neon else ''}",
-            "reduce/reduce.h",
+            f"reduce/reduce{'_neon' if cpu.neon else ''}.h",
             (f"reduce/reduce_sum_s8{variant}.c",),
             "eb_reduce_params",
             {
@@ -114,6 +114,8 @@ class _Reduce(Operator):
             ("three", (1, 3, 1, 6), (1, 2), False),
             ("power_of_two", (1, 8, 8, 4), (1, 2), False),
             ("more_than_a_block", (1, 19, 28, 9), (1, 2), False),
+            ("more_than_a_vector", (1, 3, 5, 35), (1, 2), False),
+            ("long_last", (3, 2, 35), (2,), False),
         ):
             yield self._case(name, shape, axes, keep)
         for i, (scale, zero, out_scale, out_zero) in enumerate(

@@ -13,18 +13,21 @@ from pathlib import Path
 from edgebuild.backends.base import Progress
 from edgebuild.budget import Budget
 from edgebuild.devices.base import Samples
-from edgebuild.errors import EdgebuildError, InputError
+from edgebuild.errors import EdgebuildError, InputError, ToolError
 from edgebuild.graph import Graph
 from edgebuild.models.data import load_data
 from edgebuild.models.source import open_model
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.pipeline.plan import LOCK_NAME, REPORT_NAME, hash_path
-from edgebuild.pipeline.runners.base import Build, Measured, Runner
+from edgebuild.pipeline.runners.base import Build, Measured, Reference, Runner
 from edgebuild.pipeline.steps import LazyHost, measured_memory, quantized_samples, ram_figure
 from edgebuild.report.layers import with_samples
 from edgebuild.report.model import SCHEMA_VERSION, Comparison, Report, report_from_json
 from edgebuild.tflite.reader import read_tflite
-from edgebuild.verification import compare, make_samples
+from edgebuild.verification import compare, compare_with_litert, make_samples
+
+EDGETPU_LSB = 1
+"""How far the Edge TPU's integers may be from LiteRT's: it rounds in its own way."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +64,22 @@ def bench(request: BenchRequest, *, progress: Progress = lambda _: None) -> list
     build = read_build(request.folder)
     # Not any(), which would stop at the first.
     takes_samples = [runner.check(build) for runner in request.runners]
-    graph, samples = _samples(request, build) if any(takes_samples) else (None, ())
+    reference = _reference(request.runners)
+    graph, samples = _samples(request, build, reference) if any(takes_samples) else (None, ())
     measured = _measure_all(request.runners, build, samples, progress)
+    if graph is not None:
+        sizes = [tensor.nbytes for tensor in graph.output_tensors]
+        measured = [_with_sizes(found, sizes) for found in measured]
     with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
         host = None
-        if graph is not None:
+        if graph is not None and reference == Reference.TFLITE_MICRO:
             toolchain = _toolchain(request.folder)
             host = LazyHost(graph, build.report.name, toolchain, Path(scratch), progress)
         outcomes = []
         for runner, found in zip(request.runners, measured, strict=True):
             if isinstance(found, Measured):
                 if found.result is not None:
-                    progress("comparing with TFLite Micro")
+                    progress(f"comparing with {reference}")
                 comparison = _compare(build, graph, samples, found, host)
                 report = _report(build.report, found, comparison, request.budget)
                 outcomes.append(Outcome(runner.name, report))
@@ -81,13 +88,24 @@ def bench(request: BenchRequest, *, progress: Progress = lambda _: None) -> list
     return outcomes
 
 
-def _samples(request: BenchRequest, build: Build) -> tuple[Graph, Samples]:
-    path = build.model
-    graph = read_tflite(path.read_bytes(), name=build.report.name, where=str(path))
-    graph = run_passes(graph, DEFAULT_PASSES).graph
+def _reference(runners: Sequence[Runner]) -> Reference:
+    """Return what all of them are compared with."""
+    found = {runner.reference for runner in runners}
+    if len(found) != 1:
+        raise InputError("devices of different kinds are measured one after the other")
+    return found.pop()
+
+
+def _samples(request: BenchRequest, build: Build, reference: Reference) -> tuple[Graph, Samples]:
+    """Return the graph whose outputs are compared, and samples of its inputs."""
+    path, survey = build.model, reference == Reference.LITERT
+    graph = read_tflite(path.read_bytes(), name=build.report.name, where=str(path), survey=survey)
+    if not survey:
+        graph = run_passes(graph, DEFAULT_PASSES).graph
     data = None
     if request.data is not None:
-        data = load_data(request.data, open_model(path), folder=Path(), seed=request.seed)
+        source = open_model(path, survey=survey)
+        data = load_data(request.data, source, folder=Path(), seed=request.seed)
     real = quantized_samples(graph, data, request.samples)
     return graph, make_samples(graph, request.samples, request.seed, real)
 
@@ -129,12 +147,31 @@ def _measure_all(
     return [found[number] for number in range(len(runners))]
 
 
+def _with_sizes(
+    found: Measured | EdgebuildError, sizes: Sequence[int]
+) -> Measured | EdgebuildError:
+    """Return what a device gave, or an error when its outputs do not have the model's sizes."""
+    if isinstance(found, EdgebuildError) or found.result is None:
+        return found
+    for sample in found.result.outputs:
+        if [len(output) for output in sample] != list(sizes):
+            return ToolError(
+                f"{found.result.device}: outputs of {[len(o) for o in sample][:8]} B, the model's "
+                f"have {list(sizes)[:8]} B",
+                hint="another build is on the device: build again; flash a board again",
+            )
+    return found
+
+
 def _compare(
     build: Build, graph: Graph | None, samples: Samples, measured: Measured, host: LazyHost | None
 ) -> Comparison | None:
-    if measured.result is None or graph is None or host is None:
+    if measured.result is None or graph is None:
         return None
-    return compare(graph, build.model.read_bytes(), samples, measured.result, host.trace)
+    model = build.model.read_bytes()
+    if host is None:
+        return compare_with_litert(graph, model, samples, measured.result, tolerance=EDGETPU_LSB)
+    return compare(graph, model, samples, measured.result, host.trace)
 
 
 def _report(

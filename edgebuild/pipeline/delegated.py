@@ -8,7 +8,14 @@ from tempfile import TemporaryDirectory
 
 from edgebuild import __version__
 from edgebuild.backends import delegate_backend_for
-from edgebuild.backends.base import DelegateBackend, Delivered, Emitted, Progress, Shipment
+from edgebuild.backends.base import (
+    DelegateBackend,
+    Delivered,
+    DeliverySettings,
+    Emitted,
+    Progress,
+    Shipment,
+)
 from edgebuild.backends.emit import emit_library
 from edgebuild.budget import Metrics
 from edgebuild.delegates.check import check_compatibility, parse_fail_on
@@ -51,7 +58,8 @@ def build_delegated(plan: BuildPlan, folder: Path, progress: Progress) -> Report
             files["weights.huff"] = loaded.compressed.packed
         for path, content in files.items():
             atomic_write(folder / path, content)
-        delivered = backend.deliver(shipment, plan.target, folder, progress)
+        tools = DeliverySettings(edgetpu_container=plan.request.edgetpu_container)
+        delivered = backend.deliver(shipment, plan.target, folder, progress, tools)
         with TemporaryDirectory(prefix="edgebuild-") as scratch:
             result, comparison = _run(plan, loaded, shipment, delivered, Path(scratch), progress)
         accuracy, similarity = judge(
@@ -87,7 +95,9 @@ def ship(
         more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
         notes = (f"no generated C beside it: {'; '.join(reasons[:_SHOWN])}{more}",)
     labels = _labels(loaded, graph)
-    model = with_metadata(loaded.model, graph, plan.name, labels)
+    model = loaded.model
+    if backend.has_metadata:
+        model = with_metadata(model, graph, plan.name, labels)
     return Shipment(plan.name, model, graph, found, labels, library), notes
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -51,6 +52,7 @@ class BuildRequest:
     a Python entry that returns how they fine-tune.
     For targets with a delegate, ``format`` is the number format that LiteRT is given, None the one
     that the target runs best, and ``fail_on`` what may not happen (``edgebuild.delegates.check``).
+    ``edgetpu_container`` is an image with the Edge TPU's compiler, for Coral.
     ``data_folder`` is where relative paths and Python entries are looked for.
     """
 
@@ -71,6 +73,7 @@ class BuildRequest:
     training: str | None = None
     format: str | None = None
     fail_on: tuple[str, ...] = ()
+    edgetpu_container: str = ""
     data_folder: Path = field(default_factory=Path)
 
 
@@ -105,6 +108,7 @@ class BuildPlan:
             "training": request.training,
             "format": self.format,
             "fail_on": list(request.fail_on),
+            "edgetpu_container": request.edgetpu_container,
             "data": request.data,
             "train": request.train,
             "inputs": dict(self.inputs),
@@ -155,7 +159,7 @@ def make_plan(request: BuildRequest) -> BuildPlan:
         request = replace(request, seed=request.seed if seed is None else seed)
     out = (request.out or Path(DEFAULT_OUT)) / f"{name}-{target.name}"
     budget = merge(target.default_budget(), request.budget)
-    tools = _tool_versions(request.toolchain)
+    tools = {**_tool_versions(request.toolchain), **_vendor_tools(target)}
     return BuildPlan(request, target, budget, name, run, out, inputs, tools, recipe)
 
 
@@ -249,6 +253,20 @@ def _tool_versions(toolchain: str) -> dict[str, str]:
         compiler = find_toolchain(toolchain)
         versions[toolchain] = compiler.version() if compiler.available() else "absent"
     return versions
+
+
+def _vendor_tools(target: TargetProfile) -> dict[str, str]:
+    """Return which of the target's own tools are there: with one more a build is another."""
+    if target.family == "coral":
+        from edgebuild.coral.compiler import PROGRAM
+
+        return {PROGRAM: "present" if shutil.which(PROGRAM) else "absent"}
+    if target.delegate is not None and target.delegate.vendor is not None:
+        from edgebuild.delegates.npu import SDKS
+
+        sdk = SDKS[target.delegate.vendor]
+        return {sdk.package: "absent" if sdk.missing() else "present"}
+    return {}
 
 
 def _source_sha256() -> str:

@@ -22,7 +22,7 @@ def compatibility_lines(
     style = "yellow" if found.fallbacks else "green"
     yield Text(found.summary(), style=style)
     yield _operator_table(found)
-    if len(found.partitions) > 1:
+    if len(found.partitions) > 1 and found.known:
         yield _partition_table(found)
     if with_notes:
         for label, figure in found.figures().items():

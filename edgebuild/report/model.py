@@ -50,7 +50,8 @@ class LayerReport:
 class Comparison:
     """Outputs of a run compared byte for byte with the oracle's.
 
-    ``first_divergence`` names the first layer whose output differs, when any does.
+    ``first_divergence`` names the first layer whose output differs, when any does. Of a device that
+    rounds in its own way, integers may be ``tolerance`` apart: ``close_bytes`` are those that are.
     """
 
     oracle: str
@@ -59,10 +60,12 @@ class Comparison:
     compared_bytes: int
     different_bytes: int
     first_divergence: str = ""
+    tolerance: int = 0
+    close_bytes: int = 0
 
     @property
     def equal(self) -> bool:
-        """True when every byte of every sample is equal."""
+        """True when every byte of every sample is equal, or as close as the tolerance allows."""
         return self.different_bytes == 0
 
 

@@ -196,6 +196,11 @@ def _symbols_line(report: Report) -> str:
 def _comparison_line(report: Report) -> str:
     c = report.comparison
     assert c is not None
+    if c.equal and c.close_bytes:
+        return (
+            f"checked: of {c.compared_bytes:,} output bytes of {c.samples} samples on {c.device} "
+            f"{c.close_bytes:,} are at most {c.tolerance} from {c.oracle}'s, the others equal"
+        )
     if c.equal:
         return (
             f"checked: {c.compared_bytes:,} output bytes of {c.samples} samples on {c.device} "

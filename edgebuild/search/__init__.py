@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from edgebuild.search.attempts import Effort
 from edgebuild.search.problem import Outcome
 from edgebuild.search.request import SearchRequest, build_within_budget, search
-from edgebuild.search.run import Effort, Found
+from edgebuild.search.run import Found
 
 __all__ = ["Effort", "Found", "Outcome", "SearchRequest", "build_within_budget", "search"]

@@ -19,10 +19,11 @@ from edgebuild.pipeline.loading import load_sets, training_splits
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.run import run_plan
 from edgebuild.report.model import Report
+from edgebuild.search.attempts import Effort
 from edgebuild.search.crew import Crew, DaskCrew, LocalCrew
 from edgebuild.search.plot import plot_front
 from edgebuild.search.problem import Outcome, Problem
-from edgebuild.search.run import Effort, Found, Search
+from edgebuild.search.run import Found, Search
 from edgebuild.search.study import open_study
 
 WINNER = "recipe.json"

@@ -12,64 +12,25 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import json
-import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from edgebuild.budget import Budget
 from edgebuild.compress.setup import TrainingSetup
-from edgebuild.errors import EdgebuildError, ToolError
-from edgebuild.search.crew import Crew, LostError, Work
-from edgebuild.search.moves import moves
+from edgebuild.errors import EdgebuildError
+from edgebuild.search.attempts import Attempts, Effort
+from edgebuild.search.crew import Crew, LostError
+from edgebuild.search.finalists import train_finalists
+from edgebuild.search.neighbours import trials_for_moves, try_neighbours
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.search.profiling import ModelProfile, profile
+from edgebuild.search.ranking import best_of, missed, pareto
 from edgebuild.search.space import MOST, Space
-from edgebuild.search.study import Study, outcome_from_json
-from edgebuild.units import format_duration
+from edgebuild.search.study import Study
 
 _TOLERANCE = 0.01
 _MARGIN = 0.02
-_LOST_LIMIT = 5
-_WAIT_S = 0.5
-_MOVED = 1 / 3
-"""The share of the trials that step 6 has."""
-_LEADERS = 2
-"""From so many shapes moves start."""
-_MOST_MOVES = 32
-"""So many moves from one shape are kept."""
-_MOST_MISSES = 4
-"""So many moves are costed for each that may be trained."""
-_ROUND = 4
-"""So many moves are tried before the best shape is looked for again."""
-_MOVES, _FINALISTS = "moves", "finalists"
-_SHORT_STEPS, _LONG_STEPS = 300, 4000
-
-
-@dataclass(frozen=True)
-class Effort:
-    """How much a search may do.
-
-    ``trials`` and ``timeout_s`` are limits of steps 5 and 6; ``short_epochs`` are trained in a
-    trial, ``epochs`` in each of the ``finalists``. 0 takes what the size of the data set asks for.
-    """
-
-    trials: int = 40
-    timeout_s: float | None = None
-    epochs: int = 0
-    short_epochs: int = 0
-    finalists: int = 3
-
-    def for_samples(self, samples: int, batch: int) -> Effort:
-        """Return the effort for so many training samples, with every figure set."""
-        steps = max(1, samples // batch)
-        short = min(max(-(-_SHORT_STEPS // steps), 1), 20)
-        long = min(max(-(-_LONG_STEPS // steps), 10), 100)
-        return dataclasses.replace(
-            self, epochs=self.epochs or long, short_epochs=self.short_epochs or short
-        )
 
 
 @dataclass(frozen=True)
@@ -126,83 +87,44 @@ class Search:
         *,
         architecture: bool = False,
     ) -> None:
-        self._problem, self._crew, self._study = problem, crew, study
         batch = TrainingSetup().batch(len(problem.train))
-        self._effort = effort.for_samples(len(problem.train), batch)
-        self._budget, self._progress = budget, progress
+        effort = effort.for_samples(len(problem.train), batch)
+        self._attempts = Attempts(crew, study, budget, effort, progress)
+        self._study, self._budget, self._progress = study, budget, progress
         self._architecture = architecture
-        self._table_bytes: int | None = None
-        self._lost = 0
-        self._failed: list[str] = []
 
     def run(self) -> Found:
         """Search; answers that the study has are not asked for again."""
+        attempts = self._attempts
         self._progress("profiling the model")
         known = self._profile()
         space = known.space(architecture=self._architecture)
         neutral = Space().recipe(Space().neutral())
-        (baseline,) = self._try([Task(neutral, epochs=1)])
-        self._table_bytes = baseline.table_bytes
+        (baseline,) = attempts.run([Task(neutral, epochs=1)])
+        attempts.table_bytes = baseline.table_bytes
         found = Found(known, self._budget, baseline, (baseline,), None)
-        if self._limited and self._good(baseline, known):
+        if attempts.limited and self._good(baseline, known):
             return dataclasses.replace(found, best=baseline)
-        if self._limited:
+        if attempts.limited:
             self._progress("costing the smallest network")
-            (smallest,) = (o.settled(0) for o in self._try([Task(space.smallest())]))
+            (smallest,) = (o.settled(0) for o in attempts.run([Task(space.smallest())]))
             if not smallest.fits(self._budget):
                 return dataclasses.replace(
                     found, nearest=smallest, proved=True, reason=self._too_small(smallest)
                 )
-        limit_s = self._effort.timeout_s
-        self._deadline = float("inf") if limit_s is None else time.monotonic() + limit_s
-        self._sample(space, self._begin(space))
-        self._move()
-        self._finish(known)
+        attempts.begin()
+        moves = trials_for_moves(attempts, architecture=self._architecture)
+        self._sample(space.narrowed(self._begin(space)), attempts.effort.trials - moves)
+        try_neighbours(attempts, moves)
+        train_finalists(attempts, known.quality)
         return self._conclude(found)
-
-    @property
-    def _limited(self) -> bool:
-        return any(value is not None for value in self._budget.to_json().values())
 
     def _profile(self) -> ModelProfile:
         found = self._study.known("profile", "")
         if found is None:
-            found = dataclasses.asdict(self._ask(profile))
+            found = dataclasses.asdict(self._attempts.ask(profile))
             self._study.keep("profile", "", found)
         return ModelProfile(**found)
-
-    def _try(self, tasks: Sequence[Task], *, skip_failing: bool = False) -> list[Outcome]:
-        """Return the outcomes of ``tasks``, in order.
-
-        What a task raises is raised; or, to ``skip_failing``, it has no outcome and is noted.
-        """
-        from edgebuild.search.evaluate import evaluate
-
-        outcomes = {i: self._study.outcome(task) for i, task in enumerate(tasks)}
-        waiting = {i: self._crew.submit(evaluate, tasks[i]) for i, o in outcomes.items() if not o}
-        while waiting:
-            done = self._crew.wait(waiting.values(), _WAIT_S)
-            for i in [i for i, ticket in waiting.items() if ticket in done]:
-                try:
-                    outcomes[i] = self._crew.result(waiting.pop(i))
-                except LostError as error:
-                    self._count_lost(error)
-                    waiting[i] = self._crew.submit(evaluate, tasks[i])
-                    continue
-                except EdgebuildError as error:
-                    if not skip_failing:
-                        raise
-                    self._failed.append(error.message)
-                    continue
-                self._study.keep_outcome(tasks[i], outcomes[i])  # type: ignore[arg-type]
-        return [outcome for outcome in outcomes.values() if outcome is not None]
-
-    def _count_lost(self, error: LostError) -> None:
-        self._lost += 1
-        if self._lost > _LOST_LIMIT:
-            raise ToolError(
-                f"{self._lost} workers died: {error}", hint="fewer at once: --jobs 1"
-            ) from error
 
     # -- step 4
 
@@ -246,7 +168,7 @@ class Search:
         while high - low > _TOLERANCE:
             self._progress(f"finding what fits: {limit} with {100 * high:.0f} % less {measure}")
             # As many guesses at once as there are workers.
-            count = max(1, min(self._crew.size, 3))
+            count = max(1, min(self._attempts.crew.size, 3))
             guesses = [low + (high - low) * (i + 1) / (count + 1) for i in range(count)]
             over = self._overs(space, given, measure, guesses, limit)
             fitting = [g for g, o in zip(guesses, over, strict=True) if o <= 0.0]
@@ -273,183 +195,63 @@ class Search:
             Task(space.recipe(space.neutral(**given, **{measure: round(ratio, 4)})))
             for ratio in ratios
         ]
-        missed = [o.settled(self._table_bytes).excess(self._budget) for o in self._try(tasks)]
-        return [m.get("link", m.get(limit, -1.0)) for m in missed]
+        settled = (o.settled(self._attempts.table_bytes) for o in self._attempts.run(tasks))
+        over = [outcome.excess(self._budget) for outcome in settled]
+        return [o.get("link", o.get(limit, -1.0)) for o in over]
 
     # -- step 5
 
-    def _sample(self, space: Space, need: dict[str, float]) -> None:
-        """Try choices until this step's share of the effort is spent."""
-        from edgebuild.search.evaluate import evaluate
-
-        space = space.narrowed(need)
-        most = self._effort.trials - self._kept_for_moves
+    def _sample(self, space: Space, most: int) -> None:
+        """Try choices until ``most`` trials are begun or the time is over."""
+        attempts = self._attempts
         running: dict[Any, tuple[Any, Task]] = {}
         while True:
             begun = max(self._study.different, self._study.ended // 2) + len(running)
-            open_ = begun < most and time.monotonic() < self._deadline
-            while open_ and len(running) < self._crew.size:
+            open_ = begun < most and not attempts.late
+            while open_ and len(running) < attempts.crew.size:
                 trial, choice = self._study.ask(space)
-                task = self._short(space.recipe(choice))
+                task = attempts.short(space.recipe(choice))
                 if (before := self._study.outcome(task)) is not None:
-                    self._study.tell(trial, before, self._budget, self._table_bytes)
+                    self._study.tell(trial, before, self._budget, attempts.table_bytes)
                 else:
-                    running[self._crew.submit(evaluate, task)] = (trial, task)
+                    running[attempts.submit(task)] = (trial, task)
                 begun += 1
                 open_ = begun < most
             if not running:
                 return
-            self._progress(self._line(self._study.ended + 1))
-            for ticket in self._crew.wait(running, _WAIT_S):
+            attempts.say_trial(self._study.ended + 1)
+            for ticket in attempts.wait(running):
                 trial, task = running.pop(ticket)
                 self._end(ticket, trial, task)
 
     def _end(self, ticket: Any, trial: Any, task: Task) -> None:
         try:
-            outcome = self._crew.result(ticket)
+            outcome = self._attempts.crew.result(ticket)
         except LostError as error:
-            self._count_lost(error)
+            self._attempts.count_lost(error)
             self._study.fail(trial, str(error))
         except EdgebuildError as error:
             self._study.fail(trial, error.message)
         else:
             self._study.keep_outcome(task, outcome)
-            self._study.tell(trial, outcome, self._budget, self._table_bytes)
-
-    def _line(self, trial: int) -> str:
-        best = best_of(self._trained(), self._budget)
-        said = "none fits yet"
-        if best is not None:
-            said = f"best {100 * (best.quality or 0):.2f} %"
-            if best.flash_bytes is not None:
-                said += f", {best.flash_bytes:,} B of flash"
-        return f"trial {trial} of {self._effort.trials}; {said}"
-
-    def _trained(self) -> list[Outcome]:
-        """Return all candidates that were trained, the finalists too."""
-        return [o for o in (*self._tried(), *self._kept(_FINALISTS)) if o.quality is not None]
-
-    def _promising(self) -> list[Outcome]:
-        """Return the trials that longer training is expected to leave within the budget."""
-        settled = (outcome.settled(self._table_bytes) for outcome in self._tried())
-        return _fitting(settled, self._budget)
-
-    def _tried(self) -> list[Outcome]:
-        """Return all trials, of steps 5 and 6."""
-        return [*(outcome for _, outcome in self._study.finished()), *self._kept(_MOVES)]
-
-    def _keep(self, kind: str, outcomes: Sequence[Outcome]) -> None:
-        self._study.keep(kind, "", [outcome.to_json() for outcome in outcomes])
-
-    def _kept(self, kind: str) -> list[Outcome]:
-        return [outcome_from_json(row) for row in self._study.known(kind, "") or ()]
-
-    # -- step 6
-
-    @property
-    def _kept_for_moves(self) -> int:
-        """How many trials step 6 has: none without a limit, which says how wide is too wide."""
-        searched = self._limited and not self._architecture
-        return round(self._effort.trials * _MOVED) if searched else 0
-
-    def _move(self) -> None:
-        """Try shapes next to the best ones, until none is left or the effort is spent. What turns
-        out not to fit is not trained, costs little and does not count."""
-        moved = self._kept(_MOVES)
-        seen = {_shape(outcome.recipe) for outcome in self._tried()}
-        most = self._kept_for_moves
-        while time.monotonic() < self._deadline and len(moved) < _MOST_MISSES * most:
-            left = most - sum(outcome.quality is not None for outcome in moved)
-            near = [r for r in self._near() if _shape(r) not in seen][: min(left, _ROUND)]
-            if not near:
-                return
-            self._progress(self._line(self._effort.trials - left + 1))
-            seen.update(map(_shape, near))
-            moved += self._try([self._short(recipe) for recipe in near], skip_failing=True)
-            self._keep(_MOVES, moved)
-
-    def _near(self) -> list[tuple[dict[str, Any], ...]]:
-        """Return the moves from the best outcome, by turns with those from the best that came
-        another way: other blocks, another rank."""
-        ranked = sorted(self._promising(), key=_rank)
-        ways = {_way(outcome.recipe): outcome for outcome in reversed(ranked)}
-        leaders = sorted(ways.values(), key=_rank)[:_LEADERS]
-        turns = itertools.zip_longest(*(self._moves_from(leader) for leader in leaders))
-        return [recipe for row in turns for recipe in row if recipe is not None]
-
-    def _moves_from(self, outcome: Outcome) -> list[tuple[dict[str, Any], ...]]:
-        key = [list(outcome.recipe), self._budget.to_json()]
-        known = self._study.known("moves from", key)
-        if known is None:
-            known = self._ask(moves, outcome, self._budget)[:_MOST_MOVES]
-            self._study.keep("moves from", key, known)
-        return [tuple(recipe) for recipe in known]
-
-    def _ask(self, work: Work, *arguments: Any) -> Any:
-        """Return what a worker says; another one is asked when it dies."""
-        while True:
-            ticket = self._crew.submit(work, *arguments)
-            while not self._crew.wait([ticket], _WAIT_S):
-                pass
-            try:
-                return self._crew.result(ticket)
-            except LostError as error:
-                self._count_lost(error)
-
-    # -- step 7
-
-    def _finish(self, known: ModelProfile) -> None:
-        """Train the best candidates long, then quantize the best of them in other ways.
-
-        Where one of them does not fit after all, the next best is trained too.
-        """
-        ranked = sorted(self._promising(), key=lambda o: -(o.quality or 0.0))
-        chosen = {_shape(o.recipe): o for o in reversed(ranked)}  # the best of each shape
-        waiting = sorted(chosen.values(), key=lambda o: -(o.quality or 0.0))
-        waiting = waiting[: 2 * self._effort.finalists]
-        finals: list[Outcome] = []
-        while missing := self._effort.finalists - len(_fitting(finals, self._budget)):
-            best, waiting = waiting[:missing], waiting[missing:]
-            if not best:
-                break
-            self._progress(f"training the best {len(best)} for {self._effort.epochs} epochs")
-            finals += self._try([self._final(outcome.recipe) for outcome in best])
-            self._keep(_FINALISTS, finals)
-        leader = best_of(finals, self._budget)
-        if leader is None or (leader.quality or 0.0) >= known.quality:
-            return
-        self._progress("quantizing the best in other ways")
-        ways: list[dict[str, Any]] = [
-            {"rounding": "adaround", "bias_correction": True},
-            {"epochs": max(1, self._effort.epochs // 5)},
-        ]
-        *body, last = leader.recipe
-        tasks = [self._final((*body, {**last, **way})) for way in ways]
-        finals += self._try(tasks, skip_failing=True)
-        self._keep(_FINALISTS, finals)
-
-    def _short(self, recipe: Sequence[dict[str, Any]]) -> Task:
-        return Task(tuple(recipe), self._effort.short_epochs, self._budget, self._table_bytes)
-
-    def _final(self, recipe: Sequence[dict[str, Any]]) -> Task:
-        return Task(tuple(recipe), self._effort.epochs, self._budget, self._table_bytes)
+            self._study.tell(trial, outcome, self._budget, self._attempts.table_bytes)
 
     def _conclude(self, found: Found) -> Found:
         """Return what there is to build, or why there is nothing."""
-        trained = self._trained()
+        trained = self._attempts.trained()
         points = (found.baseline, *trained)
         found = dataclasses.replace(
             found,
             points=points,
-            failed=tuple(dict.fromkeys((*self._study.errors(), *self._failed))),
+            failed=tuple(dict.fromkeys((*self._study.errors(), *self._attempts.failed))),
         )
         best = best_of(points, self._budget)
         if best is None:
-            tried = self._tried() or [found.baseline]
+            tried = self._attempts.tried() or [found.baseline]
             near = min(
                 tried, key=lambda o: sum(max(0.0, x) for x in o.excess(self._budget).values())
             )
-            reason = "no candidate fits; " + _missed(near, self._budget)
+            reason = "no candidate fits; " + missed(near, self._budget)
             return dataclasses.replace(found, nearest=near, reason=reason)
         if not self._good(best, found.profile):
             drop = 100 * (found.profile.quality - (best.quality or 0.0))
@@ -471,62 +273,5 @@ class Search:
         return (
             "not even the smallest network of the search (one channel in each layer"
             f"{', every removable block gone' if not self._architecture else ''}) fits; "
-            + _missed(smallest, self._budget)
+            + missed(smallest, self._budget)
         )
-
-
-def best_of(outcomes: Iterable[Outcome], budget: Budget) -> Outcome | None:
-    """Return the most accurate that fits; of equals the smallest and fastest."""
-    return min(_fitting(outcomes, budget), key=_rank, default=None)
-
-
-def _fitting(outcomes: Iterable[Outcome], budget: Budget) -> list[Outcome]:
-    """Return those that were trained and keep the budget."""
-    return [o for o in outcomes if o.quality is not None and o.fits(budget)]
-
-
-def pareto(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
-    """Return those that no other equals or beats in all of quality, flash, RAM and latency."""
-    given = sorted((o for o in outcomes if o.quality is not None), key=_rank)
-    kept: list[tuple[float, ...]] = []
-    front = []
-    for outcome in given:
-        mine = _rank(outcome)
-        if not any(all(a <= b for a, b in zip(other, mine, strict=True)) for other in kept):
-            kept.append(mine)
-            front.append(outcome)
-    return tuple(front)
-
-
-def _rank(outcome: Outcome) -> tuple[float, ...]:
-    costs = (outcome.flash_bytes, outcome.ram_bytes, outcome.latency_us)
-    return (-(outcome.quality or 0.0), *(0.0 if cost is None else float(cost) for cost in costs))
-
-
-def _shape(recipe: Sequence[dict[str, Any]]) -> str:
-    """Return what tells networks of one shape and choice of channels."""
-    body = [{**row, "epochs": 0, "steps": 1} for row in recipe[:-1]]
-    return json.dumps(body, sort_keys=True)
-
-
-def _way(recipe: Sequence[dict[str, Any]]) -> str:
-    """Return what a recipe does besides pruning."""
-    return _shape([row for row in recipe if row["pass"] != "prune"])
-
-
-def _missed(outcome: Outcome, budget: Budget) -> str:
-    """Return which limits an outcome misses and by how much."""
-    if outcome.too_large:
-        return outcome.too_large
-    needs = []
-    if budget.flash_bytes is not None and (outcome.flash_bytes or 0) > budget.flash_bytes:
-        needs.append(f"flash {outcome.flash_bytes:,} B of {budget.flash_bytes:,} B")
-    if budget.ram_bytes is not None and (outcome.ram_bytes or 0) > budget.ram_bytes:
-        needs.append(f"RAM {outcome.ram_bytes:,} B of {budget.ram_bytes:,} B")
-    if budget.latency_us is not None:
-        if outcome.latency_us is None:
-            needs.append("the latency on this target is not known without a board")
-        elif outcome.latency_us > budget.latency_us:
-            shown = (format_duration(v) for v in (outcome.latency_us, budget.latency_us))
-            needs.append("latency {} of {}".format(*shown))
-    return "it needs " + ", ".join(needs) if needs else "it keeps all limits"

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from edgebuild.errors import InputError, ModelError
-from edgebuild.graph import Graph, Tensor
+from edgebuild.graph import DType, Graph, Tensor
 from edgebuild.tflite.associated_files import append_files, split_files
 from edgebuild.tflite.metadata_flatbuffer import decode_metadata, encode_metadata
 from edgebuild.tflite.metadata_root import find_metadata_buffer, prepend_root
@@ -26,6 +26,8 @@ __all__ = [
 ]
 
 MAX_LABELS = 1 << 16
+
+_INTEGERS = frozenset({DType.INT8, DType.UINT8, DType.INT16, DType.INT32})
 
 
 def describe(
@@ -92,7 +94,7 @@ def read_metadata(model: bytes, *, where: str = "model") -> ModelMetadata | None
 def _describe_tensor(tensor: Tensor) -> TensorMetadata:
     shape = " x ".join(str(d) for d in tensor.shape) or "scalar"
     text = f"{tensor.dtype} {shape}"
-    if tensor.quantization is None or tensor.dtype.numpy.kind not in "iu":
+    if tensor.quantization is None or tensor.dtype not in _INTEGERS:
         return TensorMetadata(tensor.name, text)
     import numpy as np
 

@@ -7,8 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/eb_isa.h"
+#include "common/eb_neon_isa.h"
 #include "eb_arguments.h"
+#include "eb_mark.h"
 #include "eb_runtime.h"
 #include "eb_system.h"
 
@@ -38,6 +39,7 @@ static struct {
 
 void eb_layer_done(uint32_t layer)
 {
+    EB_MARK();
     if (layer_clock.column != NULL) {
         const int64_t now_ns = eb_now_ns();
         layer_clock.column[layer * layer_clock.stride] = now_ns - layer_clock.before_ns;
@@ -154,10 +156,10 @@ static int print_cpus(void)
         return 0;
     }
     (void)printf(",\"cpus\":[");
-    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
         if (CPU_ISSET(cpu, &cpus)) {
-            (void)printf("%s%d", first < 0 ? "" : ",", cpu);
-            first = first < 0 ? cpu : first;
+            (void)printf("%s%zu", first < 0 ? "" : ",", cpu);
+            first = first < 0 ? (int)cpu : first;
         }
     }
     (void)printf("]");

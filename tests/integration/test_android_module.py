@@ -6,10 +6,7 @@ There is no Android SDK here: ``tests/integration/android/README.md`` says what 
 from __future__ import annotations
 
 import ast
-import os
 import re
-import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +20,11 @@ from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.signatures import signature_names
 from edgebuild.tflite.writer import write_tflite
 from tests.android_models import digits_graph, mixed_graph, with_signature
+from tests.kotlin_tools import kotlin_lib, kotlinc, run
 
-pytestmark = pytest.mark.android
+pytestmark = [pytest.mark.android, pytest.mark.slow]
 
 HERE = Path(__file__).parent / "android"
-ROOT = HERE.parents[2]
 DIGITS = np.array([-1.5, 0.024999, 0.025, 7.0], np.float32)
 A = np.array([-1, -0.05, 0.05, 0.15, 12.3, 100], np.float32)
 B = np.array([3, -30, 0.1, 0.3, 0.5, -0.1], np.float32)
@@ -38,10 +35,7 @@ HOSTILE = '*/ "); System.exit(1) // \\u0022 ${println()} $x\n\u2028\U0001f600\0'
 @pytest.fixture(scope="module")
 def kotlin() -> Path:
     """The ``lib`` folder of a Kotlin compiler."""
-    home = Path(os.environ.get("EDGEBUILD_KOTLIN_HOME", ROOT / ".tools" / "kotlin"))
-    if not (home / "lib" / "kotlin-compiler.jar").is_file() or not shutil.which("javac"):
-        pytest.skip("no Kotlin compiler or JDK (scripts/android-tools.sh, EDGEBUILD_KOTLIN_HOME)")
-    return home / "lib"
+    return kotlin_lib()
 
 
 def write_module(folder: Path, graph, data: bytes, name: str, settings, **interface) -> None:
@@ -60,14 +54,7 @@ def compile_and_run(folder: Path, kotlin: Path, java: list[str], kt: list[Path])
     stubs = [str(p) for name in java for p in sorted((HERE / name).rglob("*.java"))]
     run(["javac", "-proc:none", "-d", classes, *stubs])
     sources = [*sorted((folder / "module").rglob("*.kt")), *kt]
-    compiler = "org.jetbrains.kotlin.cli.jvm.K2JVMCompiler"
-    run(
-        [
-            *("java", "-Xmx1g", "-XX:TieredStopAtLevel=1", "-cp", kotlin / "kotlin-compiler.jar"),
-            *(compiler, "-no-reflect", "-Werror", "-jvm-target", "11"),
-            *("-kotlin-home", kotlin.parent, "-cp", classes, "-d", classes, *sources),
-        ]
-    )
+    kotlinc(kotlin, str(classes), classes, sources)
     data = folder / "data"
     data.mkdir()
     for name, values in (("digits", DIGITS), ("a", A), ("b", B), ("c", C)):
@@ -85,12 +72,6 @@ def compile_and_run(folder: Path, kotlin: Path, java: list[str], kt: list[Path])
         + [main]
     )
     return dict(line.split("=", 1) for line in text.splitlines())
-
-
-def run(command) -> str:
-    done = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

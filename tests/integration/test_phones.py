@@ -10,7 +10,7 @@ import pytest
 
 import edgebuild
 from edgebuild.cli.main import run
-from edgebuild.errors import CheckFailedError, InputError
+from edgebuild.errors import CheckFailedError, InputError, ToolError
 from edgebuild.report.model import report_from_json
 from edgebuild.tflite.metadata import read_metadata
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
@@ -153,6 +153,29 @@ def test_a_coral_board(folder):
     assert [p.name for p in out.glob("*.tflite")] == ["model.tflite"]
 
 
+@pytest.mark.models
+def test_a_coral_board_with_its_compiler(stand_in, coral_dir, folder):
+    """The stand-in replays what the real compiler made of this model."""
+    report = edgebuild.build(
+        coral_dir / "deeplabv3_mnv2_dm05_pascal_quant.tflite", target="coral-usb", name="net"
+    )
+    out = folder / "build" / "net-coral-usb"
+    compiled = coral_dir / "deeplabv3_mnv2_dm05_pascal_quant_edgetpu.tflite"
+    assert (out / "model_edgetpu.tflite").read_bytes() == compiled.read_bytes()
+    assert (report.flash["cached on chip"].value, str(report.flash["cached on chip"].how)) == (
+        766_720,
+        "measured",
+    )
+    # It left to the CPU just what was predicted, and the report says nothing of it.
+    assert not any("predicted" in note for note in report.notes)
+    assert len(report.compatibility.fallbacks) == 8
+    assert report.toolchain.startswith("edgetpu_compiler 16")
+    stand_in("crash")
+    with pytest.raises(ToolError):
+        edgebuild.build("small.tflite", target="coral-usb")
+    assert not (folder / "build" / "small-coral-usb").exists()
+
+
 def test_models_that_are_compiled_together_share_the_chip(folder, command):
     big = small_model("big", side=64, channels=20, classes=100)  # 8.2 MB of weights
     (folder / "big.tflite").write_bytes(big)
@@ -219,3 +242,38 @@ def test_inspect_shows_each_operator_as_the_delegate_takes_it(folder, command):
     code, out, _ = command("inspect", model, "--target", "coral-usb", "--json")
     value = json.loads(out)
     assert code == 0 and [row["reason"] for row in value["operators"]] == [""] * 5
+
+
+def test_a_coral_board_s_cpu_is_measured_and_compared(folder, command):
+    """The runner of the board runs here, with LiteRT on the model that was not compiled."""
+    edgebuild.build("small.tflite", target="coral-usb")
+    build = "build/small-coral-usb"
+    code, out, err = command(
+        *("bench", build, "--usb", "--no-edgetpu", "--samples", "5", "--runs", "3", "--json")
+    )
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["comparison"]["compared_bytes"] == 50
+    assert report["comparison"]["different_bytes"] == report["comparison"]["close_bytes"] == 0
+    assert report["comparison"]["oracle"].startswith("LiteRT")
+    assert report["metrics"]["latency_us"]["value"] > 0
+    code, _, err = command("bench", build, "--usb")
+    assert code == 3 and "no compiled model (model_edgetpu.tflite)" in err
+    code, _, err = command("bench", build, "--host", "nobody@127.0.0.1", "--no-edgetpu")
+    assert code == 3 and "nobody@127.0.0.1" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "give --port, --device, --host or --usb"),
+        (["--usb", "--port", "x"], "--port and --usb together"),
+        (["--port", "x", "--no-edgetpu"], "--no-edgetpu is not for --port"),
+        (["--usb", "--baud", "9600"], "--baud is not for --usb"),
+        (["--usb", "--isa", "base"], "--isa is for phones"),
+        (["--usb", "--runs", "0"], "runs is 0"),
+    ],
+)
+def test_flags_of_bench_that_do_not_go_together(folder, command, flags, words):
+    code, _, err = command("bench", "build/none", *flags)
+    assert code == 2 and words in err

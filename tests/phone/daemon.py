@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import struct
 import threading
 import time
 from contextlib import suppress
@@ -52,7 +53,10 @@ class Faults:
     noexec: bool = False
     hang: bool = False  # the program stops and never goes on
     garbage: bytes | None = None  # what the program prints instead of its result
+    outputs: bytes = b""  # what lies in its output file then
     garbage_packets: bytes | None = None  # what the shell service sends instead of packets
+    garbage_files: bytes | None = None  # what the file service answers ...
+    garbage_files_for: bytes = b"RECV"  # ... to this request
     silent_from: str | None = None  # a shell command with this text is never answered
     vanish_on: str | None = None  # the phone goes at a shell command with this text
     vanish_after_s: float = 0.0
@@ -226,6 +230,13 @@ class LoopbackPhone:
         threading.Thread(target=serve, daemon=True).start()
 
     def _sync(self, stream: Stream) -> None:
+        if self.faults.garbage_files is not None:
+            name, length = struct.unpack("<4sI", stream.read(8))
+            path = stream.read(length)
+            if name == self.faults.garbage_files_for:
+                stream.write(self.faults.garbage_files)
+                return
+            stream.unread(name + struct.pack("<I", length) + path)
         FileService(stream, self.place, self._received, self._adopt, self._content).serve()
 
     def _received(self, path: str, count: int) -> None:
@@ -253,7 +264,9 @@ class LoopbackPhone:
         elif self.faults.garbage is not None:
             garbage = place.with_name(f"{place.name}.garbage.aarch64")
             garbage.write_bytes(self.faults.garbage)
-            before = f"exec cat '{garbage}'"
+            outputs = place.with_name("outputs.aarch64")
+            outputs.write_bytes(self.faults.outputs)
+            before = f"cp '{outputs}' '{place.with_name('output.bin')}'; exec cat '{garbage}'"
         place.write_text(_WRAPPER.format(before=before, qemu=qemu, cpu=self.cpu, elf=elf))
         place.chmod(mode & ~0o111 if self.faults.noexec else mode)
         return True

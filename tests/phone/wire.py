@@ -92,6 +92,9 @@ class Stream:
         data, self._rest = self._rest[:count], self._rest[count:]
         return data
 
+    def unread(self, data: bytes) -> None:
+        self._rest = data + self._rest
+
     def close(self) -> None:
         """Tell the other side, after it has the last of what was written."""
         with suppress(GoneError):

@@ -25,7 +25,14 @@ from edgebuild.report.advice import check_failure
 from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.oracle import run_oracle
 from edgebuild.tflite.reader import read_tflite
-from edgebuild.verification import GeneratedC, LiteRt, compare, make_samples, measure_accuracy
+from edgebuild.verification import (
+    GeneratedC,
+    LiteRt,
+    compare,
+    compare_with_litert,
+    make_samples,
+    measure_accuracy,
+)
 from tests.small import small_model
 
 MODEL = small_model()
@@ -233,3 +240,17 @@ def test_two_engines_give_the_same_outputs(healthy):
     )
     assert ours.shape == theirs.shape == (20, 10)
     assert np.abs(ours.astype(int) - theirs).max() <= 2  # LiteRT rounds FULLY_CONNECTED otherwise
+
+
+@pytest.mark.parametrize(
+    ("shift", "tolerance", "different", "close"),
+    [(0, 0, 0, 0), (1, 1, 0, 10), (1, 0, 10, 0), (2, 1, 10, 0)],
+)
+def test_a_device_that_rounds_otherwise(shift, tolerance, different, close):
+    sample = make_samples(GRAPH, 1, 0)
+    (truth,) = LiteRt(MODEL).outputs([np.frombuffer(sample[0][0], np.int8).reshape(1, 1, 8, 8, 1)])
+    ours = np.where(truth > 100, truth - shift, truth + shift).astype(np.int8)
+    result = RunResult("chip", ((ours.tobytes(),),))
+    found = compare_with_litert(GRAPH, MODEL, sample, result, tolerance=tolerance)
+    assert (found.different_bytes, found.close_bytes) == (different, close)
+    assert found.equal == (different == 0)

@@ -96,10 +96,11 @@ def health_notes(before: Health, after: Health) -> list[str]:
         notes.append(
             f"thermal status {STATUS[worst]}: the phone was throttled; let it cool and run again"
         )
-    limited = [c for c in after.clocks if c.limit_khz < _LIMITED_BELOW * c.top_khz]
+    clocks = (*before.clocks, *after.clocks)
+    limited = [c for c in clocks if c.limit_khz < _LIMITED_BELOW * c.top_khz]
     if limited:
         lowest = min(limited, key=lambda c: c.limit_khz / c.top_khz)
-        names = ", ".join(str(c.cpu) for c in limited)
+        names = ", ".join(str(cpu) for cpu in sorted({c.cpu for c in limited}))
         notes.append(
             f"the clocks of CPU {names} were limited, to {lowest.limit_khz / 1e6:.2f} of "
             f"{lowest.top_khz / 1e6:.2f} GHz: the phone was throttled or saves its battery"

@@ -7,6 +7,7 @@ answers is not trusted: sizes are bounded, and anything unexpected is a ToolErro
 
 from __future__ import annotations
 
+import math
 import socket
 import struct
 import subprocess
@@ -140,13 +141,14 @@ class Link:
     def conversation(self, command: str, *, what: str) -> Conversation:
         """Start a command that waits for input on the way; to be used in a ``with`` block."""
         with self._explained(what):
-            return Conversation(self.serial, self._service(f"shell,v2,raw:{command}", ANSWER_S))
+            service = _Service(self._device(), f"shell,v2,raw:{command}", ANSWER_S)
+            return Conversation(self.serial, service)
 
     def push(self, content: bytes, path: str, mode: int) -> None:
         """Write a file on the phone and check its size; ToolError with the phone's reason."""
         name = path.rpartition("/")[2]
         with self._explained(f"pushing {name}"):
-            with self._service("sync:", _limit_s(len(content))) as service:
+            with self._files(_limit_s(len(content))) as service:
                 service.request(b"SEND", f"{path},{0o100000 | mode}".encode())
                 for start in range(0, len(content), _CHUNK):
                     part = content[start : start + _CHUNK]
@@ -155,7 +157,7 @@ class Link:
                 answer, length = service.header()
                 if answer != b"OKAY":
                     raise _Refused(_reason(service, answer, length))
-            with self._service("sync:", ANSWER_S) as service:
+            with self._files(ANSWER_S) as service:
                 service.request(b"STAT", path.encode())
                 answer, _mode, size, _mtime = struct.unpack("<4sIII", service.exactly(16))
             if answer != b"STAT":
@@ -169,7 +171,7 @@ class Link:
         name = path.rpartition("/")[2]
         with (
             self._explained(f"pulling {name}"),
-            self._service("sync:", _limit_s(most_bytes)) as service,
+            self._files(_limit_s(most_bytes)) as service,
         ):
             service.request(b"RECV", path.encode())
             while True:
@@ -185,8 +187,8 @@ class Link:
     def _device(self) -> Any:
         return self._client.device(serial=self.serial)
 
-    def _service(self, name: str, limit_s: float) -> _Service:
-        return _Service(self._device(), name, limit_s)
+    def _files(self, limit_s: float) -> _Service:
+        return _Service(self._device(), "sync:", limit_s, silence_s=ANSWER_S)
 
     def _explained(self, what: str) -> Any:
         return _explained(self.serial, what)
@@ -201,10 +203,13 @@ class _Refused(Exception):  # noqa: N818
 
 
 class _Service:
-    """One open service of the phone; every read and write counts against one deadline."""
+    """One open service of the phone. Every read and write counts against one deadline, and none may
+    take longer than ``silence_s``."""
 
-    def __init__(self, device: Any, name: str, limit_s: float) -> None:
-        self._deadline = time.monotonic() + limit_s
+    def __init__(
+        self, device: Any, name: str, limit_s: float, *, silence_s: float = math.inf
+    ) -> None:
+        self._deadline, self._silence_s = time.monotonic() + limit_s, silence_s
         self._connection = device.open_transport(timeout=min(limit_s, ANSWER_S))
         try:
             self._connection.send_command(name)
@@ -259,7 +264,7 @@ class _Service:
         left = self._deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        self._connection.conn.settimeout(left)
+        self._connection.conn.settimeout(min(left, self._silence_s))
         return self._connection.conn
 
 

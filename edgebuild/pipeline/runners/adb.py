@@ -12,17 +12,18 @@ from edgebuild.devices.adb import (
     AdbDevice,
     AdbOptions,
     PhoneRun,
+    ToolMeasurement,
     ToolRequest,
     health_figures,
 )
 from edgebuild.devices.base import Samples
-from edgebuild.devices.benchmark_model import ToolResult, ToolRun, tool_figures
+from edgebuild.devices.benchmark_model import ToolRun, tool_figures
 from edgebuild.devices.phone.identity import choose_serial, ready_serials
 from edgebuild.devices.phone.link import open_client
 from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.files import explained
-from edgebuild.pipeline.runners.base import MODEL_NAME, Build, Measured
+from edgebuild.pipeline.runners.base import MODEL_NAME, Build, Measured, Reference
 
 ALL = "all"
 DEFAULT_DELEGATE = "xnnpack"
@@ -45,6 +46,8 @@ class AdbRunner:
     serial: str
     options: AdbOptions = field(default_factory=AdbOptions)
     tool: ToolChoice | None = None
+
+    reference = Reference.TFLITE_MICRO
 
     @property
     def name(self) -> str:
@@ -77,7 +80,7 @@ class AdbRunner:
         progress(f"running benchmark_model on {self.serial}")
         with explained(build.model):
             model = build.model.read_bytes()
-        return _with_tool(measured, *device.benchmark(self._request(self.tool, build), model))
+        return _with_tool(measured, device.benchmark(self._request(self.tool, build), model))
 
     def _request(self, tool: ToolChoice, build: Build) -> ToolRequest:
         delegate = build.report.target.get("delegate") or {}
@@ -117,7 +120,8 @@ def program_measured(run: PhoneRun) -> Measured:
     latency = None
     if run.timing is not None:
         latency = Figure(run.timing.median_us, "us", How.MEASURED, f"median, {run.source}")
-        figures = {"latency, median": latency, **run.timing.figures(run.source)}
+        others = run.timing.figures(f"{run.timing.runs} runs on {run.phone.serial}")
+        figures = {"latency, median": latency, **others}
     figures |= health_figures(run.before, run.after, run.phone.title)
     memory = {}
     if run.peak_rss_bytes is not None:
@@ -127,8 +131,9 @@ def program_measured(run: PhoneRun) -> Measured:
     return Measured(run.result, latency, figures, memory, run.notes)
 
 
-def _with_tool(measured: Measured, result: ToolResult, source: str) -> Measured:
-    figures = tool_figures(result, source)
+def _with_tool(measured: Measured, tool: ToolMeasurement) -> Measured:
+    result = tool.result
+    figures = tool_figures(result, tool.source)
     latency = measured.latency_us
     if measured.result is None:
         latency = figures.get("benchmark_model, median", figures["benchmark_model, average"])
@@ -138,5 +143,6 @@ def _with_tool(measured: Measured, result: ToolResult, source: str) -> Measured:
         latency,
         {**measured.figures, **figures},
         measured.memory,
-        (*measured.notes, *said),
+        # The same may be true of both runs.
+        tuple(dict.fromkeys((*measured.notes, *tool.notes, *said))),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
@@ -52,8 +53,20 @@ class Measured:
     notes: tuple[str, ...] = ()
 
 
+class Reference(StrEnum):
+    """What a device's outputs are compared with, on this computer."""
+
+    TFLITE_MICRO = "tflite-micro"
+    LITERT = "litert"
+
+
 class Runner(Protocol):
     """A device and the way to it. ``name`` is what messages call it."""
+
+    @property
+    def reference(self) -> Reference:
+        """What runs the same model here: TFLite Micro where generated C ran, to the byte."""
+        ...
 
     @property
     def name(self) -> str:

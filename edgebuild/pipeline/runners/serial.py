@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgebuild.backends.base import Progress
 from edgebuild.devices.base import Samples
 from edgebuild.devices.serial import SerialDevice
-from edgebuild.pipeline.runners.base import Build, Measured
+from edgebuild.pipeline.runners.base import Build, Measured, Reference
 
 
 @dataclass(frozen=True)
@@ -16,6 +16,8 @@ class SerialRunner:
 
     port: str
     baud: int | None = None
+
+    reference = Reference.TFLITE_MICRO
 
     @property
     def name(self) -> str:

@@ -5,7 +5,7 @@
 #include "common/eb_matmul_neon.h"
 
 #include "common/eb_channel_neon.h"
-#include "common/eb_isa.h"
+#include "common/eb_neon_isa.h"
 
 #define INLINE static inline __attribute__((always_inline))
 #define TARGET_DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))

@@ -17,23 +17,24 @@ typedef struct {
     int32_t columns;  /* of the input that an output row reads, padding included */
     int32_t pad;      /* what lies outside the image */
     int32_t direct;   /* 1: rows are read where they are; they need no padding left or right */
+    int32_t copies;   /* rows in scratch memory: kernel_h; with `direct` one of padding, or none */
 } eb_rows_params;
 
-/* Rows in use. With `direct` there is one copied row, of padding. */
+/* Rows in use. */
 typedef struct {
     const eb_rows_params *p;
-    int8_t *copies; /* [kernel_h][bytes] */
+    int8_t *copies; /* [copies][bytes] */
     int32_t bytes;  /* of a copy, slack included */
     int32_t *held;  /* [kernel_h]: the row of the image in each copy */
 } eb_rows;
 
-/* Uses kernel_h * (4 + columns * in_c + EB_ROWS_SLACK) bytes of scratch, one row with `direct`. */
+/* Uses kernel_h * 4 + copies * (columns * in_c + EB_ROWS_SLACK) bytes of scratch. */
 static inline eb_rows eb_rows_start(const eb_rows_params *p, void *scratch)
 {
     eb_rows r = { .p = p, .bytes = p->columns * p->in_c + EB_ROWS_SLACK };
     r.held = (int32_t *)scratch;
     r.copies = (int8_t *)(r.held + p->kernel_h);
-    memset(r.copies, (int)p->pad, (size_t)r.bytes * (size_t)(p->direct ? 1 : p->kernel_h));
+    memset(r.copies, (int)p->pad, (size_t)r.bytes * (size_t)p->copies);
     return r;
 }
 

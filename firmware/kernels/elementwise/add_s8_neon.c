@@ -1,4 +1,4 @@
-#include "elementwise/elementwise_neon.h"
+#include "elementwise/elementwise_neon_loops.h"
 
 /* x * multiplier * 2^(-31 - right), rounded twice, of vectors. */
 typedef struct {

@@ -42,10 +42,4 @@ void eb_mul_s8(const eb_mul_params *p, const int8_t *a, const int8_t *b, int8_t 
 void eb_maximum_s8(const eb_minmax_params *p, const int8_t *a, const int8_t *b, int8_t *out);
 void eb_minimum_s8(const eb_minmax_params *p, const int8_t *a, const int8_t *b, int8_t *out);
 
-/* The same with NEON; the innermost strides are 0 or 1. */
-void eb_add_s8_neon(const eb_add_params *p, const int8_t *a, const int8_t *b, int8_t *out);
-void eb_mul_s8_neon(const eb_mul_params *p, const int8_t *a, const int8_t *b, int8_t *out);
-void eb_maximum_s8_neon(const eb_minmax_params *p, const int8_t *a, const int8_t *b, int8_t *out);
-void eb_minimum_s8_neon(const eb_minmax_params *p, const int8_t *a, const int8_t *b, int8_t *out);
-
 #endif /* EB_ELEMENTWISE_H */

@@ -1,4 +1,4 @@
-#include "elementwise/elementwise_neon.h"
+#include "elementwise/elementwise_neon_loops.h"
 
 static inline int8x16_t larger(const void *context, int8x16_t a, int8x16_t b)
 {

@@ -1,4 +1,4 @@
-#include "elementwise/elementwise_neon.h"
+#include "elementwise/elementwise_neon_loops.h"
 
 typedef struct {
     int8x8_t zero_point[2];

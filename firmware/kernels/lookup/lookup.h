@@ -11,6 +11,5 @@ typedef struct {
 
 /* The output may be the input's memory. Both hold int8 or uint8. */
 void eb_lookup_8(const eb_lookup_params *p, const void *input, void *output);
-void eb_lookup_8_neon(const eb_lookup_params *p, const void *input, void *output);
 
 #endif /* EB_LOOKUP_H */

@@ -1,6 +1,6 @@
 /* Sixteen look-ups at once, in four tables of 64 bytes. */
 #include "common/eb_neon.h"
-#include "lookup/lookup.h"
+#include "lookup/lookup_neon.h"
 
 void eb_lookup_8_neon(const eb_lookup_params *p, const void *input, void *output)
 {

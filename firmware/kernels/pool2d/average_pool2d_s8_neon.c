@@ -3,7 +3,7 @@
  * The quotient is taken in single precision: of numbers that small it is never rounded up to an
  * integer that the exact one does not reach. */
 #include "common/eb_neon.h"
-#include "pool2d/pool2d.h"
+#include "pool2d/pool2d_neon.h"
 #include "pool2d/pool2d_window.h"
 
 typedef struct {

@@ -1,5 +1,5 @@
 #include "common/eb_neon.h"
-#include "pool2d/pool2d.h"
+#include "pool2d/pool2d_neon.h"
 #include "pool2d/pool2d_window.h"
 
 /* n: channels to read, 16 at most. */

@@ -20,8 +20,4 @@ void eb_average_pool2d_s8(const eb_pool2d_params *p, const int8_t *input, int8_t
 
 void eb_max_pool2d_s8(const eb_pool2d_params *p, const int8_t *input, int8_t *output);
 
-/* The same with NEON; windows of the average have at most 256 values. */
-void eb_average_pool2d_s8_neon(const eb_pool2d_params *p, const int8_t *input, int8_t *output);
-void eb_max_pool2d_s8_neon(const eb_pool2d_params *p, const int8_t *input, int8_t *output);
-
 #endif /* EB_POOL2D_H */

@@ -15,6 +15,5 @@ typedef struct {
 } eb_reduce_params;
 
 void eb_reduce_sum_s8(const eb_reduce_params *p, const int8_t *input, int8_t *output);
-void eb_reduce_sum_s8_neon(const eb_reduce_params *p, const int8_t *input, int8_t *output);
 
 #endif /* EB_REDUCE_H */

@@ -1,6 +1,7 @@
 /* MEAN and SUM with NEON: 16 neighbours that are kept, or 16 that are summed, at a time. */
 #include "common/eb_neon.h"
 #include "reduce/reduce_loops.h"
+#include "reduce/reduce_neon.h"
 
 /* Values that surely fit 16 bits when they are added: 256 * -128 = -2^15. */
 #define BLOCK 256

@@ -16,6 +16,7 @@ from edgebuild.codegen.android import (
     android_module,
     asset_path,
     interface_of,
+    native_module,
 )
 from edgebuild.errors import InputError
 from edgebuild.graph import DType
@@ -31,7 +32,7 @@ def make(delegate="xnnpack", name="digits", graph=None, **settings):
     )
 
 
-@pytest.mark.parametrize(("delegate", "api"), VARIANTS)
+@pytest.mark.parametrize(("delegate", "api"), [v for v in VARIANTS if v[0] != "native"])
 def test_files_of_every_variant(delegate, api):
     files = make(delegate, api=api)
     sources = [path for path in files if path.endswith(".kt")]
@@ -138,6 +139,7 @@ def test_a_type_that_compiled_model_cannot_take():
         {"zero_point": 300},
         {"dtype": DType.FLOAT32},
         {"labels": ("a",)},
+        {"dtype": DType.FLOAT16, "scale": 0.0},
     ],
 )
 def test_tensors_that_are_refused(values):
@@ -154,3 +156,33 @@ def test_interface_of_a_graph():
     assert model.inputs[2].scale == 0.0
     assert model.outputs[0].labels == ("p", "q", "r")
     assert model.outputs[1].labels == ()
+
+
+def test_native_module_has_the_c_and_no_litert():
+    model = interface_of(digits_graph(), "fun net")
+    library = {"fun_net.h": "/* h */", "fun_net.c": "/* c */", "kernels/k/k.c": "/* k */"}
+    files = native_module(model, AndroidSettings("native", 24), library)
+    assert files["src/main/cpp/lib/kernels/k/k.c"] == "/* k */"
+    assert "    lib/fun_net.c\n    lib/kernels/k/k.c\n" in files["src/main/cpp/CMakeLists.txt"]
+    assert '"dev/edgebuild/fun_net/FunNetNative"' in files["src/main/cpp/fun_net_jni.c"]
+    build = files["build.gradle.kts"]
+    assert "litert" not in build
+    assert 'abiFilters += "arm64-v8a"' in build
+    for path, text in files.items():
+        assert "\n\n\n" not in text and "{%" not in text, path
+
+
+@pytest.mark.parametrize(
+    ("name", "delegate", "message"),
+    [("other", "native", "has no other.h"), ("net", "gpu", "runs no generated C")],
+)
+def test_native_module_that_does_not_fit(name, delegate, message):
+    with pytest.raises(InputError, match=message):
+        native_module(
+            interface_of(digits_graph(), name), AndroidSettings(delegate, 24), {"net.h": ""}
+        )
+
+
+def test_native_needs_its_own_function():
+    with pytest.raises(InputError, match="needs generated C"):
+        make("native")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from edgebuild.delegates.base import compatibility
@@ -44,3 +46,12 @@ def test_refusals_say_what_happens():
 def test_a_model_that_is_taken_whole_is_never_refused():
     whole = compatibility(chain(1, 1), "GPU", [""])
     assert FailOn(True, 1).refusals(whole) == ()
+
+
+def test_what_is_not_known_is_not_promised():
+    unknown = dataclasses.replace(compatibility(chain(1, 1), "NPU", ["?"]), known=False)
+    assert unknown.summary() == "which of 1 operators the NPU runs is not known yet"
+    assert FailOn().refusals(unknown) == ()
+    for forbidden in (FailOn(True), FailOn(partitions=1)):
+        (sentence,) = forbidden.refusals(unknown)
+        assert sentence.endswith("is not known yet: nothing can be promised of it")

@@ -7,7 +7,6 @@ import json
 import subprocess
 import sys
 import venv
-from pathlib import Path
 
 import pytest
 
@@ -17,11 +16,13 @@ from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
+from tests.conftest import shared_path
 from tests.gpu_cases import cases
 from tests.gpu_truth import GOLDEN, analyze, differences, digest
 from tests.single_ops import S4, base, edited, t, w
+from tests.xnnpack_cases import unpacked
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "models"
+SHARED = shared_path() / "models"
 REAL = {f.name: f for f in sorted(SHARED.glob("**/*.tflite")) if "edgetpu" not in f.name}
 VERDICTS = json.loads(GOLDEN.read_text())["verdicts"]
 
@@ -162,3 +163,12 @@ def test_booleans_stay_between_a_comparison_and_one_cast():
 def test_eight_bit_models_are_taken():
     assert reason(base("CONV_2D", "int8")) == ""
     assert reason(edited(base("FULLY_CONNECTED"), inputs={1: w((3, 4), "int8")})) == ""
+
+
+def test_float16_weights_are_folded_where_their_reader_is_taken():
+    folded = unpacked(base("FULLY_CONNECTED"), "float16")
+    assert [op.kind for op in folded.ops] == ["DEQUANTIZE", "FULLY_CONNECTED"]
+    assert reasons(folded) == ["", ""]
+    assert check(folded, Delegate("gpu")).delegated_partitions == 1
+    left = reasons(unpacked(base("EQUAL"), "float16"))
+    assert left[0] == "its constant is read by EQUAL, which stays on the CPU"

@@ -129,7 +129,7 @@ def test_a_feature_level_of_the_runtime_is_read(tmp_path):
 
 
 def test_raw_tables_say_what_was_corrected():
-    assert any("Corrected against LiteRT" in note for note in load_raw("xnnpack")["notes"])
+    assert any("Corrected against LiteRT" in note for note in load_raw("xnnpack")["corrections"])
     assert load_raw("gpu")["corrections"] and load_raw("nnapi")["corrections"]
 
 

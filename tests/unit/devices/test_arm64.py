@@ -190,6 +190,13 @@ def test_qemu_answers_as_the_host(built, cpu, isa):
     assert result.latency_us is None and result.device == f"qemu {cpu}"
     assert 0 < result.stack_bytes.value < 4096
     assert result.arena_bytes.value > 64
+    # 8 x 8 x 8 x 9 products of each convolution and 5120 of the layer behind them.
+    assert 2_000 < result.instructions.value < 60_000
+    assert sum(layer.instructions for layer in result.layers) == result.instructions.value
+    again = QemuArm64Device(program, "small", cpu=cpu, isa=isa).run(samples[:1])
+    assert again.instructions == result.instructions
+    plain = QemuArm64Device(program, "small", cpu=cpu, isa=isa, count=False).run(samples)
+    assert plain.outputs == expected and plain.instructions is None
 
 
 @pytest.mark.qemu
@@ -272,5 +279,5 @@ def test_qemu_that_hangs(monkeypatch, tmp_path):
     monkeypatch.setattr(arm64, "_TIMEOUT_S", 0.3)
     start = time.monotonic()
     with pytest.raises(ToolError, match="did not end in 0 s"):
-        QemuArm64Device(tmp_path / "x", "small").run([(b"",)])
+        QemuArm64Device(tmp_path / "x", "small", count=False).run([(b"",)])
     assert time.monotonic() - start < 10

@@ -8,12 +8,14 @@ import pytest
 from edgebuild.budget import Budget
 from edgebuild.compress.splits import Split
 from edgebuild.errors import InputError, ToolError
+from edgebuild.search.attempts import Effort
 from edgebuild.search.crew import LostError
 from edgebuild.search.evaluate import evaluate
 from edgebuild.search.moves import moves
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.search.profiling import ModelProfile, profile
-from edgebuild.search.run import Effort, Search, best_of, pareto
+from edgebuild.search.ranking import best_of, pareto
+from edgebuild.search.run import Search
 from edgebuild.search.space import Space
 from edgebuild.search.study import open_study
 from edgebuild.targets import load_target

@@ -135,6 +135,19 @@ def test_labels_are_stored_uncompressed_at_absolute_offsets():
     assert written[info.header_offset :][:4] == b"PK\3\4"
 
 
+def test_weights_that_look_like_an_archive():
+    metadata = replace(small_metadata(), outputs=(TensorMetadata("y"),))
+    odd = MODEL + b"PK\5\6" + bytes(range(1, 19)) + b"PK\5\6"
+    assert read_metadata(write_metadata(odd, metadata)) == metadata
+
+
+def test_a_damaged_archive_is_refused():
+    written = bytearray(write_metadata(MODEL, small_metadata()))
+    written[-6] ^= 1  # where the archive's directory starts
+    with pytest.raises(ModelError, match="packed behind it are damaged"):
+        read_metadata(bytes(written))
+
+
 def test_several_outputs_have_their_own_label_files():
     outputs = (TensorMetadata("a", labels=("x", "y")), TensorMetadata("b", labels=("z",)))
     graph = small_graph()

@@ -36,8 +36,10 @@ final class BuildFolder {
         delete(to);
         Files.createDirectories(to.resolve("assets"));
         Files.createDirectories(to.resolve("kotlin"));
-        Path main = folder.resolve("android").resolve("src").resolve("main");
+        Path module = folder.resolve("android");
+        Path main = module.resolve("src").resolve("main");
         if (Files.isDirectory(main.resolve("assets"))) {
+            Files.copy(module.resolve("consumer-rules.pro"), to.resolve("consumer-rules.pro"));
             copy(main.resolve("assets"), to.resolve("assets"));
             copy(main.resolve("kotlin"), to.resolve("kotlin"));
         } else {

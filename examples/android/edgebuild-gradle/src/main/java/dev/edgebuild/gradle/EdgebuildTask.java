@@ -119,7 +119,10 @@ public class EdgebuildTask extends DefaultTask {
         return done.output.trim();
     }
 
-    /** Holds {@code assets/}, {@code kotlin/} and {@code report.json}; emptied before a build. */
+    /**
+     * Holds {@code assets/}, {@code kotlin/}, {@code report.json} and, where there is a wrapper,
+     * {@code consumer-rules.pro}; emptied before a build.
+     */
     @OutputDirectory
     public File getOutputDirectory() {
         return outputDirectory;

@@ -1,8 +1,8 @@
 /* Which of AArch64's instructions for int8 the NEON kernels use; decided once, when it is first asked.
  *
  * Later sets include the earlier ones. Every set gives the same bytes. */
-#ifndef EB_ISA_H
-#define EB_ISA_H
+#ifndef EB_NEON_ISA_H
+#define EB_NEON_ISA_H
 
 typedef enum {
     EB_ISA_BASE = 0,    /* Armv8.0-A: Advanced SIMD */
@@ -19,4 +19,4 @@ eb_isa eb_isa_best(void);
 /* Use `isa` from now on. Returns 0, or -1 when the CPU lacks it and nothing is changed. */
 int eb_isa_use(eb_isa isa);
 
-#endif /* EB_ISA_H */
+#endif /* EB_NEON_ISA_H */

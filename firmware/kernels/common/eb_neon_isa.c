@@ -1,4 +1,4 @@
-#include "common/eb_isa.h"
+#include "common/eb_neon_isa.h"
 
 #include <stdatomic.h>
 

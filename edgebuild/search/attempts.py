@@ -1,0 +1,178 @@
+"""What the steps of a search share: trying candidates with the crew, remembered by the study."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgebuild.budget import Budget
+from edgebuild.errors import EdgebuildError, ToolError
+from edgebuild.search.crew import Crew, LostError, Work
+from edgebuild.search.problem import Outcome, Task
+from edgebuild.search.ranking import best_of, fitting
+from edgebuild.search.study import Study, outcome_from_json
+
+MOVES, FINALISTS = "moves", "finalists"
+"""Under which names the study keeps the outcomes of these steps."""
+
+_SHORT_STEPS, _LONG_STEPS = 300, 4000
+_LOST_LIMIT = 5
+_WAIT_S = 0.5
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much a search may do.
+
+    ``trials`` and ``timeout_s`` are limits of the sampled trials and of the moves;
+    ``short_epochs`` are trained in a trial, ``epochs`` in each of the ``finalists``. 0 takes what
+    the size of the data set asks for.
+    """
+
+    trials: int = 40
+    timeout_s: float | None = None
+    epochs: int = 0
+    short_epochs: int = 0
+    finalists: int = 3
+
+    def for_samples(self, samples: int, batch: int) -> Effort:
+        """Return the effort for so many training samples, with every figure set."""
+        steps = max(1, samples // batch)
+        short = min(max(-(-_SHORT_STEPS // steps), 1), 20)
+        long = min(max(-(-_LONG_STEPS // steps), 10), 100)
+        return dataclasses.replace(
+            self, epochs=self.epochs or long, short_epochs=self.short_epochs or short
+        )
+
+
+class Attempts:
+    """Candidates of one search, tried and to try.
+
+    ``table_bytes`` is the size of the original's softmax tables, once it is known, and ``deadline``
+    when the trials and moves must end. ``failed`` are the messages of candidates that were skipped.
+    """
+
+    def __init__(
+        self,
+        crew: Crew,
+        study: Study,
+        budget: Budget,
+        effort: Effort,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.crew, self.study = crew, study
+        self.budget, self.effort, self.progress = budget, effort, progress
+        self.table_bytes: int | None = None
+        self.deadline = float("inf")
+        self.failed: list[str] = []
+        self._lost = 0
+
+    @property
+    def limited(self) -> bool:
+        """Whether the budget has any limit."""
+        return any(value is not None for value in self.budget.to_json().values())
+
+    def begin(self) -> None:
+        """Let the time that the effort has run from now on."""
+        if self.effort.timeout_s is not None:
+            self.deadline = time.monotonic() + self.effort.timeout_s
+
+    @property
+    def late(self) -> bool:
+        """Whether the time for trials and moves is over."""
+        return time.monotonic() >= self.deadline
+
+    def ask(self, work: Work, *arguments: Any) -> Any:
+        """Return what a worker says; another one is asked when it dies."""
+        while True:
+            ticket = self.crew.submit(work, *arguments)
+            while not self.wait([ticket]):
+                pass
+            try:
+                return self.crew.result(ticket)
+            except LostError as error:
+                self.count_lost(error)
+
+    def wait(self, tickets: Iterable[Any]) -> set[Any]:
+        """Return the tickets that are done, after a moment at most."""
+        return self.crew.wait(tickets, _WAIT_S)
+
+    def submit(self, task: Task) -> Any:
+        """Let a worker try ``task``; return the ticket."""
+        from edgebuild.search.evaluate import evaluate
+
+        return self.crew.submit(evaluate, task)
+
+    def run(self, tasks: Sequence[Task], *, skip_failing: bool = False) -> list[Outcome]:
+        """Return the outcomes of ``tasks``, in order; those that the study has are not tried again.
+
+        What a task raises is raised; or, to ``skip_failing``, it has no outcome and is noted.
+        """
+        outcomes = {i: self.study.outcome(task) for i, task in enumerate(tasks)}
+        waiting = {i: self.submit(tasks[i]) for i, o in outcomes.items() if not o}
+        while waiting:
+            done = self.wait(waiting.values())
+            for i in [i for i, ticket in waiting.items() if ticket in done]:
+                try:
+                    outcomes[i] = self.crew.result(waiting.pop(i))
+                except LostError as error:
+                    self.count_lost(error)
+                    waiting[i] = self.submit(tasks[i])
+                    continue
+                except EdgebuildError as error:
+                    if not skip_failing:
+                        raise
+                    self.failed.append(error.message)
+                    continue
+                self.study.keep_outcome(tasks[i], outcomes[i])  # type: ignore[arg-type]
+        return [outcome for outcome in outcomes.values() if outcome is not None]
+
+    def count_lost(self, error: LostError) -> None:
+        """Note that a worker died; ToolError when too many have."""
+        self._lost += 1
+        if self._lost > _LOST_LIMIT:
+            raise ToolError(
+                f"{self._lost} workers died: {error}", hint="fewer at once: --jobs 1"
+            ) from error
+
+    def short(self, recipe: Sequence[dict[str, Any]]) -> Task:
+        """Return the task of a trial: a short training, if the cost fits."""
+        return Task(tuple(recipe), self.effort.short_epochs, self.budget, self.table_bytes)
+
+    def long(self, recipe: Sequence[dict[str, Any]]) -> Task:
+        """Return the task of a finalist."""
+        return Task(tuple(recipe), self.effort.epochs, self.budget, self.table_bytes)
+
+    def keep(self, kind: str, outcomes: Sequence[Outcome]) -> None:
+        """Remember all outcomes of a step: MOVES or FINALISTS."""
+        self.study.keep(kind, "", [outcome.to_json() for outcome in outcomes])
+
+    def kept(self, kind: str) -> list[Outcome]:
+        """Return what was kept last of a step."""
+        return [outcome_from_json(row) for row in self.study.known(kind, "") or ()]
+
+    def tried(self) -> list[Outcome]:
+        """Return all trials, sampled and moved to."""
+        return [*(outcome for _, outcome in self.study.finished()), *self.kept(MOVES)]
+
+    def trained(self) -> list[Outcome]:
+        """Return all candidates that were trained, the finalists too."""
+        return [o for o in (*self.tried(), *self.kept(FINALISTS)) if o.quality is not None]
+
+    def promising(self) -> list[Outcome]:
+        """Return the trials that longer training is expected to leave within the budget."""
+        settled = (outcome.settled(self.table_bytes) for outcome in self.tried())
+        return fitting(settled, self.budget)
+
+    def say_trial(self, trial: int) -> None:
+        """Show which trial is next, and the best so far."""
+        best = best_of(self.trained(), self.budget)
+        said = "none fits yet"
+        if best is not None:
+            said = f"best {100 * (best.quality or 0):.2f} %"
+            if best.flash_bytes is not None:
+                said += f", {best.flash_bytes:,} B of flash"
+        self.progress(f"trial {trial} of {self.effort.trials}; {said}")

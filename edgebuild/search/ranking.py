@@ -1,0 +1,69 @@
+"""Which outcomes are better than others, and what tells two candidates apart. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from edgebuild.budget import Budget
+from edgebuild.search.problem import Outcome
+from edgebuild.units import format_duration
+
+
+def best_of(outcomes: Iterable[Outcome], budget: Budget) -> Outcome | None:
+    """Return the most accurate that fits; of equals the smallest and fastest."""
+    return min(fitting(outcomes, budget), key=rank, default=None)
+
+
+def fitting(outcomes: Iterable[Outcome], budget: Budget) -> list[Outcome]:
+    """Return those that were trained and keep the budget."""
+    return [o for o in outcomes if o.quality is not None and o.fits(budget)]
+
+
+def pareto(outcomes: Iterable[Outcome]) -> tuple[Outcome, ...]:
+    """Return those that no other equals or beats in all of quality, flash, RAM and latency."""
+    given = sorted((o for o in outcomes if o.quality is not None), key=rank)
+    kept: list[tuple[float, ...]] = []
+    front = []
+    for outcome in given:
+        mine = rank(outcome)
+        if not any(all(a <= b for a, b in zip(other, mine, strict=True)) for other in kept):
+            kept.append(mine)
+            front.append(outcome)
+    return tuple(front)
+
+
+def rank(outcome: Outcome) -> tuple[float, ...]:
+    """Return what outcomes are sorted by, the best first: quality, then flash, RAM, latency."""
+    costs = (outcome.flash_bytes, outcome.ram_bytes, outcome.latency_us)
+    return (-(outcome.quality or 0.0), *(0.0 if cost is None else float(cost) for cost in costs))
+
+
+def shape(recipe: Sequence[dict[str, Any]]) -> str:
+    """Return what tells networks of one shape and choice of channels."""
+    body = [{**row, "epochs": 0, "steps": 1} for row in recipe[:-1]]
+    return json.dumps(body, sort_keys=True)
+
+
+def way(recipe: Sequence[dict[str, Any]]) -> str:
+    """Return what a recipe does besides pruning."""
+    return shape([row for row in recipe if row["pass"] != "prune"])
+
+
+def missed(outcome: Outcome, budget: Budget) -> str:
+    """Return which limits an outcome misses and by how much."""
+    if outcome.too_large:
+        return outcome.too_large
+    needs = []
+    if budget.flash_bytes is not None and (outcome.flash_bytes or 0) > budget.flash_bytes:
+        needs.append(f"flash {outcome.flash_bytes:,} B of {budget.flash_bytes:,} B")
+    if budget.ram_bytes is not None and (outcome.ram_bytes or 0) > budget.ram_bytes:
+        needs.append(f"RAM {outcome.ram_bytes:,} B of {budget.ram_bytes:,} B")
+    if budget.latency_us is not None:
+        if outcome.latency_us is None:
+            needs.append("the latency on this target is not known without a board")
+        elif outcome.latency_us > budget.latency_us:
+            shown = (format_duration(v) for v in (outcome.latency_us, budget.latency_us))
+            needs.append("latency {} of {}".format(*shown))
+    return "it needs " + ", ".join(needs) if needs else "it keeps all limits"
