@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgebuild.budget import Budget, merge
-from edgebuild.cli.console import console, line, print_json, table
+from edgebuild.cli.console import console, line, print_json, prose, table
 from edgebuild.cli.options import (
     budget_options,
     fail_on_option,
@@ -68,6 +68,11 @@ def command(
     profile = load_target(target)
     budget = flag_budget(**limits)
     if together:
+        if fail_on or budget != Budget():
+            raise InputError(
+                "--with shows how memory is shared, and checks no budget and no --fail-on",
+                hint="check each model without --with",
+            )
         _check_together((model, *together), profile, as_json)
         return
     if profile.delegate is not None:
@@ -96,17 +101,26 @@ def _check_delegate(
     found = check_compatibility(graph, target)
     size = Figure(model.stat().st_size, "B", How.MEASURED, f"size of {model.name}")
     limits = merge(target.default_budget(), budget)
-    missed = [v for v in limits.check(Metrics(flash_bytes=size)) if not v.unknown]
+    violations = limits.check(Metrics(flash_bytes=size))
+    missed = [v for v in violations if not v.unknown]
+    unchecked = [v.sentence() for v in violations if v.unknown]
     problems = [*(v.sentence() for v in missed), *forbidden.refusals(found)]
     if as_json:
         print_json(
-            {**found.to_json(), "violations": [v.to_json() for v in missed], "problems": problems}
+            {
+                **found.to_json(),
+                "violations": [v.to_json() for v in missed],
+                "unchecked": unchecked,
+                "problems": problems,
+            }
         )
         if problems:
             click.get_current_context().exit(Exit.CHECK_FAILED)
         return
     for part in compatibility_lines(found):
         console().print(part)
+    for sentence in unchecked:
+        prose(sentence)
     if problems:
         raise CheckFailedError(
             f"{model.name} does not pass on {target.name}: {problems[0]}", details=problems[1:]

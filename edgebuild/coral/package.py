@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgebuild.coral.tables import Damage, Table, flexbuffer_map, root
+from edgebuild.delegates.edgetpu import COMPILED_OP
 from edgebuild.errors import ModelError
 from edgebuild.graph import Graph
 from edgebuild.tflite.reader import clean_name
 
-CUSTOM_OP = "CUSTOM edgetpu-custom-op"
+CUSTOM_OP = COMPILED_OP
 
 TYPES = {0: "stand-alone", 1: "parameter-caching", 2: "execution-only"}
 DATA_TYPES = {
@@ -105,11 +106,6 @@ class Package:
             "cached_bytes": self.cached_bytes,
             "streamed_bytes": self.streamed_bytes,
         }
-
-
-def is_compiled(graph: Graph) -> bool:
-    """Return whether the model was compiled for the Edge TPU."""
-    return any(op.kind == CUSTOM_OP for op in graph.ops)
 
 
 def read_packages(graph: Graph, *, where: str = "model") -> tuple[Package, ...]:

@@ -1,6 +1,6 @@
 """What every delegate's table answers: a verdict for each operator, and the partitions they make.
 
-A delegate is one module with a ``compatibility(graph, delegate) -> Compatibility`` and one line in
+A delegate is one module with a ``check(graph, delegate) -> Compatibility`` and one line in
 ``edgebuild.delegates.check``; its operator table is a JSON file with its source in ``data/``.
 """
 

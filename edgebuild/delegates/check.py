@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from importlib import import_module
 
 from edgebuild.delegates.base import Compatibility
+from edgebuild.delegates.edgetpu import refuse_compiled
 from edgebuild.errors import InputError, InternalError
 from edgebuild.graph import Graph
 from edgebuild.targets import Delegate, TargetProfile
@@ -26,12 +28,20 @@ _PARTITIONS = re.compile(r"partitions:(\d{1,6})")
 
 
 def check_compatibility(graph: Graph, target: TargetProfile) -> Compatibility:
-    """Return what the target's delegate makes of ``graph``, as the ``.tflite`` file has it."""
+    """Return what the target's delegate makes of ``graph``, as the ``.tflite`` file has it.
+
+    InputError for a model that was compiled for the Edge TPU.
+    """
     if target.delegate is None:
         raise InternalError(f"target {target.name} has no delegate")
+    refuse_compiled(graph)
     module = import_module(_MODULES[target.delegate.kind])
     answer: Callable[[Graph, Delegate], Compatibility] = module.check
-    return answer(graph, target.delegate)
+    found = answer(graph, target.delegate)
+    if not graph.other_subgraphs:
+        return found
+    note = f"{graph.other_subgraphs} further subgraphs of the model are not looked at"
+    return dataclasses.replace(found, notes=(*found.notes, note))
 
 
 @dataclass(frozen=True)

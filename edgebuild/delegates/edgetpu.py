@@ -22,13 +22,15 @@ from edgebuild.delegates.edgetpu_memory import (
     layout_is_known,
 )
 from edgebuild.delegates.edgetpu_rules import refusal, status, table, uncertainty
-from edgebuild.errors import ModelError
+from edgebuild.errors import InputError, ModelError
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph, Node
 from edgebuild.profile import Delegate
 
 _Answer = TypeVar("_Answer")
 NAME = "Edge TPU"
+COMPILED_OP = "CUSTOM edgetpu-custom-op"
+"""The operator that the compiler leaves in place of those that it has mapped."""
 _HOW = "layout of parameters by operator, read from compiled models"
 
 
@@ -110,6 +112,20 @@ def edgetpu_compatibility(
     )
 
 
+def is_compiled(graph: Graph) -> bool:
+    """Return whether the model was compiled for the Edge TPU."""
+    return any(op.kind == COMPILED_OP for op in graph.ops)
+
+
+def refuse_compiled(graph: Graph) -> None:
+    """Raise InputError for a model that the compiler has made: no table says anything of it."""
+    if is_compiled(graph):
+        raise InputError(
+            f"{graph.name} is compiled for the Edge TPU already",
+            hint="give the model it was made from; `edgebuild inspect` shows what was compiled",
+        )
+
+
 def check(graph: Graph, _delegate: Delegate) -> EdgeTpuCompatibility:
     """Return what the compiler makes of ``graph`` by default."""
     return edgetpu_compatibility(graph)
@@ -119,9 +135,11 @@ def cocompile(graphs: Sequence[Graph]) -> tuple[CachePlan, ...]:
     """Return each model's cached and streamed bytes when they are compiled together in this order.
 
     The first model's parameters are cached as far as they fit, the next model's in what is left.
+    InputError for a model that is compiled already.
     """
     models = []
     for graph in graphs:
+        refuse_compiled(graph)
         reasons = _one_subgraph(graph, _refusals(graph))
         models.append(_mapped_layers(graph, reasons))
     return cache_together(models, _capacity([len(layers) for layers in models]))

@@ -232,13 +232,17 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A whole model: operators in execution order and the tensors that they refer to."""
+    """A whole model: operators in execution order and the tensors that they refer to.
+
+    ``other_subgraphs`` counts those of the file that are not in here.
+    """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     ops: tuple[Op, ...]
     tensors: Mapping[int, Tensor]
+    other_subgraphs: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))

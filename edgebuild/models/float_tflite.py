@@ -22,6 +22,7 @@ class FloatTflite:
 
     def __init__(self, content: bytes) -> None:
         self.content = normalised(content)
+        self._names = _end_names(unpack(content))
 
     @property
     def inputs(self) -> list[dict[str, Any]]:
@@ -56,7 +57,7 @@ class FloatTflite:
             raise ModelError("litert-quantizer returned no model")
         quantized = unpack(bytes(result.quantized_model))
         repair_biases(quantized, unpack(self.content))
-        return stripped(pack(quantized))
+        return self._finished(pack(quantized))
 
     def to_tflite(self, form: str) -> bytes:
         """Return the model as ``.tflite`` of float32, of float16 weights, or dynamic range."""
@@ -65,7 +66,7 @@ class FloatTflite:
         from litert_quantizer.recipe_manager import RecipeManager
 
         if form == "float32":
-            return stripped(self.content)
+            return self._finished(self.content)
         steps = recipe.dynamic_wi8_afp32()
         if form == "float16":
             manager = RecipeManager()
@@ -78,7 +79,15 @@ class FloatTflite:
         )
         if result.quantized_model is None:
             raise ModelError("litert-quantizer returned no model")
-        return stripped(bytes(result.quantized_model))
+        return self._finished(bytes(result.quantized_model))
+
+    def _finished(self, content: bytes) -> bytes:
+        """Return a converted model, stripped, with the source's names of inputs and outputs: an
+        app's wrapper calls them by these."""
+        model = unpack(stripped(content))
+        for index, name in zip(_end_indices(model), self._names, strict=True):
+            model.subgraphs[0].tensors[index].name = name
+        return pack(model)
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return for each output an array (samples, \\*shape)."""
@@ -170,6 +179,15 @@ def stripped(content: bytes) -> bytes:
         for tensor in subgraph.tensors:
             tensor.buffer = place[tensor.buffer]
     return pack(model)
+
+
+def _end_indices(model: Any) -> list[int]:
+    """Return the indices of the first subgraph's inputs, then of its outputs."""
+    return [int(i) for part in ("inputs", "outputs") for i in getattr(model.subgraphs[0], part)]
+
+
+def _end_names(model: Any) -> list[bytes]:
+    return [model.subgraphs[0].tensors[i].name or b"" for i in _end_indices(model)]
 
 
 def _order_by_signature(model: Any) -> None:

@@ -122,6 +122,8 @@ def with_metadata(model: bytes, graph: Graph, name: str, labels: tuple[str, ...]
 
 def without_library(graph: Graph) -> list[str]:
     """Return why there is no generated C for ``graph``; empty when there is."""
+    if graph.other_subgraphs:
+        return [f"the model has {graph.other_subgraphs + 1} subgraphs"]
     foreign = sorted({t.dtype for t in graph.tensors.values()} - KERNEL_DTYPES)
     if foreign:
         return [f"no kernel computes with {dtype}" for dtype in foreign]

@@ -175,6 +175,11 @@ def _check_run(run: str, target: TargetProfile) -> None:
 
 
 def _check_format(request: BuildRequest, target: TargetProfile) -> None:
+    if request.edgetpu_container and target.family != "coral":
+        raise InputError(
+            f"--edgetpu-container is for Coral boards, not for {target.name}",
+            hint="--target coral-usb, or leave it out",
+        )
     if target.delegate is None:
         for flag, given in (("--format", request.format), ("--fail-on", request.fail_on)):
             if given and given != "int8":
@@ -186,6 +191,11 @@ def _check_format(request: BuildRequest, target: TargetProfile) -> None:
         raise InputError(
             f"unknown number format '{request.format[:60]}'{nearest(request.format[:60], FORMATS)}",
             hint=f"--format {' or '.join(FORMATS)}",
+        )
+    elif target.family == "coral" and request.format not in (None, "int8"):
+        raise InputError(
+            f"--format {request.format} is not for {target.name}: the Edge TPU computes in int8",
+            hint="--format int8, or leave it out",
         )
 
 

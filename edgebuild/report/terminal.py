@@ -77,19 +77,19 @@ def _budget_table(report: Report) -> RenderableType:
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     table.add_column("")
     table.add_column("how", style="dim")
-    rows: list[tuple[str, Figure | None, float | None]] = [
-        (_size_label(report), report.metrics.flash_bytes, report.budget.flash_bytes),
-        ("RAM", report.metrics.ram_bytes, report.budget.ram_bytes),
-        ("latency", report.metrics.latency_us, report.budget.latency_us),
-        ("accuracy drop", report.metrics.accuracy_drop, report.budget.max_accuracy_drop),
+    metrics, budget = report.metrics, report.budget
+    rows: list[tuple[str, Figure | None, float | None, str]] = [
+        (_size_label(report), metrics.flash_bytes, budget.flash_bytes, "B"),
+        ("RAM", metrics.ram_bytes, budget.ram_bytes, "B"),
+        ("latency", metrics.latency_us, budget.latency_us, "us"),
+        ("accuracy drop", metrics.accuracy_drop, budget.max_accuracy_drop, "ratio"),
     ]
-    if report.budget.max_class_drop is not None:  # else it is said below, with its name
-        rows.append(("class drop", report.metrics.class_drop, report.budget.max_class_drop))
-    for label, figure, limit in rows:
+    if budget.max_class_drop is not None:  # else it is said below, with its name
+        rows.append(("class drop", metrics.class_drop, budget.max_class_drop, "ratio"))
+    for label, figure, limit, unit in rows:
         if figure is None and limit is None:
             continue
         used = format_figure(figure) if figure else "unknown"
-        unit = figure.unit if figure else ""
         shown = "-" if limit is None else format_value(limit, unit)
         bar = _bar(figure.value, limit) if figure and limit else ""
         table.add_row(label, used, shown, bar, f"{figure.how}" if figure else "")

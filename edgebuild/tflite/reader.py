@@ -50,7 +50,10 @@ def read_tflite_file(path: Path, *, survey: bool = False) -> Graph:
             raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+        hint = ""
+        if path.is_dir():
+            hint = "give a .tflite file; `edgebuild build` takes SavedModel folders"
+        raise ModelError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
     return read_tflite(data, name=path.stem, where=str(path), survey=survey)
 
 
@@ -72,7 +75,7 @@ def read_tflite(
     if len(data) < 8 or data[4:8] != b"TFL3":
         raise ModelError(
             f"{where}: not a TFLite flatbuffer (no 'TFL3' identifier)",
-            hint="give a .tflite, .keras or .h5 file, or a SavedModel folder",
+            hint="give a .tflite file; `edgebuild build` takes .keras, .h5 and SavedModel too",
         )
     try:
         graph = _Reader(data, where, survey).graph(name)
@@ -113,7 +116,8 @@ class _Reader:
         )
         inputs = self._indices(subgraph.InputsAsNumpy())
         outputs = self._indices(subgraph.OutputsAsNumpy())
-        return Graph(name, inputs, outputs, ops, _with_empty_constants(tensors, inputs, ops))
+        whole = _with_empty_constants(tensors, inputs, ops)
+        return Graph(name, inputs, outputs, ops, whole, subgraphs - 1)
 
     def _count(self, count: int, what: str) -> int:
         self.budget -= count

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 import edgebuild
 from edgebuild.cli.main import run
 from edgebuild.errors import CheckFailedError, InputError, ToolError
+from edgebuild.models.float_tflite import pack, unpack
 from edgebuild.report.model import report_from_json
 from edgebuild.tflite.metadata import read_metadata
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
@@ -142,6 +145,68 @@ def test_check(folder, command):
     assert code == 1 and "flash budget missed" in err
     code, _, err = command("check", "small.tflite", "--target", "cortex-m4", "--fail-on", "x")
     assert code == 2 and "--fail-on is for targets" in err
+
+
+def test_budgets_that_a_delegate_s_table_cannot_check_are_told(folder, command):
+    asked = ("check", "small.tflite", "--target", "android-cpu", "--max-latency", "1ms")
+    code, out, _ = command(*asked)
+    assert code == 0 and "latency budget cannot be checked" in out
+    (sentence,) = json.loads(command(*asked, "--json")[1])["unchecked"]
+    assert "budget 1 ms" in sentence
+    code, _, err = command("build", *asked[1:], "--run", "none")
+    assert code == 1 and "edgebuild bench BUILD --device" in err
+
+
+def test_the_options_of_the_example_app_can_be_met(folder, command):
+    app = Path(__file__).resolve().parents[2] / "examples/android/app/build.gradle.kts"
+    options = re.search(r"options = listOf\((.*)\)", app.read_text())[1].replace('"', "")
+    code, _, err = command(
+        *("build", "small.tflite", "--target", "android-cpu"), *options.split(", ")
+    )
+    assert (code, err) == (0, "")
+
+
+def test_what_a_target_does_not_take_is_refused(folder, command):
+    build = ("build", "small.tflite", "--target")
+    code, _, err = command(*build, "android-cpu", "--edgetpu-container", "image")
+    assert code == 2 and "--edgetpu-container is for Coral boards" in err
+    code, _, err = command(*build, "coral-usb", "--format", "float16")
+    assert code == 2 and "the Edge TPU computes in int8" in err
+    together = ("check", "small.tflite", "--with", "small.tflite", "--target", "coral-usb")
+    for flags in (("--fail-on", "fallback"), ("--max-flash", "1KiB")):
+        code, _, err = command(*together, *flags)
+        assert code == 2 and "--with shows how memory is shared" in err
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("target", ["coral-usb", "android-cpu"])
+def test_a_compiled_model_is_no_source(coral_dir, folder, command, target):
+    model = coral_dir / "split_concat_edgetpu.tflite"
+    for verb in ("check", "build"):
+        code, _, err = command(verb, model, "--target", target)
+        assert code == 2 and "is compiled for the Edge TPU already" in err
+    code, _, err = command("check", "small.tflite", "--with", model, "--target", "coral-usb")
+    assert code == 2 and "split_concat_edgetpu is compiled for the Edge TPU already" in err
+    assert list((folder / "build").iterdir()) == []
+
+
+def test_of_several_subgraphs_the_first_is_looked_at(folder, command):
+    model = unpack(small_model())
+    model.subgraphs.append(model.subgraphs[0])
+    (folder / "two.tflite").write_bytes(pack(model))
+    code, out, _ = command("check", "two.tflite", "--target", "android-cpu")
+    assert code == 0 and "1 further subgraphs of the model are not looked at" in out
+    report = edgebuild.build("two.tflite", target="android-cpu")
+    assert "no generated C beside it: the model has 2 subgraphs" in report.notes
+
+
+@pytest.mark.parametrize("name", ["net.h5", "saved"])
+def test_check_and_inspect_take_tflite_files(folder, command, name):
+    (folder / "net.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    (folder / "saved").mkdir()
+    for verb in ("check", "inspect"):
+        code, _, err = command(verb, name, "--target", "android-cpu")
+        assert code == 2 and "try: give a .tflite file; `edgebuild build` takes" in err
 
 
 def test_a_coral_board(folder):

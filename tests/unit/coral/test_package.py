@@ -7,7 +7,8 @@ import struct
 import pytest
 
 from edgebuild.coral import tables
-from edgebuild.coral.package import CUSTOM_OP, decode_package, is_compiled, read_packages
+from edgebuild.coral.package import CUSTOM_OP, decode_package, read_packages
+from edgebuild.delegates.edgetpu import is_compiled
 from edgebuild.errors import ModelError
 from edgebuild.tflite.reader import read_tflite_file
 from tests.small import small_graph

@@ -13,6 +13,7 @@ from edgebuild.models.convert import (
     to_tflite,
 )
 from edgebuild.models.data import DataSet, load_data, match_inputs, quantize_input
+from edgebuild.models.float_tflite import pack, unpack
 from edgebuild.models.source import open_model
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.tflite.oracle import run_oracle_arrays
@@ -180,6 +181,23 @@ def test_a_float_model_of_one_operator(tmp_path):
     assert float_predict(source, x).reshape(-1).tolist() == [0, 0, 1, 2]
     check_full_int8(to_int8_tflite(source, DataSet((x,), None, "x")).model)
     source.close()
+
+
+@pytest.mark.parametrize("form", ["int8", "dynamic", "float16", "float32"])
+def test_inputs_and_outputs_of_a_float_tflite_keep_their_names(tmp_path, form):
+    """An app's wrapper calls them by these."""
+    float4 = [activation((1, 4), dtype=DType.FLOAT32) for _ in range(3)]
+    given = write_tflite(one_op("m", "ADD", float4[:2], float4[2:]).graph)
+    model = unpack(given)
+    for index, name in enumerate((b"left", b"right", b"sum")):
+        model.subgraphs[0].tensors[index].name = name
+    (tmp_path / "m.tflite").write_bytes(pack(model))
+    source = open_model(tmp_path / "m.tflite")
+    data = DataSet((np.ones((3, 4), np.float32),) * 2, None, "x")
+    graph = read_tflite(to_tflite(source, data, form).model, survey=True)
+    source.close()
+    assert [t.name for t in graph.input_tensors] == ["left", "right"]
+    assert [t.name for t in graph.output_tensors] == ["sum"]
 
 
 @pytest.mark.models

@@ -92,6 +92,7 @@ def test_what_is_not_known():
                    symbols=(), sections=(), layers=(), tflm_arena=None)  # fmt: skip
     text = rendered(given)
     assert "unknown" in text and "checked" not in text and "accuracy" not in text
+    assert "5.0 us" in text
     assert "largest in flash" not in text and "layer" not in text
 
 

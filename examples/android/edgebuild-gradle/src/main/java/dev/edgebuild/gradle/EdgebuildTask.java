@@ -77,7 +77,7 @@ public class EdgebuildTask extends DefaultTask {
         this.target = target;
     }
 
-    /** Further options of {@code edgebuild build}, for example {@code --max-latency 20ms}. */
+    /** Further options of {@code edgebuild build}, for example {@code --max-flash 1MiB}. */
     @Input
     public List<String> getOptions() {
         return options;
