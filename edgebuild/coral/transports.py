@@ -23,7 +23,8 @@ from edgebuild.files import explained
 COPY_S = 120.0
 CONNECT_S = 10
 _HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@%-]{0,252}")
-_FOLDER = re.compile(r"/[A-Za-z0-9_./-]{1,200}")
+_FOLDER = re.compile(r"/tmp/edgebuild-[A-Za-z0-9]{8}")
+"""What was asked for: it is removed in the end, so that no other folder may be answered."""
 _PYTHON = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+-]{0,200}")
 _SSH_FAILED = 255
 

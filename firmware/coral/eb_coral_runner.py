@@ -170,7 +170,10 @@ def main():
         compiled=compiled,
     )
     before = temperature()
-    times = run(interpreter, options, data)
+    try:
+        times = run(interpreter, options, data)
+    except (ValueError, RuntimeError) as error:
+        stop(4, f"the model failed: {' '.join(str(error).split())[-400:]}")
     say(done=True, times_ns=times, temperature_mc=[before, temperature()])
 
 

@@ -15,8 +15,11 @@ from edgebuild.coral.process import Finished
 from edgebuild.coral.transports import LocalTransport, SshTransport
 from edgebuild.devices.coral import CoralDevice, coral_figures
 from edgebuild.errors import InputError, ToolError
+from edgebuild.graph import DType, Tensor
 from edgebuild.models.convert import litert_outputs
+from edgebuild.ops.cases import one_op
 from edgebuild.resources import resource_dir
+from edgebuild.tflite.writer import write_tflite
 from edgebuild.verification import make_samples
 from tests.small import small_graph, small_model
 
@@ -95,6 +98,28 @@ def test_without_an_edge_tpu(model, samples):
         CoralDevice.usb(model).run(samples)
     assert "no Edge TPU (libedgetpu.so.1)" in caught.value.details[-1]
     assert "plugged in" in caught.value.hint
+
+
+def test_a_model_that_fails_while_it_runs_is_told_in_a_sentence(tmp_path):
+    values = Tensor(0, "", (3,), DType.FLOAT32)
+    index = Tensor(0, "", (1,), DType.INT32)
+    taken = Tensor(0, "", (1,), DType.FLOAT32)
+    graph = one_op("gather", "GATHER", [values, index], [taken], {"axis": 0, "batch_dims": 0}).graph
+    (tmp_path / "gather.tflite").write_bytes(write_tflite(graph))
+    outside = (bytes(12), (99).to_bytes(4, "little"))
+    with pytest.raises(ToolError, match=r"exit code 4") as caught:
+        run_model(tmp_path / "gather.tflite", [outside], LocalTransport(), CPU)
+    (line,) = caught.value.details
+    assert line.startswith("error: the model failed: ")
+
+
+@pytest.mark.parametrize("answer", ["/home/mendel", "/tmp/edgebuild-../../home", "/tmp", ""])
+def test_a_board_that_answers_another_folder_is_not_cleaned_up(tmp_path, ssh, answer):
+    folder = tmp_path / "bin"
+    (folder / "ssh").write_text(f'#!/bin/sh\necho "ssh $*" >> {ssh}\necho "{answer}"\n')
+    with pytest.raises(ToolError, match="has made no folder"), SshTransport("mendel@board"):
+        pass
+    assert "rm -rf" not in ssh.read_text()
 
 
 @pytest.mark.models
