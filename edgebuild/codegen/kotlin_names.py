@@ -20,14 +20,15 @@ while _
 """
 _KEYWORDS = frozenset(_KEYWORD_LIST.split())
 
-# Classes that the generated code uses by their short names.
+# Classes that the generated code uses by their short names, and those that Android puts into the
+# package of a library (R, BuildConfig, Manifest).
 _CLASS_LIST = """
 Accelerator Any Array ArrayList AssetManager AutoCloseable Boolean BooleanArray Buffer Build
-BuiltinNpuAcceleratorProvider Byte ByteArray ByteArrayOutputStream ByteBuffer ByteOrder
+BuildConfig BuiltinNpuAcceleratorProvider Byte ByteArray ByteArrayOutputStream ByteBuffer ByteOrder
 CompatibilityList CompiledModel Context Double Environment Exception FileChannel FileInputStream
 FileNotFoundException Float FloatArray GpuDelegate HashMap IllegalStateException Inputs Int IntArray
-Interpreter JvmField JvmOverloads JvmStatic LinkageError List Long LongArray Math NnApiDelegate
-Options Outputs Pair Short String Tensor TensorBuffer Throwable Unit
+Interpreter JvmField JvmOverloads JvmStatic LinkageError List Long LongArray Manifest Math
+NnApiDelegate Options Outputs Pair R Short String Tensor TensorBuffer Throwable Unit
 """
 _CLASSES = frozenset(_CLASS_LIST.split())
 _SEGMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")

@@ -81,7 +81,7 @@ def compiler_status(reason: str) -> str:
 
 
 def edgetpu_compatibility(
-    graph: Graph, *, multiple_subgraphs: bool = False, reserved_bytes: int = 0
+    graph: Graph, *, multiple_subgraphs: bool = False
 ) -> EdgeTpuCompatibility:
     """Return which operators map to the Edge TPU, why the others do not, and parameter bytes.
 
@@ -89,7 +89,6 @@ def edgetpu_compatibility(
         graph: a model, read with ``survey=True`` where it is not int8.
         multiple_subgraphs: as the compiler's ``--enable_multiple_subgraphs``: operators behind the
             first one that stays on the CPU are mapped too.
-        reserved_bytes: chip memory that models compiled together with this one have taken.
     """
     reasons = _refusals(graph)
     if not multiple_subgraphs:
@@ -98,7 +97,7 @@ def edgetpu_compatibility(
         graph, NAME, reasons, sources=table()["sources"].values(), notes=_notes(graph, reasons)
     )
     layers = _mapped_layers(graph, reasons)
-    plan = cache_parameters(layers, max(0, _capacity([len(layers)]) - reserved_bytes))
+    plan = cache_parameters(layers, _capacity([len(layers)]))
     fields = {f.name: getattr(found, f.name) for f in dataclasses.fields(Compatibility)}
     return EdgeTpuCompatibility(
         **{**fields, "accepted": status("mapped")},

@@ -27,6 +27,8 @@ from edgebuild.errors import InputError
         ("My Net-2", "my_net_2", "MyNet2"),
         ("fun", "model_fun", "ModelFun"),
         ("string", "string", "StringModel"),
+        ("r", "r", "RModel"),
+        ("build_config", "build_config", "BuildConfigModel"),
         ("byte buffer", "byte_buffer", "ByteBufferModel"),
         ("2fast", "model_2fast", "Model2fast"),
         ('"); x("', "x", "X"),
