@@ -1,6 +1,6 @@
 """XNNPACK's table against what LiteRT delegates: single operators, and real models.
 
-    python benchmarks/xnnpack_table.py [--models ../shared/models]
+    python benchmarks/xnnpack_table.py [--models ../shared/models] [--random COUNT] [--seed SEED]
 
 A model that LiteRT refuses to load is no case. Exit code 1 on any disagreement.
 """
@@ -20,6 +20,7 @@ from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
 from tests.litert_truth import CRASHED, ask
 from tests.xnnpack_cases import cases
+from tests.xnnpack_random import random_models
 
 
 def main() -> int:
@@ -27,10 +28,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     root = Path(__file__).resolve().parents[1]
     parser.add_argument("--models", type=Path, default=root.parent / "shared" / "models")
+    parser.add_argument("--random", type=int, default=0, help="so many models changed at random")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
     models = [(name, write_tflite(graph)) for name, graph in cases()]
     print(f"{len(models)} single-operator models")
     wrong = compare(models)
-    folder = parser.parse_args().models
+    if options.random:
+        print(f"{options.random} changed at random, seed {options.seed}")
+        wrong += compare(list(random_models(options.seed, options.random)))
+    folder = options.models
     files = [f for f in sorted(folder.glob("**/*.tflite")) if "edgetpu" not in f.name]
     print(f"{len(files)} real models")
     return int(bool(wrong + compare([(f.name, f.read_bytes()) for f in files])))

@@ -53,6 +53,8 @@ def all_checks() -> Iterator[Check]:
     yield check_zig()
     yield check_gcc()
     yield from check_qemu()
+    yield check_qemu_arm64()
+    yield check_edgetpu()
     yield from check_folders()
     yield check_serial_ports()
     yield from check_phones()
@@ -147,6 +149,28 @@ def check_qemu() -> Iterator[Check]:
         Status.OPTIONAL if lacking else Status.GOOD,
         f"lacks {', '.join(lacking)}" if lacking else ", ".join(wanted),
         "install QEMU 6.2 or newer" if lacking else "",
+    )
+
+
+def check_qemu_arm64() -> Check:
+    """Check the QEMU that runs the arm64 program of a phone."""
+    return _tool(
+        "qemu-aarch64",
+        ["qemu-aarch64", "--version"],
+        Status.OPTIONAL,
+        _package_manager("qemu-user", "qemu"),
+        optional_for="for --run qemu of android targets",
+    )
+
+
+def check_edgetpu() -> Check:
+    """Check Google's compiler for Coral boards."""
+    return _tool(
+        "edgetpu_compiler",
+        ["edgetpu_compiler", "--version"],
+        Status.OPTIONAL,
+        "https://coral.ai/docs/edgetpu/compiler/, or --edgetpu-container",
+        optional_for="to compile for Coral boards",
     )
 
 

@@ -108,6 +108,12 @@ def values_of(tensor: Tensor) -> list[int]:
     return [int(v) for v in np.ravel(data)]
 
 
+def by_channel(tensor: Tensor) -> bool:
+    """True for integers whose scales differ by channel; of floats nothing reads the scales."""
+    q = tensor.quantization
+    return q is not None and q.per_channel and not tensor.dtype.value.startswith("float")
+
+
 def _spoken(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         parts = [_spoken(v) for v in value]
@@ -307,9 +313,9 @@ def _has_scale(node: Node, _: Setting, of: str) -> bool:
 @word("scales of {of} for each channel must lie along dimension {axis}")
 def _channel_axis(node: Node, _: Setting, of: str, axis: int) -> bool:
     return all(
-        t.quantization.axis == (axis if axis >= 0 else axis + len(t.shape))
+        t.quantization is not None and t.quantization.axis == axis
         for t in tensors_of(node, of)
-        if t.quantization is not None and t.quantization.per_channel
+        if by_channel(t)
     )
 
 
@@ -332,15 +338,16 @@ def _unsigned_per_tensor(node: Node, _: Setting, of: str) -> bool:
 @word("zero points of {of} must be 0 where scales differ by channel")
 def _channel_zero_points(node: Node, _: Setting, of: str) -> bool:
     return all(
-        not any(t.quantization.zero_points)
+        t.quantization is not None and not any(t.quantization.zero_points)
         for t in tensors_of(node, of)
-        if t.quantization is not None and t.quantization.per_channel
+        if by_channel(t)
     )
 
 
 @word("the zero point of {of} must be {allowed}")
 def _zero_points(node: Node, _: Setting, of: str, allowed: list[int]) -> bool:
-    return all(t.zero_point in allowed for t in tensors_of(node, of))
+    found = [t for t in tensors_of(node, of) if not t.dtype.value.startswith("float")]
+    return all(t.zero_point in allowed for t in found)
 
 
 @word("8-bit {of} must have the scale and zero point of {other}")

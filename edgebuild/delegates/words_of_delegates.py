@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from edgebuild.delegates.vocabulary import Setting, tensors_of, values_of, word
+from edgebuild.delegates.vocabulary import Setting, by_channel, tensors_of, values_of, word
 from edgebuild.graph import Node, Tensor
 
 _EIGHT_BITS = ("int8", "uint8")
@@ -108,10 +108,18 @@ def _narrow_even(node: Node, _: Setting) -> bool:
     return weights.quantization is not None and weights.shape[-1] % 2 == 0
 
 
+@word("int2 weights must have a scale for each output channel")
+def _int2_by_channel(node: Node, _: Setting) -> bool:
+    weights = _at(node, 1)
+    if weights is None or weights.dtype != "int2" or weights.quantization is None:
+        return True
+    return len(weights.quantization.scales) == weights.shape[0]
+
+
 @word("scales of input 1 for each channel must lie along the dimension of its output columns")
 def _matmul_channels(node: Node, _: Setting) -> bool:
     second = _at(node, 1)
-    if second is None or second.quantization is None or not second.quantization.per_channel:
+    if second is None or second.quantization is None or not by_channel(second):
         return True
     columns = len(second.shape) - (2 if node.attrs.get("adj_y") else 1)
     return second.quantization.axis == columns

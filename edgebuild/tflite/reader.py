@@ -113,7 +113,7 @@ class _Reader:
         )
         inputs = self._indices(subgraph.InputsAsNumpy())
         outputs = self._indices(subgraph.OutputsAsNumpy())
-        return Graph(name, inputs, outputs, ops, tensors)
+        return Graph(name, inputs, outputs, ops, _with_empty_constants(tensors, inputs, ops))
 
     def _count(self, count: int, what: str) -> int:
         self.budget -= count
@@ -272,6 +272,21 @@ class _Reader:
                 raise ModelError(f"{self.where}: {label} has {len(value):,} values")
             return tuple(int(v) for v in value)
         return None  # nested tables carry nothing that a kernel needs
+
+
+def _with_empty_constants(
+    tensors: dict[int, Tensor], inputs: tuple[int, ...], ops: tuple[Op, ...]
+) -> dict[int, Tensor]:
+    """Return ``tensors`` with those that hold no elements and that nothing writes as constants:
+    a file has no data for them, such as the shape of a RESHAPE to a scalar."""
+    written = {*inputs, *(i for op in ops for i in op.outputs)}
+    empty = {
+        i: dataclasses.replace(t, data=np.zeros(t.shape, t.dtype.numpy))
+        for i, t in tensors.items()
+        if not t.elements and not t.is_constant and t.dtype not in OPAQUE_DTYPES
+        if i not in written
+    }
+    return {**tensors, **empty}
 
 
 def _unpacked(raw: np.ndarray, dtype: DType, elements: int) -> np.ndarray:

@@ -212,8 +212,8 @@ static int choose_cpu(const eb_arguments *a)
     return EB_EXIT_DONE;
 }
 
-/* Returns zeroed room for count * size bytes, at least one; never freed. Ends the program when there
- * is none. */
+/* Returns zeroed room for count * size bytes, at least one; never freed. Ends the program when
+ * there is none. */
 static void *allocate(size_t count, size_t size)
 {
     void *const room = calloc(count > 0U ? count : 1U, size > 0U ? size : 1U);

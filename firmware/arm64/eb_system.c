@@ -83,7 +83,8 @@ long eb_peak_rss_kib(void)
 int eb_governor(int cpu, char *name, size_t size)
 {
     char path[96];
-    (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor", cpu);
+    (void)snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/cpufreq/scaling_governor",
+                   cpu);
     FILE *const file = fopen(path, "r");
     if (file == NULL) {
         return -1;

@@ -1,4 +1,4 @@
-/* What the arm64 benchmark program asks of Linux: files, the clock, CPUs, memory, a painted stack. */
+/* What the arm64 benchmark program asks of Linux: files, the clock, memory, a painted stack. */
 #ifndef EB_SYSTEM_H
 #define EB_SYSTEM_H
 
@@ -20,8 +20,8 @@ long eb_peak_rss_kib(void);
 /* Writes the frequency governor of `cpu`, a word; returns -1 when it is not known. */
 int eb_governor(int cpu, char *name, size_t size);
 
-/* Calls work(context) on a stack of its own. Returns the bytes that it used of it, -1 when the stack
- * cannot be had and work was not called. */
+/* Calls work(context) on a stack of its own. Returns the bytes that it used of it, -1 when the
+ * stack cannot be had and work was not called. */
 long eb_call_on_painted_stack(void (*work)(void *), void *context);
 
 #endif /* EB_SYSTEM_H */

@@ -23,13 +23,18 @@ CPUS = {"cortex-a53": "base", "cortex-a76": "dotprod", "max": "i8mm"}
 """The best instruction set of each."""
 
 
+def model_path(shared, name):
+    """Return the int8 ``.tflite`` of ``name``."""
+    return shared / "models" / "mlperf_tiny" / f"{name}_int8.tflite"
+
+
 @pytest.fixture(scope="module", params=MODELS)
 def built(request, shared_dir, tmp_path_factory):
     """Yield a model's program, samples, and the outputs of the host and of the oracle."""
     if shutil.which(QEMU) is None:
         pytest.skip(f"{QEMU} is not installed (Debian: qemu-user)")
     name = request.param
-    path = shared_dir / "models" / "mlperf_tiny" / f"{name}_int8.tflite"
+    path = model_path(shared_dir, name)
     folder = tmp_path_factory.mktemp(name)
     graph = read_tflite_file(path)
     samples = make_samples(graph, SAMPLES, seed=0)
@@ -57,3 +62,16 @@ def test_a_newer_instruction_set_takes_fewer_instructions(built):
     ]
     # A single pixel, as in ad01, leaves nothing to i8mm.
     assert counts[0] > 1.3 * counts[1] and counts[1] > 0.99 * counts[2]
+
+
+@pytest.mark.parametrize("isa", ["dotprod", "i8mm"])
+def test_at_most_a_quarter_of_the_portable_instructions(shared_dir, built, isa, tmp_path):
+    name, program, samples, _, _ = built
+    if name != "resnet8":
+        pytest.skip("the bar is set for resnet8")
+    graph = read_tflite_file(model_path(shared_dir, name))
+    portable = compile_arm64_program(
+        emit_library(graph, name, CpuFeatures()), tmp_path, lambda _: None
+    )
+    most = QemuArm64Device(portable, name).run(samples[3:4]).instructions.value / 4
+    assert QemuArm64Device(program, name, isa=isa).run(samples[3:4]).instructions.value <= most

@@ -7,12 +7,17 @@
 #include "common/eb_channel_neon.h"
 #include "common/eb_neon_isa.h"
 
+/* Older ones lack the intrinsics of extensions that the rest of the file is compiled without. */
+#if defined(__clang__) ? __clang_major__ < 16 : __GNUC__ < 10
+#error "this kernel needs Clang 16 (Android NDK r26) or GCC 10"
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define TARGET_DOTPROD __attribute__((target("arch=armv8.2-a+dotprod")))
 #define TARGET_I8MM __attribute__((target("arch=armv8.2-a+dotprod+i8mm")))
 #define MAX_PIXELS 8
 
-/* Accumulators must become registers: loops over them are unrolled, whatever the compiler thinks. */
+/* Accumulators must become registers, so loops over them are unrolled. */
 #define UNROLL _Pragma("GCC unroll 8")
 
 /* Pixels of one call and where their outputs go. */
@@ -85,9 +90,12 @@ INLINE int8x16_t high_halves_s8(int8x16_t a, int8x16_t b)
     return vreinterpretq_s8_s64(vzip2q_s64(vreinterpretq_s64_s8(a), vreinterpretq_s64_s8(b)));
 }
 
-INLINE int8x16_t twice(const int8_t *x)
+/* Eight bytes at any address, two times. */
+INLINE int8x16_t twice(const void *x)
 {
-    return vreinterpretq_s8_s64(vld1q_dup_s64((const int64_t *)(const void *)x));
+    int64_t bytes;
+    memcpy(&bytes, x, sizeof bytes);
+    return vreinterpretq_s8_s64(vdupq_n_s64(bytes));
 }
 
 /* SMULL, SMLAL and SADALP: `count` pixels, half a block of channels. */
@@ -248,17 +256,18 @@ TARGET_I8MM INLINE void multiply_pairs(int32x4_t acc[4][4], const int8x16_t x[4]
 }
 
 /* SMMLA: `pairs` pairs of pixels, 8 channels. An accumulator holds two pixels of two channels. */
-TARGET_I8MM INLINE void i8mm_tile(const eb_matmul_params *p, int32_t group, const tile *t, int pairs)
+TARGET_I8MM INLINE void i8mm_tile(const eb_matmul_params *p, int32_t group, const tile *t,
+                                  int pairs)
 {
     for (block b = first_block(p, group); b.count > 0; next_block(p, &b)) {
         const int8_t *w = b.weights;
         int32x4_t acc[4][4];
         UNROLL
         for (int c = 0; c < 4; c++) {
-            const int64_t *const bias = (const int64_t *)(const void *)(b.channels->bias + 2 * c);
+            const int32x4_t bias = vreinterpretq_s32_s8(twice(b.channels->bias + 2 * c));
             UNROLL
             for (int i = 0; i < pairs; i++) {
-                acc[i][c] = vreinterpretq_s32_s64(vld1q_dup_s64(bias));
+                acc[i][c] = bias;
             }
         }
         for (int32_t r = 0; r < p->runs; r++) {

@@ -9,9 +9,9 @@
 
 /* A pixel's dot product is over `runs` runs of `blocks` times 8 bytes.
  *
- * Weights: for each 8 channels, each run and each block, 64 bytes: 8 bytes of the depth of the first
- * channel, then of the second, ... SMMLA, SDOT and SMULL all read 16 of them, two channels, at once.
- * Zeros fill runs and channels. */
+ * Weights: for each 8 channels, each run and each block, 64 bytes: 8 bytes of the depth of the
+ * first channel, then of the second, ... SMMLA, SDOT and SMULL all read 16 of them, two channels,
+ * at once. Zeros fill runs and channels. */
 typedef struct {
     int32_t runs, blocks;
     int32_t out_c;
@@ -22,8 +22,8 @@ typedef struct {
     eb_output_stage output;
 } eb_matmul_params;
 
-/* All output channels of `pixels` pixels. The runs of pixel i start at rows[run] + i * stride; bytes
- * up to a multiple of 8 are read. Outputs of a pixel lie together, out_stride from pixel to pixel.
+/* All output channels of `pixels` pixels. The runs of pixel i start at rows[run] + i * stride; up
+ * to a multiple of 8 bytes are read. Outputs of a pixel lie together, out_stride from pixel to pixel.
  * `group` selects a set of weights and channels. */
 void eb_matmul_neon(const eb_matmul_params *p, int32_t group, const int8_t *const *rows,
                     int32_t stride, int32_t pixels, int8_t *out, int32_t out_stride);

@@ -1,4 +1,4 @@
-/* AArch64's Advanced SIMD as the kernels use it: rounding as TFLite Micro does, narrowing, tails. */
+/* AArch64's Advanced SIMD as the kernels use it: TFLite Micro's rounding, narrowing, tails. */
 #ifndef EB_NEON_H
 #define EB_NEON_H
 

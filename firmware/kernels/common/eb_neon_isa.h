@@ -1,4 +1,4 @@
-/* Which of AArch64's instructions for int8 the NEON kernels use; decided once, when it is first asked.
+/* Which of AArch64's instructions for int8 the NEON kernels use; decided when it is first asked.
  *
  * Later sets include the earlier ones. Every set gives the same bytes. */
 #ifndef EB_NEON_ISA_H

@@ -1,4 +1,4 @@
-/* Rows of an image with their padding, for kernels that read whole blocks and never look for edges. */
+/* Rows of an image with their padding, for kernels that never look for edges. */
 #ifndef EB_ROWS_NEON_H
 #define EB_ROWS_NEON_H
 
@@ -48,7 +48,8 @@ static inline void eb_rows_forget(const eb_rows *r)
 
 /* The row of `image` under row ky of the kernel for output row y, from the first padding on. Copies
  * stay until the window has left them. */
-static inline const int8_t *eb_rows_get(const eb_rows *r, const int8_t *image, int32_t y, int32_t ky)
+static inline const int8_t *eb_rows_get(const eb_rows *r, const int8_t *image, int32_t y,
+                                        int32_t ky)
 {
     const eb_rows_params *const p = r->p;
     const int32_t row = y * p->stride_h - p->pad_top + ky * p->dilation_h;

@@ -1,5 +1,5 @@
-/* CONV_2D on AArch64, int8 in, int8 weights, int8 out; NHWC. Also FULLY_CONNECTED: a 1x1 kernel over a
- * row of batches. */
+/* CONV_2D on AArch64, int8 in, int8 weights, int8 out; NHWC. Also FULLY_CONNECTED: a 1x1 kernel
+ * over a row of batches. */
 #ifndef EB_CONV2D_NEON_H
 #define EB_CONV2D_NEON_H
 

@@ -1,4 +1,4 @@
-/* DEPTHWISE_CONV_2D on AArch64, int8 in, int8 weights, int8 out; NHWC, one filter for each channel. */
+/* DEPTHWISE_CONV_2D on AArch64, int8 in, weights and out; NHWC, one filter for each channel. */
 #ifndef EB_DEPTHWISE_CONV2D_NEON_H
 #define EB_DEPTHWISE_CONV2D_NEON_H
 
@@ -17,7 +17,8 @@ typedef struct {
 } eb_depthwise_conv2d_neon_params;
 
 /* Reads 16 channels at a time, also behind the last.
- * scratch: pointers to the taps, 8 bytes each, rounded up to 16 bytes; then what eb_rows_start takes. */
+ * scratch: pointers to the taps, 8 bytes each, rounded up to 16 bytes; then what eb_rows_start
+ * takes. */
 void eb_depthwise_conv2d_s8_neon(const eb_depthwise_conv2d_neon_params *p, const int8_t *input,
                                  int8_t *output, void *scratch);
 

@@ -14,6 +14,7 @@ from edgebuild.tflite.writer import write_tflite
 from tests.litert_truth import CRASHED, ask
 from tests.single_ops import base, c, edited, t, w
 from tests.xnnpack_cases import cases, unpacked
+from tests.xnnpack_random import random_models
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "models"
 REAL = [f for f in sorted(SHARED.glob("**/*.tflite")) if "edgetpu" not in f.name]
@@ -39,6 +40,24 @@ def test_the_table_agrees_with_litert_on_every_single_operator(answers):
         if found != answer:
             wrong.append((name, answer, found))
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("seed", "count"), [(1, 400), pytest.param(2, 10_000, marks=pytest.mark.slow)]
+)
+def test_the_table_agrees_with_litert_on_random_operators(seed, count):
+    """LiteRT refuses or crashes on about a third of them; the others have to agree."""
+    models = list(random_models(seed, count))
+    wrong, compared = [], 0
+    for (name, model), answer in zip(models, ask([m for _, m in models]), strict=True):
+        if answer is None or answer == CRASHED:
+            continue
+        found = [not r for r in reasons(read_tflite(model, survey=True), TABLE)]
+        compared += 1
+        if found != answer:
+            wrong.append((name, answer))
+    assert wrong == []
+    assert compared > count / 2
 
 
 def test_the_comparison_is_large_and_two_sided(answers):

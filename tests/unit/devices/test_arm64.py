@@ -25,6 +25,7 @@ from edgebuild.errors import InputError, InternalError, ToolError
 from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.verification import make_samples
+from tests.conftest import ROOT
 from tests.small import small_model
 
 FIRST = {
@@ -134,6 +135,13 @@ def test_each_wrong_value_is_named(first, last, message):
 def test_garbage(text, message):
     with pytest.raises(ToolError, match=message):
         parsed(text)
+
+
+def test_the_answer_in_the_documentation():
+    text = (ROOT / "docs" / "arm64.md").read_text()
+    example = text.split("```json\n")[1].split("```")[0]
+    result = parsed(example, model="net", runs=2)
+    assert (result.layers, result.times_ns) == (2, (812_000, 809_000))
 
 
 def test_an_endless_answer():

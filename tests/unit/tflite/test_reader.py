@@ -15,6 +15,7 @@ from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.tflite import schema
 from edgebuild.tflite.reader import clean_name, read_tflite, read_tflite_file
 from edgebuild.tflite.writer import write_tflite
+from tests.single_ops import base, c, edited, t
 
 
 def small_graph():
@@ -234,3 +235,13 @@ def test_fingerprint_sees_weights():
     changed[0, 0] += 1
     tensors = {**graph.tensors, 1: dataclasses.replace(weights, data=changed)}
     assert graph.replace(tensors=tensors).fingerprint() != graph.fingerprint()
+
+
+def test_a_constant_without_elements_is_read():
+    """A RESHAPE to a scalar has such a shape, for which a file holds no data."""
+    spec = edited(
+        base("RESHAPE"), inputs={0: t((1, 1)), 1: c([])}, outputs={0: t(())}, new_shape=()
+    )
+    graph = read_tflite(write_tflite(spec.graph()))
+    shape = graph.tensors[graph.ops[0].inputs[1]]
+    assert shape.is_constant and shape.shape == (0,) and shape.data.dtype == "int32"
