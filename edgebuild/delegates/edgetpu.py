@@ -192,7 +192,10 @@ def _notes(graph: Graph, reasons: Sequence[str]) -> list[str]:
     notes = [f"{kind}: {what}" for kind in kinds if (what := uncertainty(kind))]
     unseen = [kind for kind in kinds if not layout_is_known(kind)]
     if unseen:
-        notes.append(f"parameter bytes are a guess for {', '.join(unseen)}")
+        kinds_unseen = ", ".join(unseen)
+        notes.append(
+            f"no compiled model showed the parameters of {kinds_unseen}: their bytes are a guess"
+        )
     if any(not reason for reason in reasons):
         notes.append(
             "the compiler may refuse more with 'due to some unspecified limitation', or the whole "

@@ -60,8 +60,10 @@ def layer_parameters(node: Node) -> LayerParameters:
 
 
 def layout_is_known(kind: str) -> bool:
-    """Return whether the layout of an operator's parameters was seen in a compiled model."""
-    return kind in table()["memory"]["layouts_seen"]
+    """Return whether the layout of an operator's parameters was seen in a compiled model, or is
+    taken over from an operator that the same unit computes."""
+    memory = table()["memory"]
+    return kind in memory["layouts_seen"] or kind in memory["layouts_as"]
 
 
 def executable_bytes(operators: int) -> int:

@@ -292,3 +292,28 @@ def test_two_large_models_do_not_fit_together():
     assert first.cached_bytes == 1536 * 4096
     assert (second.cached_bytes, second.streamed_bytes) == (0, 1536 * 4096)
     assert second.uncached == (0,)
+
+
+def test_a_guess_is_told():
+    notes = edgetpu_compatibility(chain("RELU", "L2_NORMALIZATION")).notes
+    assert any("parameters of L2_NORMALIZATION: their bytes are a guess" in n for n in notes)
+    assert not any("RELU" in note for note in notes)
+
+
+def per_channel(*shape):
+    axis = Quantization((0.1,) * shape[0], (0,) * shape[0], 0)
+    return const(np.full(shape, 1), DType.INT8, axis)
+
+
+@pytest.mark.parametrize(("size", "known"), [(512, 266_240), (1024, 1_056_768)])
+def test_dense_layers_that_others_compiled(size, known):
+    """LibrEdgeTPU publishes in * out + 8 * out bytes for square layers without bias."""
+    graph = graph_of("FULLY_CONNECTED", [(1, size), per_channel(size, size)], (1, size))
+    assert edgetpu_compatibility(graph).cached_bytes.value == known
+
+
+def test_a_convolution_that_others_compiled():
+    """coral-usb-oxidized publishes 4,608 bytes for 1x1, 64 to 64 channels, on 32x32."""
+    shape = (1, 32, 32, 64)
+    graph = graph_of("CONV_2D", [shape, per_channel(64, 1, 1, 64), const([0] * 64)], shape)
+    assert edgetpu_compatibility(graph).cached_bytes.value == 4608
