@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgebuild.coral.process import Finished
 from edgebuild.coral.transports import Transport
 from edgebuild.errors import InputError, ToolError
 from edgebuild.resources import resource_dir
 from edgebuild.tflite.reader import clean_name
+from edgebuild.toolchain.process import Finished
 
 RUNNER = "eb_coral_runner.py"
 _MAX_LINES = 10_000

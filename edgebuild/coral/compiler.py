@@ -19,11 +19,11 @@ from pathlib import Path
 from edgebuild.coral.checks import compiled_differences
 from edgebuild.coral.compiler_log import CompilerLog, ModelLog, read_log
 from edgebuild.coral.package import CompiledModel, describe_package
-from edgebuild.coral.process import Finished, TimeLimitError, run_limited
 from edgebuild.errors import CheckFailedError, EdgebuildError, InputError, ToolError
 from edgebuild.files import atomic_write, explained
 from edgebuild.graph import Graph
 from edgebuild.tflite.reader import read_tflite
+from edgebuild.toolchain.process import Finished, TimeLimitError, run_limited
 
 PROGRAM = "edgetpu_compiler"
 ENGINES = ("docker", "podman")

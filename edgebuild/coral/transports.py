@@ -16,9 +16,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from edgebuild.coral.process import Finished, run_limited
 from edgebuild.errors import EdgebuildError, InputError, ToolError
 from edgebuild.files import explained
+from edgebuild.toolchain.process import Finished, run_limited
 
 COPY_S = 120.0
 CONNECT_S = 10

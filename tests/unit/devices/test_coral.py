@@ -11,7 +11,6 @@ import pytest
 
 from edgebuild.coral import transports
 from edgebuild.coral.bench import RUNNER, RunnerOptions, run_model
-from edgebuild.coral.process import Finished
 from edgebuild.coral.transports import LocalTransport, SshTransport
 from edgebuild.devices.coral import CoralDevice, coral_figures
 from edgebuild.errors import InputError, ToolError
@@ -20,6 +19,7 @@ from edgebuild.models.convert import litert_outputs
 from edgebuild.ops.cases import one_op
 from edgebuild.resources import resource_dir
 from edgebuild.tflite.writer import write_tflite
+from edgebuild.toolchain.process import Finished
 from edgebuild.verification import make_samples
 from tests.small import small_graph, small_model
 
