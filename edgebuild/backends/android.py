@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from edgebuild.codegen.android import (
     interface_of,
     native_module,
 )
-from edgebuild.delegates.npu import SDKS
+from edgebuild.delegates.npu import SDKS, after_compilation
 from edgebuild.devices.arm64 import QemuArm64Device
 from edgebuild.devices.base import Device
 from edgebuild.errors import InternalError, ToolError
@@ -76,9 +77,9 @@ class AndroidBackend:
     ) -> Delivered:
         """Compile for the NPU where its SDK is installed, and ``bench-arm64`` where there is
         generated C."""
-        notes = _compile_for_npu(shipment, target, out, progress)
+        delivered = _compile_for_npu(shipment, target, out, progress)
         if shipment.library is None:
-            return Delivered("none", notes=notes)
+            return delivered
         program = compile_arm64_program(shipment.library, out, progress)
 
         def open_device(kind: str) -> Device:
@@ -90,24 +91,30 @@ class AndroidBackend:
                 return AdbDevice(program, shipment.name)
             raise ToolError(f"this program cannot run on {kind}", hint="--run qemu")
 
-        return Delivered(find_toolchain("zig").version(), notes=notes, open_device=open_device)
+        toolchain = find_toolchain("zig").version()
+        return dataclasses.replace(delivered, toolchain=toolchain, open_device=open_device)
 
 
 def _compile_for_npu(
     shipment: Shipment, target: TargetProfile, out: Path, progress: Progress
-) -> tuple[str, ...]:
-    """Compile with the vendor's SDK where that is installed, and put the result into the module;
-    return notes. Without it the delegate's own notes say what is missing."""
+) -> Delivered:
+    """Compile with the vendor's SDK where that is installed, and put the result into the module.
+
+    Without it the delegate's own notes say what is missing.
+    """
     delegate = target.delegate
     if delegate is None or delegate.kind != "npu" or SDKS[delegate.vendor or ""].missing():
-        return ()
+        return Delivered("none")
     from edgebuild.toolchain.npu import compile_for_npu
 
     progress(f"compiling for {delegate.soc}")
     made = compile_for_npu(shipment.model, delegate, out)
     model = interface_of(shipment.graph, shipment.name)
     atomic_write(out / MODULE / asset_path(model), made.file.read_bytes())
-    return (
-        f"{made.file.name}, the module's asset: the NPU runs {made.npu_operators} of "
-        f"{made.operators} operators in {made.partitions} partitions",
+    counts = made.npu_operators, made.operators
+    note = (
+        f"{made.file.name}, the module's asset: the NPU runs {counts[0]} of {counts[1]} operators "
+        f"in {made.partitions} partitions"
     )
+    found = after_compilation(shipment.compatibility, shipment.graph, *counts)
+    return Delivered("none", notes=(note,), compatibility=found)

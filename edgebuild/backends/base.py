@@ -83,13 +83,15 @@ class DeliverySettings:
 class Delivered:
     """What was made of a shipment with tools: figures for the report, notes, and what can run it.
 
-    ``open_device`` is None where nothing runs the model but LiteRT on the host.
+    ``open_device`` is None where nothing runs the model but LiteRT on the host; ``compatibility``
+    is what a vendor's compiler told, where it tells more than the delegate's table.
     """
 
     toolchain: str
     figures: Mapping[str, Figure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     open_device: Callable[[str], Device] | None = None
+    compatibility: Compatibility | None = None
 
 
 class DelegateBackend(Protocol):

@@ -81,16 +81,12 @@ def command(
     given = {"samples": samples, "data": data, "seed": seed}
     ways = {"--port": port, "--device": devices, "--host": host, "--usb": usb}
     way = _only_way([flag for flag, value in ways.items() if value])
-    for flag, value, of in (("--baud", baud, ("--port",)), ("--no-edgetpu", no_edgetpu, _CORAL)):
-        if value and way not in of:
-            raise InputError(f"{flag} is not for {way}", hint=f"{of[0]}, or leave it out")
-    runners: Sequence[Runner]
-    if way == "--port":
-        runners = _serial(port or "", baud, chosen)
-    elif way == "--device":
-        runners = _phones(devices, chosen)
-    else:
-        runners = _coral(host or "", not no_edgetpu, chosen)
+    _check_flag("--baud", baud, way, ("--port",))
+    _check_flag("--no-edgetpu", no_edgetpu, way, _CORAL)
+    runners = {
+        "--port": lambda: _serial(port or "", baud, chosen),
+        "--device": lambda: _phones(devices, chosen),
+    }.get(way, lambda: _coral(host or "", not no_edgetpu, chosen))()
     request = BenchRequest(
         build,
         tuple(runners),
@@ -113,6 +109,12 @@ def _only_way(ways: Sequence[str]) -> str:
             "--host or --usb for Coral",
         )
     return ways[0]
+
+
+def _check_flag(flag: str, value: object, way: str, ways: Sequence[str]) -> None:
+    """Raise InputError when ``flag`` is given for a way to a device that has no use for it."""
+    if value and way not in ways:
+        raise InputError(f"{flag} is not for {way}", hint=f"{ways[0]}, or leave it out")
 
 
 def _serial(port: str, baud: int | None, chosen: dict[str, Any]) -> Sequence[Runner]:

@@ -12,7 +12,7 @@ from edgebuild.cli.options import json_option, target_option
 from edgebuild.units import format_duration, format_size
 
 if TYPE_CHECKING:
-    from edgebuild.analysis import Survey
+    from edgebuild.analysis import Analysis, Survey
     from edgebuild.coral.package import CompiledModel, Package
     from edgebuild.tflite.metadata import ModelMetadata
 
@@ -42,7 +42,10 @@ def command(model: Path, target: str | None, as_json: bool) -> None:
     if profile.delegate is not None:
         _show_survey(model, survey(model, profile), as_json)
         return
-    found = analyze(model, target or "cortex-m4")
+    _show_analysis(model, analyze(model, target or "cortex-m4"), as_json)
+
+
+def _show_analysis(model: Path, found: Analysis, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
         return
@@ -54,6 +57,11 @@ def command(model: Path, target: str | None, as_json: bool) -> None:
     for role, tensors in (("input", found.inputs), ("output", found.outputs)):
         for tensor in tensors:
             line(f"{role}: {tensor}")
+    _show_layers(found)
+    _show_memory(found)
+
+
+def _show_layers(found: Analysis) -> None:
     heading("layers")
     table(
         ("#", "operator", "output", "MACs", "parameters", "cycles"),
@@ -73,6 +81,9 @@ def command(model: Path, target: str | None, as_json: bool) -> None:
     if found.cycles is not None and found.latency_us is not None:
         duration = format_duration(found.latency_us.value)
         line(f"predicted: {found.cycles:,} cycles, {duration} on {found.target}")
+
+
+def _show_memory(found: Analysis) -> None:
     heading(f"memory over time on {found.target}")
     peak = max((layer.live_bytes for layer in found.layers), default=1)
     table(

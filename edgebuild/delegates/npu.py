@@ -92,3 +92,16 @@ def check(graph: Graph, delegate: Delegate) -> Compatibility:
         notes=notes,
     )
     return dataclasses.replace(found, known=False)
+
+
+def after_compilation(
+    predicted: Compatibility, graph: Graph, npu_operators: int, operators: int
+) -> Compatibility:
+    """Return what is known of ``graph`` once it is compiled.
+
+    Where the NPU runs every operator, all are its own; else which it runs is not told, and stays
+    unknown.
+    """
+    if npu_operators < operators:
+        return predicted
+    return compatibility(graph, predicted.delegate, [""] * len(graph.ops), sources=[_SOURCE])

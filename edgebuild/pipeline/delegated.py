@@ -168,6 +168,7 @@ def make_report(
         latency_us=result.latency_us if result else None,
         **drops(accuracy),
     )
+    found = delivered.compatibility or shipment.compatibility
     library = shipment.library
     layers = (
         layer_reports(library.graph, library.plan, result.layers if result else ())
@@ -185,7 +186,7 @@ def make_report(
         budget=plan.budget,
         metrics=metrics,
         memory=_memory(library, result),
-        flash={**shipment.compatibility.figures(), **delivered.figures},
+        flash={**found.figures(), **delivered.figures},
         run={label: figure for label, figure in timings.items() if figure is not None},
         tflm_arena=None,
         layers=layers,
@@ -193,8 +194,8 @@ def make_report(
         accuracy=accuracy,
         violations=plan.budget.check(metrics),
         compression=loaded.compressed.steps if loaded.compressed else (),
-        compatibility=shipment.compatibility.plain(),
-        refusals=parse_fail_on(plan.request.fail_on).refusals(shipment.compatibility),
+        compatibility=found.plain(),
+        refusals=parse_fail_on(plan.request.fail_on).refusals(found),
     )
 
 

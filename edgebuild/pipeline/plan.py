@@ -142,7 +142,7 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     if request.toolchain not in TOOLCHAINS:
         raise InputError(f"unknown toolchain '{request.toolchain}'", hint=" or ".join(TOOLCHAINS))
     _check_run(run, target)
-    _check_format(request, target)
+    _check_delegate(request, target)
     if request.samples < 1:
         raise InputError("samples must be at least 1")
     name = c_identifier(request.name or request.model.stem)
@@ -174,7 +174,8 @@ def _check_run(run: str, target: TargetProfile) -> None:
         )
 
 
-def _check_format(request: BuildRequest, target: TargetProfile) -> None:
+def _check_delegate(request: BuildRequest, target: TargetProfile) -> None:
+    """Check the settings that are for targets on which LiteRT runs the model."""
     if request.edgetpu_container and target.family != "coral":
         raise InputError(
             f"--edgetpu-container is for Coral boards, not for {target.name}",
@@ -187,12 +188,18 @@ def _check_format(request: BuildRequest, target: TargetProfile) -> None:
                     f"{flag} is for targets on which LiteRT runs the model, not for {target.name}",
                     hint="generated C is int8; `edgebuild targets list` shows phones",
                 )
-    elif request.format is not None and request.format not in FORMATS:
+        return
+    from edgebuild.delegates.check import parse_fail_on
+
+    parse_fail_on(request.fail_on)
+    if request.format is None:
+        return
+    if request.format not in FORMATS:
         raise InputError(
             f"unknown number format '{request.format[:60]}'{nearest(request.format[:60], FORMATS)}",
             hint=f"--format {' or '.join(FORMATS)}",
         )
-    elif target.family == "coral" and request.format not in (None, "int8"):
+    if target.family == "coral" and request.format != "int8":
         raise InputError(
             f"--format {request.format} is not for {target.name}: the Edge TPU computes in int8",
             hint="--format int8, or leave it out",

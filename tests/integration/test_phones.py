@@ -110,6 +110,9 @@ def test_a_microcontroller_takes_no_format(folder):
         edgebuild.build("small.tflite", target="cortex-m4", fail_on=("fallback",))
     with pytest.raises(InputError, match="unknown number format 'int7'; did you mean 'int8'"):
         edgebuild.build("small.tflite", target="android-cpu", format="int7")
+    with pytest.raises(InputError, match="--fail-on 'falback' is not known"):
+        edgebuild.build("small.tflite", target="android-cpu", fail_on=("falback",))
+    assert not (folder / "build").exists()
 
 
 def test_fail_on(folder, command):

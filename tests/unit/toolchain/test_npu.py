@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgebuild.delegates.npu import SDKS, check
+from edgebuild.delegates.npu import SDKS, after_compilation, check
 from edgebuild.errors import InputError, ToolError
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
@@ -85,3 +85,11 @@ def test_an_installed_sdk_compiles(vendor, tmp_path):
 
 def test_the_child_is_shipped():
     assert npu._CHILD.is_file()
+
+
+def test_what_compilation_tells():
+    graph = base("CONV_2D", "int8").graph()
+    before = check(graph, delegate("qualcomm"))
+    assert after_compilation(before, graph, 0, 1) is before
+    whole = after_compilation(before, graph, 1, 1)
+    assert whole.known and whole.fallbacks == () and whole.delegate == before.delegate
