@@ -1,7 +1,8 @@
 # make demo   trains a small network and builds it for a Cortex-M4, from nothing
 # make test   runs the whole test suite, from nothing
 # make lint   ruff, mypy          make wheel    builds the wheel and tries it in a clean environment
-# make nightly  the slow suites   make bench    figures against peers
+# make nightly  the slow suites, with EDGEBUILD_ANDROID_TOOLS=1 those of Kotlin and Gradle too
+# make bench    figures against peers
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(if $(shell $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo ok),$(p))))
 VENV := .venv
@@ -25,6 +26,7 @@ demo: $(READY)
 
 system-tools:
 	@sh scripts/system-tools.sh
+	@sh scripts/android-tools.sh
 
 test: $(READY) system-tools
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not hardware" --cov --cov-report=term --cov-fail-under=90
@@ -44,6 +46,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/mlperf_tiny.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/cycles.py
+	$(BIN)/python benchmarks/arm64.py
 
 bench-training: $(READY)
 	$(BIN)/python benchmarks/deep_compression.py

@@ -22,7 +22,7 @@ from edgebuild.models.source import open_model
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.pipeline.steps import LazyHost
 from edgebuild.tflite.reader import read_tflite
-from edgebuild.verification import measure_accuracy
+from edgebuild.verification import GeneratedC, LiteRt, measure_accuracy
 
 ROOT = Path(__file__).resolve().parent.parent
 BAR_S = 10.0
@@ -79,11 +79,13 @@ def main() -> None:
         graph = run_passes(read_tflite(model, name="lenet5"), DEFAULT_PASSES).graph
         host = LazyHost(graph, "lenet5", "zig", scratch, lambda _: None)
         start = time.perf_counter()
-        report = measure_accuracy(source, model, graph, data, host.device)
+        report = measure_accuracy(
+            source, graph, data, GeneratedC(graph, lambda: host.device), reference=LiteRt(model)
+        )
         seconds = time.perf_counter() - start
         source.close()
     assert report is not None
-    for figure in (report.float_baseline, report.int8_reference, report.generated_code):
+    for figure in (report.float_baseline, report.int8_reference, report.shipped):
         assert figure is not None
         print(f"{figure.source:28} {figure.value:.2%}")
     print(

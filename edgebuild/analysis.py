@@ -8,16 +8,20 @@ from typing import Any
 
 from edgebuild.budget import Budget, Metrics, Violation, merge
 from edgebuild.codegen.c_library import constant_bytes, kernel_calls
+from edgebuild.coral.package import CompiledModel, describe_package
 from edgebuild.cycles import CyclePrediction, predict_cycles
+from edgebuild.delegates.base import Compatibility
+from edgebuild.delegates.check import check_compatibility
 from edgebuild.devices.base import LayerSample
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Tensor
 from edgebuild.memory import plan_memory
 from edgebuild.ops.support import check_supported
 from edgebuild.passes import DEFAULT_PASSES, run_passes
-from edgebuild.report.layers import layer_reports
+from edgebuild.report.layers import layer_reports, parameter_bytes
 from edgebuild.report.model import LayerReport
-from edgebuild.targets import load_target
+from edgebuild.targets import TargetProfile, load_target
+from edgebuild.tflite.metadata import ModelMetadata, read_metadata
 from edgebuild.tflite.reader import read_tflite_file
 
 CODE_BYTES_PER_SOURCE = 1500
@@ -120,6 +124,68 @@ def analyze(model: Path, target_name: str) -> Analysis:
     )
 
 
+def compiled_model(model: Path) -> CompiledModel | None:
+    """Return what the Edge TPU compiler left in ``model``, None for a model that it did not make.
+
+    Raises:
+        ModelError: the file is no ``.tflite``, or its package is damaged.
+    """
+    return describe_package(read_tflite_file(model, survey=True), where=str(model))
+
+
+@dataclass(frozen=True)
+class SurveyedOperator:
+    """One operator of any model; ``reason`` says why the delegate leaves it to the CPU."""
+
+    position: int
+    kind: str
+    version: int
+    types: str
+    output_shape: tuple[int, ...]
+    parameter_bytes: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Survey:
+    """A ``.tflite`` of any number format, as a target's delegate takes it."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    operators: tuple[SurveyedOperator, ...]
+    compatibility: Compatibility
+    metadata: ModelMetadata | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the survey as plain JSON values."""
+        return {**asdict(self), "compatibility": self.compatibility.to_json()}
+
+
+def survey(model: Path, target: TargetProfile) -> Survey:
+    """Read ``model`` and ask the table of the target's delegate; nothing is compiled."""
+    graph = read_tflite_file(model, survey=True)
+    found = check_compatibility(graph, target)
+    operators = tuple(
+        SurveyedOperator(
+            node.position,
+            node.kind,
+            node.op.version,
+            str(node.output.dtype),
+            node.output.shape,
+            parameter_bytes(node),
+            verdict.reason,
+        )
+        for node, verdict in zip(graph.nodes(), found.verdicts, strict=True)
+    )
+    return Survey(
+        tuple(_describe(t) for t in graph.input_tensors),
+        tuple(_describe(t) for t in graph.output_tensors),
+        operators,
+        found,
+        read_metadata(model.read_bytes(), where=str(model)),
+    )
+
+
 def _samples(predicted: CyclePrediction | None) -> tuple[LayerSample, ...]:
     layers = predicted.layers if predicted else ()
     return tuple(LayerSample(layer.position, cycles=layer.cycles) for layer in layers)
@@ -127,6 +193,8 @@ def _samples(predicted: CyclePrediction | None) -> tuple[LayerSample, ...]:
 
 def _describe(tensor: Tensor) -> str:
     shape = "x".join(map(str, tensor.shape))
+    if tensor.quantization is None:
+        return f"{tensor.dtype} {shape} ({tensor.name})"
     return (
         f"{tensor.dtype} {shape}, scale {tensor.scale:.6g}, zero point {tensor.zero_point} "
         f"({tensor.name})"

@@ -12,9 +12,19 @@ from typing import Any
 
 from edgebuild.budget import Budget
 
-FAMILIES = ("cortex-m", "host")
+FAMILIES = ("cortex-m", "host", "android", "coral")
 MEMORY_KINDS = ("flash", "ram")
-RUN_KINDS = ("simulator", "qemu", "serial", "host")
+RUN_KINDS = ("simulator", "qemu", "serial", "adb", "host")
+DELEGATES: Mapping[str, tuple[str, ...]] = {
+    "android": ("xnnpack", "gpu", "nnapi", "npu"),
+    "coral": ("edgetpu",),
+}
+"""By family, what may run a model's operators."""
+
+FORMATS = ("int8", "dynamic", "float16", "float32")
+"""Number formats that a model is shipped in; ``dynamic``: int8 weights, float activations."""
+
+NPU_VENDORS = ("qualcomm", "mediatek", "google")
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,10 @@ CORES: Mapping[str, CpuFeatures] = {
     "cortex-m33": CpuFeatures(dsp=True, fpu=True),
     "cortex-m55": CpuFeatures(dsp=True, mve=True, fpu=True),
 }
-"""The cores that edgebuild compiles for, with what it uses of each (M4 means the M4F)."""
+"""The Cortex-M cores that edgebuild compiles for, with what it uses of each (M4: the M4F)."""
+
+APPLICATION_CORES: Mapping[str, CpuFeatures] = {"arm64": CpuFeatures(fpu=True, neon=True)}
+"""Processors that run an operating system; programs for them are static."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +113,28 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class Delegate:
+    """What LiteRT hands a model's operators to.
+
+    ``kind`` is one of ``DELEGATES``, ``format`` the number format that it runs best. ``min_sdk`` is
+    the oldest Android API level of the phones. Of NNAPI, ``feature_level`` is an API level from 27
+    on, or 1000006 to 1000008, which phones from Android 12 on may report; of NPUs, ``vendor`` is
+    one of ``NPU_VENDORS`` and ``soc`` the chip as its vendor names it.
+    """
+
+    kind: str
+    format: str = "int8"
+    min_sdk: int = 26
+    feature_level: int | None = None
+    vendor: str | None = None
+    soc: str | None = None
+
+
+@dataclass(frozen=True)
 class TargetProfile:
-    """A core, a board, or the host. ``file`` is where it was read from.
+    """A core, a board, a phone or accelerator, or the host. ``file`` is where it was read from.
+
+    ``delegate`` is set where LiteRT runs the model; elsewhere generated C does.
 
     The first region of each kind is the one that a build uses; further ones are for the
     application.
@@ -115,6 +148,7 @@ class TargetProfile:
     memories: tuple[Memory, ...]
     run: Run
     firmware: Firmware | None = None
+    delegate: Delegate | None = None
     latency: Latency = Latency()
     budget: Budget = field(default_factory=Budget)
     file: Path | None = field(default=None, compare=False)

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from edgebuild.budget import Budget, read_budget
 from edgebuild.errors import InputError, nearest
+from edgebuild.profile import FORMATS
 from edgebuild.targets import target_names
 from edgebuild.toml_reader import Problems, Reader, key_path, read_toml
 from edgebuild.units import quoted
 
 FILE_NAME = "edgebuild.toml"
 TOOLCHAINS = ("zig", "gcc")
-RUN_CHOICES = ("simulator", "qemu", "host", "none")
+RUN_CHOICES = ("simulator", "qemu", "adb", "host", "none")
 DEFAULT_OUT = "build"
 DEFAULT_SAMPLES = 8
 DEFAULT_CALIBRATION_SAMPLES = 200
@@ -29,11 +30,15 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True)
 class TargetSettings:
-    """What ``[target.<name>]`` says for one target only."""
+    """What ``[target.<name>]`` says for one target only; the last three are for those with a
+    delegate."""
 
     budget: Budget = field(default_factory=Budget)
     run: str | None = None
     toolchain: str | None = None
+    format: str | None = None
+    fail_on: tuple[str, ...] = ()
+    edgetpu_container: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,9 +74,10 @@ class Project:
         return self.file.parent
 
     def settings_for(self, target: str) -> TargetSettings:
-        """Return budget, run and toolchain for a target, its own table over the project's."""
+        """Return the settings of a target, its own table over the project's."""
         own = self.per_target.get(target, TargetSettings())
-        return TargetSettings(
+        return replace(
+            own,
             budget=self.budget.overridden_by(own.budget),
             run=own.run or self.run,
             toolchain=own.toolchain or self.toolchain,
@@ -184,6 +190,9 @@ def _read_targets(reader: Reader, folder: Path, source: str) -> dict[str, Target
             ),
             run=table.choice("run", RUN_CHOICES, None),
             toolchain=table.choice("toolchain", TOOLCHAINS, None),
+            format=table.choice("format", FORMATS, None),
+            fail_on=table.texts("fail_on"),
+            edgetpu_container=table.text("edgetpu_container", ""),
         )
         table.finish()
     return settings

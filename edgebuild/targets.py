@@ -7,7 +7,7 @@ all that it does not say; ``[[memory]]`` and ``firmware.defines`` are replaced a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
@@ -16,12 +16,17 @@ from typing import Any
 from edgebuild.budget import Budget, read_budget
 from edgebuild.errors import InputError, nearest
 from edgebuild.profile import (
+    APPLICATION_CORES,
     CORES,
+    DELEGATES,
     FAMILIES,
+    FORMATS,
     MEMORY_KINDS,
+    NPU_VENDORS,
     RUN_KINDS,
     Cpu,
     CpuFeatures,
+    Delegate,
     Firmware,
     Latency,
     Memory,
@@ -36,6 +41,7 @@ __all__ = [
     "CORES",
     "Cpu",
     "CpuFeatures",
+    "Delegate",
     "Firmware",
     "Latency",
     "Memory",
@@ -55,6 +61,9 @@ _DEFINE_VALUE = re.compile(r"[A-Za-z0-9_ .,()+*/<>|&~^%-]*")
 _LIST_HINT = "edgebuild targets list"
 _MAX_ADDRESS = 1 << 32
 _MAX_CLOCK_HZ = 10_000_000_000
+_API_LEVELS = range(21, 100)
+_FEATURE_LEVELS = (*range(27, 36), 1_000_006, 1_000_007, 1_000_008)
+_ALL_DELEGATES = tuple(kind for kinds in DELEGATES.values() for kind in kinds)
 
 
 def target_names() -> tuple[str, ...]:
@@ -176,23 +185,32 @@ def _base_path(base_name: str, path: Path, reader: Reader) -> Path | None:
     return None
 
 
+_TABLES = ("cpu", "firmware", "delegate", "run", "latency")
+
+
 def _read_layer(reader: Reader) -> _Layer:
     """Read what one file says; absent fields are absent from the result."""
     schema = reader.count("schema", None, required=True)
     if schema is not None and schema != SCHEMA:
         reader.fault("schema", f"is {schema}; this edgebuild reads schema {SCHEMA}")
-    tables = {key: reader.table(key) for key in ("cpu", "firmware", "run", "latency", "budget")}
-    cpu, firmware, run, latency = (tables[k] for k in ("cpu", "firmware", "run", "latency"))
+    tables = {key: reader.table(key) for key in (*_TABLES, "budget")}
+    cpu, firmware, delegate, run, latency = (tables[key] for key in _TABLES)
     serial = run.table("serial")
     values = {
         "name": _checked_name(reader),
         "family": reader.choice("family", FAMILIES, None),
         "description": reader.text("description"),
         "vendor": reader.text("vendor"),
-        "cpu.core": cpu.choice("core", CORES, None),
+        "cpu.core": cpu.choice("core", (*CORES, *APPLICATION_CORES), None),
         "cpu.clock_hz": _checked_clock(cpu),
         "firmware.port": firmware.choice("port", _ports(), None),
         "firmware.defines": _checked_defines(firmware) if "defines" in firmware else None,
+        "delegate.kind": delegate.choice("kind", _ALL_DELEGATES, None),
+        "delegate.format": delegate.choice("format", FORMATS, None),
+        "delegate.min_sdk": _checked_level(delegate, "min_sdk", _API_LEVELS),
+        "delegate.feature_level": _checked_level(delegate, "feature_level", _FEATURE_LEVELS),
+        "delegate.vendor": delegate.choice("vendor", NPU_VENDORS, None),
+        "delegate.soc": delegate.text("soc"),
         "run.default": run.choice("default", RUN_KINDS, None),
         "run.kinds": run.choices("kinds", RUN_KINDS) or None,
         "run.qemu_machine": run.text("qemu_machine"),
@@ -204,7 +222,7 @@ def _read_layer(reader: Reader) -> _Layer:
     budget = read_budget(tables["budget"])
     serial.finish()
     mentioned = set(reader.keys)
-    for name in ("cpu", "firmware", "run", "latency"):
+    for name in _TABLES:
         keys = {*tables[name].keys, *tables[name].finish()}
         mentioned |= {f"{name}.{key}" for key in keys}
     return _Layer({k: v for k, v in values.items() if v is not None}, mentioned, budget)
@@ -224,6 +242,15 @@ def _checked_clock(cpu: Reader) -> int | None:
         cpu.fault("clock_hz", f"{quoted(clock)} is not a clock in Hz")
         return None
     return clock
+
+
+def _checked_level(delegate: Reader, key: str, levels: Sequence[int]) -> int | None:
+    level = delegate.count(key, None)
+    if level is not None and level not in levels:
+        last = max(known for known in levels if known < 1_000_000)
+        delegate.fault(key, f"{level} is not an API level from {levels[0]} to {last}")
+        return None
+    return level
 
 
 def _ports() -> tuple[str, ...]:
@@ -291,14 +318,17 @@ def _map_faults(memories: list[Memory]) -> Iterable[str]:
 
 _REQUIRED = ("name", "family", "description", "run.default", "run.kinds")
 _REQUIRED_ON_CORTEX_M = ("cpu.core", "cpu.clock_hz", "memory", "firmware.port")
+_REQUIRED_BY_FAMILY = {
+    "cortex-m": _REQUIRED_ON_CORTEX_M,
+    "android": ("cpu.core", "delegate.kind"),
+    "coral": ("delegate.kind",),
+}
 
 
 def _build(layer: _Layer, path: Path, problems: Problems) -> TargetProfile | None:
     """Check what only the whole profile can tell, and make it."""
     values, file = layer.values, _shown(path)
-    required = list(_REQUIRED)
-    if values.get("family") == "cortex-m":
-        required += _REQUIRED_ON_CORTEX_M
+    required = [*_REQUIRED, *_REQUIRED_BY_FAMILY.get(values.get("family", ""), ())]
     for key in required:
         if key not in values and key not in layer.mentioned:
             problems.add(file, key, "is missing")
@@ -312,7 +342,11 @@ def _build(layer: _Layer, path: Path, problems: Problems) -> TargetProfile | Non
         family=values["family"],
         description=values["description"],
         vendor=values.get("vendor", ""),
-        cpu=Cpu(core, values.get("cpu.clock_hz"), CORES.get(core, CpuFeatures())),
+        cpu=Cpu(
+            core,
+            values.get("cpu.clock_hz"),
+            {**CORES, **APPLICATION_CORES}.get(core, CpuFeatures()),
+        ),
         memories=memories,
         run=Run(
             values["run.default"],
@@ -321,6 +355,7 @@ def _build(layer: _Layer, path: Path, problems: Problems) -> TargetProfile | Non
             values.get("run.serial.baud", 115_200),
         ),
         firmware=_firmware(values),
+        delegate=_delegate(values),
         latency=Latency(values.get("latency.how", "unknown"), values.get("latency.model")),
         budget=layer.budget,
         file=path,
@@ -335,6 +370,11 @@ def _firmware(values: dict[str, Any]) -> Firmware | None:
     return None if port is None else Firmware(port, values.get("firmware.defines", {}))
 
 
+def _delegate(values: dict[str, Any]) -> Delegate | None:
+    given = {k.partition(".")[2]: v for k, v in values.items() if k.startswith("delegate.")}
+    return Delegate(**given) if "kind" in given else None
+
+
 def _profile_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
     """Yield (key, fault) for what single fields cannot tell."""
     run, latency, budget = profile.run, profile.latency, profile.budget
@@ -342,9 +382,11 @@ def _profile_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
         for kind in MEMORY_KINDS:
             if not any(memory.kind == kind for memory in profile.memories):
                 yield "memory", f"has no region of kind '{kind}'"
+    yield from _core_faults(profile)
+    yield from _delegate_faults(profile)
     if run.default not in run.kinds:
         yield "run.default", f"'{run.default}' is not among run.kinds"
-    if "qemu" in run.kinds and run.qemu_machine is None:
+    if profile.family == "cortex-m" and "qemu" in run.kinds and run.qemu_machine is None:
         yield "run.qemu_machine", "is missing, and run.kinds has 'qemu'"
     if latency.how == "modelled" and latency.model is None:
         yield "latency.model", "is missing, and latency.how is 'modelled'"
@@ -354,3 +396,25 @@ def _profile_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
     ):
         if limit is not None and memory is not None and limit > memory.usable_bytes:
             yield f"budget.{key}", f"is more than region '{memory.name}' has"
+
+
+def _core_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
+    core, family = profile.cpu.core, profile.family
+    if family == "cortex-m" and core not in CORES:
+        yield "cpu.core", f"'{core}' is no Cortex-M core: {', '.join(CORES)}"
+    if family == "android" and core not in APPLICATION_CORES:
+        yield "cpu.core", f"'{core}' is no core of a phone: {', '.join(APPLICATION_CORES)}"
+
+
+def _delegate_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
+    delegate, kinds = profile.delegate, DELEGATES.get(profile.family, ())
+    if delegate is None:
+        return
+    if delegate.kind not in kinds:
+        known = ", ".join(kinds) or "none"
+        yield "delegate.kind", f"family '{profile.family}' has no '{delegate.kind}'; it has {known}"
+    if delegate.kind == "nnapi" and delegate.feature_level is None:
+        yield "delegate.feature_level", "is missing, and delegate.kind is 'nnapi'"
+    if delegate.kind == "npu" and (delegate.vendor is None or delegate.soc is None):
+        missing = "vendor" if delegate.vendor is None else "soc"
+        yield f"delegate.{missing}", "is missing, and delegate.kind is 'npu'"

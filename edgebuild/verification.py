@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -12,7 +14,7 @@ from edgebuild.devices.host import HostDevice
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph
 from edgebuild.models.accuracy import Judged, Predict, classify
-from edgebuild.models.convert import float_outputs, float_predict, int8_predict, litert_version
+from edgebuild.models.convert import float_outputs, float_predict, litert_outputs, litert_version
 from edgebuild.models.data import DataSet, dequantize, match_inputs, quantize_input
 from edgebuild.models.source import SourceModel
 from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
@@ -100,6 +102,43 @@ def compare(
     )
 
 
+def compare_with_litert(
+    graph: Graph, model: bytes, samples: Samples, result: RunResult, *, tolerance: int = 0
+) -> Comparison:
+    """Compare ``result`` with LiteRT on ``samples``; 8-bit integers may be ``tolerance`` apart.
+
+    ``graph`` is what ``model`` says, in any number format.
+    """
+    arrays = [
+        np.stack([np.frombuffer(s[i], t.dtype.numpy).reshape(t.shape) for s in samples])
+        for i, t in enumerate(graph.input_tensors)
+    ]
+    truth = litert_outputs(model, arrays)
+    total = different = close = 0
+    for number, outputs in enumerate(result.outputs):
+        for tensor, ours, theirs in zip(graph.output_tensors, outputs, truth, strict=True):
+            expected = np.ascontiguousarray(theirs[number]).tobytes()
+            total += len(expected)
+            wrong = _different_bytes([ours], [expected])
+            if wrong and len(ours) == len(expected) and tensor.dtype in (DType.INT8, DType.UINT8):
+                a, b = (
+                    np.frombuffer(raw, tensor.dtype.numpy).astype(int) for raw in (ours, expected)
+                )
+                beyond = int(np.count_nonzero(np.abs(a - b) > tolerance))
+                close += wrong - beyond
+                wrong = beyond
+            different += wrong
+    return Comparison(
+        oracle=litert_version(),
+        device=result.device,
+        samples=len(samples),
+        compared_bytes=total,
+        different_bytes=different,
+        tolerance=tolerance,
+        close_bytes=close,
+    )
+
+
 def _different_bytes(ours: Sequence[bytes], theirs: Sequence[bytes]) -> int:
     count = 0
     for a, b in zip(ours, theirs, strict=True):
@@ -131,19 +170,70 @@ def _first_divergence(
     )
 
 
+class Engine(Protocol):
+    """What runs a shipped model on a data set, on the machine that edgebuild runs on."""
+
+    @property
+    def label(self) -> str:
+        """What reports call it."""
+        ...
+
+    def outputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return an array (samples, values) for each output, in its own dtype.
+
+        ``arrays`` hold for each input (samples, \\*shape) in the tensor's dtype.
+        """
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class GeneratedC:
+    """The generated C, compiled natively when it is first run; runs on devices compare its bytes
+    with TFLite Micro's."""
+
+    graph: Graph
+    open_host: Callable[[], HostDevice]
+    label: str = "generated C on the host"
+
+    def outputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run every sample on all cores."""
+        raw = [np.ascontiguousarray(a).reshape(len(a), -1).view(np.uint8) for a in arrays]
+        found = self.open_host().run_batch(raw)
+        return [
+            a.view(t.dtype.numpy) for a, t in zip(found, self.graph.output_tensors, strict=True)
+        ]
+
+
+@dataclass(frozen=True, eq=False)
+class LiteRt:
+    """LiteRT with its default delegate (XNNPACK), on the ``.tflite`` file ``model``."""
+
+    model: bytes
+
+    @property
+    def label(self) -> str:
+        """LiteRT's name and version."""
+        return f"{litert_version()} on the host"
+
+    def outputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Run every sample."""
+        return [a.reshape(len(a), -1) for a in litert_outputs(self.model, arrays)]
+
+
 def measure_accuracy(
     source: SourceModel,
-    model: bytes,
     graph: Graph,
     data: DataSet,
-    host: HostDevice,
+    engine: Engine,
+    *,
+    reference: Engine | None = None,
     budget: Budget = NO_BUDGET,
 ) -> AccuracyReport | None:
     """Return top-1 accuracy on all of ``data``; None when its labels are no classes.
 
-    Three models: the float one, LiteRT on the int8 model, and the generated C on the host, whose
-    outputs a run compares with TFLite Micro's byte for byte. ``budget`` is what the report warns
-    of when the samples cannot tell.
+    The models are the float one, the shipped one as ``engine`` runs it, and where ``reference`` is
+    given the shipped one in another engine. ``budget`` is what the report warns of when the samples
+    cannot tell.
     """
     if data.y is None:
         return None
@@ -151,30 +241,26 @@ def measure_accuracy(
     output = graph.output_tensors[0]
     half = output.zero_point + 0.5 / output.scale
 
-    def reference(x: Sequence[np.ndarray]) -> np.ndarray:
-        return int8_predict(model, _quantized(graph, x))
+    def said(by: Engine) -> Judged | None:
+        return _judge(lambda x: by.outputs(_quantized(graph, x))[0], arrays, data, half)
 
-    def generated(x: Sequence[np.ndarray]) -> np.ndarray:
-        return _run(graph, host, x)[0]
-
-    ours = _judge(generated, arrays, data, half)
+    ours = said(engine)
     if ours is None:
         return None
-    judged = {"generated_code": (ours, "generated C on the host")}
+    judged = {"shipped": (ours, engine.label)}
     if not source.is_int8:
         baseline = _judge(lambda x: float_predict(source, x), data.x, data, 0.5)
         if baseline is not None:
             judged["float_baseline"] = (baseline, f"float model, {source.kind}")
-    int8 = _judge(reference, arrays, data, half)
-    if int8 is not None:
-        judged["int8_reference"] = (int8, litert_version())
+    if reference is not None and (other := said(reference)) is not None:
+        judged["int8_reference"] = (other, reference.label)
     return accuracy_report(judged, data, budget)
 
 
 def measure_similarity(
-    source: SourceModel, graph: Graph, data: DataSet, host: HostDevice
+    source: SourceModel, graph: Graph, data: DataSet, engine: Engine
 ) -> SimilarityReport | None:
-    """Return how like the float model's outputs the generated C's are, on all of ``data``.
+    """Return how like the float model's outputs the shipped one's are, on all of ``data``.
 
     None for a model that came as int8, which has no float form, and for one whose outputs have
     taken other shapes on their way.
@@ -182,7 +268,7 @@ def measure_similarity(
     if source.is_int8:
         return None
     original = float_outputs(source, data.x)
-    ours = _run(graph, host, match_inputs(data, graph.input_tensors))
+    ours = engine.outputs(_quantized(graph, match_inputs(data, graph.input_tensors)))
     shaped = [wanted.reshape(len(data), -1) for wanted in original]
     if [a.shape for a in ours] != [a.shape for a in shaped]:
         return None
@@ -195,13 +281,6 @@ def measure_similarity(
 
 def _quantized(graph: Graph, x: Sequence[np.ndarray]) -> list[np.ndarray]:
     return [quantize_input(a, t) for a, t in zip(x, graph.input_tensors, strict=True)]
-
-
-def _run(graph: Graph, host: HostDevice, x: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return the outputs of the generated C, each (samples, values) in its own dtype."""
-    raw = [np.ascontiguousarray(a).reshape(len(a), -1).view(np.uint8) for a in _quantized(graph, x)]
-    outputs = host.run_batch(raw)
-    return [a.view(t.dtype.numpy) for a, t in zip(outputs, graph.output_tensors, strict=True)]
 
 
 def _judge(

@@ -3,7 +3,7 @@
 # is left out where it is not. Never fails: tests that need an absent tool skip with a reason.
 missing=""
 command -v qemu-system-arm >/dev/null || missing="$missing qemu-system-arm"
-command -v qemu-arm >/dev/null || missing="$missing qemu-user"
+{ command -v qemu-arm && command -v qemu-aarch64; } >/dev/null || missing="$missing qemu-user"
 command -v arm-none-eabi-gcc >/dev/null || missing="$missing gcc-arm-none-eabi libnewlib-arm-none-eabi"
 command -v gcc >/dev/null || missing="$missing gcc libc6-dev"
 [ -z "$missing" ] && exit 0

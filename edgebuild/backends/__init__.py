@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from edgebuild.backends.base import Backend
+from edgebuild.backends.android import AndroidBackend
+from edgebuild.backends.base import Backend, DelegateBackend
+from edgebuild.backends.coral import CoralBackend
 from edgebuild.backends.cortex_m import CortexMBackend
 from edgebuild.backends.host import HostBackend
 from edgebuild.errors import InputError
 
 _BACKENDS: tuple[Backend, ...] = (CortexMBackend(), HostBackend())
+_DELEGATES: tuple[DelegateBackend, ...] = (AndroidBackend(), CoralBackend())
 
 
 def backend_for(family: str) -> Backend:
@@ -16,3 +19,11 @@ def backend_for(family: str) -> Backend:
         if backend.family == family:
             return backend
     raise InputError(f"no backend for target family '{family}'")
+
+
+def delegate_backend_for(family: str) -> DelegateBackend:
+    """Return the backend of a family on which LiteRT runs models; InputError when it is none."""
+    for backend in _DELEGATES:
+        if backend.family == family:
+            return backend
+    raise InputError(f"LiteRT runs no models on target family '{family}'")

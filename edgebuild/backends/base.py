@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from edgebuild.delegates.base import Compatibility
 from edgebuild.devices.base import Device
 from edgebuild.figures import Figure
 from edgebuild.graph import Graph
@@ -53,8 +54,79 @@ class Compiled:
     image: Image | None = None
 
 
+@dataclass(frozen=True)
+class Shipment:
+    """A model that LiteRT is to run on a target, with what is known of it.
+
+    ``model`` is the file's bytes, ``graph`` what they say (any number format), ``labels`` the names
+    of the classes, as far as the data names them. ``library`` is the generated C of the same model,
+    None where it has none.
+    """
+
+    name: str
+    model: bytes
+    graph: Graph
+    compatibility: Compatibility
+    labels: tuple[str, ...] = ()
+    library: Emitted | None = None
+
+
+@dataclass(frozen=True)
+class DeliverySettings:
+    """What the user says of the tools that finish a shipment. ``edgetpu_container``: the image that
+    has the Edge TPU's compiler; empty for the one on the PATH."""
+
+    edgetpu_container: str = ""
+
+
+@dataclass(frozen=True)
+class Delivered:
+    """What was made of a shipment with tools: figures for the report, notes, and what can run it.
+
+    ``open_device`` is None where nothing runs the model but LiteRT on the host; ``compatibility``
+    is what a vendor's compiler told, where it tells more than the delegate's table.
+    """
+
+    toolchain: str
+    figures: Mapping[str, Figure] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    open_device: Callable[[str], Device] | None = None
+    compatibility: Compatibility | None = None
+
+
+class DelegateBackend(Protocol):
+    """One target family on which LiteRT runs the model."""
+
+    family: str
+
+    @property
+    def has_library(self) -> bool:
+        """Whether generated C goes beside the model where there are kernels for it."""
+        ...
+
+    @property
+    def has_metadata(self) -> bool:
+        """Whether apps there read TFLite metadata."""
+        ...
+
+    def emit(self, shipment: Shipment, target: TargetProfile) -> Mapping[str, str | bytes]:
+        """Return the files beside ``model.tflite``, by path below the build folder; pure."""
+        ...
+
+    def deliver(
+        self,
+        shipment: Shipment,
+        target: TargetProfile,
+        out: Path,
+        progress: Progress,
+        settings: DeliverySettings,
+    ) -> Delivered:
+        """Run the tools that are there, below ``out``; ToolError when one fails."""
+        ...
+
+
 class Backend(Protocol):
-    """One target family."""
+    """One target family that runs generated C."""
 
     family: str
 

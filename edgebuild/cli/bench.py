@@ -1,23 +1,55 @@
-"""``edgebuild bench``: measure a build on a board that is connected by a serial port."""
+"""``edgebuild bench``: measure a build on a board, on phones over adb, or on an Edge TPU."""
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgebuild.cli.build import show, steps
-from edgebuild.cli.console import print_json
+from edgebuild.cli.console import heading, print_json
+from edgebuild.cli.failures import failure_json
 from edgebuild.cli.failures import report as report_failure
-from edgebuild.cli.options import COUNT, budget_options, flag_budget, json_option
-from edgebuild.errors import Exit
+from edgebuild.cli.options import COUNT, DURATION, budget_options, flag_budget, json_option
+from edgebuild.errors import Exit, InputError
+
+if TYPE_CHECKING:
+    from edgebuild.pipeline.bench import Outcome
+    from edgebuild.pipeline.runners.adb import ToolChoice
+    from edgebuild.pipeline.runners.base import Runner
+
+_PATH = click.Path(path_type=Path)
+_ADB_FLAGS = (
+    *("warmup", "runs", "cpus", "isa", "time_limit"),
+    *("benchmark_model", "benchmark_library", "accelerator", "delegate_args"),
+)
+_TOOL_FLAGS = ("benchmark_library", "accelerator", "delegate_args")
+_CORAL = ("--host", "--usb")
+_ISAS = ("base", "dotprod", "i8mm")  # devices.arm64.ISAS, which --help should not import
 
 
 @click.command()
-@click.argument("build", type=click.Path(path_type=Path))
-@click.option("--port", required=True, metavar="PORT", help="Serial port, e.g. /dev/ttyACM0.")
+@click.argument("build", type=_PATH)
+@click.option("--port", metavar="PORT", help="Serial port of a board, e.g. /dev/ttyACM0.")
 @click.option("--baud", type=COUNT, help="Baud rate; by default the profile's.")
+@click.option(
+    "--device", "devices", multiple=True, metavar="SERIAL", help="Phone of `adb devices`, or all."
+)
+@click.option("--host", metavar="USER@HOST", help="Coral board that ssh reaches.")
+@click.option("--usb", is_flag=True, help="Edge TPU of this computer.")
+@click.option("--no-edgetpu", is_flag=True, help="Coral: its CPU, on model.tflite.")
+@click.option("--warmup", type=COUNT, help="Phone, Coral: inferences before the timed ones.")
+@click.option("--runs", type=COUNT, help="Phone, Coral: timed inferences [50].")
+@click.option("--cpus", metavar="LIST", help="Phone: CPUs to run on, e.g. 4-7.")
+@click.option("--isa", type=click.Choice(_ISAS), help="Phone: instruction set [its best].")
+@click.option("--time-limit", type=DURATION, help="Phone, Coral: when the run is ended.")
+@click.option("--benchmark-model", type=_PATH, help="Phone: TFLite's or LiteRT's tool, run too.")
+@click.option("--benchmark-library", type=_PATH, multiple=True, help="A library that it needs.")
+@click.option("--accelerator", metavar="NAME", help="NNAPI's name of an accelerator.")
+@click.option("--delegate-args", metavar="FLAGS", help="Further flags of the tool, in one string.")
 @click.option("--samples", type=COUNT, help="Inferences to run and compare [8].")
 @click.option("--data", metavar="DATA", help="Real samples: .npz, .npy, folder, module:function.")
 @click.option("--seed", type=COUNT, help="Seed of random samples [0].")
@@ -25,36 +57,167 @@ from edgebuild.errors import Exit
 @json_option
 def command(
     build: Path,
-    port: str,
+    port: str | None,
     baud: int | None,
+    devices: tuple[str, ...],
+    host: str | None,
+    usb: bool,
+    no_edgetpu: bool,
     samples: int | None,
     data: str | None,
     seed: int | None,
     as_json: bool,
-    **limits: Any,
+    **flags: Any,
 ) -> None:
-    """Measure a BUILD on a board: time, stack, arena, and every output byte.
+    """Measure a BUILD on a device: time, memory, and every output byte.
 
-    BUILD is the folder that `edgebuild build` wrote; flash its firmware.elf to the board first.
+    BUILD is the folder that `edgebuild build` wrote. Of a board (--port), flash its firmware.elf
+    first; to a phone (--device) the build's program is pushed, and removed in the end. An Edge TPU
+    (--host, --usb) runs the compiled model.
     """
     from edgebuild.pipeline.bench import BenchRequest, bench
-    from edgebuild.report.advice import check_failure
 
-    given = {"baud": baud, "samples": samples, "data": data, "seed": seed}
+    chosen = {name: value for name in _ADB_FLAGS if (value := flags.pop(name)) not in (None, ())}
+    given = {"samples": samples, "data": data, "seed": seed}
+    ways = {"--port": port, "--device": devices, "--host": host, "--usb": usb}
+    way = _only_way([flag for flag, value in ways.items() if value])
+    _check_flag("--baud", baud, way, ("--port",))
+    _check_flag("--no-edgetpu", no_edgetpu, way, _CORAL)
+    runners = {
+        "--port": lambda: _serial(port or "", baud, chosen),
+        "--device": lambda: _phones(devices, chosen),
+    }.get(way, lambda: _coral(host or "", not no_edgetpu, chosen))()
     request = BenchRequest(
         build,
-        port,
-        budget=flag_budget(**limits),
+        tuple(runners),
+        budget=flag_budget(**flags),
         **{key: value for key, value in given.items() if value is not None},  # type: ignore[arg-type]
     )
-    with steps(f"{build} on {port}") as progress:
-        report = bench(request, progress=progress)
-    failure = check_failure(report)
+    with steps(f"{build} on {', '.join(runner.name for runner in runners)}") as progress:
+        outcomes = bench(request, progress=progress)
+    code = _print_one(outcomes[0], as_json) if len(outcomes) == 1 else _print_all(outcomes, as_json)
+    if code:
+        click.get_current_context().exit(code)
+
+
+def _only_way(ways: Sequence[str]) -> str:
+    """Return the flag that says how to reach a device; InputError unless there is just one."""
+    if len(ways) != 1:
+        raise InputError(
+            f"{' and '.join(ways)} together" if ways else "give --port, --device, --host or --usb",
+            hint="--port /dev/ttyACM0 for a board; --device SERIAL, or --device all, for phones; "
+            "--host or --usb for Coral",
+        )
+    return ways[0]
+
+
+def _check_flag(flag: str, value: object, way: str, ways: Sequence[str]) -> None:
+    """Raise InputError when ``flag`` is given for a way to a device that has no use for it."""
+    if value and way not in ways:
+        raise InputError(f"{flag} is not for {way}", hint=f"{ways[0]}, or leave it out")
+
+
+def _serial(port: str, baud: int | None, chosen: dict[str, Any]) -> Sequence[Runner]:
+    """Return the runner of a board."""
+    _refuse(chosen, "phones", "--device SERIAL")
+    from edgebuild.pipeline.runners.serial import SerialRunner
+
+    return [SerialRunner(port, baud)]
+
+
+def _coral(host: str, edgetpu: bool, chosen: dict[str, Any]) -> Sequence[Runner]:
+    """Return the runner of an Edge TPU."""
+    from edgebuild.coral.bench import RunnerOptions
+    from edgebuild.pipeline.runners.coral import CoralRunner
+
+    options: dict[str, Any] = {n: chosen.pop(n) for n in ("warmup", "runs") if n in chosen}
+    if "time_limit" in chosen:
+        options["limit_s"] = max(1, round(chosen.pop("time_limit") / 1e6))
+    _refuse(chosen, "phones", "--device SERIAL")
+    return [CoralRunner(host, RunnerOptions(edgetpu=edgetpu, **options))]
+
+
+def _refuse(chosen: dict[str, Any], whose: str, instead: str) -> None:
+    """Raise InputError for the first flag of another kind of device."""
+    for name in chosen:
+        flag = name.replace("_", "-")
+        raise InputError(f"--{flag} is for {whose}", hint=f"{instead}, or leave it out")
+
+
+def _phones(devices: Sequence[str], chosen: dict[str, Any]) -> Sequence[Runner]:
+    """Return the runners of phones; InputError when flags do not go together."""
+    from edgebuild.devices.adb import AdbOptions, parse_cpus
+    from edgebuild.pipeline.runners.adb import adb_runners
+
+    if "cpus" in chosen:
+        parse_cpus(chosen["cpus"])
+    names = ("warmup", "runs", "cpus", "isa")
+    options: dict[str, Any] = {name: chosen[name] for name in names if name in chosen}
+    if "time_limit" in chosen:
+        options["time_limit_s"] = chosen["time_limit"] / 1e6
+    return adb_runners(devices, AdbOptions(**options), _tool(chosen))
+
+
+def _tool(chosen: dict[str, Any]) -> ToolChoice | None:
+    if "benchmark_model" not in chosen:
+        for name in _TOOL_FLAGS:
+            if name in chosen:
+                raise InputError(
+                    f"--{name.replace('_', '-')} without --benchmark-model",
+                    hint="--benchmark-model PATH of TFLite's or LiteRT's tool",
+                )
+        return None
+    from edgebuild.pipeline.runners.adb import ToolChoice
+
+    try:
+        arguments = tuple(shlex.split(chosen.get("delegate_args", "")))
+    except ValueError as error:
+        raise InputError(f"--delegate-args: {error}", hint="close every quote") from error
+    return ToolChoice(
+        chosen["benchmark_model"],
+        tuple(chosen.get("benchmark_library", ())),
+        chosen.get("accelerator", ""),
+        arguments,
+    )
+
+
+def _print_one(outcome: Outcome, as_json: bool) -> int:
+    """Print the outcome of the only device; return the exit code."""
+    from edgebuild.report.advice import check_failure
+
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.report is not None
+    failure = check_failure(outcome.report)
     if as_json:
-        print_json(report.to_json())
+        print_json(outcome.report.to_json())
     else:
-        show(report)
+        show(outcome.report)
         if failure is not None:
             report_failure(failure, as_json=False)
-    if failure is not None:
-        click.get_current_context().exit(Exit.CHECK_FAILED)
+    return int(Exit.OK if failure is None else Exit.CHECK_FAILED)
+
+
+def _print_all(outcomes: Sequence[Outcome], as_json: bool) -> int:
+    """Print what became of each device; return the exit code of the gravest failure."""
+    from edgebuild.report.advice import check_failure
+
+    codes, bodies = [Exit.OK], []
+    for outcome in outcomes:
+        failure = outcome.error
+        if not as_json:
+            heading(outcome.device)
+        if outcome.report is not None:
+            failure = check_failure(outcome.report)
+            bodies.append({"device": outcome.device, "report": outcome.report.to_json()})
+            if not as_json:
+                show(outcome.report)
+        elif failure is not None:
+            bodies.append({"device": outcome.device, "error": failure_json(failure)})
+        if failure is not None:
+            codes.append(failure.exit_code)
+            if not as_json:
+                report_failure(failure, as_json=False)
+    if as_json:
+        print_json({"devices": bodies})
+    return int(max(codes))

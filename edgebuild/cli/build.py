@@ -18,12 +18,14 @@ from edgebuild.cli.options import (
     BUDGETS,
     COUNT,
     budget_options,
+    fail_on_option,
     flag_budget,
     json_option,
     target_option,
 )
 from edgebuild.errors import Exit, InputError
 from edgebuild.pipeline.plan import BuildRequest
+from edgebuild.profile import FORMATS
 from edgebuild.project import RUN_CHOICES, TOOLCHAINS, Project, find_project, read_project
 
 
@@ -43,6 +45,9 @@ from edgebuild.project import RUN_CHOICES, TOOLCHAINS, Project, find_project, re
 @click.option("--trust-model", is_flag=True, default=None, help="Allow code inside the model file.")
 @click.option("--compress", metavar="RECIPE", help="Passes, or a recipe's .json file.")
 @click.option("--training", metavar="ENTRY", help="module:function: how to fine-tune.")
+@click.option("--format", type=click.Choice(FORMATS), help="Of numbers, on phones [by target].")
+@fail_on_option
+@click.option("--edgetpu-container", metavar="IMAGE", help="Has edgetpu_compiler, for Coral.")
 @click.option("--trials", type=COUNT, help="Candidates to try when a budget is missed [40].")
 @click.option("--no-search", is_flag=True, help="Never search a compression that fits.")
 @click.option("--no-cache", is_flag=True, help="Build even when nothing has changed.")
@@ -105,7 +110,7 @@ def requests(
 ) -> list[BuildRequest]:
     """Return what to build: flags over the project file over defaults."""
     budget = flag_budget(**{name: flags.pop(name) for name in BUDGETS})
-    given = {key: value for key, value in flags.items() if value is not None}
+    given = {key: value for key, value in flags.items() if value not in (None, ())}
     if given.get("compress", "").endswith(".json"):  # below this folder, not the project's
         given["compress"] = str(Path(given["compress"]).absolute())
     file = None if model is not None else find_project(Path())
@@ -147,6 +152,9 @@ def _from_project(
         trust_model=project.trust_model,
         compress=project.compress,
         training=project.training,
+        format=settings.format,
+        fail_on=settings.fail_on,
+        edgetpu_container=settings.edgetpu_container,
     )
     return replace(request, **given)
 

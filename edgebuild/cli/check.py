@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgebuild.cli.console import line, print_json, table
-from edgebuild.cli.options import budget_options, flag_budget, json_option, target_option
-from edgebuild.errors import CheckFailedError, Exit
+from edgebuild.budget import Budget, merge
+from edgebuild.cli.console import console, line, print_json, prose, table
+from edgebuild.cli.options import (
+    budget_options,
+    fail_on_option,
+    flag_budget,
+    json_option,
+    target_option,
+)
+from edgebuild.errors import CheckFailedError, Exit, InputError
 from edgebuild.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from edgebuild.targets import TargetProfile
 
 _WORDS: dict[str, tuple[Callable[[float], str], Callable[[float], str]]] = {
     "B": (lambda value: f"{value:,.0f} B", format_size),
@@ -24,22 +35,138 @@ _WORDS: dict[str, tuple[Callable[[float], str], Callable[[float], str]]] = {
 @click.argument("model", type=click.Path(path_type=Path))
 @target_option(required=True)
 @budget_options
+@fail_on_option
+@click.option(
+    "--with",
+    "together",
+    multiple=True,
+    metavar="MODEL",
+    type=click.Path(path_type=Path),
+    help="Compiled together with MODEL, for Coral. May be repeated.",
+)
 @json_option
 def command(
     model: Path,
     target: str,
     as_json: bool,
+    fail_on: tuple[str, ...],
+    together: tuple[Path, ...],
     **limits: Any,
 ) -> None:
-    """Say whether an int8 .tflite MODEL fits a target, without compiling.
+    """Say whether a .tflite MODEL fits a target, without compiling.
 
-    RAM is planned exactly; flash is the exact constants and an estimate of the code; latency is
-    predicted from the cycles of each kernel. Accuracy needs a build.
+    Of an int8 model for a microcontroller RAM is planned exactly; flash is the exact constants and
+    an estimate of the code; latency is predicted from the cycles of each kernel. Accuracy needs a
+    build.
+
+    For phones and accelerators it says which operators the delegate takes, which are left to the
+    CPU and why, in how many partitions, and how many bytes cross between them. --with shows how
+    models that are compiled together share the Edge TPU's memory.
     """
+    from edgebuild.targets import load_target
+
+    profile = load_target(target)
+    budget = flag_budget(**limits)
+    if together:
+        if fail_on or budget != Budget():
+            raise InputError(
+                "--with shows how memory is shared, and checks no budget and no --fail-on",
+                hint="check each model without --with",
+            )
+        _check_together((model, *together), profile, as_json)
+        return
+    if profile.delegate is not None:
+        _check_delegate(model, profile, budget, fail_on, as_json)
+        return
+    if fail_on:
+        raise InputError(
+            f"--fail-on is for targets on which LiteRT runs the model, not for {profile.name}",
+            hint="`edgebuild targets list` shows phones",
+        )
+    _check_memory(model, target, budget, as_json)
+
+
+def _check_delegate(
+    model: Path, target: TargetProfile, budget: Budget, fail_on: tuple[str, ...], as_json: bool
+) -> None:
+    """Print what the delegate makes of the model; CheckFailedError for what is forbidden."""
+    from edgebuild.budget import Metrics
+    from edgebuild.delegates.check import check_compatibility, parse_fail_on
+    from edgebuild.figures import Figure, How
+    from edgebuild.report.compatibility_lines import compatibility_lines
+    from edgebuild.tflite.reader import read_tflite_file
+
+    forbidden = parse_fail_on(fail_on)
+    graph = read_tflite_file(model, survey=True)
+    found = check_compatibility(graph, target)
+    size = Figure(model.stat().st_size, "B", How.MEASURED, f"size of {model.name}")
+    limits = merge(target.default_budget(), budget)
+    violations = limits.check(Metrics(flash_bytes=size))
+    missed = [v for v in violations if not v.unknown]
+    unchecked = [v.sentence() for v in violations if v.unknown]
+    problems = [*(v.sentence() for v in missed), *forbidden.refusals(found)]
+    if as_json:
+        print_json(
+            {
+                **found.to_json(),
+                "violations": [v.to_json() for v in missed],
+                "unchecked": unchecked,
+                "problems": problems,
+            }
+        )
+        if problems:
+            click.get_current_context().exit(Exit.CHECK_FAILED)
+        return
+    for part in compatibility_lines(found):
+        console().print(part)
+    for sentence in unchecked:
+        prose(sentence)
+    if problems:
+        raise CheckFailedError(
+            f"{model.name} does not pass on {target.name}: {problems[0]}", details=problems[1:]
+        )
+
+
+def _check_together(models: tuple[Path, ...], target: TargetProfile, as_json: bool) -> None:
+    """Print how models share the chip's memory, in the order in which they are compiled."""
+    from edgebuild.delegates.edgetpu import cocompile
+    from edgebuild.tflite.reader import read_tflite_file
+
+    if target.family != "coral":
+        raise InputError(f"--with is for Coral boards, not for {target.name}")
+    plans = cocompile([read_tflite_file(model, survey=True) for model in models])
+    if as_json:
+        print_json(
+            {
+                "models": [
+                    {"model": str(model), **dataclasses.asdict(plan)}
+                    for model, plan in zip(models, plans, strict=True)
+                ]
+            }
+        )
+        return
+    table(
+        ("model", "cached on chip", "streamed", "left on chip"),
+        [
+            (
+                model.name,
+                f"{plan.cached_bytes:,} B",
+                f"{plan.streamed_bytes:,} B",
+                f"{plan.remaining_bytes:,} B",
+            )
+            for model, plan in zip(models, plans, strict=True)
+        ],
+        right=(1, 2, 3),
+    )
+    line("estimated, in the order given: the first model's parameters are cached first")
+
+
+def _check_memory(model: Path, target: str, budget: Budget, as_json: bool) -> None:
+    """Print what the model needs of a microcontroller; CheckFailedError when it does not fit."""
     from edgebuild.analysis import analyze
 
     found = analyze(model, target)
-    verdict = found.verdict(flag_budget(**limits))
+    verdict = found.verdict(budget)
     if as_json:
         print_json({**found.to_json(), **verdict.to_json()})
         if verdict.violations:

@@ -53,8 +53,11 @@ def all_checks() -> Iterator[Check]:
     yield check_zig()
     yield check_gcc()
     yield from check_qemu()
+    yield check_qemu_arm64()
+    yield check_edgetpu()
     yield from check_folders()
     yield check_serial_ports()
+    yield from check_phones()
 
 
 def check_python() -> Check:
@@ -89,10 +92,11 @@ def check_packages(requires: Iterable[str] | None = None) -> Iterator[Check]:
 
 
 def check_extras() -> Iterator[Check]:
-    """Check what only some uses need: TensorFlow for Keras models, Optuna for the search."""
+    """Check what only some uses need: Keras models, the search, phones."""
     for package, extra, what in (
         ("tensorflow", "keras", "for .keras, .h5, SavedModel"),
         ("optuna", "search", "to search compressions"),
+        ("adbutils", "android", "to measure on phones"),
     ):
         check = _package(package, "", Status.OPTIONAL, f"pip install 'edgebuild[{extra}]'")
         if check.status is not Status.GOOD:
@@ -148,6 +152,28 @@ def check_qemu() -> Iterator[Check]:
     )
 
 
+def check_qemu_arm64() -> Check:
+    """Check the QEMU that runs the arm64 program of a phone."""
+    return _tool(
+        "qemu-aarch64",
+        ["qemu-aarch64", "--version"],
+        Status.OPTIONAL,
+        _package_manager("qemu-user", "qemu"),
+        optional_for="for --run qemu of android targets",
+    )
+
+
+def check_edgetpu() -> Check:
+    """Check Google's compiler for Coral boards."""
+    return _tool(
+        "edgetpu_compiler",
+        ["edgetpu_compiler", "--version"],
+        Status.OPTIONAL,
+        "https://coral.ai/docs/edgetpu/compiler/, or --edgetpu-container",
+        optional_for="to compile for Coral boards",
+    )
+
+
 def check_folders() -> Iterator[Check]:
     """Check the cache folder and the room on its disk."""
     folder = cache_dir()
@@ -182,6 +208,30 @@ def check_serial_ports() -> Check:
     except (ImportError, OSError) as error:
         return Check("devices", "serial ports", Status.OPTIONAL, f"cannot be listed: {error}")
     return Check("devices", "serial ports", Status.GOOD, ", ".join(ports) or "none connected")
+
+
+def check_phones() -> Iterator[Check]:
+    """Check adb and list the phones that it knows. Starts no adb server: that would stay."""
+    from edgebuild.devices.phone import link
+
+    remedy = "pip install 'edgebuild[android]'"
+    try:
+        client = link.open_client()
+        program = link.adb_program()
+    except EdgebuildError as error:
+        yield Check("tools", "adb", Status.OPTIONAL, f"for bench --device; {error.message}", remedy)
+        return
+    yield _tool("adb", [program, "version"], Status.OPTIONAL, remedy, optional_for="")
+    if not link.server_runs(client):
+        found, remedy = "not known: no adb server runs", "adb devices starts one"
+        yield Check("devices", "phones", Status.GOOD, found, remedy)
+        return
+    try:
+        phones = [f"{d.serial} ({d.state})" for d in link.list_devices(client)]
+    except EdgebuildError as error:
+        yield Check("devices", "phones", Status.OPTIONAL, error.message, error.hint)
+        return
+    yield Check("devices", "phones", Status.GOOD, ", ".join(phones) or "none connected")
 
 
 def folder_size(folder: Path) -> tuple[int, int]:

@@ -44,13 +44,7 @@ def explain(error: BaseException, arguments: Sequence[str]) -> EdgebuildError:
 def report(failure: EdgebuildError, *, as_json: bool) -> None:
     """Print a failure: JSON to standard output, or text to standard error."""
     if as_json:
-        body = {
-            "message": failure.message,
-            "details": list(failure.details),
-            "hint": failure.hint,
-            "exit_code": int(failure.exit_code),
-        }
-        click.echo(json.dumps({"error": body}, indent=2))
+        click.echo(json.dumps({"error": failure_json(failure)}, indent=2))
         return
     click.echo(
         f"{click.style('error:', fg='red', bold=True)} {printable(failure.message)}", err=True
@@ -59,6 +53,16 @@ def report(failure: EdgebuildError, *, as_json: bool) -> None:
         click.echo(f"  {printable(line)}", err=True)
     if failure.hint:
         click.echo(f"{click.style('try:', fg='cyan')} {printable(failure.hint)}", err=True)
+
+
+def failure_json(failure: EdgebuildError) -> dict[str, object]:
+    """Return a failure as plain JSON values."""
+    return {
+        "message": failure.message,
+        "details": list(failure.details),
+        "hint": failure.hint,
+        "exit_code": int(failure.exit_code),
+    }
 
 
 def printable(text: str) -> str:

@@ -129,6 +129,12 @@ trust_model = false
 # The same for one target, over the above:
 # [target.{_bare(targets[0])}.budget]
 # max_ram = "32KiB"
+
+# For a phone or an accelerator also its number format (int8 | dynamic | float16 | float32), and
+# what its delegate may not do:
+# [target.android-gpu]
+# format = "float16"
+# fail_on = ["fallback", "partitions:2"]
 """
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from edgebuild.cli.console import heading, line, print_json, table
 from edgebuild.cli.options import json_option, target_option
 from edgebuild.units import format_duration, format_size
+
+if TYPE_CHECKING:
+    from edgebuild.analysis import Analysis, Survey
+    from edgebuild.coral.package import CompiledModel, Package
+    from edgebuild.tflite.metadata import ModelMetadata
 
 _BAR = 28
 
@@ -20,11 +26,26 @@ _BAR = 28
 def command(model: Path, target: str | None, as_json: bool) -> None:
     """Show what is inside an int8 .tflite MODEL, its predicted cycles, and its memory over time.
 
-    Cycles and plan are those of --target (cortex-m4 when none is given).
+    Cycles and plan are those of --target (cortex-m4 when none is given). With a target on which
+    LiteRT runs the model, it may have any number format, and each operator is shown with the reason
+    why it is left to the CPU. Of a model that was compiled for the Edge TPU, the compiled package
+    is shown instead.
     """
-    from edgebuild.analysis import analyze
+    from edgebuild.analysis import analyze, compiled_model, survey
+    from edgebuild.targets import load_target
 
-    found = analyze(model, target or "cortex-m4")
+    compiled = compiled_model(model)
+    if compiled is not None:
+        _show_compiled(model, compiled, as_json)
+        return
+    profile = load_target(target or "cortex-m4")
+    if profile.delegate is not None:
+        _show_survey(model, survey(model, profile), as_json)
+        return
+    _show_analysis(model, analyze(model, target or "cortex-m4"), as_json)
+
+
+def _show_analysis(model: Path, found: Analysis, as_json: bool) -> None:
     if as_json:
         print_json(found.to_json())
         return
@@ -36,6 +57,11 @@ def command(model: Path, target: str | None, as_json: bool) -> None:
     for role, tensors in (("input", found.inputs), ("output", found.outputs)):
         for tensor in tensors:
             line(f"{role}: {tensor}")
+    _show_layers(found)
+    _show_memory(found)
+
+
+def _show_layers(found: Analysis) -> None:
     heading("layers")
     table(
         ("#", "operator", "output", "MACs", "parameters", "cycles"),
@@ -55,6 +81,9 @@ def command(model: Path, target: str | None, as_json: bool) -> None:
     if found.cycles is not None and found.latency_us is not None:
         duration = format_duration(found.latency_us.value)
         line(f"predicted: {found.cycles:,} cycles, {duration} on {found.target}")
+
+
+def _show_memory(found: Analysis) -> None:
     heading(f"memory over time on {found.target}")
     peak = max((layer.live_bytes for layer in found.layers), default=1)
     table(
@@ -71,3 +100,90 @@ def command(model: Path, target: str | None, as_json: bool) -> None:
     )
     arena, bound = format_size(found.arena_bytes), format_size(found.lower_bound_bytes)
     line(f"arena {arena}, lower bound {bound}")
+
+
+def _show_survey(model: Path, found: Survey, as_json: bool) -> None:
+    if as_json:
+        print_json(found.to_json())
+        return
+    line(f"{model.name}: {len(found.operators)} operators", style="bold")
+    line(found.compatibility.summary())
+    for role, tensors in (("input", found.inputs), ("output", found.outputs)):
+        for tensor in tensors:
+            line(f"{role}: {tensor}")
+    if found.metadata is not None:
+        _show_metadata(found.metadata)
+    heading("operators")
+    table(
+        ("#", "operator", "output", "parameters", "on the CPU, because"),
+        [
+            (
+                str(row.position),
+                row.kind,
+                f"{row.types} {'x'.join(map(str, row.output_shape))}",
+                f"{row.parameter_bytes:,}",
+                row.reason,
+            )
+            for row in found.operators
+        ],
+        right=(0, 3),
+        styles=["yellow" if row.reason else "" for row in found.operators],
+    )
+
+
+def _show_metadata(metadata: ModelMetadata) -> None:
+    line(f"metadata: {metadata.name} {metadata.version}: {metadata.description}")
+    for role, tensors in (("input", metadata.inputs), ("output", metadata.outputs)):
+        for tensor in tensors:
+            labels = f", {len(tensor.labels)} labels" if tensor.labels else ""
+            line(f"  {role} {tensor.name}: {tensor.description}{labels}")
+
+
+def _show_compiled(model: Path, compiled: CompiledModel, as_json: bool) -> None:
+    if as_json:
+        print_json(compiled.to_json())
+        return
+    line(f"{model.name}: compiled for the Edge TPU", style="bold")
+    for package in compiled.packages:
+        _show_package(package)
+    if compiled.cpu_operators:
+        heading("left to the CPU")
+        table(("operator", "count"), [(k, str(n)) for k, n in compiled.cpu_operators], right=(1,))
+    else:
+        line("nothing is left to the CPU")
+
+
+def _show_package(package: Package) -> None:
+    line(
+        f"operator {package.position}: runtime {package.min_runtime} or newer, "
+        f"compiler {package.compiler or 'unknown'}, package {format_size(package.package_bytes)}"
+    )
+    line(
+        f"parameters: {package.cached_bytes:,} B cached on chip, "
+        f"{package.streamed_bytes:,} B streamed with every inference"
+    )
+    heading("executables")
+    table(
+        ("type", "chip", "batch", "parameters", "instructions", "scratch", "cycles"),
+        [
+            (
+                program.type,
+                program.chip,
+                str(program.batch_size),
+                f"{program.parameter_bytes:,}",
+                f"{program.instruction_bytes:,}",
+                f"{program.scratch_bytes:,}",
+                "unknown" if program.estimated_cycles is None else f"{program.estimated_cycles:,}",
+            )
+            for program in package.executables
+        ],
+        right=(2, 3, 4, 5, 6),
+    )
+    for program in package.executables:
+        for role, layers in (("input", program.inputs), ("output", program.outputs)):
+            for layer in layers:
+                shape = "x".join(map(str, layer.shape))
+                line(
+                    f"{role}: {layer.dtype} {shape} (y x z), scale {layer.scale:.6g}, "
+                    f"zero point {layer.zero_point} ({layer.name})"
+                )

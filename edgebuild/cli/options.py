@@ -67,6 +67,16 @@ def target_option(*, multiple: bool = False, **extra: Any) -> Callable[[Command]
     )
 
 
+def fail_on_option(command: Command) -> Command:
+    """Add ``--fail-on``, passed as ``fail_on``: a tuple of words."""
+    return click.option(
+        "--fail-on",
+        multiple=True,
+        metavar="WHAT",
+        help="With a delegate: fallback, or partitions:N. May be repeated.",
+    )(command)
+
+
 BUDGETS = ("max_flash", "max_ram", "max_latency", "max_accuracy_drop", "max_class_drop")
 """The parameters of the options that ``budget_options`` adds."""
 

@@ -8,6 +8,7 @@ from edgebuild.cli.console import heading, line, print_json, table
 from edgebuild.cli.options import complete_target, json_option
 from edgebuild.errors import InputError
 from edgebuild.targets import (
+    Delegate,
     Latency,
     TargetProfile,
     list_targets,
@@ -43,8 +44,25 @@ def list_command(as_json: bool) -> None:
                 ", ".join(profile.run.kinds),
             )
             for profile in profiles
+            if profile.delegate is None
         ],
         right=(2, 3, 4),
+    )
+    heading("phones and accelerators, on which LiteRT runs the model")
+    table(
+        ("target", "delegate", "numbers", "level", "runs on"),
+        [
+            (
+                profile.name,
+                delegate.kind,
+                delegate.format,
+                str(delegate.feature_level or "-"),
+                ", ".join(profile.run.kinds),
+            )
+            for profile in profiles
+            if (delegate := profile.delegate) is not None
+        ],
+        right=(3,),
     )
 
 
@@ -102,11 +120,19 @@ def validate_command(targets: tuple[str, ...], as_json: bool) -> None:
 def _facts(profile: TargetProfile) -> list[tuple[str, str]]:
     """Return the rows of ``targets show``."""
     cpu, run, budget = profile.cpu, profile.run, profile.default_budget()
-    features = [name.upper() for name in ("dsp", "mve", "fpu") if getattr(cpu.features, name)]
+    features = [
+        name.upper() for name in ("dsp", "mve", "fpu", "neon") if getattr(cpu.features, name)
+    ]
     rows = [
         ("vendor", profile.vendor),
         ("family", profile.family),
-        ("core", f"{cpu.core}{' with ' if features else ''}{', '.join(features)}"),
+        (
+            "core",
+            ""
+            if profile.family == "coral"
+            else f"{cpu.core}{' with ' if features else ''}{', '.join(features)}",
+        ),
+        *_delegate_facts(profile.delegate),
         ("clock", format_frequency(cpu.clock_hz) if cpu.clock_hz else ""),
         ("runs on", ", ".join(f"{k} (default)" if k == run.default else k for k in run.kinds)),
         ("QEMU machine", run.qemu_machine or ""),
@@ -128,6 +154,18 @@ def _facts(profile: TargetProfile) -> list[tuple[str, str]]:
         ("sha256", profile.sha256),
     ]
     return [row for row in rows if row[1]]
+
+
+def _delegate_facts(delegate: Delegate | None) -> list[tuple[str, str]]:
+    if delegate is None:
+        return []
+    return [
+        ("delegate", delegate.kind),
+        ("numbers", delegate.format),
+        ("NNAPI level", str(delegate.feature_level or "")),
+        ("NPU", f"{delegate.vendor} {delegate.soc}" if delegate.vendor else ""),
+        ("Android API", f"{delegate.min_sdk} or later" if delegate.kind != "edgetpu" else ""),
+    ]
 
 
 def _latency(latency: Latency) -> str:

@@ -46,7 +46,7 @@ def train_quantized(state: State, context: Context, options: Any) -> tuple[bytes
         )
     context.progress("converting")
     try:
-        network = Network(of_keras(state.model).to_float())
+        network = Network(of_keras(state.model).to_tflite())
     except ValueError as error:
         raise InputError(
             "quantize: a model with a loop cannot be trained with integers", hint="leave out epochs"

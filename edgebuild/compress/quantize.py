@@ -127,7 +127,7 @@ def float_content(model: Any) -> bytes:
     """Return a Keras model or a FloatFile as float ``.tflite``."""
     from edgebuild.models.tf_model import of_keras
 
-    return model.content if isinstance(model, FloatFile) else of_keras(model).to_float()
+    return model.content if isinstance(model, FloatFile) else of_keras(model).to_tflite()
 
 
 def draw(count: int, samples: int, seed: int) -> np.ndarray:

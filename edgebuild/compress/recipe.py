@@ -19,6 +19,7 @@ from edgebuild.compress.distill import Distill
 from edgebuild.compress.huffman import Huffman
 from edgebuild.compress.l0 import L0
 from edgebuild.compress.low_rank import LowRank
+from edgebuild.compress.map_edgetpu import MapEdgeTpu
 from edgebuild.compress.prune import Prune
 from edgebuild.compress.quantize import Quantize
 from edgebuild.compress.scale import Scale
@@ -28,7 +29,7 @@ from edgebuild.files import atomic_write
 
 _KINDS_OF_PASS = (
     *(Prune, L0, RemoveBlocks, LowRank, Scale, Sparsify, Cluster, Distill),
-    *(Quantize, Huffman),
+    *(MapEdgeTpu, Quantize, Huffman),
 )
 PASSES: dict[str, type[Any]] = {kind.name: kind for kind in _KINDS_OF_PASS}
 """Every pass by its name; its fields are its options."""

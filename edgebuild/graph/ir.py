@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -23,7 +24,11 @@ ABSENT = -1
 
 
 class DType(StrEnum):
-    """Element types. ``numpy`` and ``c`` give their names in the two languages."""
+    """Element types. ``numpy`` and ``c`` give their names in the two languages.
+
+    Generated C knows those in ``KERNEL_DTYPES``; the others appear in models that are only looked
+    at, or that LiteRT runs.
+    """
 
     INT8 = "int8"
     UINT8 = "uint8"
@@ -32,11 +37,30 @@ class DType(StrEnum):
     INT64 = "int64"
     FLOAT32 = "float32"
     BOOL = "bool"
+    INT2 = "int2"
+    INT4 = "int4"
+    UINT4 = "uint4"
+    UINT16 = "uint16"
+    UINT32 = "uint32"
+    UINT64 = "uint64"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT64 = "float64"
+    COMPLEX64 = "complex64"
+    COMPLEX128 = "complex128"
+    STRING = "string"
+    RESOURCE = "resource"
+    VARIANT = "variant"
 
     @property
     def numpy(self) -> np.dtype[Any]:
-        """The NumPy dtype."""
-        return np.dtype(self.value)
+        """The NumPy dtype of one element; a byte for those smaller than that.
+
+        TypeError for ``OPAQUE_DTYPES``.
+        """
+        if self in OPAQUE_DTYPES:
+            raise TypeError(f"{self.value} has no NumPy type")
+        return np.dtype({"int2": "int8", "int4": "int8", "uint4": "uint8"}.get(self, self.value))
 
     @property
     def c(self) -> str:
@@ -44,9 +68,28 @@ class DType(StrEnum):
         return {"float32": "float", "bool": "uint8_t"}.get(self.value, f"{self.value}_t")
 
     @property
+    def bits(self) -> int:
+        """Bits of one element as it is stored; 0 where elements have no fixed size."""
+        if self in OPAQUE_DTYPES:
+            return 16 if self == DType.BFLOAT16 else 0
+        return {"int2": 2, "int4": 4, "uint4": 4}.get(self.value, 8 * self.numpy.itemsize)
+
+    @property
     def itemsize(self) -> int:
-        """Bytes of one element."""
-        return int(self.numpy.itemsize)
+        """Bytes of one element in memory."""
+        return max(self.bits, 8) // 8
+
+
+KERNEL_DTYPES = frozenset(
+    (
+        *(DType.INT8, DType.UINT8, DType.INT16, DType.INT32, DType.INT64),
+        *(DType.FLOAT32, DType.BOOL),
+    )
+)
+"""The element types that generated C computes with or passes on."""
+
+OPAQUE_DTYPES = frozenset((DType.BFLOAT16, DType.STRING, DType.RESOURCE, DType.VARIANT))
+"""The element types whose values are not read."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +123,9 @@ class Quantization:
 class Tensor:
     """A value in the graph: an activation, or a constant when ``data`` is not None.
 
-    ``data`` has exactly ``shape`` and ``dtype`` and is not writeable.
+    ``data`` has exactly ``shape`` and ``dtype`` and is not writeable. ``stored`` marks a constant
+    whose values are not read (sparse, or of an opaque type), ``is_dynamic`` a shape of which some
+    dimensions are known only when the model runs (they are 1 in ``shape``).
     """
 
     index: int
@@ -90,21 +135,23 @@ class Tensor:
     quantization: Quantization | None = None
     data: np.ndarray | None = None
     is_variable: bool = False
+    stored: bool = False
+    is_dynamic: bool = False
 
     @property
     def is_constant(self) -> bool:
         """True for weights, biases and other data stored in the model."""
-        return self.data is not None
+        return self.data is not None or self.stored
 
     @property
     def elements(self) -> int:
         """Number of elements; 1 for a scalar."""
-        return int(np.prod(self.shape, dtype=np.int64)) if self.shape else 1
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
-        """Size in bytes."""
-        return self.elements * self.dtype.itemsize
+        """Size in bytes, as it is stored."""
+        return -(-self.elements * self.dtype.bits // 8)
 
     @property
     def scale(self) -> float:
@@ -122,8 +169,10 @@ class Op:
     """One operator: its kind as TFLite spells it (``CONV_2D``), tensor indices and attributes.
 
     ``attrs`` hold the builtin options in snake_case with enumerations as their names, e.g.
-    ``{"padding": "SAME", "stride_w": 1, "fused_activation_function": "RELU6"}``.
-    ``source_index`` is the operator's place in the model file.
+    ``{"padding": "SAME", "stride_w": 1, "fused_activation_function": "RELU6"}``; those of a custom
+    operator (``CUSTOM name``) are its bytes, ``custom_options``.
+    ``source_index`` is the operator's place in the model file, ``version`` TFLite's version of the
+    operator's form.
     """
 
     kind: str
@@ -131,6 +180,7 @@ class Op:
     outputs: tuple[int, ...]
     attrs: Mapping[str, Any] = field(default_factory=dict)
     source_index: int = 0
+    version: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
@@ -182,13 +232,17 @@ class Node:
 
 @dataclass(frozen=True, eq=False)
 class Graph:
-    """A whole model: operators in execution order and the tensors that they refer to."""
+    """A whole model: operators in execution order and the tensors that they refer to.
+
+    ``other_subgraphs`` counts those of the file that are not in here.
+    """
 
     name: str
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     ops: tuple[Op, ...]
     tensors: Mapping[int, Tensor]
+    other_subgraphs: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))

@@ -74,7 +74,7 @@ def _order_problems(graph: Graph) -> Iterator[str]:
 def _tensor_problems(graph: Graph) -> Iterator[str]:
     for tensor in graph.tensors.values():
         label = _label(tensor)
-        if math.prod(tensor.shape) * tensor.dtype.itemsize > MAX_TENSOR_BYTES:
+        if tensor.nbytes > MAX_TENSOR_BYTES:
             yield f"{label} with shape {list(tensor.shape)} is larger than 1 GiB"
         if tensor.data is not None and (
             tensor.data.shape != tensor.shape or tensor.data.dtype != tensor.dtype.numpy

@@ -58,7 +58,8 @@ def to_int8_tflite(
                 "--data package.module:function    returns (x, y) or x",
                 "--data random                     seeded noise: builds, but accuracy is lost",
             ],
-            hint="--data calibration.npz, or --data random for a first look",
+            hint="--data calibration.npz, or --data random for a first look; phones run "
+            "--format dynamic without data",
         )
     arrays = match_inputs(data, source.inputs)
     chosen = _draw(len(data), samples, seed)
@@ -89,6 +90,47 @@ def to_int8_tflite(
     return Converted(model, tuple(notes))
 
 
+def to_tflite(
+    source: SourceModel, data: DataSet | None, form: str, *, samples: int = 200, seed: int = 0
+) -> Converted:
+    """Return the model as ``.tflite``, batch 1, in the number format ``form``.
+
+    ``int8`` is that of ``to_int8_tflite``. ``dynamic`` has int8 weights and float activations,
+    ``float16`` float16 weights, ``float32`` is as the model was trained: these need no data. A
+    ``.tflite`` whose numbers have been chosen already is returned unchanged, with a note where
+    they are others.
+
+    Raises:
+        InputError: there is no data for int8.
+        ModelError: the model cannot be converted.
+    """
+    has = "int8" if source.is_int8 else source.stored_format
+    if has is not None and (has == form or form != "int8" or source.is_int8):
+        notes = (
+            ()
+            if has == form
+            else (f"{source.path.name} has {has} numbers already, kept as they are",)
+        )
+        return Converted(source.content, notes)
+    if form == "int8":
+        return to_int8_tflite(source, data, samples=samples, seed=seed)
+    worker = _worker(source)
+    out = worker.folder / f"{form}.tflite"
+    try:
+        worker.request("convert", timeout_s=_CONVERT_S, form=form, out=str(out))
+    except EdgebuildError as error:
+        error.message = _prefixed(str(source.path), error.message)
+        raise
+    return Converted(out.read_bytes(), (_FORMAT_NOTES[form],))
+
+
+_FORMAT_NOTES = {
+    "dynamic": "dynamic range: int8 weights, float activations",
+    "float16": "float16 weights; the delegate computes in float16 or float32",
+    "float32": "float32 as it was trained",
+}
+
+
 def float_predict(source: SourceModel, x: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
     """Return the first output of the float model as (samples, ...) for a whole data set.
 
@@ -109,19 +151,19 @@ def float_outputs(
     return _predict(_worker(source), arrays)
 
 
-def int8_predict(model: bytes, arrays: Sequence[np.ndarray]) -> np.ndarray:
-    """Return LiteRT's first output of an int8 ``.tflite`` for a whole data set.
+def litert_outputs(model: bytes, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+    """Return LiteRT's outputs of a ``.tflite`` for a whole data set, each (samples, \\*shape).
 
     ``arrays`` hold for each input (samples, \\*shape) in the tensor's dtype. LiteRT rounds
-    FULLY_CONNECTED once where TFLite Micro rounds twice, so single outputs may be 2 apart: it
-    serves for accuracy, and TFLite Micro, which is slower, for exactness.
+    FULLY_CONNECTED once where TFLite Micro rounds twice, so single outputs of an int8 model may be
+    2 apart: it serves for accuracy, and TFLite Micro, which is slower, for exactness.
     """
-    with tempfile.TemporaryDirectory(prefix="edgebuild-int8-") as folder:
+    with tempfile.TemporaryDirectory(prefix="edgebuild-litert-") as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
-        worker = Worker("the int8 model", {"path": str(path), "kind": "int8", "trust": False})
+        worker = Worker("the model", {"path": str(path), "kind": "finished", "trust": False})
         try:
-            return _predict(worker, arrays)[0]
+            return _predict(worker, arrays)
         finally:
             worker.close()
 

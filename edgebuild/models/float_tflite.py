@@ -22,6 +22,7 @@ class FloatTflite:
 
     def __init__(self, content: bytes) -> None:
         self.content = normalised(content)
+        self._names = _end_names(unpack(content))
 
     @property
     def inputs(self) -> list[dict[str, Any]]:
@@ -56,14 +57,44 @@ class FloatTflite:
             raise ModelError("litert-quantizer returned no model")
         quantized = unpack(bytes(result.quantized_model))
         repair_biases(quantized, unpack(self.content))
-        return stripped(pack(quantized))
+        return self._finished(pack(quantized))
+
+    def to_tflite(self, form: str) -> bytes:
+        """Return the model as ``.tflite`` of float32, of float16 weights, or dynamic range."""
+        from litert_quantizer import qtyping, quantizer, recipe
+        from litert_quantizer.algorithm_manager import AlgorithmName
+        from litert_quantizer.recipe_manager import RecipeManager
+
+        if form == "float32":
+            return self._finished(self.content)
+        steps = recipe.dynamic_wi8_afp32()
+        if form == "float16":
+            manager = RecipeManager()
+            everything = qtyping.TFLOperationName.ALL_SUPPORTED
+            casting = AlgorithmName.FLOAT_CASTING
+            manager.add_weight_only_config(".*", everything, 16, algorithm_key=casting)
+            steps = manager.get_quantization_recipe()
+        result = quantizer.Quantizer(bytearray(self.content), steps).quantize(
+            enable_progress_bar=False, enable_progress_report=False
+        )
+        if result.quantized_model is None:
+            raise ModelError("litert-quantizer returned no model")
+        return self._finished(bytes(result.quantized_model))
+
+    def _finished(self, content: bytes) -> bytes:
+        """Return a converted model, stripped, with the source's names of inputs and outputs: an
+        app's wrapper calls them by these."""
+        model = unpack(stripped(content))
+        for index, name in zip(_end_indices(model), self._names, strict=True):
+            model.subgraphs[0].tensors[index].name = name
+        return pack(model)
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return for each output an array (samples, \\*shape)."""
         return run_litert(self.content, arrays)
 
 
-class Int8Tflite:
+class FinishedTflite:
     """A ``.tflite`` model to be run as it is."""
 
     def __init__(self, content: bytes) -> None:
@@ -148,6 +179,15 @@ def stripped(content: bytes) -> bytes:
         for tensor in subgraph.tensors:
             tensor.buffer = place[tensor.buffer]
     return pack(model)
+
+
+def _end_indices(model: Any) -> list[int]:
+    """Return the indices of the first subgraph's inputs, then of its outputs."""
+    return [int(i) for part in ("inputs", "outputs") for i in getattr(model.subgraphs[0], part)]
+
+
+def _end_names(model: Any) -> list[bytes]:
+    return [model.subgraphs[0].tensors[i].name or b"" for i in _end_indices(model)]
 
 
 def _order_by_signature(model: Any) -> None:

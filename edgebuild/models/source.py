@@ -13,7 +13,7 @@ from importlib import util
 from pathlib import Path
 
 from edgebuild.errors import ModelError, ToolError
-from edgebuild.graph import DType, Graph
+from edgebuild.graph import KERNEL_DTYPES, DType, Graph
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import MAX_FILE_BYTES, read_tflite
 
@@ -47,7 +47,8 @@ class SourceModel:
     """A model as the user gave it.
 
     ``is_int8`` is True for a ``.tflite`` that is quantized already, which passes unchanged.
-    ``content`` holds the bytes of a ``.tflite``.
+    ``content`` holds the bytes of a ``.tflite``, ``stored_format`` is the number format of a float
+    one whose weights were made smaller (``dynamic``, ``float16``), None of a plain one.
     """
 
     path: Path
@@ -55,6 +56,7 @@ class SourceModel:
     inputs: tuple[InputSpec, ...]
     is_int8: bool = False
     content: bytes = b""
+    stored_format: str | None = None
     worker: Worker | None = None
 
     def close(self) -> None:
@@ -63,13 +65,14 @@ class SourceModel:
             self.worker.close()
 
 
-def open_model(path: Path | str, *, trust: bool = False) -> SourceModel:
+def open_model(path: Path | str, *, trust: bool = False, survey: bool = False) -> SourceModel:
     """Open the model at ``path``.
 
     Args:
         path: a ``.keras``, ``.h5`` or ``.tflite`` file, or a SavedModel folder; the content
             decides, not the name.
         trust: allow Lambda layers and other code that a model file can carry.
+        survey: take a ``.tflite`` with number formats that only LiteRT runs.
 
     Raises:
         ModelError: the file is missing, damaged, hostile, or of no kind that edgebuild reads.
@@ -78,7 +81,7 @@ def open_model(path: Path | str, *, trust: bool = False) -> SourceModel:
     path = Path(path)
     kind = _recognise(path)
     if kind == Kind.TFLITE:
-        return _open_tflite(path)
+        return _open_tflite(path, survey)
     if kind == Kind.KERAS:
         _check_archive(path)
     if util.find_spec("tensorflow") is None:
@@ -168,7 +171,7 @@ def _check_archive(path: Path) -> None:
 def _input_spec(path: Path, position: int, entry: dict[str, object]) -> InputSpec:
     name, dtype, shape = str(entry["name"]), str(entry["dtype"]), entry["shape"]
     label = f"{path}: input {position} '{name}'"
-    if dtype not in set(DType):
+    if dtype not in KERNEL_DTYPES:
         raise ModelError(f"{label} has type {dtype}", hint="use float32 inputs")
     if not isinstance(shape, list) or any(not isinstance(d, int) or d < 1 for d in shape[1:]):
         raise ModelError(
@@ -178,17 +181,27 @@ def _input_spec(path: Path, position: int, entry: dict[str, object]) -> InputSpe
     return InputSpec(name, (1, *shape[1:]) if shape else (), DType(dtype))
 
 
-def _open_tflite(path: Path) -> SourceModel:
+def _open_tflite(path: Path, survey: bool) -> SourceModel:
     try:
         content = path.read_bytes()
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    graph = read_tflite(content, name=path.stem, where=str(path))
+    graph = read_tflite(content, name=path.stem, where=str(path), survey=survey)
     inputs = tuple(InputSpec(t.name, t.shape, t.dtype) for t in graph.input_tensors)
     if is_quantized(graph):
         return SourceModel(path, Kind.TFLITE, inputs, True, content)
     worker = Worker(str(path), {"path": str(path.resolve()), "kind": "tflite", "trust": False})
-    return SourceModel(path, Kind.TFLITE, inputs, False, content, worker)
+    stored = _stored_format(graph)
+    return SourceModel(path, Kind.TFLITE, inputs, False, content, stored, worker)
+
+
+def _stored_format(graph: Graph) -> str | None:
+    """Return the number format of a float graph's weights; None where they are float32."""
+    kinds = {t.dtype for t in graph.tensors.values() if t.is_constant}
+    if DType.FLOAT16 in kinds:
+        return "float16"
+    quantized = [t for t in graph.tensors.values() if t.is_constant and t.quantization is not None]
+    return "dynamic" if any(t.dtype.bits <= 8 for t in quantized) else None
 
 
 def is_quantized(graph: Graph) -> bool:

@@ -51,12 +51,20 @@ class TfModel:
         except Exception as error:
             raise _conversion_error(error, "full int8") from error
 
-    def to_float(self) -> bytes:
-        """Return the model as float ``.tflite``, batch 1, operators fused."""
+    def to_tflite(self, form: str = "float32") -> bytes:
+        """Return the model as ``.tflite``, batch 1, operators fused: ``float32``, ``float16``
+        (weights) or ``dynamic`` range (int8 weights)."""
+        import tensorflow as tf
+
+        converter = self._converter()
+        if form != "float32":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        if form == "float16":
+            converter.target_spec.supported_types = [tf.float16]
         try:
-            return stripped(self._converter().convert())
+            return stripped(converter.convert())
         except Exception as error:
-            raise _conversion_error(error, "float .tflite") from error
+            raise _conversion_error(error, f"{form} .tflite") from error
 
     def _converter(self) -> Any:
         import tensorflow as tf

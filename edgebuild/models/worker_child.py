@@ -30,10 +30,10 @@ class _Session:
             from edgebuild.models.float_tflite import FloatTflite
 
             self.model = FloatTflite(Path(path).read_bytes())
-        elif kind == "int8":
-            from edgebuild.models.float_tflite import Int8Tflite
+        elif kind == "finished":
+            from edgebuild.models.float_tflite import FinishedTflite
 
-            self.model = Int8Tflite(Path(path).read_bytes())
+            self.model = FinishedTflite(Path(path).read_bytes())
         else:
             from edgebuild.models.tf_model import open_tf_model
 
@@ -43,6 +43,11 @@ class _Session:
     def int8(self, data: str, out: str) -> dict[str, Any]:
         """Write the model as full int8 ``.tflite`` to ``out``, calibrated with ``data``."""
         Path(out).write_bytes(self.model.to_int8(_arrays(data)))
+        return {}
+
+    def convert(self, form: str, out: str) -> dict[str, Any]:
+        """Write the model as ``.tflite`` in a number format that needs no data to ``out``."""
+        Path(out).write_bytes(self.model.to_tflite(form))
         return {}
 
     def predict(self, data: str, out: str) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
+from edgebuild.ops import neon
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CpuFeatures
@@ -61,9 +62,11 @@ class Conv2D(Operator):
         return node.output.elements * _matrix_shape(node)[1]
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the DSP kernel where the core has the extension, else the portable one."""
+        """Return the kernel of the core's extension, NEON or DSP, else the portable one."""
         weights, groups, w = _matrix(node), _groups(node), _window(node)
         c = conv.channels(node, weights, single_precision_product=False)
+        if cpu.neon:
+            return neon.conv2d_call(node, _neon_matrix(node, weights, c, groups, w))
         batches, in_h, in_w, in_c = node.input(0).shape
         out_c, depth = len(weights) // groups, weights.shape[1]
         kernel_c = node.input(1).shape[3]
@@ -149,7 +152,30 @@ class Conv2D(Operator):
         yield _case("no_shift", (1, 4, 4, 8), (5, 1, 1, 8), out_scale=5e-4)
         yield _case("lowest_weights", (1, 4, 4, 4), (4, 3, 3, 4), low=-128, high=-127)
         yield _case("highest_weights", (1, 4, 4, 4), (4, 3, 3, 4), low=127, high=128, out_scale=9.0)
+        # Tiles, blocks and runs of the NEON kernel, with something left over of each.
+        yield _case("row_of_13", (1, 4, 15, 8), (17, 3, 3, 8))
+        yield _case("row_of_11", (2, 3, 11, 24), (8, 3, 3, 24), padding="SAME")
+        yield _case("row_of_7", (1, 2, 7, 16), (9, 1, 1, 16), out_scale=5e-4)
+        yield _case("depth_12", (1, 3, 6, 12), (24, 1, 1, 12), act="RELU", out_zp=-128)
+        yield _case("lowest_in_runs", (1, 4, 10, 16), (10, 3, 3, 16), low=-128, high=-126)
+        yield _case("groups_of_blocks", (1, 4, 12, 32), (20, 3, 3, 16), padding="SAME")
+        yield _case("dilated_blocks", (1, 7, 12, 16), (8, 3, 3, 16), dilation=(1, 2))
+        yield _case("gathered", (1, 8, 10, 2), (48, 5, 3, 2), padding="SAME", stride=(1, 2))
+        yield _case("gathered_wide", (1, 4, 9, 9), (64, 2, 2, 9))
+        yield _case("rows_in_place", (1, 8, 9, 8), (16, 3, 2, 8), stride=(2, 1))
+        yield _case("rows_in_place_padded", (1, 5, 9, 8), (8, 3, 1, 8), padding="SAME")
         yield _case("wide_sums", (1, 1, 1, 600), (3, 1, 1, 600), low=126, high=128, out_scale=50.0)
+
+
+def _neon_matrix(
+    node: Node, weights: np.ndarray, c: conv.Channels, groups: int, w: conv.Window
+) -> neon.Matrix:
+    batches, in_h, in_w, in_c = node.input(0).shape
+    kernel_c = node.input(1).shape[3]
+    plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
+    if plain and groups == 1:
+        return neon.pixels(weights, c, batches * in_h, in_w)
+    return neon.Matrix(weights, c, groups, (batches, in_h, in_w, in_c), kernel_c, w)
 
 
 def _groups(node: Node) -> int:

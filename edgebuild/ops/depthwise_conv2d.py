@@ -8,6 +8,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
+from edgebuild.ops import neon
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CpuFeatures
@@ -52,9 +53,11 @@ class DepthwiseConv2D(Operator):
         return node.output.elements * kernel_h * kernel_w
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the DSP kernel where core and shape allow it, else the portable one."""
+        """Return the NEON or DSP kernel where core and shape allow it, else the portable one."""
         w = _window(node)
         c = conv.channels(node, _matrix(node), single_precision_product=False)
+        if cpu.neon and _multiplier(node) == 1:
+            return _neon_call(node, c, w)
         batches, in_h, in_w, in_c = node.input(0).shape
         d = conv.dsp_channels(node, _matrix(node), c)
         dsp = cpu.dsp and d.exact and _multiplier(node) == 1 and in_c % 4 == 0
@@ -120,7 +123,42 @@ class DepthwiseConv2D(Operator):
         yield _case("relu6", (1, 5, 5, 4), (3, 3), act="RELU6", out_zp=-100)
         yield _case("left_shift", (1, 5, 5, 4), (3, 3), out_scale=0.0004)
         yield _case("zero_point_low", (1, 4, 4, 8), (3, 3), padding="SAME", in_zp=-128)
+        # Vectors of the NEON kernel, and its forms.
+        yield _case("channels_16_in_place", (1, 6, 7, 16), (3, 3), stride=(2, 1))
+        yield _case("channels_35", (1, 4, 5, 35), (3, 3), padding="SAME", out_zp=-128, act="RELU")
+        yield _case("channels_32_even_taps", (2, 5, 6, 32), (2, 5), padding="SAME")
+        yield _case("lowest_weights", (1, 5, 5, 20), (3, 3), low=-128, high=-126, out_scale=0.9)
         yield _case("zero_point_high", (1, 4, 4, 3), (3, 3), padding="SAME", in_zp=127)
+
+
+def _neon_call(node: Node, c: conv.Channels, w: conv.Window) -> KernelCall:
+    batches, in_h, in_w, in_c = node.input(0).shape
+    image = (batches, in_h, in_w, in_c)
+    weights = node.input(1).data
+    assert weights is not None
+    direct = neon.inside(w, in_w) and in_c % neon.VECTOR == 0
+    taps = w.kernel_h * w.kernel_w
+    return KernelCall(
+        "eb_depthwise_conv2d_s8_neon",
+        "depthwise_conv2d/depthwise_conv2d_neon.h",
+        ("depthwise_conv2d/depthwise_conv2d_s8_neon.c",),
+        "eb_depthwise_conv2d_neon_params",
+        {
+            "batches": batches,
+            "out_h": w.out_h,
+            "out_w": w.out_w,
+            "kernel_w": w.kernel_w,
+            "stride_w": w.stride_w,
+            "dilation_w": w.dilation_w,
+            "plain": neon.is_plain(c),
+            "lowest": bool(np.any(weights == -128)),
+            "rows": neon.rows_params(w, image, node.input(0).zero_point, direct=direct),
+            "weights": np.pad(weights.reshape(taps, in_c), ((0, 0), (0, -in_c % neon.VECTOR))),
+            "channels": neon.channel_blocks(c, multiple=neon.VECTOR),
+            "output": conv.output_stage(node),
+        },
+        scratch_bytes=neon.pointers_bytes(taps) + neon.rows_scratch(w, image, direct=direct),
+    )
 
 
 def _multiplier(node: Node) -> int:
@@ -153,10 +191,12 @@ def _case(
     in_zp: int = -7,
     out_zp: int = 4,
     out_scale: float = 0.1,
+    low: int = -127,
+    high: int = 128,
 ) -> Case:
     rng = np.random.default_rng(len(name))
     out_c = x[3] * multiplier
-    weights = rng.integers(-127, 128, (1, *kernel, out_c))
+    weights = rng.integers(low, high, (1, *kernel, out_c))
     scales = 0.004 * rng.uniform(0.2, 2.0, out_c if per_channel else 1)
     out_h = conv.output_length(padding, x[1], kernel[0], stride[0], dilation[0])
     out_w = conv.output_length(padding, x[2], kernel[1], stride[1], dilation[1])

@@ -29,6 +29,8 @@ _SHAPES = (
     ("middle", (2, 1, 4), (2, 3, 4)),
     ("outer", (3, 1), (1, 4)),
     ("four", (2, 1, 3, 1), (1, 4, 1, 2)),
+    ("long_row", (2, 3, 37), (37,)),
+    ("long_column", (2, 37), (2, 1)),
 )
 
 
@@ -72,13 +74,14 @@ class _Elementwise(Operator):
         return {}
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the portable kernel, in place over an operand that is not broadcast."""
+        """Return the NEON or the portable kernel, in place over an operand not broadcast."""
         a, b = node.input(0), node.input(1)
+        variant = "_neon" if cpu.neon else ""
         same = [i for i, t in enumerate((a, b)) if t.shape == node.output.shape]
         return KernelCall(
-            self.function,
-            "elementwise/elementwise.h",
-            (self.source,),
+            self.function + variant,
+            f"elementwise/elementwise{variant}.h",
+            (f"elementwise/{self.source}{variant}.c",),
             self.params_type,
             {"loops": broadcast.loop_params(a.shape, b.shape), **self.params(node)},
             inputs=(0, 1),
@@ -131,7 +134,7 @@ class Add(_Elementwise):
 
     kind = "ADD"
     sign = 1
-    function, source, params_type = "eb_add_s8", "elementwise/add_s8.c", "eb_add_params"
+    function, source, params_type = "eb_add_s8", "add_s8", "eb_add_params"
     constraints = (
         *_Elementwise.constraints,
         Constraint(
@@ -180,7 +183,7 @@ class Mul(_Elementwise):
     """The product of both centred operands, requantized once."""
 
     kind = "MUL"
-    function, source, params_type = "eb_mul_s8", "elementwise/mul_s8.c", "eb_mul_params"
+    function, source, params_type = "eb_mul_s8", "mul_s8", "eb_mul_params"
 
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Follow TFLite's MUL."""
@@ -208,7 +211,7 @@ class Maximum(_Elementwise):
 
     kind = "MAXIMUM"
     fused = False
-    function, source = "eb_maximum_s8", "elementwise/minmax_s8.c"
+    function, source = "eb_maximum_s8", "minmax_s8"
     params_type = "eb_minmax_params"
     constraints = (
         *_Elementwise.constraints,

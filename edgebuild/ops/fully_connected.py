@@ -9,6 +9,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
+from edgebuild.ops import neon
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CpuFeatures
@@ -61,9 +62,11 @@ class FullyConnected(Operator):
         return _batches(node) * math.prod(node.input(1).shape)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the DSP kernel where the core has the extension, else the portable one."""
+        """Return the kernel of the core's extension, NEON or DSP, else the portable one."""
         weights = _weights(node)
         c = conv.channels(node, weights, single_precision_product=True)
+        if cpu.neon:
+            return neon.conv2d_call(node, neon.pixels(weights, c, 1, _batches(node)))
         units, depth = weights.shape
         d = conv.dsp_channels(node, weights, c)
         dsp = cpu.dsp and conv.pairs_fit(weights, d)
@@ -105,6 +108,8 @@ class FullyConnected(Operator):
         yield _case("zero_point_high", (1, 16), 6, in_zp=127)
         yield _case("relu6_batches", (3, 17), 5, act="RELU6", out_zp=-20)
         yield _case("deep", (1, 640), 9, out_scale=4.0)
+        yield _case("nine_batches", (9, 24), 17, out_scale=2.0)
+        yield _case("lowest_weights", (2, 33), 9, low=-128, high=-126, out_scale=3.0)
         for seed in range(6):  # rounding of the multiplier's single-precision product
             yield _case(f"scales_{seed}", (1, 64), 6, seed=seed, out_scale=0.37 + 0.11 * seed)
 
@@ -133,6 +138,8 @@ def _case(
     out_zp: int = -9,
     out_scale: float = 0.6,
     seed: int = 0,
+    low: int = -127,
+    high: int = 128,
 ) -> Case:
     rng = np.random.default_rng(seed + len(name))
     depth = depth or x[-1]
@@ -145,7 +152,7 @@ def _case(
         "FULLY_CONNECTED",
         [
             activation(x, 0.2, in_zp),
-            constant(rng.integers(-127, 128, (units, depth)), scales.tolist()),
+            constant(rng.integers(low, high, (units, depth)), scales.tolist()),
             biases if bias else None,
         ],
         [activation(shape, out_scale, out_zp)],

@@ -21,12 +21,13 @@ from edgebuild.ops.fixed_point import quantize_multiplier
 from edgebuild.targets import CpuFeatures
 
 
-def lookup_call(count: int, table: np.ndarray) -> KernelCall:
+def lookup_call(count: int, table: np.ndarray, cpu: CpuFeatures) -> KernelCall:
     """Return the kernel for ``table``, uint8 [256], indexed by the input's bits."""
+    variant = "_neon" if cpu.neon else ""
     return KernelCall(
-        "eb_lookup_8",
-        "lookup/lookup.h",
-        ("lookup/lookup_8.c",),
+        f"eb_lookup_8{variant}",
+        f"lookup/lookup{variant}.h",
+        (f"lookup/lookup_8{variant}.c",),
         "eb_lookup_params",
         {"count": count, "table": table},
         in_place=((0, 0),),
@@ -77,7 +78,7 @@ class Lookup(Operator):
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the look-up kernel; it works in place."""
-        return lookup_call(node.input(0).elements, byte_table(self.values(node), -128))
+        return lookup_call(node.input(0).elements, byte_table(self.values(node), -128), cpu)
 
     def pairs(self) -> Iterable[tuple[float, int, float, int]]:
         """Yield (input scale, zero point, output scale, zero point) of the test cases."""
@@ -102,6 +103,14 @@ class Lookup(Operator):
                     [activation((4, 64), out_scale, out_zero)],
                     attrs,
                 )
+        scale, zero, out_scale, out_zero = next(iter(self.pairs()))
+        yield one_op(
+            "odd_count",
+            self.kind,
+            [activation((3, 7), scale, zero)],
+            [activation((3, 7), out_scale, out_zero)],
+            next(iter(self.attrs())),
+        )
 
 
 def _int8(value: int) -> int:

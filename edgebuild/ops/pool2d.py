@@ -13,14 +13,14 @@ from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.fixed_point import activation_range
 from edgebuild.targets import CpuFeatures
 
+_MAX_NEON_WINDOW = 256
 _KEYS = ("stride_h", "stride_w", "filter_height", "filter_width")
 
 
 class _Pool2D(Operator):
     """What both poolings share; values outside the image do not count."""
 
-    function: str
-    source: str
+    name: str
     constraints = (
         Constraint(
             "input and output are int8 with one scale each",
@@ -51,14 +51,15 @@ class _Pool2D(Operator):
         return ((batches, w.out_h, w.out_w, channels),)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the portable kernel."""
+        """Return the NEON kernel where it is exact, else the portable one."""
         w = _window(node)
         batches, in_h, in_w, channels = node.input(0).shape
         low, high = activation_range(node.attrs["fused_activation_function"], node.output)
+        variant = "_neon" if cpu.neon and self.neon_fits(node) else ""
         return KernelCall(
-            self.function,
-            "pool2d/pool2d.h",
-            (self.source,),
+            f"eb_{self.name}{variant}",
+            f"pool2d/pool2d{variant}.h",
+            (f"pool2d/{self.name}{variant}.c",),
             "eb_pool2d_params",
             {
                 "batches": batches,
@@ -78,6 +79,10 @@ class _Pool2D(Operator):
             },
         )
 
+    def neon_fits(self, node: Node) -> bool:
+        """Return whether the NEON kernel is exact for ``node``."""
+        return True
+
     def cases(self) -> Iterable[Case]:
         """Yield geometry, padding, activations."""
         yield self._case("global", (1, 5, 4, 6), (5, 4))
@@ -89,6 +94,9 @@ class _Pool2D(Operator):
         yield self._case("relu", (1, 4, 4, 5), (2, 2), act="RELU", zero_point=-30)
         yield self._case("relu6", (1, 4, 4, 5), (2, 2), act="RELU6", zero_point=-90)
         yield self._case("wide_filter", (1, 2, 2, 2), (4, 4), padding="SAME")
+        yield self._case("channels_19", (1, 4, 4, 19), (2, 2), act="RELU6", zero_point=-90)
+        yield self._case("window_256", (1, 16, 16, 16), (16, 16))
+        yield self._case("window_272", (1, 16, 17, 3), (16, 17))
 
     def _case(
         self,
@@ -123,8 +131,7 @@ class AveragePool2D(_Pool2D):
     """The mean of a window, halves rounded away from zero."""
 
     kind = "AVERAGE_POOL_2D"
-    function = "eb_average_pool2d_s8"
-    source = "pool2d/average_pool2d_s8.c"
+    name = "average_pool2d_s8"
 
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Divide the sum of what lies inside by its count."""
@@ -136,13 +143,18 @@ class AveragePool2D(_Pool2D):
         magnitude = (np.abs(total) + count // 2) // count
         return (_clip(node, np.sign(total) * magnitude),)
 
+    def neon_fits(self, node: Node) -> bool:
+        """Return whether the sum of a window fits 16 bits."""
+        _, in_h, in_w, _ = node.input(0).shape
+        rows, columns = node.attrs["filter_height"], node.attrs["filter_width"]
+        return bool(min(rows, in_h) * min(columns, in_w) <= _MAX_NEON_WINDOW)
+
 
 class MaxPool2D(_Pool2D):
     """The largest value of a window."""
 
     kind = "MAX_POOL_2D"
-    function = "eb_max_pool2d_s8"
-    source = "pool2d/max_pool2d_s8.c"
+    name = "max_pool2d_s8"
 
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Take the largest value of what lies inside."""

@@ -55,7 +55,7 @@ class Quantize(Operator):
         """Return the float kernel or a table."""
         if node.input(0).dtype != DType.FLOAT32:
             table = byte_table(_requantized(node), _low(node.input(0)))
-            return lookup_call(node.input(0).elements, table)
+            return lookup_call(node.input(0).elements, table, cpu)
         return KernelCall(
             "eb_quantize_f32_s8",
             "quantize/quantize.h",

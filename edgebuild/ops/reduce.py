@@ -69,16 +69,17 @@ class _Reduce(Operator):
         return (np.clip(shifted, -128, 127).astype(np.int8),)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the portable or the DSP kernel."""
+        """Return the portable, the DSP or the NEON kernel."""
         shape, axes = node.input(0).shape, _axes(node)
         loops = [move.Loop(d, s) for d, s in zip(shape, move.strides(shape), strict=True)]
         kept = _nest([loop for i, loop in enumerate(loops) if i not in axes])
         reduced = _nest([loop for i, loop in enumerate(loops) if i in axes])
         multiplier, shift = _multiplier(node)
+        variant = "_neon" if cpu.neon else "_dsp" if cpu.dsp else ""
         return KernelCall(
-            "eb_reduce_sum_s8",
-            "reduce/reduce.h",
-            (f"reduce/reduce_sum_s8{'_dsp' if cpu.dsp else ''}.c",),
+            f"eb_reduce_sum_s8{'_neon' if cpu.neon else ''}",
+            f"reduce/reduce{'_neon' if cpu.neon else ''}.h",
+            (f"reduce/reduce_sum_s8{variant}.c",),
             "eb_reduce_params",
             {
                 "kept": tuple(loop.count for loop in kept),
@@ -113,6 +114,8 @@ class _Reduce(Operator):
             ("three", (1, 3, 1, 6), (1, 2), False),
             ("power_of_two", (1, 8, 8, 4), (1, 2), False),
             ("more_than_a_block", (1, 19, 28, 9), (1, 2), False),
+            ("more_than_a_vector", (1, 3, 5, 35), (1, 2), False),
+            ("long_last", (3, 2, 35), (2,), False),
         ):
             yield self._case(name, shape, axes, keep)
         for i, (scale, zero, out_scale, out_zero) in enumerate(

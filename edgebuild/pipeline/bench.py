@@ -1,94 +1,206 @@
-"""Run a finished build on a real board and make its report again with what the board measured."""
+"""Run a finished build on real devices and make its report again with what they measured."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import tempfile
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgebuild.backends.base import Progress
 from edgebuild.budget import Budget
-from edgebuild.devices.serial import SerialDevice
+from edgebuild.devices.base import Samples
 from edgebuild.errors import EdgebuildError, InputError, ToolError
+from edgebuild.graph import Graph
 from edgebuild.models.data import load_data
 from edgebuild.models.source import open_model
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.pipeline.plan import LOCK_NAME, REPORT_NAME, hash_path
+from edgebuild.pipeline.runners.base import Build, Measured, Reference, Runner
 from edgebuild.pipeline.steps import LazyHost, measured_memory, quantized_samples, ram_figure
 from edgebuild.report.layers import with_samples
-from edgebuild.report.model import SCHEMA_VERSION, Report, report_from_json
+from edgebuild.report.model import SCHEMA_VERSION, Comparison, Report, report_from_json
 from edgebuild.tflite.reader import read_tflite
-from edgebuild.verification import compare, make_samples
+from edgebuild.verification import compare, compare_with_litert, make_samples
 
-MODEL_NAME = "model.tflite"
+EDGETPU_LSB = 1
+"""How far the Edge TPU's integers may be from LiteRT's: it rounds in its own way."""
 
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What to measure: the build in ``folder``, whose ``firmware.elf`` is on the board at ``port``.
+    """What to measure: the build in ``folder``, on the devices of ``runners``.
 
     The first three of ``samples`` inferences are zeros, highest and lowest values, then come those
-    of ``data``, then random ones. ``budget`` goes over the one of the build, ``baud`` over the
-    profile's.
+    of ``data``, then random ones. ``budget`` goes over the one of the build.
     """
 
     folder: Path
-    port: str
-    baud: int | None = None
+    runners: tuple[Runner, ...]
     samples: int = 8
     data: str | None = None
     budget: Budget = field(default_factory=Budget)
     seed: int = 0
 
 
-def bench(request: BenchRequest, *, progress: Progress = lambda _: None) -> Report:
-    """Run the samples on the board, compare every output byte, and return the measured report.
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one device: its report, or why there is none."""
 
-    Raises InputError when ``folder`` holds no whole build, ToolError when the board does not answer
-    or has another model on it.
+    device: str
+    report: Report | None = None
+    error: EdgebuildError | None = None
+
+
+def bench(request: BenchRequest, *, progress: Progress = lambda _: None) -> list[Outcome]:
+    """Measure on every device at once, compare every output byte, return the measured reports.
+
+    A device's failure is its own: the others go on. Raises InputError when ``folder`` holds no
+    whole build, ToolError when the build has not what a device runs.
     """
-    report = read_build(request.folder)
-    path = request.folder / MODEL_NAME
-    model = path.read_bytes()
-    graph = run_passes(read_tflite(model, name=report.name, where=str(path)), DEFAULT_PASSES).graph
+    build = read_build(request.folder)
+    # Not any(), which would stop at the first.
+    takes_samples = [runner.check(build) for runner in request.runners]
+    reference = _reference(request.runners)
+    graph, samples = _samples(request, build, reference) if any(takes_samples) else (None, ())
+    measured = _measure_all(request.runners, build, samples, progress)
+    if graph is not None:
+        sizes = [tensor.nbytes for tensor in graph.output_tensors]
+        measured = [_with_sizes(found, sizes) for found in measured]
+    with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
+        host = None
+        if graph is not None and reference == Reference.TFLITE_MICRO:
+            toolchain = _toolchain(request.folder)
+            host = LazyHost(graph, build.report.name, toolchain, Path(scratch), progress)
+        outcomes = []
+        for runner, found in zip(request.runners, measured, strict=True):
+            if isinstance(found, Measured):
+                if found.result is not None:
+                    progress(f"comparing with {reference}")
+                comparison = _compare(build, graph, samples, found, host)
+                report = _report(build.report, found, comparison, request.budget)
+                outcomes.append(Outcome(runner.name, report))
+            else:
+                outcomes.append(Outcome(runner.name, error=found))
+    return outcomes
+
+
+def _reference(runners: Sequence[Runner]) -> Reference:
+    """Return what all of them are compared with."""
+    found = {runner.reference for runner in runners}
+    if len(found) != 1:
+        raise InputError("devices of different kinds are measured one after the other")
+    return found.pop()
+
+
+def _samples(request: BenchRequest, build: Build, reference: Reference) -> tuple[Graph, Samples]:
+    """Return the graph whose outputs are compared, and samples of its inputs."""
+    path, survey = build.model, reference == Reference.LITERT
+    graph = read_tflite(path.read_bytes(), name=build.report.name, where=str(path), survey=survey)
+    if not survey:
+        graph = run_passes(graph, DEFAULT_PASSES).graph
     data = None
     if request.data is not None:
-        data = load_data(request.data, open_model(path), folder=Path(), seed=request.seed)
+        source = open_model(path, survey=survey)
+        data = load_data(request.data, source, folder=Path(), seed=request.seed)
     real = quantized_samples(graph, data, request.samples)
-    samples = make_samples(graph, request.samples, request.seed, real)
-    progress(f"running on {request.port}")
-    baud = request.baud or report.target["run"]["serial_baud"]
-    with SerialDevice(request.port, baud, model=report.name) as device:
-        result = device.run(samples)
-    progress("comparing with TFLite Micro")
-    with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
-        host = LazyHost(graph, report.name, _toolchain(request.folder), Path(scratch), progress)
-        comparison = compare(graph, model, samples, result, host.trace)
-    budget = report.budget.overridden_by(request.budget)
-    memory = {**report.memory, **measured_memory(result)}
+    return graph, make_samples(graph, request.samples, request.seed, real)
+
+
+def _measure_all(
+    runners: Sequence[Runner], build: Build, samples: Samples, progress: Progress
+) -> list[Measured | EdgebuildError]:
+    """Run every runner, several in threads of their own."""
+    found: dict[int, Measured | EdgebuildError] = {}
+    bugs: list[BaseException] = []
+    tell = progress if len(runners) == 1 else lambda _: None  # it is told from one thread only
+
+    def measure(number: int) -> None:
+        try:
+            found[number] = runners[number].run(build, samples, tell)
+        except EdgebuildError as error:
+            found[number] = error
+
+    def in_thread(number: int) -> None:
+        try:
+            measure(number)
+        except BaseException as error:
+            bugs.append(error)
+
+    if len(runners) == 1:  # here, where Ctrl-C arrives
+        measure(0)
+    else:
+        progress("running")
+        # Daemons: Ctrl-C does not wait for them. Devices clean up when their connection ends.
+        threads = [
+            threading.Thread(target=in_thread, args=(n,), daemon=True) for n in range(len(runners))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    if bugs:
+        raise bugs[0]
+    return [found[number] for number in range(len(runners))]
+
+
+def _with_sizes(
+    found: Measured | EdgebuildError, sizes: Sequence[int]
+) -> Measured | EdgebuildError:
+    """Return what a device gave, or an error when its outputs do not have the model's sizes."""
+    if isinstance(found, EdgebuildError) or found.result is None:
+        return found
+    for sample in found.result.outputs:
+        if [len(output) for output in sample] != list(sizes):
+            return ToolError(
+                f"{found.result.device}: outputs of {[len(o) for o in sample][:8]} B, the model's "
+                f"have {list(sizes)[:8]} B",
+                hint="another build is on the device: build again; flash a board again",
+            )
+    return found
+
+
+def _compare(
+    build: Build, graph: Graph | None, samples: Samples, measured: Measured, host: LazyHost | None
+) -> Comparison | None:
+    if measured.result is None or graph is None:
+        return None
+    model = build.model.read_bytes()
+    if host is None:
+        return compare_with_litert(graph, model, samples, measured.result, tolerance=EDGETPU_LSB)
+    return compare(graph, model, samples, measured.result, host.trace)
+
+
+def _report(
+    report: Report, measured: Measured, comparison: Comparison | None, over: Budget
+) -> Report:
+    budget = report.budget.overridden_by(over)
+    result = measured.result
+    memory = {**report.memory, **measured_memory(result), **measured.memory}
     metrics = dataclasses.replace(
         report.metrics,
-        latency_us=result.latency_us,
-        ram_bytes=ram_figure(memory),
+        latency_us=measured.latency_us,
+        ram_bytes=ram_figure(memory) or report.metrics.ram_bytes,
     )
-    times = {"latency, shortest": result.shortest_us, "latency, longest": result.latency_us}
     return dataclasses.replace(
         report,
         budget=budget,
         metrics=metrics,
         memory=memory,
-        run={k: f for k, f in times.items() if f is not None},
-        layers=with_samples(report.layers, result.layers),
+        run=dict(measured.figures),
+        layers=with_samples(report.layers, result.layers if result else ()),
         comparison=comparison,
         violations=budget.check(metrics),
+        notes=(*report.notes, *measured.notes),
         out_dir="",
     )
 
 
-def read_build(folder: Path) -> Report:
-    """Return the report of the build in ``folder``; InputError unless the build is whole."""
+def read_build(folder: Path) -> Build:
+    """Return the build in ``folder``; InputError unless it is whole and nothing has changed."""
     again = f"build it again: edgebuild build MODEL --target NAME writes {folder}"
     try:
         lock = json.loads((folder / LOCK_NAME).read_bytes())
@@ -111,12 +223,7 @@ def read_build(folder: Path) -> Report:
         raise InputError(f"{folder}: the build's files are damaged: {error}", hint=again) from error
     if changed:
         raise InputError(f"{folder}: {changed[0]} has changed since the build", hint=again)
-    if "firmware.elf" not in lock["artifacts"]:
-        raise ToolError(
-            f"{folder} has no firmware: it was built for {report.target['name']}",
-            hint="build for a board; see edgebuild targets list",
-        )
-    return report
+    return Build(folder, report, frozenset(lock["artifacts"]))
 
 
 def _toolchain(folder: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
@@ -19,6 +20,7 @@ from edgebuild.codegen.names import c_identifier
 from edgebuild.compress.base import Pass
 from edgebuild.compress.recipe import read_recipe, recipe_to_json
 from edgebuild.errors import InputError, nearest
+from edgebuild.profile import FORMATS
 from edgebuild.project import (
     DEFAULT_CALIBRATION_SAMPLES,
     DEFAULT_OUT,
@@ -48,6 +50,9 @@ class BuildRequest:
     goes to ``<out>/<name>-<target>``, ``out`` being ``build`` by default. ``compress`` is
     a recipe of compression passes, or a file of one, whose seed goes before ``seed``; ``training``
     a Python entry that returns how they fine-tune.
+    For targets with a delegate, ``format`` is the number format that LiteRT is given, None the one
+    that the target runs best, and ``fail_on`` what may not happen (``edgebuild.delegates.check``).
+    ``edgetpu_container`` is an image with the Edge TPU's compiler, for Coral.
     ``data_folder`` is where relative paths and Python entries are looked for.
     """
 
@@ -66,6 +71,9 @@ class BuildRequest:
     trust_model: bool = False
     compress: str | None = None
     training: str | None = None
+    format: str | None = None
+    fail_on: tuple[str, ...] = ()
+    edgetpu_container: str = ""
     data_folder: Path = field(default_factory=Path)
 
 
@@ -98,11 +106,20 @@ class BuildPlan:
             "trust_model": request.trust_model,
             "compress": recipe_to_json(self.recipe),
             "training": request.training,
+            "format": self.format,
+            "fail_on": list(request.fail_on),
+            "edgetpu_container": request.edgetpu_container,
             "data": request.data,
             "train": request.train,
             "inputs": dict(self.inputs),
             "tools": dict(self.tools),
         }
+
+    @property
+    def format(self) -> str:
+        """The number format of the ``.tflite``, unless the recipe chooses it."""
+        delegate = self.target.delegate
+        return self.request.format or (delegate.format if delegate is not None else "int8")
 
     @property
     def sha256(self) -> str:
@@ -125,6 +142,7 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     if request.toolchain not in TOOLCHAINS:
         raise InputError(f"unknown toolchain '{request.toolchain}'", hint=" or ".join(TOOLCHAINS))
     _check_run(run, target)
+    _check_delegate(request, target)
     if request.samples < 1:
         raise InputError("samples must be at least 1")
     name = c_identifier(request.name or request.model.stem)
@@ -141,7 +159,7 @@ def make_plan(request: BuildRequest) -> BuildPlan:
         request = replace(request, seed=request.seed if seed is None else seed)
     out = (request.out or Path(DEFAULT_OUT)) / f"{name}-{target.name}"
     budget = merge(target.default_budget(), request.budget)
-    tools = _tool_versions(request.toolchain)
+    tools = {**_tool_versions(request.toolchain), **_vendor_tools(target)}
     return BuildPlan(request, target, budget, name, run, out, inputs, tools, recipe)
 
 
@@ -153,6 +171,38 @@ def _check_run(run: str, target: TargetProfile) -> None:
         raise InputError(
             f"target {target.name} cannot run on {run}",
             hint=f"--run {' or '.join(k for k in allowed if k in RUN_CHOICES)}",
+        )
+
+
+def _check_delegate(request: BuildRequest, target: TargetProfile) -> None:
+    """Check the settings that are for targets on which LiteRT runs the model."""
+    if request.edgetpu_container and target.family != "coral":
+        raise InputError(
+            f"--edgetpu-container is for Coral boards, not for {target.name}",
+            hint="--target coral-usb, or leave it out",
+        )
+    if target.delegate is None:
+        for flag, given in (("--format", request.format), ("--fail-on", request.fail_on)):
+            if given and given != "int8":
+                raise InputError(
+                    f"{flag} is for targets on which LiteRT runs the model, not for {target.name}",
+                    hint="generated C is int8; `edgebuild targets list` shows phones",
+                )
+        return
+    from edgebuild.delegates.check import parse_fail_on
+
+    parse_fail_on(request.fail_on)
+    if request.format is None:
+        return
+    if request.format not in FORMATS:
+        raise InputError(
+            f"unknown number format '{request.format[:60]}'{nearest(request.format[:60], FORMATS)}",
+            hint=f"--format {' or '.join(FORMATS)}",
+        )
+    if target.family == "coral" and request.format != "int8":
+        raise InputError(
+            f"--format {request.format} is not for {target.name}: the Edge TPU computes in int8",
+            hint="--format int8, or leave it out",
         )
 
 
@@ -222,8 +272,22 @@ def _tool_versions(toolchain: str) -> dict[str, str]:
     return versions
 
 
+def _vendor_tools(target: TargetProfile) -> dict[str, str]:
+    """Return which of the target's own tools are there: with one more a build is another."""
+    if target.family == "coral":
+        from edgebuild.coral.compiler import PROGRAM
+
+        return {PROGRAM: "present" if shutil.which(PROGRAM) else "absent"}
+    if target.delegate is not None and target.delegate.vendor is not None:
+        from edgebuild.delegates.npu import SDKS
+
+        sdk = SDKS[target.delegate.vendor]
+        return {sdk.package: "absent" if sdk.missing() else "present"}
+    return {}
+
+
 def _source_sha256() -> str:
-    """Hash edgebuild's own code, kernels and templates: a new kernel is a new build."""
+    """Hash edgebuild's own code, tables, kernels and templates: a new kernel is a new build."""
     from edgebuild.resources import resource_dir
 
     digest = hashlib.sha256()
@@ -233,6 +297,6 @@ def _source_sha256() -> str:
         resource_dir("templates"),
     ):
         for path in sorted(folder.rglob("*")):
-            if path.suffix in (".py", ".c", ".h", ".j2", ".S"):
+            if path.suffix in (".py", ".json", ".c", ".h", ".j2", ".S"):
                 digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()

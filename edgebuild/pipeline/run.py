@@ -34,7 +34,10 @@ def run_plan(
     if use_cache and (found := cached_report(plan)) is not None:
         report = report_from_json(found)
         return dataclasses.replace(report, out_dir=str(plan.out), cached=True)
-    from edgebuild.pipeline.steps import build
+    if plan.target.delegate is not None:
+        from edgebuild.pipeline.delegated import build_delegated as build
+    else:
+        from edgebuild.pipeline.steps import build
 
     refused: CannotRunError | None = None
     with staged_directory(plan.out, marker=LOCK_NAME) as folder:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -19,28 +18,26 @@ from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
 from edgebuild.budget import Budget, Metrics
-from edgebuild.compress.base import Pass
-from edgebuild.compress.run import Compressed, CompressionJob, compress
-from edgebuild.compress.splits import Split, Splits, split_data
-from edgebuild.devices.base import RunResult
+from edgebuild.devices.base import Device, RunResult
 from edgebuild.devices.host import HostDevice
-from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph
-from edgebuild.models.convert import Converted, to_int8_tflite
-from edgebuild.models.data import DataSet, load_data, match_inputs, quantize_input
-from edgebuild.models.source import Kind, SourceModel, open_model
+from edgebuild.models.data import DataSet, match_inputs, quantize_input
 from edgebuild.ops import OPS
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.pipeline.formats import runnable_graph
-from edgebuild.pipeline.plan import BuildPlan, BuildRequest
+from edgebuild.pipeline.loading import Prepared, prepare
+from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
 from edgebuild.targets import CpuFeatures
 from edgebuild.toolchain import Symbol
 from edgebuild.verification import (
+    Engine,
+    GeneratedC,
+    LiteRt,
     compare,
     make_samples,
     measure_accuracy,
@@ -49,21 +46,12 @@ from edgebuild.verification import (
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """The model at the ``.tflite`` boundary, with the data that came with it.
+class Loaded(Prepared):
+    """A model that generated C can run: ``source_graph`` is what ``model`` says, ``graph`` the same
+    after the passes."""
 
-    ``source`` is what the user gave, ``source_graph`` what ``model`` says, ``graph`` the same after
-    the passes. ``data`` is what the build is judged on: the test split when the model was
-    compressed, else all.
-    """
-
-    source: SourceModel
-    data: DataSet | None
-    model: bytes
     source_graph: Graph
     graph: Graph
-    notes: tuple[str, ...]
-    compressed: Compressed | None = None
 
 
 def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
@@ -85,9 +73,13 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
             host = LazyHost(
                 loaded.graph, plan.name, plan.request.toolchain, Path(scratch), progress
             )
-            result, comparison = run(plan, loaded, compiled, host, progress)
-            accuracy = judge(loaded, host, plan.budget, progress)
-            similarity = None if accuracy else liken(loaded, host, progress)
+            result, comparison = run(
+                plan, loaded, loaded.graph, compiled.open_device, host, progress
+            )
+            accuracy, similarity = judge(
+                *(loaded, loaded.graph, host.engine, plan.budget, progress),
+                reference=LiteRt(loaded.model),
+            )
     finally:
         loaded.source.close()
     report = make_report(plan, loaded, emitted, compiled, result, comparison, accuracy)
@@ -95,105 +87,16 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
 
 
 def load(plan: BuildPlan, progress: Progress) -> Loaded:
-    """Load the model and its data, convert to int8, read, check and simplify the graph."""
-    request = plan.request
-    progress(f"loading {request.model.name}")
-    source = open_model(request.model, trust=request.trust_model)
+    """Prepare the model, read it, check that there are kernels for it, and simplify the graph."""
+    prepared = prepare(plan, progress)
     try:
-        data, train = load_sets(source, request)
-        with ExitStack() as stack:
-            shown, calibration = source, train or data
-            compressed = None
-            if plan.recipe:
-                folder = stack.enter_context(TemporaryDirectory(prefix="edgebuild-compress-"))
-                splits = training_splits(source, data, train, request, plan.recipe)
-                compressed = _compressed(plan, source, splits, Path(folder), progress)
-                if compressed.tflite is None:
-                    shown = open_model(compressed.model, trust=request.trust_model)
-                    stack.callback(shown.close)
-                assert data is not None
-                calibration, data = (
-                    dataclasses.replace(data, x=split.x, y=split.y, slices=split.slices)
-                    for split in (splits.train, splits.test)
-                )
-            if compressed is not None and compressed.tflite is not None:
-                converted = Converted(compressed.tflite)
-            else:
-                if not source.is_int8:
-                    progress("quantizing to int8")
-                converted = to_int8_tflite(
-                    shown, calibration, samples=request.calibration_samples, seed=request.seed
-                )
-        graph = runnable_graph(plan, converted.model, compressed)
+        graph = runnable_graph(plan, prepared.model, prepared.compressed)
         result = run_passes(graph, DEFAULT_PASSES)
     except BaseException:
-        source.close()
+        prepared.source.close()
         raise
-    notes = (*converted.notes, *result.notes)
-    return Loaded(source, data, converted.model, graph, result.graph, notes, compressed)
-
-
-def load_sets(source: SourceModel, request: BuildRequest) -> tuple[DataSet | None, DataSet | None]:
-    """Return the data sets that ``data`` and ``train`` name, None for those that are not given."""
-    data, train = (
-        None if spec is None else
-        load_data(spec, source, folder=request.data_folder, seed=request.seed)
-        for spec in (request.data, request.train)
-    )  # fmt: skip
-    return data, train
-
-
-def training_splits(
-    source: SourceModel,
-    data: DataSet | None,
-    train: DataSet | None,
-    request: BuildRequest,
-    recipe: Sequence[Pass] = (),
-) -> Splits:
-    """Return training, validation and test samples for compressing ``source`` by ``recipe``: parts
-    of ``data``, or of ``train`` where that is given, with all of ``data`` to test on."""
-    trained = [step.name for step in recipe if step.name not in ("quantize", "huffman")]
-    fixed = bool(recipe) and recipe[0].name == "quantize" and not trained
-    if source.kind not in (Kind.KERAS, Kind.H5) and (source.is_int8 or not fixed):
-        raise InputError(
-            f"{source.path}: only a .keras or .h5 model can be compressed",
-            hint="it is int8 already: leave out --compress"
-            if source.is_int8
-            else "give the Keras model; a float one of another kind takes --compress quantize",
-        )
-    if data is None:
-        raise InputError(
-            "compression needs data to fine-tune with",
-            hint="--data set.npz with x and y; x alone learns from the original; --data random "
-            "keeps the outputs close on noise",
-        )
-    test = None
-    if train is not None:
-        test = Split(tuple(a[:, 0] for a in match_inputs(data, source.inputs)), data.y, data.slices)
-        data = train
-    arrays = [array[:, 0] for array in match_inputs(data, source.inputs)]
-    return split_data(arrays, data.y, request.seed, data.slices, test=test)
-
-
-def _compressed(
-    plan: BuildPlan, source: SourceModel, splits: Splits, folder: Path, progress: Progress
-) -> Compressed:
-    """Run the plan's recipe below ``folder``."""
-    request = plan.request
-    job = CompressionJob(
-        model=source.path,
-        kind=str(source.kind),
-        trust=request.trust_model,
-        recipe=plan.recipe,
-        seed=request.seed,
-        features=plan.target.cpu.features,
-        checkpoints=plan.checkpoints,
-        training=request.training,
-        entry_folder=request.data_folder,
-    )
-    found = compress(job, splits, folder, progress)
-    shutil.rmtree(job.checkpoints, ignore_errors=True)  # they serve a run that was killed
-    return found
+    notes = (*prepared.notes, *result.notes)
+    return Loaded(**{**vars(prepared), "notes": notes}, source_graph=graph, graph=result.graph)
 
 
 class LazyHost:
@@ -215,6 +118,11 @@ class LazyHost:
         """The compiled library, loaded."""
         return compile_for_host(self.emitted, self._toolchain, self._folder, self._progress)
 
+    @property
+    def engine(self) -> Engine:
+        """What runs the library on data sets."""
+        return GeneratedC(self._graph, lambda: self.device)
+
     def trace(self, sample: Sequence[bytes]) -> Sequence[tuple[bytes, ...]]:
         """Run one sample; return every layer's outputs."""
         offsets = self.emitted.plan.offsets
@@ -225,19 +133,27 @@ class LazyHost:
 
 
 def run(
-    plan: BuildPlan, loaded: Loaded, compiled: Compiled, host: LazyHost, progress: Progress
+    plan: BuildPlan,
+    loaded: Prepared,
+    graph: Graph,
+    open_device: Callable[[str], Device] | None,
+    host: LazyHost,
+    progress: Progress,
 ) -> tuple[RunResult | None, Comparison | None]:
-    """Run samples on the device and compare every output byte with TFLite Micro's."""
+    """Run samples of ``graph`` on the device and compare every output byte with TFLite Micro's."""
     if plan.run == "none":
         return None, None
     progress(f"running on {plan.run}")
     count = plan.request.samples
-    real = quantized_samples(loaded.graph, loaded.data, count)
-    samples = make_samples(loaded.graph, count, plan.request.seed, real)
-    device = host.device if plan.run == "host" else compiled.open_device(plan.run)
+    real = quantized_samples(graph, loaded.data, count)
+    samples = make_samples(graph, count, plan.request.seed, real)
+    if plan.run == "host" or open_device is None:
+        device: Device = host.device
+    else:
+        device = open_device(plan.run)
     result = device.run(samples)
     progress("comparing with TFLite Micro")
-    return result, compare(loaded.graph, loaded.model, samples, result, host.trace)
+    return result, compare(graph, loaded.model, samples, result, host.trace)
 
 
 def quantized_samples(graph: Graph, data: DataSet | None, most: int) -> list[list[np.ndarray]]:
@@ -254,23 +170,30 @@ def quantized_samples(graph: Graph, data: DataSet | None, most: int) -> list[lis
 
 
 def judge(
-    loaded: Loaded, host: LazyHost, budget: Budget, progress: Progress
-) -> AccuracyReport | None:
-    """Measure accuracy on the whole data set when it has labels."""
-    if loaded.data is None or loaded.data.y is None:
-        return None
-    progress("measuring accuracy on the whole data set")
-    return measure_accuracy(
-        loaded.source, loaded.model, loaded.graph, loaded.data, host.device, budget
-    )
-
-
-def liken(loaded: Loaded, host: LazyHost, progress: Progress) -> SimilarityReport | None:
-    """Compare the outputs with the float model's on the whole data set, where there is one."""
-    if loaded.data is None or loaded.source.is_int8:
-        return None
+    loaded: Prepared,
+    graph: Graph,
+    engine: Engine,
+    budget: Budget,
+    progress: Progress,
+    *,
+    reference: Engine | None = None,
+) -> tuple[AccuracyReport | None, SimilarityReport | None]:
+    """Measure on the whole data set, as ``engine`` runs the model: accuracy when it has labels of
+    classes, else how close the outputs are to the float model's, where there is one."""
+    data = loaded.data
+    if data is None:
+        return None, None
+    if data.y is not None:
+        progress("measuring accuracy on the whole data set")
+        found = measure_accuracy(
+            loaded.source, graph, data, engine, reference=reference, budget=budget
+        )
+        if found is not None:
+            return found, None
+    if loaded.source.is_int8:
+        return None, None
     progress("comparing outputs with the float model's")
-    return measure_similarity(loaded.source, loaded.graph, loaded.data, host.device)
+    return None, measure_similarity(loaded.source, graph, data, engine)
 
 
 def make_report(
@@ -284,24 +207,12 @@ def make_report(
 ) -> Report:
     """Put together what is known, and hold it against the budget."""
     memory = memory_figures(emitted, compiled, result)
-    metrics = dataclasses.replace(
-        target_metrics(emitted, compiled, result),
-        accuracy_drop=_accuracy_drop(accuracy),
-        class_drop=_class_drop(accuracy),
-    )
-    macs = sum(OPS[node.kind].macs(node) for node in loaded.graph.nodes())
+    metrics = dataclasses.replace(target_metrics(emitted, compiled, result), **drops(accuracy))
     timings = {"instructions": result.instructions, "cycles": result.cycles} if result else {}
     return Report(
         edgebuild=__version__,
         name=plan.name,
-        model={
-            "sha256": plan.inputs["model"],
-            "operators": len(loaded.graph.ops),
-            "macs": macs,
-            "parameter_bytes": sum(
-                t.nbytes for t in loaded.graph.tensors.values() if t.is_constant
-            ),
-        },
+        model=model_facts(plan, loaded.graph),
         target=plan.target.to_json(),
         plan_sha256=plan.sha256,
         toolchain=compiled.toolchain,
@@ -378,16 +289,35 @@ def ram_figure(memory: Mapping[str, Figure]) -> Figure | None:
     return Figure(total, "B", How.MEASURED, source)
 
 
+def drops(accuracy: AccuracyReport | None) -> dict[str, Figure | None]:
+    """Return the metrics ``accuracy_drop`` and ``class_drop``, None where they are not known."""
+    return {"accuracy_drop": _accuracy_drop(accuracy), "class_drop": _class_drop(accuracy)}
+
+
 def _accuracy_drop(accuracy: AccuracyReport | None) -> Figure | None:
-    if not (accuracy and accuracy.float_baseline and accuracy.generated_code):
+    if not (accuracy and accuracy.float_baseline and accuracy.shipped):
         return None
-    drop = accuracy.float_baseline.value - accuracy.generated_code.value
-    return Figure(drop, "ratio", How.MEASURED, "float baseline minus generated C")
+    drop = accuracy.float_baseline.value - accuracy.shipped.value
+    return Figure(drop, "ratio", How.MEASURED, _difference(accuracy))
 
 
 def _class_drop(accuracy: AccuracyReport | None) -> Figure | None:
     worst = accuracy.worst if accuracy else None
-    if worst is None or worst.drop is None:
+    if accuracy is None or worst is None or worst.drop is None:
         return None
-    source = f"float baseline minus generated C, {worst.label}, {worst.samples:,} samples"
+    source = f"{_difference(accuracy)}, {worst.label}, {worst.samples:,} samples"
     return Figure(worst.drop.value, "ratio", How.MEASURED, source)
+
+
+def _difference(accuracy: AccuracyReport) -> str:
+    return f"float baseline minus {accuracy.engine}"
+
+
+def model_facts(plan: BuildPlan, graph: Graph) -> dict[str, Any]:
+    """Return what the report says of the model; ``macs`` are those of operators with a kernel."""
+    return {
+        "sha256": plan.inputs["model"],
+        "operators": len(graph.ops),
+        "macs": sum(OPS[node.kind].macs(node) for node in graph.nodes() if node.kind in OPS),
+        "parameter_bytes": sum(t.nbytes for t in graph.tensors.values() if t.is_constant),
+    }

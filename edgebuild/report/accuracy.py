@@ -1,7 +1,7 @@
 """What a report says of accuracy: overall, class by class, slice by slice, and how sure that is.
 
-Every share is a ratio, 0 to 1; every drop is the float baseline minus the generated C, so that a
-positive one is a loss.
+Every share is a ratio, 0 to 1; every drop is the float baseline minus the shipped model, so
+that a positive one is a loss.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class GroupReport:
     name: str
     samples: int
     float_baseline: Share | None
-    generated_code: Share
+    shipped: Share
     drop: Drop | None = None
     significant: bool = False
     too_few: bool = False
@@ -74,12 +74,17 @@ class AccuracyReport:
     samples: int
     float_baseline: Figure | None
     int8_reference: Figure | None
-    generated_code: Figure | None
+    shipped: Figure | None
     intervals: Mapping[str, Interval] = field(default_factory=dict)
     drop: Drop | None = None
     classes: tuple[GroupReport, ...] = ()
     slices: tuple[GroupReport, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def engine(self) -> str:
+        """What ran the shipped model: generated C, or LiteRT with its version."""
+        return self.shipped.source.removesuffix(" on the host") if self.shipped else ""
 
     @property
     def worst(self) -> GroupReport | None:
@@ -152,7 +157,7 @@ def accuracy_from_json(value: Mapping[str, Any]) -> AccuracyReport:
         value["samples"],
         float_baseline=_figure(value["float_baseline"]),
         int8_reference=_figure(value["int8_reference"]),
-        generated_code=_figure(value["generated_code"]),
+        shipped=_figure(value["shipped"]),
         intervals={k: Interval(**v) for k, v in value.get("intervals", {}).items()},
         drop=_drop(value.get("drop")),
         classes=tuple(_group(row) for row in value.get("classes", ())),
@@ -172,7 +177,7 @@ def _group(row: Mapping[str, Any]) -> GroupReport:
         **{
             **row,
             "float_baseline": _share(row["float_baseline"]),
-            "generated_code": _share(row["generated_code"]),
+            "shipped": _share(row["shipped"]),
             "drop": _drop(row["drop"]),
         }
     )

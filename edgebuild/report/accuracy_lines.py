@@ -52,12 +52,12 @@ def _shares(accuracy: AccuracyReport) -> str:
         for label, figure in (
             ("float", accuracy.float_baseline),
             ("int8 reference", accuracy.int8_reference),
-            ("generated C", accuracy.generated_code),
+            (accuracy.engine, accuracy.shipped),
         )
         if figure is not None
     ]
     line = f"accuracy on {accuracy.samples:,} samples: {', '.join(parts)}"
-    interval = accuracy.intervals.get("generated_code")
+    interval = accuracy.intervals.get("shipped")
     if accuracy.drop is not None or interval is None:
         return line
     return f"{line} ({_sure(interval)} %)"

@@ -30,7 +30,8 @@ def check_failure(report: Report) -> CheckFailedError | None:
     for violation in report.violations:
         sentences.append(violation.sentence())
         sentences += weighs_most(report, violation)
-        hint = hint or _hint(violation)
+        hint = hint or _hint(violation, str(report.target.get("family", "")))
+    sentences += report.refusals
     return CheckFailedError(f"{report.name} for {report.target['name']}: {sentences[0]}",
                             details=sentences[1:], hint=hint)  # fmt: skip
 
@@ -67,11 +68,19 @@ def _lost_most(accuracy: AccuracyReport | None) -> list[str]:
     return [f"lost most: {', '.join(words)}"] if words else []
 
 
-def _hint(violation: Violation) -> str:
+_TELLS_TIME = {
+    "android": "a phone tells the time: `edgebuild bench BUILD --device SERIAL`, or --run adb",
+    "coral": "the board tells the time: `edgebuild bench BUILD --host USER@BOARD`, or --usb",
+}
+
+
+def _hint(violation: Violation, family: str) -> str:
     if violation.unknown:
         return {
-            "latency": "a run that tells the time: --run simulator, or a board with "
-            "`edgebuild bench`",
+            "latency": _TELLS_TIME.get(
+                family,
+                "a run that tells the time: --run simulator, or a board with `edgebuild bench`",
+            ),
             "accuracy-drop": _LABELS,
             "class-drop": _LABELS,
         }.get(violation.budget, "a target whose memory is known")

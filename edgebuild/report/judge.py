@@ -47,12 +47,12 @@ def accuracy_report(
     """Return the report of models judged on all of ``data``.
 
     ``judged`` holds what a model said and what it is called, by the report's names:
-    ``generated_code``, and ``float_baseline`` and ``int8_reference`` where there are some.
+    ``shipped``, and ``float_baseline`` and ``int8_reference`` where there are some.
     """
-    ours, source = judged["generated_code"]
+    ours, source = judged["shipped"]
     baseline = judged["float_baseline"][0] if "float_baseline" in judged else None
     figures: dict[str, Figure | None] = {}
-    for name in ("float_baseline", "int8_reference", "generated_code"):
+    for name in ("float_baseline", "int8_reference", "shipped"):
         found, source = judged.get(name, (None, ""))
         value = found.accuracy.value if found else 0.0
         figures[name] = Figure(value, "ratio", How.MEASURED, source) if found else None

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.compress.base import CompressionStep, step_from_json
+from edgebuild.delegates.base import Compatibility, compatibility_from_json
 from edgebuild.figures import Figure, How
 from edgebuild.report.accuracy import (
     AccuracyReport,
@@ -49,7 +50,8 @@ class LayerReport:
 class Comparison:
     """Outputs of a run compared byte for byte with the oracle's.
 
-    ``first_divergence`` names the first layer whose output differs, when any does.
+    ``first_divergence`` names the first layer whose output differs, when any does. Of a device that
+    rounds in its own way, integers may be ``tolerance`` apart: ``close_bytes`` are those that are.
     """
 
     oracle: str
@@ -58,10 +60,12 @@ class Comparison:
     compared_bytes: int
     different_bytes: int
     first_divergence: str = ""
+    tolerance: int = 0
+    close_bytes: int = 0
 
     @property
     def equal(self) -> bool:
-        """True when every byte of every sample is equal."""
+        """True when every byte of every sample is equal, or as close as the tolerance allows."""
         return self.different_bytes == 0
 
 
@@ -73,7 +77,8 @@ class Report:
     to compare with.
 
     ``sections`` and ``symbols`` are those of the linked firmware, the benchmark application among
-    them; empty for the host.
+    them; empty for the host. ``compatibility`` is there where LiteRT runs the model, and
+    ``refusals`` are sentences on what the user forbade the delegate and it does.
     """
 
     edgebuild: str
@@ -96,6 +101,8 @@ class Report:
     symbols: tuple[Symbol, ...] = ()
     compression: tuple[CompressionStep, ...] = ()
     similarity: SimilarityReport | None = None
+    compatibility: Compatibility | None = None
+    refusals: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     out_dir: str = ""
@@ -103,8 +110,10 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """True when every budget is met and every compared byte is equal."""
-        return not self.violations and (self.comparison is None or self.comparison.equal)
+        """True when every budget is met, nothing forbidden happens and every compared byte is
+        equal."""
+        equal = self.comparison is None or self.comparison.equal
+        return equal and not self.violations and not self.refusals
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values, ``schema`` first."""
@@ -152,6 +161,10 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
         symbols=tuple(Symbol(**row) for row in v["symbols"]),
         compression=tuple(step_from_json(row) for row in v["compression"]),
         similarity=similarity_from_json(v["similarity"]) if v.get("similarity") else None,
+        compatibility=(
+            compatibility_from_json(v["compatibility"]) if v.get("compatibility") else None
+        ),
+        refusals=tuple(v.get("refusals", ())),
         notes=tuple(v["notes"]),
         artifacts=v["artifacts"],
     )

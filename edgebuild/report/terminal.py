@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from edgebuild.compress.base import CompressionStep
 from edgebuild.figures import Figure
 from edgebuild.report.accuracy_lines import accuracy_lines, similarity_lines
+from edgebuild.report.compatibility_lines import compatibility_lines
 from edgebuild.report.model import LayerReport, Report
 from edgebuild.units import format_size
 
@@ -29,6 +30,8 @@ def render_report(report: Report) -> Iterator[RenderableType]:
     yield _headline(report)
     yield _budget_table(report)
     yield _figures_table(report)
+    if report.compatibility is not None:
+        yield from compatibility_lines(report.compatibility, with_notes=False)
     if report.layers:
         yield _layer_table(report)
     if report.compression:
@@ -45,7 +48,10 @@ def render_report(report: Report) -> Iterator[RenderableType]:
         yield from accuracy_lines(report.accuracy)
     if report.similarity is not None:
         yield from similarity_lines(report.similarity)
-    for note in report.notes:
+    for refusal in report.refusals:
+        yield Text(f"forbidden: {refusal}", style="red")
+    own = report.compatibility.notes if report.compatibility is not None else ()
+    for note in (*own, *report.notes):
         yield Text(f"note: {note}", style="dim")
     if report.out_dir:
         yield Text(f"written to {report.out_dir}/", no_wrap=True)
@@ -75,23 +81,28 @@ def _budget_table(report: Report) -> RenderableType:
         table.add_column(header, justify=justify)  # type: ignore[arg-type]
     table.add_column("")
     table.add_column("how", style="dim")
-    rows: list[tuple[str, Figure | None, float | None]] = [
-        ("flash", report.metrics.flash_bytes, report.budget.flash_bytes),
-        ("RAM", report.metrics.ram_bytes, report.budget.ram_bytes),
-        ("latency", report.metrics.latency_us, report.budget.latency_us),
-        ("accuracy drop", report.metrics.accuracy_drop, report.budget.max_accuracy_drop),
+    metrics, budget = report.metrics, report.budget
+    rows: list[tuple[str, Figure | None, float | None, str]] = [
+        (_size_label(report), metrics.flash_bytes, budget.flash_bytes, "B"),
+        ("RAM", metrics.ram_bytes, budget.ram_bytes, "B"),
+        ("latency", metrics.latency_us, budget.latency_us, "us"),
+        ("accuracy drop", metrics.accuracy_drop, budget.max_accuracy_drop, "ratio"),
     ]
-    if report.budget.max_class_drop is not None:  # else it is said below, with its name
-        rows.append(("class drop", report.metrics.class_drop, report.budget.max_class_drop))
-    for label, figure, limit in rows:
+    if budget.max_class_drop is not None:  # else it is said below, with its name
+        rows.append(("class drop", metrics.class_drop, budget.max_class_drop, "ratio"))
+    for label, figure, limit, unit in rows:
         if figure is None and limit is None:
             continue
         used = format_figure(figure) if figure else "unknown"
-        unit = figure.unit if figure else ""
         shown = "-" if limit is None else format_value(limit, unit)
         bar = _bar(figure.value, limit) if figure and limit else ""
         table.add_row(label, used, shown, bar, f"{figure.how}" if figure else "")
     return table
+
+
+def _size_label(report: Report) -> str:
+    """A phone has no flash to count: what takes room there is the model's file."""
+    return "flash" if report.compatibility is None else "model"
 
 
 def _bar(value: float, limit: float) -> RenderableType:
@@ -124,15 +135,18 @@ def _layer_table(report: Report) -> RenderableType:
     shown = report.layers[:_LAYERS_SHOWN]
     unit = next((u for u in _COSTS if any(getattr(r, u) is not None for r in shown)), "cycles")
     table = Table(box=None, padding=(0, 1), header_style="bold")
-    for header, justify in (
+    headers = [
         ("#", "right"), ("layer", "left"), ("output", "left"), ("MACs", "right"),
-        ("weights", "right"), ("live", "right"), (_COSTS[unit], "right"), ("share", "right"),
-    ):  # fmt: skip
+        ("weights", "right"), ("live", "right"),
+    ]  # fmt: skip
+    if any(getattr(row, unit) is not None for row in shown):
+        headers += [(_COSTS[unit], "right"), ("share", "right")]
+    for header, justify in headers:
         # Where 80 columns do not suffice, names are folded; numbers stay whole.
         name = header in ("layer", "output")
         table.add_column(header, justify=justify, no_wrap=not name, overflow="fold")  # type: ignore[arg-type]
     for layer in shown:
-        table.add_row(*_layer_row(layer, unit))
+        table.add_row(*_layer_row(layer, unit)[: len(headers)])
     if len(report.layers) > _LAYERS_SHOWN:
         rest = len(report.layers) - _LAYERS_SHOWN
         table.add_row("", f"... {rest} more in report.json")
@@ -196,6 +210,11 @@ def _symbols_line(report: Report) -> str:
 def _comparison_line(report: Report) -> str:
     c = report.comparison
     assert c is not None
+    if c.equal and c.close_bytes:
+        return (
+            f"checked: of {c.compared_bytes:,} output bytes of {c.samples} samples on {c.device} "
+            f"{c.close_bytes:,} are at most {c.tolerance} from {c.oracle}'s, the others equal"
+        )
     if c.equal:
         return (
             f"checked: {c.compared_bytes:,} output bytes of {c.samples} samples on {c.device} "

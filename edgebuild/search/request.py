@@ -15,9 +15,9 @@ from edgebuild.compress.recipe import recipe_from_json, write_recipe
 from edgebuild.errors import CheckFailedError, InputError
 from edgebuild.files import atomic_write, directory_lock, explained
 from edgebuild.models.source import open_model
+from edgebuild.pipeline.loading import load_sets, training_splits
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.run import run_plan
-from edgebuild.pipeline.steps import load_sets, training_splits
 from edgebuild.report.model import Report
 from edgebuild.search.attempts import Effort
 from edgebuild.search.crew import Crew, DaskCrew, LocalCrew
@@ -76,6 +76,12 @@ def search(
     if request.jobs is not None and request.jobs < 1:
         raise InputError("jobs must be at least 1", hint="leave out --jobs for one for each core")
     plan = make_plan(request.build)
+    if plan.target.delegate is not None:
+        raise InputError(
+            f"{plan.target.name}: a search costs candidates by generated C, and LiteRT runs the "
+            "model there",
+            hint="--target of a Cortex-M, or build with --compress",
+        )
     folder = search_folder(plan)
     problem = open_problem(plan)
     with explained(folder):
@@ -142,6 +148,8 @@ def can_search(plan: BuildPlan) -> bool:
     if find_spec("optuna") is None or find_spec("tensorflow") is None:
         return False
     trainable = request.model.suffix.lower() in (".keras", ".h5", ".hdf5")
+    if plan.target.delegate is not None:  # costs are those of generated C
+        return False
     limited = any(value is not None for value in plan.budget.to_json().values())
     return trainable and limited and request.compress is None and request.data is not None
 

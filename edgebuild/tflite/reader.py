@@ -7,6 +7,7 @@ file must not be able to ask for much work. Whatever an accessor raises on a dam
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 import unicodedata
 from pathlib import Path
@@ -15,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from edgebuild.errors import ModelError
-from edgebuild.graph import ABSENT, DType, Graph, Op, Quantization, Tensor
+from edgebuild.graph import ABSENT, KERNEL_DTYPES, DType, Graph, Op, Quantization, Tensor
+from edgebuild.graph.ir import OPAQUE_DTYPES
 from edgebuild.graph.verify import verify
 from edgebuild.tflite import schema
 
@@ -38,35 +40,34 @@ _DAMAGE = (
 )
 """What the flatbuffer accessors raise when offsets, lengths or values are wrong."""
 
-_DTYPES = {
-    "INT8": DType.INT8,
-    "UINT8": DType.UINT8,
-    "INT16": DType.INT16,
-    "INT32": DType.INT32,
-    "INT64": DType.INT64,
-    "FLOAT32": DType.FLOAT32,
-    "BOOL": DType.BOOL,
-}
+_DTYPES = {dtype.name: dtype for dtype in DType}
 
 
-def read_tflite_file(path: Path) -> Graph:
+def read_tflite_file(path: Path, *, survey: bool = False) -> Graph:
     """Read the ``.tflite`` file at ``path``; ModelError when it is missing or not usable."""
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
         data = path.read_bytes()
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
-    return read_tflite(data, name=path.stem, where=str(path))
+        hint = ""
+        if path.is_dir():
+            hint = "give a .tflite file; `edgebuild build` takes SavedModel folders"
+        raise ModelError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
+    return read_tflite(data, name=path.stem, where=str(path), survey=survey)
 
 
-def read_tflite(data: bytes, *, name: str = "model", where: str = "model") -> Graph:
+def read_tflite(
+    data: bytes, *, name: str = "model", where: str = "model", survey: bool = False
+) -> Graph:
     """Read a ``.tflite`` flatbuffer and verify it.
 
     Args:
         data: the whole file.
         name: the graph's name.
         where: what messages call the file.
+        survey: take every element type, sparse constants and the first of several subgraphs,
+            to say what delegates make of a model that edgebuild's own kernels cannot run.
 
     Raises:
         ModelError: the bytes are no TFLite model, are damaged, or break a rule of the IR.
@@ -74,10 +75,10 @@ def read_tflite(data: bytes, *, name: str = "model", where: str = "model") -> Gr
     if len(data) < 8 or data[4:8] != b"TFL3":
         raise ModelError(
             f"{where}: not a TFLite flatbuffer (no 'TFL3' identifier)",
-            hint="give a .tflite, .keras or .h5 file, or a SavedModel folder",
+            hint="give a .tflite file; `edgebuild build` takes .keras, .h5 and SavedModel too",
         )
     try:
-        graph = _Reader(data, where).graph(name)
+        graph = _Reader(data, where, survey).graph(name)
     except _DAMAGE as error:
         raise ModelError(
             f"{where}: the flatbuffer is damaged or truncated ({len(data):,} bytes): {error}",
@@ -90,16 +91,17 @@ def read_tflite(data: bytes, *, name: str = "model", where: str = "model") -> Gr
 class _Reader:
     """One pass over a flatbuffer."""
 
-    def __init__(self, data: bytes, where: str) -> None:
+    def __init__(self, data: bytes, where: str, survey: bool) -> None:
         self.data = data
         self.where = where
+        self.survey = survey
         self.model = schema.module().Model.GetRootAs(data, 0)
         # Every element of every vector is read at most once in an honest file.
         self.budget = 4 * len(data) + 1024
 
     def graph(self, name: str) -> Graph:
         subgraphs = self.model.SubgraphsLength()
-        if subgraphs != 1:
+        if subgraphs != 1 and not (self.survey and subgraphs):
             raise ModelError(
                 f"{self.where}: has {subgraphs} subgraphs, edgebuild reads models with exactly one",
                 hint="remove control flow (IF, WHILE) from the model",
@@ -114,7 +116,8 @@ class _Reader:
         )
         inputs = self._indices(subgraph.InputsAsNumpy())
         outputs = self._indices(subgraph.OutputsAsNumpy())
-        return Graph(name, inputs, outputs, ops, tensors)
+        whole = _with_empty_constants(tensors, inputs, ops)
+        return Graph(name, inputs, outputs, ops, whole, subgraphs - 1)
 
     def _count(self, count: int, what: str) -> int:
         self.budget -= count
@@ -129,7 +132,7 @@ class _Reader:
         self._count(len(vector), "indices")
         return tuple(int(i) for i in vector)
 
-    def _codes(self) -> list[str]:
+    def _codes(self) -> list[tuple[str, int]]:
         names = schema.enum_names("BuiltinOperator")
         codes = []
         for i in range(self._count(self.model.OperatorCodesLength(), "operator codes")):
@@ -139,7 +142,7 @@ class _Reader:
             kind = names.get(builtin, f"BUILTIN_{builtin}")
             if kind == "CUSTOM":
                 kind = f"CUSTOM {clean_name(code.CustomCode() or b'')}".strip()
-            codes.append(kind)
+            codes.append((kind, int(code.Version())))
         return codes
 
     def _tensor(self, index: int, table: Any) -> Tensor:
@@ -147,10 +150,12 @@ class _Reader:
         shape = self._indices(table.ShapeAsNumpy())
         type_name = schema.enum_names("TensorType").get(table.Type(), f"type {table.Type()}")
         label = f"tensor {index} '{name}'"
-        if type_name not in _DTYPES:
+        dtype = _DTYPES.get(type_name)
+        if dtype is None or not (self.survey or dtype in KERNEL_DTYPES):
+            read = sorted(d.name for d in (DType if self.survey else KERNEL_DTYPES))
             raise ModelError(
                 f"{self.where}: {label} has type {type_name}",
-                details=[f"read: {', '.join(sorted(_DTYPES))}"],
+                details=[f"read: {', '.join(read)}"],
                 hint="export the model with int8 weights and activations",
             )
         if len(shape) > MAX_RANK or any(d < 0 for d in shape):
@@ -159,16 +164,27 @@ class _Reader:
                 details=[f"dimensions are known and not negative, at most {MAX_RANK} of them"],
                 hint="export the model with a fixed batch of 1",
             )
-        if table.Sparsity() is not None:
+        sparse = table.Sparsity() is not None
+        if sparse and not self.survey:
             raise ModelError(
                 f"{self.where}: {label} is stored sparse",
                 hint="export the model with dense weights",
             )
-        dtype = _DTYPES[type_name]
         tensor = Tensor(
-            index, name, shape, dtype, self._quantization(table), None, bool(table.IsVariable())
+            index,
+            name,
+            shape,
+            dtype,
+            self._quantization(table),
+            is_variable=bool(table.IsVariable()),
+            is_dynamic=any(d < 0 for d in self._indices(table.ShapeSignatureAsNumpy())),
         )
-        return Tensor(**{**vars(tensor), "data": self._constant(table, tensor, label)})
+        raw = self._buffer(table, label)
+        if raw is None:
+            return tensor
+        if sparse or dtype in OPAQUE_DTYPES:
+            return dataclasses.replace(tensor, stored=True)
+        return dataclasses.replace(tensor, data=self._constant(raw, tensor, label))
 
     def _quantization(self, table: Any) -> Quantization | None:
         q = table.Quantization()
@@ -181,7 +197,8 @@ class _Reader:
             zeros *= len(scales)
         return Quantization(scales, zeros, int(q.QuantizedDimension()))
 
-    def _constant(self, table: Any, tensor: Tensor, label: str) -> np.ndarray | None:
+    def _buffer(self, table: Any, label: str) -> np.ndarray | None:
+        """Return the bytes of a tensor's constant as uint8, None when it has none."""
         if table.Buffer() >= self.model.BuffersLength():
             raise ModelError(
                 f"{self.where}: {label} refers to buffer {table.Buffer()}, which is not there"
@@ -189,11 +206,10 @@ class _Reader:
         buffer = self.model.Buffers(table.Buffer())
         if buffer.Offset() > 1:
             start, size = buffer.Offset(), buffer.Size()
-            raw = np.frombuffer(self.data[start : start + size], np.uint8)
-        elif buffer.DataLength() == 0:
-            return None
-        else:
-            raw = buffer.DataAsNumpy()
+            return np.frombuffer(self.data[start : start + size], np.uint8)
+        return buffer.DataAsNumpy() if buffer.DataLength() else None
+
+    def _constant(self, raw: np.ndarray, tensor: Tensor, label: str) -> np.ndarray:
         if len(raw) != tensor.nbytes:
             raise ModelError(
                 f"{self.where}: {label} has {len(raw):,} bytes of data, "
@@ -201,22 +217,26 @@ class _Reader:
             )
         self.budget -= len(raw)  # a small file may not share one buffer among many tensors
         self._count(0, "bytes of constants")
+        if tensor.dtype.bits < 8:
+            raw = _unpacked(raw, tensor.dtype, tensor.elements)
         array = np.frombuffer(raw.tobytes(), tensor.dtype.numpy.newbyteorder("<"))
         array = array.astype(tensor.dtype.numpy, copy=False).reshape(tensor.shape)
         array.setflags(write=False)
         return array
 
-    def _op(self, index: int, table: Any, codes: list[str]) -> Op:
+    def _op(self, index: int, table: Any, codes: list[tuple[str, int]]) -> Op:
         if table.OpcodeIndex() >= len(codes):
             raise ModelError(
                 f"{self.where}: operator {index} has code {table.OpcodeIndex()}, which is not there"
             )
         inputs = tuple(ABSENT if i < 0 else i for i in self._indices(table.InputsAsNumpy()))
         outputs = self._indices(table.OutputsAsNumpy())
-        kind = codes[table.OpcodeIndex()]
-        return Op(kind, inputs, outputs, self._attrs(index, kind, table), index)
+        kind, version = codes[table.OpcodeIndex()]
+        return Op(kind, inputs, outputs, self._attrs(index, kind, table), index, version)
 
     def _attrs(self, index: int, kind: str, table: Any) -> dict[str, Any]:
+        if kind.startswith("CUSTOM"):
+            return self._custom_options(table)
         union = table.BuiltinOptions()
         type_name = schema.enum_names("BuiltinOptions").get(table.BuiltinOptionsType(), "NONE")
         expected = schema.options_of_kind(kind)
@@ -235,6 +255,14 @@ class _Reader:
             attrs[key] = self._attr(f"operator {index} ({kind}) option {key}", key, value)
         return attrs
 
+    def _custom_options(self, table: Any) -> dict[str, Any]:
+        if not table.CustomOptionsLength():
+            return {}
+        raw = table.CustomOptionsAsNumpy().tobytes()
+        self._count(0, "operators")
+        self.budget -= len(raw)
+        return {"custom_options": raw}
+
     def _attr(self, label: str, key: str, value: Any) -> Any:
         enum = schema.enum_of_field(key)
         if enum is not None:
@@ -248,6 +276,32 @@ class _Reader:
                 raise ModelError(f"{self.where}: {label} has {len(value):,} values")
             return tuple(int(v) for v in value)
         return None  # nested tables carry nothing that a kernel needs
+
+
+def _with_empty_constants(
+    tensors: dict[int, Tensor], inputs: tuple[int, ...], ops: tuple[Op, ...]
+) -> dict[int, Tensor]:
+    """Return ``tensors`` with those that hold no elements and that nothing writes as constants:
+    a file has no data for them, such as the shape of a RESHAPE to a scalar."""
+    written = {*inputs, *(i for op in ops for i in op.outputs)}
+    empty = {
+        i: dataclasses.replace(t, data=np.zeros(t.shape, t.dtype.numpy))
+        for i, t in tensors.items()
+        if not t.elements and not t.is_constant and t.dtype not in OPAQUE_DTYPES
+        if i not in written
+    }
+    return {**tensors, **empty}
+
+
+def _unpacked(raw: np.ndarray, dtype: DType, elements: int) -> np.ndarray:
+    """Return ``elements`` values of fewer than 8 bits, a byte each, the lowest bits first."""
+    per_byte = 8 // dtype.bits
+    shifts = np.arange(per_byte, dtype=np.uint8) * dtype.bits
+    values = (raw[:, None] >> shifts & ((1 << dtype.bits) - 1)).reshape(-1)[:elements]
+    if dtype.numpy.kind == "i":
+        sign = 1 << (dtype.bits - 1)
+        return ((values.astype(np.int8) ^ sign) - sign).astype(np.int8)
+    return values.astype(np.uint8)
 
 
 def clean_name(raw: bytes) -> str:

@@ -14,9 +14,20 @@ _OPTIONS_OF_KIND = {
     "L2_POOL_2D": "Pool2DOptions",
     "MEAN": "ReducerOptions",
     "SUM": "ReducerOptions",
-    "PADV2": "PadV2Options",
+    "REDUCE_ALL": "ReducerOptions",
+    "REDUCE_ANY": "ReducerOptions",
+    "REDUCE_MAX": "ReducerOptions",
+    "REDUCE_MIN": "ReducerOptions",
+    "REDUCE_PROD": "ReducerOptions",
     "MAXIMUM": "MaximumMinimumOptions",
     "MINIMUM": "MaximumMinimumOptions",
+    "L2_NORMALIZATION": "L2NormOptions",
+    "CONV_3D_TRANSPOSE": "Conv3DOptions",
+    "UNIDIRECTIONAL_SEQUENCE_RNN": "SequenceRNNOptions",
+    "BIDIRECTIONAL_SEQUENCE_RNN": "BidirectionalSequenceRNNOptions",
+    "RANDOM_UNIFORM": "RandomOptions",
+    "RANDOM_STANDARD_NORMAL": "RandomOptions",
+    "MULTINOMIAL": "RandomOptions",
 }
 """Builtin options of the kinds whose options are not simply named after them."""
 
@@ -26,6 +37,8 @@ _ENUM_OF_FIELD = {
     "weights_format": "FullyConnectedOptionsWeightsFormat",
     "output_type": "TensorType",
     "quantized_bias_type": "TensorType",
+    "mode": "MirrorPadMode",
+    "kernel_type": "LSTMKernelType",
 }
 
 
@@ -43,9 +56,14 @@ def snake(name: str) -> str:
 
 def options_of_kind(kind: str) -> str | None:
     """Return the builtin options type of an operator kind, or None when it has none."""
-    camel = "".join(part.capitalize() for part in kind.split("_"))
-    name = _OPTIONS_OF_KIND.get(kind, f"{camel}Options")
-    return name if hasattr(module().BuiltinOptions, name) else None
+    plain = f"{kind.replace('_', '')}Options".lower()
+    return _OPTIONS_OF_KIND.get(kind) or _options_by_lower_case().get(plain)
+
+
+@cache
+def _options_by_lower_case() -> dict[str, str]:
+    """The schema writes ``BatchMatMulOptions`` and ``LSTMOptions``: kinds do not tell capitals."""
+    return {name.lower(): name for name in enum_values("BuiltinOptions")}
 
 
 @cache

@@ -18,8 +18,8 @@ def write_tflite(graph: Graph) -> bytes:
     model = s.ModelT()
     model.version = 3
     model.description = b"edgebuild"
-    kinds = list(dict.fromkeys(op.kind for op in graph.ops))
-    model.operatorCodes = [_operator_code(kind) for kind in kinds]
+    codes = list(dict.fromkeys((op.kind, op.version) for op in graph.ops))
+    model.operatorCodes = [_operator_code(*code) for code in codes]
     model.buffers = [s.BufferT()]
     position = {index: i for i, index in enumerate(sorted(graph.tensors))}
     position[-1] = -1
@@ -28,18 +28,21 @@ def write_tflite(graph: Graph) -> bytes:
     subgraph.tensors = [_tensor(graph.tensors[i], model.buffers) for i in sorted(graph.tensors)]
     subgraph.inputs = [position[i] for i in graph.inputs]
     subgraph.outputs = [position[i] for i in graph.outputs]
-    subgraph.operators = [_operator(op, kinds, position) for op in graph.ops]
+    subgraph.operators = [_operator(op, codes, position) for op in graph.ops]
     model.subgraphs = [subgraph]
     builder = flatbuffers.Builder(1024)
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 
 
-def _operator_code(kind: str) -> Any:
+def _operator_code(kind: str, version: int) -> Any:
     code = schema.module().OperatorCodeT()
-    code.builtinCode = schema.enum_values("BuiltinOperator")[kind]
+    builtin, _, custom = kind.partition(" ")
+    if custom:
+        code.customCode = custom
+    code.builtinCode = schema.enum_values("BuiltinOperator")[builtin]
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-    code.version = 1
+    code.version = version
     return code
 
 
@@ -54,7 +57,8 @@ def _tensor(tensor: Tensor, buffers: list[Any]) -> Any:
     table.buffer = 0
     if tensor.data is not None:
         buffer = s.BufferT()
-        buffer.data = np.frombuffer(np.ascontiguousarray(tensor.data).tobytes(), np.uint8)
+        raw = np.frombuffer(np.ascontiguousarray(tensor.data).tobytes(), np.uint8)
+        buffer.data = _packed(raw, tensor.dtype.bits) if tensor.dtype.bits < 8 else raw
         table.buffer = len(buffers)
         buffers.append(buffer)
     if tensor.quantization is not None:
@@ -66,12 +70,14 @@ def _tensor(tensor: Tensor, buffers: list[Any]) -> Any:
     return table
 
 
-def _operator(op: Op, kinds: list[str], position: dict[int, int]) -> Any:
+def _operator(op: Op, codes: list[tuple[str, int]], position: dict[int, int]) -> Any:
     s = schema.module()
     table = s.OperatorT()
-    table.opcodeIndex = kinds.index(op.kind)
+    table.opcodeIndex = codes.index((op.kind, op.version))
     table.inputs = np.array([position[i] for i in op.inputs], np.int32)
     table.outputs = np.array([position[i] for i in op.outputs], np.int32)
+    if "custom_options" in op.attrs:
+        table.customOptions = np.frombuffer(op.attrs["custom_options"], np.uint8)
     options_name = schema.options_of_kind(op.kind)
     if options_name is not None:
         options = getattr(s, f"{options_name}T")()
@@ -82,6 +88,13 @@ def _operator(op: Op, kinds: list[str], position: dict[int, int]) -> Any:
         table.builtinOptionsType = getattr(s.BuiltinOptions, options_name)
         table.builtinOptions = options
     return table
+
+
+def _packed(raw: np.ndarray, bits: int) -> np.ndarray:
+    """Return bytes that hold one value each as values of ``bits`` bits, the lowest bits first."""
+    per_byte = 8 // bits
+    padded = np.pad(raw, (0, -len(raw) % per_byte)).reshape(-1, per_byte) & ((1 << bits) - 1)
+    return np.bitwise_or.reduce(padded << (np.arange(per_byte, dtype=np.uint8) * bits), axis=1)
 
 
 def _value(key: str, value: Any) -> Any:

@@ -1,8 +1,9 @@
-"""Compile a job for the machine that edgebuild runs on."""
+"""Compile a job for the machine that edgebuild runs on, or a static program for another one."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from edgebuild.files import atomic_write
@@ -14,14 +15,20 @@ SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-g")
 
 
 def build_native(
-    compiler: Compiler, job: CompileJob, output: Path, *, shared: bool, progress: Progress
+    compiler: Compiler,
+    job: CompileJob,
+    output: Path,
+    *,
+    shared: bool,
+    progress: Progress,
+    link_flags: Sequence[str] = (),
 ) -> Path:
     """Compile and link ``job`` into the library or program ``output``."""
     with work_folder() as folder:
         objects = compile_objects(compiler, job, folder, progress)
         progress("linking")
         kind = ["-shared"] if shared else []
-        linked = ["-o", "linked", *kind, *objects, *_link_flags(compiler)]
+        linked = ["-o", "linked", *kind, *objects, *_link_flags(compiler), *link_flags]
         compiler.run(linked, what=f"linking {output.name}", cwd=folder)
         content = (folder / "linked").read_bytes()
     atomic_write(output, content)
@@ -41,4 +48,4 @@ def program_name() -> str:
 
 
 def _link_flags(compiler: Compiler) -> list[str]:
-    return [flag for flag in compiler.flags if flag.startswith(("-fsanitize", "-m"))]
+    return [flag for flag in compiler.flags if flag.startswith(("-fsanitize", "-m", "--target="))]

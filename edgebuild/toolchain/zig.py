@@ -94,6 +94,22 @@ class ZigToolchain:
         output = out_dir / program_name()
         return build_native(compiler, job, output, shared=False, progress=progress)
 
+    def compile_static(
+        self,
+        job: CompileJob,
+        triple: str,
+        output: Path,
+        *,
+        progress: Progress = silent,
+    ) -> Path:
+        """Compile ``job`` into the static program ``output`` for another machine; return it.
+
+        ``triple`` is Zig's and names a system with a C library: ``aarch64-linux-musl``.
+        """
+        compiler = self._compiler((f"--target={triple}", *COMMON, "-fno-strict-aliasing"))
+        link = ("-static", "-s")
+        return build_native(compiler, job, output, shared=False, progress=progress, link_flags=link)
+
     def compile_check(
         self, job: CompileJob, triple: str, *, cpu: str = "", progress: Progress = silent
     ) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.phone.fixtures import adb_server, phone_build, phones  # noqa: F401
 from tests.unit.compress.conftest import blobs, keras, trained  # noqa: F401
+from tests.unit.coral.conftest import coral_dir  # noqa: F401
+from tests.unit.coral.test_compiler import stand_in  # noqa: F401
 
 
 @pytest.fixture

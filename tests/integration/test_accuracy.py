@@ -91,8 +91,7 @@ def test_the_class_that_quantization_hurts_is_named(hurt, tmp_path):
     report = build(hurt, tmp_path, max_accuracy_drop=0.4, max_class_drop=0.05)
     accuracy = known(report)
     shares = {
-        g.name: (g.samples, g.float_baseline.value, g.generated_code.value)
-        for g in accuracy.classes
+        g.name: (g.samples, g.float_baseline.value, g.shipped.value) for g in accuracy.classes
     }
     assert shares == {"left": (200, 0.95, 0.95), "right": (200, 0.95, 0.95), "faint": (200, 1, 0)}
     worst = accuracy.worst
@@ -103,11 +102,7 @@ def test_the_class_that_quantization_hurts_is_named(hurt, tmp_path):
     # The overall drop is a third, and 600 samples tell that it is at most 40 points.
     assert accuracy.drop.value == pytest.approx(1 / 3) == report.metrics.accuracy_drop.value
     assert 0.29 < accuracy.drop.interval.low < 1 / 3 < accuracy.drop.interval.high < 0.38
-    assert (
-        accuracy.intervals["generated_code"].low
-        < 0.6333
-        < accuracy.intervals["generated_code"].high
-    )
+    assert accuracy.intervals["shipped"].low < 0.6333 < accuracy.intervals["shipped"].high
     (violation,) = report.violations
     assert (violation.budget, violation.value.value) == ("class-drop", 1.0)
     assert "class 'faint', 200 samples" in violation.value.source
@@ -145,7 +140,7 @@ def test_the_report_comes_back_from_its_json(hurt, tmp_path):
         del value["accuracy"][name]
     del value["similarity"], value["metrics"]["class_drop"], value["budget"]["max_class_drop"]
     older = report_from_json(value)
-    assert older.accuracy.generated_code == report.accuracy.generated_code
+    assert older.accuracy.shipped == report.accuracy.shipped
     assert older.accuracy.worst is None
 
 
@@ -296,4 +291,4 @@ def test_one_output_of_two_classes(tmp_path):
     assert accuracy.float_baseline is not None and accuracy.float_baseline.value == 1
     assert [g.label for g in accuracy.classes] == ["class 'off'", "class 'on'"]
     assert sum(g.samples for g in accuracy.classes) == 400
-    assert accuracy.generated_code.value > 0.97
+    assert accuracy.shipped.value > 0.97

@@ -12,7 +12,7 @@ import edgebuild
 from edgebuild.cli.main import run as cli
 from edgebuild.devices.qemu import QemuDevice
 from edgebuild.errors import ToolError
-from edgebuild.pipeline import bench
+from edgebuild.pipeline.runners import serial
 from edgebuild.toolchain import Image
 from tests.small import small_model
 
@@ -88,7 +88,7 @@ def test_the_baud_rate_is_the_profiles_or_the_flags(
         opened.append((port, baud))
         raise ToolError("refused")
 
-    monkeypatch.setattr(bench, "SerialDevice", refuse)
+    monkeypatch.setattr(serial, "SerialDevice", refuse)
     assert cli(["bench", str(folder), "--port", "/dev/x", *flags]) == 3
     assert opened == [("/dev/x", baud)] and "refused" in capsys.readouterr().err
 

@@ -26,7 +26,7 @@ def test_a_pruned_build(place, capsys):
     assert step["cost"][1]["macs"] < 0.5 * step["cost"][0]["macs"]
     assert body["model"]["macs"] == pytest.approx(step["cost"][1]["macs"], rel=0.01)
     assert 80 <= body["accuracy"]["samples"] <= 100  # the test split, which no pass has seen
-    assert body["accuracy"]["generated_code"]["value"] > 0.85
+    assert body["accuracy"]["shipped"]["value"] > 0.85
     parts = {row["name"]: row["samples"] for row in body["accuracy"]["slices"]}
     assert sum(parts.values()) == body["accuracy"]["samples"] and 14 <= parts["fifth"] <= 22
     assert body["comparison"]["different_bytes"] == 0

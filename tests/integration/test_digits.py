@@ -72,7 +72,7 @@ def test_the_build(built):
         for figure in (
             report.accuracy.float_baseline,
             report.accuracy.int8_reference,
-            report.accuracy.generated_code,
+            report.accuracy.shipped,
         )
     ]
     assert all(0.9 < value <= 1 for value in accuracy)

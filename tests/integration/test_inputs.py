@@ -96,12 +96,12 @@ def test_a_float_tflite_with_labels(tmp_path):
     assert_verified(report, tmp_path, 9)
     accuracy = report.accuracy
     assert accuracy is not None and accuracy.samples == 200
-    assert accuracy.float_baseline is not None and accuracy.generated_code is not None
+    assert accuracy.float_baseline is not None and accuracy.shipped is not None
     assert accuracy.float_baseline.value == 0.9
     assert accuracy.float_baseline.source == "float model, tflite"
-    assert abs(accuracy.generated_code.value - 0.9) < 0.03
+    assert abs(accuracy.shipped.value - 0.9) < 0.03
     drop = report.metrics.accuracy_drop
-    assert drop is not None and drop.value == 0.9 - accuracy.generated_code.value
+    assert drop is not None and drop.value == 0.9 - accuracy.shipped.value
     assert report.notes == (f"quantized to int8, calibrated with {CALIBRATION} of 200 samples",)
 
 
@@ -128,9 +128,9 @@ def test_keras(needs_tensorflow, tmp_path):
     accuracy = report.accuracy
     assert accuracy is not None and accuracy.samples == 64
     assert accuracy.float_baseline.value == 1
-    assert accuracy.generated_code.value > 0.85
+    assert accuracy.shipped.value > 0.85
     drop = report.metrics.accuracy_drop.value
-    assert drop == pytest.approx(1 - accuracy.generated_code.value)
+    assert drop == pytest.approx(1 - accuracy.shipped.value)
     again = build(tmp_path / "net.keras", tmp_path, "cortex-m0plus", str(tmp_path / "set.npz"))
     assert again.cached
     np.savez(tmp_path / "set.npz", x=x, y=1 - y)

@@ -6,6 +6,7 @@ run natively under sanitizers or as an Arm program under qemu-arm.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,7 @@ from edgebuild.codegen.c_library import INCLUDE_DIRS, generate_library, kernel_c
 from edgebuild.graph import DType, Graph
 from edgebuild.memory import plan_memory
 from edgebuild.targets import CpuFeatures
+from edgebuild.toolchain.cache import cache_dir
 
 WARNINGS = ["-std=c11", "-Wall", "-Wextra", "-Werror", "-Wconversion"]
 SANITIZED_GCC = ["gcc", "-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -27,13 +29,40 @@ ARM_DSP_ZIG = [
 ]
 """Armv7-A in Thumb state has the same DSP instructions as a Cortex-M4."""
 
+ARM64_ZIG = [
+    *(sys.executable, "-m", "ziglang", "cc", "-target", "aarch64-linux-musl"),
+    *("-static", "-s", "-O2", "-DEB_GUARD"),
+]
+"""With memory behind each arena that must not be touched."""
+
 _MAIN = """
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include "eb_runtime.h"
+#ifdef EB_GUARD
+#include <sys/mman.h>
+#endif
 {declarations}
+#ifdef EB_GUARD
+#define PAGE ((size_t)1 << 16)
+static uint8_t *allocate(size_t bytes)
+{{
+    const size_t room = (bytes + PAGE - 1U) / PAGE * PAGE;
+    uint8_t *all = mmap(NULL, room + PAGE, PROT_NONE, MAP_PRIVATE | 0x20, -1, 0);
+    if (all == MAP_FAILED || mprotect(all, room, PROT_READ | PROT_WRITE) != 0) exit(5);
+    return all + room - bytes;
+}}
+static void release(uint8_t *arena, size_t bytes)
+{{
+    const size_t room = (bytes + PAGE - 1U) / PAGE * PAGE;
+    munmap(arena + bytes - room, room + PAGE);
+}}
+#else
+static uint8_t *allocate(size_t bytes) {{ return aligned_alloc(16, bytes); }}
+static void release(uint8_t *arena, size_t bytes) {{ (void)bytes; free(arena); }}
+#endif
 static const eb_model *const models[] = {{ {table} }};
 
 int main(void)
@@ -41,7 +70,8 @@ int main(void)
     uint32_t number;
     while (fread(&number, sizeof number, 1, stdin) == 1) {{
         const eb_model *m = models[number];
-        uint8_t *arena = aligned_alloc(16, (m->arena_bytes + 15U) / 16U * 16U);
+        const size_t bytes = (m->arena_bytes + 15U) / 16U * 16U;
+        uint8_t *arena = allocate(bytes);
         memset(arena, 0xA5, m->arena_bytes);
         if (m->init(arena, m->arena_bytes) != 0) return 2;
         for (uint32_t i = 0; i < m->input_count; i++)
@@ -50,7 +80,7 @@ int main(void)
         if (m->run(arena) != 0) return 4;
         for (uint32_t i = 0; i < m->output_count; i++)
             fwrite(m->output(arena, i), 1, m->outputs[i].bytes, stdout);
-        free(arena);
+        release(arena, bytes);
     }}
     return 0;
 }}
@@ -91,6 +121,8 @@ def build_program(
         capture_output=True,
         text=True,
         timeout=600,
+        # Where edgebuild's own builds keep the C library that zig compiles for each target.
+        env={"ZIG_GLOBAL_CACHE_DIR": str(cache_dir() / "zig"), **os.environ},
     )
     assert done.returncode == 0, done.stderr[:6000]
     return program

@@ -1,7 +1,8 @@
 """Every case of every operator: TFLite Micro, the NumPy reference and the compiled C agree.
 
-The C runs on the host under address and undefined-behaviour sanitizers, and the DSP kernels as an
-Arm program under qemu-arm. A new operator gets these tests by having ``cases()``.
+The C runs on the host under address and undefined-behaviour sanitizers, the DSP kernels as an Arm
+program under qemu-arm, the NEON kernels under qemu-aarch64 on CPUs with each instruction set. A new
+operator gets these tests by having ``cases()``.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from tests.kernels import harness
 
 SAMPLES = 5
 KINDS = sorted(OPS)
+NEON_CPUS = ("cortex-a53", "cortex-a76", "max")
+"""Without extensions, with the dot product, with i8mm."""
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +73,22 @@ def test_reference_equals_tflite_micro(kind, expected):
     assert_same(kind, expected[kind], answers, "tflite-micro")
 
 
+def has_kernel(kind, cpu):
+    """Whether a case runs another kernel than the portable one."""
+    operator = OPS[kind]
+    return any(
+        operator.kernel(node, cpu).sources != operator.kernel(node, CpuFeatures()).sources
+        for node in (case.graph.node(0) for case in operator.cases())
+    )
+
+
 def run_compiled(kind, cpu, compiler, folder, prefix=()):
     graphs = [case.graph for case in OPS[kind].cases()]
-    program = harness.build_program(graphs, cpu, compiler, folder)
+    return run_samples(kind, harness.build_program(graphs, cpu, compiler, folder), prefix)
+
+
+def run_samples(kind, program, prefix):
+    graphs = [case.graph for case in OPS[kind].cases()]
     requests = [
         harness.Request(number, sample)
         for number, graph in enumerate(graphs)
@@ -94,13 +110,22 @@ def test_portable_c_equals_reference(kind, expected, tmp_path):
 def test_dsp_c_equals_reference(kind, expected, tmp_path):
     if shutil.which("qemu-arm") is None:
         pytest.skip("no qemu-arm on this machine (Debian: qemu-user)")
-    dsp, portable = CpuFeatures(dsp=True), CpuFeatures()
-    graphs = [case.graph for case in OPS[kind].cases()]
-    operator = OPS[kind]
-    if all(
-        operator.kernel(g.node(0), dsp).sources == operator.kernel(g.node(0), portable).sources
-        for g in graphs
-    ):
+    dsp = CpuFeatures(dsp=True)
+    if not has_kernel(kind, dsp):
         pytest.skip(f"{kind} has no DSP kernel")
     actual = run_compiled(kind, dsp, harness.ARM_DSP_ZIG, tmp_path, ["qemu-arm"])
     assert_same(kind, expected[kind], actual, "Arm DSP C")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_neon_c_equals_reference(kind, expected, tmp_path):
+    if shutil.which("qemu-aarch64") is None:
+        pytest.skip("no qemu-aarch64 on this machine (Debian: qemu-user)")
+    neon = CpuFeatures(neon=True)
+    if not has_kernel(kind, neon):
+        pytest.skip(f"{kind} has no NEON kernel")
+    graphs = [case.graph for case in OPS[kind].cases()]
+    program = harness.build_program(graphs, neon, harness.ARM64_ZIG, tmp_path)
+    for cpu in NEON_CPUS:
+        actual = run_samples(kind, program, ["qemu-aarch64", "-cpu", cpu])
+        assert_same(kind, expected[kind], actual, f"NEON C on {cpu}")

@@ -16,6 +16,7 @@ ENTRY_POINTS = {"__init__", "__main__"}
 """The Python API and ``python -m``: they stand above the list, and import inside functions."""
 
 SLOW_AT_IMPORT = {
+    "adbutils",
     "ai_edge_litert",
     "ai_edge_quantizer",
     "capstone",

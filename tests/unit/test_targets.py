@@ -15,6 +15,16 @@ from edgebuild.targets import (
 )
 
 SHIPPED = [
+    "android-cpu",
+    "android-gpu",
+    "android-nnapi",
+    *(f"android-nnapi-{level}" for level in range(27, 36)),
+    "android-npu",
+    "android-npu-google",
+    "android-npu-mediatek",
+    "coral-devboard",
+    "coral-micro",
+    "coral-usb",
     "cortex-m0plus",
     "cortex-m3",
     "cortex-m33",
@@ -92,6 +102,7 @@ def test_every_shipped_profile_is_valid(name):
     assert profile.description
     assert len(profile.sha256) == 64
     json.dumps(profile.to_json())
+    assert (profile.delegate is not None) == (profile.family in ("android", "coral"))
     if profile.family != "cortex-m":
         return
     assert profile.cpu.features == CORES[profile.cpu.core]
@@ -350,3 +361,39 @@ def test_list_targets_is_fast_enough_for_completion():
     start = time.perf_counter()
     assert len(list_targets()) == len(SHIPPED)
     assert time.perf_counter() - start < 2
+
+
+PHONE = """\
+schema = 1
+name = "phone"
+based_on = "android-nnapi"
+[delegate]
+"""
+
+
+@pytest.mark.parametrize(
+    ("says", "fault"),
+    [
+        ("feature_level = 26", "delegate.feature_level 26 is not an API level from 27 to 35"),
+        ("min_sdk = 4000", "delegate.min_sdk 4000 is not an API level"),
+        ("kind = 'edgetpu'", "family 'android' has no 'edgetpu'; it has xnnpack, gpu, nnapi, npu"),
+        ("kind = 'npu'", "delegate.vendor is missing"),
+        ("kind = 'npu'\nvendor = 'google'", "delegate.soc is missing"),
+        ("format = 'int7'", "delegate.format"),
+        ("[cpu]\ncore = 'cortex-m4'", "'cortex-m4' is no core of a phone: arm64"),
+    ],
+)
+def test_faults_of_a_delegate(write, says, fault):
+    faults = validate_target(write(PHONE + says + "\n"))
+    assert len(faults) == 1
+    assert fault in faults[0]
+
+
+def test_nnapi_needs_a_feature_level(write):
+    text = PHONE.replace("android-nnapi", "android-cpu") + "kind = 'nnapi'\n"
+    assert "delegate.feature_level is missing" in validate_target(write(text))[0]
+
+
+def test_a_cortex_m_needs_a_core_of_its_family(write):
+    text = GOOD.replace('"cortex-m4"\nclock', '"arm64"\nclock')
+    assert any("no Cortex-M core" in fault for fault in validate_target(write(text)))

@@ -25,7 +25,14 @@ from edgebuild.report.advice import check_failure
 from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.oracle import run_oracle
 from edgebuild.tflite.reader import read_tflite
-from edgebuild.verification import compare, make_samples, measure_accuracy
+from edgebuild.verification import (
+    GeneratedC,
+    LiteRt,
+    compare,
+    compare_with_litert,
+    make_samples,
+    measure_accuracy,
+)
 from tests.small import small_model
 
 MODEL = small_model()
@@ -200,22 +207,50 @@ def labelled(tmp_path_factory):
     return open_model(path), x, y
 
 
+def measured(source, data, healthy):
+    engine = GeneratedC(GRAPH, lambda: healthy.device)
+    return measure_accuracy(source, GRAPH, data, engine, reference=LiteRt(MODEL))
+
+
 def test_accuracy(labelled, healthy):
     source, x, y = labelled
-    right = measure_accuracy(source, MODEL, GRAPH, DataSet((x,), y, "x"), healthy.device)
+    right = measured(source, DataSet((x,), y, "x"), healthy)
     assert right.samples == 60
-    assert right.generated_code.value == 1
+    assert right.shipped.value == 1
     assert right.float_baseline is None  # the model came as int8
     assert right.int8_reference.value >= 0.95
     half = y.copy()
     half[:30] = (half[:30] + 1) % 10
-    wrong = measure_accuracy(source, MODEL, GRAPH, DataSet((x,), half, "x"), healthy.device)
-    assert wrong.generated_code.value == 0.5
-    assert wrong.generated_code.source == "generated C on the host"
-    assert str(wrong.generated_code.how) == "measured" and wrong.generated_code.unit == "ratio"
+    wrong = measured(source, DataSet((x,), half, "x"), healthy)
+    assert wrong.shipped.value == 0.5
+    assert wrong.shipped.source == "generated C on the host"
+    assert str(wrong.shipped.how) == "measured" and wrong.shipped.unit == "ratio"
 
 
 def test_accuracy_of_no_classes(labelled, healthy):
     source, x, _ = labelled
     regression = DataSet((x,), np.linspace(0, 1, 60), "x")
-    assert measure_accuracy(source, MODEL, GRAPH, regression, healthy.device) is None
+    assert measured(source, regression, healthy) is None
+
+
+def test_two_engines_give_the_same_outputs(healthy):
+    q = np.random.default_rng(6).integers(-128, 128, (20, 1, 8, 8, 1), dtype=np.int8)
+    ours, theirs = (
+        e.outputs([q])[0] for e in (GeneratedC(GRAPH, lambda: healthy.device), LiteRt(MODEL))
+    )
+    assert ours.shape == theirs.shape == (20, 10)
+    assert np.abs(ours.astype(int) - theirs).max() <= 2  # LiteRT rounds FULLY_CONNECTED otherwise
+
+
+@pytest.mark.parametrize(
+    ("shift", "tolerance", "different", "close"),
+    [(0, 0, 0, 0), (1, 1, 0, 10), (1, 0, 10, 0), (2, 1, 10, 0)],
+)
+def test_a_device_that_rounds_otherwise(shift, tolerance, different, close):
+    sample = make_samples(GRAPH, 1, 0)
+    (truth,) = LiteRt(MODEL).outputs([np.frombuffer(sample[0][0], np.int8).reshape(1, 1, 8, 8, 1)])
+    ours = np.where(truth > 100, truth - shift, truth + shift).astype(np.int8)
+    result = RunResult("chip", ((ours.tobytes(),),))
+    found = compare_with_litert(GRAPH, MODEL, sample, result, tolerance=tolerance)
+    assert (found.different_bytes, found.close_bytes) == (different, close)
+    assert found.equal == (different == 0)

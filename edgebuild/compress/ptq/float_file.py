@@ -38,4 +38,4 @@ def open_float_file(path: Path, kind: str, *, trust: bool) -> FloatFile:
     """Return the model at ``path``, of one of ``KINDS``. ModelError when it cannot be converted."""
     if kind == "tflite":
         return FloatFile(path.read_bytes())
-    return FloatFile(open_tf_model(path, kind, trust=trust).to_float())
+    return FloatFile(open_tf_model(path, kind, trust=trust).to_tflite())

@@ -15,6 +15,7 @@ from edgebuild.cli.ops import as_markdown
 from edgebuild.cli.options import budget_options, flag_budget, target_option
 from edgebuild.errors import ToolError
 from edgebuild.project import load_project
+from edgebuild.resources import resource_dir
 from edgebuild.targets import load_target, target_names
 
 
@@ -37,9 +38,25 @@ def columns_fit(text):
 def test_targets_list(edgebuild):
     code, out, _ = edgebuild("targets", "list")
     assert code == 0 and columns_fit(out)
-    assert [line.split()[0] for line in out.splitlines()[1:]] == list(target_names())
+    first = {line.split()[0] for line in out.splitlines() if line}
+    assert set(target_names()) <= first
     (row,) = (line for line in out.splitlines() if line.startswith("nucleo-l4r5zi"))
     assert row.split()[1:8] == ["cortex-m4", "120", "MHz", "2", "MiB", "640", "KiB"]
+
+
+@pytest.mark.parametrize(
+    ("target", "shown"),
+    [
+        ("android-nnapi-29", ["nnapi", "29 or later", "arm64 with FPU, NEON"]),
+        ("android-npu-google", ["google Tensor_G5"]),
+        ("coral-usb", ["edgetpu"]),
+    ],
+)
+def test_what_a_target_with_a_delegate_shows(edgebuild, target, shown):
+    code, out, _ = edgebuild("targets", "show", target)
+    assert code == 0 and columns_fit(out.replace(str(resource_dir("targets")), ""))
+    for text in shown:
+        assert text in out
 
 
 def test_targets_list_json(edgebuild):

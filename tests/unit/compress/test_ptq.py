@@ -45,7 +45,7 @@ def model(keras):
 
 @pytest.fixture(scope="module")
 def network(model):
-    return Network(of_keras(model).to_float())
+    return Network(of_keras(model).to_tflite())
 
 
 @pytest.fixture(scope="module")
@@ -249,7 +249,7 @@ def test_a_channel_without_weights_stays(keras, samples):
     weights = model.get_weights()
     weights[0][..., 1] = 0.0
     model.set_weights(weights)
-    network = Network(of_keras(model).to_float())
+    network = Network(of_keras(model).to_tflite())
     balanced, _ = equalize(network)
     assert np.allclose(outputs(balanced.content(), samples), outputs(network.content(), samples),
                        atol=1e-5)  # fmt: skip
@@ -257,7 +257,7 @@ def test_a_channel_without_weights_stays(keras, samples):
 
 def test_without_a_chain_nothing_is_balanced(keras):
     inputs = keras.Input((4,))
-    network = Network(of_keras(keras.Model(inputs, keras.layers.Dense(3)(inputs))).to_float())
+    network = Network(of_keras(keras.Model(inputs, keras.layers.Dense(3)(inputs))).to_tflite())
     same, notes = equalize(network)
     assert same is network and "no two layers" in notes[0]
 
@@ -300,7 +300,7 @@ def test_a_channel_without_weights_keeps_its_bias(keras, samples, name):
     layers = keras.layers
     inputs = keras.Input((9, 8, 3))
     x = layers.Conv2D(3, 3, kernel_initializer="zeros", bias_initializer="ones")(inputs)
-    network = Network(of_keras(keras.Model(inputs, layers.ReLU()(x))).to_float())
+    network = Network(of_keras(keras.Model(inputs, layers.ReLU()(x))).to_tflite())
     found = ranges(histograms(network, samples), "min-max", percentile=100.0)
     formats = {op.number: possible(network, op, name) for op in network.operators}
     content = write(network, found, formats)
@@ -312,7 +312,7 @@ def test_an_index_stays_a_float(keras):
     layers = keras.layers
     inputs = keras.Input((9,))
     x = layers.GlobalAveragePooling1D()(layers.Embedding(16, 8)(inputs))
-    network = Network(of_keras(keras.Model(inputs, layers.Dense(2)(x))).to_float())
+    network = Network(of_keras(keras.Model(inputs, layers.Dense(2)(x))).to_tflite())
     given = [(x,) for x in RNG.integers(0, 16, (30, 9)).astype(np.float32)]
     found = ranges(histograms(network, given), "min-max", percentile=100.0)
     formats = {op.number: possible(network, op, "int16x8") for op in network.operators}

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.keras
 
 def network_of(model, context, samples=100):
     """Return the float network of a Keras model, and its calibrated ranges."""
-    network = Network(of_keras(model).to_float())
+    network = Network(of_keras(model).to_tflite())
     counted = histograms(network, calibration_samples(model, context, samples))
     return network, ranges(counted, "min-max", percentile=100.0)
 

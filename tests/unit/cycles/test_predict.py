@@ -60,7 +60,7 @@ def test_every_case_of_every_operator(bench, core):
     off = []
     for layer, cycles in zip(predicted.layers, simulated, strict=True):
         loose = layer.kernel in ("softmax_s8", "quantize_f32_s8")
-        if abs(layer.cycles - cycles) > 20 + (0.15 if loose else 0.10) * cycles:
+        if abs(layer.cycles - cycles) > 20 + (0.25 if loose else 0.10) * cycles:
             off.append((layer.kernel, layer.position, layer.cycles, cycles))
     assert off == [], REFIT
     assert predicted.cycles == pytest.approx(sum(simulated), rel=0.02), REFIT

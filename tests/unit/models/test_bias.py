@@ -7,7 +7,7 @@ import pytest
 
 from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.models.bias import MAX_BIAS
-from edgebuild.models.convert import float_predict, int8_predict, to_int8_tflite
+from edgebuild.models.convert import float_predict, litert_outputs, to_int8_tflite
 from edgebuild.models.data import DataSet, quantize_input
 from edgebuild.models.source import open_model
 from edgebuild.ops.support import check_supported
@@ -65,6 +65,6 @@ def test_a_channel_without_weights(tmp_path, kind):
         tuple(node.input(0).scale * s for s in weights.quantization.scales), rel=1e-5
     )
     given, output = graph.input_tensors[0], graph.output_tensors[0]
-    raw = int8_predict(model, [quantize_input(x.reshape(20, *given.shape), given)])
+    raw = litert_outputs(model, [quantize_input(x.reshape(20, *given.shape), given)])[0]
     found = (raw.astype(np.float64) - output.zero_point) * output.scale
     assert np.abs(found.ravel() - expected.ravel()).max() < 6 * output.scale

@@ -5,8 +5,15 @@ import pytest
 
 from edgebuild.errors import InputError, ModelError
 from edgebuild.graph import DType
-from edgebuild.models.convert import float_outputs, float_predict, to_int8_tflite
+from edgebuild.models.convert import (
+    float_outputs,
+    float_predict,
+    litert_outputs,
+    to_int8_tflite,
+    to_tflite,
+)
 from edgebuild.models.data import DataSet, load_data, match_inputs, quantize_input
+from edgebuild.models.float_tflite import pack, unpack
 from edgebuild.models.source import open_model
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.tflite.oracle import run_oracle_arrays
@@ -123,6 +130,41 @@ def int8_file(tmp_path_factory):
     return path
 
 
+@pytest.mark.keras
+@pytest.mark.parametrize("fixture", ["tiny_keras", "tiny_saved_model", "tiny_float_tflite"])
+def test_formats_that_need_no_data(request, fixture, tiny, tmp_path):
+    """Each is what LiteRT runs, close to the float model, and passes unchanged a second time."""
+    source = open_model(request.getfixturevalue(fixture))
+    expected = tiny(IMAGES.x[0], training=False).numpy()
+    stored = {"dynamic": DType.INT8, "float16": DType.FLOAT16, "float32": DType.FLOAT32}
+    for form, dtype in stored.items():
+        converted = to_tflite(source, None, form)
+        graph = read_tflite(converted.model, survey=True)
+        weights = [n.input(1) for n in graph.nodes() if n.kind == "CONV_2D"]
+        if form == "float16":  # a DEQUANTIZE, which delegates fold, stands before each weight
+            weights = [n.input(0) for n in graph.nodes() if n.kind == "DEQUANTIZE"]
+        # TensorFlow leaves weights that are too few to gain anything alone.
+        assert {t.dtype for t in weights} <= {dtype, DType.FLOAT32}
+        assert len(converted.notes) == 1
+        assert graph.input_tensors[0].dtype == DType.FLOAT32
+        (found,) = litert_outputs(converted.model, [IMAGES.x[0][:, None]])
+        assert np.abs(found.reshape(40, 3) - expected).max() < 0.03
+        path = tmp_path / f"{form}.tflite"
+        path.write_bytes(converted.model)
+        again = open_model(path, survey=True)
+        if again.stored_format is not None:
+            assert to_tflite(again, None, form).model == converted.model
+        again.close()
+    source.close()
+
+
+def test_int8_is_not_turned_back(int8_file):
+    source = open_model(int8_file)
+    converted = to_tflite(source, None, "float16")
+    assert converted.model == source.content
+    assert "has int8 numbers already" in converted.notes[0]
+
+
 def test_int8_passes_unchanged(int8_file):
     source = open_model(int8_file)
     assert source.is_int8
@@ -139,6 +181,23 @@ def test_a_float_model_of_one_operator(tmp_path):
     assert float_predict(source, x).reshape(-1).tolist() == [0, 0, 1, 2]
     check_full_int8(to_int8_tflite(source, DataSet((x,), None, "x")).model)
     source.close()
+
+
+@pytest.mark.parametrize("form", ["int8", "dynamic", "float16", "float32"])
+def test_inputs_and_outputs_of_a_float_tflite_keep_their_names(tmp_path, form):
+    """An app's wrapper calls them by these."""
+    float4 = [activation((1, 4), dtype=DType.FLOAT32) for _ in range(3)]
+    given = write_tflite(one_op("m", "ADD", float4[:2], float4[2:]).graph)
+    model = unpack(given)
+    for index, name in enumerate((b"left", b"right", b"sum")):
+        model.subgraphs[0].tensors[index].name = name
+    (tmp_path / "m.tflite").write_bytes(pack(model))
+    source = open_model(tmp_path / "m.tflite")
+    data = DataSet((np.ones((3, 4), np.float32),) * 2, None, "x")
+    graph = read_tflite(to_tflite(source, data, form).model, survey=True)
+    source.close()
+    assert [t.name for t in graph.input_tensors] == ["left", "right"]
+    assert [t.name for t in graph.output_tensors] == ["sum"]
 
 
 @pytest.mark.models

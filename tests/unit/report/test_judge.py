@@ -29,7 +29,7 @@ def judged(labels, *, before=None, after=(), classes=3):
         found[list(wrong)] = (found[list(wrong)] + 1) % classes
         return Judged(found, labels, classes)
 
-    made = {"generated_code": (model(after), "generated C on the host")}
+    made = {"shipped": (model(after), "generated C on the host")}
     if before is not None:
         made["float_baseline"] = (model(before), "float model, keras")
     return made
@@ -43,11 +43,11 @@ def test_every_share_and_drop():
     data = data_of(100, ("cat", "dog"), light=["day"] * 90 + ["night"] * 10)
     report = accuracy_report(models, data, NONE)
     assert report.samples == 100 and report.int8_reference is None
-    assert (report.float_baseline.value, report.generated_code.value) == (0.97, 0.86)
+    assert (report.float_baseline.value, report.shipped.value) == (0.97, 0.86)
     assert report.float_baseline.source == "float model, keras"
     assert report.intervals == {
         "float_baseline": wilson(97, 100),
-        "generated_code": wilson(86, 100),
+        "shipped": wilson(86, 100),
     }
     assert (report.drop.lost, report.drop.gained) == (12, 1)
     assert report.drop.value == pytest.approx(0.11) and report.drop.p_value == mcnemar(12, 1)
@@ -63,10 +63,7 @@ def test_every_share_and_drop():
         ("light 'night'", 10, 0),
     ]
     assert report.worst.label == "class '2'" and report.worst.drop.value == 0.5
-    assert (
-        report.classes[2].float_baseline.value == 1
-        and report.classes[2].generated_code.correct == 10
-    )
+    assert report.classes[2].float_baseline.value == 1 and report.classes[2].shipped.correct == 10
 
 
 def test_significance_is_of_all_groups_together():
@@ -91,7 +88,7 @@ def test_without_a_baseline():
     report = accuracy_report(judged(LABELS, after=[1]), data_of(100, s=["1"] * 100), NONE)
     assert report.drop is None and report.worst is None and report.warnings == ()
     assert report.classes[0].float_baseline is None and report.classes[0].drop is None
-    assert report.slices[0].generated_code.interval == wilson(99, 100)
+    assert report.slices[0].shipped.interval == wilson(99, 100)
 
 
 def test_slices_are_in_the_order_of_their_numbers():

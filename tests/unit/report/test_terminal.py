@@ -9,9 +9,11 @@ from rich.console import Console
 
 from edgebuild.budget import Budget, Metrics
 from edgebuild.compress.base import CompressionStep, Cost, Quality
+from edgebuild.delegates.base import compatibility
 from edgebuild.figures import Figure, How
 from edgebuild.report.model import AccuracyReport, Comparison
 from edgebuild.report.terminal import format_figure, format_value, render_report
+from tests.unit.delegates.test_base import chain
 from tests.unit.report.reports import figure, layer, report
 
 
@@ -91,12 +93,16 @@ def test_what_is_not_known():
                    symbols=(), sections=(), layers=(), tflm_arena=None)  # fmt: skip
     text = rendered(given)
     assert "unknown" in text and "checked" not in text and "accuracy" not in text
+    assert "5.0 us" in text
     assert "largest in flash" not in text and "layer" not in text
 
 
+LITERT = Figure(0.5, "ratio", How.MEASURED, "LiteRT 2 on the host")
+
+
 def test_without_a_float_baseline():
-    accuracy = AccuracyReport(10, None, figure(0.5, "ratio"), figure(0.5, "ratio"))
-    assert "samples: int8 reference 50.00%, generated C 50.00%" in words(
+    accuracy = AccuracyReport(10, None, figure(0.5, "ratio"), LITERT)
+    assert "samples: int8 reference 50.00%, LiteRT 2 50.00%" in words(
         rendered(report(accuracy=accuracy))
     )
 
@@ -106,7 +112,6 @@ def test_without_a_float_baseline():
     [
         ({"cycles": None}, "instr.", "2,001"),
         ({"cycles": None, "instructions": None, "time_us": 1234.5}, "us", "1,234"),
-        ({"cycles": None, "instructions": None, "share": None}, "cycles", ""),
     ],
 )
 def test_the_cost_that_is_known(known, header, shown):
@@ -115,6 +120,24 @@ def test_the_cost_that_is_known(known, header, shown):
     at = next(i for i, line in enumerate(lines) if " MACs " in line)
     assert lines[at].split()[6] == header
     assert shown in lines[at + 1]
+
+
+def test_without_costs_there_are_no_columns_for_them():
+    text = rendered(report(layers=(layer(1, cycles=None, instructions=None, share=None),)))
+    (header,) = (line for line in text.splitlines() if " MACs " in line)
+    assert header.split()[-1] == "live"
+
+
+PHONE = compatibility(chain(8, 4, 2, 1), "GPU", ["", "no kernel", ""], notes=["as of 2026"])
+
+
+def test_what_a_delegate_makes_of_the_model():
+    text = words(rendered(report(compatibility=PHONE, refusals=("2 partitions",))))
+    assert "GPU runs 2 of 3 operators in 2 partitions; 6 B cross between it and the CPU" in text
+    assert "NEG 2 on GPU NEG 1 no kernel" in text
+    assert "partition runs on operators bytes in bytes out 0 GPU 1 8 4 1 CPU 1 4 2" in text
+    assert "forbidden: 2 partitions" in text and "note: as of 2026" in text
+    assert "DOES NOT PASS" in text and "model 20,000 B" in text
 
 
 def test_many_layers_are_cut_and_counted():

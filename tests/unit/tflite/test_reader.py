@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from edgebuild.errors import ModelError
-from edgebuild.graph import ABSENT, DType
+from edgebuild.graph import ABSENT, DType, Tensor
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.tflite import schema
 from edgebuild.tflite.reader import clean_name, read_tflite, read_tflite_file
 from edgebuild.tflite.writer import write_tflite
+from tests.single_ops import base, c, edited, t
 
 
 def small_graph():
@@ -58,6 +59,65 @@ def test_real_models(shared_dir: Path, model: str, operators: int):
     assert len(graph.ops) == operators
     assert all(t.dtype == DType.INT8 for t in (*graph.input_tensors, *graph.output_tensors))
     assert read_tflite(write_tflite(graph)).fingerprint() == graph.fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "values"),
+    [
+        (DType.INT4, [-8, 7, -1, 0, 3]),
+        (DType.INT2, [-2, 1, -1, 0, 1]),
+        (DType.FLOAT16, [0.5, -2, 65504, 0, 1]),
+        (DType.FLOAT64, [0.1, -2, 1e300, 0, 1]),
+    ],
+)
+def test_a_survey_reads_types_that_no_kernel_has(dtype: DType, values: list):
+    graph = small_graph()
+    data = np.array(values, dtype.numpy)
+    odd = Tensor(9, "odd", data.shape, dtype, data=data)
+    model = write_tflite(graph.replace(tensors={**graph.tensors, 9: odd}))
+    with pytest.raises(ModelError, match=f"has type {dtype.name}"):
+        read_tflite(model)
+    read = read_tflite(model, survey=True).tensors[3]
+    assert (read.dtype, read.data.tolist()) == (dtype, data.tolist())
+    assert read.nbytes == -(-len(values) * dtype.bits // 8)
+
+
+def test_a_survey_reads_custom_operators_and_versions():
+    graph = small_graph()
+    op = dataclasses.replace(
+        graph.ops[0], kind="CUSTOM mine", attrs={"custom_options": b"\1\2\3"}, version=7
+    )
+    read = read_tflite(write_tflite(graph.replace(ops=(op,))), survey=True).ops[0]
+    assert (read.kind, read.version) == ("CUSTOM mine", 7)
+    assert read.attrs == {"custom_options": b"\1\2\3"}
+
+
+def test_a_survey_takes_the_first_of_several_subgraphs():
+    model = _edited(lambda m: m.subgraphs.append(m.subgraphs[0]))
+    assert len(read_tflite(model, survey=True).ops) == 1
+
+
+def test_a_survey_knows_sparse_constants_without_their_values():
+    def make_sparse(model):
+        model.subgraphs[0].tensors[1].sparsity = schema.module().SparsityParametersT()
+
+    model = _edited(make_sparse)
+    with pytest.raises(ModelError, match="stored sparse"):
+        read_tflite(model)
+    weights = read_tflite(model, survey=True).tensors[1]
+    assert weights.is_constant
+    assert weights.data is None
+
+
+def test_dimensions_that_are_known_only_at_run_time():
+    model = _edited(lambda m: setattr(m.subgraphs[0].tensors[0], "shapeSignature", [-1, 4]))
+    assert [t.is_dynamic for t in read_tflite(model).tensors.values()] == [True, False, False]
+
+
+def test_every_options_table_belongs_to_an_operator():
+    kinds = schema.enum_values("BuiltinOperator")
+    tables = {schema.options_of_kind(kind) for kind in kinds}
+    assert tables - {None} == set(schema.enum_values("BuiltinOptions")) - {"NONE"}
 
 
 def test_not_a_flatbuffer():
@@ -175,3 +235,13 @@ def test_fingerprint_sees_weights():
     changed[0, 0] += 1
     tensors = {**graph.tensors, 1: dataclasses.replace(weights, data=changed)}
     assert graph.replace(tensors=tensors).fingerprint() != graph.fingerprint()
+
+
+def test_a_constant_without_elements_is_read():
+    """A RESHAPE to a scalar has such a shape, for which a file holds no data."""
+    spec = edited(
+        base("RESHAPE"), inputs={0: t((1, 1)), 1: c([])}, outputs={0: t(())}, new_shape=()
+    )
+    graph = read_tflite(write_tflite(spec.graph()))
+    shape = graph.tensors[graph.ops[0].inputs[1]]
+    assert shape.is_constant and shape.shape == (0,) and shape.data.dtype == "int32"

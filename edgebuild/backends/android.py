@@ -1,0 +1,120 @@
+"""Android phones: the model as a library module of an app, and generated C as a program for adb."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+from edgebuild.backends.arm64 import compile_arm64_program
+from edgebuild.backends.base import Delivered, DeliverySettings, Progress, Shipment
+from edgebuild.backends.emit import LIBRARY
+from edgebuild.codegen.android import (
+    AndroidSettings,
+    android_module,
+    asset_path,
+    interface_of,
+    native_module,
+)
+from edgebuild.delegates.npu import SDKS, after_compilation
+from edgebuild.devices.arm64 import QemuArm64Device
+from edgebuild.devices.base import Device
+from edgebuild.errors import InternalError, ToolError
+from edgebuild.files import atomic_write
+from edgebuild.targets import TargetProfile
+from edgebuild.tflite.signatures import signature_names
+from edgebuild.toolchain import find_toolchain
+
+MODULE = "android"
+"""Folder of the library module in a build, which runs the ``.tflite`` with LiteRT."""
+
+NATIVE_MODULE = "android-native"
+"""Folder of the one that runs the generated C through JNI, without LiteRT."""
+
+
+class AndroidBackend:
+    """LiteRT in an app; for int8 models, a static arm64 program that needs no LiteRT."""
+
+    family = "android"
+    has_library = True
+    has_metadata = True
+
+    def emit(self, shipment: Shipment, target: TargetProfile) -> Mapping[str, str | bytes]:
+        """Return the library module with the model in it, and the generated C."""
+        if target.delegate is None:
+            raise InternalError(f"target {target.name} has no delegate")
+        model = interface_of(
+            shipment.graph,
+            shipment.name,
+            labels=shipment.labels,
+            signature=signature_names(shipment.model),
+        )
+        settings = AndroidSettings(target.delegate.kind, target.delegate.min_sdk)
+        module: dict[str, str | bytes] = {
+            f"{MODULE}/{path}": text for path, text in android_module(model, settings).items()
+        }
+        module[f"{MODULE}/{asset_path(model)}"] = shipment.model
+        if shipment.library is None:
+            return module
+        own = AndroidSettings("native", target.delegate.min_sdk)
+        library = {
+            path.removeprefix(f"{LIBRARY}/"): text for path, text in shipment.library.files.items()
+        }
+        native = native_module(model, own, library)
+        return {
+            **module,
+            **{f"{NATIVE_MODULE}/{path}": text for path, text in native.items()},
+            **shipment.library.files,
+        }
+
+    def deliver(
+        self,
+        shipment: Shipment,
+        target: TargetProfile,
+        out: Path,
+        progress: Progress,
+        _settings: DeliverySettings,
+    ) -> Delivered:
+        """Compile for the NPU where its SDK is installed, and ``bench-arm64`` where there is
+        generated C."""
+        delivered = _compile_for_npu(shipment, target, out, progress)
+        if shipment.library is None:
+            return delivered
+        program = compile_arm64_program(shipment.library, out, progress)
+
+        def open_device(kind: str) -> Device:
+            if kind == "qemu":
+                return QemuArm64Device(program, shipment.name)
+            if kind == "adb":
+                from edgebuild.devices.adb import AdbDevice
+
+                return AdbDevice(program, shipment.name)
+            raise ToolError(f"this program cannot run on {kind}", hint="--run qemu")
+
+        toolchain = find_toolchain("zig").version()
+        return dataclasses.replace(delivered, toolchain=toolchain, open_device=open_device)
+
+
+def _compile_for_npu(
+    shipment: Shipment, target: TargetProfile, out: Path, progress: Progress
+) -> Delivered:
+    """Compile with the vendor's SDK where that is installed, and put the result into the module.
+
+    Without it the delegate's own notes say what is missing.
+    """
+    delegate = target.delegate
+    if delegate is None or delegate.kind != "npu" or SDKS[delegate.vendor or ""].missing():
+        return Delivered("none")
+    from edgebuild.toolchain.npu import compile_for_npu
+
+    progress(f"compiling for {delegate.soc}")
+    made = compile_for_npu(shipment.model, delegate, out)
+    model = interface_of(shipment.graph, shipment.name)
+    atomic_write(out / MODULE / asset_path(model), made.file.read_bytes())
+    counts = made.npu_operators, made.operators
+    note = (
+        f"{made.file.name}, the module's asset: the NPU runs {counts[0]} of {counts[1]} operators "
+        f"in {made.partitions} partitions"
+    )
+    found = after_compilation(shipment.compatibility, shipment.graph, *counts)
+    return Delivered("none", notes=(note,), compatibility=found)

@@ -1,0 +1,42 @@
+"""The generated C as a static benchmark program for 64-bit Arm Linux and Android."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from edgebuild.backends.base import Emitted, Progress
+from edgebuild.backends.emit import LIBRARY
+from edgebuild.codegen.c_library import INCLUDE_DIRS
+from edgebuild.resources import resource_dir
+from edgebuild.toolchain import CompileJob
+from edgebuild.toolchain.zig import ZigToolchain
+
+PROGRAM = "bench-arm64"
+"""File name of the benchmark program in a build folder."""
+
+TRIPLE = "aarch64-linux-musl"
+
+
+def compile_arm64_program(emitted: Emitted, folder: Path, progress: Progress) -> Path:
+    """Compile ``folder/bench-arm64``, which runs on any 64-bit Arm CPU; return its path.
+
+    Only zig brings what that takes on every machine. ToolError when it is missing or fails.
+    """
+    return ZigToolchain().compile_static(
+        arm64_job(emitted), TRIPLE, folder / PROGRAM, progress=progress
+    )
+
+
+def arm64_job(emitted: Emitted) -> CompileJob:
+    """Return the sources of the benchmark program: the library and ``firmware/arm64``."""
+    firmware = resource_dir("firmware")
+    sources = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
+    for path in sorted((firmware / "arm64").glob("*.[ch]")):
+        sources[f"arm64/{path.name}"] = path.read_text()
+    sources["arm64/eb_mark.h"] = (firmware / "qemu" / "eb_mark.h").read_text()
+    # The program names the instruction set even where no kernel of the model asks for it.
+    for path in sorted((firmware / "kernels" / "common").glob("eb_neon_isa.[ch]")):
+        sources[f"{LIBRARY}/kernels/common/{path.name}"] = path.read_text()
+    includes = (*(f"{LIBRARY}/{d}" if d != "." else LIBRARY for d in INCLUDE_DIRS), "arm64")
+    defines = {"EB_PROFILE": "1", "EB_MODEL": f"{emitted.name}_model"}
+    return CompileJob(sources, includes, defines, optimize="-O3")

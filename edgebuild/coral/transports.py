@@ -1,0 +1,195 @@
+"""Ways to the computer that has the Edge TPU: this one, or one that ssh reaches.
+
+A transport makes a folder there, copies files, runs Python, and removes the folder again.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from edgebuild.errors import EdgebuildError, InputError, ToolError
+from edgebuild.files import explained
+from edgebuild.toolchain.process import Finished, run_limited
+
+COPY_S = 120.0
+CONNECT_S = 10
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@%-]{0,252}")
+_FOLDER = re.compile(r"/tmp/edgebuild-[A-Za-z0-9]{8}")
+"""What was asked for: it is removed in the end, so that no other folder may be answered."""
+_PYTHON = re.compile(r"[A-Za-z0-9_./][A-Za-z0-9_./+-]{0,200}")
+_SSH_FAILED = 255
+
+
+class Transport(Protocol):
+    """A folder on the computer with the Edge TPU; a context manager that makes and removes it."""
+
+    name: str
+
+    def __enter__(self) -> Self:
+        """Make the folder."""
+        ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove the folder, whatever has happened."""
+        ...
+
+    def push(self, source: Path, name: str) -> None:
+        """Copy a file into the folder."""
+        ...
+
+    def pull(self, name: str, target: Path) -> None:
+        """Copy a file out of the folder."""
+        ...
+
+    def python(self, arguments: Sequence[str], *, timeout_s: float) -> Finished:
+        """Run Python in the folder."""
+        ...
+
+
+class LocalTransport:
+    """This computer, e.g. with a Coral USB Accelerator; ``interpreter`` is a Python with a TFLite
+    package."""
+
+    def __init__(self, interpreter: str = sys.executable) -> None:
+        self.name = "this computer"
+        self._interpreter = interpreter
+        self._folder: Path | None = None
+
+    def __enter__(self) -> Self:
+        with explained():
+            self._folder = Path(tempfile.mkdtemp(prefix="edgebuild-coral-"))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        shutil.rmtree(self._place(), ignore_errors=True)
+
+    def push(self, source: Path, name: str) -> None:
+        """Copy a file into the folder."""
+        with explained(source):
+            shutil.copyfile(source, self._place() / name)
+
+    def pull(self, name: str, target: Path) -> None:
+        """Copy a file out of the folder."""
+        try:
+            shutil.copyfile(self._place() / name, target)
+        except FileNotFoundError as error:
+            raise ToolError(f"{self.name}: the runner left no {name}") from error
+
+    def python(self, arguments: Sequence[str], *, timeout_s: float) -> Finished:
+        """Run Python in the folder."""
+        return run_limited(
+            [self._interpreter, *arguments],
+            what=f"running the model on {self.name}",
+            timeout_s=timeout_s,
+            missing_hint="name a Python that has tflite_runtime or ai_edge_litert",
+            cwd=self._place(),
+        )
+
+    def _place(self) -> Path:
+        if self._folder is None:
+            raise ToolError("the transport is not open")
+        return self._folder
+
+
+class SshTransport:
+    """A board with Linux, e.g. a Coral Dev Board, by OpenSSH's ``ssh`` and ``scp`` with keys.
+
+    ``host`` is ``user@board`` or a name of ``~/.ssh/config``, where a port belongs too.
+    """
+
+    def __init__(self, host: str, *, interpreter: str = "python3") -> None:
+        if not _HOST.fullmatch(host):
+            raise InputError(f"'{host[:60]}' is not a host", hint="write user@board, or board")
+        if not _PYTHON.fullmatch(interpreter):
+            raise InputError(f"'{interpreter[:60]}' is not a program", hint="write python3")
+        self.name = host
+        self._interpreter = interpreter
+        self._folder = ""
+
+    def __enter__(self) -> Self:
+        made = self._ssh("mktemp -d /tmp/edgebuild-XXXXXXXX", "making a folder", COPY_S)
+        lines = made.output.split()
+        folder = lines[-1] if lines else ""
+        if made.returncode != 0 or not _FOLDER.fullmatch(folder):
+            raise self._failure(made, "has made no folder in /tmp")
+        self._folder = folder
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._folder:
+            with suppress(EdgebuildError):
+                self._ssh(f"rm -rf {shlex.quote(self._folder)}", "removing its folder", COPY_S)
+
+    def push(self, source: Path, name: str) -> None:
+        """Copy a file into the folder."""
+        self._scp(str(source), f"{self.name}:{self._folder}/{name}", f"has not taken {name}")
+
+    def pull(self, name: str, target: Path) -> None:
+        """Copy a file out of the folder."""
+        self._scp(f"{self.name}:{self._folder}/{name}", str(target), f"has not given {name}")
+
+    def python(self, arguments: Sequence[str], *, timeout_s: float) -> Finished:
+        """Run Python in the folder."""
+        words = shlex.join([self._interpreter, *arguments])
+        command = f"cd {shlex.quote(self._folder)} && exec {words}"
+        finished = self._ssh(command, "running the model", timeout_s)
+        if finished.returncode == _SSH_FAILED:
+            raise self._failure(finished, "has closed the connection")
+        return finished
+
+    def _ssh(self, command: str, what: str, timeout_s: float) -> Finished:
+        finished = run_limited(
+            ["ssh", *_options(), self.name, command],
+            what=f"{what} on {self.name}",
+            timeout_s=timeout_s,
+            missing_hint="install OpenSSH's client",
+        )
+        if finished.returncode == _SSH_FAILED and not self._folder:
+            raise self._failure(finished, "cannot be reached")
+        return finished
+
+    def _scp(self, source: str, target: str, failed: str) -> None:
+        finished = run_limited(
+            ["scp", "-q", *_options(), source, target],
+            what=f"copying to or from {self.name}",
+            timeout_s=COPY_S,
+            missing_hint="install OpenSSH's client",
+        )
+        if finished.returncode != 0:
+            raise self._failure(finished, failed)
+
+    def _failure(self, finished: Finished, what: str) -> ToolError:
+        lines = [line[:200] for line in finished.errors.splitlines() if line.strip()]
+        return ToolError(
+            f"{self.name} {what} (exit code {finished.returncode})",
+            details=lines[-6:],
+            hint=f"try `ssh {self.name} true`; it must work with a key, without a question",
+        )
+
+
+def _options() -> list[str]:
+    return ["-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_S}"]

@@ -1,0 +1,138 @@
+"""The model at the ``.tflite`` boundary: opened, compressed, in the target's number format."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edgebuild.backends.base import Progress
+from edgebuild.compress.base import Pass
+from edgebuild.compress.run import Compressed, CompressionJob, compress
+from edgebuild.compress.splits import Split, Splits, split_data
+from edgebuild.errors import InputError
+from edgebuild.models.convert import Converted, to_tflite
+from edgebuild.models.data import DataSet, load_data, match_inputs
+from edgebuild.models.source import Kind, SourceModel, open_model
+from edgebuild.pipeline.plan import BuildPlan, BuildRequest
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A finished ``.tflite`` with the data that came with it.
+
+    ``source`` is what the user gave, ``model`` the file's bytes. ``data`` is what the build is
+    judged on: the test split when the model was compressed, else all.
+    """
+
+    source: SourceModel
+    data: DataSet | None
+    model: bytes
+    notes: tuple[str, ...]
+    compressed: Compressed | None
+
+
+def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
+    """Load the model and its data, compress it, and convert it to the target's number format."""
+    request = plan.request
+    progress(f"loading {request.model.name}")
+    survey = plan.target.delegate is not None
+    source = open_model(request.model, trust=request.trust_model, survey=survey)
+    try:
+        data, train = load_sets(source, request)
+        with ExitStack() as stack:
+            shown, calibration = source, train or data
+            compressed = None
+            if plan.recipe:
+                folder = stack.enter_context(TemporaryDirectory(prefix="edgebuild-compress-"))
+                splits = training_splits(source, data, train, request, plan.recipe)
+                compressed = _compressed(plan, source, splits, Path(folder), progress)
+                if compressed.tflite is None:
+                    shown = open_model(compressed.model, trust=request.trust_model)
+                    stack.callback(shown.close)
+                assert data is not None
+                calibration, data = (
+                    dataclasses.replace(data, x=split.x, y=split.y, slices=split.slices)
+                    for split in (splits.train, splits.test)
+                )
+            if compressed is not None and compressed.tflite is not None:
+                converted = Converted(compressed.tflite)
+            else:
+                if not source.is_int8:
+                    progress(f"converting to {plan.format}")
+                converted = to_tflite(
+                    *(shown, calibration, plan.format),
+                    samples=request.calibration_samples,
+                    seed=request.seed,
+                )
+    except BaseException:
+        source.close()
+        raise
+    return Prepared(source, data, converted.model, converted.notes, compressed)
+
+
+def load_sets(source: SourceModel, request: BuildRequest) -> tuple[DataSet | None, DataSet | None]:
+    """Return the data sets that ``data`` and ``train`` name, None for those that are not given."""
+    data, train = (
+        None if spec is None else
+        load_data(spec, source, folder=request.data_folder, seed=request.seed)
+        for spec in (request.data, request.train)
+    )  # fmt: skip
+    return data, train
+
+
+def training_splits(
+    source: SourceModel,
+    data: DataSet | None,
+    train: DataSet | None,
+    request: BuildRequest,
+    recipe: Sequence[Pass] = (),
+) -> Splits:
+    """Return training, validation and test samples for compressing ``source`` by ``recipe``: parts
+    of ``data``, or of ``train`` where that is given, with all of ``data`` to test on."""
+    trained = [step.name for step in recipe if step.name not in ("quantize", "huffman")]
+    fixed = bool(recipe) and recipe[0].name == "quantize" and not trained
+    if source.kind not in (Kind.KERAS, Kind.H5) and (source.is_int8 or not fixed):
+        raise InputError(
+            f"{source.path}: only a .keras or .h5 model can be compressed",
+            hint="it is int8 already: leave out --compress"
+            if source.is_int8
+            else "give the Keras model; a float one of another kind takes --compress quantize",
+        )
+    if data is None:
+        raise InputError(
+            "compression needs data to fine-tune with",
+            hint="--data set.npz with x and y; x alone learns from the original; --data random "
+            "keeps the outputs close on noise",
+        )
+    test = None
+    if train is not None:
+        test = Split(tuple(a[:, 0] for a in match_inputs(data, source.inputs)), data.y, data.slices)
+        data = train
+    arrays = [array[:, 0] for array in match_inputs(data, source.inputs)]
+    return split_data(arrays, data.y, request.seed, data.slices, test=test)
+
+
+def _compressed(
+    plan: BuildPlan, source: SourceModel, splits: Splits, folder: Path, progress: Progress
+) -> Compressed:
+    """Run the plan's recipe below ``folder``."""
+    request = plan.request
+    job = CompressionJob(
+        model=source.path,
+        kind=str(source.kind),
+        trust=request.trust_model,
+        recipe=plan.recipe,
+        seed=request.seed,
+        features=plan.target.cpu.features,
+        checkpoints=plan.checkpoints,
+        training=request.training,
+        entry_folder=request.data_folder,
+    )
+    found = compress(job, splits, folder, progress)
+    shutil.rmtree(job.checkpoints, ignore_errors=True)  # they serve a run that was killed
+    return found

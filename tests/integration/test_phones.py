@@ -1,0 +1,347 @@
+"""Builds for targets on which LiteRT runs the model: phones and Coral boards."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgebuild
+from edgebuild.cli.main import run
+from edgebuild.errors import CheckFailedError, InputError, ToolError
+from edgebuild.models.float_tflite import pack, unpack
+from edgebuild.report.model import report_from_json
+from edgebuild.tflite.metadata import read_metadata
+from edgebuild.tflite.reader import read_tflite, read_tflite_file
+from tests.small import small_model
+
+NEEDS_QEMU = pytest.mark.skipif(
+    shutil.which("qemu-aarch64") is None, reason="qemu-aarch64 (Debian: qemu-user) is not installed"
+)
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with ``small.tflite``, which is also the current one."""
+    (tmp_path / "small.tflite").write_bytes(small_model())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """Run ``edgebuild`` in 80 columns; return exit code, output and errors."""
+    monkeypatch.setenv("COLUMNS", "80")
+
+    def call(*arguments):
+        code = run([str(a) for a in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+def test_an_int8_model_for_a_phone_s_cpu(folder):
+    report = edgebuild.build("small.tflite", target="android-cpu")
+    out = folder / "build" / "small-android-cpu"
+    assert report.passed and report.comparison.equal and report.comparison.compared_bytes == 80
+    found = report.compatibility
+    assert [v.kind for v in found.fallbacks] == ["SOFTMAX"]
+    assert "float32" in found.fallbacks[0].reason
+    assert (found.delegated_partitions, found.crossing_bytes) == (1, 10)
+    # The program is a static one for arm64; the module holds the same model as the build.
+    elf = (out / "bench-arm64").read_bytes()
+    assert elf[:5] == b"\x7fELF\x02" and elf[18:20] == b"\xb7\0"
+    model = (out / "model.tflite").read_bytes()
+    assert (out / "android/src/main/assets/small.tflite").read_bytes() == model
+    assert (out / "android/build.gradle.kts").is_file()
+    assert read_metadata(model).name == "small"
+    assert read_tflite(model).fingerprint() == read_tflite(small_model()).fingerprint()
+    assert report.metrics.flash_bytes.value == len(model)
+    again = edgebuild.build("small.tflite", target="android-cpu")
+    assert again.cached and again.compatibility == found
+    value = json.loads((out / "report.json").read_text())
+    assert report_from_json(value).to_json() == value
+
+
+@NEEDS_QEMU
+def test_the_program_runs_in_qemu(folder):
+    report = edgebuild.build("small.tflite", target="android-cpu", run="qemu")
+    assert report.comparison.equal and report.comparison.device.startswith("qemu")
+
+
+@pytest.mark.keras
+def test_float16_for_a_gpu_is_judged_as_litert_runs_it(place):
+    report = edgebuild.build("net.keras", target="android-gpu", data="data.npz")
+    assert report.passed and report.comparison is None
+    assert report.accuracy.engine.startswith("LiteRT")
+    assert abs(report.metrics.accuracy_drop.value) < 0.005
+    assert report.accuracy.int8_reference is None
+    model = read_tflite_file(place / "build/net-android-gpu/model.tflite", survey=True)
+    assert "float16" in {t.dtype for t in model.tensors.values()}
+    assert any(note.startswith("no generated C beside it") for note in report.notes)
+    assert not (place / "build/net-android-gpu/lib").exists()
+
+
+@pytest.mark.keras
+def test_formats(place):
+    with pytest.raises(InputError, match="needs calibration data") as caught:
+        edgebuild.build("net.keras", target="android-cpu")
+    assert "--format dynamic" in caught.value.hint
+    dynamic = edgebuild.build("net.keras", target="android-cpu", format="dynamic")
+    assert "dynamic range" in dynamic.notes[0]
+    int8 = edgebuild.build("net.keras", target="android-cpu", data="data.npz")
+    assert int8.comparison.equal and int8.accuracy is not None
+    floats = edgebuild.build("net.keras", target="android-cpu", format="float32")
+    sizes = [r.metrics.flash_bytes.value for r in (dynamic, int8, floats)]
+    assert max(sizes[:2]) < sizes[2]
+    with pytest.raises(CheckFailedError, match="no generated C to run on qemu"):
+        edgebuild.build("net.keras", target="android-cpu", format="float32", run="qemu")
+
+
+def test_a_microcontroller_takes_no_format(folder):
+    with pytest.raises(InputError, match="--format is for targets on which LiteRT runs"):
+        edgebuild.build("small.tflite", target="cortex-m4", format="float16")
+    with pytest.raises(InputError, match="--fail-on is for targets"):
+        edgebuild.build("small.tflite", target="cortex-m4", fail_on=("fallback",))
+    with pytest.raises(InputError, match="unknown number format 'int7'; did you mean 'int8'"):
+        edgebuild.build("small.tflite", target="android-cpu", format="int7")
+    with pytest.raises(InputError, match="--fail-on 'falback' is not known"):
+        edgebuild.build("small.tflite", target="android-cpu", fail_on=("falback",))
+    assert not (folder / "build").exists()
+
+
+def test_fail_on(folder, command):
+    code, out, err = command(
+        *("build", "small.tflite", "--target", "android-cpu", "--fail-on", "fallback")
+    )
+    assert code == 1
+    assert "DOES NOT PASS" in out and "1 operators fall back to the CPU" in err
+    # The build is there all the same, and the next one knows.
+    code, out, err = command(
+        *("build", "small.tflite", "--target", "android-cpu", "--fail-on", "fallback")
+    )
+    assert code == 1 and "cached" in out
+    code, out, err = command(
+        *("build", "small.tflite", "--target", "android-cpu", "--fail-on", "partitions:1")
+    )
+    assert code == 0
+
+
+def test_check(folder, command):
+    code, out, err = command("check", "small.tflite", "--target", "android-cpu")
+    assert (code, err) == (0, "")
+    assert "XNNPACK runs 4 of 5 operators in 1 partition; 10 B cross" in out
+    assert max(map(len, out.splitlines())) <= 80
+    code, out, err = command(
+        *("check", "small.tflite", "--target", "android-cpu", "--json", "--fail-on", "fallback")
+    )
+    value = json.loads(out)
+    assert code == 1 and value["fallbacks"] == 1 and len(value["problems"]) == 1
+    code, _, err = command(
+        *("check", "small.tflite", "--target", "android-cpu", "--max-flash", "1KiB")
+    )
+    assert code == 1 and "flash budget missed" in err
+    code, _, err = command("check", "small.tflite", "--target", "cortex-m4", "--fail-on", "x")
+    assert code == 2 and "--fail-on is for targets" in err
+
+
+def test_budgets_that_a_delegate_s_table_cannot_check_are_told(folder, command):
+    asked = ("check", "small.tflite", "--target", "android-cpu", "--max-latency", "1ms")
+    code, out, _ = command(*asked)
+    assert code == 0 and "latency budget cannot be checked" in out
+    (sentence,) = json.loads(command(*asked, "--json")[1])["unchecked"]
+    assert "budget 1 ms" in sentence
+    code, _, err = command("build", *asked[1:], "--run", "none")
+    assert code == 1 and "edgebuild bench BUILD --device" in err
+
+
+def test_the_options_of_the_example_app_can_be_met(folder, command):
+    app = Path(__file__).resolve().parents[2] / "examples/android/app/build.gradle.kts"
+    options = re.search(r"options = listOf\((.*)\)", app.read_text())[1].replace('"', "")
+    code, _, err = command(
+        *("build", "small.tflite", "--target", "android-cpu"), *options.split(", ")
+    )
+    assert (code, err) == (0, "")
+
+
+def test_what_a_target_does_not_take_is_refused(folder, command):
+    build = ("build", "small.tflite", "--target")
+    code, _, err = command(*build, "android-cpu", "--edgetpu-container", "image")
+    assert code == 2 and "--edgetpu-container is for Coral boards" in err
+    code, _, err = command(*build, "coral-usb", "--format", "float16")
+    assert code == 2 and "the Edge TPU computes in int8" in err
+    together = ("check", "small.tflite", "--with", "small.tflite", "--target", "coral-usb")
+    for flags in (("--fail-on", "fallback"), ("--max-flash", "1KiB")):
+        code, _, err = command(*together, *flags)
+        assert code == 2 and "--with shows how memory is shared" in err
+
+
+@pytest.mark.models
+@pytest.mark.parametrize("target", ["coral-usb", "android-cpu"])
+def test_a_compiled_model_is_no_source(coral_dir, folder, command, target):
+    model = coral_dir / "split_concat_edgetpu.tflite"
+    for verb in ("check", "build"):
+        code, _, err = command(verb, model, "--target", target)
+        assert code == 2 and "is compiled for the Edge TPU already" in err
+    code, _, err = command("check", "small.tflite", "--with", model, "--target", "coral-usb")
+    assert code == 2 and "split_concat_edgetpu is compiled for the Edge TPU already" in err
+    assert list((folder / "build").iterdir()) == []
+
+
+def test_of_several_subgraphs_the_first_is_looked_at(folder, command):
+    model = unpack(small_model())
+    model.subgraphs.append(model.subgraphs[0])
+    (folder / "two.tflite").write_bytes(pack(model))
+    code, out, _ = command("check", "two.tflite", "--target", "android-cpu")
+    assert code == 0 and "1 further subgraphs of the model are not looked at" in out
+    report = edgebuild.build("two.tflite", target="android-cpu")
+    assert "no generated C beside it: the model has 2 subgraphs" in report.notes
+
+
+@pytest.mark.parametrize("name", ["net.h5", "saved"])
+def test_check_and_inspect_take_tflite_files(folder, command, name):
+    (folder / "net.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
+    (folder / "saved").mkdir()
+    for verb in ("check", "inspect"):
+        code, _, err = command(verb, name, "--target", "android-cpu")
+        assert code == 2 and "try: give a .tflite file; `edgebuild build` takes" in err
+
+
+def test_a_coral_board(folder):
+    report = edgebuild.build("small.tflite", target="coral-usb")
+    assert report.passed and report.compatibility.delegate == "Edge TPU"
+    assert report.flash["cached on chip"].value > 0
+    out = folder / "build" / "small-coral-usb"
+    # Without the compiler there is nothing that looks as if it were compiled.
+    assert [p.name for p in out.glob("*.tflite")] == ["model.tflite"]
+
+
+@pytest.mark.models
+def test_a_coral_board_with_its_compiler(stand_in, coral_dir, folder):
+    """The stand-in replays what the real compiler made of this model."""
+    report = edgebuild.build(
+        coral_dir / "deeplabv3_mnv2_dm05_pascal_quant.tflite", target="coral-usb", name="net"
+    )
+    out = folder / "build" / "net-coral-usb"
+    compiled = coral_dir / "deeplabv3_mnv2_dm05_pascal_quant_edgetpu.tflite"
+    assert (out / "model_edgetpu.tflite").read_bytes() == compiled.read_bytes()
+    assert (report.flash["cached on chip"].value, str(report.flash["cached on chip"].how)) == (
+        766_720,
+        "measured",
+    )
+    # It left to the CPU just what was predicted, and the report says nothing of it.
+    assert not any("predicted" in note for note in report.notes)
+    assert len(report.compatibility.fallbacks) == 8
+    assert report.toolchain.startswith("edgetpu_compiler 16")
+    stand_in("crash")
+    with pytest.raises(ToolError):
+        edgebuild.build("small.tflite", target="coral-usb")
+    assert not (folder / "build" / "small-coral-usb").exists()
+
+
+def test_models_that_are_compiled_together_share_the_chip(folder, command):
+    big = small_model("big", side=64, channels=20, classes=100)  # 8.2 MB of weights
+    (folder / "big.tflite").write_bytes(big)
+    order = ["small.tflite", "big.tflite", "small.tflite"]
+    code, out, _ = command(
+        *("check", order[0], "--with", order[1], "--with", order[2]),
+        *("--target", "coral-usb", "--json"),
+    )
+    plans = json.loads(out)["models"]
+    assert code == 0 and [row["model"] for row in plans] == order
+    assert plans[0]["cached_bytes"] > 5_120 and plans[0]["streamed_bytes"] == 0
+    assert plans[1]["streamed_bytes"] > 8_000_000
+    code, out, _ = command(
+        *("check", "small.tflite", "--with", "big.tflite", "--target", "coral-usb")
+    )
+    assert code == 0 and "estimated, in the order given" in out
+    code, _, err = command(
+        *("check", "small.tflite", "--with", "big.tflite", "--target", "android-cpu")
+    )
+    assert code == 2 and "--with is for Coral boards" in err
+
+
+def test_settings_of_one_target(folder, command):
+    (folder / "edgebuild.toml").write_text(
+        'model = "small.tflite"\ntargets = ["host", "android-cpu"]\n'
+        '[target.android-cpu]\nformat = "int8"\nfail_on = ["fallback"]\n'
+    )
+    code, _, err = command("build")
+    assert code == 1 and "fall back to the CPU" in err
+    code, _, err = command("build", "--target", "host")
+    assert code == 0
+
+
+@pytest.mark.keras
+def test_labels_go_with_the_model(place):
+    np.savez(
+        place / "named.npz",
+        **dict(np.load(place / "data.npz")),
+        classes=np.array(["ant", "bee", "cat"]),
+    )
+    report = edgebuild.build("net.keras", target="android-cpu", data="named.npz")
+    model = (place / "build/net-android-cpu/model.tflite").read_bytes()
+    assert report.passed and read_metadata(model).outputs[0].labels == ("ant", "bee", "cat")
+    sources = (place / "build/net-android-cpu/android").rglob("*.kt")
+    assert any('"bee"' in path.read_text() for path in sources)
+
+
+def test_a_search_is_for_generated_c(folder, command):
+    code, _, err = command(
+        *("search", "small.tflite", "--target", "android-gpu", "--data", "random")
+    )
+    assert code == 2 and "LiteRT runs the model there" in err
+
+
+def test_inspect_shows_each_operator_as_the_delegate_takes_it(folder, command):
+    edgebuild.build("small.tflite", target="android-cpu")
+    model = "build/small-android-cpu/model.tflite"
+    code, out, err = command("inspect", model, "--target", "android-cpu")
+    assert (code, err) == (0, "")
+    assert "input: int8 1x8x8x1, scale 0.00392157" in out and "metadata: small" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["2", "RESHAPE", "int8", "1x512", "8"] in rows
+    assert any(row[:4] == ["4", "SOFTMAX", "int8", "1x10"] and len(row) > 5 for row in rows)
+    code, out, _ = command("inspect", model, "--target", "coral-usb", "--json")
+    value = json.loads(out)
+    assert code == 0 and [row["reason"] for row in value["operators"]] == [""] * 5
+
+
+def test_a_coral_board_s_cpu_is_measured_and_compared(folder, command):
+    """The runner of the board runs here, with LiteRT on the model that was not compiled."""
+    edgebuild.build("small.tflite", target="coral-usb")
+    build = "build/small-coral-usb"
+    code, out, err = command(
+        *("bench", build, "--usb", "--no-edgetpu", "--samples", "5", "--runs", "3", "--json")
+    )
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["comparison"]["compared_bytes"] == 50
+    assert report["comparison"]["different_bytes"] == report["comparison"]["close_bytes"] == 0
+    assert report["comparison"]["oracle"].startswith("LiteRT")
+    assert report["metrics"]["latency_us"]["value"] > 0
+    code, _, err = command("bench", build, "--usb")
+    assert code == 3 and "no compiled model (model_edgetpu.tflite)" in err
+    code, _, err = command("bench", build, "--host", "nobody@127.0.0.1", "--no-edgetpu")
+    assert code == 3 and "nobody@127.0.0.1" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "give --port, --device, --host or --usb"),
+        (["--usb", "--port", "x"], "--port and --usb together"),
+        (["--port", "x", "--no-edgetpu"], "--no-edgetpu is not for --port"),
+        (["--usb", "--baud", "9600"], "--baud is not for --usb"),
+        (["--usb", "--isa", "base"], "--isa is for phones"),
+        (["--usb", "--runs", "0"], "runs is 0"),
+    ],
+)
+def test_flags_of_bench_that_do_not_go_together(folder, command, flags, words):
+    code, _, err = command("bench", "build/none", *flags)
+    assert code == 2 and words in err
