@@ -26,7 +26,10 @@ from edgebuild.toolchain.compiler import COMMON
 from edgebuild.toolchain.zig import ZigToolchain
 
 TARGETS = ("cortex-m0plus", "cortex-m3", "cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55")
-FEATURES = (CpuFeatures(), *dict.fromkeys(load_target(name).cpu.features for name in TARGETS))
+FEATURES = (
+    CpuFeatures(),
+    *dict.fromkeys(load_target(name).cpu.features for name in (*TARGETS, "android-cpu")),
+)
 TRIPLES = ("riscv32-freestanding", "aarch64-linux-musl", "x86_64-linux-musl")
 
 
@@ -92,6 +95,12 @@ def test_the_model_takes_every_kernel(graph):
     shipped = {path.relative_to(folder).as_posix() for path in folder.rglob("*.c")}
     assert set().union(*(sources(graph, cpu) for cpu in FEATURES)) == shipped
     assert {op.kind for op in graph.ops} == set(OPS)
+
+
+def test_compiled_and_run_for_phones(model, tmp_path):
+    run = "qemu" if shutil.which("qemu-aarch64") else "host"
+    report = edgebuild.build(model, target="android-cpu", run=run, samples=4, out=tmp_path)
+    assert report.passed and report.comparison.compared_bytes > 4_000
 
 
 def test_warnings_are_errors():

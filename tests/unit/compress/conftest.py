@@ -41,7 +41,7 @@ def trained(keras):
     skip = layers.ReLU()(x)
     x = layers.Conv2D(8, 3, padding="same", activation="relu", name="a")(skip)
     x = layers.Conv2D(8, 3, padding="same", name="b")(x)
-    x = layers.Add()([x, skip])
+    x = layers.Add(name="add")([x, skip])
     x = layers.DepthwiseConv2D(3, padding="same", name="dw")(x)
     x = layers.MaxPooling2D(2)(x)
     x = layers.Flatten()(x)
