@@ -14,6 +14,7 @@ import edgebuild
 from edgebuild.cli.main import run
 from edgebuild.errors import CheckFailedError, InputError, ToolError
 from edgebuild.models.float_tflite import pack, unpack
+from edgebuild.models.tf_model import of_keras
 from edgebuild.report.model import report_from_json
 from edgebuild.tflite.metadata import read_metadata
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
@@ -76,31 +77,38 @@ def test_the_program_runs_in_qemu(folder):
 
 @pytest.mark.keras
 def test_float16_for_a_gpu_is_judged_as_litert_runs_it(place):
-    report = edgebuild.build("net.keras", target="android-gpu", data="data.npz")
+    names = np.array(["ant", "bee", "cat"])
+    np.savez(place / "named.npz", **dict(np.load(place / "data.npz")), classes=names)
+    report = edgebuild.build("net.keras", target="android-gpu", data="named.npz")
     assert report.passed and report.comparison is None
     assert report.accuracy.engine.startswith("LiteRT")
     assert abs(report.metrics.accuracy_drop.value) < 0.005
     assert report.accuracy.int8_reference is None
-    model = read_tflite_file(place / "build/net-android-gpu/model.tflite", survey=True)
+    out = place / "build/net-android-gpu"
+    model = read_tflite_file(out / "model.tflite", survey=True)
     assert "float16" in {t.dtype for t in model.tensors.values()}
+    metadata = read_metadata((out / "model.tflite").read_bytes())
+    assert metadata.outputs[0].labels == ("ant", "bee", "cat")
+    assert any('"bee"' in path.read_text() for path in (out / "android").rglob("*.kt"))
     assert any(note.startswith("no generated C beside it") for note in report.notes)
-    assert not (place / "build/net-android-gpu/lib").exists()
+    assert not (out / "lib").exists()
 
 
 @pytest.mark.keras
-def test_formats(place):
+def test_formats(place, trained):
+    (place / "net.tflite").write_bytes(of_keras(trained).to_tflite())
     with pytest.raises(InputError, match="needs calibration data") as caught:
-        edgebuild.build("net.keras", target="android-cpu")
+        edgebuild.build("net.tflite", target="android-cpu")
     assert "--format dynamic" in caught.value.hint
-    dynamic = edgebuild.build("net.keras", target="android-cpu", format="dynamic")
+    dynamic = edgebuild.build("net.tflite", target="android-cpu", format="dynamic")
     assert "dynamic range" in dynamic.notes[0]
-    int8 = edgebuild.build("net.keras", target="android-cpu", data="data.npz")
+    int8 = edgebuild.build("net.tflite", target="android-cpu", data="data.npz")
     assert int8.comparison.equal and int8.accuracy is not None
-    floats = edgebuild.build("net.keras", target="android-cpu", format="float32")
+    floats = edgebuild.build("net.tflite", target="android-cpu", format="float32")
     sizes = [r.metrics.flash_bytes.value for r in (dynamic, int8, floats)]
     assert max(sizes[:2]) < sizes[2]
     with pytest.raises(CheckFailedError, match="no generated C to run on qemu"):
-        edgebuild.build("net.keras", target="android-cpu", format="float32", run="qemu")
+        edgebuild.build("net.tflite", target="android-cpu", format="float32", run="qemu")
 
 
 def test_a_microcontroller_takes_no_format(folder):
@@ -275,20 +283,6 @@ def test_settings_of_one_target(folder, command):
     assert code == 1 and "fall back to the CPU" in err
     code, _, err = command("build", "--target", "host")
     assert code == 0
-
-
-@pytest.mark.keras
-def test_labels_go_with_the_model(place):
-    np.savez(
-        place / "named.npz",
-        **dict(np.load(place / "data.npz")),
-        classes=np.array(["ant", "bee", "cat"]),
-    )
-    report = edgebuild.build("net.keras", target="android-cpu", data="named.npz")
-    model = (place / "build/net-android-cpu/model.tflite").read_bytes()
-    assert report.passed and read_metadata(model).outputs[0].labels == ("ant", "bee", "cat")
-    sources = (place / "build/net-android-cpu/android").rglob("*.kt")
-    assert any('"bee"' in path.read_text() for path in sources)
 
 
 def test_a_search_is_for_generated_c(folder, command):
