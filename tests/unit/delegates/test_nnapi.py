@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,9 +17,10 @@ from edgebuild.graph import Graph, Op
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
+from tests.conftest import shared_path
 from tests.single_ops import S4, Spec, base, c, edited, t, w
 
-FACTS = Path(__file__).resolve().parents[4] / "shared" / "facts" / "nnapi_delegate_ops.json"
+FACTS = shared_path() / "facts" / "nnapi_delegate_ops.json"
 FL6, FL7, FL8 = 1_000_006, 1_000_007, 1_000_008
 LEVELS = (*range(27, 36), FL6, FL7, FL8)
 DTYPES = ("float32", "float16", "uint8", "int8", "int16", "int32", "int64", "bool")

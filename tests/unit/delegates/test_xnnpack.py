@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from edgebuild.delegates.table import load_table
@@ -11,12 +9,13 @@ from edgebuild.delegates.xnnpack import check, reasons
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
+from tests.conftest import shared_path
 from tests.litert_truth import CRASHED, ask
 from tests.single_ops import base, c, edited, t, w
 from tests.xnnpack_cases import cases, unpacked
 from tests.xnnpack_random import random_models
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "models"
+SHARED = shared_path() / "models"
 REAL = [f for f in sorted(SHARED.glob("**/*.tflite")) if "edgetpu" not in f.name]
 TABLE = load_table("xnnpack")
 
