@@ -11,7 +11,6 @@ import pytest
 
 import edgebuild
 from edgebuild.budget import Budget
-from edgebuild.cli.main import run
 from edgebuild.errors import CheckFailedError, InputError, UnsupportedOperatorError
 from edgebuild.figures import How
 from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
@@ -21,27 +20,6 @@ from tests.small import small_graph, small_model
 
 OUTPUT_BYTES = 10
 KINDS = ["CONV_2D", "DEPTHWISE_CONV_2D", "RESHAPE", "FULLY_CONNECTED", "SOFTMAX"]
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with ``small.tflite``, which is also the current one."""
-    (tmp_path / "small.tflite").write_bytes(small_model())
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def command(capsys, monkeypatch):
-    """Run ``edgebuild`` in 80 columns; return exit code, output and errors."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*arguments):
-        code = run([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def files(folder):

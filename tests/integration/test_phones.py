@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 import edgebuild
-from edgebuild.cli.main import run
 from edgebuild.errors import CheckFailedError, InputError, ToolError
 from edgebuild.models.float_tflite import pack, unpack
 from edgebuild.models.tf_model import of_keras
@@ -23,27 +22,6 @@ from tests.small import small_model
 NEEDS_QEMU = pytest.mark.skipif(
     shutil.which("qemu-aarch64") is None, reason="qemu-aarch64 (Debian: qemu-user) is not installed"
 )
-
-
-@pytest.fixture
-def folder(tmp_path, monkeypatch):
-    """A folder with ``small.tflite``, which is also the current one."""
-    (tmp_path / "small.tflite").write_bytes(small_model())
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-@pytest.fixture
-def command(capsys, monkeypatch):
-    """Run ``edgebuild`` in 80 columns; return exit code, output and errors."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def call(*arguments):
-        code = run([str(a) for a in arguments])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def test_an_int8_model_for_a_phone_s_cpu(folder):
