@@ -100,6 +100,7 @@ JOBS = (
         (
             "quantize:calibration=mse",
             "prune:by=macs,ratio=0.5,epochs=5,quantize:calibration=mse",
+            "sparsify:sparsity=0.5,epochs=2,quantize:calibration=mse",
         ),
         noise=False,  # on which it always says the same
         training="without_labels:patiently",
