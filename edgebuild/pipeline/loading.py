@@ -99,7 +99,7 @@ def training_splits(
     if source.kind not in (Kind.KERAS, Kind.H5) and (source.is_int8 or not fixed):
         raise InputError(
             f"{source.path}: only a .keras or .h5 model can be compressed",
-            hint="it is int8 already: leave out --compress"
+            hint="it is int8 already: give the Keras model it was made from"
             if source.is_int8
             else "give the Keras model; a float one of another kind takes --compress quantize",
         )
