@@ -29,10 +29,10 @@ system-tools:
 	@sh scripts/android-tools.sh
 
 test: $(READY) system-tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow and not hardware" --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not hardware" --cov --cov-report=term --cov-fail-under=90
 
 nightly: $(READY) system-tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not hardware"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not hardware"
 
 lint: $(READY)
 	$(BIN)/ruff check .
