@@ -23,6 +23,10 @@ from edgebuild.errors import EdgebuildError, InputError, ToolError
 
 ANSWER_S = 15.0
 """Limit of a call that takes a phone no time, and of opening one that takes longer."""
+SETTLE_S = 2.0
+_POLL_S = 0.05
+_UNSETTLED = ("authorizing", "connecting")
+"""States that a device is in for a moment after it was connected."""
 MAX_OUTPUT_BYTES = 16 << 20
 _SLOWEST_BYTES_PER_S = 250_000
 _CHUNK = 64 * 1024
@@ -109,10 +113,16 @@ def server_runs(client: Any) -> bool:
 
 
 def list_devices(client: Any) -> list[Listed]:
-    """Return every device that the adb server knows, ready or not."""
-    with _explained("adb", "listing the devices", server=True):
-        # adbutils cuts "no permissions (...)" at its first space.
-        return [Listed(d.serial, _CUT.get(d.state, d.state)) for d in client.list()]
+    """Return every device that the adb server knows, ready or not; one that adb is still talking to
+    has up to ``SETTLE_S`` to become either."""
+    deadline = time.monotonic() + SETTLE_S
+    while True:
+        with _explained("adb", "listing the devices", server=True):
+            # adbutils cuts "no permissions (...)" at its first space.
+            found = [Listed(d.serial, _CUT.get(d.state, d.state)) for d in client.list()]
+        if time.monotonic() > deadline or not any(d.state in _UNSETTLED for d in found):
+            return found
+        time.sleep(_POLL_S)
 
 
 class Link:
