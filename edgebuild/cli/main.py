@@ -9,7 +9,6 @@ import errno
 import importlib
 import os
 import select
-import signal
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,11 +18,12 @@ import click
 
 from edgebuild.cli.failures import explain, report
 from edgebuild.errors import EdgebuildError, Exit, InternalError, nearest
+from edgebuild.interrupts import unwind_on_signals
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("edgebuild.cli.build", "Build, run and check a model for a target."),
     "search": ("edgebuild.cli.search", "Find the most accurate compression that fits a budget."),
-    "bench": ("edgebuild.cli.bench", "Measure a build on a board over a serial port."),
+    "bench": ("edgebuild.cli.bench", "Measure a build on a board, phones or an Edge TPU."),
     "check": ("edgebuild.cli.check", "Say in a second whether a model fits a target."),
     "inspect": ("edgebuild.cli.inspect", "Show a model's layers, MACs and memory over time."),
     "init": ("edgebuild.cli.init", "Write a commented edgebuild.toml."),
@@ -35,7 +35,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 """Each command's module and its line in ``edgebuild --help``, which imports no module."""
 
 _BROKEN_PIPE = 141  # what a shell reports for a tool that SIGPIPE ended
-_TERMINATED = 143
 
 
 class LazyGroup(click.Group):
@@ -125,9 +124,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError, ValueError, OSError):
             stream.reconfigure(errors="replace")  # type: ignore[union-attr]
-    with suppress(ValueError, AttributeError):
-        # So that `finally` blocks run, and no half-written folder stays.
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(_TERMINATED))
+    unwind_on_signals()
     sys.exit(run(sys.argv[1:]))
 
 

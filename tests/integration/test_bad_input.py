@@ -259,11 +259,12 @@ def children_of(pid):
 def test_ctrl_c(place, moment):
     """In the middle of a build: code 130, no output, no child left."""
     out = place / "build"
-    env = {**os.environ, "EDGEBUILD_CACHE_DIR": str(place / "cache")}
+    env = {**os.environ, "PYTHONFAULTHANDLER": "1"}
     arguments = ["build", "small.tflite", "--target", "cortex-m4"]
-    if moment == "running":
+    if moment == "compiling":
+        env["EDGEBUILD_CACHE_DIR"] = str(place / "cache")
+    else:
         arguments += ["--samples", "1000000"]
-        env = dict(os.environ)
     process = subprocess.Popen(
         [*PROGRAM, *arguments],
         env=env,
@@ -280,7 +281,11 @@ def test_ctrl_c(place, moment):
     time.sleep(0.3)
     children = children_of(process.pid)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)  # faulthandler says where it was
+        _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors
     assert "interrupted" in errors and "Traceback" not in errors
     assert [p.name for p in out.iterdir() if not p.name.endswith(".lock")] == []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from edgebuild.errors import InputError, ToolError
+from edgebuild.interrupts import signals_stop
 from edgebuild.toolchain.elf import ElfContents, read_elf
 
 _PAGE = 4096
@@ -108,7 +109,8 @@ class Machine:
         write(arm.UC_ARM_REG_LR, self._return | 1)
         self._fault = None
         try:
-            self.uc.emu_start(function | 1, self._return, timeout=int(timeout_s * 1e6))
+            with signals_stop(self.uc.emu_stop):
+                self.uc.emu_start(function | 1, self._return, timeout=int(timeout_s * 1e6))
         except self._unicorn.UcError as error:
             raise self._explain(error) from error
         pc = self.register("PC")

@@ -1,8 +1,12 @@
 """The simulator: right outputs, exact counts, explained faults."""
 
+import os
 import re
 import shutil
+import signal
 import subprocess
+import time
+from threading import Timer
 
 import numpy as np
 import pytest
@@ -243,3 +247,14 @@ def test_trace_is_the_same_in_small_chunks(monkeypatch):
         return [(s.layer, dict(s.counts)) for s in (*trace.segments, trace.hook)]
 
     assert run(1) == run(2) == run(5) == run(1 << 20)
+
+
+@pytest.mark.parametrize("delay_s", [0.2, 0.3, 0.4])
+def test_ctrl_c_ends_a_counted_run(delay_s, tmp_path):
+    image = toy_image(tmp_path, "cortex-m4", extra="for (volatile int i = 0;;) i++;")
+    simulator = Simulator(image, "cortex-m4", REGIONS)
+    Timer(delay_s, os.kill, (os.getpid(), signal.SIGINT)).start()
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        simulator.run([(sample(0),)])
+    assert time.monotonic() - start < 5
