@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops import neon
+from edgebuild.ops import neon, winograd
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CpuFeatures
@@ -66,7 +66,9 @@ class Conv2D(Operator):
         weights, groups, w = _matrix(node), _groups(node), _window(node)
         c = conv.channels(node, weights, single_precision_product=False)
         if cpu.neon:
-            return neon.conv2d_call(node, _neon_matrix(node, weights, c, groups, w))
+            matrix = _neon_matrix(node, weights, c, groups, w)
+            call = winograd.winograd_call if winograd.pays(matrix) else neon.conv2d_call
+            return call(node, matrix)
         batches, in_h, in_w, in_c = node.input(0).shape
         out_c, depth = len(weights) // groups, weights.shape[1]
         kernel_c = node.input(1).shape[3]
@@ -164,6 +166,20 @@ class Conv2D(Operator):
         yield _case("gathered_wide", (1, 4, 9, 9), (64, 2, 2, 9))
         yield _case("rows_in_place", (1, 8, 9, 8), (16, 3, 2, 8), stride=(2, 1))
         yield _case("rows_in_place_padded", (1, 5, 9, 8), (8, 3, 1, 8), padding="SAME")
+        # Winograd's tiles of the NEON kernel: all, and some left over each way.
+        yield _case("tiles", (1, 8, 16, 8), (16, 3, 3, 8), padding="SAME")
+        yield _case(
+            "tiles_left_over",
+            (2, 7, 15, 16),
+            (28, 3, 3, 16),
+            padding="SAME",
+            act="RELU",
+            out_zp=-128,
+        )
+        yield _case("tiles_valid", (1, 9, 17, 24), (14, 3, 3, 24), out_scale=5e-4, in_zp=-128)
+        yield _case(
+            "tiles_lowest", (1, 4, 8, 64), (16, 3, 3, 64), padding="SAME", low=-128, high=-127
+        )
         yield _case("wide_sums", (1, 1, 1, 600), (3, 1, 1, 600), low=126, high=128, out_scale=50.0)
 
 

@@ -64,7 +64,7 @@ def test_a_newer_instruction_set_takes_fewer_instructions(built):
     assert counts[0] > 1.3 * counts[1] and counts[1] > 0.99 * counts[2]
 
 
-@pytest.mark.parametrize("isa", ["dotprod", "i8mm"])
+@pytest.mark.parametrize("isa", ISAS)
 def test_at_most_a_quarter_of_the_portable_instructions(shared_dir, built, isa, tmp_path):
     name, program, samples, _, _ = built
     if name != "resnet8":

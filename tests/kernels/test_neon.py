@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgebuild.graph import Graph
-from edgebuild.ops import OPS, neon
+from edgebuild.ops import OPS, neon, winograd
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.support import interpret
 from edgebuild.targets import CpuFeatures
@@ -83,6 +83,48 @@ def test_scratch_memory():
     assert call_of("CONV_2D", "same_3x3").scratch_bytes == 32 + 3 * 4 + 3 * (7 * 4 + 16)
 
 
+def test_transformed_weights_give_the_convolution():
+    """One tile in NumPy, with the transforms of Lavin and Gray's F(2x2, 3x3)."""
+    rng = np.random.default_rng(4)
+    weights = rng.integers(-128, 128, (17, 3, 3, 8)).astype(np.int8)
+    image = rng.integers(-128, 128, (4, 4, 8)).astype(np.int8)
+    blocks = winograd.transform(weights)
+    assert blocks.shape == (2, 16, 8, 16) and blocks.dtype == np.int16
+    points = blocks.transpose(0, 3, 1, 2).reshape(32, 4, 4, 8).astype(int)
+    assert not points[17:].any()
+    b = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+    a = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
+    products = points * np.einsum("iy,yxc,jx->ijc", b, image.astype(int), b)
+    sums = np.einsum("yi,oijc,xj->oyx", a, products, a)
+    for y, x in np.ndindex(2, 2):
+        direct = (weights.astype(int) * image[y : y + 3, x : x + 3]).sum(axis=(1, 2, 3))
+        np.testing.assert_array_equal(sums[:17, y, x], 4 * direct)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("tiles", True),
+        ("tiles_left_over", True),
+        ("row_of_13", False),  # too many tiles would be empty
+        ("groups_of_blocks", False),
+        ("dilated_blocks", False),
+        ("rows_in_place", False),  # not 3x3, not stride 1
+    ],
+)
+def test_where_winograd_pays(name, expected):
+    assert call_of("CONV_2D", name).function.endswith("_winograd_neon") == expected
+
+
+def test_winograd_needs_its_weights_in_the_cache():
+    window = conv.Window(3, 3, 1, 1, 1, 1, 32, 32, 1, 1)
+    for out_c, expected in ((64, True), (80, False)):
+        c = conv.Channels(*(np.ones(out_c, np.int32) for _ in range(3)))
+        weights = np.ones((out_c, 9 * 128), np.int8)
+        matrix = neon.Matrix(weights, c, 1, (1, 32, 32, 128), 128, window)
+        assert winograd.pays(matrix) == expected
+
+
 @pytest.mark.parametrize(
     ("kind", "name", "expected"),
     [
@@ -131,6 +173,11 @@ def random_layer(rng, layers) -> Graph:
     shared = {"act": act, "zero_point": zero_point, "scale": scale}
     channels = int(rng.integers(1, 41))
     kind = pick("conv", "conv", "conv", "depthwise", "depthwise", "dense", "pool", "binary")
+    if kind == "conv" and pick(0, 0, 1):
+        channels, out_c = 8 * int(rng.integers(1, 5)), int(rng.integers(8, 33))
+        image = (pick(1, 1, 2), int(rng.integers(3, 10)), int(rng.integers(6, 26)))
+        tiled = {"kernel": (3, 3), "stride": (1, 1), "padding": pick("SAME", "VALID")}
+        return layers.conv((*image, channels), out_c, **tiled, **shared)
     if kind == "conv":
         groups = pick(1, 1, 1, 2)
         out_c = int(rng.integers(1, 30)) * groups
