@@ -298,7 +298,7 @@ def test_a_coral_board_s_cpu_is_measured_and_compared(folder, command):
     assert report["comparison"]["oracle"].startswith("LiteRT")
     assert report["metrics"]["latency_us"]["value"] > 0
     code, _, err = command("bench", build, "--usb")
-    assert code == 3 and "no compiled model (model_edgetpu.tflite)" in err
+    assert code == 2 and "no compiled model (model_edgetpu.tflite)" in err
     code, _, err = command("bench", build, "--host", "nobody@127.0.0.1", "--no-edgetpu")
     assert code == 3 and "nobody@127.0.0.1" in err
 
