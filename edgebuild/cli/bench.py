@@ -73,11 +73,12 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Measure a BUILD on a device: time, memory, and every output byte.
+    """Measure a BUILD on a device, and compare every output byte.
 
     BUILD is the folder that `edgebuild build` wrote. Of a board (--port), flash its firmware.elf
-    first; to a phone (--device) the build's program is pushed, and removed in the end. An Edge TPU
-    (--host, --usb) runs the compiled model.
+    first; to a phone (--device) the build's program is pushed by adb, and removed in the end. Both
+    tell time and memory. An Edge TPU (--host by ssh, --usb) runs the compiled model and tells time;
+    its outputs may be one apart.
     """
     from edgebuild.pipeline.bench import BenchRequest, bench, read_build
 
