@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,10 @@ from edgebuild.errors import Exit, InputError
 if TYPE_CHECKING:
     from edgebuild.pipeline.bench import Outcome
     from edgebuild.pipeline.runners.adb import ToolChoice
-    from edgebuild.pipeline.runners.base import Runner
+    from edgebuild.pipeline.runners.base import Build, Runner
+
+    Find = Callable[[Build], Sequence[Runner]]
+    """Returns the runners that measure a build; InputError when it has nothing for them."""
 
 _PATH = click.Path(path_type=Path)
 _ADB_FLAGS = (
@@ -69,13 +73,14 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Measure a BUILD on a device: time, memory, and every output byte.
+    """Measure a BUILD on a device, and compare every output byte.
 
     BUILD is the folder that `edgebuild build` wrote. Of a board (--port), flash its firmware.elf
-    first; to a phone (--device) the build's program is pushed, and removed in the end. An Edge TPU
-    (--host, --usb) runs the compiled model.
+    first; to a phone (--device) the build's program is pushed by adb, and removed in the end. Both
+    tell time and memory. An Edge TPU (--host by ssh, --usb) runs the compiled model and tells time;
+    its outputs may be one apart.
     """
-    from edgebuild.pipeline.bench import BenchRequest, bench
+    from edgebuild.pipeline.bench import BenchRequest, bench, read_build
 
     chosen = {name: value for name in _ADB_FLAGS if (value := flags.pop(name)) not in (None, ())}
     given = {"samples": samples, "data": data, "seed": seed}
@@ -83,12 +88,14 @@ def command(
     way = _only_way([flag for flag, value in ways.items() if value])
     _check_flag("--baud", baud, way, ("--port",))
     _check_flag("--no-edgetpu", no_edgetpu, way, _CORAL)
-    runners = {
+    find = {
         "--port": lambda: _serial(port or "", baud, chosen),
         "--device": lambda: _phones(devices, chosen),
     }.get(way, lambda: _coral(host or "", not no_edgetpu, chosen))()
+    found = read_build(build)
+    runners = find(found)
     request = BenchRequest(
-        build,
+        found,
         tuple(runners),
         budget=flag_budget(**flags),
         **{key: value for key, value in given.items() if value is not None},  # type: ignore[arg-type]
@@ -117,16 +124,16 @@ def _check_flag(flag: str, value: object, way: str, ways: Sequence[str]) -> None
         raise InputError(f"{flag} is not for {way}", hint=f"{ways[0]}, or leave it out")
 
 
-def _serial(port: str, baud: int | None, chosen: dict[str, Any]) -> Sequence[Runner]:
-    """Return the runner of a board."""
+def _serial(port: str, baud: int | None, chosen: dict[str, Any]) -> Find:
+    """Return how to find a board."""
     _refuse(chosen, "phones", "--device SERIAL")
     from edgebuild.pipeline.runners.serial import SerialRunner
 
-    return [SerialRunner(port, baud)]
+    return lambda _: [SerialRunner(port, baud)]
 
 
-def _coral(host: str, edgetpu: bool, chosen: dict[str, Any]) -> Sequence[Runner]:
-    """Return the runner of an Edge TPU."""
+def _coral(host: str, edgetpu: bool, chosen: dict[str, Any]) -> Find:
+    """Return how to find an Edge TPU."""
     from edgebuild.coral.bench import RunnerOptions
     from edgebuild.pipeline.runners.coral import CoralRunner
 
@@ -134,7 +141,8 @@ def _coral(host: str, edgetpu: bool, chosen: dict[str, Any]) -> Sequence[Runner]
     if "time_limit" in chosen:
         options["limit_s"] = max(1, round(chosen.pop("time_limit") / 1e6))
     _refuse(chosen, "phones", "--device SERIAL")
-    return [CoralRunner(host, RunnerOptions(edgetpu=edgetpu, **options))]
+    runner = CoralRunner(host, RunnerOptions(edgetpu=edgetpu, **options))
+    return lambda _: [runner]
 
 
 def _refuse(chosen: dict[str, Any], whose: str, instead: str) -> None:
@@ -144,8 +152,8 @@ def _refuse(chosen: dict[str, Any], whose: str, instead: str) -> None:
         raise InputError(f"--{flag} is for {whose}", hint=f"{instead}, or leave it out")
 
 
-def _phones(devices: Sequence[str], chosen: dict[str, Any]) -> Sequence[Runner]:
-    """Return the runners of phones; InputError when flags do not go together."""
+def _phones(devices: Sequence[str], chosen: dict[str, Any]) -> Find:
+    """Return how to find phones; InputError when flags do not go together."""
     from edgebuild.devices.adb import AdbOptions, parse_cpus
     from edgebuild.pipeline.runners.adb import adb_runners
 
@@ -155,7 +163,7 @@ def _phones(devices: Sequence[str], chosen: dict[str, Any]) -> Sequence[Runner]:
     options: dict[str, Any] = {name: chosen[name] for name in names if name in chosen}
     if "time_limit" in chosen:
         options["time_limit_s"] = chosen["time_limit"] / 1e6
-    return adb_runners(devices, AdbOptions(**options), _tool(chosen))
+    return partial(adb_runners, devices=devices, options=AdbOptions(**options), tool=_tool(chosen))
 
 
 def _tool(chosen: dict[str, Any]) -> ToolChoice | None:

@@ -89,9 +89,11 @@ def command(
 def _check_delegate(
     model: Path, target: TargetProfile, budget: Budget, fail_on: tuple[str, ...], as_json: bool
 ) -> None:
-    """Print what the delegate makes of the model; CheckFailedError for what is forbidden."""
+    """Print what the delegate makes of the model; CheckFailedError for what is forbidden,
+    UnsupportedOperatorError for custom operators that nothing runs."""
     from edgebuild.budget import Metrics
     from edgebuild.delegates.check import check_compatibility, parse_fail_on
+    from edgebuild.delegates.customs import refuse_unknown_customs
     from edgebuild.figures import Figure, How
     from edgebuild.report.compatibility_lines import compatibility_lines
     from edgebuild.tflite.reader import read_tflite_file
@@ -99,6 +101,7 @@ def _check_delegate(
     forbidden = parse_fail_on(fail_on)
     graph = read_tflite_file(model, survey=True)
     found = check_compatibility(graph, target)
+    refuse_unknown_customs(graph, found, where=str(model))
     size = Figure(model.stat().st_size, "B", How.MEASURED, f"size of {model.name}")
     limits = merge(target.default_budget(), budget)
     violations = limits.check(Metrics(flash_bytes=size))

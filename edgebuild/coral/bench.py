@@ -16,7 +16,7 @@ from typing import Any
 from edgebuild.coral.transports import Transport
 from edgebuild.errors import InputError, ToolError
 from edgebuild.resources import resource_dir
-from edgebuild.tflite.reader import clean_name
+from edgebuild.tflite.reader import clean_name, read_tflite_file
 from edgebuild.toolchain.process import Finished
 
 RUNNER = "eb_coral_runner.py"
@@ -92,9 +92,10 @@ def run_model(
     options = options or RunnerOptions()
     if not samples:
         raise InputError("no samples to run")
+    graph = read_tflite_file(model, survey=True)
+    output_bytes = sum(tensor.nbytes for tensor in graph.output_tensors)
     with tempfile.TemporaryDirectory(prefix="edgebuild-coral-") as scratch, transport as there:
-        folder = Path(scratch)
-        inputs = folder / "inputs"
+        inputs = Path(scratch) / "inputs"
         inputs.write_bytes(b"".join(part for sample in samples for part in sample))
         there.push(resource_dir("firmware") / "coral" / RUNNER, RUNNER)
         there.push(model, "model.tflite")
@@ -103,8 +104,7 @@ def run_model(
             _arguments(len(samples), options), timeout_s=options.limit_s + _GRACE_S
         )
         head, tail = _answer(finished, transport.name)
-        there.pull("outputs", folder / "outputs")
-        content = (folder / "outputs").read_bytes()
+        content = there.read("outputs", len(samples) * output_bytes)
     return _result(head, tail, content, samples, options, transport.name)
 
 

@@ -1,6 +1,7 @@
 """Ways to the computer that has the Edge TPU: this one, or one that ssh reaches.
 
-A transport makes a folder there, copies files, runs Python, and removes the folder again.
+A transport makes a folder there, copies files, runs Python, and removes the folder again. The
+size of what comes back is limited.
 """
 
 from __future__ import annotations
@@ -18,7 +19,12 @@ from typing import Protocol, Self
 
 from edgebuild.errors import EdgebuildError, InputError, ToolError
 from edgebuild.files import explained
-from edgebuild.toolchain.process import Finished, run_limited
+from edgebuild.toolchain.process import (
+    MAX_OUTPUT_BYTES,
+    Finished,
+    OutputLimitError,
+    run_limited,
+)
 
 COPY_S = 120.0
 CONNECT_S = 10
@@ -51,8 +57,8 @@ class Transport(Protocol):
         """Copy a file into the folder."""
         ...
 
-    def pull(self, name: str, target: Path) -> None:
-        """Copy a file out of the folder."""
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Return a file of the folder; ToolError where it is larger than ``max_bytes``."""
         ...
 
     def python(self, arguments: Sequence[str], *, timeout_s: float) -> Finished:
@@ -87,12 +93,16 @@ class LocalTransport:
         with explained(source):
             shutil.copyfile(source, self._place() / name)
 
-    def pull(self, name: str, target: Path) -> None:
-        """Copy a file out of the folder."""
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Return a file of the folder; ToolError where it is larger than ``max_bytes``."""
         try:
-            shutil.copyfile(self._place() / name, target)
+            with (self._place() / name).open("rb") as file:
+                content = file.read(max_bytes + 1)
         except FileNotFoundError as error:
             raise ToolError(f"{self.name}: the runner left no {name}") from error
+        if len(content) > max_bytes:
+            raise _too_large(self.name, name, max_bytes)
+        return content
 
     def python(self, arguments: Sequence[str], *, timeout_s: float) -> Finished:
         """Run Python in the folder."""
@@ -102,6 +112,7 @@ class LocalTransport:
             timeout_s=timeout_s,
             missing_hint="name a Python that has tflite_runtime or ai_edge_litert",
             cwd=self._place(),
+            max_output_bytes=MAX_OUTPUT_BYTES,
         )
 
     def _place(self) -> Path:
@@ -146,11 +157,28 @@ class SshTransport:
 
     def push(self, source: Path, name: str) -> None:
         """Copy a file into the folder."""
-        self._scp(str(source), f"{self.name}:{self._folder}/{name}", f"has not taken {name}")
+        finished = run_limited(
+            ["scp", "-q", *_options(), str(source), f"{self.name}:{self._folder}/{name}"],
+            what=f"copying to {self.name}",
+            timeout_s=COPY_S,
+            missing_hint="install OpenSSH's client",
+        )
+        if finished.returncode != 0:
+            raise self._failure(finished, f"has not taken {name}")
 
-    def pull(self, name: str, target: Path) -> None:
-        """Copy a file out of the folder."""
-        self._scp(f"{self.name}:{self._folder}/{name}", str(target), f"has not given {name}")
+    def read(self, name: str, max_bytes: int) -> bytes:
+        """Return a file of the folder; ToolError where it is larger than ``max_bytes``.
+
+        By ``ssh``: ``scp`` writes as much as the other side sends.
+        """
+        command = f"cat {shlex.quote(f'{self._folder}/{name}')}"
+        try:
+            finished = self._ssh(command, f"reading {name}", COPY_S, max_bytes)
+        except OutputLimitError as error:
+            raise _too_large(self.name, name, max_bytes) from error
+        if finished.returncode != 0:
+            raise self._failure(finished, f"has not given {name}")
+        return finished.stdout
 
     def python(self, arguments: Sequence[str], *, timeout_s: float) -> Finished:
         """Run Python in the folder."""
@@ -161,26 +189,19 @@ class SshTransport:
             raise self._failure(finished, "has closed the connection")
         return finished
 
-    def _ssh(self, command: str, what: str, timeout_s: float) -> Finished:
+    def _ssh(
+        self, command: str, what: str, timeout_s: float, max_bytes: int = MAX_OUTPUT_BYTES
+    ) -> Finished:
         finished = run_limited(
             ["ssh", *_options(), self.name, command],
             what=f"{what} on {self.name}",
             timeout_s=timeout_s,
             missing_hint="install OpenSSH's client",
+            max_output_bytes=max_bytes,
         )
         if finished.returncode == _SSH_FAILED and not self._folder:
             raise self._failure(finished, "cannot be reached")
         return finished
-
-    def _scp(self, source: str, target: str, failed: str) -> None:
-        finished = run_limited(
-            ["scp", "-q", *_options(), source, target],
-            what=f"copying to or from {self.name}",
-            timeout_s=COPY_S,
-            missing_hint="install OpenSSH's client",
-        )
-        if finished.returncode != 0:
-            raise self._failure(finished, failed)
 
     def _failure(self, finished: Finished, what: str) -> ToolError:
         lines = [line[:200] for line in finished.errors.splitlines() if line.strip()]
@@ -189,6 +210,13 @@ class SshTransport:
             details=lines[-6:],
             hint=f"try `ssh {self.name} true`; it must work with a key, without a question",
         )
+
+
+def _too_large(where: str, name: str, max_bytes: int) -> ToolError:
+    return ToolError(
+        f"{where}: {name} is larger than the {max_bytes:,} B that the model gives",
+        hint="run it again; something else may write there",
+    )
 
 
 def _options() -> list[str]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from edgebuild.delegates.base import Compatibility
+from edgebuild.delegates.customs import with_unknown_customs
 from edgebuild.delegates.edgetpu import refuse_compiled
 from edgebuild.errors import InputError, InternalError
 from edgebuild.graph import Graph
@@ -37,7 +38,7 @@ def check_compatibility(graph: Graph, target: TargetProfile) -> Compatibility:
     refuse_compiled(graph)
     module = import_module(_MODULES[target.delegate.kind])
     answer: Callable[[Graph, Delegate], Compatibility] = module.check
-    found = answer(graph, target.delegate)
+    found = with_unknown_customs(graph, answer(graph, target.delegate))
     if not graph.other_subgraphs:
         return found
     note = f"{graph.other_subgraphs} further subgraphs of the model are not looked at"

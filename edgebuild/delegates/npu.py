@@ -19,6 +19,8 @@ from edgebuild.delegates.base import Compatibility, compatibility
 from edgebuild.graph import Graph
 from edgebuild.profile import Delegate
 
+COMPILED_OP = "CUSTOM DISPATCH_OP"
+"""The operator that LiteRT's compiler leaves in place of those that the NPU runs."""
 _SOURCE = "ai-edge-litert: ai_edge_litert.aot, which asks the vendor's compiler plug-in"
 
 

@@ -32,13 +32,13 @@ EDGETPU_LSB = 1
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What to measure: the build in ``folder``, on the devices of ``runners``.
+    """What to measure: ``build``, on the devices of ``runners``.
 
     The first three of ``samples`` inferences are zeros, highest and lowest values, then come those
     of ``data``, then random ones. ``budget`` goes over the one of the build.
     """
 
-    folder: Path
+    build: Build
     runners: tuple[Runner, ...]
     samples: int = 8
     data: str | None = None
@@ -58,14 +58,14 @@ class Outcome:
 def bench(request: BenchRequest, *, progress: Progress = lambda _: None) -> list[Outcome]:
     """Measure on every device at once, compare every output byte, return the measured reports.
 
-    A device's failure is its own: the others go on. Raises InputError when ``folder`` holds no
-    whole build, ToolError when the build has not what a device runs.
+    A device's failure is its own: the others go on. Raises InputError when the build has not what
+    a device runs.
     """
-    build = read_build(request.folder)
+    build = request.build
     # Not any(), which would stop at the first.
     takes_samples = [runner.check(build) for runner in request.runners]
     reference = _reference(request.runners)
-    graph, samples = _samples(request, build, reference) if any(takes_samples) else (None, ())
+    graph, samples = _samples(request, reference) if any(takes_samples) else (None, ())
     measured = _measure_all(request.runners, build, samples, progress)
     if graph is not None:
         sizes = [tensor.nbytes for tensor in graph.output_tensors]
@@ -73,7 +73,7 @@ def bench(request: BenchRequest, *, progress: Progress = lambda _: None) -> list
     with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
         host = None
         if graph is not None and reference == Reference.TFLITE_MICRO:
-            toolchain = _toolchain(request.folder)
+            toolchain = _toolchain(build.folder)
             host = LazyHost(graph, build.report.name, toolchain, Path(scratch), progress)
         outcomes = []
         for runner, found in zip(request.runners, measured, strict=True):
@@ -96,8 +96,9 @@ def _reference(runners: Sequence[Runner]) -> Reference:
     return found.pop()
 
 
-def _samples(request: BenchRequest, build: Build, reference: Reference) -> tuple[Graph, Samples]:
+def _samples(request: BenchRequest, reference: Reference) -> tuple[Graph, Samples]:
     """Return the graph whose outputs are compared, and samples of its inputs."""
+    build = request.build
     path, survey = build.model, reference == Reference.LITERT
     graph = read_tflite(path.read_bytes(), name=build.report.name, where=str(path), survey=survey)
     if not survey:
@@ -212,7 +213,7 @@ def read_build(folder: Path) -> Build:
                 hint=again,
             )
         report = report_from_json(value)
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputError(
             f"{folder} holds no build: {Path(error.filename).name} is missing",
             hint="give the folder that `edgebuild build` wrote, e.g. build/model-cortex-m4",

@@ -14,11 +14,14 @@ from edgebuild.backends.base import Progress
 from edgebuild.compress.base import Pass
 from edgebuild.compress.run import Compressed, CompressionJob, compress
 from edgebuild.compress.splits import Split, Splits, split_data
+from edgebuild.delegates.check import check_compatibility
+from edgebuild.delegates.customs import refuse_unknown_customs
 from edgebuild.errors import InputError
 from edgebuild.models.convert import Converted, to_tflite
 from edgebuild.models.data import DataSet, load_data, match_inputs
 from edgebuild.models.source import Kind, SourceModel, open_model
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest
+from edgebuild.tflite.reader import read_tflite
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
     survey = plan.target.delegate is not None
     source = open_model(request.model, trust=request.trust_model, survey=survey)
     try:
+        if survey and source.content:
+            _refuse_unknown_customs(source, plan)
         data, train = load_sets(source, request)
         with ExitStack() as stack:
             shown, calibration = source, train or data
@@ -73,6 +78,14 @@ def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
         source.close()
         raise
     return Prepared(source, data, converted.model, converted.notes, compressed)
+
+
+def _refuse_unknown_customs(source: SourceModel, plan: BuildPlan) -> None:
+    """Raise UnsupportedOperatorError where nothing on the target runs one of the operators; before
+    a conversion, which would fail on it."""
+    where = str(source.path)
+    graph = read_tflite(source.content, name=source.path.stem, where=where, survey=True)
+    refuse_unknown_customs(graph, check_compatibility(graph, plan.target), where=where)
 
 
 def load_sets(source: SourceModel, request: BuildRequest) -> tuple[DataSet | None, DataSet | None]:

@@ -8,10 +8,12 @@ import re
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from edgebuild.errors import EdgebuildError, ToolError
 from edgebuild.files import atomic_write, explain_os_error
@@ -19,6 +21,7 @@ from edgebuild.toolchain.cache import cache_dir, cache_key
 
 TIMEOUT_S = 300.0
 MAX_OUTPUT_BYTES = 16 << 20
+_POLL_S = 0.1
 _SHOWN_LINES = 12
 _SHOWN_COLUMNS = 160
 _PROBLEM = re.compile(r"error|undefined|overflow|will not fit", re.IGNORECASE)
@@ -26,15 +29,24 @@ _PROBLEM = re.compile(r"error|undefined|overflow|will not fit", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class Finished:
-    """How a program ended; ``output`` and ``errors`` are at most ``MAX_OUTPUT_BYTES`` each."""
+    """How a program ended, and what it wrote, as far as that was kept."""
 
     returncode: int
-    output: str
+    stdout: bytes
     errors: str
+
+    @property
+    def output(self) -> str:
+        """Standard output as text; what is no UTF-8 is replaced."""
+        return self.stdout.decode(errors="replace")
 
 
 class TimeLimitError(ToolError):
     """A program did not end in time; it and its children were killed."""
+
+
+class OutputLimitError(ToolError):
+    """A program wrote more than it may; it and its children were killed."""
 
 
 def run_limited(
@@ -45,14 +57,17 @@ def run_limited(
     missing_hint: str,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
+    max_output_bytes: int | None = None,
 ) -> Finished:
     """Run ``command`` in a process group of its own and return how it ended.
 
-    ``what`` completes "x did not end in 60 s while ..." for the message.
+    ``what`` completes "x did not end in 60 s while ..." for the message. Without
+    ``max_output_bytes`` a program may write on, and ``MAX_OUTPUT_BYTES`` are kept.
 
     Raises:
         ToolError: the program is not there or cannot be started; TimeLimitError when it does not
-            end in time.
+            end in time; OutputLimitError when it writes more than ``max_output_bytes``, or more
+            errors than ``MAX_OUTPUT_BYTES``.
     """
     # Files instead of pipes: a grandchild that keeps a pipe open would hold its reader up.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
@@ -71,17 +86,40 @@ def run_limited(
         except OSError as error:
             explanation = explain_os_error(error, command[0])
             raise (explanation or ToolError(f"{command[0]} cannot be started: {error}")) from error
+        limits: list[tuple[IO[bytes], int]] = []
+        if max_output_bytes is not None:
+            limits = [(out, max_output_bytes), (err, MAX_OUTPUT_BYTES)]
         try:
-            returncode = process.wait(timeout_s)
-        except subprocess.TimeoutExpired as error:
-            name = Path(command[0]).name
-            raise TimeLimitError(f"{name} did not end in {timeout_s:.0f} s while {what}") from error
+            returncode = _wait(process, Path(command[0]).name, what, timeout_s, limits)
         finally:
             _end_group(process)
         out.seek(0)
         err.seek(0)
-        texts = [f.read(MAX_OUTPUT_BYTES).decode(errors="replace") for f in (out, err)]
-        return Finished(returncode, *texts)
+        kept = MAX_OUTPUT_BYTES if max_output_bytes is None else max_output_bytes
+        errors = err.read(MAX_OUTPUT_BYTES).decode(errors="replace")
+        return Finished(returncode, out.read(kept), errors)
+
+
+def _wait(
+    process: subprocess.Popen[bytes],
+    name: str,
+    what: str,
+    timeout_s: float,
+    limits: Sequence[tuple[IO[bytes], int]],
+) -> int:
+    """Return the exit code; TimeLimitError, or OutputLimitError when a file exceeds its limit."""
+    end = time.monotonic() + timeout_s
+    returncode = None
+    while returncode is None:
+        left = max(0.0, end - time.monotonic())
+        with suppress(subprocess.TimeoutExpired):
+            returncode = process.wait(min(left, _POLL_S))
+        for file, most in limits:
+            if os.fstat(file.fileno()).st_size > most:
+                raise OutputLimitError(f"{name} wrote more than {most:,} B while {what}")
+        if returncode is None and not left:
+            raise TimeLimitError(f"{name} did not end in {timeout_s:.0f} s while {what}")
+    return returncode
 
 
 def _end_group(process: subprocess.Popen[bytes]) -> None:

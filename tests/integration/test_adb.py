@@ -308,8 +308,15 @@ def test_flags_that_do_not_go_together(phone_build, flags, message, capsys):
 def test_a_build_without_the_program(phone_build, phones, tmp_path, capsys):
     phone = phones()
     copy = edited(phone_build, tmp_path / "copy", without=["bench-arm64"])
-    assert bench(copy, phone) == 3
+    assert bench(copy, phone) == 2
     assert "has no arm64 program (bench-arm64)" in capsys.readouterr().err
+
+
+def test_a_phones_build_has_no_firmware(phone_build, capsys):
+    assert cli(["bench", str(phone_build), "--port", "/dev/null"]) == 2
+    error = capsys.readouterr().err
+    assert "has no firmware: it was built for android-cpu" in error
+    assert "try: --device SERIAL, which measures this build" in error
 
 
 def test_a_phone_without_timeout_is_measured_too(phone_build, phones, adb_server):

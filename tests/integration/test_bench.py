@@ -113,8 +113,41 @@ def test_needs_a_whole_build(build, tmp_path, capsys):
     assert "schema 99" in capsys.readouterr().err
 
 
-def test_the_host_has_no_firmware(tmp_path, capsys):
+@pytest.mark.parametrize("flags", [["--port", "/dev/null"], ["--device", "all"], ["--usb"]])
+@pytest.mark.parametrize("name", ["empty", "absent", "small.tflite"])
+def test_what_is_no_build_is_told_before_a_device_is_asked(tmp_path, name, flags, capsys):
+    (tmp_path / "empty").mkdir()
     (tmp_path / "small.tflite").write_bytes(small_model())
-    edgebuild.build(tmp_path / "small.tflite", target="host", out=tmp_path, run="none")
-    assert cli(["bench", str(tmp_path / "small-host"), "--port", "/dev/null"]) == 3
-    assert "has no firmware" in capsys.readouterr().err
+    assert cli(["bench", str(tmp_path / name), *flags]) == 2
+    error = capsys.readouterr().err
+    assert f"{name} holds no build: build.lock is missing" in error
+    assert "try: give the folder that `edgebuild build` wrote" in error
+
+
+@pytest.mark.parametrize(
+    ("flags", "missing"),
+    [
+        (["--device", "x"], "arm64 program (bench-arm64)"),
+        (["--device", "all"], "arm64 program (bench-arm64)"),
+        (["--host", "user@board"], "compiled model (model_edgetpu.tflite)"),
+        (["--usb"], "compiled model (model_edgetpu.tflite)"),
+    ],
+)
+def test_a_boards_build_is_not_for_other_devices(build, flags, missing, capsys):
+    assert cli(["bench", str(build), *flags]) == 2
+    error = capsys.readouterr().err
+    assert f"{build} has no {missing}: it was built for cortex-m4" in error
+    assert "try: --port PORT, which measures this build; or build for a" in error
+
+
+@pytest.mark.parametrize("target", ["host", "coral-devboard"])
+def test_a_build_without_firmware(tmp_path, target, capsys):
+    (tmp_path / "small.tflite").write_bytes(small_model())
+    edgebuild.build(tmp_path / "small.tflite", target=target, out=tmp_path, run="none")
+    folder = tmp_path / f"small-{target}"
+    assert cli(["bench", str(folder), "--port", "/dev/null"]) == 2
+    error = capsys.readouterr().err
+    assert f"{folder} has no firmware: it was built for {target}" in error
+    assert "try: build for a board" in error
+    assert cli(["bench", str(folder), "--device", "all"]) == 2
+    assert "has no arm64 program" in capsys.readouterr().err

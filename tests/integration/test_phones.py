@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shutil
@@ -17,7 +18,9 @@ from edgebuild.models.tf_model import of_keras
 from edgebuild.report.model import report_from_json
 from edgebuild.tflite.metadata import read_metadata
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
-from tests.small import small_model
+from edgebuild.tflite.writer import write_tflite
+from tests.single_ops import Spec, t
+from tests.small import small_graph, small_model
 
 NEEDS_QEMU = pytest.mark.skipif(
     shutil.which("qemu-aarch64") is None, reason="qemu-aarch64 (Debian: qemu-user) is not installed"
@@ -167,6 +170,32 @@ def test_what_a_target_does_not_take_is_refused(folder, command):
         assert code == 2 and "--with shows how memory is shared" in err
 
 
+@pytest.mark.parametrize("target", ["android-cpu", "android-gpu", "coral-usb"])
+def test_a_custom_operator_that_nothing_runs_is_refused(folder, command, target):
+    graph = small_graph()
+    mine = dataclasses.replace(graph.ops[-1], kind="CUSTOM Mine", attrs={})
+    model = write_tflite(graph.replace(ops=(*graph.ops[:-1], mine)))
+    (folder / "mine.tflite").write_bytes(model)
+    for verb in ("check", "build"):
+        code, out, err = command(verb, "mine.tflite", "--target", target)
+        assert (code, out) == (2, "")
+        assert "mine.tflite: no runtime at hand has 1 of the model's custom operators" in err
+        assert "CUSTOM Mine (operator 4)" in err and "try: convert it with TFLITE_BUILTINS" in err
+    assert list((folder / "build").iterdir()) == []
+    code, out, _ = command("inspect", "mine.tflite", "--target", target, "--json")
+    reason = json.loads(out)["operators"][4]["reason"]
+    assert code == 0 and reason.endswith("LiteRT's CPU has no kernel for it")
+
+
+@pytest.mark.parametrize("form", ["int8", "float16", "dynamic"])
+def test_a_float_model_with_one_is_refused_before_it_is_converted(folder, command, form):
+    spec = Spec("CUSTOM Mine", (t(),), (t(),), {})
+    (folder / "mine.tflite").write_bytes(write_tflite(spec.graph()))
+    asked = ("build", "mine.tflite", "--target", "android-cpu", "--data", "random")
+    code, _, err = command(*asked, "--format", form)
+    assert code == 2 and "CUSTOM Mine (operator 0): XNNPACK has no CUSTOM Mine" in err
+
+
 @pytest.mark.models
 @pytest.mark.parametrize("target", ["coral-usb", "android-cpu"])
 def test_a_compiled_model_is_no_source(coral_dir, folder, command, target):
@@ -298,7 +327,7 @@ def test_a_coral_board_s_cpu_is_measured_and_compared(folder, command):
     assert report["comparison"]["oracle"].startswith("LiteRT")
     assert report["metrics"]["latency_us"]["value"] > 0
     code, _, err = command("bench", build, "--usb")
-    assert code == 3 and "no compiled model (model_edgetpu.tflite)" in err
+    assert code == 2 and "no compiled model (model_edgetpu.tflite)" in err
     code, _, err = command("bench", build, "--host", "nobody@127.0.0.1", "--no-edgetpu")
     assert code == 3 and "nobody@127.0.0.1" in err
 

@@ -56,16 +56,7 @@ class AdbRunner:
 
     def check(self, build: Build) -> bool:
         """Check that there is something to run; samples are for the arm64 program."""
-        if self.tool is not None and PROGRAM not in build.artifacts:
-            hint = "build for a phone: --target android-cpu"
-            build.needs(MODEL_NAME, f"{MODEL_NAME} to run", hint)
-            return False
-        build.needs(
-            PROGRAM,
-            f"arm64 program ({PROGRAM})",
-            "build for a phone: --target android-cpu; or give LiteRT's tool with --benchmark-model",
-        )
-        return True
+        return _takes_samples(build, self.tool)
 
     def run(self, build: Build, samples: Samples, progress: Progress) -> Measured:
         """Run what the build has and what the user gave, one after the other."""
@@ -95,13 +86,15 @@ class AdbRunner:
 
 
 def adb_runners(
-    devices: Sequence[str], options: AdbOptions, tool: ToolChoice | None = None
+    build: Build, devices: Sequence[str], options: AdbOptions, tool: ToolChoice | None = None
 ) -> list[AdbRunner]:
     """Return a runner for each of ``devices``; ``all`` stands for every phone that is ready.
 
-    Raises ToolError when none is. One that is named but not there fails when it is run, so that
-    the others are measured.
+    Raises InputError when ``build`` has nothing for phones, before adb is asked; ToolError when no
+    phone is ready. One that is named but not there fails when it is run, so that the others are
+    measured.
     """
+    _takes_samples(build, tool)
     client = open_client()
     if ALL in devices:
         if len(set(devices)) > 1:
@@ -112,6 +105,20 @@ def adb_runners(
     else:
         serials = list(dict.fromkeys(devices))
     return [AdbRunner(serial, options, tool) for serial in serials]
+
+
+def _takes_samples(build: Build, tool: ToolChoice | None) -> bool:
+    """Return whether ``build`` has the arm64 program; InputError when nothing of it can run."""
+    if tool is not None and PROGRAM not in build.artifacts:
+        hint = "build for a phone: --target android-cpu"
+        build.needs(MODEL_NAME, f"{MODEL_NAME} to run", hint)
+        return False
+    build.needs(
+        PROGRAM,
+        f"arm64 program ({PROGRAM})",
+        "build for a phone: --target android-cpu; or give LiteRT's tool with --benchmark-model",
+    )
+    return True
 
 
 def program_measured(run: PhoneRun) -> Measured:

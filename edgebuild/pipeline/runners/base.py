@@ -8,13 +8,22 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
+from edgebuild.backends.arm64 import PROGRAM
 from edgebuild.backends.base import Progress
 from edgebuild.devices.base import RunResult, Samples
-from edgebuild.errors import ToolError
+from edgebuild.errors import InputError
 from edgebuild.figures import Figure
 from edgebuild.report.model import Report
 
+COMPILED = "model_edgetpu.tflite"
+FIRMWARE = "firmware.elf"
 MODEL_NAME = "model.tflite"
+_FLAGS = {
+    FIRMWARE: "--port PORT",
+    PROGRAM: "--device SERIAL",
+    COMPILED: "--host USER@HOST or --usb",
+}
+"""By what a build has, the flag of ``edgebuild bench`` that measures it."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +40,18 @@ class Build:
         return self.folder / MODEL_NAME
 
     def needs(self, artifact: str, what: str, hint: str) -> Path:
-        """Return the path of a file of the build; ToolError that says ``what`` is not there."""
+        """Return the path of a file of the build; InputError that says ``what`` is not there."""
         if artifact not in self.artifacts:
             name = self.report.target["name"]
-            raise ToolError(f"{self.folder} has no {what}: it was built for {name}", hint=hint)
+            ways = [
+                f"{flag}, which measures this build"
+                for file, flag in _FLAGS.items()
+                if file in self.artifacts
+            ]
+            raise InputError(
+                f"{self.folder} has no {what}: it was built for {name}",
+                hint="; or ".join([*ways, hint]),
+            )
         return self.folder / artifact
 
 
@@ -74,7 +91,7 @@ class Runner(Protocol):
         ...
 
     def check(self, build: Build) -> bool:
-        """Return whether ``run`` takes samples; ToolError when the build has not what it takes."""
+        """Return whether ``run`` takes samples; InputError when the build has not what it takes."""
         ...
 
     def run(self, build: Build, samples: Samples, progress: Progress) -> Measured:

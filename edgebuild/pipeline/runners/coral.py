@@ -10,9 +10,7 @@ from edgebuild.coral.bench import RunnerOptions
 from edgebuild.devices.base import Samples
 from edgebuild.devices.coral import CoralDevice, coral_figures, run_result
 from edgebuild.figures import Figure, How
-from edgebuild.pipeline.runners.base import MODEL_NAME, Build, Measured, Reference
-
-COMPILED = "model_edgetpu.tflite"
+from edgebuild.pipeline.runners.base import COMPILED, MODEL_NAME, Build, Measured, Reference
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgebuild.backends.base import Progress
 from edgebuild.devices.base import Samples
 from edgebuild.devices.serial import SerialDevice
-from edgebuild.pipeline.runners.base import Build, Measured, Reference
+from edgebuild.pipeline.runners.base import FIRMWARE, Build, Measured, Reference
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class SerialRunner:
 
     def check(self, build: Build) -> bool:
         """Check that the build has firmware, which takes samples."""
-        build.needs("firmware.elf", "firmware", "build for a board; see edgebuild targets list")
+        build.needs(FIRMWARE, "firmware", "build for a board; see edgebuild targets list")
         return True
 
     def run(self, build: Build, samples: Samples, progress: Progress) -> Measured:

@@ -13,7 +13,7 @@ from edgebuild.coral import transports
 from edgebuild.coral.bench import RUNNER, RunnerOptions, run_model
 from edgebuild.coral.transports import LocalTransport, SshTransport
 from edgebuild.devices.coral import CoralDevice, coral_figures
-from edgebuild.errors import InputError, ToolError
+from edgebuild.errors import Exit, InputError, ToolError
 from edgebuild.graph import DType, Tensor
 from edgebuild.models.convert import litert_outputs
 from edgebuild.ops.cases import one_op
@@ -53,8 +53,7 @@ def ssh(tmp_path, monkeypatch):
     scripts = {
         "ssh": f'echo "ssh $*" >> {log}; shift 4; test "$1" = mendel@board || exit 255\n'
         'shift; exec sh -c "$1"',
-        "scp": f'echo "scp $*" >> {log}; shift 5\n'
-        'exec cp "${1#mendel@board:}" "${2#mendel@board:}"',
+        "scp": f'echo "scp $*" >> {log}; shift 5\nexec cp "$1" "${{2#mendel@board:}}"',
         "python3": f'exec {shlex.quote(sys.executable)} "$@"',
     }
     for name, text in scripts.items():
@@ -78,7 +77,7 @@ def test_the_same_over_ssh_and_the_folder_is_removed(model, samples, ssh):
     result = device.run(samples)
     assert [outputs[0] for outputs in result.outputs] == expected(samples)
     calls = ssh.read_text().splitlines()
-    assert [call.split()[0] for call in calls] == ["ssh", *["scp"] * 3, "ssh", "scp", "ssh"]
+    assert [call.split()[0] for call in calls] == ["ssh", *["scp"] * 3, *["ssh"] * 3]
     assert all("-o BatchMode=yes -o ConnectTimeout=10" in call for call in calls)
     folder = Path(calls[-1].split()[-1])
     assert folder.name.startswith("edgebuild-")
@@ -171,6 +170,50 @@ def test_a_closed_connection(model, samples, ssh):
         CoralDevice.ssh(model, "mendel@board", CPU).run(samples)
 
 
+@pytest.fixture
+def scratch(tmp_path, monkeypatch):
+    """Where this computer's temporary files are."""
+    folder = tmp_path / "scratch"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("program", "script"),
+    [
+        ("python3", f'{shlex.quote(sys.executable)} "$@" && echo >> outputs'),
+        ("cat", "exec yes"),
+    ],
+)
+def test_more_outputs_than_the_model_has(model, samples, ssh, scratch, program, script):
+    """One byte too many, and a board that never ends."""
+    (ssh.parent / "bin" / program).write_text(f"#!/bin/sh\n{script}\n")
+    (ssh.parent / "bin" / program).chmod(0o755)
+    with pytest.raises(ToolError, match="mendel@board: outputs is larger than the 50 B") as caught:
+        CoralDevice.ssh(model, "mendel@board", CPU).run(samples)
+    assert caught.value.exit_code == Exit.TOOL_FAILED
+    folder = Path(ssh.read_text().splitlines()[-1].split()[-1])
+    assert folder.name.startswith("edgebuild-") and not folder.exists()
+    assert list(scratch.iterdir()) == []
+
+
+def test_a_runner_that_never_stops_talking(model, samples, ssh, scratch):
+    (ssh.parent / "bin" / "python3").write_text("#!/bin/sh\nexec yes\n")
+    with pytest.raises(ToolError, match="ssh wrote more than 16,777,216 B while running the model"):
+        CoralDevice.ssh(model, "mendel@board", CPU).run(samples)
+    assert " rm -rf /tmp/edgebuild-" in ssh.read_text().splitlines()[-1]
+    assert list(scratch.iterdir()) == []
+
+
+def test_outputs_that_are_not_there(model, samples, ssh):
+    python = ssh.parent / "bin" / "python3"
+    python.write_text(f'#!/bin/sh\n{shlex.quote(sys.executable)} "$@" && rm outputs\n')
+    with pytest.raises(ToolError, match="mendel@board has not given outputs") as caught:
+        CoralDevice.ssh(model, "mendel@board", CPU).run(samples)
+    assert "No such file" in caught.value.details[0]
+
+
 HEAD = {"edgebuild": 1, "runtime": "r", "version": "1", "outputs": [10], "edgetpu": True}
 TAIL = {"done": True, "times_ns": [5, 6, 7], "temperature_mc": [41000, 43500]}
 
@@ -184,7 +227,7 @@ class Answering(LocalTransport):
 
     def python(self, arguments, *, timeout_s):
         (self._place() / "outputs").write_bytes(self.outputs)
-        return Finished(0, "\n".join(self.lines), "")
+        return Finished(0, "\n".join(self.lines).encode(), "")
 
 
 def answer(head=HEAD, tail=TAIL):
@@ -211,6 +254,7 @@ def test_an_answer_of_the_edge_tpu(model, samples):
         (answer(tail={**TAIL, "times_ns": [5, True, 7]}), b"\0" * 50, "times make no sense"),
         (answer(tail={**TAIL, "times_ns": [5]}), b"\0" * 50, "1 times for 3 runs"),
         (answer(), b"\0" * 49, "49 bytes of outputs"),
+        (answer(), b"\0" * 51, "outputs is larger than the 50 B"),
     ],
 )
 def test_garbage_is_refused(model, samples, lines, outputs, words):
