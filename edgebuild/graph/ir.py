@@ -172,7 +172,8 @@ class Op:
     ``{"padding": "SAME", "stride_w": 1, "fused_activation_function": "RELU6"}``; those of a custom
     operator (``CUSTOM name``) are its bytes, ``custom_options``.
     ``source_index`` is the operator's place in the model file, ``version`` TFLite's version of the
-    operator's form.
+    operator's form. ``intermediates`` are tensors that hold only how values inside the operator are
+    quantized (an LSTM's gates).
     """
 
     kind: str
@@ -181,6 +182,7 @@ class Op:
     attrs: Mapping[str, Any] = field(default_factory=dict)
     source_index: int = 0
     version: int = 1
+    intermediates: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "attrs", MappingProxyType(dict(self.attrs)))
@@ -278,7 +280,10 @@ class Graph:
     def fingerprint(self) -> str:
         """Return a SHA-256 over everything that decides what the graph computes."""
         digest = hashlib.sha256()
-        ops = [(o.kind, o.inputs, o.outputs, sorted(o.attrs.items())) for o in self.ops]
+        ops = [
+            (o.kind, o.inputs, o.outputs, sorted(o.attrs.items()), *o.intermediates)
+            for o in self.ops
+        ]
         digest.update(json.dumps([self.inputs, self.outputs, ops], default=str).encode())
         for index in sorted(self.tensors):
             t = self.tensors[index]

@@ -45,6 +45,9 @@ def _index_problems(graph: Graph) -> Iterator[str]:
         for i in op.outputs:
             if i not in known:
                 yield f"{label} writes tensor {i}, which is not there"
+        for i in op.intermediates:
+            if i != ABSENT and i not in known:
+                yield f"{label} has intermediate tensor {i}, which is not there"
         if not op.outputs:
             yield f"{label} has no output"
 

@@ -229,10 +229,13 @@ class _Reader:
             raise ModelError(
                 f"{self.where}: operator {index} has code {table.OpcodeIndex()}, which is not there"
             )
-        inputs = tuple(ABSENT if i < 0 else i for i in self._indices(table.InputsAsNumpy()))
+        inputs, inner = (
+            tuple(ABSENT if i < 0 else i for i in self._indices(vector))
+            for vector in (table.InputsAsNumpy(), table.IntermediatesAsNumpy())
+        )
         outputs = self._indices(table.OutputsAsNumpy())
         kind, version = codes[table.OpcodeIndex()]
-        return Op(kind, inputs, outputs, self._attrs(index, kind, table), index, version)
+        return Op(kind, inputs, outputs, self._attrs(index, kind, table), index, version, inner)
 
     def _attrs(self, index: int, kind: str, table: Any) -> dict[str, Any]:
         if kind.startswith("CUSTOM"):
@@ -274,7 +277,7 @@ class _Reader:
         if isinstance(value, (list, tuple, np.ndarray)):
             if len(value) > MAX_OPTION_VALUES:
                 raise ModelError(f"{self.where}: {label} has {len(value):,} values")
-            return tuple(int(v) for v in value)
+            return tuple(np.asarray(value).tolist())
         return None  # nested tables carry nothing that a kernel needs
 
 

@@ -60,6 +60,13 @@ def options_of_kind(kind: str) -> str | None:
     return _OPTIONS_OF_KIND.get(kind) or _options_by_lower_case().get(plain)
 
 
+def has_second_options(kind: str) -> bool:
+    """Return whether an operator kind has its options in the schema's second union, which the
+    reader does not read: those of StableHLO and a few newer ones."""
+    plain = f"{kind.replace('_', '')}Options".lower()
+    return plain in {name.lower() for name in enum_values("BuiltinOptions2")}
+
+
 @cache
 def _options_by_lower_case() -> dict[str, str]:
     """The schema writes ``BatchMatMulOptions`` and ``LSTMOptions``: kinds do not tell capitals."""

@@ -76,6 +76,8 @@ def _operator(op: Op, codes: list[tuple[str, int]], position: dict[int, int]) ->
     table.opcodeIndex = codes.index((op.kind, op.version))
     table.inputs = np.array([position[i] for i in op.inputs], np.int32)
     table.outputs = np.array([position[i] for i in op.outputs], np.int32)
+    if op.intermediates:
+        table.intermediates = np.array([position[i] for i in op.intermediates], np.int32)
     if "custom_options" in op.attrs:
         table.customOptions = np.frombuffer(op.attrs["custom_options"], np.uint8)
     options_name = schema.options_of_kind(op.kind)
@@ -102,5 +104,6 @@ def _value(key: str, value: Any) -> Any:
     if enum is not None and isinstance(value, str):
         return schema.enum_values(enum)[value]
     if isinstance(value, tuple):
-        return np.array(value, np.int32)
+        real = any(isinstance(item, float) for item in value)
+        return np.array(value, np.float32 if real else np.int32)
     return value

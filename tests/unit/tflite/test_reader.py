@@ -11,6 +11,7 @@ import pytest
 
 from edgebuild.errors import ModelError
 from edgebuild.graph import ABSENT, DType, Tensor
+from edgebuild.graph.verify import verify
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.tflite import schema
 from edgebuild.tflite.reader import clean_name, read_tflite, read_tflite_file
@@ -90,6 +91,27 @@ def test_a_survey_reads_custom_operators_and_versions():
     read = read_tflite(write_tflite(graph.replace(ops=(op,))), survey=True).ops[0]
     assert (read.kind, read.version) == ("CUSTOM mine", 7)
     assert read.attrs == {"custom_options": b"\1\2\3"}
+
+
+def test_intermediate_tensors_are_kept():
+    """LiteRT does not run an int8 LSTM without them."""
+    graph = small_graph()
+    op = dataclasses.replace(graph.ops[0], intermediates=(2, ABSENT))
+    lstm = graph.replace(ops=(op,))
+    assert read_tflite(write_tflite(lstm)).ops[0].intermediates == (2, ABSENT)
+    assert lstm.fingerprint() != graph.fingerprint()
+    missing = graph.replace(ops=(dataclasses.replace(op, intermediates=(9,)),))
+    with pytest.raises(ModelError, match="has intermediate tensor 9, which is not there"):
+        verify(missing)
+
+
+def test_options_of_reals_are_kept():
+    graph = one_op(
+        *("bucketize", "BUCKETIZE", [activation((1, 4), dtype=DType.FLOAT32)]),
+        [Tensor(0, "", (1, 4), DType.INT32)],
+        {"boundaries": (0.5, 1.25)},
+    ).graph
+    assert read_tflite(write_tflite(graph)).ops[0].attrs["boundaries"] == (0.5, 1.25)
 
 
 def test_a_survey_takes_the_first_of_several_subgraphs():
