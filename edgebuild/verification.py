@@ -50,6 +50,14 @@ def make_samples(
     return samples
 
 
+def stack_samples(graph: Graph, samples: Samples) -> list[np.ndarray]:
+    """Return for each input an array (samples, \\*shape) of the samples' bytes."""
+    return [
+        np.stack([np.frombuffer(s[i], t.dtype.numpy).reshape(t.shape) for s in samples])
+        for i, t in enumerate(graph.input_tensors)
+    ]
+
+
 def _extreme(dtype: DType, number: int) -> float:
     if dtype == DType.FLOAT32:
         return (0.0, 1.0, -1.0)[number]
@@ -109,11 +117,7 @@ def compare_with_litert(
 
     ``graph`` is what ``model`` says, in any number format.
     """
-    arrays = [
-        np.stack([np.frombuffer(s[i], t.dtype.numpy).reshape(t.shape) for s in samples])
-        for i, t in enumerate(graph.input_tensors)
-    ]
-    truth = litert_outputs(model, arrays)
+    truth = litert_outputs(model, stack_samples(graph, samples))
     total = different = close = 0
     for number, outputs in enumerate(result.outputs):
         for tensor, ours, theirs in zip(graph.output_tensors, outputs, truth, strict=True):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgebuild.backends.arm64 import compile_arm64_program
-from edgebuild.backends.base import Delivered, DeliverySettings, Progress, Shipment
+from edgebuild.backends.base import Cut, Delivered, DeliverySettings, Progress, Shipment
 from edgebuild.backends.emit import LIBRARY
 from edgebuild.codegen.android import (
     AndroidSettings,
@@ -66,6 +66,10 @@ class AndroidBackend:
             **{f"{NATIVE_MODULE}/{path}": text for path, text in native.items()},
             **shipment.library.files,
         }
+
+    def cuts(self, _shipment: Shipment) -> Sequence[Cut]:
+        """Return nothing: LiteRT parts the model itself, on the phone."""
+        return ()
 
     def deliver(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -72,6 +72,14 @@ class Shipment:
 
 
 @dataclass(frozen=True)
+class Cut:
+    """Operators that run in one place: its name, for people, and their positions."""
+
+    place: str
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class DeliverySettings:
     """What the user says of the tools that finish a shipment. ``edgetpu_container``: the image that
     has the Edge TPU's compiler; empty for the one on the PATH."""
@@ -111,6 +119,11 @@ class DelegateBackend(Protocol):
 
     def emit(self, shipment: Shipment, target: TargetProfile) -> Mapping[str, str | bytes]:
         """Return the files beside ``model.tflite``, by path below the build folder; pure."""
+        ...
+
+    def cuts(self, shipment: Shipment) -> Sequence[Cut]:
+        """Return the parts in which the model is left too, in the order in which they run; empty
+        where it stays whole. Pure."""
         ...
 
     def deliver(

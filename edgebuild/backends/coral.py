@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from edgebuild.backends.base import Delivered, DeliverySettings, Progress, Shipment
+from edgebuild.backends.base import Cut, Delivered, DeliverySettings, Progress, Shipment
 from edgebuild.coral.compiler import PROGRAM, Compiled, CompilerOptions, compile_models
 from edgebuild.delegates.base import Compatibility
+from edgebuild.delegates.edgetpu import NAME, around_mapped
 from edgebuild.figures import Figure, How
 from edgebuild.targets import TargetProfile
 
@@ -23,6 +24,15 @@ class CoralBackend:
     def emit(self, _shipment: Shipment, _target: TargetProfile) -> Mapping[str, str | bytes]:
         """Return nothing: the model is all."""
         return {}
+
+    def cuts(self, shipment: Shipment) -> Sequence[Cut]:
+        """Return what maps, what must come before it on the CPU, and the rest; empty where all maps
+        or nothing does."""
+        taken = [verdict.delegated for verdict in shipment.compatibility.verdicts]
+        if all(taken) or not any(taken):
+            return ()
+        groups = around_mapped(shipment.graph, taken)
+        return tuple(Cut(NAME if mapped else "CPU", positions) for mapped, positions in groups)
 
     def deliver(
         self,

@@ -111,6 +111,27 @@ def edgetpu_compatibility(
     )
 
 
+def around_mapped(graph: Graph, mapped: Sequence[bool]) -> list[tuple[bool, tuple[int, ...]]]:
+    """Return (mapped, positions) of what the mapped operators depend on, of these, and of the rest,
+    without those that are empty.
+
+    ``mapped`` are the operators of one subgraph, as ``edgetpu_compatibility`` finds them by
+    default. What nothing mapped depends on belongs to the rest.
+    """
+    needed: set[int] = set()
+    before: set[int] = set()
+    for position in reversed(range(len(graph.ops))):
+        op = graph.ops[position]
+        if mapped[position] or needed.intersection(op.outputs):
+            needed.update(op.inputs)
+            if not mapped[position]:
+                before.add(position)
+    inside = {position for position, taken in enumerate(mapped) if taken}
+    rest = set(range(len(graph.ops))) - inside - before
+    groups = ((False, before), (True, inside), (False, rest))
+    return [(taken, tuple(sorted(group))) for taken, group in groups if group]
+
+
 def is_compiled(graph: Graph) -> bool:
     """Return whether the model was compiled for the Edge TPU."""
     return any(op.kind == COMPILED_OP for op in graph.ops)

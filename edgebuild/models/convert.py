@@ -151,19 +151,26 @@ def float_outputs(
     return _predict(_worker(source), arrays)
 
 
-def litert_outputs(model: bytes, arrays: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
+def litert_outputs(
+    model: bytes, arrays: Sequence[np.ndarray], *, xnnpack: bool = True
+) -> tuple[np.ndarray, ...]:
     """Return LiteRT's outputs of a ``.tflite`` for a whole data set, each (samples, \\*shape).
 
     ``arrays`` hold for each input (samples, \\*shape) in the tensor's dtype. LiteRT rounds
     FULLY_CONNECTED once where TFLite Micro rounds twice, so single outputs of an int8 model may be
-    2 apart: it serves for accuracy, and TFLite Micro, which is slower, for exactness.
+    2 apart: it serves for accuracy, and TFLite Micro, which is slower, for exactness. Without
+    ``xnnpack`` an operator computes the same in whatever model it stands.
     """
     with tempfile.TemporaryDirectory(prefix="edgebuild-litert-") as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
-        worker = Worker("the model", {"path": str(path), "kind": "finished", "trust": False})
+        kind = "finished" if xnnpack else "plain"
+        worker = Worker("the model", {"path": str(path), "kind": kind, "trust": False})
         try:
             return _predict(worker, arrays)
+        except EdgebuildError as error:
+            error.message = error.message.replace(str(path), "the model")
+            raise
         finally:
             worker.close()
 

@@ -95,10 +95,11 @@ class FloatTflite:
 
 
 class FinishedTflite:
-    """A ``.tflite`` model to be run as it is."""
+    """A ``.tflite`` model to be run as it is, with or without XNNPACK."""
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, *, xnnpack: bool) -> None:
         self._content = content
+        self._xnnpack = xnnpack
 
     @property
     def inputs(self) -> list[dict[str, Any]]:
@@ -107,14 +108,21 @@ class FinishedTflite:
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return for each output an array (samples, \\*shape)."""
-        return run_litert(self._content, arrays)
+        return run_litert(self._content, arrays, xnnpack=self._xnnpack)
 
 
-def run_litert(content: bytes, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+def run_litert(
+    content: bytes, arrays: Sequence[np.ndarray], *, xnnpack: bool = True
+) -> list[np.ndarray]:
     """Run a whole data set, an array (samples, \\*shape) for each input; likewise for outputs."""
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    interpreter = Interpreter(model_content=content, num_threads=1)
+    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+    interpreter = Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType.AUTO if xnnpack else resolver,
+    )
     interpreter.allocate_tensors()
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
     results: list[list[np.ndarray]] = [[] for _ in outputs]

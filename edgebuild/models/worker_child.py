@@ -30,10 +30,10 @@ class _Session:
             from edgebuild.models.float_tflite import FloatTflite
 
             self.model = FloatTflite(Path(path).read_bytes())
-        elif kind == "finished":
+        elif kind in ("finished", "plain"):
             from edgebuild.models.float_tflite import FinishedTflite
 
-            self.model = FinishedTflite(Path(path).read_bytes())
+            self.model = FinishedTflite(Path(path).read_bytes(), xnnpack=kind == "finished")
         else:
             from edgebuild.models.tf_model import open_tf_model
 

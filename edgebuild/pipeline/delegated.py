@@ -28,6 +28,7 @@ from edgebuild.graph.ir import KERNEL_DTYPES
 from edgebuild.ops.support import node_problems
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.pipeline.loading import Prepared, prepare
+from edgebuild.pipeline.parts import leave_parts
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.steps import (
     LazyHost,
@@ -60,6 +61,8 @@ def build_delegated(plan: BuildPlan, folder: Path, progress: Progress) -> Report
             atomic_write(folder / path, content)
         tools = DeliverySettings(edgetpu_container=plan.request.edgetpu_container)
         delivered = backend.deliver(shipment, plan.target, folder, progress, tools)
+        cuts = backend.cuts(shipment)
+        parts, remarks = leave_parts(plan, shipment, cuts, loaded.data, folder, progress)
         with TemporaryDirectory(prefix="edgebuild-") as scratch:
             result, comparison = _run(plan, loaded, shipment, delivered, Path(scratch), progress)
         accuracy, similarity = judge(
@@ -71,7 +74,8 @@ def build_delegated(plan: BuildPlan, folder: Path, progress: Progress) -> Report
     return dataclasses.replace(
         report,
         similarity=similarity,
-        notes=(*loaded.notes, *notes, *delivered.notes),
+        parts=parts,
+        notes=(*loaded.notes, *notes, *delivered.notes, *remarks),
     )
 
 

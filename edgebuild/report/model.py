@@ -20,6 +20,7 @@ from edgebuild.report.accuracy import (
     accuracy_from_json,
     similarity_from_json,
 )
+from edgebuild.report.parts import ModelParts, parts_from_json
 from edgebuild.toolchain.base import Section, Symbol
 
 SCHEMA_VERSION = 1
@@ -78,7 +79,8 @@ class Report:
 
     ``sections`` and ``symbols`` are those of the linked firmware, the benchmark application among
     them; empty for the host. ``compatibility`` is there where LiteRT runs the model, and
-    ``refusals`` are sentences on what the user forbade the delegate and it does.
+    ``refusals`` are sentences on what the user forbade the delegate and it does. ``parts`` are
+    those in which the model was left too.
     """
 
     edgebuild: str
@@ -103,6 +105,7 @@ class Report:
     similarity: SimilarityReport | None = None
     compatibility: Compatibility | None = None
     refusals: tuple[str, ...] = ()
+    parts: ModelParts | None = None
     notes: tuple[str, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     out_dir: str = ""
@@ -165,6 +168,7 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
             compatibility_from_json(v["compatibility"]) if v.get("compatibility") else None
         ),
         refusals=tuple(v.get("refusals", ())),
+        parts=parts_from_json(v["parts"]) if v.get("parts") else None,
         notes=tuple(v["notes"]),
         artifacts=v["artifacts"],
     )

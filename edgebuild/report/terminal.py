@@ -32,6 +32,8 @@ def render_report(report: Report) -> Iterator[RenderableType]:
     yield _figures_table(report)
     if report.compatibility is not None:
         yield from compatibility_lines(report.compatibility, with_notes=False)
+    if report.parts is not None:
+        yield Text(f"parts: {report.parts.summary()}")
     if report.layers:
         yield _layer_table(report)
     if report.compression:

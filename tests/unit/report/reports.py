@@ -8,7 +8,20 @@ from typing import Any
 from edgebuild.budget import Budget, Metrics
 from edgebuild.figures import Figure, How
 from edgebuild.report.model import AccuracyReport, Comparison, LayerReport, Report
+from edgebuild.report.parts import Feed, ModelPart, ModelParts
 from edgebuild.toolchain.base import Section, Symbol
+
+PARTS = ModelParts(
+    (
+        ModelPart("parts/1_cpu.tflite", "CPU", (0, 1), (Feed("x", 0, 0),), ("a",)),
+        ModelPart(
+            "parts/2_edgetpu.tflite", "Edge TPU", tuple(range(2, 100)), (Feed("a", 1, 0),), ("b",)
+        ),
+        ModelPart("parts/3_cpu.tflite", "CPU", tuple(range(100, 157)), (Feed("b", 2, 0),), ("y",)),
+    ),
+    (Feed("y", 3, 0),),
+    8,
+)
 
 
 def figure(value: float, unit: str = "B", how: How = How.LINKED, source: str = "zig 1") -> Figure:

@@ -10,7 +10,7 @@ import pytest
 from edgebuild.budget import Budget, Metrics
 from edgebuild.figures import Figure, How
 from edgebuild.report.model import SCHEMA_VERSION, Comparison, report_from_json
-from tests.unit.report.reports import report
+from tests.unit.report.reports import PARTS, report
 
 MISSED = Budget(10_000, 4_000, 1_000.0, 0.01).named("the command line")
 
@@ -23,8 +23,9 @@ MISSED = Budget(10_000, 4_000, 1_000.0, 0.01).named("the command line")
         report(comparison=None, accuracy=None, tflm_arena=None, sections=(), symbols=()),
         report(Budget(latency_us=5.0), metrics=Metrics(), layers=(), run={}, notes=()),
         report(comparison=Comparison("tflite-micro 1", "host", 8, 80, 3, "layer 1, CONV_2D")),
+        report(parts=PARTS),
     ],
-    ids=["full", "missed", "host", "unknown", "different"],
+    ids=["full", "missed", "host", "unknown", "different", "parts"],
 )
 def test_round_trip(given):
     text = json.dumps(given.to_json(), allow_nan=False)

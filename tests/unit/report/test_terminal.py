@@ -14,7 +14,7 @@ from edgebuild.figures import Figure, How
 from edgebuild.report.model import AccuracyReport, Comparison
 from edgebuild.report.terminal import format_figure, format_value, render_report
 from tests.unit.delegates.test_base import chain
-from tests.unit.report.reports import figure, layer, report
+from tests.unit.report.reports import PARTS, figure, layer, report
 
 
 def rendered(given, width=80):
@@ -138,6 +138,11 @@ def test_what_a_delegate_makes_of_the_model():
     assert "partition runs on operators bytes in bytes out 0 GPU 1 8 4 1 CPU 1 4 2" in text
     assert "forbidden: 2 partitions" in text and "note: as of 2026" in text
     assert "DOES NOT PASS" in text and "model 20,000 B" in text
+
+
+def test_the_parts_of_a_model_take_a_line():
+    lines = rendered(report(compatibility=PHONE, parts=PARTS)).splitlines()
+    assert "parts: 3 (operators: 98 on the Edge TPU, 59 on the CPU), checked on 8 samples" in lines
 
 
 def test_many_layers_are_cut_and_counted():

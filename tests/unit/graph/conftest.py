@@ -1,0 +1,3 @@
+"""Fixtures of the graph's tests."""
+
+from tests.unit.coral.conftest import coral_dir  # noqa: F401
