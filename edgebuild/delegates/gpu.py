@@ -6,10 +6,10 @@ delegate's own parsers add to it: versions, element types and ranks.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Mapping
 
 from edgebuild.delegates.base import Compatibility, compatibility
+from edgebuild.delegates.float16 import fold_float16
 from edgebuild.delegates.table import load_raw, load_table
 from edgebuild.delegates.vocabulary import Setting
 from edgebuild.graph import Graph, Node
@@ -26,44 +26,19 @@ _FLOATS = ("float16", "float32")
 def check(graph: Graph, delegate: Delegate) -> Compatibility:
     """Return what the GPU delegate makes of ``graph``."""
     compatible, parsers = load_table("gpu"), load_table("gpu_delegate")
+    folded, reasons = fold_float16(graph, operator_reasons)
     return compatibility(
-        graph,
+        folded,
         "GPU",
-        reasons(graph),
+        reasons,
         max_partitions=MAX_PARTITIONS,
         sources=[compatible.source, parsers.source],
         notes=parsers.notes,
     )
 
 
-def reasons(graph: Graph) -> list[str]:
-    """Return each operator's reason to be refused, empty where the delegate takes it.
-
-    A DEQUANTIZE of float16 weights is none of the operators that run: the delegate takes its
-    constant in its place, where every reader is taken (``FP16GraphPartitionHelper`` in TFLite's
-    delegates/utils.cc).
-    """
-    unpackers = {n.output.index: n.position for n in graph.nodes() if _unpacks_float16(n)}
-    seen = {i: dataclasses.replace(graph.tensors[i], stored=True) for i in unpackers}
-    found = list(_reasons(graph.replace(tensors={**graph.tensors, **seen})))
-    for position in unpackers.values():
-        found[position] = ""
-    for node, reason in zip(graph.nodes(), list(found), strict=True):
-        for index in node.op.inputs:
-            if reason and index in unpackers:
-                kept = f"its constant is read by {node.kind}, which stays on the CPU"
-                found[unpackers[index]] = kept
-    return found
-
-
-def _unpacks_float16(node: Node) -> bool:
-    if node.kind != "DEQUANTIZE" or len(node.op.inputs) != 1:
-        return False
-    source = node.optional_input(0)
-    return source is not None and source.is_constant and source.dtype == "float16"
-
-
-def _reasons(graph: Graph) -> Iterator[str]:
+def operator_reasons(graph: Graph) -> Iterator[str]:
+    """Yield each operator's reason to be refused, empty where the delegate takes it."""
     parsers = load_table("gpu_delegate")
     unchecked = load_raw("gpu_delegate")["without_check"]
     readers = _readers(graph)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgebuild.delegates.base import Compatibility, compatibility
+from edgebuild.delegates.float16 import fold_float16, unpacks_float16
 from edgebuild.delegates.table import load_raw, load_table
 from edgebuild.delegates.vocabulary import Setting, level_name
 from edgebuild.graph import Graph
@@ -12,6 +13,7 @@ MAX_PARTITIONS = 3
 """The delegate's default of ``max_number_delegated_partitions``."""
 
 _OLDEST = 27
+_DRIVERS_ARE_ASKED = 29
 
 
 def check(graph: Graph, delegate: Delegate) -> Compatibility:
@@ -26,10 +28,18 @@ def check(graph: Graph, delegate: Delegate) -> Compatibility:
             "updated apart from Android. Where a phone reports more, give its profile "
             "delegate.feature_level = 1000006, 1000007 or 1000008."
         )
+    if level >= _DRIVERS_ARE_ASKED and any(map(unpacks_float16, graph.nodes())):
+        notes.append(
+            "Where a phone's driver refuses one operator of a model with float16 weights, NNAPI "
+            "runs none of it."
+        )
+    folded, reasons = fold_float16(
+        graph, lambda seen: [table.reason(node, setting) for node in seen.nodes()]
+    )
     return compatibility(
-        graph,
+        folded,
         "NNAPI",
-        [table.reason(node, setting) for node in graph.nodes()],
+        reasons,
         max_partitions=MAX_PARTITIONS,
         sources=[table.source, load_raw("nnapi")["levels_source"]],
         notes=notes,

@@ -10,7 +10,8 @@ import venv
 
 import pytest
 
-from edgebuild.delegates.gpu import check, reasons
+from edgebuild.delegates.gpu import check
+from edgebuild.delegates.gpu import operator_reasons as reasons
 from edgebuild.delegates.table import load_raw, load_table
 from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.profile import Delegate
@@ -20,7 +21,6 @@ from tests.conftest import shared_path
 from tests.gpu_cases import cases
 from tests.gpu_truth import GOLDEN, analyze, differences, digest
 from tests.single_ops import S4, base, edited, t, w
-from tests.xnnpack_cases import unpacked
 
 SHARED = shared_path() / "models"
 REAL = {f.name: f for f in sorted(SHARED.glob("**/*.tflite")) if "edgetpu" not in f.name}
@@ -163,12 +163,3 @@ def test_booleans_stay_between_a_comparison_and_one_cast():
 def test_eight_bit_models_are_taken():
     assert reason(base("CONV_2D", "int8")) == ""
     assert reason(edited(base("FULLY_CONNECTED"), inputs={1: w((3, 4), "int8")})) == ""
-
-
-def test_float16_weights_are_folded_where_their_reader_is_taken():
-    folded = unpacked(base("FULLY_CONNECTED"), "float16")
-    assert [op.kind for op in folded.ops] == ["DEQUANTIZE", "FULLY_CONNECTED"]
-    assert reasons(folded) == ["", ""]
-    assert check(folded, Delegate("gpu")).delegated_partitions == 1
-    left = reasons(unpacked(base("EQUAL"), "float16"))
-    assert left[0] == "its constant is read by EQUAL, which stays on the CPU"
