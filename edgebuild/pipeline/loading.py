@@ -46,6 +46,7 @@ def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
     survey = plan.target.delegate is not None
     source = open_model(request.model, trust=request.trust_model, survey=survey)
     try:
+        _refuse_other_format(source, request)
         if survey and source.content:
             _refuse_unknown_customs(source, plan)
         data, train = load_sets(source, request)
@@ -78,6 +79,16 @@ def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
         source.close()
         raise
     return Prepared(source, data, converted.model, converted.notes, compressed)
+
+
+def _refuse_other_format(source: SourceModel, request: BuildRequest) -> None:
+    """Raise InputError where the request's format is not the one that the model has for good."""
+    has = "int8" if source.is_int8 else source.stored_format
+    if has is not None and request.format not in (None, "int8", has):
+        raise InputError(
+            f"{source.path} has {has} numbers already: --format {request.format} cannot be met",
+            hint="give the float model that it was made from, or leave --format out",
+        )
 
 
 def _refuse_unknown_customs(source: SourceModel, plan: BuildPlan) -> None:

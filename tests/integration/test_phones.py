@@ -104,6 +104,19 @@ def test_a_microcontroller_takes_no_format(folder):
     assert not (folder / "build").exists()
 
 
+@pytest.mark.parametrize("asked", ["float16", "dynamic", "float32"])
+def test_a_format_that_an_int8_model_cannot_have_is_refused(folder, command, asked):
+    build = ("build", "small.tflite", "--target", "android-gpu")
+    code, out, err = command(*build, "--format", asked)
+    assert (code, out) == (2, "")
+    assert f"has int8 numbers already: --format {asked} cannot be met" in err
+    assert list((folder / "build").iterdir()) == []
+    for given in ((), ("--format", "int8")):
+        code, out, _ = command(*build, *given, "--run", "none")
+        kept = "small.tflite has int8 numbers already, kept as they are" in out
+        assert (code, kept) == (0, not given)
+
+
 def test_fail_on(folder, command):
     code, out, err = command(
         *("build", "small.tflite", "--target", "android-cpu", "--fail-on", "fallback")
