@@ -20,7 +20,7 @@ from edgebuild.backends.emit import emit_library
 from edgebuild.budget import Metrics
 from edgebuild.delegates.check import check_compatibility, parse_fail_on
 from edgebuild.devices.base import RunResult
-from edgebuild.errors import CheckFailedError
+from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph
@@ -83,12 +83,18 @@ def ship(
     plan: BuildPlan, loaded: Prepared, backend: DelegateBackend, progress: Progress
 ) -> tuple[Shipment, tuple[str, ...]]:
     """Hold the model against the delegate's table, generate C where there are kernels for it, and
-    return the shipment with notes."""
+    return the shipment with notes; InputError where a run needs generated C and there is none."""
     where = str(plan.request.model)
     graph = read_tflite(loaded.model, name=plan.name, where=where, survey=True)
     progress("checking what the delegate takes")
     found = check_compatibility(graph, plan.target)
     library, reasons = None, without_library(graph)
+    if reasons and plan.run not in ("host", "none"):
+        raise InputError(
+            f"{plan.name}: there is no generated C to run on {plan.run}",
+            details=reasons[:_SHOWN],
+            hint="--format int8, or leave --run out",
+        )
     notes: tuple[str, ...] = ()
     if backend.has_library and not reasons:
         progress("generating C")
@@ -145,12 +151,6 @@ def _run(
     """Run the generated C where there is some, and compare every byte."""
     library = shipment.library
     if library is None:
-        if plan.run not in ("host", "none"):
-            raise CheckFailedError(
-                f"{plan.name}: there is no generated C to run on {plan.run}",
-                details=without_library(shipment.graph)[:_SHOWN],
-                hint="--format int8, or --run host",
-            )
         return None, None
     host = LazyHost(library.graph, plan.name, plan.request.toolchain, scratch, progress)
     return run(plan, loaded, library.graph, delivered.open_device, host, progress)

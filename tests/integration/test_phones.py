@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import edgebuild
-from edgebuild.errors import CheckFailedError, InputError, ToolError
+from edgebuild.errors import InputError, ToolError
 from edgebuild.models.float_tflite import pack, unpack
 from edgebuild.models.tf_model import of_keras
 from edgebuild.report.model import report_from_json
@@ -88,8 +88,9 @@ def test_formats(place, trained):
     floats = edgebuild.build("net.tflite", target="android-cpu", format="float32")
     sizes = [r.metrics.flash_bytes.value for r in (dynamic, int8, floats)]
     assert max(sizes[:2]) < sizes[2]
-    with pytest.raises(CheckFailedError, match="no generated C to run on qemu"):
-        edgebuild.build("net.tflite", target="android-cpu", format="float32", run="qemu")
+    for run in ("qemu", "adb"):
+        with pytest.raises(InputError, match=f"no generated C to run on {run}"):
+            edgebuild.build("net.tflite", target="android-cpu", format="float32", run=run)
 
 
 def test_a_microcontroller_takes_no_format(folder):
