@@ -34,8 +34,8 @@ STACK_BYTES = 512
 
 @dataclass(frozen=True)
 class Verdict:
-    """Estimated metrics held against a budget; accuracy is not looked at, nor latency where no
-    prediction is known."""
+    """Estimated metrics held against a budget; a limit of what is not known without a build is a
+    violation too."""
 
     metrics: Metrics
     budget: Budget
@@ -93,8 +93,7 @@ class Analysis:
         )
         metrics = Metrics(flash, ram, self.latency_us)
         limits = merge(self.device_budget, budget)
-        known = tuple(v for v in limits.check(metrics) if not v.unknown)
-        return Verdict(metrics, limits, known)
+        return Verdict(metrics, limits, limits.check(metrics))
 
 
 def analyze(model: Path, target_name: str) -> Analysis:

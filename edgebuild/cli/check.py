@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgebuild.budget import Budget, merge
-from edgebuild.cli.console import console, line, print_json, prose, table
+from edgebuild.cli.console import console, line, print_json, table
 from edgebuild.cli.options import (
     budget_options,
     fail_on_option,
@@ -57,7 +57,7 @@ def command(
 
     Of an int8 model for a microcontroller RAM is planned exactly; flash is the exact constants and
     an estimate of the code; latency is predicted from the cycles of each kernel. Accuracy needs a
-    build.
+    build. A budget that cannot be checked is not kept, as in a build.
 
     For phones and accelerators it says which operators the delegate takes, which are left to the
     CPU and why, in how many partitions, and how many bytes cross between them. --with shows how
@@ -95,6 +95,7 @@ def _check_delegate(
     from edgebuild.delegates.check import check_compatibility, parse_fail_on
     from edgebuild.delegates.customs import refuse_unknown_customs
     from edgebuild.figures import Figure, How
+    from edgebuild.report.advice import budget_hint
     from edgebuild.report.compatibility_lines import compatibility_lines
     from edgebuild.tflite.reader import read_tflite_file
 
@@ -105,15 +106,12 @@ def _check_delegate(
     size = Figure(model.stat().st_size, "B", How.MEASURED, f"size of {model.name}")
     limits = merge(target.default_budget(), budget)
     violations = limits.check(Metrics(flash_bytes=size))
-    missed = [v for v in violations if not v.unknown]
-    unchecked = [v.sentence() for v in violations if v.unknown]
-    problems = [*(v.sentence() for v in missed), *forbidden.refusals(found)]
+    problems = [*(v.sentence() for v in violations), *forbidden.refusals(found)]
     if as_json:
         print_json(
             {
                 **found.to_json(),
-                "violations": [v.to_json() for v in missed],
-                "unchecked": unchecked,
+                "violations": [v.to_json() for v in violations],
                 "problems": problems,
             }
         )
@@ -122,11 +120,11 @@ def _check_delegate(
         return
     for part in compatibility_lines(found):
         console().print(part)
-    for sentence in unchecked:
-        prose(sentence)
     if problems:
         raise CheckFailedError(
-            f"{model.name} does not pass on {target.name}: {problems[0]}", details=problems[1:]
+            f"{model.name} does not pass on {target.name}: {problems[0]}",
+            details=problems[1:],
+            hint=budget_hint(violations[0], target.family) if violations else "",
         )
 
 
@@ -167,6 +165,7 @@ def _check_together(models: tuple[Path, ...], target: TargetProfile, as_json: bo
 def _check_memory(model: Path, target: str, budget: Budget, as_json: bool) -> None:
     """Print what the model needs of a microcontroller; CheckFailedError when it does not fit."""
     from edgebuild.analysis import analyze
+    from edgebuild.report.advice import budget_hint
 
     found = analyze(model, target)
     verdict = found.verdict(budget)
@@ -189,9 +188,12 @@ def _check_memory(model: Path, target: str, budget: Budget, as_json: bool) -> No
             rows.append((label, "unknown", format_duration(limit), "not predicted for this core"))
     table(("", "needs", "limit", "how"), rows, right=(1, 2))
     if verdict.violations:
+        first, *more = verdict.violations
+        fits = "is not known to fit" if first.unknown else "does not fit"
+        largest = "edgebuild inspect shows the largest layers"
         raise CheckFailedError(
-            f"{model.name} does not fit {found.target}: {verdict.violations[0].sentence()}",
-            details=[v.sentence() for v in verdict.violations[1:]],
-            hint="edgebuild inspect shows the largest layers",
+            f"{model.name} {fits} {found.target}: {first.sentence()}",
+            details=[violation.sentence() for violation in more],
+            hint=budget_hint(first, "cortex-m") if first.unknown else largest,
         )
     line(f"{model.name} fits {found.target}", style="bold green")

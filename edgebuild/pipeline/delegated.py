@@ -207,5 +207,7 @@ def _memory(library: Emitted | None, result: RunResult | None) -> dict[str, Figu
     """Return what is known of the generated C's RAM; LiteRT's own is not known here."""
     if library is None:
         return {}
-    arena = Figure(library.plan.arena_bytes, "B", How.PLANNED, "generated C, memory planner")
-    return {"arena": arena, **measured_memory(result)}
+    arena = Figure(
+        library.plan.arena_bytes, "B", How.PLANNED, "memory planner; LiteRT's RAM is not known"
+    )
+    return {"generated C's arena": arena, **measured_memory(result)}

@@ -11,7 +11,12 @@ from edgebuild.report.model import LayerReport, Report
 from edgebuild.units import format_points
 
 _SHOWN = 3
-_LABELS = "a float model and data with labels: --data set.npz with x and y"
+_LABELS = "`edgebuild build` with a float model and data with labels: --data set.npz with x and y"
+_KNOWN_MEMORY = "a target whose memory is known"
+_LITERT_S_RAM = (
+    "leave --max-ram out: what LiteRT and its delegate take of RAM is not known, the generated C's "
+    "arena is not theirs"
+)
 
 
 def check_failure(report: Report) -> CheckFailedError | None:
@@ -29,8 +34,9 @@ def check_failure(report: Report) -> CheckFailedError | None:
         hint = "report this as a bug, with the model"
     for violation in report.violations:
         sentences.append(violation.sentence())
-        sentences += weighs_most(report, violation)
-        hint = hint or _hint(violation, str(report.target.get("family", "")))
+        if not violation.unknown:
+            sentences += weighs_most(report, violation)
+        hint = hint or budget_hint(violation, str(report.target.get("family", "")))
     sentences += report.refusals
     return CheckFailedError(f"{report.name} for {report.target['name']}: {sentences[0]}",
                             details=sentences[1:], hint=hint)  # fmt: skip
@@ -74,16 +80,18 @@ _TELLS_TIME = {
 }
 
 
-def _hint(violation: Violation, family: str) -> str:
+def budget_hint(violation: Violation, family: str) -> str:
+    """Return what to try against a violation on a target of ``family``."""
     if violation.unknown:
         return {
             "latency": _TELLS_TIME.get(
                 family,
                 "a run that tells the time: --run simulator, or a board with `edgebuild bench`",
             ),
+            "ram": _LITERT_S_RAM if family in _TELLS_TIME else _KNOWN_MEMORY,
             "accuracy-drop": _LABELS,
             "class-drop": _LABELS,
-        }.get(violation.budget, "a target whose memory is known")
+        }.get(violation.budget, _KNOWN_MEMORY)
     return {
         "flash": "fewer channels or a smaller dense layer, or raise --max-flash",
         "ram": "a smaller input or an earlier stride, or raise --max-ram",

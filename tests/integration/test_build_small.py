@@ -294,8 +294,9 @@ def test_check(folder, command):
     slow = ("check", "small.tflite", "--max-latency", "1us", "--target")
     code, out, err = command(*slow, "cortex-m4")
     assert code == 1 and "latency budget missed by" in err and "predicted by cortex-m4" in err
-    code, out, _ = command(*slow, "cortex-m55")
-    assert code == 0 and "not predicted for this core" in out
+    code, out, err = command(*slow, "cortex-m55")
+    assert code == 1 and "not predicted for this core" in out
+    assert "is not known to fit cortex-m55: latency budget cannot be checked" in err
     code, out, _ = command("check", "small.tflite", "--target", "cortex-m4", "--json")
     found = json.loads(out)
     assert found["fits"] is True and found["target"] == "cortex-m4"

@@ -153,14 +153,53 @@ def test_check(folder, command):
     assert code == 2 and "--fail-on is for targets" in err
 
 
-def test_budgets_that_a_delegate_s_table_cannot_check_are_told(folder, command):
-    asked = ("check", "small.tflite", "--target", "android-cpu", "--max-latency", "1ms")
-    code, out, _ = command(*asked)
-    assert code == 0 and "latency budget cannot be checked" in out
-    (sentence,) = json.loads(command(*asked, "--json")[1])["unchecked"]
-    assert "budget 1 ms" in sentence
-    code, _, err = command("build", *asked[1:], "--run", "none")
-    assert code == 1 and "edgebuild bench BUILD --device" in err
+@pytest.mark.parametrize(
+    ("target", "limit", "sentence", "hint"),
+    [
+        (
+            "android-cpu", ("--max-latency", "1ms"),
+            "latency budget cannot be checked: no figure is known (budget 1 ms",
+            "a phone tells the time: `edgebuild bench BUILD --device",
+        ),
+        (
+            "coral-usb", ("--max-latency", "1ms"),
+            "latency budget cannot be checked: no figure is known (budget 1 ms",
+            "the board tells the time: `edgebuild bench BUILD --host",
+        ),
+        (
+            "android-cpu", ("--max-ram", "1KiB"),
+            "RAM budget cannot be checked: no figure is known (budget 1,024 B",
+            "leave --max-ram out: what LiteRT and its delegate take of RAM is not known",
+        ),
+        (
+            "android-cpu", ("--max-accuracy-drop", "1%"),
+            "accuracy budget cannot be checked: no figure is known (budget 1 point",
+            "`edgebuild build` with a float model and data with labels",
+        ),
+        (
+            "cortex-m55", ("--max-latency", "1ms"),
+            "latency budget cannot be checked: no figure is known (budget 1 ms",
+            "a run that tells the time",
+        ),
+    ],
+)  # fmt: skip
+def test_a_budget_that_cannot_be_checked_is_not_kept(
+    folder, command, target, limit, sentence, hint
+):
+    model = ("small.tflite", "--target", target, *limit)
+    for verb in (("check",), ("build", "--run", "none")):
+        code, _, err = command(*verb, *model)
+        assert code == 1 and sentence in err and f"try: {hint}" in err
+        assert "largest:" not in err
+    code, out, _ = command("check", *model, "--json")
+    (violation,) = json.loads(out)["violations"]
+    assert code == 1 and violation["value"] is None
+
+
+def test_the_arena_of_generated_c_is_not_called_the_phone_s_ram(folder, command):
+    out = command("build", "small.tflite", "--target", "android-cpu", "--run", "none")[1]
+    (row,) = [line for line in out.splitlines() if "arena" in line]
+    assert row.split()[:3] == ["generated", "C's", "arena"]
 
 
 def test_the_options_of_the_example_app_can_be_met(folder, command):

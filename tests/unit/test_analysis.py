@@ -88,15 +88,16 @@ def test_budgets_that_are_missed(model):
     assert verdict.to_json()["fits"] is False
     (late,) = found.verdict(Budget(latency_us=1.0)).violations
     assert late.budget == "latency" and "predicted by cortex-m4 zero wait" in late.sentence()
-    # What cannot be known without a build is not called missed.
-    assert found.verdict(Budget(max_accuracy_drop=0.0)).violations == ()
+    # What cannot be known without a build is not kept in silence.
+    (unknown,) = found.verdict(Budget(max_accuracy_drop=0.0)).violations
+    assert unknown.unknown and unknown.budget == "accuracy-drop"
 
 
 def test_a_core_without_prediction(model):
     found = analyze(model, "cortex-m55")
     assert found.cycles is None and found.latency_us is None
     assert all(layer.cycles is None for layer in found.layers)
-    assert found.verdict(Budget(latency_us=1.0)).violations == ()
+    assert [v.unknown for v in found.verdict(Budget(latency_us=1.0)).violations] == [True]
 
 
 def test_the_devices_memory_is_the_limit(model, tmp_path):
