@@ -35,6 +35,13 @@ _HINT = (
     "install it (Debian x86-64: https://coral.ai/docs/edgetpu/compiler/), or name a container "
     "image that has it with --edgetpu-container IMAGE"
 )
+_ENGINE_HINTS = {
+    125: "start the service of {engine}, see that you may use it, and that it has the image: "
+    "{engine} pull {image}",
+    126: "name an image in which the compiler can be executed; it is for x86-64 alone",
+    127: "name an image that has the compiler on its PATH",
+}
+"""By exit code of ``run``, as docker and podman document them."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +170,7 @@ def _run_in_container(
     hint = "install docker or podman, or install the compiler itself"
     folder.chmod(0o777)  # the image's user is not known
     try:
-        return run_limited(
+        finished = run_limited(
             command, what="compiling for the Edge TPU", timeout_s=limit, missing_hint=hint
         )
     except TimeLimitError:
@@ -173,6 +180,21 @@ def _run_in_container(
                 [engine, "kill", name], what="ending it", timeout_s=_GRACE_S, missing_hint=hint
             )
         raise
+    _check_engine(engine, options.container, finished)
+    return finished
+
+
+def _check_engine(engine: str, image: str, finished: Finished) -> None:
+    """Raise ToolError where the engine says, by its exit code, that the compiler did not run."""
+    hint = _ENGINE_HINTS.get(finished.returncode)
+    if hint is None or read_log(finished.output).version:
+        return
+    lines = [line[:200] for line in finished.errors.splitlines() if line.strip()]
+    raise ToolError(
+        f"{engine} could not run {PROGRAM} in the image {image} (exit code {finished.returncode})",
+        details=lines[-_SHOWN:],
+        hint=hint.format(engine=engine, image=image),
+    )
 
 
 def _judged(finished: Finished) -> CompilerLog:

@@ -148,6 +148,34 @@ cd "$folder" && exec edgetpu_compiler "$@" """,
     assert made.model.packages[0].cached_bytes == 67584
 
 
+@pytest.mark.parametrize(
+    ("code", "said", "hint"),
+    [
+        (125, "Cannot connect to the Docker daemon", "start the service of docker"),
+        (125, "Unable to find image 'nosuchimage:latest' locally", "docker pull nosuchimage"),
+        (126, "exec: edgetpu_compiler: permission denied", "it is for x86-64 alone"),
+        (127, "exec: edgetpu_compiler: not found", "has the compiler on its PATH"),
+    ],
+)
+def test_an_engine_that_fails_is_not_the_model_s_fault(
+    stand_in, coral_dir, tmp_path, code, said, hint
+):
+    script(tmp_path / "bin", "docker", f'echo "{said}" >&2; exit {code}')
+    options = CompilerOptions(container="nosuchimage", engine="docker")
+    with pytest.raises(ToolError, match="docker could not run edgetpu_compiler in the") as caught:
+        compile_models([source(coral_dir, "dense_256")], tmp_path / "out", options)
+    assert f"image nosuchimage (exit code {code})" in caught.value.message
+    assert caught.value.details == (said,) and hint in caught.value.hint
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_compiler_that_spoke_in_its_container_is_judged_itself(stand_in, coral_dir, tmp_path):
+    script(tmp_path / "bin", "docker", 'echo "Edge TPU Compiler version 16.0.1"; exit 127')
+    options = CompilerOptions(container="coral:16", engine="docker")
+    with pytest.raises(ToolError, match="edgetpu_compiler failed"):
+        compile_models([source(coral_dir, "dense_256")], tmp_path / "out", options)
+
+
 def test_a_hanging_container_is_killed_by_name(stand_in, coral_dir, tmp_path, monkeypatch):
     script(
         tmp_path / "bin",
