@@ -56,6 +56,7 @@ __all__ = [
 SCHEMA = 1
 _MAX_CHAIN = 8
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_CHIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DEFINE_VALUE = re.compile(r"[A-Za-z0-9_ .,()+*/<>|&~^%-]*")
 _LIST_HINT = "edgebuild targets list"
@@ -210,7 +211,7 @@ def _read_layer(reader: Reader) -> _Layer:
         "delegate.min_sdk": _checked_level(delegate, "min_sdk", _API_LEVELS),
         "delegate.feature_level": _checked_level(delegate, "feature_level", _FEATURE_LEVELS),
         "delegate.vendor": delegate.choice("vendor", NPU_VENDORS, None),
-        "delegate.soc": delegate.text("soc"),
+        "delegate.soc": _checked_chip(delegate),
         "run.default": run.choice("default", RUN_KINDS, None),
         "run.kinds": run.choices("kinds", RUN_KINDS) or None,
         "run.qemu_machine": run.text("qemu_machine"),
@@ -251,6 +252,13 @@ def _checked_level(delegate: Reader, key: str, levels: Sequence[int]) -> int | N
         delegate.fault(key, f"{level} is not an API level from {levels[0]} to {last}")
         return None
     return level
+
+
+def _checked_chip(delegate: Reader) -> str | None:
+    chip = delegate.text("soc")
+    if chip is not None and not _CHIP.fullmatch(chip):
+        delegate.fault("soc", f"{quoted(chip)} may hold only letters, digits and '_-'")
+    return chip
 
 
 def _ports() -> tuple[str, ...]:

@@ -12,10 +12,11 @@ import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import util
+from importlib import import_module, util
 from pathlib import Path
 
 from edgebuild.delegates.base import Compatibility, compatibility
+from edgebuild.errors import InputError, nearest
 from edgebuild.graph import Graph
 from edgebuild.profile import Delegate
 
@@ -26,11 +27,13 @@ _SOURCE = "ai-edge-litert: ai_edge_litert.aot, which asks the vendor's compiler 
 
 @dataclass(frozen=True)
 class Sdk:
-    """A vendor's SDK for LiteRT: its package, and the module that holds the libraries."""
+    """A vendor's SDK for LiteRT: its package, the module that holds the libraries, and LiteRT's own
+    module that lists the chips."""
 
     vendor: str
     package: str
     module: str
+    targets: str
 
     @property
     def folder(self) -> Path | None:
@@ -64,24 +67,61 @@ class Sdk:
 
 
 SDKS: Mapping[str, Sdk] = {
-    "qualcomm": Sdk("Qualcomm", "ai-edge-litert-sdk-qualcomm", "ai_edge_litert_sdk_qualcomm"),
-    "mediatek": Sdk("MediaTek", "ai-edge-litert-sdk-mediatek", "ai_edge_litert_sdk_mediatek"),
+    "qualcomm": Sdk(
+        "Qualcomm",
+        "ai-edge-litert-sdk-qualcomm",
+        "ai_edge_litert_sdk_qualcomm",
+        "ai_edge_litert.aot.vendors.qualcomm.target",
+    ),
+    "mediatek": Sdk(
+        "MediaTek",
+        "ai-edge-litert-sdk-mediatek",
+        "ai_edge_litert_sdk_mediatek",
+        "ai_edge_litert.aot.vendors.mediatek.target",
+    ),
     "google": Sdk(
         "Google Tensor",
         "ai-edge-litert-sdk-google-tensor",
         "ai_edge_litert_sdk_google_tensor",
+        "ai_edge_litert.aot.vendors.google_tensor.target",
     ),
 }
 """By ``Delegate.vendor``."""
 
 
+def known_chips(vendor: str) -> tuple[str, ...]:
+    """Return the chips of ``vendor`` that the installed LiteRT compiles for; none where it cannot
+    tell."""
+    try:
+        chips = import_module(SDKS[vendor].targets).SocModel
+    except ImportError:
+        return ()
+    return tuple(str(chip.value) for chip in chips if chip.value != "ALL")
+
+
+def known_chip(delegate: Delegate) -> str:
+    """Return the delegate's chip; InputError where LiteRT tells its chips and has no such one."""
+    vendor, soc = delegate.vendor or "", delegate.soc or ""
+    known = known_chips(vendor)
+    if known and soc not in known:
+        raise InputError(
+            f"LiteRT compiles for no {SDKS[vendor].vendor} chip '{soc}'{nearest(soc, known)}",
+            details=[f"known: {', '.join(known)}"],
+            hint="delegate.soc of the target profile names the chip",
+        )
+    return soc
+
+
 def check(graph: Graph, delegate: Delegate) -> Compatibility:
-    """Return that nothing is known of ``graph`` before it is compiled for the chip."""
-    sdk = SDKS[delegate.vendor or "qualcomm"]
+    """Return that nothing is known of ``graph`` before it is compiled for the chip.
+
+    InputError for a chip that LiteRT does not compile for.
+    """
+    sdk, soc = SDKS[delegate.vendor or ""], known_chip(delegate)
     missing = sdk.missing()
-    reason = f"not known before it is compiled for {delegate.soc}"
+    reason = f"not known before it is compiled for {soc}"
     notes = [
-        f"Which operators the NPU of {delegate.soc} takes, only {sdk.vendor}'s compiler knows; "
+        f"Which operators the NPU of {soc} takes, only {sdk.vendor}'s compiler knows; "
         "until a model is compiled all of them count as left to the CPU."
     ]
     if missing:

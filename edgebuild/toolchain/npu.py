@@ -11,11 +11,10 @@ import re
 import sys
 import tempfile
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 
-from edgebuild.delegates.npu import SDKS, Sdk
-from edgebuild.errors import InputError, ToolError, nearest
+from edgebuild.delegates.npu import SDKS, Sdk, known_chip
+from edgebuild.errors import ToolError
 from edgebuild.files import atomic_write
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
@@ -25,11 +24,6 @@ _CHILD = Path(__file__).with_name("npu_child.py")
 _TIMEOUT_S = 900.0
 _SHOWN_LINES = 8
 _TELLING = re.compile(r"ERROR|Could not|Failed|not found|└")
-_TARGETS = {
-    "qualcomm": "ai_edge_litert.aot.vendors.qualcomm.target",
-    "mediatek": "ai_edge_litert.aot.vendors.mediatek.target",
-    "google": "ai_edge_litert.aot.vendors.google_tensor.target",
-}
 
 
 @dataclass(frozen=True)
@@ -55,7 +49,7 @@ def compile_for_npu(
             left every operator to the CPU.
     """
     sdk = SDKS[delegate.vendor or ""]
-    soc = _known_chip(delegate, sdk)
+    soc = known_chip(delegate)
     missing = sdk.missing()
     if missing:
         raise ToolError(f"{missing}; {soc} needs it", hint=sdk.hint)
@@ -70,25 +64,9 @@ def compile_for_npu(
     )
 
 
-def known_chips(vendor: str) -> tuple[str, ...]:
-    """Return the chips of ``vendor`` that the installed LiteRT compiles for."""
-    chips = import_module(_TARGETS[vendor]).SocModel
-    return tuple(str(chip.value) for chip in chips if chip.value != "ALL")
-
-
-def _known_chip(delegate: Delegate, sdk: Sdk) -> str:
-    soc, known = delegate.soc or "", known_chips(delegate.vendor or "")
-    if soc not in known:
-        raise InputError(
-            f"LiteRT compiles for no {sdk.vendor} chip '{soc}'{nearest(soc, known)}",
-            details=[f"known: {', '.join(known)}"],
-        )
-    return soc
-
-
 def _ask(scratch: Path, model: bytes, delegate: Delegate, sdk: Sdk) -> dict:
     (scratch / "in.tflite").write_bytes(model)
-    job = {"vendor": delegate.vendor, "target": _TARGETS[delegate.vendor or ""]}
+    job = {"vendor": delegate.vendor, "target": sdk.targets}
     (scratch / "job.json").write_text(json.dumps({**job, "soc": delegate.soc}))
     run_tool(
         [sys.executable, str(_CHILD), str(scratch)],

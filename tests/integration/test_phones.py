@@ -223,6 +223,17 @@ def test_what_a_target_does_not_take_is_refused(folder, command):
         assert code == 2 and "--with shows how memory is shared" in err
 
 
+def test_a_chip_that_litert_does_not_know_is_refused(folder, command):
+    (folder / "mine.toml").write_text(
+        'schema = 1\nname = "mine"\nbased_on = "android-npu"\ndelegate.soc = "SM8755"\n'
+    )
+    for verb in ("check", "build"):
+        code, out, err = command(verb, "small.tflite", "--target", "mine.toml")
+        assert (code, out) == (2, "")
+        assert "LiteRT compiles for no Qualcomm chip 'SM8755'; did you mean 'SM8750'?" in err
+        assert "known: SA8255" in err
+
+
 @pytest.mark.parametrize("target", ["android-cpu", "android-gpu", "coral-usb"])
 def test_a_custom_operator_that_nothing_runs_is_refused(folder, command, target):
     graph = small_graph()

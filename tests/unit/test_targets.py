@@ -379,6 +379,10 @@ based_on = "android-nnapi"
         ("kind = 'edgetpu'", "family 'android' has no 'edgetpu'; it has xnnpack, gpu, nnapi, npu"),
         ("kind = 'npu'", "delegate.vendor is missing"),
         ("kind = 'npu'\nvendor = 'google'", "delegate.soc is missing"),
+        (
+            "kind = 'npu'\nvendor = 'google'\nsoc = 'NOSUCH; rm -rf /'",
+            "delegate.soc 'NOSUCH; rm -rf /' may hold only letters, digits and '_-'",
+        ),
         ("format = 'int7'", "delegate.format"),
         ("[cpu]\ncore = 'cortex-m4'", "'cortex-m4' is no core of a phone: arm64"),
     ],

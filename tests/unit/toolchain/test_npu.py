@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
-from edgebuild.delegates.npu import SDKS, after_compilation, check
+from edgebuild.delegates.npu import SDKS, after_compilation, check, known_chips
 from edgebuild.errors import InputError, ToolError
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
 from edgebuild.toolchain import npu
-from edgebuild.toolchain.npu import compile_for_npu, known_chips
+from edgebuild.toolchain.npu import compile_for_npu
 from tests.single_ops import base
 
 CHIPS = {"qualcomm": "SM8750", "mediatek": "MT6991", "google": "Tensor_G5"}
@@ -48,8 +50,21 @@ def test_chips_are_those_of_the_installed_litert(vendor):
 
 
 def test_an_unknown_chip_is_refused_with_the_nearest(tmp_path):
-    with pytest.raises(InputError, match="no Qualcomm chip 'SM8751'; did you mean 'SM8750'"):
-        compile_for_npu(MODEL, delegate("qualcomm", "SM8751"), tmp_path)
+    chip = delegate("qualcomm", "SM8751")
+    for ask in (
+        lambda: check(base("CONV_2D", "int8").graph(), chip),
+        lambda: compile_for_npu(MODEL, chip, tmp_path),
+    ):
+        with pytest.raises(InputError, match="chip 'SM8751'; did you mean 'SM8750'") as failure:
+            ask()
+        assert "SA8255" in failure.value.details[0]
+
+
+def test_any_chip_is_asked_of_a_litert_that_lists_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, SDKS["qualcomm"].targets, None)
+    assert known_chips("qualcomm") == ()
+    found = check(base("CONV_2D", "int8").graph(), delegate("qualcomm", "SM9999"))
+    assert found.verdicts[0].reason == "not known before it is compiled for SM9999"
 
 
 def test_an_sdk_without_its_libraries_is_told_apart(tmp_path, monkeypatch):
