@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgebuild.budget import Budget, merge
-from edgebuild.cli.console import console, line, print_json, table
+from edgebuild.cli.console import console, line, print_json, prose, table
 from edgebuild.cli.options import (
     budget_options,
     fail_on_option,
@@ -130,35 +130,48 @@ def _check_delegate(
 
 def _check_together(models: tuple[Path, ...], target: TargetProfile, as_json: bool) -> None:
     """Print how models share the chip's memory, in the order in which they are compiled."""
-    from edgebuild.delegates.edgetpu import cocompile
+    from edgebuild.delegates.edgetpu import cocompile, edgetpu_compatibility
     from edgebuild.tflite.reader import read_tflite_file
 
     if target.family != "coral":
         raise InputError(f"--with is for Coral boards, not for {target.name}")
-    plans = cocompile([read_tflite_file(model, survey=True) for model in models])
+    graphs = [read_tflite_file(model, survey=True) for model in models]
+    found = [edgetpu_compatibility(graph) for graph in graphs]
+    counts = [len(graph.ops) for graph in graphs]
+    mapped = [count - len(one.fallbacks) for count, one in zip(counts, found, strict=True)]
+    rows = list(zip(models, counts, mapped, cocompile(graphs), strict=True))
     if as_json:
         print_json(
             {
                 "models": [
-                    {"model": str(model), **dataclasses.asdict(plan)}
-                    for model, plan in zip(models, plans, strict=True)
+                    {
+                        "model": str(model),
+                        "operators": count,
+                        "mapped": on_chip,
+                        **dataclasses.asdict(plan),
+                    }
+                    for model, count, on_chip, plan in rows
                 ]
             }
         )
         return
     table(
-        ("model", "cached on chip", "streamed", "left on chip"),
+        ("model", "mapped", "cached on chip", "streamed", "left on chip"),
         [
             (
                 model.name,
+                f"{on_chip} of {count}",
                 f"{plan.cached_bytes:,} B",
                 f"{plan.streamed_bytes:,} B",
                 f"{plan.remaining_bytes:,} B",
             )
-            for model, plan in zip(models, plans, strict=True)
+            for model, count, on_chip, plan in rows
         ],
-        right=(1, 2, 3),
+        right=(1, 2, 3, 4),
     )
+    for model, on_chip, one in zip(models, mapped, found, strict=True):
+        if not on_chip:
+            prose(f"{model.name}: {one.summary()}")
     line("estimated, in the order given: the first model's parameters are cached first")
 
 

@@ -19,6 +19,7 @@ from edgebuild.report.model import report_from_json
 from edgebuild.tflite.metadata import read_metadata
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
 from edgebuild.tflite.writer import write_tflite
+from tests.conftest import shared_path
 from tests.single_ops import Spec, t
 from tests.small import small_graph, small_model
 
@@ -343,6 +344,24 @@ def test_models_that_are_compiled_together_share_the_chip(folder, command):
         *("check", "small.tflite", "--with", "big.tflite", "--target", "android-cpu")
     )
     assert code == 2 and "--with is for Coral boards" in err
+
+
+@pytest.mark.models
+def test_models_of_which_nothing_maps_are_told_beside_the_others(folder, command):
+    floats = shared_path() / "models/mlperf_tiny/resnet8_float.tflite"
+    asked = ("check", floats, "--with", "small.tflite", "--target", "coral-usb")
+    code, out, _ = command(*asked)
+    rows = [line.split() for line in out.splitlines()]
+    assert code == 0
+    assert ["resnet8_float.tflite", "0", "of", "16"] in [row[:4] for row in rows]
+    assert ["small.tflite", "5", "of", "5"] in [row[:4] for row in rows]
+    words = " ".join(out.split())
+    assert (
+        "resnet8_float.tflite: Edge TPU runs none of 16 operators: all is left to the CPU" in words
+    )
+    assert "small.tflite: Edge TPU" not in words
+    value = json.loads(command(*asked, "--json")[1])["models"]
+    assert [(row["operators"], row["mapped"]) for row in value] == [(16, 0), (5, 5)]
 
 
 def test_settings_of_one_target(folder, command):
