@@ -30,6 +30,7 @@ _HINTS = {
     5: "is the Edge TPU plugged in, and is libedgetpu installed (package libedgetpu1-std)?",
     6: "install python3-tflite-runtime, or pip install tflite-runtime or ai-edge-litert",
     7: "fewer runs or samples, or a longer limit",
+    8: "give a model whose inputs and outputs have fixed shapes",
 }
 
 

@@ -186,6 +186,8 @@ def _report(
         latency_us=measured.latency_us,
         ram_bytes=ram_figure(memory) or report.metrics.ram_bytes,
     )
+    if not measured.on_delegate:
+        report = dataclasses.replace(report, compatibility=None, flash={}, parts=None)
     return dataclasses.replace(
         report,
         budget=budget,

@@ -104,7 +104,7 @@ def _budget_table(report: Report) -> RenderableType:
 
 def _size_label(report: Report) -> str:
     """A phone has no flash to count: what takes room there is the model's file."""
-    return "flash" if report.compatibility is None else "model"
+    return "model" if report.target.get("delegate") else "flash"
 
 
 def _bar(value: float, limit: float) -> RenderableType:

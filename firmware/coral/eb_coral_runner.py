@@ -7,7 +7,7 @@ Usage: python3 eb_coral_runner.py --model FILE --input FILE --output FILE --coun
 FILE --input holds N samples, each the raw bytes of every model input in order; --output likewise.
 Each sample runs once, then sample 0 is timed. Standard output is JSON lines: first what runs, last
 the times. Exit codes: 0 done, 2 usage, 3 a file, 4 the model is refused, 5 no Edge TPU,
-6 no TFLite package, 7 the time limit.
+6 no TFLite package, 7 the time limit, 8 a tensor whose size is known only after a run.
 """
 
 import argparse
@@ -102,7 +102,11 @@ def load(module, path, delegates):
 
 def sizes(interpreter, details):
     """Return the bytes of each tensor."""
-    return [int(interpreter.get_tensor(d["index"]).nbytes) for d in details]
+    try:
+        return [int(interpreter.get_tensor(d["index"]).nbytes) for d in details]
+    except (ValueError, RuntimeError) as error:
+        said = " ".join(str(error).split())[-400:]
+        return stop(8, f"an input or output has no size before the model runs: {said}")
 
 
 def feed(interpreter, inputs, data):

@@ -409,6 +409,11 @@ def test_a_coral_board_s_cpu_is_measured_and_compared(folder, command):
     assert report["comparison"]["different_bytes"] == report["comparison"]["close_bytes"] == 0
     assert report["comparison"]["oracle"].startswith("LiteRT")
     assert report["metrics"]["latency_us"]["value"] > 0
+    code, out, _ = command("bench", build, "--usb", "--no-edgetpu", "--runs", "3")
+    shown = [line.split("  ")[0].strip() for line in out.splitlines()]
+    assert code == 0 and "model" in shown
+    # The Edge TPU did nothing: neither its mapping nor its memory stand beside the CPU's times.
+    assert "Edge TPU runs" not in out and not {"cached on chip", "streamed"} & set(shown)
     code, _, err = command("bench", build, "--usb")
     assert code == 2 and "no compiled model (model_edgetpu.tflite)" in err
     code, _, err = command("bench", build, "--host", "nobody@127.0.0.1", "--no-edgetpu")

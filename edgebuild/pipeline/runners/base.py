@@ -61,6 +61,8 @@ class Measured:
 
     ``result`` is None where nothing ran whose outputs can be compared. ``latency_us`` is what a
     budget is held against; ``figures`` go into the report's run, ``memory`` into its memory.
+    ``on_delegate`` is False where the CPU did a delegate's work, of which the report then tells
+    nothing.
     """
 
     result: RunResult | None
@@ -68,6 +70,7 @@ class Measured:
     figures: Mapping[str, Figure] = field(default_factory=dict)
     memory: Mapping[str, Figure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    on_delegate: bool = True
 
 
 class Reference(StrEnum):

@@ -56,7 +56,7 @@ class CoralRunner:
         }
         figures = {label: figure for label, figure in times.items() if figure is not None}
         health = coral_figures(measured, device.name)
-        return Measured(result, latency, {**health, **figures})
+        return Measured(result, latency, {**health, **figures}, on_delegate=self.options.edgetpu)
 
     def _device(self, model: Path) -> CoralDevice:
         if self.host:

@@ -112,6 +112,17 @@ def test_a_model_that_fails_while_it_runs_is_told_in_a_sentence(tmp_path):
     assert line.startswith("error: the model failed: ")
 
 
+def test_outputs_that_have_no_size_before_a_run_are_told(tmp_path):
+    found = Tensor(0, "", (3, 1), DType.INT64)
+    graph = one_op("where", "WHERE", [Tensor(0, "", (3,), DType.BOOL)], [found], {}).graph
+    (tmp_path / "where.tflite").write_bytes(write_tflite(graph))
+    with pytest.raises(ToolError, match=r"exit code 8") as caught:
+        run_model(tmp_path / "where.tflite", [(b"\1\0\1",)], LocalTransport(), CPU)
+    (line,) = caught.value.details
+    assert line.startswith("error: an input or output has no size before the model runs: ")
+    assert "fixed shapes" in caught.value.hint
+
+
 @pytest.mark.parametrize("answer", ["/home/mendel", "/tmp/edgebuild-../../home", "/tmp", ""])
 def test_a_board_that_answers_another_folder_is_not_cleaned_up(tmp_path, ssh, answer):
     folder = tmp_path / "bin"

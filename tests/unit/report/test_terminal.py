@@ -132,7 +132,8 @@ PHONE = compatibility(chain(8, 4, 2, 1), "GPU", ["", "no kernel", ""], notes=["a
 
 
 def test_what_a_delegate_makes_of_the_model():
-    text = words(rendered(report(compatibility=PHONE, refusals=("2 partitions",))))
+    phone = {"name": "android-gpu", "delegate": {"kind": "gpu"}}
+    text = words(rendered(report(compatibility=PHONE, target=phone, refusals=("2 partitions",))))
     assert "GPU runs 2 of 3 operators in 2 partitions; 6 B cross between it and the CPU" in text
     assert "NEG 2 on GPU NEG 1 no kernel" in text
     assert "partition runs on operators bytes in bytes out 0 GPU 1 8 4 1 CPU 1 4 2" in text
