@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -18,21 +19,36 @@ def compiled_differences(
     source: Graph, compiled: Graph, model: CompiledModel, log: ModelLog
 ) -> list[str]:
     """Return what does not fit, in words; empty where the compiled model is the source's."""
-    return [
-        *_interface(source, compiled),
-        *_cpu_part(source, compiled),
-        *_log(source, compiled, model, log),
-    ]
+    return [*model_differences(source, compiled), *_log(source, compiled, model, log)]
+
+
+def model_differences(source: Graph, compiled: Graph) -> list[str]:
+    """Return the same without a log, which a model that was compiled elsewhere does not have."""
+    return [*_interface(source, compiled), *_cpu_part(source, compiled)]
 
 
 def _interface(source: Graph, compiled: Graph) -> list[str]:
     found = []
     for role in ("input", "output"):
-        ours = [_signature(t) for t in getattr(source, f"{role}_tensors")]
-        theirs = [_signature(t) for t in getattr(compiled, f"{role}_tensors")]
-        if ours != theirs:
-            found.append(f"{role}s are {theirs}, the source has {ours}")
+        ours, theirs = (getattr(graph, f"{role}_tensors") for graph in (source, compiled))
+        if [_as_seen(t) for t in ours] != [_as_seen(t) for t in theirs]:
+            found.append(f"{role}s: {_described(theirs)}; the source has {_described(ours)}")
     return found
+
+
+def _as_seen(tensor: Tensor) -> tuple[object, ...]:
+    return tensor.name, *_signature(tensor), tensor.quantization
+
+
+def _described(tensors: Sequence[Tensor]) -> str:
+    words = []
+    for tensor in tensors:
+        told = f"'{tensor.name}' {tensor.dtype} {'x'.join(map(str, tensor.shape))}"
+        if tensor.quantization is not None:
+            told += f", scale {tensor.quantization.scale:.6g}"
+            told += f", zero point {tensor.quantization.zero_point}"
+        words.append(told)
+    return " and ".join(words) or "none"
 
 
 def _signature(tensor: Tensor) -> tuple[tuple[int, ...], str]:

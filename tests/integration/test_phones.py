@@ -12,7 +12,10 @@ import numpy as np
 import pytest
 
 import edgebuild
+from edgebuild.coral.bench import run_model
+from edgebuild.coral.checks import model_differences
 from edgebuild.errors import InputError, ToolError
+from edgebuild.graph import Quantization
 from edgebuild.models.float_tflite import pack, unpack
 from edgebuild.models.tf_model import of_keras
 from edgebuild.report.model import report_from_json
@@ -418,6 +421,63 @@ def test_a_coral_board_s_cpu_is_measured_and_compared(folder, command):
     assert code == 2 and "no compiled model (model_edgetpu.tflite)" in err
     code, _, err = command("bench", build, "--host", "nobody@127.0.0.1", "--no-edgetpu")
     assert code == 3 and "nobody@127.0.0.1" in err
+
+
+@pytest.mark.models
+def test_a_model_that_was_compiled_elsewhere_is_measured(coral_dir, folder, command, monkeypatch):
+    edgebuild.build(coral_dir / "split_concat.tflite", target="coral-usb", name="net")
+    build = folder / "build/net-coral-usb"
+    measure = ("bench", build, "--usb", "--runs", "1")
+    code, _, err = command(*measure)
+    assert code == 2 and "put model_edgetpu.tflite" in " ".join(err.split())
+
+    compiled = (coral_dir / "split_concat_edgetpu.tflite").read_bytes()
+    (build / "model_edgetpu.tflite").write_bytes(compiled)
+    code, _, err = command(*measure)
+    assert code == 3 and "no Edge TPU (libedgetpu" in err  # it got as far as the runner
+
+    wrong = {
+        "dense_256_edgetpu.tflite": "is not this build's model.tflite, compiled",
+        "split_concat.tflite": "model_edgetpu.tflite is not compiled for the Edge TPU",
+    }
+    for name, words in wrong.items():
+        (build / "model_edgetpu.tflite").write_bytes((coral_dir / name).read_bytes())
+        code, _, err = command(*measure)
+        assert code == 2 and words in " ".join(err.split())
+        assert "try: edgetpu_compiler" in err
+    (build / "model_edgetpu.tflite").write_bytes(compiled[:1000])
+    assert command(*measure)[0] == 2
+
+    def on_the_cpu(model, samples, transport, options):
+        assert model.read_bytes() == compiled
+        cpu = dataclasses.replace(options, edgetpu=False)
+        result = run_model(model.with_name("model.tflite"), samples, transport, cpu)
+        return dataclasses.replace(result, edgetpu=True)
+
+    (build / "model_edgetpu.tflite").write_bytes(compiled)
+    monkeypatch.setattr("edgebuild.devices.coral.run_model", on_the_cpu)
+    code, out, _ = command(*measure, "--json")
+    report = json.loads(out)
+    assert code == 0 and report["comparison"]["different_bytes"] == 0
+    assert report["notes"][-1].startswith("model_edgetpu.tflite was compiled elsewhere")
+
+
+@pytest.mark.models
+def test_a_compiled_model_tells_how_its_ends_differ(coral_dir):
+    source, compiled = (
+        read_tflite_file(coral_dir / f"dense_256{end}.tflite", survey=True)
+        for end in ("", "_edgetpu")
+    )
+    assert model_differences(source, compiled) == []
+    (index,) = source.inputs
+    for change, words in (
+        ({"name": "other"}, "the source has 'other' uint8"),
+        ({"quantization": Quantization((0.5,), (3,))}, "scale 0.5, zero point 3"),
+    ):
+        tensor = dataclasses.replace(source.tensors[index], **change)
+        changed = source.replace(tensors={**source.tensors, index: tensor})
+        (difference,) = model_differences(changed, compiled)
+        assert difference.startswith("inputs: 'serving_default") and words in difference
 
 
 @pytest.mark.parametrize(
