@@ -90,6 +90,12 @@ def parse_count(value: str | int) -> int:
     return int(number)
 
 
+def check_within(what: str, value: float, least: float, most: float) -> None:
+    """Raise InputError unless ``value`` is from ``least`` to ``most``."""
+    if not least <= value <= most:
+        raise InputError(f"{what} is {value:,g}", hint=f"{least:,g} to {most:,.0f}")
+
+
 def format_size(size_bytes: float) -> str:
     """Return ``128 KiB`` where it is exact, else ``131,073 B``."""
     whole = round(size_bytes)

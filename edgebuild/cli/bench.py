@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from edgebuild.cli.failures import failure_json
 from edgebuild.cli.failures import report as report_failure
 from edgebuild.cli.options import COUNT, DURATION, budget_options, flag_budget, json_option
 from edgebuild.errors import Exit, InputError
+from edgebuild.units import check_within
 
 if TYPE_CHECKING:
     from edgebuild.pipeline.bench import Outcome
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     """Returns the runners that measure a build; InputError when it has nothing for them."""
 
 _PATH = click.Path(path_type=Path)
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _ADB_FLAGS = (
     *("warmup", "runs", "cpus", "isa", "time_limit"),
     *("benchmark_model", "benchmark_library", "accelerator", "delegate_args"),
@@ -50,8 +53,8 @@ _ISAS = ("base", "dotprod", "i8mm")  # devices.arm64.ISAS, which --help should n
 @click.option("--cpus", metavar="LIST", help="Phone: CPUs to run on, e.g. 4-7.")
 @click.option("--isa", type=click.Choice(_ISAS), help="Phone: instruction set [its best].")
 @click.option("--time-limit", type=DURATION, help="Phone, Coral: when the run is ended.")
-@click.option("--benchmark-model", type=_PATH, help="Phone: TFLite's or LiteRT's tool, run too.")
-@click.option("--benchmark-library", type=_PATH, multiple=True, help="A library that it needs.")
+@click.option("--benchmark-model", type=_FILE, help="Phone: TFLite's or LiteRT's tool, run too.")
+@click.option("--benchmark-library", type=_FILE, multiple=True, help="A library that it needs.")
 @click.option("--accelerator", metavar="NAME", help="NNAPI's name of an accelerator.")
 @click.option("--delegate-args", metavar="FLAGS", help="Further flags of the tool, in one string.")
 @click.option("--samples", type=COUNT, help="Inferences to run and compare [8].")
@@ -86,8 +89,10 @@ def command(
     given = {"samples": samples, "data": data, "seed": seed}
     ways = {"--port": port, "--device": devices, "--host": host, "--usb": usb}
     way = _only_way([flag for flag, value in ways.items() if value])
-    _check_flag("--baud", baud, way, ("--port",))
+    _check_flag("--baud", baud is not None, way, ("--port",))
     _check_flag("--no-edgetpu", no_edgetpu, way, _CORAL)
+    if samples is not None:
+        check_within("samples", samples, 1, 1_000_000)
     find = {
         "--port": lambda: _serial(port or "", baud, chosen),
         "--device": lambda: _phones(devices, chosen),
@@ -118,7 +123,7 @@ def _only_way(ways: Sequence[str]) -> str:
     return ways[0]
 
 
-def _check_flag(flag: str, value: object, way: str, ways: Sequence[str]) -> None:
+def _check_flag(flag: str, value: bool, way: str, ways: Sequence[str]) -> None:
     """Raise InputError when ``flag`` is given for a way to a device that has no use for it."""
     if value and way not in ways:
         raise InputError(f"{flag} is not for {way}", hint=f"{ways[0]}, or leave it out")
@@ -129,7 +134,8 @@ def _serial(port: str, baud: int | None, chosen: dict[str, Any]) -> Find:
     _refuse(chosen, "phones", "--device SERIAL")
     from edgebuild.pipeline.runners.serial import SerialRunner
 
-    return lambda _: [SerialRunner(port, baud)]
+    runner = SerialRunner(port, baud)
+    return lambda _: [runner]
 
 
 def _coral(host: str, edgetpu: bool, chosen: dict[str, Any]) -> Find:
@@ -139,7 +145,7 @@ def _coral(host: str, edgetpu: bool, chosen: dict[str, Any]) -> Find:
 
     options: dict[str, Any] = {n: chosen.pop(n) for n in ("warmup", "runs") if n in chosen}
     if "time_limit" in chosen:
-        options["limit_s"] = max(1, round(chosen.pop("time_limit") / 1e6))
+        options["limit_s"] = ceil(chosen.pop("time_limit") / 1e6)
     _refuse(chosen, "phones", "--device SERIAL")
     runner = CoralRunner(host, RunnerOptions(edgetpu=edgetpu, **options))
     return lambda _: [runner]
@@ -154,11 +160,11 @@ def _refuse(chosen: dict[str, Any], whose: str, instead: str) -> None:
 
 def _phones(devices: Sequence[str], chosen: dict[str, Any]) -> Find:
     """Return how to find phones; InputError when flags do not go together."""
-    from edgebuild.devices.adb import AdbOptions, parse_cpus
-    from edgebuild.pipeline.runners.adb import adb_runners
+    from edgebuild.devices.adb import AdbOptions
+    from edgebuild.pipeline.runners.adb import ALL, adb_runners
 
-    if "cpus" in chosen:
-        parse_cpus(chosen["cpus"])
+    if ALL in devices and len(set(devices)) > 1:
+        raise InputError("--device all and --device SERIAL together", hint="give one of them")
     names = ("warmup", "runs", "cpus", "isa")
     options: dict[str, Any] = {name: chosen[name] for name in names if name in chosen}
     if "time_limit" in chosen:

@@ -18,6 +18,7 @@ from edgebuild.errors import InputError, ToolError
 from edgebuild.resources import resource_dir
 from edgebuild.tflite.reader import clean_name, read_tflite_file
 from edgebuild.toolchain.process import Finished
+from edgebuild.units import check_within
 
 RUNNER = "eb_coral_runner.py"
 _MAX_LINES = 10_000
@@ -48,13 +49,9 @@ class RunnerOptions:
     def __post_init__(self) -> None:
         if self.device not in ("", "usb", "pci"):
             raise InputError(f"'{self.device[:40]}' is no kind of Edge TPU", hint="usb or pci")
-        for name, least, most in (
-            ("warmup", 0, 1_000_000),
-            ("runs", 1, 1_000_000),
-            ("limit_s", 1, 86_400),
-        ):
-            if not least <= getattr(self, name) <= most:
-                raise InputError(f"{name} is {getattr(self, name)}", hint=f"{least} to {most:,}")
+        check_within("warmup", self.warmup, 0, 1_000_000)
+        check_within("runs", self.runs, 1, 1_000_000)
+        check_within("the time limit in seconds", self.limit_s, 1, 86_400)
 
 
 @dataclass(frozen=True)

@@ -121,6 +121,12 @@ class LocalTransport:
         return self._folder
 
 
+def check_host(host: str) -> None:
+    """Raise InputError unless ``host`` is a name as ssh takes it, and no option of ssh."""
+    if not _HOST.fullmatch(host):
+        raise InputError(f"'{host[:60]}' is not a host", hint="write user@board, or board")
+
+
 class SshTransport:
     """A board with Linux, e.g. a Coral Dev Board, by OpenSSH's ``ssh`` and ``scp`` with keys.
 
@@ -128,8 +134,7 @@ class SshTransport:
     """
 
     def __init__(self, host: str, *, interpreter: str = "python3") -> None:
-        if not _HOST.fullmatch(host):
-            raise InputError(f"'{host[:60]}' is not a host", hint="write user@board, or board")
+        check_host(host)
         if not _PYTHON.fullmatch(interpreter):
             raise InputError(f"'{interpreter[:60]}' is not a program", hint="write python3")
         self.name = host

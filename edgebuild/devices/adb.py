@@ -36,7 +36,7 @@ from edgebuild.devices.untrusted import lines, shown
 from edgebuild.errors import EdgebuildError, InputError, ToolError
 from edgebuild.figures import Figure, How
 from edgebuild.files import explained
-from edgebuild.units import quoted
+from edgebuild.units import check_within, quoted
 
 _PROGRAM, _INPUT, _OUTPUT = "bench-arm64", "input.bin", "output.bin"
 _TOOL, _MODEL = "benchmark_model", "model.tflite"
@@ -60,6 +60,13 @@ class AdbOptions:
     isa: str | None = None
     layers: bool = True
     time_limit_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        check_within("warmup", self.warmup, 0, 1_000_000)
+        check_within("runs", self.runs, 1, 1_000_000)
+        check_within("the time limit in seconds", self.time_limit_s, 0.1, 86_400)
+        if self.cpus is not None:
+            parse_cpus(self.cpus)
 
 
 @dataclass(frozen=True)

@@ -295,8 +295,6 @@ def test_an_instruction_set_that_the_phone_lacks(phone_build, phones, capsys):
         (["--port", "x", "--device", "y"], "--port and --device together"),
         (["--port", "x", "--runs", "3"], "--runs is for phones"),
         (["--device", "x", "--baud", "9600"], "--baud is not for --device"),
-        (["--device", "x", "--cpus", "4-1"], "is no list of CPUs"),
-        (["--device", "all", "--device", "x"], "--device all and --device SERIAL together"),
         (["--device", "x", "--accelerator", "a"], "--accelerator without --benchmark-model"),
     ],
 )

@@ -489,8 +489,22 @@ def test_a_compiled_model_tells_how_its_ends_differ(coral_dir):
         (["--usb", "--baud", "9600"], "--baud is not for --usb"),
         (["--usb", "--isa", "base"], "--isa is for phones"),
         (["--usb", "--runs", "0"], "runs is 0"),
+        (["--usb", "--time-limit", "0s"], "the time limit in seconds is 0"),
+        (["--usb", "--samples", "0"], "samples is 0"),
+        (["--host", "bad host;rm"], "'bad host;rm' is not a host"),
+        (["--host", "-oProxyCommand=x"], "'-oProxyCommand=x' is not a host"),
+        (["--port", "x", "--baud", "0"], "baud is 0"),
+        (["--device", "x", "--runs", "0"], "runs is 0"),
+        (["--device", "x", "--time-limit", "0s"], "the time limit in seconds is 0"),
+        (["--device", "x", "--cpus", "4-1"], "'4-1' is no list of CPUs"),
+        (["--device", "all", "--device", "x"], "--device all and --device SERIAL together"),
+        (["--device", "x", "--benchmark-model", "none"], "File 'none' does not exist"),
+        (
+            ["--device", "x", "--benchmark-model", "small.tflite", "--benchmark-library", "none"],
+            "File 'none' does not exist",
+        ),
     ],
 )
-def test_flags_of_bench_that_do_not_go_together(folder, command, flags, words):
+def test_flags_of_bench_are_checked_before_the_build_is_looked_for(folder, command, flags, words):
     code, _, err = command("bench", "build/none", *flags)
     assert code == 2 and words in err

@@ -1,9 +1,12 @@
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from edgebuild.errors import InputError
 from edgebuild.units import (
+    check_within,
     format_duration,
     format_frequency,
     format_points,
@@ -182,3 +185,12 @@ def test_no_text_makes_a_parser_raise_anything_else(text):
             assert parse(text) >= 0
         except InputError as error:
             assert error.message.isprintable()
+
+
+def test_a_number_outside_its_range_is_refused():
+    for good in (1, 3.5, 86_400):
+        check_within("the time limit", good, 1, 86_400)
+    for bad in (0, 86_401, math.nan):
+        with pytest.raises(InputError, match="the time limit is") as caught:
+            check_within("the time limit", bad, 1, 86_400)
+        assert caught.value.hint == "1 to 86,400"

@@ -20,7 +20,6 @@ from edgebuild.devices.base import Samples
 from edgebuild.devices.benchmark_model import ToolRun, tool_figures
 from edgebuild.devices.phone.identity import choose_serial, ready_serials
 from edgebuild.devices.phone.link import open_client
-from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.files import explained
 from edgebuild.pipeline.runners.base import MODEL_NAME, Build, Measured, Reference
@@ -97,8 +96,6 @@ def adb_runners(
     _takes_samples(build, tool)
     client = open_client()
     if ALL in devices:
-        if len(set(devices)) > 1:
-            raise InputError("--device all and --device SERIAL together", hint="give one of them")
         serials = ready_serials(client)
     elif len(set(devices)) == 1:
         serials = [choose_serial(client, devices[0])]

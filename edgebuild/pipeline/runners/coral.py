@@ -10,6 +10,7 @@ from edgebuild.coral.bench import RunnerOptions
 from edgebuild.coral.checks import model_differences
 from edgebuild.coral.compiler import PROGRAM
 from edgebuild.coral.package import describe_package
+from edgebuild.coral.transports import check_host
 from edgebuild.devices.base import Samples
 from edgebuild.devices.coral import CoralDevice, coral_figures, run_result
 from edgebuild.errors import InputError
@@ -34,6 +35,10 @@ class CoralRunner:
     host: str = ""
     options: RunnerOptions = field(default_factory=RunnerOptions)
     reference = Reference.LITERT
+
+    def __post_init__(self) -> None:
+        if self.host:
+            check_host(self.host)
 
     @property
     def name(self) -> str:

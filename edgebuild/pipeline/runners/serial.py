@@ -8,6 +8,9 @@ from edgebuild.backends.base import Progress
 from edgebuild.devices.base import Samples
 from edgebuild.devices.serial import SerialDevice
 from edgebuild.pipeline.runners.base import FIRMWARE, Build, Measured, Reference
+from edgebuild.units import check_within
+
+_MAX_BAUD = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,10 @@ class SerialRunner:
     baud: int | None = None
 
     reference = Reference.TFLITE_MICRO
+
+    def __post_init__(self) -> None:
+        if self.baud is not None:
+            check_within("baud", self.baud, 1, _MAX_BAUD)
 
     @property
     def name(self) -> str:
