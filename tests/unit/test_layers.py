@@ -1,10 +1,10 @@
 """The layer order of DESIGN.md, and what ``edgebuild --help`` may import."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
-import time
 from functools import cache
 from pathlib import Path
 
@@ -148,13 +148,14 @@ def test_light_commands_import_nothing_heavy(arguments):
 
 
 def test_help_is_fast():
-    """Under 0.3 s is the promise; the best of five, as the machine may be busy."""
+    """Under 0.3 s is the promise. It is the processor's time, as the machine may be busy."""
 
     def once():
-        start = time.perf_counter()
+        start = os.times()
         subprocess.run(
             [sys.executable, "-m", "edgebuild", "--help"], capture_output=True, check=True
         )
-        return time.perf_counter() - start
+        end = os.times()
+        return end.children_user + end.children_system - start.children_user - start.children_system
 
     assert min(once() for _ in range(5)) < 0.3
