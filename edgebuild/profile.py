@@ -118,8 +118,9 @@ class Delegate:
 
     ``kind`` is one of ``DELEGATES``, ``format`` the number format that it runs best. ``min_sdk`` is
     the oldest Android API level of the phones. Of NNAPI, ``feature_level`` is an API level from 27
-    on, or 1000006 to 1000008, which phones from Android 12 on may report; of NPUs, ``vendor`` is
-    one of ``NPU_VENDORS`` and ``soc`` the chip as its vendor names it.
+    on, or 1000006 to 1000008, which phones from Android 12 on may report; a profile's ``min_sdk``
+    follows it. Of NPUs, ``vendor`` is one of ``NPU_VENDORS`` and ``soc`` the chip as its vendor
+    names it.
     """
 
     kind: str
