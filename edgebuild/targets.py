@@ -21,6 +21,7 @@ from edgebuild.profile import (
     DELEGATES,
     FAMILIES,
     FORMATS,
+    GRADLE_PLUGINS,
     MEMORY_KINDS,
     NPU_VENDORS,
     RUN_KINDS,
@@ -211,6 +212,7 @@ def _read_layer(reader: Reader) -> _Layer:
         "delegate.feature_level": _checked_level(delegate, "feature_level", _FEATURE_LEVELS),
         "delegate.vendor": delegate.choice("vendor", NPU_VENDORS, None),
         "delegate.soc": delegate.text("soc"),
+        "delegate.android_gradle_plugin": _checked_plugin(delegate),
         "run.default": run.choice("default", RUN_KINDS, None),
         "run.kinds": run.choices("kinds", RUN_KINDS) or None,
         "run.qemu_machine": run.text("qemu_machine"),
@@ -251,6 +253,15 @@ def _checked_level(delegate: Reader, key: str, levels: Sequence[int]) -> int | N
         delegate.fault(key, f"{level} is not an API level from {levels[0]} to {last}")
         return None
     return level
+
+
+def _checked_plugin(delegate: Reader) -> int | None:
+    version = delegate.count("android_gradle_plugin", None)
+    if version is not None and version not in GRADLE_PLUGINS:
+        known = " or ".join(map(str, GRADLE_PLUGINS))
+        delegate.fault("android_gradle_plugin", f"{version} is not {known}, a major version")
+        return None
+    return version
 
 
 def _ports() -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from edgebuild.devices.arm64 import QemuArm64Device
 from edgebuild.devices.base import Device
 from edgebuild.errors import InternalError, ToolError
 from edgebuild.files import atomic_write
-from edgebuild.targets import TargetProfile
+from edgebuild.targets import Delegate, TargetProfile
 from edgebuild.tflite.signatures import signature_names
 from edgebuild.toolchain import find_toolchain
 
@@ -49,14 +49,14 @@ class AndroidBackend:
             labels=shipment.labels,
             signature=signature_names(shipment.model),
         )
-        settings = AndroidSettings(target.delegate.kind, target.delegate.min_sdk)
+        settings = _settings(target.delegate, target.delegate.kind)
         module: dict[str, str | bytes] = {
             f"{MODULE}/{path}": text for path, text in android_module(model, settings).items()
         }
         module[f"{MODULE}/{asset_path(model)}"] = shipment.model
         if shipment.library is None:
             return module
-        own = AndroidSettings("native", target.delegate.min_sdk)
+        own = _settings(target.delegate, "native")
         library = {
             path.removeprefix(f"{LIBRARY}/"): text for path, text in shipment.library.files.items()
         }
@@ -93,6 +93,12 @@ class AndroidBackend:
 
         toolchain = find_toolchain("zig").version()
         return dataclasses.replace(delivered, toolchain=toolchain, open_device=open_device)
+
+
+def _settings(delegate: Delegate, kind: str) -> AndroidSettings:
+    return AndroidSettings(
+        kind, delegate.min_sdk, android_gradle_plugin=delegate.android_gradle_plugin
+    )
 
 
 def _compile_for_npu(

@@ -38,6 +38,7 @@ from edgebuild.codegen.names import c_identifier
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
 from edgebuild.graph import DType
+from edgebuild.profile import GRADLE_PLUGINS
 
 __all__ = [
     "AndroidSettings",
@@ -218,9 +219,10 @@ def _check(model: ModelInterface, settings: AndroidSettings, variant: Variant) -
         )
     if settings.compile_sdk < settings.min_sdk:
         raise InputError(f"compile_sdk {settings.compile_sdk} is below min_sdk {settings.min_sdk}")
-    if settings.android_gradle_plugin not in (8, 9):
+    if settings.android_gradle_plugin not in GRADLE_PLUGINS:
         raise InputError(
-            f"Android Gradle plugin {settings.android_gradle_plugin} is not known", hint="8 or 9"
+            f"Android Gradle plugin {settings.android_gradle_plugin} is not known",
+            hint=" or ".join(map(str, GRADLE_PLUGINS)),
         )
     if variant.api == "compiled_model":
         for tensor in (*model.inputs, *model.outputs):

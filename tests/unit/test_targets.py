@@ -385,6 +385,7 @@ based_on = "android-nnapi"
         ("kind = 'npu'", "delegate.vendor is missing"),
         ("kind = 'npu'\nvendor = 'google'", "delegate.soc is missing"),
         ("format = 'int7'", "delegate.format"),
+        ("android_gradle_plugin = 7", "delegate.android_gradle_plugin 7 is not 8 or 9"),
         ("[cpu]\ncore = 'cortex-m4'", "'cortex-m4' is no core of a phone: arm64"),
     ],
 )

@@ -1,0 +1,38 @@
+"""What a build for a phone has in its modules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from edgebuild.backends.android import AndroidBackend
+from edgebuild.backends.base import Shipment
+from edgebuild.backends.emit import emit_library
+from edgebuild.delegates.check import check_compatibility
+from edgebuild.targets import load_target
+from edgebuild.tflite.reader import read_tflite
+from tests.small import small_model
+
+MODEL = small_model()
+
+
+def shipment(target, *, library=False):
+    graph = read_tflite(MODEL, name="net")
+    made = emit_library(graph, "net", target.cpu.features) if library else None
+    return Shipment("net", MODEL, graph, check_compatibility(graph, target), (), made)
+
+
+def emitted(name, *, library=False, **delegate):
+    target = load_target(name)
+    target = replace(target, delegate=replace(target.delegate, **delegate))
+    return AndroidBackend().emit(shipment(target, library=library), target)
+
+
+@pytest.mark.parametrize("plugin", [8, 9])
+def test_build_files_are_for_the_plug_in_of_the_profile(plugin):
+    files = emitted("android-cpu", library=True, android_gradle_plugin=plugin)
+    for module in ("android", "android-native"):
+        applied = 'id("org.jetbrains.kotlin.android")' in files[f"{module}/build.gradle.kts"]
+        assert applied == (plugin == 8)
+        assert f"Android Gradle plugin {plugin}" in files[f"{module}/README.md"]
