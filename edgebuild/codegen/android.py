@@ -69,13 +69,17 @@ _LABELS_A_FUNCTION = 500
 
 @dataclass(frozen=True)
 class Variant:
-    """What a delegate and an API need: accelerators in the order tried, artifacts, Android."""
+    """What a delegate and an API need: accelerators in the order tried, artifacts, Android.
+
+    ``suffix`` of the default package keeps two modules of one model apart in an app.
+    """
 
     accelerators: tuple[str, ...]
     api: str
     artifacts: tuple[str, ...]
     min_sdk: int
     native_libraries: tuple[str, ...] = ()
+    suffix: str = ""
 
 
 _OPENCL = ("libOpenCL.so", "libOpenCL-pixel.so", "libOpenCL-car.so")
@@ -108,7 +112,7 @@ VARIANTS: dict[tuple[str, str], Variant] = {
         # Without it a Qualcomm NPU's driver cannot be reached from the app's namespace.
         native_libraries=("libcdsprpc.so",),
     ),
-    ("native", "native"): Variant(("NATIVE",), "native", (), min_sdk=21),
+    ("native", "native"): Variant(("NATIVE",), "native", (), min_sdk=21, suffix=".jni"),
 }
 """By delegate and API; the first row of a delegate is its default."""
 
@@ -173,7 +177,7 @@ def _render(
     variant = _variant(settings)
     _check(model, settings, variant)
     identifier = model_identifier(model.name)
-    package = check_package(settings.package or f"dev.edgebuild.{identifier}")
+    package = check_package(settings.package or f"dev.edgebuild.{identifier}{variant.suffix}")
     values = {**_values(model, settings, variant, identifier, package), **extra}
     sources = f"src/main/kotlin/{package.replace('.', '/')}"
     name = values["cls"]
@@ -248,6 +252,7 @@ def _values(
         "identifier": identifier,
         "cls": class_name(identifier),
         "package": package,
+        "folder": identifier + variant.suffix.replace(".", "-"),
         "asset": kotlin_string(f"{identifier}.tflite"),
         "asset_file": f"{identifier}.tflite",
         "delegate": settings.delegate,

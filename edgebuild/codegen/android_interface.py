@@ -98,7 +98,7 @@ class AndroidSettings:
 
     ``delegate``: xnnpack, gpu, nnapi or npu; native for ``native_module``. ``api``: "" for the
     delegate's own, or for gpu "compiled_model". ``package``: of the wrapper, "" for
-    ``dev.edgebuild.<model>``. ``threads``: of the CPU, what ``Options`` of the wrapper start with.
+    ``dev.edgebuild.<model>``, native's ``dev.edgebuild.<model>.jni``. ``threads``: of the CPU, what ``Options`` of the wrapper start with.
     ``android_gradle_plugin``: its major version; 9 compiles Kotlin by itself, 8 needs a plugin.
     """
 

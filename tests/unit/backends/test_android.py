@@ -36,3 +36,20 @@ def test_build_files_are_for_the_plug_in_of_the_profile(plugin):
         applied = 'id("org.jetbrains.kotlin.android")' in files[f"{module}/build.gradle.kts"]
         assert applied == (plugin == 8)
         assert f"Android Gradle plugin {plugin}" in files[f"{module}/README.md"]
+
+
+def test_both_modules_of_a_build_go_into_one_app():
+    files = emitted("android-cpu", library=True)
+    told = {}
+    for module in ("android", "android-native"):
+        paths = {p.removeprefix(f"{module}/") for p in files if p.startswith(f"{module}/")}
+        sources = {p for p in paths if p.endswith(".kt")}
+        packages = {files[f"{module}/{p}"].split("package ")[1].split()[0] for p in sources}
+        (package,) = packages
+        assert f'namespace = "{package}"' in files[f"{module}/build.gradle.kts"]
+        assert all(p.startswith(f"src/main/kotlin/{package.replace('.', '/')}/") for p in sources)
+        told[module] = package, files[f"{module}/README.md"].split('include(":')[1].split('"')[0]
+    assert told == {
+        "android": ("dev.edgebuild.net", "net"),
+        "android-native": ("dev.edgebuild.net.jni", "net-jni"),
+    }

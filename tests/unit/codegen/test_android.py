@@ -164,7 +164,7 @@ def test_native_module_has_the_c_and_no_litert():
     files = native_module(model, AndroidSettings("native", 24), library)
     assert files["src/main/cpp/lib/kernels/k/k.c"] == "/* k */"
     assert "    lib/fun_net.c\n    lib/kernels/k/k.c\n" in files["src/main/cpp/CMakeLists.txt"]
-    assert '"dev/edgebuild/fun_net/FunNetNative"' in files["src/main/cpp/fun_net_jni.c"]
+    assert '"dev/edgebuild/fun_net/jni/FunNetNative"' in files["src/main/cpp/fun_net_jni.c"]
     build = files["build.gradle.kts"]
     assert "litert" not in build
     assert 'abiFilters += "arm64-v8a"' in build
