@@ -97,7 +97,10 @@ class AndroidBackend:
 
 def _settings(delegate: Delegate, kind: str) -> AndroidSettings:
     return AndroidSettings(
-        kind, delegate.min_sdk, android_gradle_plugin=delegate.android_gradle_plugin
+        kind,
+        delegate.min_sdk,
+        vendor=delegate.vendor or "",
+        android_gradle_plugin=delegate.android_gradle_plugin,
     )
 
 

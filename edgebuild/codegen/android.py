@@ -109,12 +109,23 @@ VARIANTS: dict[tuple[str, str], Variant] = {
         "compiled_model",
         (f"litert:{LITERT}",),
         min_sdk=24,
-        # Without it a Qualcomm NPU's driver cannot be reached from the app's namespace.
-        native_libraries=("libcdsprpc.so",),
     ),
     ("native", "native"): Variant(("NATIVE",), "native", (), min_sdk=21, suffix=".jni"),
 }
 """By delegate and API; the first row of a delegate is its default."""
+
+NPU_LIBRARIES: Mapping[str, tuple[str, ...]] = {
+    "qualcomm": ("libcdsprpc.so",),
+    "mediatek": (
+        "libneuron_sys_util.mtk.so",
+        "libneuronusdk_adapter.mtk.so",
+        "libneuronusdk_adapter.9.mtk.so",
+        "libneuronusdk_adapter.10.mtk.so",
+        "libneuron_adapter_mgvi.so",
+    ),
+    "google": ("libedgetpu_litert.so",),
+}
+"""By vendor, the phone's libraries that LiteRT's dispatch library opens to reach the NPU."""
 
 COMPILED_TYPES = frozenset({DType.FLOAT32, DType.INT8, DType.INT32, DType.INT64, DType.BOOL})
 """What CompiledModel's buffers take from Kotlin."""
@@ -228,6 +239,10 @@ def _check(model: ModelInterface, settings: AndroidSettings, variant: Variant) -
             f"Android Gradle plugin {settings.android_gradle_plugin} is not known",
             hint=" or ".join(map(str, GRADLE_PLUGINS)),
         )
+    if settings.delegate == "npu" and settings.vendor not in NPU_LIBRARIES:
+        raise InputError(
+            f"NPU vendor '{settings.vendor}' is not known", hint=f"one of {', '.join(NPU_LIBRARIES)}"
+        )
     if variant.api == "compiled_model":
         for tensor in (*model.inputs, *model.outputs):
             if tensor.dtype not in COMPILED_TYPES:
@@ -259,7 +274,11 @@ def _values(
         "api": variant.api,
         "accelerators": variant.accelerators,
         "artifacts": [f"{_GROUP}:{artifact}" for artifact in variant.artifacts],
-        "native_libraries": variant.native_libraries,
+        "native_libraries": (
+            NPU_LIBRARIES[settings.vendor]
+            if settings.delegate == "npu"
+            else variant.native_libraries
+        ),
         "min_sdk": settings.min_sdk,
         "compile_sdk": settings.compile_sdk,
         "threads": settings.threads,

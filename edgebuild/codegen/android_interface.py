@@ -96,7 +96,8 @@ class ModelInterface:
 class AndroidSettings:
     """Where and how the model runs.
 
-    ``delegate``: xnnpack, gpu, nnapi or npu; native for ``native_module``. ``api``: "" for the
+    ``delegate``: xnnpack, gpu, nnapi or npu; native for ``native_module``. ``vendor``: of the NPU,
+    qualcomm, mediatek or google. ``api``: "" for the
     delegate's own, or for gpu "compiled_model". ``package``: of the wrapper, "" for
     ``dev.edgebuild.<model>``, native's ``dev.edgebuild.<model>.jni``. ``threads``: of the CPU, what ``Options`` of the wrapper start with.
     ``android_gradle_plugin``: its major version; 9 compiles Kotlin by itself, 8 needs a plugin.
@@ -108,6 +109,7 @@ class AndroidSettings:
     package: str = ""
     threads: int = 4
     api: str = ""
+    vendor: str = ""
     android_gradle_plugin: int = 9
 
     def __post_init__(self) -> None:

@@ -97,7 +97,7 @@ def litert2(tmp_path_factory, kotlin):
     settings = AndroidSettings("xnnpack", min_sdk=24, package="com.example.cpu", threads=3)
     labels = ('"', HOSTILE, "$it")
     write_module(folder, hostile, write_tflite(digits), "sharp", settings, labels=labels)
-    settings = AndroidSettings("npu", min_sdk=31, package="com.example.npu")
+    settings = AndroidSettings("npu", min_sdk=31, vendor="qualcomm", package="com.example.npu")
     reversed_signature = with_signature(
         mixed, {"sea": 2, "bee": 1, "ay": 0}, {"x": 5, "y": 4, "z": 3}
     )

@@ -53,3 +53,18 @@ def test_both_modules_of_a_build_go_into_one_app():
         "android": ("dev.edgebuild.net", "net"),
         "android-native": ("dev.edgebuild.net.jni", "net-jni"),
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "library"),
+    [
+        ("android-npu", "libcdsprpc.so"),
+        ("android-npu-google", "libedgetpu_litert.so"),
+        ("android-npu-mediatek", "libneuronusdk_adapter.mtk.so"),
+    ],
+)
+def test_the_manifest_is_for_the_vendor_of_the_profile(name, library):
+    files = emitted(name, library=True)
+    manifest = files["android/src/main/AndroidManifest.xml"]
+    assert f'"{library}" android:required="false"' in manifest
+    assert "uses-native-library" not in files["android-native/src/main/AndroidManifest.xml"]

@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from edgebuild.codegen.android import (
+    NPU_LIBRARIES,
     VARIANTS,
     AndroidSettings,
     ModelInterface,
@@ -20,13 +21,15 @@ from edgebuild.codegen.android import (
 )
 from edgebuild.errors import InputError
 from edgebuild.graph import DType
+from edgebuild.profile import NPU_VENDORS
 from tests.android_models import digits_graph, mixed_graph
 
 XML = "{http://schemas.android.com/apk/res/android}"
 
 
 def make(delegate="xnnpack", name="digits", graph=None, **settings):
-    settings = {"min_sdk": 31, **settings}
+    vendor = "qualcomm" if delegate == "npu" else ""
+    settings = {"min_sdk": 31, "vendor": vendor, **settings}
     return android_module(
         interface_of(graph or digits_graph(), name), AndroidSettings(delegate, **settings)
     )
@@ -65,13 +68,34 @@ def test_kotlin_plugin_only_where_the_android_plugin_has_no_kotlin():
 
 
 @pytest.mark.parametrize(
-    ("delegate", "library"), [("gpu", "libOpenCL.so"), ("npu", "libcdsprpc.so"), ("xnnpack", None)]
+    ("delegate", "vendor", "libraries"),
+    [
+        ("gpu", "", ["libOpenCL.so", "libOpenCL-pixel.so", "libOpenCL-car.so"]),
+        ("npu", "qualcomm", ["libcdsprpc.so"]),
+        ("npu", "google", ["libedgetpu_litert.so"]),
+        (
+            "npu",
+            "mediatek",
+            [
+                "libneuron_sys_util.mtk.so",
+                "libneuronusdk_adapter.mtk.so",
+                "libneuronusdk_adapter.9.mtk.so",
+                "libneuronusdk_adapter.10.mtk.so",
+                "libneuron_adapter_mgvi.so",
+            ],
+        ),
+        ("xnnpack", "", []),
+    ],
 )
-def test_manifest(delegate, library):
-    root = ET.fromstring(make(delegate)["src/main/AndroidManifest.xml"])
-    found = {e.get(f"{XML}name"): e.get(f"{XML}required") for e in root.iter("uses-native-library")}
-    assert set(found.values()) <= {"false"}
-    assert (library in found) if library else not found
+def test_manifest_names_the_libraries_of_the_vendor(delegate, vendor, libraries):
+    root = ET.fromstring(make(delegate, vendor=vendor)["src/main/AndroidManifest.xml"])
+    found = [e.get(f"{XML}name") for e in root.iter("uses-native-library")]
+    assert found == libraries
+    assert all(e.get(f"{XML}required") == "false" for e in root.iter("uses-native-library"))
+
+
+def test_every_vendor_has_libraries():
+    assert set(NPU_LIBRARIES) == set(NPU_VENDORS)
 
 
 def test_asset_is_the_one_that_the_wrapper_loads():
@@ -110,6 +134,7 @@ def test_many_labels_are_split():
         ({"min_sdk": 21}, "min_sdk 21 is below 24"),
         ({"delegate": "nnapi", "min_sdk": 26}, "min_sdk 26 is below 27"),
         ({"compile_sdk": 30}, "compile_sdk 30 is below min_sdk 31"),
+        ({"delegate": "npu", "vendor": "intel"}, "NPU vendor 'intel' is not known"),
         ({"android_gradle_plugin": 7}, "Android Gradle plugin 7 is not known"),
         ({"package": "x"}, "cannot be the package"),
         ({"threads": 0}, "threads is 0"),
@@ -126,7 +151,7 @@ def test_a_type_that_compiled_model_cannot_take():
     odd = replace(model, inputs=(replace(model.inputs[0], dtype=DType.UINT8, zero_point=3),))
     android_module(odd, AndroidSettings("gpu", 31))
     with pytest.raises(InputError, match=r"CompiledModel cannot take .* \(uint8\)"):
-        android_module(odd, AndroidSettings("npu", 31))
+        android_module(odd, AndroidSettings("npu", 31, vendor="google"))
 
 
 @pytest.mark.parametrize(
