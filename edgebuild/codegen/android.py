@@ -1,7 +1,8 @@
 """Generate an Android library module around a ``.tflite``: values -> {path: text}. Pure.
 
 ``android_module(model, settings)`` gives a Gradle module: build file, manifest, shrinker rules and
-a Kotlin wrapper. The caller puts the model at ``asset_path(model)`` beside it. Two runtimes exist:
+a Kotlin wrapper. The caller puts the model at ``asset_path(model)`` beside it, and where one is
+compiled for an NPU, that at ``npu_asset_path(model, npu)``. Two runtimes exist:
 
 - ``Interpreter``: xnnpack (LiteRT 2, whose interpreter is for the CPU alone), gpu and nnapi
   (LiteRT 1.4, the last with delegates).
@@ -9,8 +10,10 @@ a Kotlin wrapper. The caller puts the model at ``asset_path(model)`` beside it. 
 
 ``native_module`` makes the same wrapper around generated C (JNI, built by CMake), without LiteRT.
 
-The wrapper tries accelerators in turn, from the delegate to the plain CPU, and keeps the reason of
-each that failed for the app to read: it never falls back in silence.
+The wrapper tries accelerators in turn, from the delegate to the plain CPU, with one run of each
+before it is taken, and keeps the reason of each that failed for the app to read. An accelerator
+that takes the model may still leave operators to the CPU, of which LiteRT's interpreter says
+nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 from edgebuild.codegen.android_interface import (
     AndroidSettings,
     ModelInterface,
+    NpuAsset,
     TensorInterface,
     interface_of,
 )
@@ -43,11 +47,13 @@ from edgebuild.profile import GRADLE_PLUGINS
 __all__ = [
     "AndroidSettings",
     "ModelInterface",
+    "NpuAsset",
     "TensorInterface",
     "android_module",
     "asset_path",
     "interface_of",
     "native_module",
+    "npu_asset_path",
 ]
 
 LITERT = "2.3.2"
@@ -136,8 +142,20 @@ def asset_path(model: ModelInterface) -> str:
     return f"src/main/assets/{model_identifier(model.name)}.tflite"
 
 
-def android_module(model: ModelInterface, settings: AndroidSettings) -> dict[str, str]:
+def npu_asset_path(model: ModelInterface, npu: NpuAsset) -> str:
+    """Return where the one that is compiled for an NPU goes, beside the other for the CPU."""
+    return f"src/main/assets/{_npu_file(model_identifier(model.name), npu)}"
+
+
+def android_module(
+    model: ModelInterface, settings: AndroidSettings, *, npu: NpuAsset | None = None
+) -> dict[str, str]:
     """Return the module's text files by path relative to its folder; same values, same text.
+
+    Args:
+        model: its inputs and outputs.
+        settings: where and how it runs.
+        npu: what is compiled for the NPU, where the delegate is one and the model was compiled.
 
     Raises:
         InputError: the delegate and API do not exist together, Android is too old for the
@@ -145,7 +163,23 @@ def android_module(model: ModelInterface, settings: AndroidSettings) -> dict[str
     """
     if settings.delegate == "native":
         raise InputError("the native module needs generated C", hint="native_module()")
-    return _render(model, settings, {})
+    if npu is not None and settings.delegate != "npu":
+        raise InputError(f"delegate '{settings.delegate}' runs nothing compiled for {npu.soc}")
+    return _render(model, settings, _npu_values(model_identifier(model.name), npu))
+
+
+def _npu_file(identifier: str, npu: NpuAsset) -> str:
+    return f"{identifier}_{npu.soc}.tflite"
+
+
+def _npu_values(identifier: str, npu: NpuAsset | None) -> dict[str, object]:
+    """Return what the templates say of the compiled model; ``npu`` is None without one."""
+    if npu is None:
+        return {"npu": None}
+    file = _npu_file(identifier, npu)
+    return {
+        "npu": {"soc": npu.soc, "file": file, "asset": kotlin_string(file), "share": npu.share},
+    }
 
 
 def native_module(
@@ -177,6 +211,7 @@ def native_module(
         "c_name": c_name,
         "macro": c_name.upper(),
         "library": f"eb_{c_name}",
+        **_npu_values(model.name, None),
     }
     files = _render(model, settings, extra)
     return {**files, **{f"{_CPP}/lib/{path}": text for path, text in library.items()}}
@@ -241,7 +276,8 @@ def _check(model: ModelInterface, settings: AndroidSettings, variant: Variant) -
         )
     if settings.delegate == "npu" and settings.vendor not in NPU_LIBRARIES:
         raise InputError(
-            f"NPU vendor '{settings.vendor}' is not known", hint=f"one of {', '.join(NPU_LIBRARIES)}"
+            f"NPU vendor '{settings.vendor}' is not known",
+            hint=f"one of {', '.join(NPU_LIBRARIES)}",
         )
     if variant.api == "compiled_model":
         for tensor in (*model.inputs, *model.outputs):
@@ -273,6 +309,7 @@ def _values(
         "delegate": settings.delegate,
         "api": variant.api,
         "accelerators": variant.accelerators,
+        "hardware": settings.delegate in ("gpu", "nnapi", "npu"),
         "artifacts": [f"{_GROUP}:{artifact}" for artifact in variant.artifacts],
         "native_libraries": (
             NPU_LIBRARIES[settings.vendor]

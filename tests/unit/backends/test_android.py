@@ -7,11 +7,13 @@ from dataclasses import replace
 import pytest
 
 from edgebuild.backends.android import AndroidBackend
-from edgebuild.backends.base import Shipment
+from edgebuild.backends.base import DeliverySettings, Shipment
 from edgebuild.backends.emit import emit_library
+from edgebuild.delegates import npu as npu_delegate
 from edgebuild.delegates.check import check_compatibility
 from edgebuild.targets import load_target
 from edgebuild.tflite.reader import read_tflite
+from edgebuild.toolchain import npu
 from tests.small import small_model
 
 MODEL = small_model()
@@ -68,3 +70,30 @@ def test_the_manifest_is_for_the_vendor_of_the_profile(name, library):
     manifest = files["android/src/main/AndroidManifest.xml"]
     assert f'"{library}" android:required="false"' in manifest
     assert "uses-native-library" not in files["android-native/src/main/AndroidManifest.xml"]
+
+
+def test_a_compiled_model_is_shipped_beside_the_one_for_the_cpu(tmp_path, monkeypatch):
+    def compiled(model, delegate, folder):
+        file = folder / f"model_{delegate.soc}.tflite"
+        file.write_bytes(b"compiled")
+        return npu.NpuModel(file, 3, 5, 2, "")
+
+    monkeypatch.setattr(npu_delegate.Sdk, "missing", lambda self: "")
+    monkeypatch.setattr(npu, "compile_for_npu", compiled)
+    target = load_target("android-npu")
+    labels = tuple(f"class {i}" for i in range(10))
+    given = replace(shipment(target), labels=labels)
+    for path, content in AndroidBackend().emit(given, target).items():
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    done = AndroidBackend().deliver(given, target, tmp_path, print, DeliverySettings())
+    module = tmp_path / "android" / "src" / "main"
+    assert (module / "assets" / "net.tflite").read_bytes() == MODEL
+    assert (module / "assets" / "net_SM8750.tflite").read_bytes() == b"compiled"
+    wrapper = (module / "kotlin" / "dev" / "edgebuild" / "net" / "Net.kt").read_text()
+    assert "NPU_ASSET" in wrapper and '"class 9"' in wrapper
+    assert done.notes == (
+        "model_SM8750.tflite, in the module beside the model: in 2 partitions the NPU runs "
+        "3 of 5 operators, the CPU the others",
+    )

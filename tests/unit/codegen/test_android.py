@@ -13,11 +13,13 @@ from edgebuild.codegen.android import (
     VARIANTS,
     AndroidSettings,
     ModelInterface,
+    NpuAsset,
     TensorInterface,
     android_module,
     asset_path,
     interface_of,
     native_module,
+    npu_asset_path,
 )
 from edgebuild.errors import InputError
 from edgebuild.graph import DType
@@ -103,6 +105,43 @@ def test_asset_is_the_one_that_the_wrapper_loads():
     assert asset_path(model) == "src/main/assets/my_net.tflite"
     text = make(name="My Net")["src/main/kotlin/dev/edgebuild/my_net/MyNet.kt"]
     assert 'const val ASSET: String = "my_net.tflite"' in text
+
+
+def with_npu(npu_operators, operators):
+    model = interface_of(digits_graph(), "digits")
+    settings = AndroidSettings("npu", 31, vendor="qualcomm")
+    npu = NpuAsset("SM8750", npu_operators, operators)
+    assert npu_asset_path(model, npu) == "src/main/assets/digits_SM8750.tflite"
+    return android_module(model, settings, npu=npu)
+
+
+@pytest.mark.parametrize(
+    ("counts", "share"),
+    [((3, 3), "all 3 operators"), ((2, 3), "2 of 3 operators, the CPU the others")],
+)
+def test_a_compiled_model_stands_beside_the_one_for_the_cpu(counts, share):
+    files = with_npu(*counts)
+    sources = "src/main/kotlin/dev/edgebuild/digits/Digits"
+    assert 'NPU_ASSET: String = "digits_SM8750.tflite"' in files[f"{sources}.kt"]
+    assert 'ASSET: String = "digits.tflite"' in files[f"{sources}.kt"]
+    assert f"NPU runs {share}.\n" in files[f"{sources}.kt"]
+    assert f"NPU runs {share}.\n" in files["README.md"]
+    opened = files[f"{sources}CompiledModel.kt"]
+    assert "NPU -> CompiledModel.Options(Accelerator.NPU, Accelerator.CPU)\n" in opened
+    for path, text in files.items():
+        assert "\n\n\n" not in text, path
+
+
+def test_without_a_compiled_model_the_npu_is_asked_for_alone():
+    opened = make("npu")["src/main/kotlin/dev/edgebuild/digits/DigitsCompiledModel.kt"]
+    assert "NPU -> CompiledModel.Options(Accelerator.NPU)\n" in opened
+    assert "NPU_ASSET" not in opened
+
+
+def test_only_an_npu_runs_what_is_compiled_for_one():
+    model, npu = interface_of(digits_graph(), "digits"), NpuAsset("SM8750", 1, 1)
+    with pytest.raises(InputError, match="'gpu' runs nothing compiled for SM8750"):
+        android_module(model, AndroidSettings("gpu", 31), npu=npu)
 
 
 def test_quantization_constants():
