@@ -75,6 +75,11 @@ SDKS: Mapping[str, Sdk] = {
 """By ``Delegate.vendor``."""
 
 
+def npu_model_name(soc: str) -> str:
+    """Return the name of the model compiled for the chip ``soc`` in a build."""
+    return f"model_{soc}.tflite"
+
+
 def check(graph: Graph, delegate: Delegate) -> Compatibility:
     """Return that nothing is known of ``graph`` before it is compiled for the chip."""
     sdk = SDKS[delegate.vendor or "qualcomm"]
