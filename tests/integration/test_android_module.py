@@ -190,6 +190,19 @@ def test_a_gpu_that_does_not_work_is_told(litert1, fault, reason):
     assert litert1[f"{fault}.output"] == litert1["gpu.output"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("nnapiErrno", "NNAPI failed with error 4"),
+        ("runFails", "Internal error: Failed to run on the given Interpreter"),
+    ],
+)
+def test_what_nnapi_tells_of_is_a_fallback(litert1, fault, reason):
+    assert litert1[f"nnapi.{fault}.accelerator"] == "XNNPACK"
+    assert litert1[f"nnapi.{fault}.fallbacks"] == f"[NNAPI: {reason}]"
+    assert litert1[f"nnapi.{fault}.left"] == "0 0"
+
+
 def test_fallback_goes_to_the_plain_cpu(litert1):
     assert litert1["noXnnpack.accelerator"] == "CPU"
     assert litert1["noXnnpack.options"] == "threads 1 xnnpack false"

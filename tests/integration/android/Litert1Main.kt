@@ -94,7 +94,15 @@ fun mixed(context: Context) {
             show("nnapi.input$i", bytes.toList())
         }
     }
-    System.setProperty("stub.sdk", "26")
+    for ((name, value) in listOf("nnapiErrno" to "4", "runFails" to "true")) {
+        System.setProperty("stub.$name", value)
+        Mixed.load(context).use {
+            show("nnapi.$name.accelerator", it.accelerator)
+            show("nnapi.$name.fallbacks", it.fallbacks)
+        }
+        show("nnapi.$name.left", "${Interpreter.open} ${NnApiDelegate.open}")
+        System.clearProperty("stub.$name")
+    }
 }
 
 fun main() {

@@ -156,6 +156,12 @@ def test_nnapi_is_called_deprecated():
         assert "NNAPI is deprecated since Android 15" in files[path]
 
 
+def test_what_nnapi_does_not_tell_is_said():
+    files = make("nnapi")
+    for path in ("README.md", "src/main/kotlin/dev/edgebuild/digits/Digits.kt"):
+        assert "LiteRT does not tell an app how many operators NNAPI took" in files[path]
+
+
 def test_many_labels_are_split():
     tensor = TensorInterface("y", (1, 1201), DType.INT8, 0.1, 0, ("l",) * 1201)
     model = ModelInterface("m", (TensorInterface("x", (1,), DType.FLOAT32),), (tensor,))
