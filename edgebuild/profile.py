@@ -26,6 +26,9 @@ FORMATS = ("int8", "dynamic", "float16", "float32")
 
 NPU_VENDORS = ("qualcomm", "mediatek", "google")
 
+GRADLE_PLUGINS = (8, 9)
+"""Major versions of the Android Gradle plug-in that modules are written for."""
+
 
 @dataclass(frozen=True)
 class CpuFeatures:
@@ -118,8 +121,9 @@ class Delegate:
 
     ``kind`` is one of ``DELEGATES``, ``format`` the number format that it runs best. ``min_sdk`` is
     the oldest Android API level of the phones. Of NNAPI, ``feature_level`` is an API level from 27
-    on, or 1000006 to 1000008, which phones from Android 12 on may report; of NPUs, ``vendor`` is
-    one of ``NPU_VENDORS`` and ``soc`` the chip as its vendor names it.
+    on, or 1000006 to 1000008, which phones from Android 12 on may report; a profile's ``min_sdk``
+    follows it. Of NPUs, ``vendor`` is one of ``NPU_VENDORS`` and ``soc`` the chip as its vendor
+    names it. ``android_gradle_plugin`` is one of ``GRADLE_PLUGINS``, what the app is built with.
     """
 
     kind: str
@@ -128,6 +132,7 @@ class Delegate:
     feature_level: int | None = None
     vendor: str | None = None
     soc: str | None = None
+    android_gradle_plugin: int = 9
 
 
 @dataclass(frozen=True)

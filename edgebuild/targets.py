@@ -21,6 +21,7 @@ from edgebuild.profile import (
     DELEGATES,
     FAMILIES,
     FORMATS,
+    GRADLE_PLUGINS,
     MEMORY_KINDS,
     NPU_VENDORS,
     RUN_KINDS,
@@ -212,6 +213,7 @@ def _read_layer(reader: Reader) -> _Layer:
         "delegate.feature_level": _checked_level(delegate, "feature_level", _FEATURE_LEVELS),
         "delegate.vendor": delegate.choice("vendor", NPU_VENDORS, None),
         "delegate.soc": _checked_chip(delegate),
+        "delegate.android_gradle_plugin": _checked_plugin(delegate),
         "run.default": run.choice("default", RUN_KINDS, None),
         "run.kinds": run.choices("kinds", RUN_KINDS) or None,
         "run.qemu_machine": run.text("qemu_machine"),
@@ -259,6 +261,15 @@ def _checked_chip(delegate: Reader) -> str | None:
     if chip is not None and not _CHIP.fullmatch(chip):
         delegate.fault("soc", f"{quoted(chip)} may hold only letters, digits and '_-'")
     return chip
+
+
+def _checked_plugin(delegate: Reader) -> int | None:
+    version = delegate.count("android_gradle_plugin", None)
+    if version is not None and version not in GRADLE_PLUGINS:
+        known = " or ".join(map(str, GRADLE_PLUGINS))
+        delegate.fault("android_gradle_plugin", f"{version} is not {known}, a major version")
+        return None
+    return version
 
 
 def _ports() -> tuple[str, ...]:
@@ -380,7 +391,16 @@ def _firmware(values: dict[str, Any]) -> Firmware | None:
 
 def _delegate(values: dict[str, Any]) -> Delegate | None:
     given = {k.partition(".")[2]: v for k, v in values.items() if k.startswith("delegate.")}
-    return Delegate(**given) if "kind" in given else None
+    if "kind" not in given:
+        return None
+    if given["kind"] == "nnapi" and "feature_level" in given:
+        given.setdefault("min_sdk", _first_android(given["feature_level"]))
+    return Delegate(**given)
+
+
+def _first_android(feature_level: int) -> int:
+    """Return the first API level with an NNAPI level; from Android 12 on NNAPI is updated apart."""
+    return feature_level if feature_level < 1_000_000 else 31
 
 
 def _profile_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
@@ -421,8 +441,15 @@ def _delegate_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
     if delegate.kind not in kinds:
         known = ", ".join(kinds) or "none"
         yield "delegate.kind", f"family '{profile.family}' has no '{delegate.kind}'; it has {known}"
-    if delegate.kind == "nnapi" and delegate.feature_level is None:
+    level = delegate.feature_level
+    if delegate.kind == "nnapi" and level is None:
         yield "delegate.feature_level", "is missing, and delegate.kind is 'nnapi'"
+    if delegate.kind == "nnapi" and level is not None and delegate.min_sdk < _first_android(level):
+        yield (
+            "delegate.min_sdk",
+            f"{delegate.min_sdk} is below {_first_android(level)}, the first with "
+            f"feature_level {level}",
+        )
     if delegate.kind == "npu" and (delegate.vendor is None or delegate.soc is None):
         missing = "vendor" if delegate.vendor is None else "soc"
         yield f"delegate.{missing}", "is missing, and delegate.kind is 'npu'"

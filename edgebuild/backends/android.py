@@ -11,17 +11,20 @@ from edgebuild.backends.base import Cut, Delivered, DeliverySettings, Progress, 
 from edgebuild.backends.emit import LIBRARY
 from edgebuild.codegen.android import (
     AndroidSettings,
+    ModelInterface,
+    NpuAsset,
     android_module,
     asset_path,
     interface_of,
     native_module,
+    npu_asset_path,
 )
 from edgebuild.delegates.npu import SDKS, after_compilation
 from edgebuild.devices.arm64 import QemuArm64Device
 from edgebuild.devices.base import Device
 from edgebuild.errors import InternalError, ToolError
 from edgebuild.files import atomic_write
-from edgebuild.targets import TargetProfile
+from edgebuild.targets import Delegate, TargetProfile
 from edgebuild.tflite.signatures import signature_names
 from edgebuild.toolchain import find_toolchain
 
@@ -43,24 +46,14 @@ class AndroidBackend:
         """Return the library module with the model in it, and the generated C."""
         if target.delegate is None:
             raise InternalError(f"target {target.name} has no delegate")
-        model = interface_of(
-            shipment.graph,
-            shipment.name,
-            labels=shipment.labels,
-            signature=signature_names(shipment.model),
-        )
-        settings = AndroidSettings(target.delegate.kind, target.delegate.min_sdk)
-        module: dict[str, str | bytes] = {
-            f"{MODULE}/{path}": text for path, text in android_module(model, settings).items()
-        }
-        module[f"{MODULE}/{asset_path(model)}"] = shipment.model
+        module = _litert_module(shipment, target.delegate)
         if shipment.library is None:
             return module
-        own = AndroidSettings("native", target.delegate.min_sdk)
+        own = _settings(target.delegate, "native")
         library = {
             path.removeprefix(f"{LIBRARY}/"): text for path, text in shipment.library.files.items()
         }
-        native = native_module(model, own, library)
+        native = native_module(_interface(shipment), own, library)
         return {
             **module,
             **{f"{NATIVE_MODULE}/{path}": text for path, text in native.items()},
@@ -99,10 +92,39 @@ class AndroidBackend:
         return dataclasses.replace(delivered, toolchain=toolchain, open_device=open_device)
 
 
+def _interface(shipment: Shipment) -> ModelInterface:
+    return interface_of(
+        shipment.graph,
+        shipment.name,
+        labels=shipment.labels,
+        signature=signature_names(shipment.model),
+    )
+
+
+def _litert_module(
+    shipment: Shipment, delegate: Delegate, npu: NpuAsset | None = None
+) -> dict[str, str | bytes]:
+    """Return the module that runs the ``.tflite``, which the CPU needs beside one for an NPU."""
+    model = _interface(shipment)
+    files = android_module(model, _settings(delegate, delegate.kind), npu=npu)
+    module: dict[str, str | bytes] = {f"{MODULE}/{path}": text for path, text in files.items()}
+    module[f"{MODULE}/{asset_path(model)}"] = shipment.model
+    return module
+
+
+def _settings(delegate: Delegate, kind: str) -> AndroidSettings:
+    return AndroidSettings(
+        kind,
+        delegate.min_sdk,
+        vendor=delegate.vendor or "",
+        android_gradle_plugin=delegate.android_gradle_plugin,
+    )
+
+
 def _compile_for_npu(
     shipment: Shipment, target: TargetProfile, out: Path, progress: Progress
 ) -> Delivered:
-    """Compile with the vendor's SDK where that is installed, and put the result into the module.
+    """Compile with the vendor's SDK where that is installed, and write the module that has both.
 
     Without it the delegate's own notes say what is missing.
     """
@@ -113,12 +135,15 @@ def _compile_for_npu(
 
     progress(f"compiling for {delegate.soc}")
     made = compile_for_npu(shipment.model, delegate, out)
-    model = interface_of(shipment.graph, shipment.name)
-    atomic_write(out / MODULE / asset_path(model), made.file.read_bytes())
     counts = made.npu_operators, made.operators
+    npu = NpuAsset(delegate.soc or "", *counts)
+    module = _litert_module(shipment, delegate, npu)
+    module[f"{MODULE}/{npu_asset_path(_interface(shipment), npu)}"] = made.file.read_bytes()
+    for path, content in module.items():
+        atomic_write(out / path, content)
     note = (
-        f"{made.file.name}, the module's asset: the NPU runs {counts[0]} of {counts[1]} operators "
-        f"in {made.partitions} partitions"
+        f"{made.file.name}, in the module beside the model: in {made.partitions} partitions the "
+        f"NPU runs {npu.share}"
     )
     found = after_compilation(shipment.compatibility, shipment.graph, *counts)
     return Delivered("none", notes=(note,), compatibility=found)

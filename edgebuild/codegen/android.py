@@ -1,7 +1,8 @@
 """Generate an Android library module around a ``.tflite``: values -> {path: text}. Pure.
 
 ``android_module(model, settings)`` gives a Gradle module: build file, manifest, shrinker rules and
-a Kotlin wrapper. The caller puts the model at ``asset_path(model)`` beside it. Two runtimes exist:
+a Kotlin wrapper. The caller puts the model at ``asset_path(model)`` beside it, and where one is
+compiled for an NPU, that at ``npu_asset_path(model, npu)``. Two runtimes exist:
 
 - ``Interpreter``: xnnpack (LiteRT 2, whose interpreter is for the CPU alone), gpu and nnapi
   (LiteRT 1.4, the last with delegates).
@@ -9,8 +10,10 @@ a Kotlin wrapper. The caller puts the model at ``asset_path(model)`` beside it. 
 
 ``native_module`` makes the same wrapper around generated C (JNI, built by CMake), without LiteRT.
 
-The wrapper tries accelerators in turn, from the delegate to the plain CPU, and keeps the reason of
-each that failed for the app to read: it never falls back in silence.
+The wrapper tries accelerators in turn, from the delegate to the plain CPU, with one run of each
+before it is taken, and keeps the reason of each that failed for the app to read. An accelerator
+that takes the model may still leave operators to the CPU, of which LiteRT's interpreter says
+nothing.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from dataclasses import dataclass
 from edgebuild.codegen.android_interface import (
     AndroidSettings,
     ModelInterface,
+    NpuAsset,
     TensorInterface,
     interface_of,
 )
@@ -38,15 +42,18 @@ from edgebuild.codegen.names import c_identifier
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
 from edgebuild.graph import DType
+from edgebuild.profile import GRADLE_PLUGINS
 
 __all__ = [
     "AndroidSettings",
     "ModelInterface",
+    "NpuAsset",
     "TensorInterface",
     "android_module",
     "asset_path",
     "interface_of",
     "native_module",
+    "npu_asset_path",
 ]
 
 LITERT = "2.3.2"
@@ -68,13 +75,17 @@ _LABELS_A_FUNCTION = 500
 
 @dataclass(frozen=True)
 class Variant:
-    """What a delegate and an API need: accelerators in the order tried, artifacts, Android."""
+    """What a delegate and an API need: accelerators in the order tried, artifacts, Android.
+
+    ``suffix`` of the default package keeps two modules of one model apart in an app.
+    """
 
     accelerators: tuple[str, ...]
     api: str
     artifacts: tuple[str, ...]
     min_sdk: int
     native_libraries: tuple[str, ...] = ()
+    suffix: str = ""
 
 
 _OPENCL = ("libOpenCL.so", "libOpenCL-pixel.so", "libOpenCL-car.so")
@@ -104,12 +115,23 @@ VARIANTS: dict[tuple[str, str], Variant] = {
         "compiled_model",
         (f"litert:{LITERT}",),
         min_sdk=24,
-        # Without it a Qualcomm NPU's driver cannot be reached from the app's namespace.
-        native_libraries=("libcdsprpc.so",),
     ),
-    ("native", "native"): Variant(("NATIVE",), "native", (), min_sdk=21),
+    ("native", "native"): Variant(("NATIVE",), "native", (), min_sdk=21, suffix=".jni"),
 }
 """By delegate and API; the first row of a delegate is its default."""
+
+NPU_LIBRARIES: Mapping[str, tuple[str, ...]] = {
+    "qualcomm": ("libcdsprpc.so",),
+    "mediatek": (
+        "libneuron_sys_util.mtk.so",
+        "libneuronusdk_adapter.mtk.so",
+        "libneuronusdk_adapter.9.mtk.so",
+        "libneuronusdk_adapter.10.mtk.so",
+        "libneuron_adapter_mgvi.so",
+    ),
+    "google": ("libedgetpu_litert.so",),
+}
+"""By vendor, the phone's libraries that LiteRT's dispatch library opens to reach the NPU."""
 
 COMPILED_TYPES = frozenset({DType.FLOAT32, DType.INT8, DType.INT32, DType.INT64, DType.BOOL})
 """What CompiledModel's buffers take from Kotlin."""
@@ -120,8 +142,20 @@ def asset_path(model: ModelInterface) -> str:
     return f"src/main/assets/{model_identifier(model.name)}.tflite"
 
 
-def android_module(model: ModelInterface, settings: AndroidSettings) -> dict[str, str]:
+def npu_asset_path(model: ModelInterface, npu: NpuAsset) -> str:
+    """Return where the one that is compiled for an NPU goes, beside the other for the CPU."""
+    return f"src/main/assets/{_npu_file(model_identifier(model.name), npu)}"
+
+
+def android_module(
+    model: ModelInterface, settings: AndroidSettings, *, npu: NpuAsset | None = None
+) -> dict[str, str]:
     """Return the module's text files by path relative to its folder; same values, same text.
+
+    Args:
+        model: its inputs and outputs.
+        settings: where and how it runs.
+        npu: what is compiled for the NPU, where the delegate is one and the model was compiled.
 
     Raises:
         InputError: the delegate and API do not exist together, Android is too old for the
@@ -129,7 +163,23 @@ def android_module(model: ModelInterface, settings: AndroidSettings) -> dict[str
     """
     if settings.delegate == "native":
         raise InputError("the native module needs generated C", hint="native_module()")
-    return _render(model, settings, {})
+    if npu is not None and settings.delegate != "npu":
+        raise InputError(f"delegate '{settings.delegate}' runs nothing compiled for {npu.soc}")
+    return _render(model, settings, _npu_values(model_identifier(model.name), npu))
+
+
+def _npu_file(identifier: str, npu: NpuAsset) -> str:
+    return f"{identifier}_{npu.soc}.tflite"
+
+
+def _npu_values(identifier: str, npu: NpuAsset | None) -> dict[str, object]:
+    """Return what the templates say of the compiled model; ``npu`` is None without one."""
+    if npu is None:
+        return {"npu": None}
+    file = _npu_file(identifier, npu)
+    return {
+        "npu": {"soc": npu.soc, "file": file, "asset": kotlin_string(file), "share": npu.share},
+    }
 
 
 def native_module(
@@ -161,6 +211,7 @@ def native_module(
         "c_name": c_name,
         "macro": c_name.upper(),
         "library": f"eb_{c_name}",
+        **_npu_values(model.name, None),
     }
     files = _render(model, settings, extra)
     return {**files, **{f"{_CPP}/lib/{path}": text for path, text in library.items()}}
@@ -172,7 +223,7 @@ def _render(
     variant = _variant(settings)
     _check(model, settings, variant)
     identifier = model_identifier(model.name)
-    package = check_package(settings.package or f"dev.edgebuild.{identifier}")
+    package = check_package(settings.package or f"dev.edgebuild.{identifier}{variant.suffix}")
     values = {**_values(model, settings, variant, identifier, package), **extra}
     sources = f"src/main/kotlin/{package.replace('.', '/')}"
     name = values["cls"]
@@ -218,9 +269,15 @@ def _check(model: ModelInterface, settings: AndroidSettings, variant: Variant) -
         )
     if settings.compile_sdk < settings.min_sdk:
         raise InputError(f"compile_sdk {settings.compile_sdk} is below min_sdk {settings.min_sdk}")
-    if settings.android_gradle_plugin not in (8, 9):
+    if settings.android_gradle_plugin not in GRADLE_PLUGINS:
         raise InputError(
-            f"Android Gradle plugin {settings.android_gradle_plugin} is not known", hint="8 or 9"
+            f"Android Gradle plugin {settings.android_gradle_plugin} is not known",
+            hint=" or ".join(map(str, GRADLE_PLUGINS)),
+        )
+    if settings.delegate == "npu" and settings.vendor not in NPU_LIBRARIES:
+        raise InputError(
+            f"NPU vendor '{settings.vendor}' is not known",
+            hint=f"one of {', '.join(NPU_LIBRARIES)}",
         )
     if variant.api == "compiled_model":
         for tensor in (*model.inputs, *model.outputs):
@@ -246,13 +303,19 @@ def _values(
         "identifier": identifier,
         "cls": class_name(identifier),
         "package": package,
+        "folder": identifier + variant.suffix.replace(".", "-"),
         "asset": kotlin_string(f"{identifier}.tflite"),
         "asset_file": f"{identifier}.tflite",
         "delegate": settings.delegate,
         "api": variant.api,
         "accelerators": variant.accelerators,
+        "hardware": settings.delegate in ("gpu", "nnapi", "npu"),
         "artifacts": [f"{_GROUP}:{artifact}" for artifact in variant.artifacts],
-        "native_libraries": variant.native_libraries,
+        "native_libraries": (
+            NPU_LIBRARIES[settings.vendor]
+            if settings.delegate == "npu"
+            else variant.native_libraries
+        ),
         "min_sdk": settings.min_sdk,
         "compile_sdk": settings.compile_sdk,
         "threads": settings.threads,

@@ -93,13 +93,32 @@ class ModelInterface:
 
 
 @dataclass(frozen=True)
+class NpuAsset:
+    """The same model compiled for the NPU of the chip ``soc``, which runs ``npu_operators`` of its
+    ``operators``."""
+
+    soc: str
+    npu_operators: int
+    operators: int
+
+    @property
+    def share(self) -> str:
+        """What the NPU runs, in words."""
+        if self.npu_operators == self.operators:
+            return f"all {self.operators} operators"
+        return f"{self.npu_operators} of {self.operators} operators, the CPU the others"
+
+
+@dataclass(frozen=True)
 class AndroidSettings:
     """Where and how the model runs.
 
-    ``delegate``: xnnpack, gpu, nnapi or npu; native for ``native_module``. ``api``: "" for the
-    delegate's own, or for gpu "compiled_model". ``package``: of the wrapper, "" for
-    ``dev.edgebuild.<model>``. ``threads``: of the CPU, what ``Options`` of the wrapper start with.
-    ``android_gradle_plugin``: its major version; 9 compiles Kotlin by itself, 8 needs a plugin.
+    ``delegate``: xnnpack, gpu, nnapi or npu; native for ``native_module``. ``vendor``: of the NPU,
+    qualcomm, mediatek or google. ``api``: "" for the delegate's own, or for gpu "compiled_model".
+    ``package``: of the wrapper, "" for ``dev.edgebuild.<model>``, native's
+    ``dev.edgebuild.<model>.jni``. ``threads``: of the CPU, what ``Options`` of the wrapper start
+    with. ``android_gradle_plugin``: its major version; 9 compiles Kotlin by itself, 8 needs a
+    plugin.
     """
 
     delegate: str
@@ -108,6 +127,7 @@ class AndroidSettings:
     package: str = ""
     threads: int = 4
     api: str = ""
+    vendor: str = ""
     android_gradle_plugin: int = 9
 
     def __post_init__(self) -> None:

@@ -112,6 +112,11 @@ def known_chip(delegate: Delegate) -> str:
     return soc
 
 
+def npu_model_name(soc: str) -> str:
+    """Return the name of the model compiled for the chip ``soc`` in a build."""
+    return f"model_{soc}.tflite"
+
+
 def check(graph: Graph, delegate: Delegate) -> Compatibility:
     """Return that nothing is known of ``graph`` before it is compiled for the chip.
 

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgebuild.delegates.npu import SDKS, Sdk, known_chip
+from edgebuild.delegates.npu import SDKS, Sdk, known_chip, npu_model_name
 from edgebuild.errors import ToolError
 from edgebuild.files import atomic_write
 from edgebuild.profile import Delegate
@@ -38,10 +38,8 @@ class NpuModel:
     log: str
 
 
-def compile_for_npu(
-    model: bytes, delegate: Delegate, folder: Path, *, name: str = "model"
-) -> NpuModel:
-    """Compile ``model`` for the delegate's chip and leave ``<name>_<soc>.tflite`` in ``folder``.
+def compile_for_npu(model: bytes, delegate: Delegate, folder: Path) -> NpuModel:
+    """Compile ``model`` for the delegate's chip and leave ``model_<soc>.tflite`` in ``folder``.
 
     Raises:
         InputError: LiteRT does not know the chip.
@@ -57,7 +55,7 @@ def compile_for_npu(
         answer = _ask(Path(scratch), model, delegate, sdk)
         content = Path(answer["file"]).read_bytes()
         read_tflite(content, where=f"the model compiled for {soc}", survey=True)
-        file = folder / f"{name}_{soc}.tflite"
+        file = folder / npu_model_name(soc)
         atomic_write(file, content)
     return NpuModel(
         file, answer["npu_operators"], answer["operators"], answer["partitions"], answer["log"]

@@ -14,7 +14,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgebuild.codegen.android import AndroidSettings, android_module, asset_path, interface_of
+from edgebuild.codegen.android import (
+    AndroidSettings,
+    NpuAsset,
+    android_module,
+    asset_path,
+    interface_of,
+    npu_asset_path,
+)
+from edgebuild.delegates.npu import COMPILED_OP
 from edgebuild.models.data import dequantize, quantize_input
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.signatures import signature_names
@@ -38,14 +46,19 @@ def kotlin() -> Path:
     return kotlin_lib()
 
 
-def write_module(folder: Path, graph, data: bytes, name: str, settings, **interface) -> None:
+def write_module(
+    folder: Path, graph, data: bytes, name: str, settings, npu=None, **interface
+) -> None:
     model = interface_of(graph, name, signature=signature_names(data), **interface)
-    for path, text in android_module(model, settings).items():
+    for path, text in android_module(model, settings, npu=npu).items():
         target = folder / "module" / settings.delegate / path
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
     (folder / "assets").mkdir(exist_ok=True)
     (folder / "assets" / Path(asset_path(model)).name).write_bytes(data)
+    if npu is not None:
+        compiled = data + COMPILED_OP.encode()
+        (folder / "assets" / Path(npu_asset_path(model, npu)).name).write_bytes(compiled)
 
 
 def compile_and_run(folder: Path, kotlin: Path, java: list[str], kt: list[Path]) -> dict[str, str]:
@@ -97,11 +110,14 @@ def litert2(tmp_path_factory, kotlin):
     settings = AndroidSettings("xnnpack", min_sdk=24, package="com.example.cpu", threads=3)
     labels = ('"', HOSTILE, "$it")
     write_module(folder, hostile, write_tflite(digits), "sharp", settings, labels=labels)
-    settings = AndroidSettings("npu", min_sdk=31, package="com.example.npu")
+    settings = AndroidSettings("npu", min_sdk=31, vendor="qualcomm", package="com.example.npu")
     reversed_signature = with_signature(
         mixed, {"sea": 2, "bee": 1, "ay": 0}, {"x": 5, "y": 4, "z": 3}
     )
     write_module(folder, mixed, reversed_signature, "mixed", settings)
+    settings = replace(settings, package="com.example.npu.compiled")
+    npu = NpuAsset("SM8750", 2, 3)
+    write_module(folder, mixed, reversed_signature, "mixed", settings, npu)
     settings = AndroidSettings("gpu", min_sdk=24, package="com.example.gpu2", api="compiled_model")
     write_module(folder, digits, write_tflite(digits), "string", settings)
     return compile_and_run(
@@ -155,6 +171,7 @@ def test_the_first_choice_works(litert1):
     assert litert1["gpu.accelerator"] == "GPU"
     assert litert1["gpu.fallbacks"] == "[]"
     assert litert1["gpu.options"] == "threads 4 xnnpack true"
+    assert litert1["gpu.resets"] == "1"
     assert litert1["nnapi.accelerator"] == "NNAPI"
 
 
@@ -164,12 +181,26 @@ def test_the_first_choice_works(litert1):
         ("noGpu", "GPU: this device is not on the GPU delegate's compatibility list"),
         ("noLibrary", "GPU: no tensorflowlite_gpu_jni"),
         ("delegateFails", "GPU: Internal error: Failed to apply delegate"),
+        ("runFails", "GPU: Internal error: Failed to run on the given Interpreter"),
     ],
 )
 def test_a_gpu_that_does_not_work_is_told(litert1, fault, reason):
     assert litert1[f"{fault}.accelerator"] == "XNNPACK"
     assert litert1[f"{fault}.fallbacks"] == f"[{reason}]"
     assert litert1[f"{fault}.output"] == litert1["gpu.output"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("nnapiErrno", "NNAPI failed with error 4"),
+        ("runFails", "Internal error: Failed to run on the given Interpreter"),
+    ],
+)
+def test_what_nnapi_tells_of_is_a_fallback(litert1, fault, reason):
+    assert litert1[f"nnapi.{fault}.accelerator"] == "XNNPACK"
+    assert litert1[f"nnapi.{fault}.fallbacks"] == f"[NNAPI: {reason}]"
+    assert litert1[f"nnapi.{fault}.left"] == "0 0"
 
 
 def test_fallback_goes_to_the_plain_cpu(litert1):
@@ -185,7 +216,7 @@ def test_without_a_fallback_loading_fails_with_the_reason(litert1):
 
 def test_everything_is_closed(litert1):
     assert litert1["gpu.open"] == "1 1"
-    for key in ("gpu", "noGpu", "noLibrary", "delegateFails", "other"):
+    for key in ("gpu", "noGpu", "noLibrary", "delegateFails", "runFails", "other"):
         assert litert1[f"{key}.left"] == "0 0"
 
 
@@ -231,6 +262,25 @@ def test_compiled_model_by_signature_names(litert2, fault, accelerator, fallback
     assert litert2[f"npu.{fault}.accelerator"] == accelerator
     assert litert2[f"npu.{fault}.fallbacks"] == fallbacks
     assert litert2[f"npu.{fault}.left"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("fault", "accelerator", "fallbacks"),
+    [
+        ("none", "NPU", "[]"),
+        ("noNpu", "CPU", "[NPU: LiteRT does not list this device's chip as one with an NPU]"),
+        ("otherChip", "CPU", "[NPU: Failed to invoke the compiled model]"),
+    ],
+)
+def test_a_partly_compiled_model_runs_on_its_chip_and_elsewhere(
+    litert2, fault, accelerator, fallbacks
+):
+    _, real = expected(write_tflite(mixed_graph()), [A, B, C])
+    for i, values in enumerate(real):
+        assert numbers(litert2[f"compiled.{fault}.output{i}"]).tolist() == values.tolist()
+    assert litert2[f"compiled.{fault}.accelerator"] == accelerator
+    assert litert2[f"compiled.{fault}.fallbacks"] == fallbacks
+    assert litert2[f"compiled.{fault}.left"] == "0"
 
 
 def test_compiled_model_without_a_signature(litert2):

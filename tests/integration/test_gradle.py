@@ -198,7 +198,9 @@ def test_build_files_compile_against_the_dsl(tmp_path):
     variants = [v for v in VARIANTS if v[0] != "native"]
     for delegate, api in variants:
         for plugin in (8, 9):
-            settings = AndroidSettings(delegate, 31, api=api, android_gradle_plugin=plugin)
+            settings = AndroidSettings(
+                delegate, 31, api=api, vendor="google", android_gradle_plugin=plugin
+            )
             files = android_module(interface_of(digits_graph(), "m"), settings)
             scripts[Path(f"{delegate}-{api}-{plugin}")] = files["build.gradle.kts"]
     model = interface_of(digits_graph(), "m")

@@ -376,6 +376,11 @@ based_on = "android-nnapi"
     [
         ("feature_level = 26", "delegate.feature_level 26 is not an API level from 27 to 35"),
         ("min_sdk = 4000", "delegate.min_sdk 4000 is not an API level"),
+        ("min_sdk = 29", "delegate.min_sdk 29 is below 30, the first with feature_level 30"),
+        (
+            "feature_level = 1000007\nmin_sdk = 30",
+            "delegate.min_sdk 30 is below 31, the first with feature_level 1000007",
+        ),
         ("kind = 'edgetpu'", "family 'android' has no 'edgetpu'; it has xnnpack, gpu, nnapi, npu"),
         ("kind = 'npu'", "delegate.vendor is missing"),
         ("kind = 'npu'\nvendor = 'google'", "delegate.soc is missing"),
@@ -384,6 +389,7 @@ based_on = "android-nnapi"
             "delegate.soc 'NOSUCH; rm -rf /' may hold only letters, digits and '_-'",
         ),
         ("format = 'int7'", "delegate.format"),
+        ("android_gradle_plugin = 7", "delegate.android_gradle_plugin 7 is not 8 or 9"),
         ("[cpu]\ncore = 'cortex-m4'", "'cortex-m4' is no core of a phone: arm64"),
     ],
 )
@@ -391,6 +397,21 @@ def test_faults_of_a_delegate(write, says, fault):
     faults = validate_target(write(PHONE + says + "\n"))
     assert len(faults) == 1
     assert fault in faults[0]
+
+
+@pytest.mark.parametrize(
+    ("says", "min_sdk"),
+    [
+        ("", 30),
+        ("feature_level = 31", 31),
+        ("feature_level = 27", 27),
+        ("feature_level = 1000006", 31),
+        ("feature_level = 29\nmin_sdk = 33", 33),
+        ("kind = 'gpu'", 26),
+    ],
+)
+def test_min_sdk_follows_the_feature_level_unless_set(write, says, min_sdk):
+    assert load_target(write(PHONE + says + "\n")).delegate.min_sdk == min_sdk
 
 
 def test_nnapi_needs_a_feature_level(write):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from edgebuild.backends.arm64 import PROGRAM
 from edgebuild.backends.base import Progress
+from edgebuild.delegates.npu import npu_model_name
 from edgebuild.devices.adb import (
     AdbDevice,
     AdbOptions,
@@ -68,8 +69,9 @@ class AdbRunner:
         if self.tool is None:
             return measured
         progress(f"running benchmark_model on {self.serial}")
-        with explained(build.model):
-            model = build.model.read_bytes()
+        file = build.folder / tool_model(build)
+        with explained(file):
+            model = file.read_bytes()
         return _with_tool(measured, device.benchmark(self._request(self.tool, build), model))
 
     def _request(self, tool: ToolChoice, build: Build) -> ToolRequest:
@@ -116,6 +118,15 @@ def _takes_samples(build: Build, tool: ToolChoice | None) -> bool:
         "build for a phone: --target android-cpu; or give LiteRT's tool with --benchmark-model",
     )
     return True
+
+
+def tool_model(build: Build) -> str:
+    """Return which file of ``build`` its delegate runs: the one compiled for its NPU, if there."""
+    delegate = build.report.target.get("delegate") or {}
+    compiled = npu_model_name(str(delegate.get("soc")))
+    if delegate.get("kind") == "npu" and compiled in build.artifacts:
+        return compiled
+    return MODEL_NAME
 
 
 def program_measured(run: PhoneRun) -> Measured:

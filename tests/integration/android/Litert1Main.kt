@@ -36,6 +36,7 @@ fun digits(context: Context) {
         show("gpu.raw", (0 until again.capacity()).map { again.get(it) })
         show("gpu.best", model.best(DigitsNet2.Outputs.ALL[0], 2))
         show("gpu.open", "${Interpreter.open} ${GpuDelegate.open}")
+        show("gpu.resets", Interpreter.resets)
         model.close()
         refusal("closed") { model.run() }
     }
@@ -43,7 +44,7 @@ fun digits(context: Context) {
     set("compressed", true)
     DigitsNet2.load(context).use { show("compressed.output", it.run(floats("digits.f32")).toList()) }
     set("compressed", false)
-    for (fault in listOf("noGpu", "noLibrary", "delegateFails")) {
+    for (fault in listOf("noGpu", "noLibrary", "delegateFails", "runFails")) {
         set(fault, true)
         DigitsNet2.load(context).use {
             show("$fault.accelerator", it.accelerator)
@@ -93,7 +94,15 @@ fun mixed(context: Context) {
             show("nnapi.input$i", bytes.toList())
         }
     }
-    System.setProperty("stub.sdk", "26")
+    for ((name, value) in listOf("nnapiErrno" to "4", "runFails" to "true")) {
+        System.setProperty("stub.$name", value)
+        Mixed.load(context).use {
+            show("nnapi.$name.accelerator", it.accelerator)
+            show("nnapi.$name.fallbacks", it.fallbacks)
+        }
+        show("nnapi.$name.left", "${Interpreter.open} ${NnApiDelegate.open}")
+        System.clearProperty("stub.$name")
+    }
 }
 
 fun main() {

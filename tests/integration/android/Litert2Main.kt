@@ -2,6 +2,7 @@ import android.content.Context
 import com.example.cpu.Sharp
 import com.example.gpu2.StringModel
 import com.example.npu.Mixed
+import com.example.npu.compiled.Mixed as CompiledMixed
 import com.google.ai.edge.litert.JniHandle
 import java.io.File
 import java.nio.ByteBuffer
@@ -36,6 +37,17 @@ fun main() {
             outputs.forEachIndexed { i, values -> show("npu.$fault.output$i", values.toList()) }
         }
         show("npu.$fault.left", JniHandle.open)
+        set(fault, false)
+    }
+    for (fault in listOf("none", "noNpu", "otherChip")) {
+        set(fault, true)
+        CompiledMixed.load(context).use { model ->
+            show("compiled.$fault.accelerator", model.accelerator)
+            show("compiled.$fault.fallbacks", model.fallbacks)
+            val outputs = model.run(listOf(floats("a.f32"), floats("b.f32"), floats("c.f32")))
+            outputs.forEachIndexed { i, values -> show("compiled.$fault.output$i", values.toList()) }
+        }
+        show("compiled.$fault.left", JniHandle.open)
         set(fault, false)
     }
     StringModel.load(context).use {

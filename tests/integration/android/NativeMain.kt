@@ -1,5 +1,5 @@
 import android.content.Context
-import dev.edgebuild.small_net.SmallNet
+import dev.edgebuild.small_net.jni.SmallNet
 import java.io.File
 
 fun main() {

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import sys
 
 import pytest
 
-from edgebuild.delegates.npu import SDKS, after_compilation, check, known_chips
+from edgebuild.delegates.npu import COMPILED_OP, SDKS, after_compilation, check, known_chips
 from edgebuild.errors import InputError, ToolError
+from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
@@ -108,3 +111,54 @@ def test_what_compilation_tells():
     assert after_compilation(before, graph, 0, 1) is before
     whole = after_compilation(before, graph, 1, 1)
     assert whole.known and whole.fallbacks == () and whole.delegate == before.delegate
+
+
+LITERT = """
+import json, sys
+from ai_edge_litert.compiled_model import CompiledModel
+from ai_edge_litert.hardware_accelerator import HardwareAccelerator as Hardware
+answers = []
+for model, names in json.load(sys.stdin):
+    accelerators = Hardware(0)
+    for name in names:
+        accelerators |= Hardware[name]
+    try:
+        compiled = CompiledModel.from_buffer(bytes.fromhex(model), hardware_accel=accelerators)
+        buffers = compiled.create_input_buffers(0), compiled.create_output_buffers(0)
+        compiled.run_by_index(0, *buffers)
+        answers.append("ran" if not compiled.is_fully_accelerated() else "ran, fully accelerated")
+    except RuntimeError as error:
+        answers.append(str(error))
+print(json.dumps(answers))
+"""
+
+
+def chain(*kinds):
+    """One operator after the other on a vector."""
+    tensors = {
+        i: Tensor(i, f"t{i}", (1, 8), DType.FLOAT32, None, None, False)
+        for i in range(len(kinds) + 1)
+    }
+    custom = {"custom_options": bytes([0, 0, 0x24, 1])}
+    ops = tuple(
+        Op(kind, (i,), (i + 1,), custom if kind == COMPILED_OP else {}, i)
+        for i, kind in enumerate(kinds)
+    )
+    return write_tflite(Graph("chain", (0,), (len(kinds),), ops, tensors))
+
+
+def test_litert_runs_nothing_compiled_on_the_cpu_and_says_when_the_npu_alone_is_too_little():
+    """What the wrapper rests on: it asks for both where the model is compiled, else for the NPU."""
+    whole, partial, plain = chain(COMPILED_OP), chain(COMPILED_OP, "RELU"), chain("RELU")
+    both = ["NPU", "CPU"]
+    asked = [(whole, both), (partial, both), (partial, ["NPU"]), (plain, ["NPU"]), (plain, both)]
+    done = subprocess.run(
+        [sys.executable, "-c", LITERT],
+        input=json.dumps([(model.hex(), names) for model, names in asked]),
+        capture_output=True,
+        text=True,
+    )
+    answers = json.loads(done.stdout.splitlines()[-1])
+    assert all("Failed to invoke the compiled model" in answer for answer in answers[:2])
+    assert all("Some ops are not accelerated" in answer for answer in answers[2:4])
+    assert answers[4] == "ran, fully accelerated"  # on the CPU: the answer tells nothing

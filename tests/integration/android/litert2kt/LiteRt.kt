@@ -91,7 +91,11 @@ class TensorBuffer internal constructor(internal val info: Child.Info) : JniHand
     }
 }
 
-class CompiledModel private constructor(private val child: Child) : JniHandle() {
+/**
+ * A file with [DISPATCH_OP] in it stands for one that was compiled for a chip's NPU, all but some
+ * operators: LiteRT 2.3.0 refuses it without the CPU, and without that NPU it fails when it runs.
+ */
+class CompiledModel private constructor(private val child: Child, private val cannotRun: Boolean) : JniHandle() {
     data class CpuOptions(
         val numThreads: Int? = null,
         val xnnPackFlags: Int? = null,
@@ -121,6 +125,7 @@ class CompiledModel private constructor(private val child: Child) : JniHandle() 
     @JvmOverloads
     fun run(inputs: List<TensorBuffer>, outputs: List<TensorBuffer>, signatureIndex: Int = 0) {
         if (isClosed) throw IllegalStateException("closed")
+        if (cannotRun) throw LiteRtException("Failed to invoke the compiled model")
         for (buffer in inputs + outputs) buffer.bytes.clear()
         child.run(inputs.map { it.bytes }, outputs.map { it.bytes })
     }
@@ -138,6 +143,8 @@ class CompiledModel private constructor(private val child: Child) : JniHandle() 
         infos.firstOrNull { it.signatureName == name } ?: throw LiteRtException("no tensor '$name'")
 
     companion object {
+        private const val DISPATCH_OP = "DISPATCH_OP"
+
         @JvmStatic
         @JvmOverloads
         fun create(
@@ -150,10 +157,15 @@ class CompiledModel private constructor(private val child: Child) : JniHandle() 
                 throw LiteRtException("Failed to compile model")
             }
             val bytes = assetManager.open(assetName).use { it.readBytes() }
+            val isCompiled = DISPATCH_OP in String(bytes, Charsets.ISO_8859_1)
+            if (isCompiled && Accelerator.CPU !in options.accelerators) {
+                throw LiteRtException("Some ops are not accelerated.")
+            }
+            val hasChip = Accelerator.NPU in options.accelerators && !java.lang.Boolean.getBoolean("stub.otherChip")
             val direct = ByteBuffer.allocateDirect(bytes.size).order(ByteOrder.nativeOrder())
             direct.put(bytes)
             direct.flip()
-            return CompiledModel(Child(direct))
+            return CompiledModel(Child(direct), cannotRun = isCompiled && !hasChip)
         }
     }
 }

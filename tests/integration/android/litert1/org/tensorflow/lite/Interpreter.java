@@ -9,6 +9,7 @@ import stub.Child;
 
 public final class Interpreter implements AutoCloseable {
     public static int open = 0;
+    public static int resets = 0;
     public static String last = "";
 
     public static class Options {
@@ -35,6 +36,7 @@ public final class Interpreter implements AutoCloseable {
     private final Child child;
     private final List<Child.Info> inputs = new ArrayList<>();
     private final List<Child.Info> outputs = new ArrayList<>();
+    private final boolean delegated;
     private boolean closed;
 
     public Interpreter(ByteBuffer model, Options options) {
@@ -44,6 +46,7 @@ public final class Interpreter implements AutoCloseable {
         if (options.xnnpack && Boolean.getBoolean("stub.noXnnpack")) {
             throw new IllegalArgumentException("Internal error: Failed to apply XNNPACK delegate");
         }
+        delegated = !options.delegates.isEmpty();
         last = "threads " + options.threads + " xnnpack " + options.xnnpack;
         try {
             child = new Child(model);
@@ -72,6 +75,9 @@ public final class Interpreter implements AutoCloseable {
 
     public void runForMultipleInputsOutputs(Object[] in, Map<Integer, Object> out) {
         if (closed) throw new IllegalStateException("Internal error: The Interpreter is closed.");
+        if (delegated && Boolean.getBoolean("stub.runFails")) {
+            throw new IllegalArgumentException("Internal error: Failed to run on the given Interpreter");
+        }
         List<ByteBuffer> sources = new ArrayList<>();
         List<ByteBuffer> targets = new ArrayList<>();
         for (int i = 0; i < inputs.size(); i++) {
@@ -85,6 +91,10 @@ public final class Interpreter implements AutoCloseable {
         } catch (IOException e) {
             throw new IllegalStateException(e);
         }
+    }
+
+    public void resetVariableTensors() {
+        resets++;
     }
 
     private static ByteBuffer sized(ByteBuffer buffer, Child.Info info) {

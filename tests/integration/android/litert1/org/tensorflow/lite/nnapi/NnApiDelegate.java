@@ -21,6 +21,14 @@ public class NnApiDelegate implements Delegate, AutoCloseable {
         open++;
     }
 
+    public boolean hasErrors() {
+        return getNnapiErrno() != 0;
+    }
+
+    public int getNnapiErrno() {
+        return Integer.getInteger("stub.nnapiErrno", 0);
+    }
+
     @Override
     public long getNativeHandle() {
         return 1;
