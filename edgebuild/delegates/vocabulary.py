@@ -246,11 +246,6 @@ def _constant(node: Node, _: Setting, of: str) -> bool:
     return all(tensor.is_constant for tensor in tensors_of(node, of))
 
 
-@word("{of} must not be a constant")
-def _not_constant(node: Node, _: Setting, of: str) -> bool:
-    return not any(tensor.is_constant for tensor in tensors_of(node, of))
-
-
 @word("{of} must be a constant, or unpacked from one by DEQUANTIZE or DENSIFY")
 def _static(node: Node, setting: Setting, of: str) -> bool:
     return all(setting.is_static(tensor) for tensor in tensors_of(node, of))

@@ -135,7 +135,6 @@ BROKEN: list[tuple[str, Spec, int | None]] = [
     ("keep_num_dims", edited(base(FC), keep_num_dims=True), 30),
     ("densify moves", edited(base("DENSIFY"), inputs={0: t((4, 4))}), None),
     ("zero point", edited(base("DEQUANTIZE", "int8"), inputs={0: t(S4, "int8", 0.05, 3)}), 30),
-    ("constant float16", edited(base("DEQUANTIZE", "float16"), inputs={0: w(S4, "float16")}), None),
     ("float16 version 3", edited(base("DEQUANTIZE", "float16"), version=3), 30),
     ("axis moves", edited(base("EXPAND_DIMS"), inputs={1: t((), "int32")}), None),
     ("int64 axis", edited(base("EXPAND_DIMS"), inputs={1: c(0, "int64")}), None),
