@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgebuild.compress.base import Context, State
+from edgebuild.compress.gradual import epochs_after, share_after
 from edgebuild.compress.training import clone, fine_tune
 from edgebuild.errors import InputError
 
@@ -28,7 +29,8 @@ class Sparsify:
         scope: ``global`` compares weights of all layers, ``layer`` gives each the same share.
         steps: zero in so many steps, most at first (Zhu and Gupta 2017), with fine-tuning after
             each.
-        epochs: of fine-tuning after the last step; the steps before have a share of it.
+        epochs: of fine-tuning after the last step; each step before has a share of it, at least
+            one.
     """
 
     name: ClassVar[str] = "sparsify"
@@ -61,14 +63,13 @@ class Sparsify:
         """Return the sparse model with its masks, and the share of zeros of each layer."""
         now = state
         for step in range(1, self.steps + 1):
-            share = 1.0 - (1.0 - step / self.steps) ** 3
+            share = share_after(step, self.steps)
             kernels = {v.path: np.asarray(v) for v in sparse_kernels(now.model)}
             if not kernels:
                 return state, ("no layer has weights to zero",)
             masks = self._masks(kernels, now.masks, self.sparsity * share)
             now = masked(now, {**now.masks, **masks})
-            last = step == self.steps
-            now = fine_tune(now, context, epochs=self.epochs if last else self.epochs // self.steps)
+            now = fine_tune(now, context, epochs=epochs_after(step, self.steps, self.epochs))
         notes = [
             f"{path}: {1 - now.masks[path].mean():.1%} of {now.masks[path].size:,} are zero"
             for path in masks
