@@ -120,7 +120,7 @@ def _ordered(steps: Sequence[Pass]) -> tuple[Pass, ...]:
     """Return ``steps``; InputError when one cannot follow another, before hours of training."""
     names = [step.name for step in steps]
     for position, name in enumerate(names):
-        check_order(name, quantized="quantize" in names[:position])
+        check_order(name, names[:position])
     return tuple(steps)
 
 
