@@ -14,6 +14,7 @@ from edgebuild.errors import InputError
 
 _MAX_BITS = 8
 _ROUNDS = 50
+_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Cluster:
     name: ClassVar[str] = "cluster"
 
     bits: int = 4
-    tolerance: float = 0.05
+    tolerance: float = _TOLERANCE
     groups: int = 1
     epochs: int = 3
 
@@ -43,6 +44,11 @@ class Cluster:
             raise InputError(f"cluster: bits {self.bits} is not 0 to {_MAX_BITS}")
         if self.groups < 1 or self.epochs < 0 or self.tolerance <= 0:
             raise InputError("cluster: groups is at least 1, epochs at least 0, tolerance above 0")
+        if self.bits and self.tolerance != _TOLERANCE:
+            raise InputError(
+                f"cluster: tolerance chooses the bits, not bits={self.bits}",
+                hint="add bits=0, or leave out tolerance",
+            )
 
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
         """Return the model with shared weights, and how many values each layer has."""

@@ -8,7 +8,14 @@ from typing import ClassVar
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.channels import channel_map
 from edgebuild.compress.gradual import epochs_after, share_after
-from edgebuild.compress.groups import check_names, layer_ratios, parse_layers, prunable_groups
+from edgebuild.compress.groups import (
+    check_names,
+    groups_of,
+    idle_rules,
+    layer_ratios,
+    parse_layers,
+    prunable_groups,
+)
 from edgebuild.compress.measures import COSTS
 from edgebuild.compress.reconstruct import nearer, reconstruct
 from edgebuild.compress.selection import Selection, Start
@@ -97,12 +104,10 @@ class Prune:
             if context.train.y is None:
                 now = nearer(smaller, now, context)
         sizes = {name: len(ids) for name, ids in channel_map(now.model).outputs.items()}
-        lost = [
-            f"{name}: {len(ids)} to {sizes[name]} channels"
-            for name, ids in first.outputs.items()
-            if sizes[name] < len(ids)
-        ]
-        notes = (*first.notes, *filter(None, [short]))
+        gone = [name for name, ids in first.outputs.items() if sizes[name] < len(ids)]
+        lost = [f"{name}: {len(first.outputs[name])} to {sizes[name]} channels" for name in gone]
+        idle = idle_rules(rules, groups_of(first), gone)
+        notes = (*first.notes, *filter(None, [short]), *idle)
         if not lost:
             return state, (*notes, "nothing could be removed")
         return now, (*notes, *lost)

@@ -18,6 +18,7 @@ from edgebuild.errors import InputError
 _PATTERN = re.compile(r"unstructured|(\d+):(\d+)|block(\d+)x(\d+)")
 SCOPES = ("global", "layer")
 
+_SPARSITY = 0.8
 _SIDES = ("bias", "alpha", "beta", "gamma", "scale")
 """What a variable is called that is added to each output or scales it."""
 _LAST = (-1,)
@@ -41,7 +42,7 @@ class Sparsify:
 
     name: ClassVar[str] = "sparsify"
 
-    sparsity: float = 0.8
+    sparsity: float = _SPARSITY
     pattern: str = "unstructured"
     scope: str = "global"
     steps: int = 4
@@ -58,12 +59,22 @@ class Sparsify:
             raise InputError(f"sparsify: pattern {self.pattern} has empty blocks")
         if not 0.0 <= self.sparsity < 1.0:
             raise InputError(f"sparsify: sparsity {self.sparsity:g} is not at least 0 and below 1")
-        if match[1] and not 0 < int(match[1]) < int(match[2]):
-            raise InputError(f"sparsify: pattern {self.pattern} keeps all weights, or none")
+        if match[1]:
+            self._check_share(int(match[1]), int(match[2]))
         if self.scope not in SCOPES:
             raise InputError(f"sparsify: scope is {' or '.join(SCOPES)}")
         if self.steps < 1 or self.epochs < 0:
             raise InputError("sparsify: steps is at least 1, epochs at least 0")
+
+    def _check_share(self, kept: int, of: int) -> None:
+        if not 0 < kept < of:
+            raise InputError(f"sparsify: pattern {self.pattern} keeps all weights, or none")
+        if self.sparsity != _SPARSITY and not math.isclose(self.sparsity, 1 - kept / of):
+            raise InputError(
+                f"sparsify: pattern {self.pattern} zeroes {1 - kept / of:.4g} of the weights, not "
+                f"sparsity={self.sparsity:g}",
+                hint="leave out sparsity, or pattern",
+            )
 
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
         """Return the sparse model with its masks, and the share of zeros of each layer."""

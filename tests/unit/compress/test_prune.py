@@ -140,6 +140,22 @@ def test_nothing_to_remove(trained, context):
     assert after is state and notes[-1] == "nothing could be removed"
 
 
+@pytest.mark.parametrize(
+    ("layers", "why"),
+    [
+        ("out:0.5", "'out': its channels have to stay"),
+        ("a:500", "'a': it has 8 channels, 500 may stay"),
+        ("a:0.05", "'a': what is to go of its 8 channels is less than it can lose"),
+        ("*:0.5+a:0.7", "'a': a word before it is about its channels"),
+    ],
+)
+def test_words_about_layers_that_remove_nothing_are_told(trained, context, layers, why):
+    _, notes = Prune(layers=layers + "+fc:0.5", epochs=0).apply(State(trained), context)
+    assert f"layers: nothing goes of {why}" in notes
+    _, notes = Prune(layers="a:0+fc:0.5", epochs=0).apply(State(trained), context)
+    assert not any("nothing goes" in note for note in notes)
+
+
 def test_fine_tuning_brings_it_back_and_is_deterministic(trained, context):
     prune = Prune(0.5, steps=2, epochs=4)
     first = run_pass(prune, State(trained), context)
@@ -199,6 +215,8 @@ def test_masks_and_clusters_are_cut_too(trained, context):
         ({"steps": 0}, "at least 1"),
         ({"layers": "a:1.5"}, "neither a ratio"),
         ({"layers": "a:x"}, "neither a ratio"),
+        ({"layers": "a:0.5+b+a:0.7"}, "'a' is there twice"),
+        ({"layers": "a&b:4+b&a:4"}, "'b&a' is there twice"),
     ],
 )
 def test_options_that_cannot_be_right(options, words):

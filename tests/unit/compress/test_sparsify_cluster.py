@@ -211,12 +211,18 @@ def test_kmeans():
         (Sparsify, {"pattern": "rows"}, "unknown pattern"),
         (Sparsify, {"pattern": "block0x4"}, "empty blocks"),
         (Sparsify, {"sparsity": 1.0}, "below 1"),
+        (Sparsify, {"pattern": "2:4", "sparsity": 0.95}, "zeroes 0.5 of the weights, not"),
         (Sparsify, {"scope": "all"}, "global or layer"),
         (Sparsify, {"steps": 0}, "at least 1"),
         (Cluster, {"bits": 9}, "0 to 8"),
+        (Cluster, {"tolerance": 0.1}, "tolerance chooses the bits, not bits=4"),
         (Cluster, {"groups": 0}, "at least 1"),
     ],
 )
 def test_options_that_cannot_be_right(kind, options, words):
     with pytest.raises(InputError, match=words):
         kind(**options)
+
+
+def test_a_pattern_may_say_its_own_share():
+    assert Sparsify(pattern="1:4", sparsity=0.75).pattern == "1:4"
