@@ -61,11 +61,20 @@ class Cluster:
             clusters[variable.path] = numbers
             if np.any(weights == 0):
                 masks[variable.path] = weights != 0
-            notes.append(f"{variable.path}: {int(numbers.max()) + 1} values")
+            notes.append(
+                f"{variable.path}: {int(numbers.max()) + 1} values{self._missed(weights, values)}"
+            )
         if not notes:
             return state, ("no layer has weights to share",)
         tuned = fine_tune(State(model, masks, clusters), context, epochs=self.epochs)
         return snapped(tuned), tuple(notes)
+
+    def _missed(self, weights: np.ndarray, values: np.ndarray) -> str:
+        """Return what is to be said of a tolerance that 8 bits do not meet."""
+        error, size = (float(np.sqrt(np.mean(a**2))) for a in (values - weights, weights))
+        if self.bits or error <= self.tolerance * size:
+            return ""
+        return f", the most; an error of {error / size:.2g} misses tolerance={self.tolerance:g}"
 
     def _share(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return each weight's cluster and its shared value."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,6 +10,8 @@ from edgebuild.compress.base import Context, State
 from edgebuild.compress.channels import channel_map
 from edgebuild.compress.gradual import epochs_after, share_after
 from edgebuild.compress.groups import (
+    Group,
+    LayerRule,
     check_names,
     groups_of,
     idle_rules,
@@ -106,8 +109,23 @@ class Prune:
         sizes = {name: len(ids) for name, ids in channel_map(now.model).outputs.items()}
         gone = [name for name, ids in first.outputs.items() if sizes[name] < len(ids)]
         lost = [f"{name}: {len(first.outputs[name])} to {sizes[name]} channels" for name in gone]
-        idle = idle_rules(rules, groups_of(first), gone)
+        groups = groups_of(first)
+        idle = tuple(idle_rules(rules, groups, gone))
         notes = (*first.notes, *filter(None, [short]), *idle)
         if not lost:
-            return state, (*notes, "nothing could be removed")
+            why = "" if idle or short else self._why_nothing(groups, rules, context)
+            return state, (*notes, f"nothing could be removed{why}")
         return now, (*notes, *lost)
+
+    def _why_nothing(
+        self, groups: Sequence[Group], rules: Sequence[LayerRule], context: Context
+    ) -> str:
+        """Return the reason for the note that nothing could be removed."""
+        multiple = self.multiple or (4 if context.features.dsp else 1)
+        if not groups:
+            return ": no layer has channels that may go"
+        if not any(group.removable(group.count, multiple) for group in groups):
+            return f": no layer has more than {multiple:,} channels, of which a multiple stays"
+        if all(rule.ratio == 0.0 for rule in rules) and self.ratio == 0.0:
+            return ": ratio=0 asks for nothing"
+        return f": ratio={self.ratio:g} is less than a layer can lose"

@@ -137,7 +137,27 @@ def test_multiples_of_what_kernels_like(trained, context):
 def test_nothing_to_remove(trained, context):
     state = State(trained)
     after, notes = Prune(0.0, epochs=0).apply(state, context)
-    assert after is state and notes[-1] == "nothing could be removed"
+    assert after is state and notes[-1] == "nothing could be removed: ratio=0 asks for nothing"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"multiple": 100_000}, "no layer has more than 100,000 channels, of which a multiple"),
+        ({"ratio": 0.01}, "ratio=0.01 is less than a layer can lose"),
+    ],
+)
+def test_the_reason_when_nothing_is_removed(trained, context, options, why):
+    _, notes = Prune(epochs=0, **options).apply(State(trained), context)
+    assert f"nothing could be removed: {why}" in notes[-1]
+
+
+def test_no_layer_has_channels_that_may_go(keras, context):
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    alone = dataclasses.replace(context, teacher=model)
+    _, notes = Prune(epochs=0, criterion="l1").apply(State(model), alone)
+    assert notes == ("nothing could be removed: no layer has channels that may go",)
 
 
 @pytest.mark.parametrize(

@@ -181,6 +181,14 @@ def test_bits_by_tolerance_and_groups(trained, context):
     assert all(len(np.unique(weights[:, i : i + 4])) <= 4 for i in (0, 4, 8))
 
 
+def test_a_tolerance_that_is_missed_is_told(trained, context):
+    _, notes = Cluster(bits=0, tolerance=1e-9, epochs=0).apply(State(trained), context)
+    told = [note for note in notes if "misses tolerance=1e-09" in note]
+    assert any(note.startswith("fc/kernel: ") for note in told)
+    _, notes = Cluster(bits=0, tolerance=0.1, epochs=0).apply(State(trained), context)
+    assert not any("misses" in note for note in notes)
+
+
 def test_pruning_after_them_keeps_both(trained, context):
     state, _ = Sparsify(0.5, steps=1, epochs=0).apply(State(trained), context)
     state, _ = Cluster(bits=4, epochs=0).apply(state, context)
