@@ -7,7 +7,7 @@ changes the model that it was given.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -132,18 +132,22 @@ class Pass(Protocol):
         ...
 
 
-AFTER_QUANTIZE = ("huffman",)
-"""What may follow once the numbers are fixed."""
-
-
-def check_order(step: str, *, quantized: bool) -> None:
-    """Refuse a pass that would change a model whose numbers are fixed."""
-    if quantized and step not in AFTER_QUANTIZE:
+def check_order(step: str, before: Collection[str]) -> None:
+    """Refuse a pass that cannot follow those ``before``: after quantize the numbers are fixed, and
+    huffman packs what is finished."""
+    if "huffman" in before:
+        raise InputError(
+            f"huffman comes after {step}, not before it"
+            if step != "huffman"
+            else "huffman comes once",
+            hint="huffman comes last: it packs the weights of the finished model",
+        )
+    if "quantize" in before and step != "huffman":
         raise InputError(
             f"quantize comes after {step}, not before it"
             if step != "quantize"
             else "quantize comes once: the model is quantized already",
-            hint=f"only {', '.join(AFTER_QUANTIZE)} may follow quantize",
+            hint="only huffman may follow quantize",
         )
 
 
@@ -152,7 +156,7 @@ def run_pass(step: Pass, state: State, context: Context) -> PassResult:
     from edgebuild.compress.costs import state_cost
     from edgebuild.compress.quality import state_quality
 
-    check_order(step.name, quantized=state.flatbuffer is not None)
+    check_order(step.name, () if state.flatbuffer is None else ("quantize",))
     after, notes = step.apply(state, context)
     states = (state, after)
     before_cost, after_cost = (state_cost(s) for s in states)

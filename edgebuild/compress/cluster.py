@@ -14,6 +14,7 @@ from edgebuild.errors import InputError
 
 _MAX_BITS = 8
 _ROUNDS = 50
+_TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Cluster:
     name: ClassVar[str] = "cluster"
 
     bits: int = 4
-    tolerance: float = 0.05
+    tolerance: float = _TOLERANCE
     groups: int = 1
     epochs: int = 3
 
@@ -43,6 +44,11 @@ class Cluster:
             raise InputError(f"cluster: bits {self.bits} is not 0 to {_MAX_BITS}")
         if self.groups < 1 or self.epochs < 0 or self.tolerance <= 0:
             raise InputError("cluster: groups is at least 1, epochs at least 0, tolerance above 0")
+        if self.bits and self.tolerance != _TOLERANCE:
+            raise InputError(
+                f"cluster: tolerance chooses the bits, not bits={self.bits}",
+                hint="add bits=0, or leave out tolerance",
+            )
 
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
         """Return the model with shared weights, and how many values each layer has."""
@@ -55,11 +61,20 @@ class Cluster:
             clusters[variable.path] = numbers
             if np.any(weights == 0):
                 masks[variable.path] = weights != 0
-            notes.append(f"{variable.path}: {int(numbers.max()) + 1} values")
+            notes.append(
+                f"{variable.path}: {int(numbers.max()) + 1} values{self._missed(weights, values)}"
+            )
         if not notes:
             return state, ("no layer has weights to share",)
         tuned = fine_tune(State(model, masks, clusters), context, epochs=self.epochs)
         return snapped(tuned), tuple(notes)
+
+    def _missed(self, weights: np.ndarray, values: np.ndarray) -> str:
+        """Return what is to be said of a tolerance that 8 bits do not meet."""
+        error, size = (float(np.sqrt(np.mean(a**2))) for a in (values - weights, weights))
+        if self.bits or error <= self.tolerance * size:
+            return ""
+        return f", the most; an error of {error / size:.2g} misses tolerance={self.tolerance:g}"
 
     def _share(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return each weight's cluster and its shared value."""

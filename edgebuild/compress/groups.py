@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,9 +118,39 @@ def rule_of(group: Group, rules: Sequence[LayerRule]) -> LayerRule | None:
     return next((rule for rule in rules if rule.place(group) is not None), None)
 
 
+def idle_rules(
+    rules: Sequence[LayerRule], groups: Sequence[Group], gone: Collection[str]
+) -> Iterator[str]:
+    """Yield why for each rule that was to remove channels of ``groups`` and is about none of the
+    layers that lost some, ``gone``."""
+    for rule in rules:
+        mine = [group for group in groups if rule_of(group, rules) is rule]
+        if rule.ratio == 0.0 or any(name in gone for group in mine for name in group.layers):
+            continue
+        outputs = [group.count * group.positions[rule.place(group) or 0] for group in mine]
+        if not outputs:
+            about = any(rule.place(group) is not None for group in groups)
+            why = "a word before it is about its channels" if about else "its channels have to stay"
+        elif rule.keep is not None and rule.keep >= max(outputs):
+            why = f"it has {max(outputs)} channels, {rule.keep} may stay"
+        else:
+            why = f"what is to go of its {max(outputs)} channels is less than it can lose"
+        yield f"layers: nothing goes of '{rule.pattern}': {why}"
+
+
 def parse_layers(text: str, *, where: str) -> tuple[LayerRule, ...]:
     """Return the rules of ``conv1:0.5+conv2:12+dense*``; InputError, beginning with ``where``."""
-    return tuple(_rule(word.strip(), where) for word in text.split("+") if word.strip())
+    rules = tuple(_rule(word.strip(), where) for word in text.split("+") if word.strip())
+    seen: set[frozenset[str]] = set()
+    for rule in rules:
+        names = frozenset(rule.pattern.split("&"))
+        if names in seen:
+            raise InputError(
+                f"{where}: layers: '{rule.pattern[:60]}' is there twice",
+                hint="say once what each layer loses",
+            )
+        seen.add(names)
+    return rules
 
 
 def _rule(word: str, where: str) -> LayerRule:
@@ -156,13 +186,14 @@ def check_names(rules: Sequence[LayerRule], names: Iterable[str], *, where: str)
 def layers_option(groups: Sequence[Group], removed: Sequence[int]) -> str:
     """Return the option ``layers`` that removes so many channels of each group, by what each
     keeps. Empty when nothing goes."""
-    words = []
+    words: dict[str, int] = {}
     for group, gone in zip(groups, removed, strict=True):
         if gone > 0:
             names = group.own(groups) or group.layers
             kept = (group.count - gone) * group.positions[group.layers.index(names[0])]
-            words.append(f"{'&'.join(_UNWRITABLE.sub('?', name) for name in names)}:{kept}")
-    return "+".join(words)
+            pattern = "&".join(_UNWRITABLE.sub("?", name) for name in names)
+            words.setdefault(pattern, kept)  # the first is what counts
+    return "+".join(f"{pattern}:{kept}" for pattern, kept in words.items())
 
 
 def layer_ratios(original: Any, smaller: Any) -> str:

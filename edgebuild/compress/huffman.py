@@ -45,7 +45,7 @@ _MAX_WEIGHTS = 1 << 26
 class Huffman:
     """Store the weights entropy-coded beside the build, and report the real bytes.
 
-    It changes no weight. It pays after sparsify and cluster.
+    It changes no weight and comes last. It pays after sparsify and cluster.
     """
 
     name: ClassVar[str] = "huffman"

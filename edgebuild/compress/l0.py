@@ -24,6 +24,7 @@ BETA, GAMMA, ZETA = 2.0 / 3.0, -0.1, 1.1
 
 MEASURES = ("parameters", "macs", "bytes", "channels")
 _READERS = {"Conv1D", "Conv2D", "Dense", "SeparableConv1D", "SeparableConv2D"}
+_UNGATED = "not only convolutions and dense layers mix its channels"
 _WAY = 12.0
 """How far a gate's logarithm can go in training: from open to shut and half the way back."""
 _OPEN = 0.95
@@ -64,9 +65,14 @@ class L0:
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
         """Train with gates, remove what is shut, fine-tune; say what each layer lost."""
         channels = channel_map(state.model)
-        groups = [g for g in groups_of(channels) if _gateable(g, state.model, channels)]
-        if not groups or not self.epochs:
-            return state, ("no layer has channels that gates could shut",)
+        every = groups_of(channels)
+        groups = [g for g in every if _gateable(g, state.model, channels)]
+        without = tuple(f"{g.layers[0]} has no gates: {_UNGATED}" for g in every if g not in groups)
+        if not groups:
+            return state, (*without, "no layer has channels that gates could shut")
+        if not self.epochs:
+            tuned = fine_tune(state, context, epochs=self.finetune)
+            return tuned, (*without, "epochs=0 trains no gates: all channels stay")
         numbers = {c: i for i, c in enumerate(c for g in groups for c in g.channels)}
         costs = self._channel_costs(state, channels, groups)
         gated = _with_gates(state, channels, numbers, costs * self.strength, self._gain(context))
@@ -84,7 +90,7 @@ class L0:
             if sizes[name] < len(ids)
         )
         notes = lost or ("every gate stayed open: a larger strength shuts more",)
-        return fine_tune(smaller, context, epochs=self.finetune), notes
+        return fine_tune(smaller, context, epochs=self.finetune), (*without, *notes)
 
     def _gain(self, context: Context) -> float:
         """Return by how much faster than weights gates learn, so that they can open and shut in

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.channels import channel_map
-from edgebuild.compress.groups import check_names, layer_ratios, parse_layers, prunable_groups
+from edgebuild.compress.gradual import epochs_after, share_after
+from edgebuild.compress.groups import (
+    Group,
+    LayerRule,
+    check_names,
+    groups_of,
+    idle_rules,
+    layer_ratios,
+    parse_layers,
+    prunable_groups,
+)
 from edgebuild.compress.measures import COSTS
 from edgebuild.compress.reconstruct import nearer, reconstruct
 from edgebuild.compress.selection import Selection, Start
@@ -36,7 +47,8 @@ class Prune:
             outputs where there are no labels: first order, Molchanov et al. 2019) or ``random`` (a
             control).
         steps: remove in so many steps, with fine-tuning after each.
-        epochs: of fine-tuning after the last step; the steps before have a share of it.
+        epochs: of fine-tuning after the last step; each step before has a share of it, at least
+            one.
         multiple: keep a multiple of so many channels in each layer; 0 takes what the target's
             kernels like (4 with the DSP extension, else 1).
         layers: ``conv1:0.5+conv2:12`` removes half of conv1's channels and leaves 12 of conv2's,
@@ -84,26 +96,36 @@ class Prune:
         start = Start.of(self, state, context)
         now, short = state, ""
         for step in range(1, self.steps + 1):
-            # Cubic: much at first, little at the end (Zhu and Gupta 2017).
-            share = 1.0 - (1.0 - step / self.steps) ** 3
             choice = Selection(self, rules, now, context)
-            removed = choice.removed(start, share)
+            removed = choice.removed(start, share_after(step, self.steps))
             short = choice.shortfall(start, removed)
             least = choice.least(removed)
             smaller = remove_channels(now, choice.channels, least)
             if self.fit == "on" or (self.fit == "auto" and context.train.y is None):
                 smaller = reconstruct(now, smaller, choice.channels, least, context)
-            epochs = self.epochs if step == self.steps else self.epochs // self.steps
-            now = fine_tune(smaller, context, epochs=epochs)
+            now = fine_tune(smaller, context, epochs=epochs_after(step, self.steps, self.epochs))
             if context.train.y is None:
                 now = nearer(smaller, now, context)
         sizes = {name: len(ids) for name, ids in channel_map(now.model).outputs.items()}
-        lost = [
-            f"{name}: {len(ids)} to {sizes[name]} channels"
-            for name, ids in first.outputs.items()
-            if sizes[name] < len(ids)
-        ]
-        notes = (*first.notes, *filter(None, [short]))
+        gone = [name for name, ids in first.outputs.items() if sizes[name] < len(ids)]
+        lost = [f"{name}: {len(first.outputs[name])} to {sizes[name]} channels" for name in gone]
+        groups = groups_of(first)
+        idle = tuple(idle_rules(rules, groups, gone))
+        notes = (*first.notes, *filter(None, [short]), *idle)
         if not lost:
-            return state, (*notes, "nothing could be removed")
+            why = "" if idle or short else self._why_nothing(groups, rules, context)
+            return state, (*notes, f"nothing could be removed{why}")
         return now, (*notes, *lost)
+
+    def _why_nothing(
+        self, groups: Sequence[Group], rules: Sequence[LayerRule], context: Context
+    ) -> str:
+        """Return the reason for the note that nothing could be removed."""
+        multiple = self.multiple or (4 if context.features.dsp else 1)
+        if not groups:
+            return ": no layer has channels that may go"
+        if not any(group.removable(group.count, multiple) for group in groups):
+            return f": no layer has more than {multiple:,} channels, of which a multiple stays"
+        if all(rule.ratio == 0.0 for rule in rules) and self.ratio == 0.0:
+            return ": ratio=0 asks for nothing"
+        return f": ratio={self.ratio:g} is less than a layer can lose"

@@ -21,6 +21,7 @@ from edgebuild.errors import InputError, nearest
 
 FORMAT_NAMES = ("int8", "int16x8", "int4", "float16")
 ROUNDINGS = ("nearest", "adaround")
+_PERCENTILE = 99.99
 _SHOWN = 8
 
 
@@ -47,7 +48,7 @@ class Quantize:
 
     format: str = "int8"
     calibration: str = "min-max"
-    percentile: float = 99.99
+    percentile: float = _PERCENTILE
     samples: int = 200
     equalize: bool = False
     bias_correction: bool = True
@@ -83,6 +84,35 @@ class Quantize:
                 "quantize: mixed formats are found after training",
                 hint="leave out epochs, or mixed",
             )
+        self._refuse_unused()
+
+    def _refuse_unused(self) -> None:
+        """Refuse options that have no part in what the others ask for."""
+        stored = self.format == "float16"
+        for unused, why, hint in (
+            (
+                self.percentile != _PERCENTILE and self.calibration != "percentile",
+                f"percentile is of calibration=percentile, not of {self.calibration}",
+                "add calibration=percentile, or leave out percentile",
+            ),
+            (
+                self.mixed and self.format != "int8",
+                f"mixed chooses each operator's format, not format={self.format}",
+                "leave out format, or mixed",
+            ),
+            (
+                stored and self.rounding != "nearest",
+                f"float16 weights are not rounded by {self.rounding}",
+                "leave out rounding, or take format=int8",
+            ),
+            (
+                stored and self.calibration != "min-max",
+                f"float16 has no ranges for calibration={self.calibration}",
+                "leave out calibration, or take format=int8",
+            ),
+        ):
+            if unused:
+                raise InputError(f"quantize: {why}", hint=hint)
 
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
         """Return the state with its finished ``.tflite``."""

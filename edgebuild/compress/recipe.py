@@ -53,7 +53,14 @@ def parse_recipe(text: str) -> tuple[Pass, ...]:
         key, equals, value = word.partition("=")
         if not equals:
             raise InputError(f"recipe '{text}': '{word}' has no value", hint=_usage())
-        steps[-1][1][key.strip()] = value.strip()
+        name, options = steps[-1]
+        key = key.strip()
+        if key in options:
+            raise InputError(
+                f"recipe '{text}': {name} has {key} twice",
+                hint=f"give it once, or begin another step: {name}:{key}={value.strip()}",
+            )
+        options[key] = value.strip()
     if not steps:
         raise InputError("the recipe is empty", hint=_usage())
     return _ordered([make_pass(name, options) for name, options in steps])
@@ -120,7 +127,7 @@ def _ordered(steps: Sequence[Pass]) -> tuple[Pass, ...]:
     """Return ``steps``; InputError when one cannot follow another, before hours of training."""
     names = [step.name for step in steps]
     for position, name in enumerate(names):
-        check_order(name, quantized="quantize" in names[:position])
+        check_order(name, names[:position])
     return tuple(steps)
 
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
 from edgebuild.compress.base import Context, State
+from edgebuild.compress.gradual import epochs_after, share_after
 from edgebuild.compress.training import clone, fine_tune
 from edgebuild.errors import InputError
 
 _PATTERN = re.compile(r"unstructured|(\d+):(\d+)|block(\d+)x(\d+)")
 SCOPES = ("global", "layer")
+
+_SPARSITY = 0.8
+_SIDES = ("bias", "alpha", "beta", "gamma", "scale")
+"""What a variable is called that is added to each output or scales it."""
+_LAST = (-1,)
+Axes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -22,18 +30,19 @@ class Sparsify:
     """Set the smallest weights to zero, fine-tune the others.
 
     Args:
-        sparsity: the share of weights that become zero; an N:M pattern has its own.
+        sparsity: the share of weights that become zero; of an N:M pattern it is 1 - N / M.
         pattern: ``unstructured``; ``2:4`` keeps the two largest of four inputs in a row, likewise
             for other numbers; ``block4x2`` zeroes blocks of 4 inputs by 2 outputs.
         scope: ``global`` compares weights of all layers, ``layer`` gives each the same share.
         steps: zero in so many steps, most at first (Zhu and Gupta 2017), with fine-tuning after
             each.
-        epochs: of fine-tuning after the last step; the steps before have a share of it.
+        epochs: of fine-tuning after the last step; each step before has a share of it, at least
+            one.
     """
 
     name: ClassVar[str] = "sparsify"
 
-    sparsity: float = 0.8
+    sparsity: float = _SPARSITY
     pattern: str = "unstructured"
     scope: str = "global"
     steps: int = 4
@@ -46,61 +55,135 @@ class Sparsify:
             raise InputError(
                 f"sparsify: unknown pattern '{self.pattern}'", hint="unstructured, 2:4 or block4x2"
             )
-        if match[1] and not 0 < int(match[1]) < int(match[2]):
-            raise InputError(f"sparsify: pattern {self.pattern} keeps all weights, or none")
         if match[3] and (int(match[3]) < 1 or int(match[4]) < 1):
             raise InputError(f"sparsify: pattern {self.pattern} has empty blocks")
         if not 0.0 <= self.sparsity < 1.0:
             raise InputError(f"sparsify: sparsity {self.sparsity:g} is not at least 0 and below 1")
+        if match[1]:
+            self._check_share(int(match[1]), int(match[2]))
         if self.scope not in SCOPES:
             raise InputError(f"sparsify: scope is {' or '.join(SCOPES)}")
         if self.steps < 1 or self.epochs < 0:
             raise InputError("sparsify: steps is at least 1, epochs at least 0")
 
+    def _check_share(self, kept: int, of: int) -> None:
+        if not 0 < kept < of:
+            raise InputError(f"sparsify: pattern {self.pattern} keeps all weights, or none")
+        if self.sparsity != _SPARSITY and not math.isclose(self.sparsity, 1 - kept / of):
+            raise InputError(
+                f"sparsify: pattern {self.pattern} zeroes {1 - kept / of:.4g} of the weights, not "
+                f"sparsity={self.sparsity:g}",
+                hint="leave out sparsity, or pattern",
+            )
+
     def apply(self, state: State, context: Context) -> tuple[State, tuple[str, ...]]:
         """Return the sparse model with its masks, and the share of zeros of each layer."""
+        kernels = {v.path: np.asarray(v) for v in sparse_kernels(state.model)}
+        if not kernels:
+            return state, ("no layer has weights to zero",)
+        outputs = output_axes(state.model)
+        short = self._short(kernels, outputs)
+        chosen = [path for path in kernels if path not in short]
+        if not chosen:
+            return state, tuple(short.values())
         now = state
         for step in range(1, self.steps + 1):
-            share = 1.0 - (1.0 - step / self.steps) ** 3
             kernels = {v.path: np.asarray(v) for v in sparse_kernels(now.model)}
-            if not kernels:
-                return state, ("no layer has weights to zero",)
-            masks = self._masks(kernels, now.masks, self.sparsity * share)
-            now = masked(now, {**now.masks, **masks})
-            last = step == self.steps
-            now = fine_tune(now, context, epochs=self.epochs if last else self.epochs // self.steps)
+            given = {path: kernels[path] for path in chosen}
+            share = self.sparsity * share_after(step, self.steps)
+            now = masked(now, {**now.masks, **self._masks(given, outputs, now.masks, share)})
+            now = fine_tune(now, context, epochs=epochs_after(step, self.steps, self.epochs))
         notes = [
             f"{path}: {1 - now.masks[path].mean():.1%} of {now.masks[path].size:,} are zero"
-            for path in masks
+            for path in chosen
         ]
-        return now, tuple(notes)
+        return now, (*notes, *short.values())
+
+    def _short(
+        self, kernels: Mapping[str, np.ndarray], outputs: Mapping[str, Axes]
+    ) -> dict[str, str]:
+        """Return a note for each kernel with fewer inputs than an N:M pattern's M."""
+        match = _PATTERN.fullmatch(self.pattern)
+        assert match is not None
+        rows = {path: len(as_matrix(k, outputs.get(path, _LAST))) for path, k in kernels.items()}
+        return {
+            path: f"{path}: keeps all: an output has {count}, too few for {self.pattern}"
+            for path, count in rows.items()
+            if count < int(match[2] or 0)
+        }
 
     def _masks(
-        self, kernels: Mapping[str, np.ndarray], before: Mapping[str, np.ndarray], share: float
+        self,
+        kernels: Mapping[str, np.ndarray],
+        outputs: Mapping[str, Axes],
+        before: Mapping[str, np.ndarray],
+        share: float,
     ) -> dict[str, np.ndarray]:
         """Return masks that zero ``share`` of the weights; what was zero stays so."""
+        axes = {path: outputs.get(path, _LAST) for path in kernels}
         sizes = {
-            path: np.where(before.get(path, True), np.abs(kernel), 0.0)
+            path: as_matrix(np.where(before.get(path, True), np.abs(kernel), 0.0), axes[path])
             for path, kernel in kernels.items()
         }
         match = _PATTERN.fullmatch(self.pattern)
         assert match is not None
         if match[1]:
             kept, of = int(match[1]), int(match[2])
-            return {path: n_of_m(size, kept, of) for path, size in sizes.items()}
-        if match[3]:
-            block = int(match[3]), int(match[4])
-            sizes = {path: block_sizes(size, *block) for path, size in sizes.items()}
-        if self.scope == "layer":
-            return {path: size > _threshold(size.ravel(), share) for path, size in sizes.items()}
-        every = np.concatenate([size.ravel() for size in sizes.values()])
-        limit = _threshold(every, share)
-        return {path: size > limit for path, size in sizes.items()}
+            masks = {path: n_of_m(size, kept, of) for path, size in sizes.items()}
+        else:
+            block = (int(match[3]), int(match[4])) if match[3] else (1, 1)
+            layers = [[path] for path in sizes] if self.scope == "layer" else [list(sizes)]
+            masks = {}
+            for paths in layers:
+                found = largest([sizes[path] for path in paths], share, block)
+                masks.update(zip(paths, found, strict=True))
+        return {
+            path: from_matrix(mask, kernels[path].shape, axes[path]) & before.get(path, True)
+            for path, mask in masks.items()
+        }
 
 
 def sparse_kernels(model: Any) -> list[Any]:
     """Return the trainable variables that have weights to zero: kernels, no biases or scales."""
-    return [v for v in model.trainable_variables if len(v.shape) >= 2]
+    return [
+        v
+        for v in model.trainable_variables
+        if len(v.shape) >= 2 and v.name.rpartition("_")[2] not in _SIDES
+    ]
+
+
+def output_axes(model: Any) -> dict[str, Axes]:
+    """Return the axes of a kernel's outputs, by its path, where these are not the last one alone.
+    Over the others runs the sum of an output."""
+    found: dict[str, Axes] = {}
+    for layer in model._flatten_layers(include_self=False):
+        kind = type(layer).__name__
+        if kind in ("DepthwiseConv1D", "DepthwiseConv2D"):
+            found[layer.kernel.path] = (-2, -1)
+        elif kind in ("SeparableConv1D", "SeparableConv2D"):
+            found[layer.depthwise_kernel.path] = (-2, -1)
+        elif kind in ("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"):
+            found[layer.kernel.path] = (-2,)
+        elif kind == "EinsumDense":
+            inputs, output = layer.equation.replace(" ", "").split("->")
+            letters = inputs.split(",")[1]
+            places = (i - len(letters) for i, letter in enumerate(letters) if letter in output)
+            found[layer.kernel.path] = tuple(places)
+    return found
+
+
+def as_matrix(kernel: np.ndarray, outputs: Axes) -> np.ndarray:
+    """Return a kernel, whose axes ``outputs`` are negative and ascending, as (inputs, outputs);
+    inputs in the order of im2col."""
+    moved = np.moveaxis(kernel, outputs, range(-len(outputs), 0))
+    return moved.reshape(-1, math.prod(kernel.shape[axis] for axis in outputs))
+
+
+def from_matrix(matrix: np.ndarray, shape: tuple[int, ...], outputs: Axes) -> np.ndarray:
+    """Return the kernel of which ``as_matrix`` made ``matrix``."""
+    inputs = [axis for axis in range(-len(shape), 0) if axis not in outputs]
+    moved = [shape[axis] for axis in (*inputs, *outputs)]
+    return np.moveaxis(matrix.reshape(moved), range(-len(outputs), 0), outputs)
 
 
 def masked(state: State, masks: Mapping[str, np.ndarray]) -> State:
@@ -120,29 +203,50 @@ def masked(state: State, masks: Mapping[str, np.ndarray]) -> State:
 def n_of_m(size: np.ndarray, kept: int, of: int) -> np.ndarray:
     """Return the mask of the ``kept`` largest of each ``of`` consecutive inputs of each output.
 
-    Inputs are all axes but the last, in the order of im2col. A rest that is shorter than ``of``
-    keeps all.
+    ``size`` is (inputs, outputs). A rest that is shorter than ``of`` keeps all.
     """
-    rows = size.reshape(-1, size.shape[-1])
-    whole = len(rows) // of * of
-    groups = rows[:whole].reshape(-1, of, rows.shape[1])
+    whole = len(size) // of * of
+    groups = size[:whole].reshape(-1, of, size.shape[1])
     order = np.argsort(np.argsort(-groups, axis=1, kind="stable"), axis=1, kind="stable")
-    mask = np.ones_like(rows, bool)
+    mask = np.ones_like(size, bool)
     mask[:whole] = (order < kept).reshape(whole, -1)
-    return mask.reshape(size.shape)
+    return mask
+
+
+def largest(
+    sizes: Sequence[np.ndarray], share: float, block: tuple[int, int] = (1, 1)
+) -> list[np.ndarray]:
+    """Return masks of (inputs, outputs) without the smallest ``share`` of all weights; of equal
+    ones the first go. A ``block`` goes as a whole, also the one at the end of the share."""
+    if block != (1, 1):
+        sizes = [block_sizes(size, *block) for size in sizes]
+    blocks, first = [], 0
+    for size in sizes:
+        blocks.append(first + _block_numbers(size.shape, *block).ravel())
+        first += size.size
+    every, numbers = np.concatenate([size.ravel() for size in sizes]), np.concatenate(blocks)
+    count = round(len(every) * share)
+    if not count:
+        return [np.ones(size.shape, bool) for size in sizes]
+    limit = np.partition(every, count - 1)[count - 1]
+    tied = every == limit
+    last = np.sort(numbers[tied])[count - np.count_nonzero(every < limit) - 1]
+    kept = (every > limit) | (tied & (numbers > last))
+    parts = np.split(kept, np.cumsum([size.size for size in sizes])[:-1])
+    return [part.reshape(size.shape) for part, size in zip(parts, sizes, strict=True)]
+
+
+def _block_numbers(shape: tuple[int, ...], inputs: int, outputs: int) -> np.ndarray:
+    """Return the number of the block that each weight is in."""
+    rows, columns = (np.arange(n) // step for n, step in zip(shape, (inputs, outputs), strict=True))
+    numbers: np.ndarray = rows[:, np.newaxis] * shape[1] + columns
+    return numbers
 
 
 def block_sizes(size: np.ndarray, inputs: int, outputs: int) -> np.ndarray:
-    """Return for each weight the mean size of its block of ``inputs`` by ``outputs``."""
-    rows = size.reshape(-1, size.shape[-1])
-    result = np.empty_like(rows)
-    for i in range(0, rows.shape[0], inputs):
-        for o in range(0, rows.shape[1], outputs):
-            result[i : i + inputs, o : o + outputs] = rows[i : i + inputs, o : o + outputs].mean()
-    return result.reshape(size.shape)
-
-
-def _threshold(size: np.ndarray, share: float) -> float:
-    """Return the size up to which ``share`` of the weights lie; -1 for none."""
-    count = round(len(size) * share)
-    return float(np.partition(size, count - 1)[count - 1]) if count else -1.0
+    """Return for each weight of (inputs, outputs) the mean size of its block."""
+    result = np.empty_like(size)
+    for i in range(0, size.shape[0], inputs):
+        for o in range(0, size.shape[1], outputs):
+            result[i : i + inputs, o : o + outputs] = size[i : i + inputs, o : o + outputs].mean()
+    return result

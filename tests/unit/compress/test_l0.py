@@ -75,11 +75,22 @@ def test_channels_keep_a_multiple(trained, context):
 def test_units_that_read_themselves_have_no_gates(keras, context):
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Reshape((8, 8))(inputs)
-    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(keras.layers.GRU(4)(x)))
+    model = keras.Model(
+        inputs, keras.layers.Dense(3, activation="softmax")(keras.layers.GRU(4, name="gru")(x))
+    )
     state = State(model)
     after, notes = L0(epochs=1).apply(state, context)
     assert after is state
-    assert notes == ("no layer has channels that gates could shut",)
+    why = "not only convolutions and dense layers mix its channels"
+    assert notes == (f"gru has no gates: {why}", "no layer has channels that gates could shut")
+
+
+def test_without_epochs_no_gate_is_trained(trained, context):
+    state = State(trained)
+    after, notes = L0(epochs=0, finetune=0).apply(state, context)
+    assert after is state and notes == ("epochs=0 trains no gates: all channels stay",)
+    tuned, notes = L0(epochs=0, finetune=1).apply(state, context)
+    assert tuned is not state and notes == ("epochs=0 trains no gates: all channels stay",)
 
 
 def test_equal_seeds_give_equal_models_and_no_labels_are_needed(trained, context):

@@ -137,7 +137,43 @@ def test_multiples_of_what_kernels_like(trained, context):
 def test_nothing_to_remove(trained, context):
     state = State(trained)
     after, notes = Prune(0.0, epochs=0).apply(state, context)
-    assert after is state and notes[-1] == "nothing could be removed"
+    assert after is state and notes[-1] == "nothing could be removed: ratio=0 asks for nothing"
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"multiple": 100_000}, "no layer has more than 100,000 channels, of which a multiple"),
+        ({"ratio": 0.01}, "ratio=0.01 is less than a layer can lose"),
+    ],
+)
+def test_the_reason_when_nothing_is_removed(trained, context, options, why):
+    _, notes = Prune(epochs=0, **options).apply(State(trained), context)
+    assert f"nothing could be removed: {why}" in notes[-1]
+
+
+def test_no_layer_has_channels_that_may_go(keras, context):
+    inputs = keras.Input((8, 8, 1))
+    model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
+    alone = dataclasses.replace(context, teacher=model)
+    _, notes = Prune(epochs=0, criterion="l1").apply(State(model), alone)
+    assert notes == ("nothing could be removed: no layer has channels that may go",)
+
+
+@pytest.mark.parametrize(
+    ("layers", "why"),
+    [
+        ("out:0.5", "'out': its channels have to stay"),
+        ("a:500", "'a': it has 8 channels, 500 may stay"),
+        ("a:0.05", "'a': what is to go of its 8 channels is less than it can lose"),
+        ("*:0.5+a:0.7", "'a': a word before it is about its channels"),
+    ],
+)
+def test_words_about_layers_that_remove_nothing_are_told(trained, context, layers, why):
+    _, notes = Prune(layers=layers + "+fc:0.5", epochs=0).apply(State(trained), context)
+    assert f"layers: nothing goes of {why}" in notes
+    _, notes = Prune(layers="a:0+fc:0.5", epochs=0).apply(State(trained), context)
+    assert not any("nothing goes" in note for note in notes)
 
 
 def test_fine_tuning_brings_it_back_and_is_deterministic(trained, context):
@@ -199,6 +235,8 @@ def test_masks_and_clusters_are_cut_too(trained, context):
         ({"steps": 0}, "at least 1"),
         ({"layers": "a:1.5"}, "neither a ratio"),
         ({"layers": "a:x"}, "neither a ratio"),
+        ({"layers": "a:0.5+b+a:0.7"}, "'a' is there twice"),
+        ({"layers": "a&b:4+b&a:4"}, "'b&a' is there twice"),
     ],
 )
 def test_options_that_cannot_be_right(options, words):

@@ -140,7 +140,7 @@ def test_nothing_else_follows(trained, context):
     with pytest.raises(InputError, match="quantized already"):
         parse_recipe("quantize,quantize")
     assert len(parse_recipe("prune,quantize,huffman")) == 3
-    check_order("prune", quantized=False)
+    check_order("prune", ["sparsify"])
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,10 @@ def test_nothing_else_follows(trained, context):
         ({"samples": 0}, "at least 1"),
         ({"mixed": 1.5}, "mixed 1.5"),
         ({"mixed": 0.1, "epochs": 1}, "after training"),
+        ({"percentile": 90.0}, "percentile is of calibration=percentile, not of min-max"),
+        ({"mixed": 0.1, "format": "float16"}, "mixed chooses each operator's format"),
+        ({"format": "float16", "rounding": "adaround"}, "not rounded by adaround"),
+        ({"format": "float16", "calibration": "mse"}, "no ranges for calibration=mse"),
     ],
 )
 def test_bad_options(options, message):

@@ -37,6 +37,11 @@ def test_json_round_trip():
         ("prune:ratio=half", "ratio=half is not a number"),
         ("prune:epochs=1.5", "not a whole number"),
         ("ratio=0.5", "belongs to no pass"),
+        ("prune:ratio=0.5,ratio=0.3", "prune has ratio twice"),
+        ("huffman,prune:epochs=0", "huffman comes after prune, not before it"),
+        ("huffman,quantize", "huffman comes after quantize, not before it"),
+        ("huffman,huffman", "huffman comes once"),
+        ("quantize,huffman,huffman", "huffman comes once"),
     ],
 )
 def test_faults(text, words):

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from edgebuild.compress.base import State, run_pass
 from edgebuild.compress.cluster import Cluster, kmeans
 from edgebuild.compress.prune import Prune
-from edgebuild.compress.sparsify import Sparsify, block_sizes, n_of_m, sparse_kernels
+from edgebuild.compress.sparsify import (
+    Sparsify,
+    as_matrix,
+    block_sizes,
+    from_matrix,
+    largest,
+    n_of_m,
+    output_axes,
+    sparse_kernels,
+)
 from edgebuild.errors import InputError
 
 pytestmark = pytest.mark.keras
@@ -32,10 +43,103 @@ def test_share_of_zeros(trained, context, scope):
 
 def test_two_of_four(trained, context):
     state, _ = Sparsify(pattern="2:4", steps=1, epochs=1).apply(State(trained), context)
+    assert output_axes(state.model) == {"dw/kernel": (-2, -1)}
     for path, weights in kernels(state.model).items():
-        rows = weights.reshape(-1, weights.shape[-1])
+        rows = as_matrix(weights, (-2, -1) if path == "dw/kernel" else (-1,))
         groups = rows[: len(rows) // 4 * 4].reshape(-1, 4, rows.shape[1])
-        assert np.all((groups != 0).sum(axis=1) <= 2), path
+        assert np.all((groups != 0).sum(axis=1) == 2), path
+
+
+def test_two_of_four_runs_over_the_inputs_of_an_output(keras, context):
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Reshape((8, 8))(inputs)
+    x = layers.DepthwiseConv1D(4, depth_multiplier=2, name="deep")(x)
+    x = layers.SeparableConv1D(8, 4, name="parts")(x)
+    x = layers.Conv1DTranspose(8, 4, name="wide")(x)
+    x = layers.MultiHeadAttention(2, 4, name="mha")(x, x)
+    model = keras.Model(inputs, x)
+    state, _ = Sparsify(pattern="2:4", steps=1, epochs=0).apply(State(model), context)
+    found = kernels(state.model)
+    axes = {  # of the outputs
+        "deep/kernel": (1, 2),
+        "parts/depthwise_kernel": (1, 2),
+        "parts/pointwise_kernel": (2,),
+        "wide/kernel": (1,),
+        "mha/query/kernel": (1, 2),
+        "mha/attention_output/kernel": (2,),
+    }
+    for path, outputs in axes.items():
+        weights = found[path]
+        inputs = [axis for axis in range(weights.ndim) if axis not in outputs]
+        columns = math.prod(weights.shape[axis] for axis in outputs)
+        groups = weights.transpose(*inputs, *outputs).reshape(-1, 4, columns)
+        assert np.all((groups != 0).sum(axis=1) == 2), path
+
+
+def test_a_kernel_with_fewer_inputs_than_a_pattern_keeps_all(keras, context):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Conv2D(4, 1, name="thin")(inputs)
+    x = keras.layers.Dense(8, name="wide")(x)
+    thin, state = keras.Model(inputs, x), State(keras.Model(inputs, x))
+    after, notes = Sparsify(pattern="2:4", steps=2, epochs=0).apply(state, context)
+    assert list(after.masks) == ["wide/kernel"]
+    assert np.all(np.asarray(after.model.get_layer("thin").kernel) != 0)
+    assert notes == (
+        "wide/kernel: 50.0% of 32 are zero",
+        "thin/kernel: keeps all: an output has 1, too few for 2:4",
+    )
+    state = State(thin)
+    after, notes = Sparsify(pattern="7:9", epochs=1).apply(state, context)
+    assert after is state and len(notes) == 2
+
+
+def test_biases_and_scales_of_two_dimensions_are_no_kernels(keras, context):
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 1))
+    x = layers.GRU(4, return_sequences=True, name="gru")(layers.Reshape((8, 8))(inputs))
+    x = layers.MultiHeadAttention(2, 4, name="mha")(x, x)
+    x = layers.LayerNormalization(axis=[1, 2], name="norm")(x)
+    model = keras.Model(inputs, layers.PReLU(name="leak")(x))
+    assert list(kernels(model)) == [
+        *("gru/gru_cell/kernel", "gru/gru_cell/recurrent_kernel"),
+        *(f"mha/{part}/kernel" for part in ("query", "key", "value", "attention_output")),
+    ]
+    for step in (Sparsify(steps=1, epochs=0), Cluster(epochs=0), Sparsify(pattern="2:4", epochs=0)):
+        _, notes = step.apply(State(model), context)
+        assert len(notes) == 6 and not any("bias" in note for note in notes)
+
+
+@pytest.mark.parametrize("outputs", [(-1,), (-2, -1), (-2,), (-3, -1)])
+def test_a_kernel_as_a_matrix_and_back(outputs):
+    kernel = np.arange(120).reshape(2, 3, 4, 5)
+    matrix = as_matrix(kernel, outputs)
+    assert matrix.shape[1] == np.prod([kernel.shape[axis] for axis in outputs])
+    assert np.array_equal(from_matrix(matrix, kernel.shape, outputs), kernel)
+
+
+@pytest.mark.parametrize("scope", ["global", "layer"])
+def test_of_equal_weights_no_more_go_than_asked(trained, context, scope):
+    state, _ = Cluster(bits=1, epochs=0).apply(State(trained), context)
+    sparse = Sparsify(0.2, scope=scope, steps=1, epochs=0)
+    after, again = (kernels(sparse.apply(state, context)[0].model) for _ in range(2))
+    zeros = {path: int((w == 0).sum()) for path, w in after.items()}
+    if scope == "layer":
+        assert zeros == {path: round(0.2 * w.size) for path, w in after.items()}
+    assert sum(zeros.values()) == pytest.approx(0.2 * sum(w.size for w in after.values()), abs=3)
+    assert all(np.array_equal(after[path], again[path]) for path in after)
+
+
+def test_equal_blocks_go_one_by_one():
+    (mask,) = largest([np.ones((4, 4))], 0.3, (2, 2))
+    assert mask.sum() == 8 and not mask[:2].any()  # 4.8 weights: the second block is the last
+
+
+def test_what_was_zero_stays_so(trained, context):
+    state, _ = Sparsify(0.9, steps=1, epochs=0).apply(State(trained), context)
+    for again in (Sparsify(0.0, steps=1, epochs=0), Sparsify(pattern="2:4", steps=1, epochs=0)):
+        after, _ = again.apply(state, context)
+        assert all(not np.any(after.masks[p] & ~mask) for p, mask in state.masks.items())
 
 
 def test_n_of_m_keeps_the_largest():
@@ -77,6 +181,14 @@ def test_bits_by_tolerance_and_groups(trained, context):
     assert all(len(np.unique(weights[:, i : i + 4])) <= 4 for i in (0, 4, 8))
 
 
+def test_a_tolerance_that_is_missed_is_told(trained, context):
+    _, notes = Cluster(bits=0, tolerance=1e-9, epochs=0).apply(State(trained), context)
+    told = [note for note in notes if "misses tolerance=1e-09" in note]
+    assert any(note.startswith("fc/kernel: ") for note in told)
+    _, notes = Cluster(bits=0, tolerance=0.1, epochs=0).apply(State(trained), context)
+    assert not any("misses" in note for note in notes)
+
+
 def test_pruning_after_them_keeps_both(trained, context):
     state, _ = Sparsify(0.5, steps=1, epochs=0).apply(State(trained), context)
     state, _ = Cluster(bits=4, epochs=0).apply(state, context)
@@ -107,12 +219,18 @@ def test_kmeans():
         (Sparsify, {"pattern": "rows"}, "unknown pattern"),
         (Sparsify, {"pattern": "block0x4"}, "empty blocks"),
         (Sparsify, {"sparsity": 1.0}, "below 1"),
+        (Sparsify, {"pattern": "2:4", "sparsity": 0.95}, "zeroes 0.5 of the weights, not"),
         (Sparsify, {"scope": "all"}, "global or layer"),
         (Sparsify, {"steps": 0}, "at least 1"),
         (Cluster, {"bits": 9}, "0 to 8"),
+        (Cluster, {"tolerance": 0.1}, "tolerance chooses the bits, not bits=4"),
         (Cluster, {"groups": 0}, "at least 1"),
     ],
 )
 def test_options_that_cannot_be_right(kind, options, words):
     with pytest.raises(InputError, match=words):
         kind(**options)
+
+
+def test_a_pattern_may_say_its_own_share():
+    assert Sparsify(pattern="1:4", sparsity=0.75).pattern == "1:4"
