@@ -149,4 +149,4 @@ def test_an_augmentation_that_changes_shapes_is_refused(shaken, context, made):
 
 def test_quality_without_an_original():
     with pytest.raises(ValueError, match="original"):
-        output_quality(np.zeros((3, 2)), Split((np.zeros((3, 1)),), None))
+        output_quality(np.zeros((3, 2)), Split((np.zeros((3, 1)),), None), probability=False)
