@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -65,10 +64,11 @@ class Distill:
             shown = _with_outputs(teacher, pairs)
         trained = fine_tune(
             student,
-            dataclasses.replace(context, teacher=shown),
+            context,
             epochs=self.epochs,
             learning_rate=self.learning_rate or None,
             distill=how,
+            teacher=shown,
         )
         notes = [f"teacher: {Path(self.teacher).name if self.teacher else 'the original'}"]
         if self.features:
