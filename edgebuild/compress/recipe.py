@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -133,15 +134,19 @@ def _value(name: str, key: str, value: Any, default: Any) -> Any:
                 raise ValueError
             return value.lower() in _TRUE
         if kind is float and isinstance(value, str) and value.endswith("%"):
-            return float(value[:-1]) / 100
-        return kind(value)
-    except (TypeError, ValueError) as error:
+            made = float(value[:-1]) / 100
+        else:
+            made = kind(value)
+        if kind is float and not math.isfinite(made):
+            raise ValueError
+        return made
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{name}: {key}={str(value)[:60]} is not {_KINDS.get(kind, 'valid')}"
         ) from error
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false"}
 
 
 def _usage() -> str:

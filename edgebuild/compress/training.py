@@ -28,6 +28,10 @@ from edgebuild.errors import InputError
 from edgebuild.files import atomic_write
 
 
+class DivergedError(InputError):
+    """Training has come to numbers that are not finite."""
+
+
 @dataclass(frozen=True)
 class _Job:
     """One call of ``fine_tune``."""
@@ -73,6 +77,7 @@ def fine_tune(
 
     Raises:
         InputError: labels do not fit the model.
+        DivergedError: the loss or a weight is no finite number any more.
     """
     if epochs <= 0:
         return state
@@ -87,9 +92,24 @@ def fine_tune(
     with _quick_statistics(model, epochs * loop.steps):
         for epoch in range(keeper.restore(loop), epochs):
             loss = loop.epoch(epoch)
+            _check_finite(loss, model, f"epoch {epoch + 1} of {epochs}", rate)
             keeper.save(loop, epoch + 1)
             context.progress(f"epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
     return state.replace(model=model)
+
+
+def _check_finite(loss: float, model: Any, when: str, learning_rate: float) -> None:
+    if not np.isfinite(loss):
+        what = f"the loss is {loss}"
+    elif not all(np.all(np.isfinite(weights)) for weights in model.get_weights()):
+        what = "weights are not finite"
+    else:
+        return
+    raise DivergedError(
+        f"training diverged: {what} after {when}",
+        hint=f"a smaller learning rate than {learning_rate:g} (learning_rate of distill, or what "
+        "--training returns)",
+    )
 
 
 @contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -34,7 +36,13 @@ def test_json_round_trip():
         ("prun:ratio=0.5", "did you mean 'prune'"),
         ("prune:rato=0.5", "did you mean 'ratio'"),
         ("prune:ratio", "has no value"),
-        ("prune:ratio=half", "ratio=half is not a number"),
+        ("prune:ratio=half", "ratio=half is not a finite number"),
+        ("l0:strength=nan", "l0: strength=nan is not a finite number"),
+        ("l0:strength=inf", "l0: strength=inf is not a finite number"),
+        ("prune:sensitivity=-inf", "sensitivity=-inf is not a finite number"),
+        ("distill:learning_rate=1e999", "learning_rate=1e999 is not a finite number"),
+        ("distill:features=nan%", "features=nan% is not a finite number"),
+        ("cluster:tolerance=nan", "tolerance=nan is not a finite number"),
         ("prune:epochs=1.5", "not a whole number"),
         ("ratio=0.5", "belongs to no pass"),
     ],
@@ -42,6 +50,13 @@ def test_json_round_trip():
 def test_faults(text, words):
     with pytest.raises(InputError, match=words):
         parse_recipe(text)
+
+
+@pytest.mark.parametrize("option", ["strength", "epochs"])
+def test_no_number_is_infinite_in_a_file_either(option):
+    rows = json.loads(f'[{{"pass": "l0", "{option}": Infinity}}]')
+    with pytest.raises(InputError, match=f"l0: {option}=inf is not a"):
+        recipe_from_json(rows)
 
 
 def test_splits_share_every_class_and_no_sample():
