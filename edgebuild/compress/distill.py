@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -39,7 +39,7 @@ class Distill:
     temperature: float = 3.0
     weight: float = 0.7
     features: float = 0.0
-    teacher: str = ""
+    teacher: str = field(default="", metadata={"file": True})
     learning_rate: float = 0.0
 
     def __post_init__(self) -> None:

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgebuild.compress.prune import Prune
-from edgebuild.compress.recipe import parse_recipe, recipe_from_json, recipe_to_json
+from edgebuild.compress.recipe import (
+    parse_recipe,
+    read_recipe,
+    recipe_files,
+    recipe_from_json,
+    recipe_to_json,
+    write_recipe,
+)
 from edgebuild.compress.splits import class_numbers, split_data
 from edgebuild.errors import InputError
 
@@ -57,6 +65,19 @@ def test_no_number_is_infinite_in_a_file_either(option):
     rows = json.loads(f'[{{"pass": "l0", "{option}": Infinity}}]')
     with pytest.raises(InputError, match=f"l0: {option}=inf is not a"):
         recipe_from_json(rows)
+
+
+def test_files_are_looked_up_beside_the_project_or_the_recipe(tmp_path):
+    (step,), _ = read_recipe("distill:teacher=big.keras", tmp_path)
+    assert step.teacher == str(tmp_path / "big.keras")
+    (step,), _ = read_recipe("distill:teacher=big.keras", Path())
+    assert step.teacher == "big.keras"
+    (tmp_path / "sub").mkdir()
+    write_recipe(tmp_path / "sub" / "r.json", parse_recipe("prune,distill:teacher=big.keras"), 0)
+    steps, _ = read_recipe("sub/r.json", tmp_path)
+    assert recipe_files(steps) == {"distill 2: teacher": tmp_path / "sub" / "big.keras"}
+    away = str(tmp_path / "away.keras")
+    assert read_recipe(f"distill:teacher={away}", Path("x"))[0][0].teacher == away
 
 
 def test_splits_share_every_class_and_no_sample():
