@@ -13,9 +13,10 @@ from edgebuild.devices.base import RunResult, Samples
 from edgebuild.devices.host import HostDevice
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph
-from edgebuild.models.accuracy import Judged, Predict, classify
+from edgebuild.models.accuracy import Judged, Predict, classify, real_threshold
 from edgebuild.models.convert import float_outputs, float_predict, litert_outputs, litert_version
 from edgebuild.models.data import DataSet, dequantize, match_inputs, quantize_input
+from edgebuild.models.last_activation import graph_gives_probability
 from edgebuild.models.source import SourceModel
 from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
 from edgebuild.report.judge import accuracy_report, similarity_report
@@ -243,17 +244,24 @@ def measure_accuracy(
         return None
     arrays = match_inputs(data, graph.input_tensors)
     output = graph.output_tensors[0]
-    half = output.zero_point + 0.5 / output.scale
+    probability = graph_gives_probability(graph)
+    threshold = output.zero_point + real_threshold(probability) / output.scale
 
     def said(by: Engine) -> Judged | None:
-        return _judge(lambda x: by.outputs(_quantized(graph, x))[0], arrays, data, half)
+        return _judge(
+            *(lambda x: by.outputs(_quantized(graph, x))[0], arrays, data),
+            probability=probability,
+            threshold=threshold,
+        )
 
     ours = said(engine)
     if ours is None:
         return None
     judged = {"shipped": (ours, engine.label)}
     if not source.is_int8:
-        baseline = _judge(lambda x: float_predict(source, x), data.x, data, 0.5)
+        baseline = _judge(
+            *(lambda x: float_predict(source, x), data.x, data), probability=probability
+        )
         if baseline is not None:
             judged["float_baseline"] = (baseline, f"float model, {source.kind}")
     if reference is not None and (other := said(reference)) is not None:
@@ -288,9 +296,14 @@ def _quantized(graph: Graph, x: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def _judge(
-    predict: Predict, x: Sequence[np.ndarray], data: DataSet, threshold: float
+    predict: Predict,
+    x: Sequence[np.ndarray],
+    data: DataSet,
+    *,
+    probability: bool,
+    threshold: float | None = None,
 ) -> Judged | None:
     try:
-        return classify(predict, x, data.y, threshold=threshold)
+        return classify(predict, x, data.y, probability=probability, threshold=threshold)
     except InputError as error:  # the labels do not fit the model
         raise InputError(f"{data.source}: {error.message}", hint=_LABELS) from error

@@ -12,6 +12,7 @@ from edgebuild.compress.ptq.float_file import KINDS as FLOAT_KINDS
 from edgebuild.compress.ptq.float_file import open_float_file
 from edgebuild.compress.rebuild import flatten
 from edgebuild.compress.setup import Distillation, TrainingSetup
+from edgebuild.compress.training import DivergedError
 from edgebuild.errors import InputError, ModelError
 
 
@@ -74,14 +75,18 @@ def apply_recipe(
 ) -> tuple[State, tuple[CompressionStep, ...]]:
     """Take the context's teacher, which is the original, through ``recipe``.
 
-    Returns the last state, and what each step did to cost and quality.
+    Returns the last state, and what each step did to cost and quality. InputError that names the
+    step whose training diverges.
     """
     state, steps = State(context.teacher), []
     for number, step in enumerate(recipe, 1):
         label = f"{step.name} ({number} of {len(recipe)})"
         context.progress(label)
         told = dataclasses.replace(context, progress=_prefixed(context.progress, label))
-        result = run_pass(step, state, told)
+        try:
+            result = run_pass(step, state, told)
+        except DivergedError as error:
+            raise InputError(f"{label}: {error.message}", hint=error.hint) from error
         state = result.state
         options = dataclasses.asdict(step)  # type: ignore[call-overload]
         steps.append(CompressionStep(step.name, options, result.notes, result.cost, result.quality))

@@ -10,9 +10,10 @@ import numpy as np
 
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.costs import call_macs, model_cost, nodes
+from edgebuild.compress.losses import split_loss
 from edgebuild.compress.rebuild import needed_calls
 from edgebuild.compress.surgery import bypass
-from edgebuild.compress.training import fine_tune, split_loss
+from edgebuild.compress.training import fine_tune
 from edgebuild.errors import InputError, nearest
 
 CRITERIA = ("loss", "loss_per_mac", "random")

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -40,7 +39,7 @@ class Distill:
     temperature: float = 3.0
     weight: float = 0.7
     features: float = 0.0
-    teacher: str = ""
+    teacher: str = field(default="", metadata={"file": True})
     learning_rate: float = 0.0
 
     def __post_init__(self) -> None:
@@ -65,10 +64,11 @@ class Distill:
             shown = _with_outputs(teacher, pairs)
         trained = fine_tune(
             student,
-            dataclasses.replace(context, teacher=shown),
+            context,
             epochs=self.epochs,
             learning_rate=self.learning_rate or None,
             distill=how,
+            teacher=shown,
         )
         notes = [f"teacher: {Path(self.teacher).name if self.teacher else 'the original'}"]
         if self.features:

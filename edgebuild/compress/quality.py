@@ -12,7 +12,9 @@ from edgebuild.compress.ptq.artifact import run_reals
 from edgebuild.compress.ptq.float_file import FloatFile
 from edgebuild.compress.splits import Split
 from edgebuild.models.accuracy import evaluate
+from edgebuild.models.last_activation import graph_gives_probability, keras_gives_probability
 from edgebuild.models.likeness import is_classifier, likeness
+from edgebuild.tflite.reader import read_tflite
 
 _BATCH = 512
 
@@ -21,7 +23,7 @@ def quality(model: Any, split: Split, teacher: Any) -> Quality:
     """Return the quality of a Keras ``model`` on ``split``; ``teacher`` is the original."""
     outputs = predict(model, split.x)
     original = None if split.y is not None and is_classifier(outputs) else predict(teacher, split.x)
-    return output_quality(outputs, split, original)
+    return output_quality(outputs, split, original, probability=gives_probability(model))
 
 
 def state_quality(state: State, split: Split, teacher: Any) -> Quality:
@@ -29,24 +31,39 @@ def state_quality(state: State, split: Split, teacher: Any) -> Quality:
     if state.flatbuffer is None:
         return quality(state.model, split, teacher)
     outputs = run_reals(state.flatbuffer, split.x)[0]
-    return output_quality(outputs, split, predict(teacher, split.x))
+    original, probability = predict(teacher, split.x), gives_probability(state.model)
+    return output_quality(outputs, split, original, probability=probability)
 
 
 def output_quality(
-    outputs: np.ndarray, split: Split, original: np.ndarray | None = None
+    outputs: np.ndarray,
+    split: Split,
+    original: np.ndarray | None = None,
+    *,
+    probability: bool,
 ) -> Quality:
     """Return the quality of first outputs (samples, ...), real values.
 
     With labels that are classes it is accuracy. Without, it compares with the ``original``'s
-    outputs: agreement of classes for a classifier, else similarity.
+    outputs: agreement of classes for a classifier, else similarity. ``probability`` says whether a
+    single output is one.
     """
-    accuracy = evaluate(lambda _: outputs, split.x, split.y, batch=max(1, len(split)))
+    accuracy = evaluate(
+        *(lambda _: outputs, split.x, split.y), probability=probability, batch=max(1, len(split))
+    )
     if accuracy is not None:
         return Quality(accuracy.value, "accuracy", len(split))
     if original is None:
         raise ValueError("without classes the original's outputs are needed")
     found = likeness(outputs, original)
     return Quality(found.value, found.measure, len(split))
+
+
+def gives_probability(model: Any, output: int = 0) -> bool:
+    """Return whether an output of a Keras model or FloatFile is made by a sigmoid."""
+    if isinstance(model, FloatFile):
+        return graph_gives_probability(read_tflite(model.content), output)
+    return keras_gives_probability(model.outputs[output])
 
 
 def predict(model: Any, x: Sequence[np.ndarray]) -> np.ndarray:

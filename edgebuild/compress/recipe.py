@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,21 +71,50 @@ def read_recipe(given: str, folder: Path) -> tuple[tuple[Pass, ...], int | None]
     """Return the passes that ``given`` names, and a seed.
 
     ``given`` is a recipe's text, or the path (below ``folder``) of a ``.json`` file that
-    ``write_recipe`` wrote: that brings the seed with which it was found.
+    ``write_recipe`` wrote: that brings the seed with which it was found. Files that passes read
+    are looked up in ``folder``, or beside the recipe's file.
     """
     if not given.endswith(".json"):
-        return parse_recipe(given), None
+        return _with_files_below(folder, parse_recipe(given)), None
     path = folder / given
     try:
         content = json.loads(path.read_bytes())
         rows, seed = content["recipe"], content["seed"]
         if content["schema"] != SCHEMA or not rows or type(seed) is not int:
             raise ValueError("not a recipe of this edgebuild")
-        return recipe_from_json(rows), seed
+        return _with_files_below(path.parent, recipe_from_json(rows)), seed
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}", hint=_usage()) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is not a recipe: {error}"[:300], hint=_usage()) from error
+
+
+def recipe_files(steps: Sequence[Pass]) -> dict[str, Path]:
+    """Return the files that passes read, by words for each."""
+    return {
+        f"{step.name} {number}: {option}": Path(getattr(step, option))
+        for number, step in enumerate(steps, 1)
+        for option in _file_options(step)
+    }
+
+
+def _file_options(step: Pass) -> list[str]:
+    """Return the options of a pass that name a file, which its fields' metadata tell."""
+    fields = dataclasses.fields(step)  # type: ignore[arg-type]
+    return [f.name for f in fields if f.metadata.get("file") and getattr(step, f.name)]
+
+
+def _with_files_below(folder: Path, steps: Sequence[Pass]) -> tuple[Pass, ...]:
+    """Return ``steps`` with relative files looked up in ``folder``."""
+
+    def found(step: Pass) -> Pass:
+        changes = {
+            option: str(folder / Path(getattr(step, option)).expanduser())
+            for option in _file_options(step)
+        }
+        return dataclasses.replace(step, **changes)  # type: ignore[type-var]
+
+    return tuple(found(step) for step in steps)
 
 
 def write_recipe(path: Path, steps: Sequence[Pass], seed: int) -> None:
@@ -140,15 +170,19 @@ def _value(name: str, key: str, value: Any, default: Any) -> Any:
                 raise ValueError
             return value.lower() in _TRUE
         if kind is float and isinstance(value, str) and value.endswith("%"):
-            return float(value[:-1]) / 100
-        return kind(value)
-    except (TypeError, ValueError) as error:
+            made = float(value[:-1]) / 100
+        else:
+            made = kind(value)
+        if kind is float and not math.isfinite(made):
+            raise ValueError
+        return made
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
             f"{name}: {key}={str(value)[:60]} is not {_KINDS.get(kind, 'valid')}"
         ) from error
 
 
-_KINDS = {int: "a whole number", float: "a number", bool: "true or false"}
+_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false"}
 
 
 def _usage() -> str:

@@ -62,7 +62,7 @@ def reconstruct(
 def nearer(fitted: State, tuned: State, context: Context) -> State:
     """Return the state whose outputs are closer to the teacher's on the validation split: a fit can
     be better than what a short fine-tuning finds."""
-    from edgebuild.compress.training import split_loss
+    from edgebuild.compress.losses import split_loss
 
     if fitted is tuned:
         return tuned

@@ -6,6 +6,7 @@ on where it stopped, and one that was done is not done again.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import zipfile
@@ -18,14 +19,17 @@ from typing import Any
 import numpy as np
 
 from edgebuild.compress.base import Context, State
-from edgebuild.compress.quality import as_list, inputs_of, is_classifier, predict, predict_all
+from edgebuild.compress.losses import Losses, distance, losses_of
+from edgebuild.compress.quality import as_list, inputs_of, predict_all
 from edgebuild.compress.rebuild import finish
 from edgebuild.compress.setup import Distillation, TrainingSetup
-from edgebuild.compress.splits import Split, class_numbers
+from edgebuild.compress.splits import Split
 from edgebuild.errors import InputError
 from edgebuild.files import atomic_write
 
-_TINY = 1e-7
+
+class DivergedError(InputError):
+    """Training has come to numbers that are not finite."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,7 @@ def fine_tune(
     epochs: int,
     learning_rate: float | None = None,
     distill: Distillation | None = None,
+    teacher: Any = None,
     regularize: Callable[[Any], Any] | None = None,
 ) -> State:
     """Return ``state`` with weights trained for ``epochs`` on the training split.
@@ -67,21 +72,44 @@ def fine_tune(
         learning_rate: at the start of a cosine decay to 0; by default the set-up's.
         distill: how the teacher is used; by default as the set-up says. Without labels the teacher
             is the only source.
+        teacher: another one than the context's.
         regularize: a term of the loss, from the model.
+
+    Raises:
+        InputError: labels do not fit the model.
+        DivergedError: the loss or a weight is no finite number any more.
     """
     if epochs <= 0:
         return state
     rate = context.setup.learning_rate if learning_rate is None else learning_rate
     job = _Job(epochs, rate, distill or context.setup.distillation, context.seed)
+    losses = losses_of(context, teacher)
+    if teacher is not None:
+        context = dataclasses.replace(context, teacher=teacher)
     model = clone(state.model)
     keeper = _Keeper(context.checkpoints, _fingerprint(state, context, job))
-    loop = _Loop(model, state, context, job, regularize)
+    loop = _Loop(model, state, context, job, losses, regularize)
     with _quick_statistics(model, epochs * loop.steps):
         for epoch in range(keeper.restore(loop), epochs):
             loss = loop.epoch(epoch)
+            _check_finite(loss, model, f"epoch {epoch + 1} of {epochs}", rate)
             keeper.save(loop, epoch + 1)
             context.progress(f"epoch {epoch + 1} of {epochs}, loss {loss:.4f}")
     return state.replace(model=model)
+
+
+def _check_finite(loss: float, model: Any, when: str, learning_rate: float) -> None:
+    if not np.isfinite(loss):
+        what = f"the loss is {loss}"
+    elif not all(np.all(np.isfinite(weights)) for weights in model.get_weights()):
+        what = "weights are not finite"
+    else:
+        return
+    raise DivergedError(
+        f"training diverged: {what} after {when}",
+        hint=f"a smaller learning rate than {learning_rate:g} (learning_rate of distill, or what "
+        "--training returns)",
+    )
 
 
 @contextmanager
@@ -108,11 +136,13 @@ class _Loop:
         state: State,
         context: Context,
         job: _Job,
+        losses: Losses,
         regularize: Callable[[Any], Any] | None,
     ) -> None:
         import keras
 
         self._model, self._context, self._job = model, context, job
+        self._losses = losses
         self._setup: TrainingSetup = context.setup
         self._train = context.train
         self._batch = self._setup.batch(len(self._train))
@@ -123,7 +153,7 @@ class _Loop:
         self.optimizer = self._setup.make_optimizer(schedule)
         self.optimizer.build(model.trainable_variables)
         self._teacher_outputs = self._teach()
-        self._step = _make_step(model, self.optimizer, state, context, job, regularize)
+        self._step = _make_step(model, self.optimizer, state, context, job, losses, regularize)
 
     @property
     def variables(self) -> list[Any]:
@@ -142,7 +172,7 @@ class _Loop:
             batch = self._train.take(chosen)
             x = batch.x if self._setup.augment is None else self._varied(batch, rng)
             inputs = [tf.constant(np.asarray(a, np.float32)) for a in x]
-            labels = None if batch.y is None else tf.constant(_labels(self._train, batch))
+            labels = None if batch.y is None else tf.constant(self._losses.labels(batch))
             teacher = self._targets(chosen, inputs)
             losses.append(self._step(inputs, labels, teacher))
         return float(np.mean([float(loss) for loss in losses]))
@@ -188,6 +218,7 @@ def _make_step(
     state: State,
     context: Context,
     job: _Job,
+    losses: Losses,
     regularize: Callable[[Any], Any] | None,
 ) -> Callable[[Any, Any, Any], Any]:
     import tensorflow as tf
@@ -201,26 +232,25 @@ def _make_step(
     if context.train.y is None:
         weight = 1.0
     temperature = job.distill.temperature if job.distill else 1.0
-    classes = _has_classes(context)
 
-    def losses(outputs: list[Any], labels: Any, teacher: Any) -> Any:
+    def loss_of(outputs: list[Any], labels: Any, teacher: Any) -> Any:
         total = 0.0
         if labels is not None and weight < 1.0:
-            total += (1.0 - weight) * label_loss(context, labels, outputs[0])
-        if teacher is not None:
-            hidden = len(outputs) - (job.distill.hints if job.distill else 0)
-            for i, (ours, theirs) in enumerate(zip(outputs, teacher, strict=True)):
-                if i >= hidden and job.distill is not None:
-                    total += job.distill.hint_weight * teacher_loss(theirs, ours, 1.0, False)
-                elif weight > 0.0:
-                    total += weight * teacher_loss(theirs, ours, temperature, classes)
+            total += (1.0 - weight) * losses.label_loss(labels, outputs[0])
+        if teacher is None:
+            return total
+        shown = len(losses.classes)  # further outputs are hidden values to match
+        if weight > 0.0:
+            total += weight * losses.teacher_loss(teacher[:shown], outputs[:shown], temperature)
+        for ours, theirs in zip(outputs[shown:], teacher[shown:], strict=True):
+            total += job.distill.hint_weight * distance(theirs, ours) if job.distill else 0.0
         return total
 
     @tf.function
     def step(inputs: Any, labels: Any, teacher: Any) -> Any:
         with tf.GradientTape() as tape:
             outputs = as_list(model(inputs_of(model, inputs), training=True))
-            loss = losses(outputs, labels, teacher)
+            loss = loss_of(outputs, labels, teacher)
             for extra in model.losses:
                 loss += extra
             if regularize is not None:
@@ -240,91 +270,6 @@ def _make_step(
         return loss
 
     return step
-
-
-def batch_loss(context: Context, split: Split, inputs: Sequence[Any], outputs: list[Any]) -> Any:
-    """Return the loss of ``outputs`` on a part of the training split: of labels where there are
-    some, else against the teacher."""
-    import tensorflow as tf
-
-    if split.y is not None:
-        return label_loss(context, tf.constant(_labels(context.train, split)), outputs[0])
-    teacher = context.teacher
-    theirs = as_list(teacher(inputs_of(teacher, inputs), training=False))
-    classes = _has_classes(context)
-    pairs = zip(theirs, outputs, strict=True)
-    return sum(teacher_loss(a, b, 1.0, classes) for a, b in pairs)
-
-
-def split_loss(context: Context, split: Split, model: Any) -> float:
-    """Return the mean loss of ``model`` on a whole split: of labels, else against the teacher."""
-    import tensorflow as tf
-
-    outputs = [tf.constant(output) for output in predict_all(model, split.x)]
-    if split.y is not None:
-        return float(label_loss(context, tf.constant(_labels(context.train, split)), outputs[0]))
-    theirs = [tf.constant(output) for output in predict_all(context.teacher, split.x)]
-    classes = _has_classes(context)
-    pairs = zip(theirs, outputs, strict=True)
-    return float(sum(teacher_loss(a, b, 1.0, classes) for a, b in pairs))
-
-
-def label_loss(context: Context, labels: Any, output: Any) -> Any:
-    """Return the mean loss against labels, as the set-up says or as labels and output suggest."""
-    import keras
-    import tensorflow as tf
-
-    if context.setup.loss is not None:
-        return tf.reduce_mean(context.setup.loss(labels, output))
-    if class_numbers(context.train.y) is None:
-        return tf.reduce_mean(tf.square(tf.reshape(labels, tf.shape(output)) - output))
-    if output.shape[-1] == 1:
-        wanted = tf.cast(tf.reshape(labels, tf.shape(output)), output.dtype)
-        return tf.reduce_mean(keras.losses.binary_crossentropy(wanted, output))
-    return tf.reduce_mean(
-        tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=as_logits(output))
-    )
-
-
-def teacher_loss(teacher: Any, output: Any, temperature: float, classes: bool) -> Any:
-    """Return the mean distance to the teacher's output: for ``classes`` the divergence at
-    ``temperature``, times its square (Hinton et al. 2015), else the mean squared error in units of
-    the teacher's variance."""
-    import tensorflow as tf
-
-    if not classes:
-        scale = tf.math.reduce_variance(teacher) + _TINY
-        return tf.reduce_mean(tf.square(teacher - output)) / scale
-    theirs = tf.nn.log_softmax(as_logits(teacher) / temperature)
-    ours = tf.nn.log_softmax(as_logits(output) / temperature)
-    divergence = tf.reduce_sum(tf.exp(theirs) * (theirs - ours), axis=-1)
-    return tf.reduce_mean(divergence) * temperature**2
-
-
-def as_logits(output: Any) -> Any:
-    """Return rows that are probabilities as logarithms; other rows are logits already."""
-    import tensorflow as tf
-
-    sums = tf.reduce_sum(output, axis=-1)
-    probable = tf.reduce_all(output >= 0.0) & tf.reduce_all(tf.abs(sums - 1.0) < 1e-3)
-    return tf.cond(probable, lambda: tf.math.log(tf.maximum(output, _TINY)), lambda: output)
-
-
-def _has_classes(context: Context) -> bool:
-    """Return whether the model chooses among classes: labels tell, else its own outputs."""
-    if context.train.y is not None:
-        return class_numbers(context.train.y) is not None
-    return is_classifier(predict(context.teacher, context.validation.first(64).x))
-
-
-def _labels(train: Split, batch: Split) -> np.ndarray:
-    """Return labels as the loss takes them: class numbers where they are classes."""
-    assert batch.y is not None
-    if class_numbers(train.y) is None:
-        return np.asarray(batch.y, np.float32)
-    flat = batch.y.reshape(len(batch.y), -1)
-    numbers = flat[:, 0] if flat.shape[1] == 1 else flat.argmax(axis=1)
-    return np.asarray(numbers, np.int64)
 
 
 def _tied(gradient: Any, numbers: np.ndarray | None) -> Any:

@@ -171,10 +171,11 @@ def _gradients(state: State, context: Context) -> Iterator[dict[str, np.ndarray]
     """
     import tensorflow as tf
 
+    from edgebuild.compress.losses import losses_of
     from edgebuild.compress.quality import as_list, inputs_of
-    from edgebuild.compress.training import batch_loss
 
     model = state.model
+    losses = losses_of(context)
     variables = model.trainable_variables
     split = context.train.first(_TAYLOR_SAMPLES)
     rng = np.random.default_rng(context.seed)
@@ -184,7 +185,7 @@ def _gradients(state: State, context: Context) -> Iterator[dict[str, np.ndarray]
             inputs = [tf.constant(np.asarray(a, np.float32)) for a in batch.x]
             outputs = as_list(model(inputs_of(model, inputs), training=False))
             if batch.y is not None:
-                loss = batch_loss(context, batch, inputs, outputs)
+                loss = losses.label_loss(tf.constant(losses.labels(batch)), outputs[0])
             else:
                 loss = sum(_signed(output, rng) for output in outputs)
         gradients = tape.gradient(loss, [v.value for v in variables])

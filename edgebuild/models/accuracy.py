@@ -55,14 +55,15 @@ def evaluate(
     x: np.ndarray | Sequence[np.ndarray],
     y: np.ndarray | None,
     *,
-    threshold: float = 0.5,
+    probability: bool = True,
+    threshold: float | None = None,
     batch: int = BATCH,
 ) -> Accuracy | None:
     """Return the accuracy of ``predict`` on a data set; None when labels are no classes.
 
     The arguments are those of ``classify``.
     """
-    judged = classify(predict, x, y, threshold=threshold, batch=batch)
+    judged = classify(predict, x, y, probability=probability, threshold=threshold, batch=batch)
     return None if judged is None else judged.accuracy
 
 
@@ -71,7 +72,8 @@ def classify(
     x: np.ndarray | Sequence[np.ndarray],
     y: np.ndarray | None,
     *,
-    threshold: float = 0.5,
+    probability: bool = True,
+    threshold: float | None = None,
     batch: int = BATCH,
 ) -> Judged | None:
     """Return what ``predict`` says of each sample; None when labels are no classes.
@@ -81,13 +83,17 @@ def classify(
         x: an array (samples, ...) or one for each input.
         y: class numbers (samples,) or (samples, 1), or one-hot (samples, classes). A model that
             reconstructs its input (``y`` equals ``x``) has no accuracy.
-        threshold: of a single output (binary, sigmoid), in the output's own units; for an int8
-            output the quantized value of one half.
+        probability: whether a single output (binary) is one, after a sigmoid. Otherwise it is a
+            logit, or where labels are others than 0 and 1 the value of a regression.
+        threshold: of a single output, in its own units; by default ``real_threshold``. An int8
+            output's is the quantized value of that.
         batch: samples in one call of ``predict``.
 
     Raises:
         InputError: the labels do not fit the model.
     """
+    if threshold is None:
+        threshold = real_threshold(probability)
     arrays = (x,) if isinstance(x, np.ndarray) else tuple(x)
     total = len(arrays[0])
     if y is None or total == 0 or _reconstructs(arrays[0], y):
@@ -100,7 +106,7 @@ def classify(
         scores = np.asarray(predict(tuple(array[start:stop] for array in arrays)))
         scores = scores.reshape(stop - start, -1)
         if labels is None:
-            labels = _classes(y, scores.shape[1])
+            labels = class_labels(y, scores.shape[1], probability=probability)
             if labels is None:
                 return None
             classes = max(2, scores.shape[1])
@@ -110,12 +116,20 @@ def classify(
     return Judged(found, labels, classes)
 
 
+def real_threshold(probability: bool) -> float:
+    """Return above what a single output says class 1: a probability, else a logit."""
+    return 0.5 if probability else 0.0
+
+
 def _reconstructs(x: np.ndarray, y: np.ndarray) -> bool:
     return x.size == y.size and y.ndim > 1 and bool(np.array_equal(x.ravel(), y.ravel()))
 
 
-def _classes(y: np.ndarray, outputs: int) -> np.ndarray | None:
-    """Return class numbers (samples,) for ``outputs`` scores; None for a regression."""
+def class_labels(y: np.ndarray, outputs: int, *, probability: bool = True) -> np.ndarray | None:
+    """Return class numbers (samples,) for ``outputs`` scores; None for a regression.
+
+    ``probability`` says whether a single score is one. InputError for labels that do not fit.
+    """
     flat = y.reshape(len(y), -1)
     classes = max(outputs, 2)
     if flat.shape[1] == 1:
@@ -124,6 +138,8 @@ def _classes(y: np.ndarray, outputs: int) -> np.ndarray | None:
             return None
         labels = labels.astype(np.int64)
         if labels.min() < 0 or labels.max() >= classes:
+            if outputs == 1 and not probability:
+                return None
             raise InputError(
                 f"labels y go from {labels.min()} to {labels.max()}, "
                 f"the model has {classes} classes (0 to {classes - 1})"

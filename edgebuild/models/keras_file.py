@@ -84,6 +84,12 @@ def _load(prepared: Path, path: Path, *, trust: bool) -> Any:
         ) from error
     if not isinstance(model, keras.Model):
         raise ModelError(f"{path}: holds a {type(model).__name__}, not a Keras model")
+    if not getattr(model, "inputs", None):  # a Sequential model that was never built has no such
+        raise ModelError(
+            f"{path}: the model was saved without its input shapes",
+            hint="begin it with keras.Input(shape), or call model.build(input_shape), before "
+            "model.save",
+        )
     return model
 
 

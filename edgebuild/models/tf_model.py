@@ -106,10 +106,10 @@ def open_tf_model(path: Path, kind: str, *, trust: bool) -> TfModel:
         return _open_saved_model(path, trust=trust)
     from edgebuild.models.keras_file import load_keras_model
 
-    return of_keras(load_keras_model(path, kind, trust=trust), str(path))
+    return of_keras(load_keras_model(path, kind, trust=trust))
 
 
-def of_keras(model: Any, where: str = "model") -> TfModel:
+def of_keras(model: Any) -> TfModel:
     """Return a Keras model that is in memory."""
     names = list(getattr(model, "input_names", []))
     inputs = [
@@ -118,13 +118,8 @@ def of_keras(model: Any, where: str = "model") -> TfModel:
             "shape": [None if d is None else int(d) for d in tensor.shape],
             "dtype": str(getattr(tensor.dtype, "name", tensor.dtype)),
         }
-        for i, tensor in enumerate(model.inputs or [])
+        for i, tensor in enumerate(model.inputs)
     ]
-    if not inputs:
-        raise ModelError(
-            f"{where}: the model was saved without its input shapes",
-            hint="call the model once, or model.build(input_shape), before model.save",
-        )
     structure = getattr(model, "_inputs_struct", None)
 
     def arranged(batches: list[Any]) -> Any:

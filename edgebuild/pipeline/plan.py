@@ -18,7 +18,7 @@ from typing import Any
 from edgebuild.budget import Budget, merge
 from edgebuild.codegen.names import c_identifier
 from edgebuild.compress.base import Pass
-from edgebuild.compress.recipe import read_recipe, recipe_to_json
+from edgebuild.compress.recipe import read_recipe, recipe_files, recipe_to_json
 from edgebuild.errors import InputError, nearest
 from edgebuild.profile import FORMATS
 from edgebuild.project import (
@@ -157,6 +157,7 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     if request.compress is not None:
         recipe, seed = read_recipe(request.compress, request.data_folder)
         request = replace(request, seed=request.seed if seed is None else seed)
+        inputs |= {words: hash_path(path) for words, path in recipe_files(recipe).items()}
     out = (request.out or Path(DEFAULT_OUT)) / f"{name}-{target.name}"
     budget = merge(target.default_budget(), request.budget)
     tools = {**_tool_versions(request.toolchain), **_vendor_tools(target)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from edgebuild.report.advice import check_failure
 from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.oracle import run_oracle
 from edgebuild.tflite.reader import read_tflite
+from edgebuild.tflite.writer import write_tflite
 from edgebuild.verification import (
     GeneratedC,
     LiteRt,
@@ -225,6 +227,38 @@ def test_accuracy(labelled, healthy):
     assert wrong.shipped.value == 0.5
     assert wrong.shipped.source == "generated C on the host"
     assert str(wrong.shipped.how) == "measured" and wrong.shipped.unit == "ratio"
+
+
+@dataclass(frozen=True)
+class Says:
+    """An engine that gives the same outputs whatever it is asked."""
+
+    values: np.ndarray
+    label: str = "says"
+
+    def outputs(self, arrays):
+        return [self.values]
+
+
+@pytest.mark.parametrize(
+    ("kind", "y", "right"),
+    [
+        ("LOGISTIC", [0, 0, 1], 1.0),
+        ("RELU", [0, 1, 1], 1.0),
+        ("RELU", [0, 0, 1], 2 / 3),
+        ("RELU", [12, 20, 26], None),
+    ],
+)
+def test_a_single_output_is_cut_by_its_last_operator(tmp_path, kind, y, right):
+    """At one half behind a sigmoid; a logit at zero; other labels than 0 and 1 are no classes."""
+    tensor = activation((1, 1), 1 / 4, 10)
+    model = write_tflite(one_op("m", kind, [tensor], [tensor]).graph)
+    (tmp_path / "m.tflite").write_bytes(model)
+    source = open_model(tmp_path / "m.tflite")
+    data = DataSet((np.zeros((3, 1), np.float32),), np.array(y), "x")
+    engine = Says(np.array([[9], [11], [13]], np.int8))  # -0.25, 0.25, 0.75
+    found = measure_accuracy(source, read_tflite(model), data, engine)
+    assert (found and found.shipped.value) == (right and pytest.approx(right))
 
 
 def test_accuracy_of_no_classes(labelled, healthy):

@@ -21,6 +21,8 @@ from edgebuild.compress.ptq.network import Network, Operator
 from edgebuild.compress.ptq.writer import possible, write
 from edgebuild.compress.quality import output_quality
 from edgebuild.compress.splits import Split
+from edgebuild.models.last_activation import graph_gives_probability
+from edgebuild.tflite.reader import read_tflite
 
 LADDER = ("float32", "int16x8", "int8", "int4")
 """From the most exact; each step costs less."""
@@ -49,8 +51,10 @@ class Trial:
 
     def __init__(self, network: Network, found: Mapping[int, Range], split: Split) -> None:
         self._network, self._found, self._split = network, found, split
-        self.outputs = run_reals(network.content(), split.x)[0]
-        self.quality = output_quality(self.outputs, split, self.outputs).value
+        content = network.content()
+        self.outputs = run_reals(content, split.x)[0]
+        self._probability = graph_gives_probability(read_tflite(content))
+        self.quality = self._quality(self.outputs)
 
     def _run(self, formats: Formats) -> np.ndarray:
         gridded = on_grid(self._network, formats)
@@ -64,8 +68,12 @@ class Trial:
 
     def drop(self, formats: Formats) -> float:
         """Return how much quality is lost against the float network."""
-        found = output_quality(self._run(formats), self._split, self.outputs)
-        return self.quality - found.value
+        return self.quality - self._quality(self._run(formats))
+
+    def _quality(self, outputs: np.ndarray) -> float:
+        return output_quality(
+            outputs, self._split, self.outputs, probability=self._probability
+        ).value
 
 
 def assign(

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from edgebuild.compress.prune import Prune
-from edgebuild.compress.recipe import parse_recipe, recipe_from_json, recipe_to_json
+from edgebuild.compress.recipe import (
+    parse_recipe,
+    read_recipe,
+    recipe_files,
+    recipe_from_json,
+    recipe_to_json,
+    write_recipe,
+)
 from edgebuild.compress.splits import class_numbers, split_data
 from edgebuild.errors import InputError
 
@@ -34,7 +44,13 @@ def test_json_round_trip():
         ("prun:ratio=0.5", "did you mean 'prune'"),
         ("prune:rato=0.5", "did you mean 'ratio'"),
         ("prune:ratio", "has no value"),
-        ("prune:ratio=half", "ratio=half is not a number"),
+        ("prune:ratio=half", "ratio=half is not a finite number"),
+        ("l0:strength=nan", "l0: strength=nan is not a finite number"),
+        ("l0:strength=inf", "l0: strength=inf is not a finite number"),
+        ("prune:sensitivity=-inf", "sensitivity=-inf is not a finite number"),
+        ("distill:learning_rate=1e999", "learning_rate=1e999 is not a finite number"),
+        ("distill:features=nan%", "features=nan% is not a finite number"),
+        ("cluster:tolerance=nan", "tolerance=nan is not a finite number"),
         ("prune:epochs=1.5", "not a whole number"),
         ("ratio=0.5", "belongs to no pass"),
         ("prune:ratio=0.5,ratio=0.3", "prune has ratio twice"),
@@ -47,6 +63,26 @@ def test_json_round_trip():
 def test_faults(text, words):
     with pytest.raises(InputError, match=words):
         parse_recipe(text)
+
+
+@pytest.mark.parametrize("option", ["strength", "epochs"])
+def test_no_number_is_infinite_in_a_file_either(option):
+    rows = json.loads(f'[{{"pass": "l0", "{option}": Infinity}}]')
+    with pytest.raises(InputError, match=f"l0: {option}=inf is not a"):
+        recipe_from_json(rows)
+
+
+def test_files_are_looked_up_beside_the_project_or_the_recipe(tmp_path):
+    (step,), _ = read_recipe("distill:teacher=big.keras", tmp_path)
+    assert step.teacher == str(tmp_path / "big.keras")
+    (step,), _ = read_recipe("distill:teacher=big.keras", Path())
+    assert step.teacher == "big.keras"
+    (tmp_path / "sub").mkdir()
+    write_recipe(tmp_path / "sub" / "r.json", parse_recipe("prune,distill:teacher=big.keras"), 0)
+    steps, _ = read_recipe("sub/r.json", tmp_path)
+    assert recipe_files(steps) == {"distill 2: teacher": tmp_path / "sub" / "big.keras"}
+    away = str(tmp_path / "away.keras")
+    assert read_recipe(f"distill:teacher={away}", Path("x"))[0][0].teacher == away
 
 
 def test_splits_share_every_class_and_no_sample():

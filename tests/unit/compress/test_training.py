@@ -7,11 +7,13 @@ import dataclasses
 import numpy as np
 import pytest
 
+from edgebuild.compress.apply import apply_recipe
 from edgebuild.compress.base import State
 from edgebuild.compress.quality import output_quality, predict, quality
+from edgebuild.compress.recipe import parse_recipe
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.splits import Split
-from edgebuild.compress.training import clone, fine_tune
+from edgebuild.compress.training import DivergedError, clone, fine_tune
 from edgebuild.errors import InputError
 
 pytestmark = pytest.mark.keras
@@ -149,4 +151,27 @@ def test_an_augmentation_that_changes_shapes_is_refused(shaken, context, made):
 
 def test_quality_without_an_original():
     with pytest.raises(ValueError, match="original"):
-        output_quality(np.zeros((3, 2)), Split((np.zeros((3, 1)),), None))
+        output_quality(np.zeros((3, 2)), Split((np.zeros((3, 1)),), None), probability=False)
+
+
+@pytest.mark.parametrize(
+    ("setup", "words"),
+    [
+        (TrainingSetup(learning_rate=1e30), "the loss is nan after epoch 1 of 2"),
+        (TrainingSetup(loss=lambda y, output: output / 0.0), "the loss is (nan|inf) after"),
+        (TrainingSetup(learning_rate=1e38, batch_size=512), "weights are not finite after epoch 1"),
+    ],
+)
+def test_training_that_diverges_is_an_error(keras, shaken, context, setup, words):
+    if "weights" in words:
+        setup = dataclasses.replace(setup, optimizer=lambda rate: keras.optimizers.SGD(1e39))
+    custom = dataclasses.replace(context, setup=setup)
+    with pytest.raises(DivergedError, match=words) as caught:
+        fine_tune(State(shaken), custom, epochs=2)
+    assert "a smaller learning rate than" in caught.value.hint
+
+
+def test_the_pass_that_diverges_is_named(shaken, context):
+    steps = parse_recipe("prune:epochs=0,distill:learning_rate=1e30,epochs=2")
+    with pytest.raises(InputError, match=r"^distill \(2 of 2\): training diverged"):
+        apply_recipe(steps, dataclasses.replace(context, teacher=shaken))

@@ -37,6 +37,20 @@ def test_a_single_sigmoid_output():
     assert evaluate(identity, quantized, np.array([0, 1, 0]), threshold=0).correct == 3
 
 
+def test_a_single_logit():
+    scores = np.array([[-2.0], [0.3], [0.1], [-0.1]])
+    y = np.array([0, 1, 1, 0])
+    assert evaluate(identity, scores, y, probability=False).correct == 4
+    assert evaluate(identity, scores, y).correct == 2
+
+
+def test_a_single_output_of_a_regression():
+    scores, y = np.array([[12.0], [26.0]]), np.array([12, 26])
+    assert evaluate(identity, scores, y, probability=False) is None
+    with pytest.raises(InputError, match="labels y go from 12 to 26, the model has 2 classes"):
+        evaluate(identity, scores, y)
+
+
 @pytest.mark.parametrize(
     "y",
     [None, np.array([0.5, 1.5, 0.1, 0.2]), SCORES.astype(float), np.array([[0.3, 0.7]] * 4)],

@@ -121,6 +121,14 @@ def test_the_content_decides_not_the_name(tiny_h5, tmp_path):
 
 @pytest.mark.keras
 @pytest.mark.parametrize("suffix", ["keras", "h5"])
+def test_a_sequential_model_that_was_never_built(keras, folder, suffix):
+    path = folder / f"unbuilt.{suffix}"
+    keras.Sequential([keras.layers.Dense(3)]).save(path)
+    refused(path, "was saved without its input shapes", hint="begin it with keras.Input(shape)")
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("suffix", ["keras", "h5"])
 def test_lambda_layers_are_code(keras, folder, suffix):
     path = folder / f"lambda.{suffix}"
     keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x + 1)]).save(path)

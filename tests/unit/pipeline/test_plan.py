@@ -77,6 +77,21 @@ def test_contents_do(request_, tmp_path, monkeypatch):
     assert make_plan(request_).sha256 != changed
 
 
+def test_a_file_that_the_recipe_names_does(request_, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    place = tmp_path / "project"
+    place.mkdir()
+    recipe = "prune,distill:teacher=big.keras"
+    wish = dataclasses.replace(request_, compress=recipe, data_folder=place)
+    with pytest.raises(InputError, match=r"project/big\.keras: cannot be read: No such file"):
+        make_plan(wish)
+    (place / "big.keras").write_bytes(b"one")
+    before = make_plan(wish)
+    assert before.inputs["distill 2: teacher"] == hash_path(place / "big.keras")
+    (place / "big.keras").write_bytes(b"two")
+    assert make_plan(wish).sha256 != before.sha256
+
+
 def test_an_edited_profile_is_another_build(request_, tmp_path):
     profile = tmp_path / "mine.toml"
     plans = []

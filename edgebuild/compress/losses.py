@@ -1,0 +1,157 @@
+"""What training makes small: the distance to labels, and to a teacher's outputs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgebuild.compress.base import Context
+from edgebuild.compress.quality import gives_probability, is_classifier, predict_all
+from edgebuild.compress.splits import Split
+from edgebuild.errors import InputError
+from edgebuild.models.accuracy import class_labels
+
+_TINY = 1e-7
+_SAMPLES = 64
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The losses of one model and its teacher.
+
+    For each output: ``classes`` says whether it scores classes, where one score stands for two
+    classes; ``ours`` and ``theirs`` whether the model's and the teacher's is a probability made by
+    a sigmoid. ``of_labels`` is the user's own loss of (labels, first output).
+    """
+
+    classes: tuple[bool, ...]
+    ours: tuple[bool, ...]
+    theirs: tuple[bool, ...]
+    of_labels: Callable[[Any, Any], Any] | None = None
+
+    def labels(self, split: Split) -> np.ndarray:
+        """Return labels as the loss takes them: class numbers where they are classes."""
+        assert split.y is not None
+        if not self.classes[0]:
+            return np.asarray(split.y, np.float32)
+        flat = split.y.reshape(len(split.y), -1)
+        numbers = flat[:, 0] if flat.shape[1] == 1 else flat.argmax(axis=1)
+        return np.asarray(numbers, np.int64)
+
+    def label_loss(self, labels: Any, output: Any) -> Any:
+        """Return the mean loss of the first output: the user's, cross-entropy for classes, else the
+        mean squared error."""
+        import tensorflow as tf
+
+        if self.of_labels is not None:
+            return tf.reduce_mean(self.of_labels(labels, output))
+        if not self.classes[0]:
+            return tf.reduce_mean(tf.square(tf.reshape(labels, tf.shape(output)) - output))
+        scores = class_scores(output, self.ours[0])
+        return tf.reduce_mean(
+            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
+        )
+
+    def teacher_loss(
+        self, teacher: Sequence[Any], outputs: Sequence[Any], temperature: float = 1.0
+    ) -> Any:
+        """Return the sum of all outputs' mean distances to the teacher's: for classes the
+        divergence at ``temperature``, times its square (Hinton et al. 2015), else ``distance``."""
+        import tensorflow as tf
+
+        total = 0.0
+        for i, (theirs, ours) in enumerate(zip(teacher, outputs, strict=True)):
+            if not self.classes[i]:
+                total += distance(theirs, ours)
+                continue
+            wanted = tf.nn.log_softmax(class_scores(theirs, self.theirs[i]) / temperature)
+            given = tf.nn.log_softmax(class_scores(ours, self.ours[i]) / temperature)
+            divergence = tf.reduce_sum(tf.exp(wanted) * (wanted - given), axis=-1)
+            total += tf.reduce_mean(divergence) * temperature**2
+        return total
+
+
+def losses_of(context: Context, teacher: Any = None) -> Losses:
+    """Return the losses of the context's original, with another ``teacher`` where one is given.
+
+    Labels tell whether the first output scores classes. Without them, and for other outputs, what
+    the original says on some samples tells. InputError for labels that do not fit the model.
+    """
+    original = context.teacher
+    count = len(original.outputs)
+    ours, theirs = (
+        tuple(_is_single(model.outputs[i]) and gives_probability(model, i) for i in range(count))
+        for model in (original, teacher or original)
+    )
+    said = predict_all(original, context.validation.first(_SAMPLES).x)
+    classes = [is_classifier(output) or single for output, single in zip(said, ours, strict=True)]
+    if context.train.y is not None:
+        classes[0] = _are_classes(context, math.prod(said[0].shape[1:]), ours[0])
+    return Losses(tuple(classes), ours, theirs, context.setup.loss)
+
+
+def _is_single(output: Any) -> bool:
+    return all(size == 1 for size in output.shape[1:])
+
+
+def _are_classes(context: Context, outputs: int, probability: bool) -> bool:
+    """Return whether the training labels are classes for so many scores; InputError where they are
+    neither those nor values to compare with."""
+    y = context.train.y
+    assert y is not None
+    if class_labels(y, outputs, probability=probability) is not None:
+        return True
+    values = math.prod(y.shape[1:])
+    if values == outputs or context.setup.loss is not None:
+        return False
+    if values == 1:
+        raise InputError(
+            f"labels y have fractions, the model has {outputs} classes (0 to {outputs - 1})"
+        )
+    raise InputError(f"labels y have {values} values a sample, the model has {outputs} outputs")
+
+
+def split_loss(context: Context, split: Split, model: Any) -> float:
+    """Return the mean loss of ``model`` on a whole split: of labels, else against the teacher."""
+    import tensorflow as tf
+
+    losses = losses_of(context)
+    outputs = [tf.constant(output) for output in predict_all(model, split.x)]
+    if split.y is not None:
+        return float(losses.label_loss(tf.constant(losses.labels(split)), outputs[0]))
+    theirs = [tf.constant(output) for output in predict_all(context.teacher, split.x)]
+    return float(losses.teacher_loss(theirs, outputs))
+
+
+def distance(teacher: Any, output: Any) -> Any:
+    """Return the mean squared error in units of the teacher's variance."""
+    import tensorflow as tf
+
+    scale = tf.math.reduce_variance(teacher) + _TINY
+    return tf.reduce_mean(tf.square(teacher - output)) / scale
+
+
+def class_scores(output: Any, probability: bool) -> Any:
+    """Return logits (samples, classes). One score becomes those of two classes: its own logit and
+    zero, or the logarithms where it is a ``probability``."""
+    import tensorflow as tf
+
+    rows = tf.reshape(output, (tf.shape(output)[0], -1))
+    if not _is_single(output):
+        return as_logits(rows)
+    if probability:
+        return tf.math.log(tf.maximum(tf.concat([1.0 - rows, rows], axis=1), _TINY))
+    return tf.concat([tf.zeros_like(rows), rows], axis=1)
+
+
+def as_logits(output: Any) -> Any:
+    """Return rows that are probabilities as logarithms; other rows are logits already."""
+    import tensorflow as tf
+
+    sums = tf.reduce_sum(output, axis=-1)
+    probable = tf.reduce_all(output >= 0.0) & tf.reduce_all(tf.abs(sums - 1.0) < 1e-3)
+    return tf.cond(probable, lambda: tf.math.log(tf.maximum(output, _TINY)), lambda: output)
