@@ -15,6 +15,7 @@ import edgebuild
 from edgebuild.errors import CheckFailedError, InputError, ToolError
 from edgebuild.models.float_tflite import pack, unpack
 from edgebuild.models.tf_model import of_keras
+from edgebuild.project import Normalization
 from edgebuild.report.model import report_from_json
 from edgebuild.tflite.metadata import read_metadata
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
@@ -346,3 +347,50 @@ def test_a_coral_board_s_cpu_is_measured_and_compared(folder, command):
 def test_flags_of_bench_that_do_not_go_together(folder, command, flags, words):
     code, _, err = command("bench", "build/none", *flags)
     assert code == 2 and words in err
+
+
+@pytest.mark.keras
+def test_names_ranges_and_normalization_reach_the_app(tmp_path, monkeypatch):
+    """Of a Keras model whose names are words of Kotlin, or the same in capitals."""
+    import keras
+
+    monkeypatch.chdir(tmp_path)
+    val, every = keras.Input((4,), name="val"), keras.Input((4,), name="all")
+    both = keras.layers.Add(name="sum")([val, every])
+    outputs = [keras.layers.Dense(3, name=name)(both) for name in ("class", "CLASS", "all")]
+    outputs[0] = keras.layers.Softmax(name="soft")(outputs[0])
+    names = dict(zip(("class", "CLASS", "all"), outputs, strict=True))
+    keras.Model([val, every], names).save("net.keras")
+    x = np.linspace(-1, 2, 40).astype(np.float32).reshape(10, 4)
+    np.savez("set.npz", all=np.full((10, 4), 5, np.uint8), val=x)
+    for target in ("android-cpu", "android-gpu"):
+        models = []
+        for _ in range(2):
+            edgebuild.build(
+                Path("net.keras"),
+                target=target,
+                data="set.npz",
+                run="none",
+                use_cache=False,
+                normalization={"val": Normalization((0.5,), (2.0,))},
+            )
+            models.append(Path(f"build/net-{target}/model.tflite").read_bytes())
+        assert models[0] == models[1]
+        out = Path(f"build/net-{target}")
+        (kotlin,) = out.glob("android/src/main/kotlin/**/Net.kt")
+        constants = re.findall(r"val (\w+) = NetTensor\(\s*\d+, \w+, (\"\w+\")", kotlin.read_text())
+        assert constants == [
+            *(("VAL", '"val"'), ("INPUT_ALL", '"all"')),
+            *(("CLASS", '"CLASS"'), ("OUTPUT_ALL", '"all"'), ("CLASS_2", '"class"')),
+        ]
+        said = read_metadata(models[0])
+        assert [t.name for t in said.inputs] == ["val", "all"]
+        assert [t.name for t in said.outputs] == ["CLASS", "all", "class"]
+        first, second = said.inputs
+        assert (first.mean, first.std) == ((0.5,), (2.0,))
+        assert (second.mean, second.std) == ((0.0,), (1.0,))
+        assert first.minimum[0] == pytest.approx(-1, abs=0.02)
+        assert second.maximum[0] == pytest.approx(5, abs=0.05)
+        assert said.outputs[2].maximum[0] == pytest.approx(1, abs=0.005)
+    library = Path("build/net-android-cpu/lib/net.c").read_text()
+    assert [f'"{name}"' in library for name in ("val", "all", "CLASS", "class")] == [True] * 4
