@@ -15,7 +15,7 @@ from edgebuild.budget import Budget, read_budget
 from edgebuild.errors import InputError, nearest
 from edgebuild.profile import FORMATS
 from edgebuild.targets import target_names
-from edgebuild.toml_reader import Problems, Reader, key_path, read_toml
+from edgebuild.toml_reader import MAX_FLOAT, Problems, Reader, key_path, read_toml
 from edgebuild.units import quoted
 
 FILE_NAME = "edgebuild.toml"
@@ -42,12 +42,30 @@ class TargetSettings:
 
 
 @dataclass(frozen=True)
+class Normalization:
+    """How an app prepares an input, ``(value - mean) / std``: one number each, or one for each
+    channel. InputError for numbers that cannot be that."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise InputError(f"has {len(self.mean)} numbers in mean but {len(self.std)} in std")
+        if not all(abs(value) < MAX_FLOAT for value in (*self.mean, *self.std)):
+            raise InputError("has a number that is not finite")
+        if 0 in self.std:
+            raise InputError("has a std of 0")
+
+
+@dataclass(frozen=True)
 class Project:
     """A project's settings; None (or empty) where the file says nothing.
 
     ``model`` and ``out`` are absolute. ``data`` is as it is written: a path relative to ``folder``,
     or a Python entry ``package.module:function`` that is found from there; ``train`` likewise.
     ``targets`` are names, or absolute paths of profiles; ``per_target`` has the same keys.
+    ``normalization`` has the names of inputs as keys.
     """
 
     file: Path
@@ -67,6 +85,7 @@ class Project:
     calibration_samples: int = DEFAULT_CALIBRATION_SAMPLES
     seed: int = 0
     trust_model: bool = False
+    normalization: Mapping[str, Normalization] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -171,6 +190,7 @@ def _read(reader: Reader, file: Path) -> Project:
         ),
         seed=reader.count("seed", 0),
         trust_model=reader.flag("trust_model", False),
+        normalization=_read_normalization(reader.table("normalization")),
     )
     reader.finish()
     return project
@@ -196,6 +216,39 @@ def _read_targets(reader: Reader, folder: Path, source: str) -> dict[str, Target
         )
         table.finish()
     return settings
+
+
+def _read_normalization(tables: Reader) -> dict[str, Normalization]:
+    found = {}
+    for name in tables.keys:
+        table = tables.table(name)
+        mean, std = table.numbers("mean", required=True), table.numbers("std", required=True)
+        table.finish()
+        if mean and std:
+            try:
+                found[name] = Normalization(mean, std)
+            except InputError as error:
+                tables.fault(name, error.message)
+    return found
+
+
+def parse_normalization(text: str) -> tuple[str, Normalization]:
+    """Return the input's name and its normalization of ``"image=127.5/127.5"`` or, by channel,
+    ``"image=1,2,3/4,5,6"``."""
+    name, _, numbers = text.rpartition("=")
+    mean, _, std = numbers.partition("/")
+    try:
+        pair = [tuple(float(value) for value in part.split(",")) for part in (mean, std)]
+        if not name:
+            raise InputError("has no name of an input")
+        return name, Normalization(*pair)
+    except ValueError:
+        problem = "is no INPUT=MEAN/STD"
+    except InputError as error:
+        problem = error.message
+    raise InputError(
+        f"--normalization {quoted(text)} {problem}", hint="--normalization image=127.5/127.5"
+    )
 
 
 def _target_key(written: str, folder: Path) -> str:

@@ -21,6 +21,7 @@ MAX_BYTES = 256 * 1024
 MAX_LINE_BYTES = 2048
 MAX_DEPTH = 12
 MAX_PROBLEMS = 100
+MAX_FLOAT = 3.4e38
 _SHOWN_PROBLEMS = 20
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
@@ -148,6 +149,10 @@ class Reader:
         """Return an array of strings."""
         return self._read(key, default, False, _as_texts)
 
+    def numbers(self, key: str, *, required: bool = False) -> tuple[float, ...]:
+        """Return an array of at least one number, empty when it is absent."""
+        return self._read(key, (), required, _as_numbers)
+
     def choices(
         self, key: str, known: Iterable[str], default: tuple[str, ...] = ()
     ) -> tuple[str, ...]:
@@ -256,6 +261,16 @@ def _as_texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise InputError(f"must be an array of strings, not {_kind(value)}")
     return tuple(_as_text(item) for item in value)
+
+
+def _as_numbers(value: Any) -> tuple[float, ...]:
+    if not isinstance(value, list) or not value:
+        raise InputError(f"must be an array of numbers, not {quoted(value)}")
+    for item in value:
+        # A boolean is an int to isinstance; what is no float32 is NaN or infinite, or as good as.
+        if type(item) not in (int, float) or not abs(item) < MAX_FLOAT:
+            raise InputError(f"must be an array of numbers, not of {quoted(item)}")
+    return tuple(float(item) for item in value)
 
 
 def _as_count(value: Any) -> int:

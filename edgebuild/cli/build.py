@@ -26,7 +26,14 @@ from edgebuild.cli.options import (
 from edgebuild.errors import Exit, InputError
 from edgebuild.pipeline.plan import BuildRequest
 from edgebuild.profile import FORMATS
-from edgebuild.project import RUN_CHOICES, TOOLCHAINS, Project, find_project, read_project
+from edgebuild.project import (
+    RUN_CHOICES,
+    TOOLCHAINS,
+    Project,
+    find_project,
+    parse_normalization,
+    read_project,
+)
 
 
 @click.command()
@@ -47,6 +54,9 @@ from edgebuild.project import RUN_CHOICES, TOOLCHAINS, Project, find_project, re
 @click.option("--training", metavar="ENTRY", help="module:function: how to fine-tune.")
 @click.option("--format", type=click.Choice(FORMATS), help="Of numbers, on phones [by target].")
 @fail_on_option
+@click.option(
+    "--normalization", multiple=True, metavar="INPUT=MEAN/STD", help="For a phone's metadata."
+)
 @click.option("--edgetpu-container", metavar="IMAGE", help="Has edgetpu_compiler, for Coral.")
 @click.option("--trials", type=COUNT, help="Candidates to try when a budget is missed [40].")
 @click.option("--no-search", is_flag=True, help="Never search a compression that fits.")
@@ -111,6 +121,8 @@ def requests(
     """Return what to build: flags over the project file over defaults."""
     budget = flag_budget(**{name: flags.pop(name) for name in BUDGETS})
     given = {key: value for key, value in flags.items() if value not in (None, ())}
+    if "normalization" in given:
+        given["normalization"] = dict(map(parse_normalization, given["normalization"]))
     if given.get("compress", "").endswith(".json"):  # below this folder, not the project's
         given["compress"] = str(Path(given["compress"]).absolute())
     file = None if model is not None else find_project(Path())
@@ -155,6 +167,7 @@ def _from_project(
         format=settings.format,
         fail_on=settings.fail_on,
         edgetpu_container=settings.edgetpu_container,
+        normalization=project.normalization,
     )
     return replace(request, **given)
 

@@ -135,6 +135,12 @@ trust_model = false
 # [target.android-gpu]
 # format = "float16"
 # fail_on = ["fallback", "partitions:2"]
+
+# How an app prepares an input, for the metadata of a phone's model: (value - mean) / std, one
+# number each or one for each channel.
+# [normalization.image]
+# mean = [127.5]
+# std = [127.5]
 """
 
 

@@ -14,7 +14,7 @@ from edgebuild.units import format_duration, format_size
 if TYPE_CHECKING:
     from edgebuild.analysis import Analysis, Survey
     from edgebuild.coral.package import CompiledModel, Package
-    from edgebuild.tflite.metadata import ModelMetadata
+    from edgebuild.tflite.metadata import ModelMetadata, TensorMetadata
 
 _BAR = 28
 
@@ -135,8 +135,23 @@ def _show_metadata(metadata: ModelMetadata) -> None:
     line(f"metadata: {metadata.name} {metadata.version}: {metadata.description}")
     for role, tensors in (("input", metadata.inputs), ("output", metadata.outputs)):
         for tensor in tensors:
-            labels = f", {len(tensor.labels)} labels" if tensor.labels else ""
-            line(f"  {role} {tensor.name}: {tensor.description}{labels}")
+            line(f"  {role} {tensor.name}: {tensor.description}{_meaning(tensor)}")
+
+
+def _meaning(tensor: TensorMetadata) -> str:
+    """Return what is known beside the description, one number or one for each channel."""
+    parts = [""]
+    if tensor.minimum and tensor.maximum:
+        parts.append(f"from {_numbers(tensor.minimum)} to {_numbers(tensor.maximum)}")
+    if tensor.mean:
+        parts.append(f"(value - {_numbers(tensor.mean)}) / {_numbers(tensor.std)}")
+    if tensor.labels:
+        parts.append(f"{len(tensor.labels)} labels")
+    return ", ".join(parts)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:g}" for value in values)
 
 
 def _show_compiled(model: Path, compiled: CompiledModel, as_json: bool) -> None:

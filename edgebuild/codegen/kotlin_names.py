@@ -31,6 +31,9 @@ Interpreter JvmField JvmOverloads JvmStatic LinkageError List Long LongArray Man
 NnApiDelegate Options Outputs Pair R Short String Tensor TensorBuffer Throwable Unit
 """
 _CLASSES = frozenset(_CLASS_LIST.split())
+_MEMBERS = frozenset({"ALL", "INSTANCE"})
+"""What the objects that hold the tensors' constants have besides them."""
+
 _SEGMENT = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _MAX_PACKAGE = 200
 _SAFE = frozenset(
@@ -57,7 +60,7 @@ def constant_names(names: Iterable[str], prefix: str) -> tuple[str, ...]:
         text = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")[:40].strip("_")
         if not text or not text.isascii():
             text = f"{prefix}_{position}"
-        if text[0].isdigit():
+        if text[0].isdigit() or text in _MEMBERS:
             text = f"{prefix}_{text}"
         distinct, count = text, 1
         while distinct in found:

@@ -69,6 +69,7 @@ class DataSet:
     ``x`` holds an array (samples, ...) for each input; ``y`` an array (samples, ...) or None.
     ``source`` is the specification; ``is_random`` tells that it is noise. ``slices`` holds for each
     slice by its name (samples,) of strings, ``classes`` the names of the first classes or none.
+    ``scale`` is the key of ``SCALES`` that 8-bit images were scaled by, None when they were not.
     """
 
     x: tuple[np.ndarray, ...]
@@ -77,9 +78,19 @@ class DataSet:
     is_random: bool = False
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
+    scale: str | None = None
 
     def __len__(self) -> int:
         return len(self.x[0])
+
+    def normalization(self, position: int) -> tuple[float, float] | None:
+        """Return the mean and the deviation by which 8-bit values became those of an input,
+        ``(value - mean) / deviation``; None where the samples were not of 8 bits."""
+        if self.scale is None:
+            return (0.0, 1.0) if self.x[position].dtype == np.uint8 else None
+        low, high = SCALES[self.scale]
+        deviation = 255.0 / (high - low)
+        return 0.0 - low * deviation, deviation
 
 
 def load_data(
@@ -127,6 +138,7 @@ def _data_set(spec: str, text: str, content: Content, scale: str | None) -> Data
         spec,
         slices=read_slices(text, content.annotations, len(content.x[0])),
         classes=class_names(text, content.annotations),
+        scale=scale,
     )
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from edgebuild.errors import ModelError
 from edgebuild.models.bias import repair_biases
 from edgebuild.tflite import schema
+from edgebuild.tflite.reader import clean_name
 
 _SIGNATURE = "serving_default"
 
@@ -22,7 +23,7 @@ class FloatTflite:
 
     def __init__(self, content: bytes) -> None:
         self.content = normalised(content)
-        self._names = _end_names(unpack(content))
+        self._names = end_names(unpack(content))
 
     @property
     def inputs(self) -> list[dict[str, Any]]:
@@ -84,10 +85,7 @@ class FloatTflite:
     def _finished(self, content: bytes) -> bytes:
         """Return a converted model, stripped, with the source's names of inputs and outputs: an
         app's wrapper calls them by these."""
-        model = unpack(stripped(content))
-        for index, name in zip(_end_indices(model), self._names, strict=True):
-            model.subgraphs[0].tensors[index].name = name
-        return pack(model)
+        return named(stripped(content), *self._names)
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return for each output an array (samples, \\*shape)."""
@@ -189,13 +187,46 @@ def stripped(content: bytes) -> bytes:
     return pack(model)
 
 
-def _end_indices(model: Any) -> list[int]:
-    """Return the indices of the first subgraph's inputs, then of its outputs."""
-    return [int(i) for part in ("inputs", "outputs") for i in getattr(model.subgraphs[0], part)]
+def named(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
+    """Return the model with these names of its inputs and of its outputs.
+
+    Of equal names among the inputs, or among the outputs, all but the first get a number. A tensor
+    that is there twice has the first name, and one whose name is empty keeps its own.
+    """
+    model = unpack(content)
+    tensors = model.subgraphs[0].tensors
+    done: set[int] = set()
+    for indices, names in zip(_ends(model), (inputs, outputs), strict=True):
+        for index, name in zip(indices, _distinct(names), strict=True):
+            if index not in done and name:
+                tensors[index].name = name.encode()
+            done.add(index)
+    return pack(model)
 
 
-def _end_names(model: Any) -> list[bytes]:
-    return [model.subgraphs[0].tensors[i].name or b"" for i in _end_indices(model)]
+def end_names(model: Any) -> tuple[list[str], list[str]]:
+    """Return the names of the first subgraph's inputs, and of its outputs."""
+    tensors = model.subgraphs[0].tensors
+    inputs, outputs = ([clean_name(tensors[i].name or b"") for i in end] for end in _ends(model))
+    return inputs, outputs
+
+
+def _ends(model: Any) -> tuple[list[int], list[int]]:
+    graph = model.subgraphs[0]
+    inputs, outputs = ([int(i) for i in end] for end in (graph.inputs, graph.outputs))
+    return inputs, outputs
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    found: list[str] = []
+    for name in names:
+        clean = clean_name(name.encode(errors="replace"))
+        distinct, count = clean, 0
+        while clean and distinct in found:
+            count += 1
+            distinct = f"{clean}_{count}"
+        found.append(distinct)
+    return found
 
 
 def _order_by_signature(model: Any) -> None:

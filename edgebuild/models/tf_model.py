@@ -14,18 +14,26 @@ from typing import Any
 import numpy as np
 
 from edgebuild.errors import ModelError
-from edgebuild.models.float_tflite import stripped
+from edgebuild.models.float_tflite import named, stripped
 
 _BATCH = 128
 
 
 class TfModel:
-    """A TensorFlow function of a list of batches, and the object that owns its variables."""
+    """A TensorFlow function of a list of batches, and the object that owns its variables.
+
+    ``outputs`` are the names of what the function returns, dictionaries sorted by ``_flat``.
+    """
 
     def __init__(
-        self, inputs: list[dict[str, Any]], function: Callable[[list[Any]], Any], owner: Any
+        self,
+        inputs: list[dict[str, Any]],
+        outputs: list[str],
+        function: Callable[[list[Any]], Any],
+        owner: Any,
     ) -> None:
         self.inputs = inputs
+        self._outputs = outputs
         self._function = function
         self._owner = owner
 
@@ -46,10 +54,7 @@ class TfModel:
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
         converter.inference_input_type = tf.int8
         converter.inference_output_type = tf.int8
-        try:
-            return stripped(converter.convert())
-        except Exception as error:
-            raise _conversion_error(error, "full int8") from error
+        return self._converted(converter, "full int8")
 
     def to_tflite(self, form: str = "float32") -> bytes:
         """Return the model as ``.tflite``, batch 1, operators fused: ``float32``, ``float16``
@@ -61,10 +66,14 @@ class TfModel:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
         if form == "float16":
             converter.target_spec.supported_types = [tf.float16]
+        return self._converted(converter, f"{form} .tflite")
+
+    def _converted(self, converter: Any, wanted: str) -> bytes:
         try:
-            return stripped(converter.convert())
+            content = stripped(converter.convert())
         except Exception as error:
-            raise _conversion_error(error, f"{form} .tflite") from error
+            raise _conversion_error(error, wanted) from error
+        return named(content, [entry["name"] for entry in self.inputs], self._outputs)
 
     def _converter(self) -> Any:
         import tensorflow as tf
@@ -123,11 +132,27 @@ def of_keras(model: Any) -> TfModel:
     structure = getattr(model, "_inputs_struct", None)
 
     def arranged(batches: list[Any]) -> Any:
-        if isinstance(structure, dict):
-            return dict(zip(structure, batches, strict=True))
+        if isinstance(structure, dict):  # model.inputs are in the order of its sorted keys
+            return dict(zip(sorted(structure), batches, strict=True))
         return batches if len(batches) > 1 or isinstance(structure, list) else batches[0]
 
-    return TfModel(inputs, lambda batches: model(arranged(batches), training=False), model)
+    return TfModel(
+        inputs,
+        _output_names(model),
+        lambda batches: model(arranged(batches), training=False),
+        model,
+    )
+
+
+def _output_names(model: Any) -> list[str]:
+    """Return the keys of a dictionary of outputs, else the names of the layers that made them."""
+    import keras
+
+    structure = getattr(model, "_outputs_struct", None)
+    if isinstance(structure, dict):
+        keys = sorted(structure, key=_natural)
+        return [key for key in keys for _ in keras.tree.flatten(structure[key])]
+    return [tensor._keras_history.operation.name for tensor in model.outputs]
 
 
 def _open_saved_model(path: Path, *, trust: bool) -> TfModel:
@@ -171,7 +196,7 @@ def _open_saved_model(path: Path, *, trust: bool) -> TfModel:
     def call(batches: list[Any]) -> Any:
         return signature(**dict(zip(names, batches, strict=True)))
 
-    return TfModel(inputs, call, model)
+    return TfModel(inputs, sorted(signature.structured_outputs, key=_natural), call, model)
 
 
 def _signature_input(name: str, spec: Any) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from edgebuild.graph import Graph
 from edgebuild.graph.ir import KERNEL_DTYPES
 from edgebuild.ops.support import node_problems
 from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.pipeline.describe import with_metadata
 from edgebuild.pipeline.loading import Prepared, prepare
 from edgebuild.pipeline.parts import leave_parts
 from edgebuild.pipeline.plan import BuildPlan
@@ -41,7 +42,6 @@ from edgebuild.pipeline.steps import (
 from edgebuild.report.accuracy import AccuracyReport
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
-from edgebuild.tflite.metadata import describe, read_metadata, write_metadata
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.verification import LiteRt
 
@@ -107,7 +107,12 @@ def ship(
     labels = _labels(loaded, graph)
     model = loaded.model
     if backend.has_metadata:
-        model = with_metadata(model, graph, plan.name, labels)
+        model = with_metadata(
+            *(model, graph, plan.name),
+            labels=labels,
+            sets=loaded.sets,
+            normalization=plan.request.normalization,
+        )
     return Shipment(plan.name, model, graph, found, labels, library), notes
 
 
@@ -116,18 +121,6 @@ def _labels(loaded: Prepared, graph: Graph) -> tuple[str, ...]:
     classes = loaded.data.classes if loaded.data is not None else ()
     shape = graph.output_tensors[0].shape
     return classes if shape and len(classes) == shape[-1] else ()
-
-
-def with_metadata(model: bytes, graph: Graph, name: str, labels: tuple[str, ...]) -> bytes:
-    """Return ``model`` with TFLite metadata that says what its inputs and outputs mean; one that
-    has metadata of its own keeps it."""
-    if read_metadata(model) is not None:
-        return model
-    said = describe(graph, name=name, description=f"made by edgebuild {__version__}")
-    if labels:
-        first = dataclasses.replace(said.outputs[0], labels=labels)
-        said = dataclasses.replace(said, outputs=(first, *said.outputs[1:]))
-    return write_metadata(model, said)
 
 
 def without_library(graph: Graph) -> list[str]:

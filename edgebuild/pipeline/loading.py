@@ -29,7 +29,8 @@ class Prepared:
     """A finished ``.tflite`` with the data that came with it.
 
     ``source`` is what the user gave, ``model`` the file's bytes. ``data`` is what the build is
-    judged on: the test split when the model was compressed, else all.
+    judged on: the test split when the model was compressed, else all. ``sets`` are all that the
+    user gave.
     """
 
     source: SourceModel
@@ -37,6 +38,7 @@ class Prepared:
     model: bytes
     notes: tuple[str, ...]
     compressed: Compressed | None
+    sets: tuple[DataSet, ...]
 
 
 def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
@@ -50,6 +52,7 @@ def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
         if survey and source.content:
             _refuse_unknown_customs(source, plan)
         data, train = load_sets(source, request)
+        sets = tuple(found for found in (data, train) if found is not None)
         with ExitStack() as stack:
             shown, calibration = source, train or data
             compressed = None
@@ -78,7 +81,7 @@ def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
     except BaseException:
         source.close()
         raise
-    return Prepared(source, data, converted.model, converted.notes, compressed)
+    return Prepared(source, data, converted.model, converted.notes, compressed, sets)
 
 
 def _refuse_other_format(source: SourceModel, request: BuildRequest) -> None:

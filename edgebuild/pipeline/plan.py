@@ -27,6 +27,7 @@ from edgebuild.project import (
     DEFAULT_SAMPLES,
     RUN_CHOICES,
     TOOLCHAINS,
+    Normalization,
 )
 from edgebuild.targets import TargetProfile, load_target
 from edgebuild.toolchain.cache import cache_dir
@@ -53,6 +54,7 @@ class BuildRequest:
     For targets with a delegate, ``format`` is the number format that LiteRT is given, None the one
     that the target runs best, and ``fail_on`` what may not happen (``edgebuild.delegates.check``).
     ``edgetpu_container`` is an image with the Edge TPU's compiler, for Coral.
+    ``normalization`` is that of inputs by name, for an app to read from TFLite metadata.
     ``data_folder`` is where relative paths and Python entries are looked for.
     """
 
@@ -74,6 +76,7 @@ class BuildRequest:
     format: str | None = None
     fail_on: tuple[str, ...] = ()
     edgetpu_container: str = ""
+    normalization: Mapping[str, Normalization] = field(default_factory=dict)
     data_folder: Path = field(default_factory=Path)
 
 
@@ -109,6 +112,10 @@ class BuildPlan:
             "format": self.format,
             "fail_on": list(request.fail_on),
             "edgetpu_container": request.edgetpu_container,
+            "normalization": {
+                name: {"mean": list(pair.mean), "std": list(pair.std)}
+                for name, pair in request.normalization.items()
+            },
             "data": request.data,
             "train": request.train,
             "inputs": dict(self.inputs),

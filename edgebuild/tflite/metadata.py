@@ -29,21 +29,34 @@ MAX_LABELS = 1 << 16
 
 _INTEGERS = frozenset({DType.INT8, DType.UINT8, DType.INT16, DType.INT32})
 
+_BOUNDED: dict[str, tuple[float, ...]] = {
+    "SOFTMAX": (0.0, 1.0),
+    "LOGISTIC": (0.0, 1.0),
+    "TANH": (-1.0, 1.0),
+}
+"""Operators whose outputs have a range whatever goes in."""
+
 
 def describe(
     graph: Graph, *, name: str, description: str = "", version: str = "", author: str = ""
 ) -> ModelMetadata:
-    """Return the metadata that can be said of ``graph`` itself: names, types, ranges.
+    """Return the metadata that can be said of ``graph`` itself: names, types, ranges of integers,
+    and of floats that an operator bounds.
 
     Labels, normalization and descriptions are the caller's to add with ``dataclasses.replace``.
     """
+    makers = {i: op.kind for op in graph.ops for i in op.outputs}
+    inputs, outputs = (
+        tuple(_describe_tensor(graph.tensors[i], makers.get(i, "")) for i in end)
+        for end in (graph.inputs, graph.outputs)
+    )
     return ModelMetadata(
         name=name,
         description=description,
         version=version,
         author=author,
-        inputs=tuple(_describe_tensor(graph.tensors[i]) for i in graph.inputs),
-        outputs=tuple(_describe_tensor(graph.tensors[i]) for i in graph.outputs),
+        inputs=inputs,
+        outputs=outputs,
     )
 
 
@@ -91,11 +104,12 @@ def read_metadata(model: bytes, *, where: str = "model") -> ModelMetadata | None
     )
 
 
-def _describe_tensor(tensor: Tensor) -> TensorMetadata:
+def _describe_tensor(tensor: Tensor, maker: str) -> TensorMetadata:
     shape = " x ".join(str(d) for d in tensor.shape) or "scalar"
     text = f"{tensor.dtype} {shape}"
     if tensor.quantization is None or tensor.dtype not in _INTEGERS:
-        return TensorMetadata(tensor.name, text)
+        bounds = _BOUNDED.get(maker, ())
+        return TensorMetadata(tensor.name, text, minimum=bounds[:1], maximum=bounds[1:])
     import numpy as np
 
     info = np.iinfo(tensor.dtype.numpy)

@@ -106,6 +106,8 @@ def litert2(tmp_path_factory, kotlin):
     tensors = {**digits.tensors}
     first = digits.inputs[0]
     tensors[first] = replace(tensors[first], name=HOSTILE)
+    last = digits.outputs[0]
+    tensors[last] = replace(tensors[last], name="all")  # beside the list of all outputs
     hostile = replace(digits, tensors=tensors)
     settings = AndroidSettings("xnnpack", min_sdk=24, package="com.example.cpu", threads=3)
     labels = ('"', HOSTILE, "$it")

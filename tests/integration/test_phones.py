@@ -18,6 +18,7 @@ from edgebuild.errors import InputError, ToolError
 from edgebuild.graph import Quantization
 from edgebuild.models.float_tflite import pack, unpack
 from edgebuild.models.tf_model import of_keras
+from edgebuild.project import Normalization
 from edgebuild.report.model import report_from_json
 from edgebuild.tflite.metadata import read_metadata
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
@@ -508,3 +509,44 @@ def test_a_compiled_model_tells_how_its_ends_differ(coral_dir):
 def test_flags_of_bench_are_checked_before_the_build_is_looked_for(folder, command, flags, words):
     code, _, err = command("bench", "build/none", *flags)
     assert code == 2 and words in err
+
+
+@pytest.mark.keras
+def test_names_ranges_and_normalization_reach_the_app(tmp_path, monkeypatch):
+    """Of a Keras model whose names are words of Kotlin, or the same in capitals."""
+    import keras
+
+    monkeypatch.chdir(tmp_path)
+    val, every = keras.Input((4,), name="val"), keras.Input((4,), name="all")
+    both = keras.layers.Add(name="sum")([val, every])
+    outputs = {name: keras.layers.Dense(3)(both) for name in ("CLASS", "all")}
+    outputs["class"] = keras.layers.Dense(3, activation="softmax")(both)
+    keras.Model([val, every], outputs).save("net.keras")
+    x = np.linspace(-1, 2, 40).astype(np.float32).reshape(10, 4)
+    np.savez("set.npz", all=np.full((10, 4), 5, np.uint8), val=x)
+    for target in ("android-cpu", "android-gpu"):
+        edgebuild.build(
+            Path("net.keras"),
+            target=target,
+            data="set.npz",
+            run="none",
+            normalization={"val": Normalization((0.5,), (2.0,))},
+        )
+        out = Path(f"build/net-{target}")
+        (kotlin,) = out.glob("android/src/main/kotlin/**/Net.kt")
+        constants = re.findall(r"val (\w+) = NetTensor\(\s*\d+, \w+, (\"\w+\")", kotlin.read_text())
+        assert constants == [
+            *(("VAL", '"val"'), ("INPUT_ALL", '"all"')),
+            *(("CLASS", '"CLASS"'), ("OUTPUT_ALL", '"all"'), ("CLASS_2", '"class"')),
+        ]
+        said = read_metadata((out / "model.tflite").read_bytes())
+        assert [t.name for t in said.inputs] == ["val", "all"]
+        assert [t.name for t in said.outputs] == ["CLASS", "all", "class"]
+        first, second = said.inputs
+        assert (first.mean, first.std) == ((0.5,), (2.0,))
+        assert (second.mean, second.std) == ((0.0,), (1.0,))
+        assert first.minimum[0] == pytest.approx(-1, abs=0.02)
+        assert second.maximum[0] == pytest.approx(5, abs=0.05)
+        assert said.outputs[2].maximum[0] == pytest.approx(1, abs=0.005)
+    library = Path("build/net-android-cpu/lib/net.c").read_text()
+    assert [f'"{name}"' in library for name in ("val", "all", "CLASS", "class")] == [True] * 4

@@ -1,7 +1,13 @@
 import pytest
 
 from edgebuild.errors import InputError
-from edgebuild.project import Project, find_project, load_project
+from edgebuild.project import (
+    Normalization,
+    Project,
+    find_project,
+    load_project,
+    parse_normalization,
+)
 
 PYPROJECT = "pyproject.toml"
 WHOLE = """\
@@ -29,6 +35,9 @@ toolchain = "zig"
 max_ram = "32KiB"
 [target."boards/mine.toml".budget]
 max_flash = 1000
+[normalization.image]
+mean = [127.5]
+std = [64]
 """
 
 
@@ -64,6 +73,7 @@ def test_a_whole_project(project):
         "max_class_drop": 0.05,
     }
     assert loaded.per_target[mine].budget.flash_bytes == 1000
+    assert loaded.normalization == {"image": Normalization((127.5,), (64.0,))}
 
 
 def test_settings_of_one_target_are_over_those_of_the_project(project):
@@ -147,7 +157,38 @@ FAULTS = [
     ("samples = 8", "seed = -1", "seed number -1 is negative"),
     ("samples = 8", "trust_model = 1", "trust_model must be true or false, not 1"),
     ("samples = 8", 'name = "a/b"', "name 'a/b' must be letters"),
+    *(
+        ("[budget]", f"[normalization.x]\n{lines}\n[budget]", f"normalization.x{words}")
+        for lines, words in (
+            ("mean = [1]\nstd = [0]", " has a std of 0"),
+            ("mean = [1, 2]\nstd = [1]", " has 2 numbers in mean but 1 in std"),
+            ("mean = [1]", ".std is missing"),
+            ("mean = 1\nstd = [1]", ".mean must be an array of numbers, not 1"),
+            ("mean = []\nstd = [1]", ".mean must be an array of numbers, not []"),
+            ("mean = [true]\nstd = [1]", ".mean must be an array of numbers, not of True"),
+            ("mean = [nan]\nstd = [1]", ".mean must be an array of numbers, not of nan"),
+            ("mean = [1]\nstd = [1]\nmin = 0", ".min is not a field"),
+        )
+    ),
 ]
+
+
+def test_a_normalization_as_a_flag():
+    name, pair = parse_normalization("serving=x:0=1,2.5/-3,4e2")
+    assert (name, pair) == ("serving=x:0", Normalization((1.0, 2.5), (-3.0, 400.0)))
+    for text, words in (
+        ("image", "is no INPUT=MEAN/STD"),
+        ("image=1", "is no INPUT=MEAN/STD"),
+        ("=1/1", "has no name"),
+        ("image=1,2/1", "has 2 numbers in mean but 1 in std"),
+        ("image=nan/1", "not finite"),
+        ("image=1/0", "std of 0"),
+    ):
+        with pytest.raises(InputError, match=words) as error:
+            parse_normalization(text)
+        assert error.value.message.startswith(f"--normalization '{text}'")
+
+
 GOOD = """\
 model = "m"
 targets = ["cortex-m4"]

@@ -16,7 +16,7 @@ from edgebuild.compress.ptq.calibration import Range
 from edgebuild.compress.ptq.network import Network, Operator
 from edgebuild.errors import ModelError
 from edgebuild.models.bias import repair_biases
-from edgebuild.models.float_tflite import pack, stripped, unpack
+from edgebuild.models.float_tflite import named, pack, stripped, unpack
 
 FORMATS = ("int4", "int8", "int16x8", "float16", "float32")
 """From the smallest to the most exact. int4 are weights, with int8 activations."""
@@ -183,4 +183,7 @@ def _renamed(content: bytes, network: Network) -> bytes:
         if number and int(number[1]) < len(network.original_names):
             name = network.original_names[int(number[1])]
             tensor.name = name.encode() + number[2]
-    return pack(model)
+    inputs, outputs = (
+        [network.original_names[i] for i in end] for end in (network.inputs, network.outputs)
+    )
+    return named(pack(model), inputs, outputs)

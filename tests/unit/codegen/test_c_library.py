@@ -68,6 +68,12 @@ def test_hostile_names_are_escaped():
     assert '"in_; _include _/etc/passwd_ _"' in text
 
 
+def test_the_header_names_inputs_and_outputs():
+    header = generate()["net.h"]
+    assert ' * input 0, "in_; _include _/etc/passwd_ _": int8 [1 x 4], scale 0.5' in header
+    assert ' * output 0, "out": int8 [4], scale 0.5, zero point 3' in header
+
+
 def test_parameters():
     files = generate()
     assert ".low = (-2147483647 - 1)," in files["net.c"]

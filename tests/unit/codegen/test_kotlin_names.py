@@ -46,6 +46,13 @@ def test_constants_are_distinct():
     )
 
 
+def test_constants_are_not_the_list_of_all():
+    """Which stands in the same object."""
+    assert constant_names(("all", "ALL", "instance"), "OUTPUT") == (
+        *("OUTPUT_ALL", "OUTPUT_ALL_2", "OUTPUT_INSTANCE"),
+    )
+
+
 @given(st.lists(st.text(max_size=60), max_size=20))
 def test_constants_are_identifiers(names):
     found = constant_names(names, "T")

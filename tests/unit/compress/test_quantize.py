@@ -57,6 +57,9 @@ def test_formats(trained, context, name, weights, activations):
     state, notes = Quantize(format=name, samples=50).apply(State(trained), context)
     formats = dict(operator_formats(state.flatbuffer))
     first = next(text for place, text in formats.items() if "CONV_2D" in place)
+    graph = read_tflite(state.flatbuffer, survey=True)
+    ends = [t.name for t in (*graph.input_tensors, *graph.output_tensors)]
+    assert ends == [trained.inputs[0].name, "out"]
     assert first.startswith(f"{activations}, {weights}") and first.endswith(f"to {activations}")
     assert noise(state.flatbuffer, context, trained) < {"int4": 0.5}.get(name, 0.01)
     if name == "int4":

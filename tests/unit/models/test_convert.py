@@ -96,6 +96,70 @@ def test_the_order_of_inputs_and_outputs_is_the_model_s(keras, folder):
     source.close()
 
 
+NAMES = {
+    "two.keras": (["val", "all"], ["class", "ALL"]),
+    "two.h5": (["val", "all"], ["class", "ALL"]),
+    "dictionary.keras": (["all", "val"], ["ALL", "score_2", "score_10"]),
+    "dictionary_saved_model": (["all", "val"], ["ALL", "score_2", "score_10"]),
+    "saved_model": (["all", "val"], ["output_0", "output_1"]),
+}
+"""Inputs and outputs of ``named_models``, in the order of the data."""
+
+
+@pytest.fixture(scope="module")
+def named_models(keras, folder):
+    """Models of two inputs whose outputs are 2 and 10 times ``val``, and ``all + 2 val``."""
+    val, every = keras.Input((4,), name="val"), keras.Input((4,), name="all")
+    layers = keras.layers
+    double = layers.Rescaling(2.0, name="class")(val)
+    both = layers.Add(name="ALL")([every, double])
+    two = keras.Model([val, every], [double, both])
+    two.save(folder / "two.keras")
+    two.save(folder / "two.h5")
+    two.export(folder / "saved_model", verbose=False)
+    outputs = {"score_10": val * 10.0, "ALL": both, "score_2": double}
+    dictionary = keras.Model({"val": val, "all": every}, outputs)
+    dictionary.save(folder / "dictionary.keras")
+    dictionary.export(folder / "dictionary_saved_model", verbose=False)
+    return folder
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("name", NAMES)
+def test_inputs_and_outputs_keep_their_names(named_models, name):
+    """Those of Keras, or of the SavedModel's signature, each at the values that it stands for."""
+    source = open_model(named_models / name)
+    inputs, outputs = NAMES[name]
+    assert [i.name for i in source.inputs] == inputs
+    fed = {"val": np.full((3, 4), 1, np.float32), "all": np.full((3, 4), 5, np.float32)}
+    data = DataSet(tuple(fed[i] for i in inputs), None, "named")
+    expected = {"class": 2, "ALL": 7, "score_2": 2, "score_10": 10, "output_0": 2, "output_1": 7}
+    for form in ("int8", "float32"):
+        model = to_tflite(source, data, form).model
+        graph = read_tflite(model, survey=True)
+        assert [t.name for t in graph.input_tensors] == inputs
+        assert [t.name for t in graph.output_tensors] == outputs
+        arrays = [a[:, None] for a in data.x]
+        found = int8_outputs(model, data) if form == "int8" else litert_outputs(model, arrays)
+        means = [float(o.mean()) for o in found]
+        assert means == pytest.approx([expected[o] for o in outputs], abs=0.2)
+    floats = [float(o.mean()) for o in float_outputs(source, data.x)]
+    assert floats == pytest.approx([expected[o] for o in outputs])
+    source.close()
+
+
+@pytest.mark.keras
+def test_outputs_of_one_layer_are_told_apart_by_a_number(keras, folder):
+    x = keras.Input((4, 2), name="x\u202e")
+    layer = keras.layers.LSTM(3, return_sequences=True, return_state=True, unroll=True, name="rnn")
+    keras.Model(x, layer(x)).save(folder / "states.keras")
+    source = open_model(folder / "states.keras")
+    graph = read_tflite(to_tflite(source, None, "float32").model)
+    assert [t.name for t in graph.input_tensors] == ["x"]
+    assert [t.name for t in graph.output_tensors] == ["rnn", "rnn_1", "rnn_2"]
+    source.close()
+
+
 @pytest.mark.keras
 def test_a_float_model_without_data_and_with_noise(tiny_float_tflite):
     source = open_model(tiny_float_tflite)

@@ -15,6 +15,7 @@ from edgebuild.errors import InputError
 from edgebuild.pipeline import BuildRequest, cached_report, make_plan
 from edgebuild.pipeline import plan as plan_module
 from edgebuild.pipeline.plan import hash_path
+from edgebuild.project import Normalization
 from edgebuild.toolchain.gcc import GccToolchain
 from tests.small import small_model
 
@@ -52,6 +53,7 @@ def test_defaults(request_, tmp_path):
         {"name": "other"},
         {"budget": Budget(latency_us=1.0)},
         {"data": "random"},
+        {"normalization": {"image": Normalization((0.0,), (255.0,))}},
     ],
     ids=lambda change: next(iter(change)),
 )
