@@ -211,6 +211,7 @@ def open_problem(plan: BuildPlan) -> Problem:
         request.training,
         request.data_folder.absolute(),
         plan.checkpoints.name,
+        plan.inputs.get("training", ""),
     )
 
 

@@ -3,19 +3,21 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from edgebuild.budget import Budget
 from edgebuild.cli.main import run
 from edgebuild.compress.recipe import parse_recipe, read_recipe, write_recipe
+from edgebuild.compress.splits import Splits
 from edgebuild.errors import InputError
 from edgebuild.pipeline.plan import BuildRequest, make_plan
 from edgebuild.search import request as requests
 from edgebuild.search.problem import Outcome
 from edgebuild.search.run import Found
 
-from .test_search import PROFILE
+from .test_search import PROFILE, problem
 
 
 def outcome(**changes):
@@ -117,6 +119,20 @@ def test_only_trainable_models_with_data_and_limits_are_searched(plan):
     tflite = plan.request.model.with_suffix(".tflite")
     tflite.write_bytes(b"x")
     assert not can(model=tflite)
+
+
+def test_an_edited_training_module_is_another_problem(plan, tmp_path, monkeypatch):
+    split = problem().train
+    source = SimpleNamespace(kind="keras", close=lambda: None)
+    monkeypatch.setattr(requests, "open_model", lambda *_, **__: source)
+    monkeypatch.setattr(requests, "load_sets", lambda *_: (None, None))
+    monkeypatch.setattr(requests, "training_splits", lambda *_: Splits(split, split, split))
+    wanted = dataclasses.replace(plan.request, data=None, training="ts:f", data_folder=tmp_path)
+    keys = set()
+    for rate in ("1e-3", "1e-4", "1e-4"):
+        (tmp_path / "ts.py").write_text(f"def f():\n    return {{'learning_rate': {rate}}}\n")
+        keys.add(requests.open_problem(make_plan(wanted)).key)
+    assert len(keys) == 2
 
 
 def test_the_command_prints_the_front(plan, capsys, monkeypatch):
