@@ -115,7 +115,8 @@ class Search:
         attempts.table_bytes = baseline.table_bytes
         found = Found(known, self._budget, baseline, (baseline,), None)
         need: dict[str, float] = {}
-        if not baseline.fits(self._budget):
+        fits = baseline.fits(self._budget)
+        if not fits:
             self._progress("costing the smallest network")
             (smallest,) = self._settled([Task(space.smallest())])
             if not smallest.fits(self._budget):
@@ -125,7 +126,7 @@ class Search:
             if not self._architecture:
                 need = self._need(space)
         attempts.trials.begin_with(self._first_choices(space, need))
-        moves = trials_for_moves(attempts.effort.trials) if need else 0
+        moves = 0 if fits else trials_for_moves(attempts.effort.trials)
         self._sample(space.narrowed(need), attempts.effort.trials - moves)
         try_neighbours(attempts, moves)
         wanted = math.inf if self._baseline_missed else known.quality
@@ -151,7 +152,8 @@ class Search:
     def _first_choices(self, space: Space, need: dict[str, float]) -> list[dict[str, Any]]:
         """Return the choices to begin with."""
         if self._architecture:
-            return [space.neutral(width=width) for width in (0.75, 0.5, 0.35, 0.25)]
+            pruned = [space.neutral(width=width, prune="bytes") for width in (0.75, 0.5)]
+            return [*(space.neutral(width=width) for width in (0.75, 0.5, 0.35, 0.25)), *pruned]
         exact = {m: r for m, r in need.items() if r > 0}
         if not exact:
             sizes = itertools.product(("taylor", "l1"), ("bytes", "cycles"), (0.3, 0.6))
@@ -291,7 +293,6 @@ class Search:
 
     def _too_small(self, smallest: Outcome) -> str:
         return (
-            "not even the smallest network of the search (one channel in each layer"
-            f"{', every removable block gone' if not self._architecture else ''}) fits; "
-            + missed(smallest, self._budget)
+            "not even the smallest network of the search (one channel in each layer, every "
+            "removable block gone) fits; " + missed(smallest, self._budget)
         )

@@ -38,7 +38,8 @@ def candidate(task):
     gone = {row.get("by"): row["ratio"] for row in task.recipe if row["pass"] == "prune"}
     if gone.get("channels"):
         gone = dict.fromkeys(("ram", "bytes", "cycles"), gone["channels"])
-    ram, size, macs = (gone.get(k, 0.0) for k in ("ram", "bytes", "cycles"))
+    width = next((row.get("width", 1.0) for row in task.recipe if row["pass"] == "scale"), 1.0)
+    ram, size, macs = (1 - width * (1 - gone.get(k, 0.0)) for k in ("ram", "bytes", "cycles"))
     quality = 0.99 - 0.05 * (ram + size + macs) ** 2 - (0.01 if task.epochs < 20 else 0.0)
     if task.recipe and task.recipe[-1].get("rounding") == "adaround":
         quality += 0.001
@@ -334,7 +335,20 @@ def test_time_counts_from_the_start_and_leaves_some_to_finalists(tmp_path, monke
 def test_architecture_search_varies_width_and_depth(tmp_path):
     crew = Crew()
     run(tmp_path, Budget(), crew, architecture=True)
-    assert all(task.recipe[0]["pass"] == "scale" for task in crew.tasks[1:-2])
+    scaled = [task.recipe for task in crew.tasks[1:] if len(task.recipe) > 1]
+    assert all(recipe[0]["pass"] == "scale" for recipe in scaled)
+    assert any(recipe[0]["width"] < 1 and recipe[1]["pass"] == "prune" for recipe in scaled)
+
+
+def test_scaled_networks_are_pruned_and_moved_from(tmp_path):
+    budget = Budget(flash_bytes=30_000)
+    found = run(tmp_path, budget, architecture=True)
+    moved = trials(tmp_path, budget).kept(MOVES)
+    assert any(outcome.quality is not None for outcome in moved)
+    assert all(
+        [row["pass"] for row in outcome.recipe[:-1]] == ["scale", "prune"] for outcome in moved
+    )
+    assert found.best.fits(budget)
 
 
 def test_a_study_of_another_problem_is_refused(tmp_path):
@@ -378,6 +392,16 @@ def test_recipes_hold_only_what_is_chosen():
     assert [k.name for k in Space().knobs] == [
         "ram", "bytes", "cycles", "criterion", "sensitivity", "calibration", "rounding",
     ]  # fmt: skip
+
+
+def test_recipes_of_an_architecture_scale_prune_and_quantize():
+    space = Space(architecture=True)
+    choice = space.neutral(width=0.5)
+    assert [row["pass"] for row in space.recipe(choice)] == ["scale", "quantize"]
+    assert space.recipe({**choice, "prune": "ram"})[1] == {
+        "pass": "prune", "by": "ram", "ratio": 0.3,
+    }  # fmt: skip
+    assert [row["pass"] for row in space.smallest()] == ["scale", "prune", "quantize"]
 
 
 def test_excess_is_a_share_of_the_limit():
