@@ -12,7 +12,7 @@ from typing import TypeVar
 from edgebuild.errors import InputError
 
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
-_DURATION_UNITS_US = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6}
+_DURATION_UNITS_US = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6, "min": 6e7, "h": 3.6e9}
 _NUMBER = re.compile(r"(\d{1,3}(?:[_,]\d{3})+|\d+(?:_\d+)*)(\.\d+)?\s*([^\d\s.]*)", re.ASCII)
 _SHOWN = 60
 _Number = TypeVar("_Number", int, float)
@@ -20,7 +20,7 @@ MAX_SIZE_BYTES = 1 << 40
 MAX_DURATION_US = 1e12
 
 _SIZE_FORM = "write bytes, KiB or MiB, for example 128KiB"
-_DURATION_FORM = "write us, ms or s, for example 50ms"
+_DURATION_FORM = "write us, ms, s, min or h, for example 50ms"
 _RATIO_FORM = "write a percentage, for example 1%, or a ratio below 1, for example 0.01"
 
 
@@ -45,7 +45,7 @@ def parse_size(value: str | int) -> int:
 
 
 def parse_duration_us(value: str) -> float:
-    """Return the microseconds of ``"50ms"``, ``"20us"`` or ``"1.5s"``. A unit is required."""
+    """Return the microseconds of ``"50ms"``, ``"1.5s"`` or ``"10min"``. A unit is required."""
     number, unit = _split(value, "duration", _DURATION_FORM)
     if not unit:
         raise InputError(f"{quoted(value)} has no unit of time", hint=_DURATION_FORM)

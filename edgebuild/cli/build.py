@@ -17,6 +17,7 @@ from edgebuild.cli.failures import report as report_failure
 from edgebuild.cli.options import (
     BUDGETS,
     COUNT,
+    SECONDS,
     budget_options,
     fail_on_option,
     flag_budget,
@@ -59,6 +60,8 @@ from edgebuild.project import (
 )
 @click.option("--edgetpu-container", metavar="IMAGE", help="Has edgetpu_compiler, for Coral.")
 @click.option("--trials", type=COUNT, help="Candidates to try when a budget is missed [40].")
+@click.option("--timeout", type=SECONDS, help="Begin to train none after so long: 10min.")
+@click.option("--jobs", type=COUNT, help="Processes that search [one for each core].")
 @click.option("--no-search", is_flag=True, help="Never search a compression that fits.")
 @click.option("--no-cache", is_flag=True, help="Build even when nothing has changed.")
 @json_option
@@ -68,6 +71,8 @@ def command(
     no_cache: bool,
     no_search: bool,
     trials: int | None,
+    timeout: float | None,
+    jobs: int | None,
     as_json: bool,
     **flags: Any,
 ) -> None:
@@ -83,7 +88,9 @@ def command(
     from edgebuild.report.advice import check_failure
     from edgebuild.search import Effort, SearchRequest, build_within_budget
 
-    effort = Effort() if trials is None else Effort(trials=trials)
+    effort = Effort(timeout_s=timeout)
+    if trials is not None:
+        effort = replace(effort, trials=trials)
     reports = []
     for request in requests(model, targets, flags):
         plan = make_plan(request)
@@ -92,7 +99,7 @@ def command(
                 report = run_plan(plan, progress=progress, use_cache=not no_cache)
             else:
                 report = build_within_budget(
-                    SearchRequest(request, effort), progress, use_cache=not no_cache
+                    SearchRequest(request, effort, jobs), progress, use_cache=not no_cache
                 )
         reports.append(report)
         failure = check_failure(report)

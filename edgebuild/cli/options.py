@@ -34,6 +34,7 @@ class Parsed(click.ParamType):
 
 SIZE = Parsed("size", parse_size)
 DURATION = Parsed("duration", parse_duration_us)
+SECONDS = Parsed("duration", lambda text: parse_duration_us(text) / 1e6)
 PERCENT = Parsed("percent", parse_ratio)
 COUNT = Parsed("count", parse_count)
 

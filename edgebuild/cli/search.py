@@ -12,7 +12,7 @@ from edgebuild.cli.console import heading, line, print_json, prose, table
 from edgebuild.cli.failures import report as report_failure
 from edgebuild.cli.options import (
     COUNT,
-    DURATION,
+    SECONDS,
     budget_options,
     json_option,
     target_option,
@@ -31,12 +31,12 @@ SAMPLERS = ("tpe", "nsga2", "random")
 @click.option("--train", metavar="DATA", help="To compress with; --data then only judges.")
 @budget_options
 @click.option("--trials", type=COUNT, default="40", help="Candidates to try [40].")
-@click.option("--timeout", type=DURATION, help="Begin no candidate after so long: 10min.")
+@click.option("--timeout", type=SECONDS, help="Begin to train none after so long: 10min.")
 @click.option("--epochs", type=COUNT, default="0", help="Training of the finalists [by data].")
 @click.option("--short-epochs", type=COUNT, default="0", help="Training of a candidate [by data].")
 @click.option("--finalists", type=COUNT, default="3", help="Candidates to train long [3].")
 @click.option("--sampler", type=click.Choice(SAMPLERS), default="tpe", help="Optuna's [tpe].")
-@click.option("--nas", is_flag=True, help="Search width and depth of a network trained anew.")
+@click.option("--nas", is_flag=True, help="Search width and depth too, of networks trained anew.")
 @click.option("--jobs", type=COUNT, help="Processes [one for each core].")
 @click.option("--dask", metavar="ADDRESS", help="Dask scheduler: tcp://host:8786.")
 @click.option("--storage", metavar="URL", help="Database of the study [SQLite, in --out].")
@@ -66,7 +66,7 @@ def command(
 
     effort = Effort(
         trials=flags.pop("trials"),
-        timeout_s=_seconds(flags.pop("timeout")),
+        timeout_s=flags.pop("timeout"),
         epochs=flags.pop("epochs"),
         short_epochs=flags.pop("short_epochs"),
         finalists=flags.pop("finalists"),
@@ -95,10 +95,6 @@ def command(
             report_failure(failure, as_json=False)
     if failure is not None:
         click.get_current_context().exit(Exit.CHECK_FAILED)
-
-
-def _seconds(duration_us: float | None) -> float | None:
-    return None if duration_us is None else duration_us / 1e6
 
 
 def _show(found: Any, folder: Path) -> None:

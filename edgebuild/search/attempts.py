@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -13,12 +14,14 @@ from edgebuild.errors import EdgebuildError, ToolError
 from edgebuild.search.crew import Crew, LostError, Work
 from edgebuild.search.problem import Outcome, Task
 from edgebuild.search.ranking import best_of, fitting
-from edgebuild.search.study import Study, outcome_from_json
+from edgebuild.search.study import Study
 
 MOVES, FINALISTS = "moves", "finalists"
 """Under which names the study keeps the outcomes of these steps."""
 
 _SHORT_STEPS, _LONG_STEPS = 300, 4000
+_TRIALS_SHARE = 2 / 3
+"""Of the time that trials and moves have."""
 _LOST_LIMIT = 5
 _WAIT_S = 0.5
 
@@ -27,8 +30,9 @@ _WAIT_S = 0.5
 class Effort:
     """How much a search may do.
 
-    ``trials`` and ``timeout_s`` are limits of the sampled trials and of the moves;
-    ``short_epochs`` are trained in a trial, ``epochs`` in each of the ``finalists``. 0 takes what
+    ``trials`` is how many are sampled and moved to. After ``timeout_s``, profiling and costing
+    included, nothing more begins to train; the last third of it is the finalists'.
+    ``short_epochs`` are trained in a trial, ``epochs`` in each of the ``finalists``; 0 takes what
     the size of the data set asks for.
     """
 
@@ -51,8 +55,9 @@ class Effort:
 class Attempts:
     """Candidates of one search, tried and to try.
 
-    ``table_bytes`` is the size of the original's softmax tables, once it is known, and ``deadline``
-    when the trials and moves must end. ``failed`` are the messages of candidates that were skipped.
+    ``table_bytes`` is the size of the original's softmax tables, once it is known. After
+    ``trials_end`` no trial or move begins, after ``end`` no finalist. ``failed`` are the messages
+    of candidates that were skipped.
     """
 
     def __init__(
@@ -64,26 +69,24 @@ class Attempts:
         progress: Callable[[str], None],
     ) -> None:
         self.crew, self.study = crew, study
+        self.trials = study.trials(budget, effort.short_epochs)
         self.budget, self.effort, self.progress = budget, effort, progress
         self.table_bytes: int | None = None
-        self.deadline = float("inf")
+        begun, time_s = time.monotonic(), effort.timeout_s
+        self.end = math.inf if time_s is None else begun + time_s
+        self.trials_end = math.inf if time_s is None else begun + _TRIALS_SHARE * time_s
         self.failed: list[str] = []
         self._lost = 0
 
     @property
-    def limited(self) -> bool:
-        """Whether the budget has any limit."""
-        return any(value is not None for value in self.budget.to_json().values())
-
-    def begin(self) -> None:
-        """Let the time that the effort has run from now on."""
-        if self.effort.timeout_s is not None:
-            self.deadline = time.monotonic() + self.effort.timeout_s
-
-    @property
     def late(self) -> bool:
         """Whether the time for trials and moves is over."""
-        return time.monotonic() >= self.deadline
+        return time.monotonic() >= self.trials_end
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() >= self.end
 
     def ask(self, work: Work, *arguments: Any) -> Any:
         """Return what a worker says; another one is asked when it dies."""
@@ -106,14 +109,23 @@ class Attempts:
 
         return self.crew.submit(evaluate, task)
 
-    def run(self, tasks: Sequence[Task], *, skip_failing: bool = False) -> list[Outcome]:
-        """Return the outcomes of ``tasks``, in order; those that the study has are not tried again.
+    def run(
+        self, tasks: Sequence[Task], *, skip_failing: bool = False, until: float = math.inf
+    ) -> list[Outcome]:
+        """Return the outcomes of ``tasks``, in order; those that the study has are not tried again,
+        and none begins after ``until``.
 
         What a task raises is raised; or, to ``skip_failing``, it has no outcome and is noted.
         """
         outcomes = {i: self.study.outcome(task) for i, task in enumerate(tasks)}
-        waiting = {i: self.submit(tasks[i]) for i, o in outcomes.items() if not o}
-        while waiting:
+        left = [i for i, outcome in outcomes.items() if not outcome]
+        waiting: dict[int, Any] = {}
+        while True:
+            while left and len(waiting) < self.crew.size and time.monotonic() < until:
+                first = left.pop(0)
+                waiting[first] = self.submit(tasks[first])
+            if not waiting:
+                break
             done = self.wait(waiting.values())
             for i in [i for i, ticket in waiting.items() if ticket in done]:
                 try:
@@ -146,21 +158,13 @@ class Attempts:
         """Return the task of a finalist."""
         return Task(tuple(recipe), self.effort.epochs, self.budget, self.table_bytes)
 
-    def keep(self, kind: str, outcomes: Sequence[Outcome]) -> None:
-        """Remember all outcomes of a step: MOVES or FINALISTS."""
-        self.study.keep(kind, "", [outcome.to_json() for outcome in outcomes])
-
-    def kept(self, kind: str) -> list[Outcome]:
-        """Return what was kept last of a step."""
-        return [outcome_from_json(row) for row in self.study.known(kind, "") or ()]
-
     def tried(self) -> list[Outcome]:
         """Return all trials, sampled and moved to."""
-        return [*(outcome for _, outcome in self.study.finished()), *self.kept(MOVES)]
+        return [*(outcome for _, outcome in self.trials.finished()), *self.trials.kept(MOVES)]
 
     def trained(self) -> list[Outcome]:
         """Return all candidates that were trained, the finalists too."""
-        return [o for o in (*self.tried(), *self.kept(FINALISTS)) if o.quality is not None]
+        return [o for o in (*self.tried(), *self.trials.kept(FINALISTS)) if o.quality is not None]
 
     def promising(self) -> list[Outcome]:
         """Return the trials that longer training is expected to leave within the budget."""

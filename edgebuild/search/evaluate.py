@@ -97,13 +97,16 @@ def explicit(recipe: Sequence[Pass], context: Context) -> tuple[Pass, ...]:
 
 
 def with_epochs(steps: Sequence[Pass], epochs: int) -> tuple[Pass, ...]:
-    """Return ``steps`` with so many epochs for the last one that trains, none for those before."""
+    """Return ``steps`` with so many epochs for the last one that trains, none for those before.
+
+    A ``scale`` before it has as many: what its new weights are worth is told when they have learnt.
+    """
     training = [i for i, step in enumerate(steps) if _trains(step)]
     made = []
     for i, step in enumerate(steps):
         if i in training:
             last = i == training[-1]
-            changes: dict[str, Any] = {"epochs": epochs if last else 0}
+            changes: dict[str, Any] = {"epochs": epochs if last or step.name == "scale" else 0}
             if last and hasattr(step, "steps"):
                 changes["steps"] = _GRADUAL_STEPS if epochs >= _GRADUAL_EPOCHS else 1
             step = dataclasses.replace(step, **changes)  # type: ignore[type-var]

@@ -4,42 +4,51 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgebuild.errors import ModelError
 from edgebuild.search.attempts import FINALISTS, Attempts
 from edgebuild.search.problem import Outcome
 from edgebuild.search.ranking import best_of, fitting, shape
 
 
-def train_finalists(attempts: Attempts, wanted: float) -> None:
-    """Train the best candidates long; where the best of them is below ``wanted``, the original's
-    quality, quantize it in other ways."""
+def train_finalists(attempts: Attempts, wanted: float, baseline: Outcome) -> None:
+    """Train the best candidates long; quantize the best of them in other ways, and the original
+    where it fits: those of the two that are below the quality that is ``wanted``."""
     finals = _trained_long(attempts)
     leader = best_of(finals, attempts.budget)
-    if leader is None or (leader.quality or 0.0) >= wanted:
+    leaders = {shape(o.recipe): o for o in (baseline, leader) if o is not None}
+    below = [o for o in fitting(leaders.values(), attempts.budget) if (o.quality or 0.0) < wanted]
+    if not below or attempts.over:
         return
     attempts.progress("quantizing the best in other ways")
     ways: list[dict[str, Any]] = [
         {"rounding": "adaround", "bias_correction": True},
         {"epochs": max(1, attempts.effort.epochs // 5)},
     ]
-    *body, last = leader.recipe
-    tasks = [attempts.long((*body, {**last, **way})) for way in ways]
-    finals += attempts.run(tasks, skip_failing=True)
-    attempts.keep(FINALISTS, finals)
+    tasks = []
+    for outcome in below:
+        *body, last = outcome.recipe
+        tasks += [attempts.long((*body, {**last, **way})) for way in ways]
+    finals += attempts.run(tasks, skip_failing=True, until=attempts.end)
+    attempts.trials.keep(FINALISTS, finals)
 
 
 def _trained_long(attempts: Attempts) -> list[Outcome]:
-    """Return the finalists; where one of them does not fit after all, the next best is trained
-    too."""
+    """Return the finalists; where one of them does not fit after all or fails, the next best is
+    trained too. ModelError when all fail."""
     ranked = sorted(attempts.promising(), key=lambda o: -(o.quality or 0.0))
     chosen = {shape(o.recipe): o for o in reversed(ranked)}  # the best of each shape
     waiting = sorted(chosen.values(), key=lambda o: -(o.quality or 0.0))
     waiting = waiting[: 2 * attempts.effort.finalists]
     finals: list[Outcome] = []
+    failures = len(attempts.failed)
     while missing := attempts.effort.finalists - len(fitting(finals, attempts.budget)):
         best, waiting = waiting[:missing], waiting[missing:]
-        if not best:
+        if not best or attempts.over:
             break
         attempts.progress(f"training the best {len(best)} for {attempts.effort.epochs} epochs")
-        finals += attempts.run([attempts.long(outcome.recipe) for outcome in best])
-        attempts.keep(FINALISTS, finals)
+        tasks = [attempts.long(outcome.recipe) for outcome in best]
+        finals += attempts.run(tasks, skip_failing=True, until=attempts.end)
+        attempts.trials.keep(FINALISTS, finals)
+    if not finals and len(attempts.failed) > failures:
+        raise ModelError(f"no finalist can be trained: {attempts.failed[-1]}")
     return finals

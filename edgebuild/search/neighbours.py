@@ -22,16 +22,15 @@ _ROUND = 4
 """So many moves are tried before the best shape is looked for again."""
 
 
-def trials_for_moves(attempts: Attempts, *, architecture: bool) -> int:
-    """Return how many trials moves have: none without a limit, which says how wide is too wide."""
-    searched = attempts.limited and not architecture
-    return round(attempts.effort.trials * _SHARE) if searched else 0
+def trials_for_moves(trials: int) -> int:
+    """Return how many of ``trials`` moves have."""
+    return round(trials * _SHARE)
 
 
 def try_neighbours(attempts: Attempts, most: int) -> None:
     """Try shapes next to the best ones, until none is left or ``most`` are trained. What turns out
     not to fit is not trained, costs little and does not count."""
-    moved = attempts.kept(MOVES)
+    moved = attempts.trials.kept(MOVES)
     seen = {shape(outcome.recipe) for outcome in attempts.tried()}
     while not attempts.late and len(moved) < _MOST_MISSES * most:
         left = most - sum(outcome.quality is not None for outcome in moved)
@@ -40,8 +39,9 @@ def try_neighbours(attempts: Attempts, most: int) -> None:
             return
         attempts.say_trial(attempts.effort.trials - left + 1)
         seen.update(map(shape, near))
-        moved += attempts.run([attempts.short(recipe) for recipe in near], skip_failing=True)
-        attempts.keep(MOVES, moved)
+        tasks = [attempts.short(recipe) for recipe in near]
+        moved += attempts.run(tasks, skip_failing=True, until=attempts.trials_end)
+        attempts.trials.keep(MOVES, moved)
 
 
 def _near(attempts: Attempts) -> list[tuple[dict[str, Any], ...]]:

@@ -20,10 +20,11 @@ class Problem:
     """A model, its data and its target.
 
     ``model`` holds the bytes of a ``.keras`` or ``.h5`` file of that ``kind``. ``training`` is a
-    Python entry below ``entry_folder``, which every worker must be able to read. ``train`` and
-    ``validation`` are the splits that choices are made on; the test split is not here. ``run`` is
-    where candidates run: ``simulator``, ``qemu``, ``host`` or ``none``. ``checkpoints`` is a
-    folder's name in the cache of the machine that trains; empty for one of the problem's own.
+    Python entry below ``entry_folder``, which every worker must be able to read, and
+    ``training_sha256`` the hash of its module. ``train`` and ``validation`` are the splits that
+    choices are made on; the test split is not here. ``run`` is where candidates run: ``simulator``,
+    ``qemu``, ``host`` or ``none``. ``checkpoints`` is a folder's name in the cache of the machine
+    that trains; empty for one of the problem's own.
     """
 
     model: bytes
@@ -39,6 +40,7 @@ class Problem:
     training: str | None = None
     entry_folder: Path = field(default_factory=Path)
     checkpoints: str = ""
+    training_sha256: str = ""
 
     @cached_property
     def key(self) -> str:
@@ -48,8 +50,9 @@ class Problem:
             for array in (*split.x, *(() if split.y is None else (split.y,))):
                 digest.update(f"{array.dtype}{array.shape}".encode())
                 digest.update(memoryview(array.copy(order="C")).cast("B"))
-        plain = (self.kind, self.trust, self.run, self.toolchain, self.seed, self.training)
-        digest.update(pickle.dumps((plain, self.target.to_json())))
+        plain = (self.kind, self.trust, self.run, self.toolchain, self.seed)
+        training = (self.training, self.training_sha256)
+        digest.update(pickle.dumps((plain, training, self.target.to_json())))
         return digest.hexdigest()
 
 

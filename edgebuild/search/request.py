@@ -62,12 +62,14 @@ def search(
     progress: Callable[[str], None] = lambda _: None,
     *,
     keep_training: bool = False,
+    baseline_missed: bool = False,
 ) -> Found:
     """Search, or go on with a search that was stopped; write its recipes and its picture.
 
     The folder gets ``points/<n>.json`` for each point of the front, best first, ``recipe.json`` for
     the best, ``front.svg`` and ``search.json``. ``keep_training`` leaves the states of training in
-    the cache, for a build of the best.
+    the cache, for a build of the best. ``baseline_missed`` says that the model, built as it is,
+    was found to lose too much accuracy: it is not the best then.
 
     Raises:
         InputError: the model, data or a setting is not usable.
@@ -91,8 +93,6 @@ def search(
         key = f"{problem.key}{'-nas' if request.architecture else ''}"
         name = request.study or f"{plan.name}-{plan.target.name}-{key[:8]}{key[64:]}"
         study = open_study(storage, name, key, sampler=request.sampler, seed=request.build.seed)
-        if study.recover():
-            progress("going on where the last search stopped")
         crew = _crew(request, problem)
         try:
             found = Search(
@@ -103,6 +103,7 @@ def search(
                 request.effort,
                 progress,
                 architecture=request.architecture,
+                baseline_missed=baseline_missed,
             ).run()
         finally:
             crew.close()
@@ -120,6 +121,10 @@ def build_within_budget(
 ) -> Report:
     """Build; when that misses a budget, search a compression that keeps it and build that.
 
+    The samples that judge the build say no more than whether it missed: among the compressions the
+    validation split chooses. A budget that cannot be checked, because nothing tells its figure, is
+    no reason to search.
+
     Raises CheckFailedError when there is none, with how close the search came.
     """
     plan = make_plan(request.build)
@@ -129,12 +134,19 @@ def build_within_budget(
         report = run_plan(plan, progress=progress, use_cache=use_cache)
     except CheckFailedError as error:  # it does not even link
         missed = error
-    if not can_search(plan) or (report is not None and not report.violations):
+    violations = () if report is None else report.violations
+    hopeless = report is not None and (not violations or any(v.unknown for v in violations))
+    if hopeless or not can_search(plan):
         if missed is not None:
             raise missed
         assert report is not None
         return report
-    found = search(request, lambda text: progress(f"searching: {text}"), keep_training=True)
+    found = search(
+        request,
+        lambda text: progress(f"searching: {text}"),
+        keep_training=True,
+        baseline_missed=any(v.budget in ("accuracy-drop", "class-drop") for v in violations),
+    )
     if found.best is None:
         raise no_fit(found, plan)
     recipe = (search_folder(plan) / WINNER).absolute()
@@ -166,7 +178,8 @@ def no_fit(found: Found, plan: BuildPlan) -> CheckFailedError:
         details=details,
         hint="a larger budget or another target"
         if found.proved
-        else "a larger budget, --max-accuracy-drop, or more --trials and --epochs",
+        else "a larger budget or --max-accuracy-drop, more --trials or --timeout, or `edgebuild "
+        "search` with more --epochs",
     )
 
 
@@ -211,6 +224,7 @@ def open_problem(plan: BuildPlan) -> Problem:
         request.training,
         request.data_folder.absolute(),
         plan.checkpoints.name,
+        plan.inputs.get("training", ""),
     )
 
 

@@ -1,18 +1,21 @@
 """Search the smallest loss of accuracy that meets a budget, from cheap steps to dear ones.
 
 1. Profile the original: quality, what can be varied, how much each layer matters.
-2. Cost it on the target; if it fits already, nothing need be done.
+2. Cost it on the target; if it fits already, steps 3, 4 and 6 have nothing to do.
 3. Cost the smallest network of the space: if even that does not fit, nothing does.
 4. Find by bisection how much must go of what, by cost alone.
-5. Try choices around that, drawn by Optuna, each with a short training if its cost fits.
+5. Try choices around that, drawn by Optuna, each with a short training if its cost fits. When
+   nothing must go, they are of all sizes: what is wanted is the Pareto front.
 6. Go from the best shape to those next to it: a layer wider, another narrower.
-7. Train the best ones long; try the best one's quantization in other ways.
+7. Train the best ones long; quantize the best one and the original in other ways.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterable
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,7 +77,11 @@ class Found:
 
 
 class Search:
-    """One run of a search, over a crew and a study."""
+    """One run of a search, over a crew and a study.
+
+    ``baseline_missed`` says that the original's build was measured and loses too much accuracy:
+    then it is not chosen, however good it looks on the validation split.
+    """
 
     def __init__(
         self,
@@ -86,16 +93,20 @@ class Search:
         progress: Callable[[str], None],
         *,
         architecture: bool = False,
+        baseline_missed: bool = False,
     ) -> None:
         batch = TrainingSetup().batch(len(problem.train))
         effort = effort.for_samples(len(problem.train), batch)
         self._attempts = Attempts(crew, study, budget, effort, progress)
         self._study, self._budget, self._progress = study, budget, progress
-        self._architecture = architecture
+        self._architecture, self._baseline_missed = architecture, baseline_missed
+        self._costed: list[Outcome] = []
 
     def run(self) -> Found:
         """Search; answers that the study has are not asked for again."""
         attempts = self._attempts
+        if attempts.trials.recover():
+            self._progress("going on where the last search stopped")
         self._progress("profiling the model")
         known = self._profile()
         space = known.space(architecture=self._architecture)
@@ -103,20 +114,23 @@ class Search:
         (baseline,) = attempts.run([Task(neutral, epochs=1)])
         attempts.table_bytes = baseline.table_bytes
         found = Found(known, self._budget, baseline, (baseline,), None)
-        if attempts.limited and self._good(baseline, known):
-            return dataclasses.replace(found, best=baseline)
-        if attempts.limited:
+        need: dict[str, float] = {}
+        fits = baseline.fits(self._budget)
+        if not fits:
             self._progress("costing the smallest network")
-            (smallest,) = (o.settled(0) for o in attempts.run([Task(space.smallest())]))
+            (smallest,) = self._settled([Task(space.smallest())])
             if not smallest.fits(self._budget):
                 return dataclasses.replace(
                     found, nearest=smallest, proved=True, reason=self._too_small(smallest)
                 )
-        attempts.begin()
-        moves = trials_for_moves(attempts, architecture=self._architecture)
-        self._sample(space.narrowed(self._begin(space)), attempts.effort.trials - moves)
+            if not self._architecture:
+                need = self._need(space)
+        attempts.trials.begin_with(self._first_choices(space, need))
+        moves = 0 if fits else trials_for_moves(attempts.effort.trials)
+        self._sample(space.narrowed(need), attempts.effort.trials - moves)
         try_neighbours(attempts, moves)
-        train_finalists(attempts, known.quality)
+        wanted = math.inf if self._baseline_missed else known.quality
+        train_finalists(attempts, wanted, baseline)
         return self._conclude(found)
 
     def _profile(self) -> ModelProfile:
@@ -128,37 +142,32 @@ class Search:
 
     # -- step 4
 
-    def _begin(self, space: Space) -> dict[str, float]:
-        """Return how much must go of each measure, and queue the first choices."""
+    def _need(self, space: Space) -> dict[str, float]:
+        """Return how much must go of each measure."""
         need: dict[str, float] = {}
-        if self._architecture:
-            self._begin_architecture(space)
-            return need
         for measure, limit in (("ram", "ram"), ("bytes", "flash"), ("cycles", "latency")):
             need[measure] = self._least(space, need, measure, limit)
-        self._study.keep("need", "", need)
-        exact = {m: r for m, r in need.items() if r > 0}
-        if not exact:
-            choices = [
-                space.neutral(**{measure: ratio}, criterion=criterion)
-                for criterion in ("taylor", "l1")
-                for measure in ("bytes", "cycles")
-                for ratio in (0.3, 0.6)
-            ]
-        else:
-            # Other criteria take other channels, and cost a little more or less.
-            slack = {m: min(MOST, r + _MARGIN) for m, r in exact.items()}
-            more = {m: min(MOST, r + 5 * _MARGIN) for m, r in exact.items()}
-            choices = [space.neutral(**exact)]
-            for criterion, protect in (("l1", 0.0), ("taylor", 0.5)):
-                choices.append(space.neutral(**slack, criterion=criterion, sensitivity=protect))
-            choices.append(space.neutral(**more))
-        self._study.begin_with(choices)
         return need
 
-    def _begin_architecture(self, space: Space) -> None:
-        widths = (0.75, 0.5, 0.35, 0.25)
-        self._study.begin_with([space.neutral(width=width) for width in widths])
+    def _first_choices(self, space: Space, need: dict[str, float]) -> list[dict[str, Any]]:
+        """Return the choices to begin with."""
+        if self._architecture:
+            pruned = [space.neutral(width=width, prune="bytes") for width in (0.75, 0.5)]
+            return [*(space.neutral(width=width) for width in (0.75, 0.5, 0.35, 0.25)), *pruned]
+        exact = {m: r for m, r in need.items() if r > 0}
+        if not exact:
+            sizes = itertools.product(("taylor", "l1"), ("bytes", "cycles"), (0.3, 0.6))
+            pruned = [space.neutral(**{by: ratio}, criterion=c) for c, by, ratio in sizes]
+            return [space.neutral(rounding="adaround"), *pruned]
+        # Other criteria take other channels, and cost a little more or less.
+        slack = {m: min(MOST, r + _MARGIN) for m, r in exact.items()}
+        more = {m: min(MOST, r + 5 * _MARGIN) for m, r in exact.items()}
+        return [
+            space.neutral(**exact),
+            space.neutral(**slack, criterion="l1"),
+            space.neutral(**slack, criterion="taylor", sensitivity=0.5),
+            space.neutral(**more),
+        ]
 
     def _least(self, space: Space, given: dict[str, float], measure: str, limit: str) -> float:
         """Return the least share of ``measure`` whose removal keeps a limit, to 1 %."""
@@ -195,31 +204,37 @@ class Search:
             Task(space.recipe(space.neutral(**given, **{measure: round(ratio, 4)})))
             for ratio in ratios
         ]
-        settled = (o.settled(self._attempts.table_bytes) for o in self._attempts.run(tasks))
-        over = [outcome.excess(self._budget) for outcome in settled]
+        over = [outcome.excess(self._budget) for outcome in self._settled(tasks)]
         return [o.get("link", o.get(limit, -1.0)) for o in over]
+
+    def _settled(self, tasks: Sequence[Task]) -> list[Outcome]:
+        """Return what ``tasks``, which do not train, are expected to cost when they are trained."""
+        tables = self._attempts.table_bytes
+        outcomes = [outcome.settled(tables) for outcome in self._attempts.run(tasks)]
+        self._costed += outcomes
+        return outcomes
 
     # -- step 5
 
     def _sample(self, space: Space, most: int) -> None:
         """Try choices until ``most`` trials are begun or the time is over."""
-        attempts = self._attempts
+        attempts, trials = self._attempts, self._attempts.trials
         running: dict[Any, tuple[Any, Task]] = {}
         while True:
-            begun = max(self._study.different, self._study.ended // 2) + len(running)
+            begun = max(trials.different, trials.ended // 2) + len(running)
             open_ = begun < most and not attempts.late
             while open_ and len(running) < attempts.crew.size:
-                trial, choice = self._study.ask(space)
+                trial, choice = trials.ask(space)
                 task = attempts.short(space.recipe(choice))
                 if (before := self._study.outcome(task)) is not None:
-                    self._study.tell(trial, before, self._budget, attempts.table_bytes)
+                    trials.tell(trial, before, attempts.table_bytes)
                 else:
                     running[attempts.submit(task)] = (trial, task)
                 begun += 1
                 open_ = begun < most
             if not running:
                 return
-            attempts.say_trial(self._study.ended + 1)
+            attempts.say_trial(trials.ended + 1)
             for ticket in attempts.wait(running):
                 trial, task = running.pop(ticket)
                 self._end(ticket, trial, task)
@@ -229,49 +244,55 @@ class Search:
             outcome = self._attempts.crew.result(ticket)
         except LostError as error:
             self._attempts.count_lost(error)
-            self._study.fail(trial, str(error))
+            self._attempts.trials.fail(trial, str(error))
         except EdgebuildError as error:
-            self._study.fail(trial, error.message)
+            self._attempts.trials.fail(trial, error.message)
         else:
             self._study.keep_outcome(task, outcome)
-            self._study.tell(trial, outcome, self._budget, self._attempts.table_bytes)
+            self._attempts.trials.tell(trial, outcome, self._attempts.table_bytes)
 
     def _conclude(self, found: Found) -> Found:
         """Return what there is to build, or why there is nothing."""
-        trained = self._attempts.trained()
+        attempts = self._attempts
+        trained = attempts.trained()
         points = (found.baseline, *trained)
-        found = dataclasses.replace(
-            found,
-            points=points,
-            failed=tuple(dict.fromkeys((*self._study.errors(), *self._attempts.failed))),
-        )
-        best = best_of(points, self._budget)
+        failed = tuple(dict.fromkeys((*attempts.trials.errors(), *attempts.failed)))
+        found = dataclasses.replace(found, points=points, failed=failed)
+        refused = found.baseline.sha256 if self._baseline_missed else None
+        best = best_of((o for o in points if o.sha256 != refused), self._budget)
         if best is None:
-            tried = self._attempts.tried() or [found.baseline]
-            near = min(
-                tried, key=lambda o: sum(max(0.0, x) for x in o.excess(self._budget).values())
+            near = self._nearest(attempts.tried() + ([] if trained else self._costed))
+            return dataclasses.replace(
+                found, nearest=near or found.baseline, reason=self._why_none(near, failed)
             )
-            reason = "no candidate fits; " + missed(near, self._budget)
-            return dataclasses.replace(found, nearest=near, reason=reason)
-        if not self._good(best, found.profile):
-            drop = 100 * (found.profile.quality - (best.quality or 0.0))
-            allowed = 100 * (self._budget.max_accuracy_drop or 0.0)
+        drop = found.profile.quality - (best.quality or 0.0)
+        allowed = self._budget.max_accuracy_drop
+        if allowed is not None and drop > allowed:
             reason = (
-                f"the best that fits loses {drop:.2f} points of {found.profile.measure} on the "
-                f"validation samples, {allowed:.2f} are allowed"
+                f"the best that fits loses {100 * drop:.2f} points of {found.profile.measure} on "
+                f"the validation samples, {100 * allowed:.2f} are allowed"
             )
             return dataclasses.replace(found, nearest=best, reason=reason)
         return dataclasses.replace(found, best=best)
 
-    def _good(self, outcome: Outcome, known: ModelProfile) -> bool:
-        """Return whether an outcome keeps every limit, accuracy's too."""
-        allowed = self._budget.max_accuracy_drop
-        kept = allowed is None or known.quality - (outcome.quality or 0.0) <= allowed
-        return kept and outcome.fits(self._budget)
+    def _nearest(self, outcomes: Iterable[Outcome]) -> Outcome | None:
+        """Return what misses the limits by the least; of equals the largest."""
+
+        def missing(outcome: Outcome) -> tuple[float, int]:
+            over = outcome.excess(self._budget).values()
+            return sum(max(0.0, share) for share in over), -outcome.macs
+
+        return min(outcomes, key=missing, default=None)
+
+    def _why_none(self, near: Outcome | None, failed: Sequence[str]) -> str:
+        """Return why there is nothing to build, ``near`` being the closest."""
+        if near is not None and not near.fits(self._budget):
+            return "no candidate fits; " + missed(near, self._budget)
+        why = failed[0] if failed else "the time was over" if self._attempts.late else ""
+        return "no candidate was trained" + (f": {why}" if why else "")
 
     def _too_small(self, smallest: Outcome) -> str:
         return (
-            "not even the smallest network of the search (one channel in each layer"
-            f"{', every removable block gone' if not self._architecture else ''}) fits; "
-            + missed(smallest, self._budget)
+            "not even the smallest network of the search (one channel in each layer, every "
+            "removable block gone) fits; " + missed(smallest, self._budget)
         )

@@ -45,7 +45,8 @@ class Space:
     ``blocks`` is how many blocks may be removed; ``wide_layers`` says whether there are dense
     layers or convolutions that a low rank may make smaller; ``normalized`` whether batch
     normalization tells what channels are worth; ``architecture`` varies width and depth of a
-    network that is trained anew. ``ranges`` are those of measures that are known to be narrower.
+    network that is trained anew, and prunes that. ``ranges`` are those of measures that are known
+    to be narrower.
     """
 
     blocks: int = 0
@@ -69,8 +70,7 @@ class Space:
     def knobs(self) -> tuple[Knob, ...]:
         """What is to be chosen."""
         if self.architecture:
-            shape: tuple[Knob, ...] = (Knob("width", 1.0, 0.1, 1.0), Knob("depth", 1.0, 0.0, 1.0))
-            return (*shape, *_QUANTIZING)
+            return (*_SCALING, *_QUANTIZING)
         criteria = ("taylor", "l1", "l2", *(("bn_scale",) if self.normalized else ()))
         found = [Knob(m, 0.0, *self.ranges.get(m, (0.0, MOST))) for m in MEASURES]
         found.append(Knob("criterion", "taylor", options=criteria))
@@ -94,7 +94,8 @@ class Space:
         }
         if self.architecture:
             scale = {"pass": "scale", "width": choice["width"], "depth": choice["depth"]}
-            return scale, last
+            by, ratio = choice["prune"], choice["ratio"]
+            return (scale, *([{"pass": "prune", "by": by, "ratio": ratio}] if by else []), last)
         steps: list[dict[str, Any]] = []
         if choice.get("blocks"):
             steps.append({"pass": "remove_blocks", "count": choice["blocks"]})
@@ -115,14 +116,20 @@ class Space:
 
     def smallest(self) -> tuple[dict[str, Any], ...]:
         """Return the recipe of the smallest network in the space: one channel a layer."""
-        if self.architecture:
-            return self.recipe(self.neutral(width=0.1, depth=0.0))
         shrunk = {"pass": "prune", "by": "channels", "ratio": 0.9999, "multiple": 1}
         *_, last = self.recipe(self.neutral())
+        if self.architecture:
+            return {"pass": "scale", "depth": 0.0}, shrunk, last
         blocks = {"pass": "remove_blocks", "count": self.blocks}
         return (*([blocks] if self.blocks else []), shrunk, last)
 
 
+_SCALING = (
+    Knob("width", 1.0, 0.1, 1.0),
+    Knob("depth", 1.0, 0.0, 1.0),
+    Knob("prune", "", options=("", *MEASURES)),
+    Knob("ratio", 0.3, 0.1, 0.6),
+)
 _QUANTIZING = (
     Knob("calibration", "min-max", options=("min-max", "mse")),
     Knob("rounding", "nearest", options=("nearest", "adaround")),

@@ -1,14 +1,15 @@
-"""What a search remembers: an Optuna study, in SQLite or any database that Optuna takes.
+"""What a search remembers: Optuna studies, in SQLite or any database that Optuna takes.
 
 Whatever a candidate cost to try is kept under the hash of what was tried. A search that was killed
-asks again and is answered from the study: it loses what was running, no more.
+asks again and is answered from the study: it loses what was running, no more. What came of a
+candidate is true for every budget; which candidates to try is not: each budget has its own trials.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,15 +27,23 @@ _KEY = "edgebuild problem"
 
 
 class Study:
-    """An Optuna study of one problem."""
+    """What is known of one problem.
 
-    def __init__(self, study: Any) -> None:
-        self._study = study
+    ``study`` is an Optuna study that holds the answers; ``open_trials`` opens one of a name.
+    """
+
+    def __init__(self, study: Any, open_trials: Callable[[str], Any]) -> None:
+        self._study, self._open_trials = study, open_trials
 
     @property
     def name(self) -> str:
         """The study's name in its database."""
         return str(self._study.study_name)
+
+    def trials(self, budget: Budget, epochs: int) -> Trials:
+        """Return the trials for ``budget`` that train for so many epochs."""
+        number = _digest([budget.to_json(), epochs])[:8]
+        return Trials(self._open_trials(f"{self.name} {number}"), budget)
 
     def known(self, kind: str, content: Any) -> Any:
         """Return what was kept under ``kind`` and the hash of ``content``, None without."""
@@ -45,13 +54,34 @@ class Study:
         self._study.set_user_attr(_label(kind, content), value)
 
     def outcome(self, task: Task) -> Outcome | None:
-        """Return what came of ``task`` before, None when it was not tried."""
-        found = self.known("outcome", task_to_json(task))
-        return None if found is None else outcome_from_json(found)
+        """Return what came of ``task`` before, None when it was not tried or missed another budget
+        than ``task``'s."""
+        found = self.known("outcome", _tried(task))
+        if found is None:
+            return None
+        outcome = outcome_from_json(found)
+        trained = not task.epochs or outcome.quality is not None
+        fits = outcome.settled(task.table_bytes).fits(task.limits)
+        return outcome if trained or not fits else None
 
     def keep_outcome(self, task: Task, outcome: Outcome) -> None:
         """Remember what came of ``task``."""
-        self.keep("outcome", task_to_json(task), outcome.to_json())
+        self.keep("outcome", _tried(task), outcome.to_json())
+
+
+class Trials:
+    """The trials for one budget: an Optuna study."""
+
+    def __init__(self, study: Any, budget: Budget) -> None:
+        self._study, self._budget = study, budget
+
+    def keep(self, step: str, outcomes: Sequence[Outcome]) -> None:
+        """Remember all outcomes of a step that follows the trials."""
+        self._study.set_user_attr(step, [outcome.to_json() for outcome in outcomes])
+
+    def kept(self, step: str) -> list[Outcome]:
+        """Return what was kept last of a step."""
+        return [outcome_from_json(row) for row in self._study.user_attrs.get(step, ())]
 
     def begin_with(self, choices: Sequence[Mapping[str, Any]]) -> None:
         """Let the next trials be these, those that were there already excepted."""
@@ -94,13 +124,11 @@ class Study:
         trial = self._study.ask()
         return trial, {knob.name: knob.suggest(trial) for knob in space.knobs}
 
-    def tell(
-        self, trial: Any, outcome: Outcome, budget: Budget, table_bytes: int | None = None
-    ) -> None:
+    def tell(self, trial: Any, outcome: Outcome, table_bytes: int | None = None) -> None:
         """End a trial with what came of it."""
         trial.set_user_attr("outcome", outcome.to_json())
         outcome = outcome.settled(table_bytes)
-        for name, over in outcome.excess(budget).items():
+        for name, over in outcome.excess(self._budget).items():
             trial.set_constraint(name, over)
         self._study.tell(trial, _values(outcome))
 
@@ -136,12 +164,8 @@ def open_study(storage: str, name: str, problem_key: str, *, sampler: str, seed:
     if storage.startswith("sqlite:///"):
         Path(storage.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:
-        study = optuna.create_study(
-            storage=storage,
-            study_name=name,
-            directions=["maximize", "minimize", "minimize", "minimize"],
-            load_if_exists=True,
-        )
+        database = optuna.storages.get_storage(storage)
+        study = _create(database, name)
     except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, OSError) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
@@ -151,14 +175,31 @@ def open_study(storage: str, name: str, problem_key: str, *, sampler: str, seed:
     found = study.user_attrs.get(_KEY)
     if found not in (None, problem_key):
         raise InputError(
-            f"study '{name}' in {storage} is of another model, data set or target",
+            f"study '{name}' in {storage} is of another model, data set, target or training",
             hint="--study with another name",
         )
     if found is None:
         study.set_user_attr(_KEY, problem_key)
-    # With the same seed a search that goes on would draw the first numbers again.
-    study.sampler = _sampler(sampler, seed + len(study.get_trials(deepcopy=False)))
-    return Study(study)
+
+    def open_trials(name: str) -> Any:
+        trials = _create(database, name)
+        # With the same seed a search that goes on would draw the first numbers again.
+        trials.sampler = _sampler(sampler, seed + len(trials.get_trials(deepcopy=False)))
+        return trials
+
+    return Study(study, open_trials)
+
+
+def _create(storage: Any, name: str) -> Any:
+    """Create or load an Optuna study."""
+    import optuna
+
+    return optuna.create_study(
+        storage=storage,
+        study_name=name,
+        directions=["maximize", "minimize", "minimize", "minimize"],
+        load_if_exists=True,
+    )
 
 
 def _sampler(name: str, seed: int) -> Any:
@@ -178,16 +219,17 @@ def _values(outcome: Outcome) -> list[float]:
     return [outcome.quality or 0.0, *(unknown if v is None else float(v) for v in rest)]
 
 
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def _label(kind: str, content: Any) -> str:
-    text = json.dumps(content, sort_keys=True)
-    return f"{kind} {hashlib.sha256(text.encode()).hexdigest()[:32]}"
+    return f"{kind} {_digest(content)}"
 
 
-def task_to_json(task: Task) -> dict[str, Any]:
-    """Return what decides a task's outcome as plain JSON values."""
-    limits = task.limits.to_json() if task.epochs else None
-    tables = task.table_bytes if task.epochs else None
-    return {"recipe": list(task.recipe), "epochs": task.epochs, "limits": limits, "tables": tables}
+def _tried(task: Task) -> dict[str, Any]:
+    """Return what decides a task's outcome, limits apart, as plain JSON values."""
+    return {"recipe": list(task.recipe), "epochs": task.epochs}
 
 
 def outcome_from_json(row: Mapping[str, Any]) -> Outcome:

@@ -78,7 +78,16 @@ def test_a_bad_size_is_explained(text, message):
 
 @pytest.mark.parametrize(
     ("text", "us"),
-    [("50ms", 50_000), ("20us", 20), ("20µs", 20), ("1s", 1e6), ("1.5s", 1.5e6), ("500ns", 0.5)],
+    [
+        ("50ms", 50_000),
+        ("20us", 20),
+        ("20µs", 20),
+        ("1s", 1e6),
+        ("1.5s", 1.5e6),
+        ("500ns", 0.5),
+        ("10min", 6e8),
+        ("1h", 3.6e9),
+    ],
 )
 def test_duration(text, us):
     assert parse_duration_us(text) == pytest.approx(us)
@@ -89,7 +98,7 @@ def test_duration(text, us):
     [
         ("50", "'50' has no unit of time"),
         ("50MS", "'MS' is not a unit of duration; did you mean 'ms'?"),
-        ("5min", "'min' is not a unit of duration"),
+        ("5days", "'days' is not a unit of duration"),
         ("soon", "'soon' is not a duration"),
         ("99999999s", "is too large"),
     ],
@@ -98,7 +107,7 @@ def test_a_bad_duration_is_explained(text, message):
     with pytest.raises(InputError) as error:
         parse_duration_us(text)
     assert message in error.value.message
-    assert error.value.hint == "write us, ms or s, for example 50ms"
+    assert error.value.hint == "write us, ms, s, min or h, for example 50ms"
 
 
 @pytest.mark.parametrize(

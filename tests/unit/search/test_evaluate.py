@@ -85,6 +85,18 @@ def test_the_cost_of_a_shape_is_that_of_the_trained_one(problem):
     assert again.sha256 == trained.sha256
 
 
+def test_a_scaled_network_is_pruned_once_it_has_learnt(problem):
+    scale = {"pass": "scale", "width": 0.75}
+    shape = evaluate(problem, Task((scale, HALF, QUANTIZE)))
+    trained = evaluate(problem, Task((scale, HALF, QUANTIZE), epochs=6))
+    assert trained.flash_bytes - trained.table_bytes == shape.flash_bytes - shape.table_bytes
+    assert (trained.ram_bytes, trained.macs) == (shape.ram_bytes, shape.macs)
+    assert [row.get("epochs") for row in trained.recipe] == [6, 6, 0]
+    assert trained.quality > 0.8
+    for row in moves(problem, trained, Budget(flash_bytes=trained.flash_bytes + 300)):
+        assert row[0] == trained.recipe[0]
+
+
 def test_what_misses_a_limit_is_not_trained(problem):
     task = Task((QUANTIZE,), 1, Budget(flash_bytes=100))
     assert evaluate(problem, task).quality is None

@@ -3,19 +3,22 @@
 import dataclasses
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from edgebuild.budget import Budget
+from edgebuild.budget import Budget, Violation
 from edgebuild.cli.main import run
 from edgebuild.compress.recipe import parse_recipe, read_recipe, write_recipe
+from edgebuild.compress.splits import Splits
 from edgebuild.errors import InputError
+from edgebuild.figures import Figure
 from edgebuild.pipeline.plan import BuildRequest, make_plan
 from edgebuild.search import request as requests
 from edgebuild.search.problem import Outcome
 from edgebuild.search.run import Found
 
-from .test_search import PROFILE
+from .test_search import PROFILE, problem
 
 
 def outcome(**changes):
@@ -117,6 +120,74 @@ def test_only_trainable_models_with_data_and_limits_are_searched(plan):
     tflite = plan.request.model.with_suffix(".tflite")
     tflite.write_bytes(b"x")
     assert not can(model=tflite)
+
+
+VIOLATIONS = {
+    "flash": Violation("flash", 10_000, Figure(20_000.0, "B", "measured", "the linker")),
+    "accuracy": Violation("accuracy-drop", 0.01, Figure(0.02, "ratio", "measured", "the host")),
+    "latency": Violation("latency", 5.0, None),
+}
+
+
+@pytest.mark.parametrize(
+    ("missed", "searched"),
+    [
+        ([], None),
+        (["flash"], {"baseline_missed": False}),
+        (["accuracy"], {"baseline_missed": True}),
+        (["flash", "accuracy"], {"baseline_missed": True}),
+        (["accuracy", "latency"], None),  # no figure tells the latency of any candidate
+    ],
+)
+def test_a_build_that_misses_a_budget_is_searched(plan, monkeypatch, missed, searched):
+    asked, built = [], []
+
+    def run_plan(plan, **_):
+        built.append(plan)
+        return SimpleNamespace(violations=tuple(VIOLATIONS[name] for name in missed))
+
+    def search(request, progress, *, keep_training, **options):
+        asked.append(options)
+        write_recipe(requests.search_folder(plan) / requests.WINNER, parse_recipe("prune"), 0)
+        return found(plan.budget)
+
+    monkeypatch.setattr(requests, "run_plan", run_plan)
+    monkeypatch.setattr(requests, "search", search)
+    monkeypatch.setattr(requests, "can_search", lambda plan: True)
+    requests.build_within_budget(requests.SearchRequest(plan.request))
+    assert asked == ([] if searched is None else [searched])
+    assert [bool(plan.recipe) for plan in built] == ([False] if searched is None else [False, True])
+
+
+def test_an_edited_training_module_is_another_problem(plan, tmp_path, monkeypatch):
+    split = problem().train
+    source = SimpleNamespace(kind="keras", close=lambda: None)
+    monkeypatch.setattr(requests, "open_model", lambda *_, **__: source)
+    monkeypatch.setattr(requests, "load_sets", lambda *_: (None, None))
+    monkeypatch.setattr(requests, "training_splits", lambda *_: Splits(split, split, split))
+    wanted = dataclasses.replace(plan.request, data=None, training="ts:f", data_folder=tmp_path)
+    keys = set()
+    for rate in ("1e-3", "1e-4", "1e-4"):
+        (tmp_path / "ts.py").write_text(f"def f():\n    return {{'learning_rate': {rate}}}\n")
+        keys.add(requests.open_problem(make_plan(wanted)).key)
+    assert len(keys) == 2
+
+
+def test_build_passes_on_what_limits_a_search(plan, monkeypatch):
+    asked = []
+
+    def build(request, *_, **__):
+        asked.append(request)
+        raise InputError("enough")
+
+    monkeypatch.setattr("edgebuild.search.build_within_budget", build)
+    limits = ["--trials", "7", "--timeout", "2min", "--jobs", "3"]
+    run(["build", str(plan.request.model), "--target", "cortex-m4", *limits])
+    run(["build", str(plan.request.model), "--target", "cortex-m4"])
+    assert [(r.effort.trials, r.effort.timeout_s, r.jobs) for r in asked] == [
+        (7, 120.0, 3),
+        (40, None, None),
+    ]
 
 
 def test_the_command_prints_the_front(plan, capsys, monkeypatch):

@@ -1,14 +1,16 @@
 """The search's logic over candidates whose costs are formulas: no training, no compiler."""
 
 import dataclasses
+import hashlib
+import json
 
 import numpy as np
 import pytest
 
 from edgebuild.budget import Budget
 from edgebuild.compress.splits import Split
-from edgebuild.errors import InputError, ToolError
-from edgebuild.search.attempts import Effort
+from edgebuild.errors import InputError, ModelError, ToolError
+from edgebuild.search.attempts import FINALISTS, MOVES, Effort
 from edgebuild.search.crew import LostError
 from edgebuild.search.evaluate import evaluate
 from edgebuild.search.moves import moves
@@ -36,7 +38,8 @@ def candidate(task):
     gone = {row.get("by"): row["ratio"] for row in task.recipe if row["pass"] == "prune"}
     if gone.get("channels"):
         gone = dict.fromkeys(("ram", "bytes", "cycles"), gone["channels"])
-    ram, size, macs = (gone.get(k, 0.0) for k in ("ram", "bytes", "cycles"))
+    width = next((row.get("width", 1.0) for row in task.recipe if row["pass"] == "scale"), 1.0)
+    ram, size, macs = (1 - width * (1 - gone.get(k, 0.0)) for k in ("ram", "bytes", "cycles"))
     quality = 0.99 - 0.05 * (ram + size + macs) ** 2 - (0.01 if task.epochs < 20 else 0.0)
     if task.recipe and task.recipe[-1].get("rounding") == "adaround":
         quality += 0.001
@@ -46,6 +49,8 @@ def candidate(task):
         flash_bytes=round(8000 + 40_000 * (1 - size)),
         ram_bytes=round(500 + 10_000 * (1 - ram)),
         latency_us=1000 + 20_000 * (1 - macs) * (1 - 0.3 * size),
+        macs=round(1e6 * (1 - macs) * (1 - size)),
+        sha256=hashlib.sha256(json.dumps(task.recipe).encode()).hexdigest(),
     )
     if task.epochs and found.fits(task.limits):
         found = dataclasses.replace(found, epochs=task.epochs, quality=round(quality, 6))
@@ -103,19 +108,67 @@ def study(tmp_path, name="study"):
     return open_study(f"sqlite:///{tmp_path / 's.db'}", name, "key", sampler="tpe", seed=0)
 
 
+def trials(tmp_path, budget, name="study"):
+    return study(tmp_path, name).trials(budget, EFFORT.short_epochs)
+
+
 def run(tmp_path, budget, crew=None, effort=EFFORT, name="study", **options):
-    crew = crew or Crew()
     opened = study(tmp_path, name)
-    opened.recover()
-    search = Search(problem(), crew, opened, budget, effort, lambda _: None, **options)
+    search = Search(problem(), crew or Crew(), opened, budget, effort, lambda _: None, **options)
     return search.run()
 
 
-def test_what_fits_already_is_left_alone(tmp_path):
+def test_a_budget_that_the_model_keeps_is_explored(tmp_path):
+    budget = Budget(flash_bytes=60_000, ram_bytes=60_000)
+    found = run(tmp_path, budget)
+    assert len(found.front) >= 4
+    assert found.best.quality >= found.baseline.quality
+    assert min(point.flash_bytes for point in found.front) < 30_000
+    assert trials(tmp_path, budget).different == EFFORT.trials
+    widths = run(tmp_path, budget, name="nas", architecture=True)
+    assert len(widths.points) > EFFORT.trials
+
+
+@pytest.mark.parametrize("first", [20_000, 40_000])
+def test_every_budget_has_trials_of_its_own(tmp_path, first):
+    budget = Budget(flash_bytes=30_000)
+    run(tmp_path, Budget(flash_bytes=first), effort=dataclasses.replace(EFFORT, trials=3))
+    crew, alone = Crew(), Crew()
+    found = run(tmp_path, budget, crew)
+    other = run(tmp_path, budget, alone, name="alone")
+    assert found.best == other.best
+    assert found.points == other.points
+    # What came of candidates is true for every budget: those that both try are tried once.
+    assert len(crew.tasks) < len(alone.tasks)
+
+
+def test_longer_trials_are_other_trials(tmp_path):
+    budget = Budget(flash_bytes=30_000)
+    run(tmp_path, budget)
+    found = run(tmp_path, budget, effort=dataclasses.replace(EFFORT, short_epochs=5))
+    assert not any(point.epochs == 2 for point in found.points)
+
+
+def test_a_candidate_is_tried_again_for_a_budget_that_it_keeps(tmp_path):
+    opened = study(tmp_path)
+    recipe = ({"pass": "quantize"},)
+    tight, loose = (Task(recipe, 2, Budget(flash_bytes=limit)) for limit in (40_000, 50_000))
+    opened.keep_outcome(tight, candidate(tight))
+    assert opened.outcome(tight).quality is None
+    assert opened.outcome(loose) is None
+    opened.keep_outcome(loose, candidate(loose))
+    assert opened.outcome(tight) == opened.outcome(loose) == candidate(loose)
+
+
+def test_a_baseline_that_lost_too_much_is_not_chosen(tmp_path):
+    budget = Budget(max_accuracy_drop=0.02)
     crew = Crew()
-    found = run(tmp_path, Budget(flash_bytes=60_000, max_accuracy_drop=0.02), crew)
-    assert found.best is found.baseline
-    assert len(crew.tasks) == 1
+    found = run(tmp_path, budget, crew, baseline_missed=True)
+    assert found.best.sha256 != found.baseline.sha256
+    assert found.best in found.points
+    whole = [task.recipe[0] for task in crew.tasks if len(task.recipe) == 1]
+    assert any(row["rounding"] == "adaround" for row in whole)
+    assert any(row.get("epochs") == 4 for row in whole)
 
 
 def test_all_three_limits_are_met_with_little_to_spare(tmp_path):
@@ -131,14 +184,14 @@ def test_all_three_limits_are_met_with_little_to_spare(tmp_path):
 def test_the_last_third_of_the_trials_moves_from_the_best_shape(tmp_path):
     budget = Budget(flash_bytes=30_000, ram_bytes=6_000)
     run(tmp_path, budget, effort=dataclasses.replace(EFFORT, trials=30))
-    opened = study(tmp_path)
+    opened = trials(tmp_path, budget)
     sampled = [outcome for _, outcome in opened.finished()]
-    moved = opened.known("moves", "")
+    moved = opened.kept(MOVES)
     assert len(sampled) == 20
-    fitting = [row for row in moved if row["quality"] is not None]
+    fitting = [outcome for outcome in moved if outcome.quality is not None]
     assert 4 <= len(fitting) <= 10 <= len(moved) <= 40
     best = max(o.quality or 0.0 for o in sampled)
-    assert max(row["quality"] for row in fitting) > best
+    assert max(outcome.quality for outcome in fitting) > best
 
 
 def test_what_cannot_fit_is_proved_by_the_smallest_network(tmp_path):
@@ -228,9 +281,9 @@ def test_a_killed_search_goes_on(tmp_path):
     again = [task for task in second.tasks if task in first.tasks]
     assert len(again) <= first.size
     assert found.best.fits(budget)
-    assert study(tmp_path).ended == 8
-    moved = study(tmp_path).known("moves", "")
-    assert sum(row["quality"] is not None for row in moved) <= 4
+    assert trials(tmp_path, budget).ended == 8
+    moved = trials(tmp_path, budget).kept(MOVES)
+    assert sum(outcome.quality is not None for outcome in moved) <= 4
 
 
 def test_a_finished_search_is_answered_from_the_study(tmp_path):
@@ -242,23 +295,65 @@ def test_a_finished_search_is_answered_from_the_study(tmp_path):
     assert again.best == first.best
 
 
-def test_no_trial_begins_after_the_time(tmp_path):
-    effort = dataclasses.replace(EFFORT, timeout_s=0.0)
-    found = run(tmp_path, Budget(flash_bytes=30_000), effort=effort)
-    assert study(tmp_path).ended == 0
+@pytest.mark.parametrize(
+    ("limit", "reason"),
+    [
+        ({"timeout_s": 0.0}, "no candidate was trained: the time was over"),
+        ({"trials": 0}, "no candidate was trained"),
+    ],
+)
+def test_without_a_trial_the_closest_is_what_was_costed(tmp_path, limit, reason):
+    budget = Budget(flash_bytes=30_000)
+    found = run(tmp_path, budget, effort=dataclasses.replace(EFFORT, **limit))
+    assert trials(tmp_path, budget).ended == 0
     assert found.best is None
-    assert found.reason.startswith("no candidate fits")
+    assert found.reason == reason
+    assert 25_000 < found.nearest.flash_bytes <= 30_000
+
+
+def test_time_counts_from_the_start_and_leaves_some_to_finalists(tmp_path, monkeypatch):
+    """Every task takes a second of a clock that only tasks move."""
+    clock = [0.0]
+    monkeypatch.setattr("edgebuild.search.attempts.time.monotonic", lambda: clock[0])
+
+    def slow(task):
+        clock[0] += 1.0
+        return candidate(task)
+
+    def begun(timeout_s, name):
+        crew = Crew(size=1)
+        crew.candidate, clock[0] = slow, 0.0
+        effort = dataclasses.replace(EFFORT, timeout_s=timeout_s)
+        run(tmp_path, Budget(flash_bytes=60_000), crew, effort, name)
+        short = [task for task in crew.tasks[1:] if task.epochs == EFFORT.short_epochs]
+        return len(short), len([task for task in crew.tasks if task.epochs == EFFORT.epochs])
+
+    assert begun(6.0, "six") == (3, 2)  # the baseline takes the first of the four seconds
+    assert begun(1e6, "long") == (EFFORT.trials, EFFORT.finalists)
 
 
 def test_architecture_search_varies_width_and_depth(tmp_path):
     crew = Crew()
     run(tmp_path, Budget(), crew, architecture=True)
-    assert all(task.recipe[0]["pass"] == "scale" for task in crew.tasks[1:-2])
+    scaled = [task.recipe for task in crew.tasks[1:] if len(task.recipe) > 1]
+    assert all(recipe[0]["pass"] == "scale" for recipe in scaled)
+    assert any(recipe[0]["width"] < 1 and recipe[1]["pass"] == "prune" for recipe in scaled)
+
+
+def test_scaled_networks_are_pruned_and_moved_from(tmp_path):
+    budget = Budget(flash_bytes=30_000)
+    found = run(tmp_path, budget, architecture=True)
+    moved = trials(tmp_path, budget).kept(MOVES)
+    assert any(outcome.quality is not None for outcome in moved)
+    assert all(
+        [row["pass"] for row in outcome.recipe[:-1]] == ["scale", "prune"] for outcome in moved
+    )
+    assert found.best.fits(budget)
 
 
 def test_a_study_of_another_problem_is_refused(tmp_path):
     study(tmp_path)
-    with pytest.raises(InputError, match="is of another model, data set or target"):
+    with pytest.raises(InputError, match="is of another model, data set, target or training"):
         open_study(f"sqlite:///{tmp_path / 's.db'}", "study", "other", sampler="tpe", seed=0)
 
 
@@ -299,6 +394,16 @@ def test_recipes_hold_only_what_is_chosen():
     ]  # fmt: skip
 
 
+def test_recipes_of_an_architecture_scale_prune_and_quantize():
+    space = Space(architecture=True)
+    choice = space.neutral(width=0.5)
+    assert [row["pass"] for row in space.recipe(choice)] == ["scale", "quantize"]
+    assert space.recipe({**choice, "prune": "ram"})[1] == {
+        "pass": "prune", "by": "ram", "ratio": 0.3,
+    }  # fmt: skip
+    assert [row["pass"] for row in space.smallest()] == ["scale", "prune", "quantize"]
+
+
 def test_excess_is_a_share_of_the_limit():
     outcome = Outcome((), 0, flash_bytes=110, ram_bytes=50)
     found = outcome.excess(Budget(flash_bytes=100, ram_bytes=100, latency_us=1.0))
@@ -319,7 +424,7 @@ def test_a_network_that_was_tried_before_is_no_trial(tmp_path):
         _Ticket(PROFILE) if work is profile else _Ticket([] if work is moves else two(given[0]))
     )
     run(tmp_path, Budget(flash_bytes=100), crew)
-    opened = study(tmp_path)
+    opened = trials(tmp_path, Budget(flash_bytes=100))
     assert opened.different < 8 <= opened.ended <= 16 + crew.size
 
 
@@ -347,7 +452,28 @@ def test_a_finalist_that_does_not_fit_makes_room_for_the_next(tmp_path):
     crew.candidate = tables
     budget = Budget(flash_bytes=30_000)
     found = run(tmp_path, budget, crew)
-    long = [row for row in study(tmp_path).known("finalists", "") if row["epochs"]]
+    long = [outcome for outcome in trials(tmp_path, budget).kept(FINALISTS) if outcome.epochs]
     assert found.best.fits(budget)
-    assert any(row["flash_bytes"] > 30_000 for row in long)
-    assert sum(row["flash_bytes"] <= 30_000 for row in long) >= 3
+    assert any(outcome.flash_bytes > 30_000 for outcome in long)
+    assert sum(outcome.flash_bytes <= 30_000 for outcome in long) >= 3
+
+
+def test_a_finalist_that_fails_makes_room_for_the_next(tmp_path):
+    budget = Budget(flash_bytes=30_000)
+    first = run(tmp_path, budget, name="whole").best.recipe[:-1]
+
+    def fails(task):
+        long = task.epochs == EFFORT.epochs
+        return InputError("it fell over") if long and task.recipe[:-1] == first else None
+
+    found = run(tmp_path, budget, Crew(fails=fails))
+    assert found.failed == ("it fell over",)
+    assert found.best.epochs == EFFORT.epochs
+    long = {json.dumps(outcome.recipe[:-1]) for outcome in trials(tmp_path, budget).kept(FINALISTS)}
+    assert len(long) == 3
+
+    def all_fail(task):
+        return InputError("it fell over") if task.epochs == EFFORT.epochs else None
+
+    with pytest.raises(ModelError, match="no finalist can be trained: it fell over"):
+        run(tmp_path, budget, Crew(fails=all_fail), name="none")
