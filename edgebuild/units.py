@@ -6,6 +6,7 @@ Every parser raises InputError that quotes the text and says how to write it.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TypeVar
 
@@ -88,6 +89,18 @@ def parse_count(value: str | int) -> int:
     if unit or number != int(number):
         raise InputError(f"{quoted(value)} is not a whole number", hint="for example 1_000")
     return int(number)
+
+
+def parse_range(value: str) -> tuple[float, float]:
+    """Return the numbers of ``"0..255"`` or ``"-1..1"``, the first below the second."""
+    low, dots, high = value.partition("..")
+    try:
+        limits = float(low), float(high)
+    except ValueError:
+        limits = math.nan, math.nan
+    if not dots or not all(map(math.isfinite, limits)) or limits[0] >= limits[1]:
+        raise InputError(f"{quoted(value)} is not a range", hint="for example 0..255")
+    return limits
 
 
 def check_within(what: str, value: float, least: float, most: float) -> None:

@@ -23,6 +23,7 @@ from edgebuild.interrupts import unwind_on_signals
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("edgebuild.cli.build", "Build, run and check a model for a target."),
     "search": ("edgebuild.cli.search", "Find the most accurate compression that fits a budget."),
+    "synthesize": ("edgebuild.cli.synthesize", "Make inputs for a model without data."),
     "bench": ("edgebuild.cli.bench", "Measure a build on a board, phones or an Edge TPU."),
     "check": ("edgebuild.cli.check", "Say in a second whether a model fits a target."),
     "inspect": ("edgebuild.cli.inspect", "Show a model's layers, MACs and memory over time."),

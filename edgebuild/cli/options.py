@@ -10,7 +10,13 @@ from click.shell_completion import CompletionItem
 
 from edgebuild.budget import Budget
 from edgebuild.errors import EdgebuildError
-from edgebuild.units import parse_count, parse_duration_us, parse_ratio, parse_size
+from edgebuild.units import (
+    parse_count,
+    parse_duration_us,
+    parse_range,
+    parse_ratio,
+    parse_size,
+)
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -37,6 +43,7 @@ DURATION = Parsed("duration", parse_duration_us)
 SECONDS = Parsed("duration", lambda text: parse_duration_us(text) / 1e6)
 PERCENT = Parsed("percent", parse_ratio)
 COUNT = Parsed("count", parse_count)
+RANGE = Parsed("range", parse_range)
 
 
 def json_option(command: Command) -> Command:

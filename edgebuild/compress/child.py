@@ -1,4 +1,4 @@
-"""The program of the child process that compresses a model; see ``edgebuild.compress.run``.
+"""The program of the child process that has TensorFlow; see ``edgebuild.compress.run``.
 
 It reads ``job.json``, prints one line of JSON for each bit of progress and one for the result.
 """
@@ -20,7 +20,7 @@ from edgebuild.models.worker import error_reply
 Say = Callable[[dict[str, Any]], None]
 
 
-def run_job(job: dict[str, Any], say: Say) -> dict[str, Any]:
+def _compress(job: dict[str, Any], say: Say) -> dict[str, Any]:
     """Compress the model that ``job`` names; return what each step did."""
     from edgebuild.compress.apply import apply_recipe, open_original, training_setup
     from edgebuild.compress.base import Context
@@ -51,6 +51,29 @@ def run_job(job: dict[str, Any], say: Say) -> dict[str, Any]:
     return {"steps": [dataclasses.asdict(step) for step in steps]}
 
 
+def _synthesize(job: dict[str, Any], say: Say) -> dict[str, Any]:
+    """Make inputs of the model that ``job`` names; return how like real ones they are."""
+    import numpy as np
+
+    from edgebuild.compress.apply import open_original
+    from edgebuild.compress.invert import invert
+    from edgebuild.compress.run import named_arrays
+
+    made = invert(
+        open_original(Path(job["model"]), job["kind"], trust=job["trust"], seed=job["seed"]),
+        samples=job["samples"],
+        steps=job["steps"],
+        seed=job["seed"],
+        limits=None if job["limits"] is None else tuple(job["limits"]),
+        progress=lambda text: say({"progress": text}),
+    )
+    np.savez(Path(job["folder"]) / "inputs.npz", allow_pickle=False, **named_arrays(made.x))
+    return {"off": made.off, "sure": made.sure}
+
+
+TASKS = {"compress": _compress, "synthesize": _synthesize}
+
+
 def _split(path: Path) -> Any:
     import numpy as np
 
@@ -72,15 +95,14 @@ def main() -> None:
         lines.flush()
 
     try:
-        say(run_job(json.loads(Path(sys.argv[1]).read_text()), say))
+        job = json.loads(Path(sys.argv[1]).read_text())
+        say(TASKS[job["task"]](job, say))
     except EdgebuildError as error:
         say(error_reply(error))
     except Exception as error:
         traceback.print_exc()
         first = str(error).strip().splitlines() or [""]
-        say(
-            error_reply(ModelError(f"compression failed: {type(error).__name__}: {first[0][:300]}"))
-        )
+        say(error_reply(ModelError(f"{type(error).__name__}: {first[0][:300]}")))
 
 
 if __name__ == "__main__":

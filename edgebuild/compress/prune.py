@@ -20,7 +20,7 @@ from edgebuild.compress.groups import (
     prunable_groups,
 )
 from edgebuild.compress.measures import COSTS
-from edgebuild.compress.reconstruct import nearer, reconstruct
+from edgebuild.compress.reconstruct import FITS, nearer, reconstruct, wanted
 from edgebuild.compress.selection import Selection, Start
 from edgebuild.compress.surgery import remove_channels
 from edgebuild.compress.training import fine_tune
@@ -30,7 +30,6 @@ from edgebuild.errors import InputError, nearest
 __all__ = ["Prune", "layer_ratios", "layer_sensitivities", "prunable_groups"]
 
 MEASURES = ("channels", *COSTS)
-FITS = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -101,8 +100,8 @@ class Prune:
             short = choice.shortfall(start, removed)
             least = choice.least(removed)
             smaller = remove_channels(now, choice.channels, least)
-            if self.fit == "on" or (self.fit == "auto" and context.train.y is None):
-                smaller = reconstruct(now, smaller, choice.channels, least, context)
+            if least and wanted(self.fit, context):
+                smaller = reconstruct(now, smaller, context, choice.channels, least)
             now = fine_tune(smaller, context, epochs=epochs_after(step, self.steps, self.epochs))
             if context.train.y is None:
                 now = nearer(smaller, now, context)

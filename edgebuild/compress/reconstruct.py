@@ -1,8 +1,9 @@
-"""After channels are gone: give what is left the weights that come closest to what was there.
+"""After channels or weights are gone: give what is left the values nearest to what was there.
 
 Layer by layer, in order, the kernel of a convolution or dense layer is fitted so that on training
-inputs its outputs are those of the larger model, as far as fewer inputs allow: least squares, with
-no gradient steps and no labels (He et al. 2017). Fine-tuning then starts much nearer to the end.
+inputs its outputs are those of the larger model, as far as fewer inputs and weights allow: least
+squares, with no gradient steps and no labels (He et al. 2017). Fine-tuning then starts much nearer
+to the end.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from edgebuild.compress.costs import nodes
 from edgebuild.compress.quality import as_list, inputs_of
 from edgebuild.compress.splits import Split
 
+FITS = ("auto", "on", "off")
+
 _SAMPLES = 384
 """At least, where there are as many."""
 _ROWS_PER_INPUT = 16
@@ -29,21 +32,33 @@ _MOST_VALUES = 1 << 24
 """So many numbers of patches are in memory at once."""
 _RIDGE = 1e-2
 """Of the mean square of the inputs: how strongly weights stay what they are."""
+_MOST_STEPS = 300
+_EXACT = 1e-5
+"""Of conjugate gradients: at most so many, and when the residual is small enough."""
+_TINY = 1e-300
 _KINDS = {"Conv1D", "Conv2D", "Dense"}
 
 
-def reconstruct(
-    before: State, after: State, channels: ChannelMap, removed: frozenset[int], context: Context
-) -> State:
-    """Return ``after``, which is ``before`` without ``removed``, with kernels fitted to ``before``.
+def wanted(fit: str, context: Context) -> bool:
+    """Return whether a pass with the option ``fit`` reconstructs: without labels, if it is auto."""
+    return fit == "on" or (fit == "auto" and context.train.y is None)
 
-    ``channels`` is of ``before.model``. Left alone are grouped, depthwise and recurrent layers,
-    layers that are called more than once, and those whose weights are masked or shared.
+
+def reconstruct(
+    before: State,
+    after: State,
+    context: Context,
+    channels: ChannelMap | None = None,
+    removed: frozenset[int] = frozenset(),
+) -> State:
+    """Return ``after``, which is ``before`` without ``removed`` and what is masked, with kernels
+    fitted to ``before``. What is masked stays zero.
+
+    ``channels`` is of ``before.model``, where channels were removed. Left alone are grouped,
+    depthwise and recurrent layers, layers that are called more than once, and shared weights.
     """
     from edgebuild.compress.training import clone
 
-    if not removed:
-        return after
     fitted = after.replace(model=clone(after.model))
     gone = np.array(sorted(removed), int)
     originals = {node.operation.name: node for node in _fittable(before)}
@@ -53,9 +68,11 @@ def reconstruct(
             continue
         context.progress(f"fitting {name}")
         width = originals[name].operation.kernel.shape[-1]
-        kept = ~np.isin(channels.outputs.get(name, np.full(width, -1)), gone)
+        made = {} if channels is None else channels.outputs
+        kept = ~np.isin(made.get(name, np.full(width, -1)), gone)
         if len(kept) == width:  # else what it makes is no plain list of channels
-            _fit(_Side(before.model, originals[name]), _Side(fitted.model, node), kept, context)
+            sides = _Side(before.model, originals[name]), _Side(fitted.model, node)
+            _fit(*sides, kept, fitted.masks.get(node.operation.kernel.path), context)
     return fitted
 
 
@@ -82,8 +99,11 @@ class _Side:
         return self.node.operation
 
 
-def _fit(large: _Side, small: _Side, kept: np.ndarray, context: Context) -> None:
-    """Change the smaller layer so that it gives the ``kept`` outputs of the larger one."""
+def _fit(
+    large: _Side, small: _Side, kept: np.ndarray, mask: np.ndarray | None, context: Context
+) -> None:
+    """Change the smaller layer so that it gives the ``kept`` outputs of the larger one. Weights
+    stay zero where its kernel's ``mask`` is False."""
     layer = small.layer
     positions = int(np.prod(small.node.output_tensors[0].shape[1:-1]))
     rows = min(_MOST_ROWS, _ROWS_PER_INPUT * int(np.prod(layer.kernel.shape[:-1])))
@@ -96,7 +116,7 @@ def _fit(large: _Side, small: _Side, kept: np.ndarray, context: Context) -> None
     for number, (a, b) in enumerate(zip(theirs, ours, strict=True)):
         wanted = _values(large.layer, _rows(large.layer, a, each, number))[:, kept]
         equations.add(_rows(layer, b, each, number), wanted)
-    equations.solve()
+    equations.solve(mask)
 
 
 class _Equations:
@@ -119,19 +139,47 @@ class _Equations:
         self._square += rows.T @ rows
         self._product += rows.T @ missing
 
-    def solve(self) -> None:
-        """Change the layer."""
+    def solve(self, mask: np.ndarray | None) -> None:
+        """Change the layer; see ``_fit``."""
         ridge = _RIDGE * np.trace(self._square) / self._width
         if ridge <= 0.0:
             return
-        change = np.linalg.solve(self._square + ridge * np.eye(self._width), self._product)
+        square = self._square + ridge * np.eye(self._width)
+        kernel = np.asarray(self._layer.kernel)
+        if mask is None or mask.all():
+            change = np.linalg.solve(square, self._product)
+        else:
+            free = np.ones(self._product.shape, bool)
+            free[: kernel[..., 0].size] = mask.reshape(-1, self._outputs)
+            change = descend(square, self._product, free)
         if not np.isfinite(change).all():
             return
         if self._layer.use_bias:
             self._layer.bias.assign(np.asarray(self._layer.bias) + change[-1])
             change = change[:-1]
-        kernel = np.asarray(self._layer.kernel)
         self._layer.kernel.assign(kernel + change.reshape(kernel.shape))
+
+
+def descend(square: np.ndarray, product: np.ndarray, free: np.ndarray) -> np.ndarray:
+    """Return the ``x`` (inputs, outputs), zero where not ``free``, with the least
+    ``x' square x / 2 - product' x`` in each column: conjugate gradients with the diagonal as
+    preconditioner, all columns at once."""
+    scale = np.where(free, 1.0 / np.diag(square)[:, None], 0.0)
+    x = np.zeros_like(product)
+    left = np.where(free, product, 0.0)
+    step = scale * left
+    size = first = np.sum(left * step, axis=0)
+    for _ in range(_MOST_STEPS):
+        if np.all(size <= _EXACT**2 * first):
+            break
+        ahead = np.where(free, square @ step, 0.0)
+        length = size / np.maximum(np.sum(step * ahead, axis=0), _TINY)
+        x += length * step
+        left -= length * ahead
+        turned = scale * left
+        before, size = size, np.sum(left * turned, axis=0)
+        step = turned + (size / np.maximum(before, _TINY)) * step
+    return x
 
 
 def _spread(count: int, most: int) -> np.ndarray:
@@ -146,8 +194,8 @@ def _fittable(state: State) -> Iterator[Any]:
         layer = node.operation
         if type(layer).__name__ not in _KINDS or names.count(layer.name) > 1:
             continue
-        free = not any(w.path in {**state.masks, **state.clusters} for w in layer.weights)
-        if free and getattr(layer, "groups", 1) == 1:
+        shared = any(w.path in state.clusters for w in layer.weights)
+        if not shared and getattr(layer, "groups", 1) == 1:
             yield node
 
 

@@ -1,4 +1,4 @@
-"""Run a recipe in a child process: TensorFlow stays out of this one, and a kill loses an epoch."""
+"""Compress, or make inputs, in a child process: TensorFlow stays out of this one."""
 
 from __future__ import annotations
 
@@ -54,6 +54,20 @@ class CompressionJob:
 
 
 @dataclass(frozen=True)
+class SynthesisJob:
+    """What inputs to make for the model in a ``.keras`` or ``.h5`` file of that ``kind``; see
+    ``edgebuild.compress.invert``."""
+
+    model: Path
+    kind: str
+    trust: bool
+    samples: int
+    steps: int
+    seed: int
+    limits: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True)
 class Compressed:
     """The compressed ``.keras``, what each step did, the packed weights when asked for, and the
     ``.tflite`` when the recipe has quantized."""
@@ -72,22 +86,18 @@ def compress(
     The test split is not shown to it. Raises what the passes raise; ModelError when the child dies.
     """
     for name, split in (("train", splits.train), ("validation", splits.validation)):
-        arrays = {f"x{i}": array for i, array in enumerate(split.x)}
-        if split.y is not None:
-            arrays["y"] = split.y
-        np.savez(folder / f"{name}.npz", allow_pickle=False, **arrays)
+        labels = {} if split.y is None else {"y": split.y}
+        np.savez(folder / f"{name}.npz", allow_pickle=False, **named_arrays(split.x), **labels)
     description = {
         **dataclasses.asdict(job),
+        "task": "compress",
         "model": str(job.model.resolve()),
         "recipe": recipe_to_json(job.recipe),
         "checkpoints": str(job.checkpoints),
         "entry_folder": str(job.entry_folder.resolve()),
         "folder": str(folder),
     }
-    (folder / "job.json").write_text(json.dumps(description))
-    reply = _run(folder, progress)
-    if "error" in reply:
-        raise error_from_reply(reply)
+    reply = _run(description, folder, progress)
     packed, tflite = (folder / name for name in ("weights.huff", "compressed.tflite"))
     return Compressed(
         folder / "compressed.keras",
@@ -97,7 +107,31 @@ def compress(
     )
 
 
-def _run(folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
+def synthesize(
+    job: SynthesisJob, folder: Path, progress: Callable[[str], None]
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return inputs, by the names that ``--data`` takes, and what ``Inversion`` says of them. Works
+    below ``folder``. Raises what ``invert`` raises; ModelError when the child dies."""
+    description = {
+        **dataclasses.asdict(job),
+        "task": "synthesize",
+        "model": str(job.model.resolve()),
+        "folder": str(folder),
+    }
+    reply = _run(description, folder, progress)
+    with np.load(folder / "inputs.npz", allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}, reply
+
+
+def named_arrays(x: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of a model's inputs by the names ``x0``, ``x1``, ..."""
+    return {f"x{i}": array for i, array in enumerate(x)}
+
+
+def _run(
+    description: dict[str, Any], folder: Path, progress: Callable[[str], None]
+) -> dict[str, Any]:
+    (folder / "job.json").write_text(json.dumps(description))
     package = Path(__file__).resolve().parents[2]
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
@@ -126,8 +160,10 @@ def _run(folder: Path, progress: Callable[[str], None]) -> dict[str, Any]:
     if not reply:
         lines = (folder / "log").read_text(errors="replace").strip().splitlines()
         raise ModelError(
-            f"compression ended with code {process.returncode}",
+            f"the process that trains ended with code {process.returncode}",
             details=[line[:200] for line in lines[-_LOG_LINES:]],
             hint="not enough memory? give a smaller model or less data",
         )
+    if "error" in reply:
+        raise error_from_reply(reply)
     return reply

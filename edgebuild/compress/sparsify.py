@@ -12,6 +12,7 @@ import numpy as np
 
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.gradual import epochs_after, share_after
+from edgebuild.compress.reconstruct import FITS, nearer, reconstruct, wanted
 from edgebuild.compress.training import clone, fine_tune
 from edgebuild.errors import InputError
 
@@ -38,6 +39,9 @@ class Sparsify:
             each.
         epochs: of fine-tuning after the last step; each step before has a share of it, at least
             one.
+        fit: give the weights that are left the values nearest to what the layer gave before, by
+            least squares, before fine-tuning: ``on``, ``off``, or ``auto``, where there are no
+            labels.
     """
 
     name: ClassVar[str] = "sparsify"
@@ -47,6 +51,7 @@ class Sparsify:
     scope: str = "global"
     steps: int = 4
     epochs: int = 5
+    fit: str = "auto"
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be right."""
@@ -63,6 +68,8 @@ class Sparsify:
             self._check_share(int(match[1]), int(match[2]))
         if self.scope not in SCOPES:
             raise InputError(f"sparsify: scope is {' or '.join(SCOPES)}")
+        if self.fit not in FITS:
+            raise InputError(f"sparsify: fit is one of {', '.join(FITS)}, not '{self.fit[:60]}'")
         if self.steps < 1 or self.epochs < 0:
             raise InputError("sparsify: steps is at least 1, epochs at least 0")
 
@@ -91,8 +98,13 @@ class Sparsify:
             kernels = {v.path: np.asarray(v) for v in sparse_kernels(now.model)}
             given = {path: kernels[path] for path in chosen}
             share = self.sparsity * share_after(step, self.steps)
-            now = masked(now, {**now.masks, **self._masks(given, outputs, now.masks, share)})
-            now = fine_tune(now, context, epochs=epochs_after(step, self.steps, self.epochs))
+            masks = {**now.masks, **self._masks(given, outputs, now.masks, share)}
+            sparser = masked(now, masks)
+            if wanted(self.fit, context):
+                sparser = reconstruct(now, sparser, context)
+            now = fine_tune(sparser, context, epochs=epochs_after(step, self.steps, self.epochs))
+            if context.train.y is None:
+                now = nearer(sparser, now, context)
         notes = [
             f"{path}: {1 - now.masks[path].mean():.1%} of {now.masks[path].size:,} are zero"
             for path in chosen

@@ -89,7 +89,7 @@ def fine_tune(
     model = clone(state.model)
     keeper = _Keeper(context.checkpoints, _fingerprint(state, context, job))
     loop = _Loop(model, state, context, job, losses, regularize)
-    with _quick_statistics(model, epochs * loop.steps):
+    with _statistics(model, epochs * loop.steps, known=context.train.y is None):
         for epoch in range(keeper.restore(loop), epochs):
             loss = loop.epoch(epoch)
             _check_finite(loss, model, f"epoch {epoch + 1} of {epochs}", rate)
@@ -113,18 +113,24 @@ def _check_finite(loss: float, model: Any, when: str, learning_rate: float) -> N
 
 
 @contextmanager
-def _quick_statistics(model: Any, steps: int) -> Iterator[None]:
-    """Let the moving averages of batch normalization follow within ``steps``: the usual momentum
-    of 0.99 needs hundreds, and a short fine-tuning would leave them behind the weights."""
+def _statistics(model: Any, steps: int, *, known: bool) -> Iterator[None]:
+    """Say what batch normalization does with a batch's statistics.
+
+    ``known``, without labels, it keeps those of the original's training: the samples may be unlike
+    what that saw, and other statistics alone would take the model away from the original. Else its
+    moving averages follow within ``steps``: the usual momentum of 0.99 needs hundreds, and a short
+    fine-tuning would leave them behind the weights.
+    """
     layers = [layer for layer in model.layers if type(layer).__name__ == "BatchNormalization"]
-    usual = [layer.momentum for layer in layers]
+    usual = [(layer.momentum, layer.trainable) for layer in layers]
     for layer in layers:
         layer.momentum = min(layer.momentum, max(0.5, 1.0 - 8.0 / steps))
+        layer.trainable = layer.trainable and not known
     try:
         yield
     finally:
-        for layer, momentum in zip(layers, usual, strict=True):
-            layer.momentum = momentum
+        for layer, (momentum, trainable) in zip(layers, usual, strict=True):
+            layer.momentum, layer.trainable = momentum, trainable
 
 
 class _Loop:
@@ -248,14 +254,15 @@ def _make_step(
 
     @tf.function
     def step(inputs: Any, labels: Any, teacher: Any) -> Any:
+        values = [v.value for v in variables]
         with tf.GradientTape() as tape:
+            tape.watch(values)  # also of layers that are not to learn statistics
             outputs = as_list(model(inputs_of(model, inputs), training=True))
             loss = loss_of(outputs, labels, teacher)
             for extra in model.losses:
                 loss += extra
             if regularize is not None:
                 loss += regularize(model)
-        values = [v.value for v in variables]
         gradients = tape.gradient(loss, values)
         pairs = [
             (_tied(g, clusters.get(v.path)), v)

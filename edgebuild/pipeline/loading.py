@@ -133,8 +133,8 @@ def training_splits(
     if data is None:
         raise InputError(
             "compression needs data to fine-tune with",
-            hint="--data set.npz with x and y; x alone learns from the original; --data random "
-            "keeps the outputs close on noise",
+            hint="--data set.npz with x and y; x alone learns from the original; "
+            "edgebuild synthesize makes some x where there are none",
         )
     test = None
     if train is not None:

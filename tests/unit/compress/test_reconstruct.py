@@ -11,8 +11,9 @@ from edgebuild.compress.base import Context, State
 from edgebuild.compress.channels import channel_map
 from edgebuild.compress.prune import Prune
 from edgebuild.compress.quality import predict
-from edgebuild.compress.reconstruct import nearer, reconstruct
+from edgebuild.compress.reconstruct import descend, nearer, reconstruct
 from edgebuild.compress.setup import TrainingSetup
+from edgebuild.compress.sparsify import Sparsify
 from edgebuild.compress.splits import Split
 from edgebuild.compress.surgery import remove_channels
 from edgebuild.compress.training import clone
@@ -68,7 +69,7 @@ def test_a_channel_that_copies_another_is_not_missed(keras):
     channels = channel_map(model)
     gone = frozenset({int(channels.outputs["a"][5])})
     smaller = remove_channels(State(model), channels, gone)
-    fitted = reconstruct(State(model), smaller, channels, gone, context)
+    fitted = reconstruct(State(model), smaller, context, channels, gone)
     assert noise(smaller.model, model, (x,)) > 0.05
     assert noise(fitted.model, model, (x,)) < 1e-3
 
@@ -129,3 +130,43 @@ def test_the_model_that_was_given_is_not_changed(trained, context):
 def test_what_fit_can_be():
     with pytest.raises(InputError, match="fit is one of auto, on, off"):
         Prune(fit="maybe")
+
+
+def sparse(model, context, **options):
+    state, _ = Sparsify(0.6, steps=1, epochs=0, **options).apply(State(model), context)
+    return state
+
+
+def test_zeros_are_made_up_for_by_what_is_left(trained, context):
+    alone = bare(context)
+    plain, fitted = (sparse(trained, alone, fit=fit) for fit in ("off", "auto"))
+    x = context.validation.x
+    assert noise(fitted.model, trained, x) < 0.5 * noise(plain.model, trained, x)
+    for path, mask in fitted.masks.items():
+        (kernel,) = (v for v in fitted.model.weights if v.path == path)
+        assert not np.asarray(kernel)[~mask].any()
+        np.testing.assert_array_equal(mask, plain.masks[path])
+
+
+def test_zeros_with_labels_are_fitted_when_asked_for(trained, context):
+    same, plain, fitted = (sparse(trained, context, fit=f).model for f in ("auto", "off", "on"))
+    for a, b in zip(same.get_weights(), plain.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    x = context.validation.x
+    assert noise(fitted, trained, x) < noise(plain, trained, x)
+    with pytest.raises(InputError, match="fit is one of auto, on, off"):
+        Sparsify(fit="maybe")
+
+
+def test_the_descent_finds_what_solving_each_column_finds():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 30)) @ rng.normal(size=(30, 30))
+    square, product = rows.T @ rows + np.eye(30), rng.normal(size=(30, 7))
+    free = rng.random((30, 7)) < 0.5
+    free[:, 0], free[:, 1] = True, False
+    found = descend(square, product, free)
+    assert not found[~free].any()
+    for column in range(7):
+        left = free[:, column]
+        exact = np.linalg.solve(square[np.ix_(left, left)], product[left, column])
+        np.testing.assert_allclose(found[left, column], exact, rtol=1e-3, atol=1e-6)

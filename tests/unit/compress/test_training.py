@@ -175,3 +175,25 @@ def test_the_pass_that_diverges_is_named(shaken, context):
     steps = parse_recipe("prune:epochs=0,distill:learning_rate=1e30,epochs=2")
     with pytest.raises(InputError, match=r"^distill \(2 of 2\): training diverged"):
         apply_recipe(steps, dataclasses.replace(context, teacher=shaken))
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_statistics_of_training_stay_where_labels_are_missing(trained, context, labelled):
+    """Samples without labels may be unlike those of training: brighter here."""
+    x = tuple(array + 3.0 for array in context.train.x)
+    shifted = dataclasses.replace(context, train=Split(x, context.train.y if labelled else None))
+    tuned = fine_tune(State(trained), shifted, epochs=1).model
+    before, after = (model.get_layer("bn") for model in (trained, tuned))
+    known = np.array_equal(np.asarray(before.moving_mean), np.asarray(after.moving_mean))
+    assert known is not labelled
+    assert after.trainable
+    assert after.momentum == before.momentum
+    if not labelled:  # nothing to learn: the teacher is itself
+        assert quality(tuned, Split(x, None), trained).value > 0.97
+
+
+def test_scales_learn_while_statistics_stay(shaken, context):
+    blind = dataclasses.replace(context, train=Split(context.train.x, None))
+    tuned = fine_tune(State(shaken), blind, epochs=1).model
+    before, after = (np.asarray(m.get_layer("bn").gamma) for m in (shaken, tuned))
+    assert not np.array_equal(before, after)

@@ -1,0 +1,67 @@
+"""``edgebuild synthesize``: inputs for a model that has come without data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edgebuild.cli.build import steps as shown_steps
+from edgebuild.cli.console import line, print_json, prose
+from edgebuild.cli.options import COUNT, RANGE, json_option
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default="synthetic.npz",
+    help="File to write [synthetic.npz].",
+)
+@click.option("--samples", type=COUNT, default="2048", help="Inputs to make [2048].")
+@click.option("--range", "limits", type=RANGE, metavar="LOW..HIGH", help="Of an input: 0..255.")
+@click.option("--steps", type=COUNT, default="80", help="Of gradient descent [80].")
+@click.option("--seed", type=COUNT, default="0", help="Of the first noise [0].")
+@click.option("--trust-model", is_flag=True, help="Allow code inside the model file.")
+@json_option
+def command(
+    model: Path,
+    out: Path,
+    samples: int,
+    limits: tuple[float, float] | None,
+    steps: int,
+    seed: int,
+    trust_model: bool,
+    as_json: bool,
+) -> None:
+    """Make inputs for a Keras MODEL without data, from what its batch normalization remembers.
+
+    They show a model what it saw in training as far as it remembers it, so compression keeps what
+    matters and the model's own outputs can be compared. Real inputs are better; labels are needed
+    for neither.
+    """
+    from edgebuild.pipeline.synthesis import make_inputs
+
+    with shown_steps(f"inputs for {model.name}") as progress:
+        made = make_inputs(
+            *(model, out),
+            samples=samples,
+            steps=steps,
+            limits=limits,
+            seed=seed,
+            trust=trust_model,
+            progress=progress,
+        )
+    if as_json:
+        print_json(made.to_json())
+        return
+    line(f"wrote {made.file}: {made.samples:,} samples")
+    first, last = made.off
+    prose(
+        f"statistics in batch normalization, against training's: {first:.2f} deviations off in "
+        f"noise, {last:.2f} in these"
+    )
+    if made.sure is not None:
+        prose(f"the model is {made.sure:.0%} sure of their classes")
+    line(f"next: edgebuild build {model} --data {made.file} --target cortex-m4")
