@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgebuild.pipeline.synthesis import Synthesis
     from edgebuild.report.model import Report
 
 __version__ = "0.1.0"
-__all__ = ["build"]
+__all__ = ["build", "synthesize"]
 
 
 def build(
@@ -46,3 +47,20 @@ def build(
 
         return build_within_budget(SearchRequest(request), use_cache=use_cache)
     return run_plan(make_plan(request), use_cache=use_cache)
+
+
+def synthesize(model: str | Path, *, out: str | Path, **options: Any) -> Synthesis:
+    """Write inputs for a Keras ``model`` that has come without data, as ``edgebuild synthesize``.
+
+    Args:
+        model: a ``.keras`` or ``.h5`` file whose model has batch normalization.
+        out: the ``.npz`` to write.
+        options: the others of ``edgebuild.pipeline.synthesis.make_inputs``: ``samples``,
+            ``limits``, ``steps``, ``seed``, ``trust``.
+
+    Raises:
+        EdgebuildError: nothing was written.
+    """
+    from edgebuild.pipeline.synthesis import make_inputs
+
+    return make_inputs(Path(model), Path(out), **options)

@@ -55,6 +55,7 @@ class Prune:
             all other layers as they are.
         sensitivity: how strongly layers are spared whose half removal costs much quality (measured
             on the validation split): 0 not at all, 1 in proportion. For all but ``channels``.
+        fit: see ``Sparsify``.
     """
 
     name: ClassVar[str] = "prune"

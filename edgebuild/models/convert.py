@@ -56,6 +56,7 @@ def to_int8_tflite(
                 "--data calibration.npz            array x (samples first), labels y for accuracy",
                 "--data images/                    one folder of images for each class",
                 "--data package.module:function    returns (x, y) or x",
+                "--data synthetic.npz              edgebuild synthesize makes it of a .keras",
                 "--data random                     seeded noise: builds, but accuracy is lost",
             ],
             hint="--data calibration.npz, or --data random for a first look; phones run "

@@ -13,6 +13,7 @@ from edgebuild.units import (
     format_size,
     parse_count,
     parse_duration_us,
+    parse_range,
     parse_ratio,
     parse_size,
     quoted,
@@ -203,3 +204,17 @@ def test_a_number_outside_its_range_is_refused():
         with pytest.raises(InputError, match="the time limit is") as caught:
             check_within("the time limit", bad, 1, 86_400)
         assert caught.value.hint == "1 to 86,400"
+
+
+@pytest.mark.parametrize(
+    ("text", "limits"),
+    [("0..255", (0.0, 255.0)), ("-1..1", (-1.0, 1.0)), ("-1.5..-.5", (-1.5, -0.5))],
+)
+def test_ranges(text, limits):
+    assert parse_range(text) == limits
+
+
+@pytest.mark.parametrize("text", ["", "..", "5", "1..", "1..1", "2..1", "nan..1", "0..inf", "a..b"])
+def test_what_is_no_range(text):
+    with pytest.raises(InputError, match="is not a range"):
+        parse_range(text)
