@@ -6,7 +6,6 @@ Every parser raises InputError that quotes the text and says how to write it.
 
 from __future__ import annotations
 
-import math
 import re
 from typing import TypeVar
 
@@ -15,6 +14,7 @@ from edgebuild.errors import InputError
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _DURATION_UNITS_US = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6, "min": 6e7, "h": 3.6e9}
 _NUMBER = re.compile(r"(\d{1,3}(?:[_,]\d{3})+|\d+(?:_\d+)*)(\.\d+)?\s*([^\d\s.]*)", re.ASCII)
+_RANGE = re.compile(r"(-?\d{1,9}(?:\.\d+)?)\.\.(-?\d{1,9}(?:\.\d+)?)", re.ASCII)
 _SHOWN = 60
 _Number = TypeVar("_Number", int, float)
 MAX_SIZE_BYTES = 1 << 40
@@ -93,12 +93,9 @@ def parse_count(value: str | int) -> int:
 
 def parse_range(value: str) -> tuple[float, float]:
     """Return the numbers of ``"0..255"`` or ``"-1..1"``, the first below the second."""
-    low, dots, high = value.partition("..")
-    try:
-        limits = float(low), float(high)
-    except ValueError:
-        limits = math.nan, math.nan
-    if not dots or not all(map(math.isfinite, limits)) or limits[0] >= limits[1]:
+    match = _RANGE.fullmatch(value)
+    limits = (float(match[1]), float(match[2])) if match else (0.0, 0.0)
+    if limits[0] >= limits[1]:
         raise InputError(f"{quoted(value)} is not a range", hint="for example 0..255")
     return limits
 

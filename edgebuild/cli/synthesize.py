@@ -19,7 +19,7 @@ from edgebuild.cli.options import COUNT, RANGE, json_option
     default="synthetic.npz",
     help="File to write [synthetic.npz].",
 )
-@click.option("--samples", type=COUNT, default="2048", help="Inputs to make [2048].")
+@click.option("--samples", type=COUNT, default="512", help="Inputs to make [512].")
 @click.option("--range", "limits", type=RANGE, metavar="LOW..HIGH", help="Of an input: 0..255.")
 @click.option("--steps", type=COUNT, default="80", help="Of gradient descent [80].")
 @click.option("--seed", type=COUNT, default="0", help="Of the first noise [0].")
@@ -62,6 +62,8 @@ def command(
         f"statistics in batch normalization, against training's: {first:.2f} deviations off in "
         f"noise, {last:.2f} in these"
     )
+    if last >= 1.0:
+        prose("far off: the model may take numbers of another size; real inputs are needed")
     if made.sure is not None:
         prose(f"the model is {made.sure:.0%} sure of their classes")
     line(f"next: edgebuild build {model} --data {made.file} --target cortex-m4")

@@ -28,6 +28,8 @@ def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
 
     from edgebuild.models.keras_file import load_keras_model
 
+    if seed >= 1 << 32:
+        raise InputError(f"seed {seed:,} is above {(1 << 32) - 1:,}")
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)
     model = load_keras_model(path, kind, trust=trust)
@@ -35,7 +37,7 @@ def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
         model = keras.Model(model.inputs, model.outputs, name=model.name)
     if not hasattr(model, "_nodes_by_depth"):
         raise ModelError(
-            f"{path}: a subclassed model cannot be compressed",
+            f"{path}: a subclassed model cannot be taken apart",
             hint="build it with the functional API or keras.Sequential",
         )
     return flatten(model)

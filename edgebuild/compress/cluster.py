@@ -66,7 +66,7 @@ class Cluster:
             )
         if not notes:
             return state, ("no layer has weights to share",)
-        tuned = fine_tune(State(model, masks, clusters), context, epochs=self.epochs)
+        tuned = fine_tune(State(model, masks, clusters), context, epochs=self.epochs, near=True)
         return snapped(tuned), tuple(notes)
 
     def _missed(self, weights: np.ndarray, values: np.ndarray) -> str:

@@ -23,21 +23,24 @@ from edgebuild.compress.quality import as_list, gives_probability, inputs_of
 from edgebuild.errors import InputError
 from edgebuild.models.likeness import is_classifier
 
-BATCH = 256
-"""So many samples share their statistics."""
+MOST_BATCH, LEAST_BATCH = 256, 16
+"""So many samples share their statistics: the most that leave the values of all layers within
+``_MOST_VALUES``."""
+_MOST_VALUES = 1 << 28
 _LEARNING_RATE = 0.15
 """Of Adam, in units of the first noise's deviation."""
 _CLASS_WEIGHT = 0.05
 """Of being taken for a class, beside the statistics."""
 _LEAST_SURE = 0.6
 """A sample is meant to be of its class by so much, up to 1; another class has the rest."""
-_SPREADS = tuple(2.0**power for power in range(-6, 10))
+_SPREADS = tuple(2.0**power for power in (0, *range(1, 15), *range(-1, -9, -1)))
 _OFFSETS = (0.0, -2.0, -1.0, 1.0, 2.0, 4.0, 6.0)
 """Means of the first noise that are tried, in units of its deviation."""
 _OCTAVES = ((2, 1.0), (4, 0.7), (8, 0.5), (16, 0.3), (32, 0.15))
 """Points of a side, and how strong they are."""
-_TRIED = 64
+_TRIED = 32
 _TINY = 1e-7
+_REAL = "give real inputs (--data set.npz), labels are not needed"
 
 Limits = tuple[float, float]
 
@@ -88,7 +91,7 @@ def invert(
 
     Args:
         model: it has batch normalization, float inputs, and sizes that are all known.
-        samples: how many, made ``BATCH`` at a time.
+        samples: how many, made in batches.
         steps: of gradient descent for each batch.
         seed: equal seed, equal inputs.
         limits: the least and the greatest value that an input can have, such as 0 and 255.
@@ -99,39 +102,52 @@ def invert(
     """
     shapes = _shapes(model)
     seen = _Seen(model)
+    batch = _batch(model)
     rng = np.random.default_rng(seed)
     progress("looking for where to begin")
     starts = _starts(seen, shapes, limits, rng)
-    maker = _Maker(seen, starts, shapes, steps, limits)
+    maker = _Maker(seen, starts, [(batch, *shape) for shape in shapes], steps, limits)
     made, off = [], []
-    count = math.ceil(samples / BATCH)
+    count = math.ceil(samples / batch)
     for number in range(1, count + 1):
-        noise = [start.draw(shape, BATCH, rng) for start, shape in zip(starts, shapes, strict=True)]
-        before, after, batch = maker.make(noise, seen.wishes(rng))
-        made.append(batch)
+        noise = [start.draw(shape, batch, rng) for start, shape in zip(starts, shapes, strict=True)]
+        before, after, x = maker.make(noise, seen.wishes(batch, rng))
+        made.append(x)
         off.append((before, after))
         progress(f"batch {number} of {count}: statistics off by {before:.2f}, then {after:.2f}")
-    x = tuple(np.concatenate(arrays)[:samples] for arrays in zip(*made, strict=True))
-    if not all(np.all(np.isfinite(array)) for array in x):
+    arrays = tuple(np.concatenate(parts)[:samples] for parts in zip(*made, strict=True))
+    if not all(np.all(np.isfinite(array)) for array in arrays):
         raise InputError("the inputs that were made are not finite: the model may be damaged")
     first, last = np.mean(off, axis=0)
-    return Inversion(x, (float(first), float(last)), seen.sureness(x))
+    return Inversion(arrays, (float(first), float(last)), seen.sureness(arrays))
+
+
+def _batch(model: Any) -> int:
+    """Return how many samples are made at once."""
+    tensors = [tensor for node in nodes(model) for tensor in node.output_tensors]
+    values = sum(math.prod(size or 1 for size in tensor.shape[1:]) for tensor in tensors)
+    return min(MOST_BATCH, max(LEAST_BATCH, _MOST_VALUES // max(1, values)))
 
 
 def _shapes(model: Any) -> list[tuple[int, ...]]:
     """Return the shape of a sample of each input; InputError where it cannot be moved."""
+    tables = {
+        id(tensor)
+        for node in nodes(model)
+        if type(node.operation).__name__ == "Embedding"
+        for tensor in node.input_tensors
+    }
     shapes = []
     for tensor in model.inputs:
-        shape = tuple(tensor.shape[1:])
-        if "float" not in str(tensor.dtype):
+        shape, whole = tuple(tensor.shape[1:]), id(tensor) in tables
+        if whole or "float" not in str(tensor.dtype):
+            kind = "numbers of a table's rows" if whole else tensor.dtype
             raise InputError(
-                f"input '{tensor.name}' takes {tensor.dtype}, which gradients cannot move",
-                hint="give real inputs: --data set.npz",
+                f"input '{tensor.name}' takes {kind}, which gradients cannot move", hint=_REAL
             )
         if None in shape:
             raise InputError(
-                f"input '{tensor.name}' is of the shape {shape}: its size is not known",
-                hint="give real inputs: --data set.npz",
+                f"input '{tensor.name}' is of the shape {shape}: its size is not known", hint=_REAL
             )
         shapes.append(shape)
     return shapes
@@ -142,6 +158,7 @@ class _Seen:
 
     def __init__(self, model: Any) -> None:
         import keras
+        import tensorflow as tf
 
         calls = [
             node for node in nodes(model) if type(node.operation).__name__ == "BatchNormalization"
@@ -149,10 +166,9 @@ class _Seen:
         if not calls:
             raise InputError(
                 "the model has no batch normalization, which alone tells what its inputs are like",
-                hint="give real inputs (--data set.npz, labels are not needed), or --data random",
+                hint=_REAL,
             )
         self._layers = [node.operation for node in calls]
-        self._model = model
         self._count = len(model.outputs)
         given = [node.input_tensors[0] for node in calls]
         self._shown = keras.Model(model.inputs, [*model.outputs, *given])
@@ -161,6 +177,8 @@ class _Seen:
             for place, tensor in enumerate(model.outputs)
         ]
         self._classes = [0] * self._count
+        self._asked = 0
+        self._call = tf.function(self.run, autograph=False)
 
     def learn_outputs(self, x: Sequence[np.ndarray]) -> None:
         """Take from the outputs for some inputs which of them score classes, and how many."""
@@ -173,8 +191,17 @@ class _Seen:
 
     def __call__(self, x: Sequence[Any]) -> tuple[list[Any], list[Any]]:
         """Return the outputs, and what the batch normalizations are given."""
-        given = as_list(self._shown(inputs_of(self._model, list(x)), training=False))
-        return given[: self._count], given[self._count :]
+        import tensorflow as tf
+
+        return self._call([tf.convert_to_tensor(array) for array in x])
+
+    def run(self, x: list[Any]) -> tuple[list[Any], list[Any]]:
+        """Return the same, for a graph that is being traced."""
+        import tensorflow as tf
+
+        given = self._shown(inputs_of(self._shown, x), training=False)
+        values = [tf.cast(tensor, tf.float32) for tensor in as_list(given)]
+        return values[: self._count], values[self._count :]
 
     def distance(self, given: Sequence[Any]) -> Any:
         """Return the mean square over all channels of how far means and deviations are from
@@ -193,18 +220,19 @@ class _Seen:
             channels += int(layer.moving_mean.shape[0])
         return total / channels
 
-    def wishes(self, rng: np.random.Generator) -> list[np.ndarray]:
-        """Return for each output that scores classes what a batch is to be taken for: (samples,
-        classes), every class alike."""
-        wishes = []
+    def wishes(self, count: int, rng: np.random.Generator) -> list[np.ndarray]:
+        """Return for each output that scores classes what ``count`` samples are to be taken for:
+        (samples, classes). One batch after the other asks for every class as often."""
+        wishes, samples = [], np.arange(count)
         for classes in filter(None, self._classes):
-            first = rng.permutation(np.arange(BATCH) % classes)
-            second = (first + rng.integers(1, classes, BATCH)) % classes
-            share = rng.uniform(_LEAST_SURE, 1.0, BATCH)
-            wish = np.zeros((BATCH, classes), np.float32)
-            wish[np.arange(BATCH), first] = share
-            wish[np.arange(BATCH), second] = 1.0 - share
+            first = rng.permutation((self._asked + samples) % classes)
+            second = (first + rng.integers(1, classes, count)) % classes
+            share = rng.uniform(_LEAST_SURE, 1.0, count)
+            wish = np.zeros((count, classes), np.float32)
+            wish[samples, first] = share
+            wish[samples, second] = 1.0 - share
             wishes.append(wish)
+        self._asked += count
         return wishes
 
     def surprise(self, outputs: Sequence[Any], wishes: Sequence[Any]) -> Any:
@@ -227,8 +255,8 @@ class _Seen:
         if place is None:
             return None
         parts = []
-        for start in range(0, len(x[0]), BATCH):
-            output = np.asarray(self([a[start : start + BATCH] for a in x])[0][place])
+        for start in range(0, len(x[0]), LEAST_BATCH):
+            output = np.asarray(self([a[start : start + LEAST_BATCH] for a in x])[0][place])
             rows = output.reshape(len(output), -1)
             parts.append(np.maximum(rows, 1.0 - rows)[:, 0] if self._single[place] else rows.max(1))
         return float(np.concatenate(parts).mean())
@@ -289,10 +317,10 @@ class _Maker:
 
         self._seen, self._starts, self._steps, self._limits = seen, starts, steps, limits
         schedule = keras.optimizers.schedules.CosineDecay(_LEARNING_RATE, steps)
-        self._noise = [tf.Variable(tf.zeros((BATCH, *shape))) for shape in shapes]
+        self._noise = [tf.Variable(tf.zeros(shape)) for shape in shapes]
         self._optimizer = keras.optimizers.Adam(schedule)
         self._optimizer.build(self._noise)
-        self._move = tf.function(self._moved)
+        self._move = tf.function(self._moved, autograph=False)
 
     def make(
         self, noise: Sequence[np.ndarray], wishes: Sequence[np.ndarray]
@@ -300,8 +328,8 @@ class _Maker:
         """Return how far a batch's statistics were off before and after, and the batch."""
         import tensorflow as tf
 
-        for variable in self._optimizer.variables[:1] + self._optimizer.variables[2:]:
-            variable.assign(tf.zeros_like(variable))  # all but the learning rate begins anew
+        for variable in self._optimizer.variables:
+            variable.assign(tf.zeros_like(variable))
         for variable, array in zip(self._noise, noise, strict=True):
             variable.assign(array)
         before = self._off()
@@ -324,10 +352,18 @@ class _Maker:
 
         with tf.GradientTape() as tape:
             x = [start.applied(n) for start, n in zip(self._starts, self._noise, strict=True)]
-            outputs, given = self._seen(x)
+            outputs, given = self._seen.run(x)
             loss = self._seen.distance(given)
             loss += _CLASS_WEIGHT * self._seen.surprise(outputs, wishes)
-        self._optimizer.apply(tape.gradient(loss, self._noise), self._noise)
+        gradients = tape.gradient(loss, self._noise)
+        for place, gradient in enumerate(gradients):
+            if gradient is None:
+                raise InputError(
+                    f"input {place} leads to no batch normalization and to no classes: nothing "
+                    "tells what it is like",
+                    hint=_REAL,
+                )
+        self._optimizer.apply(gradients, self._noise)
         for noise, start in zip(self._noise, self._starts, strict=True):
             if self._limits is not None:
                 low, high = ((limit - start.mean) / start.spread for limit in self._limits)

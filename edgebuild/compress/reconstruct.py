@@ -32,7 +32,7 @@ _MOST_VALUES = 1 << 24
 """So many numbers of patches are in memory at once."""
 _RIDGE = 1e-2
 """Of the mean square of the inputs: how strongly weights stay what they are."""
-_MOST_STEPS = 300
+_MOST_STEPS = 100
 _EXACT = 1e-5
 """Of conjugate gradients: at most so many, and when the residual is small enough."""
 _TINY = 1e-300
@@ -114,8 +114,8 @@ def _fit(
     equations = _Equations(layer)
     theirs, ours = (_inputs(side.model, side.node, samples) for side in (large, small))
     for number, (a, b) in enumerate(zip(theirs, ours, strict=True)):
-        wanted = _values(large.layer, _rows(large.layer, a, each, number))[:, kept]
-        equations.add(_rows(layer, b, each, number), wanted)
+        before = _values(large.layer, _rows(large.layer, a, each, number))[:, kept]
+        equations.add(_rows(layer, b, each, number), before)
     equations.solve(mask)
 
 

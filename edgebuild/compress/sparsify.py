@@ -100,9 +100,11 @@ class Sparsify:
             share = self.sparsity * share_after(step, self.steps)
             masks = {**now.masks, **self._masks(given, outputs, now.masks, share)}
             sparser = masked(now, masks)
-            if wanted(self.fit, context):
+            fits = wanted(self.fit, context)
+            if fits:
                 sparser = reconstruct(now, sparser, context)
-            now = fine_tune(sparser, context, epochs=epochs_after(step, self.steps, self.epochs))
+            epochs = epochs_after(step, self.steps, self.epochs)
+            now = fine_tune(sparser, context, epochs=epochs, near=fits)
             if context.train.y is None:
                 now = nearer(sparser, now, context)
         notes = [

@@ -62,6 +62,7 @@ def fine_tune(
     distill: Distillation | None = None,
     teacher: Any = None,
     regularize: Callable[[Any], Any] | None = None,
+    near: bool = False,
 ) -> State:
     """Return ``state`` with weights trained for ``epochs`` on the training split.
 
@@ -74,6 +75,8 @@ def fine_tune(
             is the only source.
         teacher: another one than the context's.
         regularize: a term of the loss, from the model.
+        near: ``state`` computes nearly what it did before. Without labels batch normalization then
+            keeps its statistics.
 
     Raises:
         InputError: labels do not fit the model.
@@ -89,7 +92,7 @@ def fine_tune(
     model = clone(state.model)
     keeper = _Keeper(context.checkpoints, _fingerprint(state, context, job))
     loop = _Loop(model, state, context, job, losses, regularize)
-    with _statistics(model, epochs * loop.steps, known=context.train.y is None):
+    with _statistics(model, epochs * loop.steps, known=near and context.train.y is None):
         for epoch in range(keeper.restore(loop), epochs):
             loss = loop.epoch(epoch)
             _check_finite(loss, model, f"epoch {epoch + 1} of {epochs}", rate)
@@ -116,8 +119,8 @@ def _check_finite(loss: float, model: Any, when: str, learning_rate: float) -> N
 def _statistics(model: Any, steps: int, *, known: bool) -> Iterator[None]:
     """Say what batch normalization does with a batch's statistics.
 
-    ``known``, without labels, it keeps those of the original's training: the samples may be unlike
-    what that saw, and other statistics alone would take the model away from the original. Else its
+    ``known``, it keeps those of the original's training: samples may be unlike what that saw, and
+    other statistics alone would take the model away from the original. Else its
     moving averages follow within ``steps``: the usual momentum of 0.99 needs hundreds, and a short
     fine-tuning would leave them behind the weights.
     """

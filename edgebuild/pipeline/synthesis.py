@@ -40,7 +40,7 @@ def make_inputs(
     model: Path,
     file: Path,
     *,
-    samples: int = 2048,
+    samples: int = 512,
     steps: int = 80,
     limits: tuple[float, float] | None = None,
     seed: int = 0,
@@ -64,9 +64,13 @@ def make_inputs(
         ModelError: it cannot be read.
     """
     if file.suffix != ".npz":
-        raise InputError(f"{file}: inputs are written as .npz", hint=f"--out {file.stem}.npz")
+        raise InputError(f"{file}: inputs are written as .npz", hint="--out inputs.npz")
+    if file.is_dir():
+        raise InputError(f"{file} is a folder", hint="give the name of a file with --out")
     if samples < 1 or steps < 1:
         raise InputError("samples and steps are at least 1")
+    if limits is not None and not limits[0] < limits[1]:
+        raise InputError(f"the limits {limits[0]:g} and {limits[1]:g} are no range")
     progress("reading the model")
     source = open_model(model, trust=trust)
     source.close()

@@ -9,6 +9,7 @@ import pytest
 
 import edgebuild
 from edgebuild.cli.main import run
+from edgebuild.errors import InputError
 
 pytestmark = pytest.mark.keras
 
@@ -86,6 +87,8 @@ def test_what_it_says(model, tmp_path, capsys, monkeypatch):
         (["--samples", "0"], "samples and steps are at least 1"),
         (["--range", "255..0"], "'255..0' is not a range"),
         (["--range", "bright"], "for example 0..255"),
+        (["--out", "."], "inputs are written as .npz"),
+        (["--seed", "4294967296"], "seed 4,294,967,296 is above 4,294,967,295"),
     ],
 )
 def test_options_that_cannot_be_right(model, tmp_path, capsys, monkeypatch, arguments, words):
@@ -106,3 +109,11 @@ def test_models_that_tell_nothing(tmp_path, capsys):
     assert run(["synthesize", str(tmp_path / "saved"), "--out", str(made)]) == 2
     assert "only a .keras or .h5 model" in capsys.readouterr().err
     assert not made.exists()
+
+
+def test_what_python_may_ask_for(model, tmp_path):
+    (tmp_path / "folder.npz").mkdir()
+    with pytest.raises(InputError, match="is a folder"):
+        edgebuild.synthesize(model, out=tmp_path / "folder.npz")
+    with pytest.raises(InputError, match="255 and 0 are no range"):
+        edgebuild.synthesize(model, out=tmp_path / "made.npz", limits=(255, 0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from edgebuild.compress.invert import BATCH, invert
+from edgebuild.compress.invert import MOST_BATCH, _batch, _Maker, _Noise, _Seen, invert
 from edgebuild.errors import InputError
 
 pytestmark = pytest.mark.keras
@@ -31,7 +31,7 @@ def test_equal_seed_equal_inputs(trained):
 
 
 def test_limits_are_kept(trained):
-    x = invert(trained, samples=BATCH, steps=10, limits=(-0.25, 0.5)).x[0]
+    x = invert(trained, samples=MOST_BATCH, steps=10, limits=(-0.25, 0.5)).x[0]
     assert (x.min(), x.max()) == (-0.25, 0.5)
 
 
@@ -54,7 +54,7 @@ def test_inputs_have_the_means_and_deviations_that_were_seen(keras):
     means = [np.array([300.0, 220.0]), np.array([0.02, 0.0, -0.01])]
     deviations = [np.array([40.0, 80.0]), np.array([0.02, 0.03, 0.02])]
     model = normalized(keras, [(5, 2), (3,)], means, deviations, keras.layers.Dense(4))
-    made = invert(model, samples=BATCH, steps=80)
+    made = invert(model, samples=MOST_BATCH, steps=80)
     for x, mean, deviation in zip(made.x, means, deviations, strict=True):
         rows = x.reshape(-1, x.shape[-1])
         np.testing.assert_allclose(rows.mean(axis=0), mean, atol=0.1 * deviation.max())
@@ -67,7 +67,7 @@ def test_one_probability_is_two_classes(keras):
     keras.utils.set_random_seed(0)
     end = keras.layers.Dense(1, activation="sigmoid")
     model = normalized(keras, [(6,)], [np.zeros(6)], [np.ones(6)], end)
-    made = invert(model, samples=BATCH, steps=60)
+    made = invert(model, samples=MOST_BATCH, steps=60)
     given = np.asarray(model(made.x[0]))[:, 0]
     assert 0.4 < np.mean(given > 0.5) < 0.6
     assert made.sure > 0.7
@@ -97,3 +97,67 @@ def test_a_damaged_model_is_refused(keras):
     model = normalized(keras, [(3,)], [np.zeros(3)], [np.full(3, np.nan)], end)
     with pytest.raises(InputError, match="not finite"):
         invert(model, samples=4, steps=2)
+
+
+def test_more_classes_than_a_batch_are_asked_for_in_turn(keras):
+    keras.utils.set_random_seed(0)
+    end = keras.layers.Dense(400, activation="softmax")
+    model = normalized(keras, [(6,)], [np.zeros(6)], [np.ones(6)], end)
+    seen = _Seen(model)
+    seen.learn_outputs([np.zeros((4, 6), np.float32)])
+    rng = np.random.default_rng(0)
+    wishes = np.concatenate([seen.wishes(MOST_BATCH, rng)[0] for _ in range(25)])
+    np.testing.assert_allclose(wishes.sum(axis=1), 1.0, atol=1e-6)
+    assert np.bincount(wishes.argmax(axis=1), minlength=400).tolist() == [16] * 400
+
+
+def test_every_batch_begins_anew(trained):
+    """The first batch's momentum would move the second."""
+    seen = _Seen(trained)
+    x = np.random.default_rng(0).normal(size=(MOST_BATCH, 8, 8, 1)).astype(np.float32)
+    seen.learn_outputs([x])
+    wishes = seen.wishes(MOST_BATCH, np.random.default_rng(0))
+    maker = _Maker(seen, [_Noise()], [x.shape], 5, None)
+    first, second = (maker.make([x], wishes) for _ in range(2))
+    assert first[:2] == second[:2]
+    np.testing.assert_array_equal(first[2][0], second[2][0])
+
+
+def test_named_inputs_and_half_precision(keras):
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    inputs = {"zz": keras.Input((4,), name="a"), "aa": keras.Input((2,), name="b")}
+    norms = [layers.BatchNormalization(dtype="mixed_float16")(x) for x in inputs.values()]
+    outputs = layers.Dense(3, activation="softmax", dtype="float32")(layers.Concatenate()(norms))
+    made = invert(keras.Model(inputs, outputs), samples=8, steps=3)
+    assert [x.shape for x in made.x] == [tuple(t.shape) for t in _eight(keras, inputs)]
+
+
+def _eight(keras, inputs):
+    """What eight samples of each input are, in the model's order."""
+    model = keras.Model(inputs, keras.layers.Concatenate()(list(inputs.values())))
+    return [np.zeros((8, *tensor.shape[1:])) for tensor in model.inputs]
+
+
+def test_numbers_of_rows_are_refused(keras):
+    inputs = keras.Input((5,))  # float32, as Keras has it where nothing is said
+    rows = keras.layers.Embedding(10, 4)(inputs)
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(rows))
+    with pytest.raises(InputError, match="numbers of a table's rows, which gradients"):
+        invert(model, samples=4, steps=1)
+
+
+def test_an_input_of_which_nothing_is_known_is_refused(keras):
+    first, second = keras.Input((3,)), keras.Input((3,))
+    known = keras.layers.BatchNormalization()(first)
+    model = keras.Model([first, second], keras.layers.Add()([known, second]))
+    with pytest.raises(InputError, match="input 1 leads to no batch normalization"):
+        invert(model, samples=4, steps=1)
+
+
+def test_a_large_model_is_inverted_in_smaller_batches(keras):
+    inputs = keras.Input((1024, 1024, 8))
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(inputs))
+    assert _batch(model) == 16
+    small = keras.Input((4,))
+    assert _batch(keras.Model(small, keras.layers.BatchNormalization()(small))) == MOST_BATCH

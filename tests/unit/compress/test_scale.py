@@ -70,3 +70,10 @@ def test_known_statistics_of_the_inputs_stay(keras):
 def test_options_that_cannot_be_right(options):
     with pytest.raises(InputError, match=f"scale: {next(iter(options))}"):
         Scale(**options)
+
+
+def test_new_weights_learn_new_statistics_without_labels(trained, context):
+    """Those of the original would be 0 and 1 in a network that begins anew."""
+    alone = dataclasses.replace(context, train=dataclasses.replace(context.train, y=None))
+    state, _ = Scale(width=0.75, epochs=2).apply(State(trained), alone)
+    assert np.abs(np.asarray(state.model.get_layer("bn").moving_mean)).max() > 1e-3
