@@ -40,6 +40,7 @@ class _Job:
     learning_rate: float
     distill: Distillation | None
     seed: int
+    near: bool
 
 
 def clone(model: Any) -> Any:
@@ -85,7 +86,7 @@ def fine_tune(
     if epochs <= 0:
         return state
     rate = context.setup.learning_rate if learning_rate is None else learning_rate
-    job = _Job(epochs, rate, distill or context.setup.distillation, context.seed)
+    job = _Job(epochs, rate, distill or context.setup.distillation, context.seed, near)
     losses = losses_of(context, teacher)
     if teacher is not None:
         context = dataclasses.replace(context, teacher=teacher)

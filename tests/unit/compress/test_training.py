@@ -197,3 +197,14 @@ def test_scales_learn_while_statistics_stay(shaken, context):
     tuned = fine_tune(State(shaken), blind, epochs=1, near=True).model
     before, after = (np.asarray(m.get_layer("bn").gamma) for m in (shaken, tuned))
     assert not np.array_equal(before, after)
+
+
+def test_a_checkpoint_of_other_statistics_is_not_taken(shaken, context, tmp_path):
+    blind = dataclasses.replace(
+        context, train=Split(context.train.x, None), checkpoints=tmp_path / "kept"
+    )
+    far, near = (
+        fine_tune(State(shaken), blind, epochs=1, near=near).model for near in (False, True)
+    )
+    means = [np.asarray(model.get_layer("bn").moving_mean) for model in (far, near)]
+    assert not np.array_equal(*means)
