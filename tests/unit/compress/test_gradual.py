@@ -28,7 +28,7 @@ def test_most_goes_at_first():
 def test_passes_fine_tune_after_each_step(trained, context, monkeypatch, module):
     seen = []
 
-    def fine_tune(state, context, *, epochs):
+    def fine_tune(state, context, *, epochs, near=False):
         seen.append(epochs)
         return state
 
