@@ -29,7 +29,7 @@ system-tools:
 	@sh scripts/android-tools.sh
 
 test: $(READY) system-tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not hardware" --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not hardware" --durations=30 --durations-min=10 --cov --cov-report=term --cov-fail-under=90
 
 nightly: $(READY) system-tools
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not hardware"

@@ -14,6 +14,7 @@ from edgebuild.compress.rebuild import flatten
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.training import DivergedError
 from edgebuild.errors import InputError, ModelError
+from edgebuild.models.keras_import import import_keras
 
 
 def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
@@ -24,6 +25,7 @@ def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
     """
     if kind in FLOAT_KINDS:
         return open_float_file(path, kind, trust=trust)
+    import_keras()
     import keras
 
     from edgebuild.models.keras_file import load_keras_model

@@ -15,6 +15,7 @@ import numpy as np
 
 from edgebuild.errors import ModelError
 from edgebuild.models.float_tflite import named, stripped
+from edgebuild.models.keras_import import import_keras
 
 _BATCH = 128
 
@@ -107,6 +108,7 @@ class TfModel:
 
 def open_tf_model(path: Path, kind: str, *, trust: bool) -> TfModel:
     """Load a ``.keras`` or ``.h5`` file or a SavedModel folder."""
+    import_keras()
     import tensorflow as tf
 
     tf.get_logger().setLevel("ERROR")
