@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -77,12 +77,20 @@ def predict_all(model: Any, x: Sequence[np.ndarray]) -> list[np.ndarray]:
         return run_reals(model.content, x)
     import tensorflow as tf
 
-    call = tf.function(lambda batch: as_list(model(inputs_of(model, batch), training=False)))
+    call = graph_of(model)
     parts = []
     for start in range(0, len(x[0]), _BATCH):
         batch = [tf.constant(np.asarray(a[start : start + _BATCH], np.float32)) for a in x]
         parts.append([np.asarray(output) for output in call(batch)])
     return [np.concatenate(column) for column in zip(*parts, strict=True)]
+
+
+def graph_of(model: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
+    """Return a Keras model's inference as one TensorFlow graph: from a batch, a tensor for each
+    input, to all outputs."""
+    import tensorflow as tf
+
+    return tf.function(lambda batch: as_list(model(inputs_of(model, batch), training=False)))
 
 
 def inputs_of(model: Any, batch: Sequence[Any]) -> Any:

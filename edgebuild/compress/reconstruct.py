@@ -17,7 +17,7 @@ import numpy as np
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.channels import ChannelMap
 from edgebuild.compress.costs import nodes
-from edgebuild.compress.quality import as_list, inputs_of
+from edgebuild.compress.quality import graph_of
 from edgebuild.compress.splits import Split
 
 FITS = ("auto", "on", "off")
@@ -204,11 +204,10 @@ def _inputs(model: Any, node: Any, samples: Split) -> Iterator[np.ndarray]:
     import keras
     import tensorflow as tf
 
-    part = keras.Model(model.inputs, node.input_tensors[0])
-    run = tf.function(lambda batch: as_list(part(inputs_of(part, batch), training=False))[0])
+    run = graph_of(keras.Model(model.inputs, node.input_tensors[0]))
     for start in range(0, len(samples), _BATCH):
         batch = samples.take(np.arange(start, min(start + _BATCH, len(samples))))
-        yield np.asarray(run([tf.constant(np.asarray(a, np.float32)) for a in batch.x]))
+        yield np.asarray(run([tf.constant(np.asarray(a, np.float32)) for a in batch.x])[0])
 
 
 def _rows(layer: Any, values: np.ndarray, each: int, seed: int) -> np.ndarray:

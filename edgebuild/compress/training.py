@@ -20,7 +20,7 @@ import numpy as np
 
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.losses import Losses, distance, losses_of
-from edgebuild.compress.quality import as_list, inputs_of, predict_all
+from edgebuild.compress.quality import as_list, graph_of, inputs_of, predict_all
 from edgebuild.compress.rebuild import finish
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.splits import Split
@@ -163,6 +163,7 @@ class _Loop:
         self.optimizer = self._setup.make_optimizer(schedule)
         self.optimizer.build(model.trainable_variables)
         self._teacher_outputs = self._teach()
+        self._ask_teacher = graph_of(context.teacher)
         self._step = _make_step(model, self.optimizer, state, context, job, losses, regularize)
 
     @property
@@ -213,8 +214,7 @@ class _Loop:
             return None
         if self._teacher_outputs is not None:
             return [tf.constant(output[chosen]) for output in self._teacher_outputs]
-        teacher = self._context.teacher
-        return as_list(teacher(inputs_of(teacher, inputs), training=False))
+        return list(self._ask_teacher(inputs))
 
 
 def _uses_teacher(job: _Job, train: Split) -> bool:
