@@ -32,8 +32,8 @@ ENVIRONMENT = {
 }
 """Of every process that trains. The order of sums depends on how many threads divide them and on
 the instructions of the processor (matrix products are oneDNN's even with its other operations off):
-both are set, so that a recipe gives the same bytes on another machine. With all of oneDNN and AVX2
-the training of pruned convolutions damages the heap (TensorFlow 2.21)."""
+both are set, so that neither depends on the machine. With all of oneDNN and AVX2 the training of
+pruned convolutions damages the heap (TensorFlow 2.21)."""
 
 
 @dataclass(frozen=True)
