@@ -4,7 +4,7 @@ Of a model that is quantized, the numbers that its ``.tflite`` stores.
 
 The packed form is little-endian::
 
-    "EBH1"  u32 variables, then for each:
+    "EBH2"  u32 variables, then for each:
       u16 bytes of its path, path in UTF-8;  u8 rank, u32 for each dimension
       u8 kind: 0 raw float32 values | 1 coded | 2 raw numbers | 3 bytes coded | 4 sparse bytes
       2, 3, 4: u8 place of the dtype in _DTYPES, then
@@ -12,11 +12,12 @@ The packed form is little-endian::
               4: u32 bytes that are not zero, gaps before them and they as code blocks
       coded:  u32 stored weights;  u16 codebook size (0: weights are raw), float32 codebook
               gaps as a code block;  indices as a code block, or raw float32 weights
-    code block: u32 symbols, u16 used symbols, for each u16 symbol and u8 length; u32 bytes; bits
+    code block: u32 symbols;  u16 range, a bit for each symbol below it: whether it has a code;
+              6 bits for each code, its length;  u32 bytes, the codes' bits
 
 Gaps are the zeros before each stored weight, in the order of the flattened variable (Han et al.
-2016); 255 stands for 255 zeros without a weight behind them. Codes are canonical and their bits
-begin at the most significant one of each byte.
+2016); 255 stands for 255 zeros without a weight behind them. Codes are canonical. Bits begin at the
+most significant one of each byte, and each row of them at a byte of its own.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from edgebuild.compress.costs import model_cost
 from edgebuild.compress.ptq.artifact import constant_bytes, constants
 from edgebuild.errors import InputError
 
-_MAGIC = b"EBH1"
+_MAGIC = b"EBH2"
 _ESCAPE = 255
+_LENGTH_BITS = 6
 _RAW, _CODED, _NUMBERS, _BYTES, _SPARSE = range(5)
 _DTYPES = ("<i1", "<u1", "<i2", "<i4", "<i8", "<f2", "<f4")
 _MAX_WEIGHTS = 1 << 26
@@ -124,7 +126,7 @@ def unpack(content: bytes) -> dict[str, np.ndarray]:
     """Return the arrays that were packed; InputError for anything else."""
     reader = _Reader(content)
     if reader.take(4) != _MAGIC:
-        raise InputError("not packed weights: they begin with EBH1")
+        raise InputError("not packed weights: they begin with EBH2")
     arrays = {}
     for _ in range(reader.number("<I")):
         path = reader.take(reader.number("<H")).decode(errors="replace")
@@ -145,17 +147,20 @@ def unpack(content: bytes) -> dict[str, np.ndarray]:
 
 
 def encode(symbols: np.ndarray) -> bytes:
-    """Return symbols 0..65535 as a code block."""
+    """Return symbols 0..65534 as a code block."""
     used, counts = np.unique(symbols, return_counts=True)
     lengths = code_lengths(counts.tolist())
     codes = _canonical(lengths)
-    table = b"".join(struct.pack("<HB", s, n) for s, n in zip(used.tolist(), lengths, strict=True))
+    known = np.zeros(int(used[-1]) + 1 if len(used) else 0, np.uint8)
+    known[used] = 1
+    rows = np.unpackbits(np.array(lengths, np.uint8)[:, np.newaxis], axis=1)[:, -_LENGTH_BITS:]
+    table = np.packbits(known).tobytes() + np.packbits(rows).tobytes()
     words = [format(code, f"0{n}b") for code, n in zip(codes, lengths, strict=True)]
     place = np.searchsorted(used, symbols)
     text = "".join(words[i] for i in place.tolist())
     bits = np.frombuffer(text.encode(), np.uint8) - ord("0")
     stored = np.packbits(bits).tobytes()
-    head = struct.pack("<IH", len(symbols), len(used))
+    head = struct.pack("<IH", len(symbols), len(known))
     return head + table + struct.pack("<I", len(stored)) + stored
 
 
@@ -235,16 +240,16 @@ def _unpack_weights(reader: _Reader, size: int) -> np.ndarray:
 
 def _decode(reader: _Reader, most: int) -> np.ndarray:
     """Return the symbols of a code block of at most 2 * ``most`` + 1 symbols."""
-    count, used = reader.number("<I"), reader.number("<H")
-    if count > 2 * most + 1 or (count and not used):
+    count, used = reader.number("<I"), np.flatnonzero(reader.bits(reader.number("<H")))
+    if count > 2 * most + 1 or (count and not len(used)):
         raise InputError("packed weights are damaged: too many codes")
-    rows = [(reader.number("<H"), reader.number("<B")) for _ in range(used)]
-    lengths = [length for _, length in rows]
-    stored = reader.take(reader.number("<I"))
-    if any(not 0 < n < 64 for n in lengths):
+    rows = reader.bits(_LENGTH_BITS * len(used)).reshape(-1, _LENGTH_BITS)
+    lengths = (rows @ (1 << np.arange(_LENGTH_BITS)[::-1])).tolist()
+    if 0 in lengths:
         raise InputError("packed weights are damaged: a code has no length")
-    codes = _canonical(lengths)
-    symbols = {(n, code): s for (s, n), code in zip(rows, codes, strict=True)}
+    codes = zip(lengths, _canonical(lengths), strict=True)
+    symbols = dict(zip(codes, used.tolist(), strict=True))
+    stored = reader.take(reader.number("<I"))
     found: list[int] = []
     bits = np.unpackbits(np.frombuffer(stored, np.uint8)).tolist()
     code = length = 0
@@ -272,6 +277,11 @@ class _Reader:
             raise InputError("packed weights are cut off")
         self._at += count
         return self._content[self._at - count : self._at]
+
+    def bits(self, count: int) -> np.ndarray:
+        """Return the next ``count`` bits, and leave the rest of their last byte."""
+        packed = np.frombuffer(self.take(-(-count // 8)), np.uint8)
+        return np.unpackbits(packed, count=count).astype(int)
 
     def number(self, form: str) -> int:
         """Return the next number of a ``struct`` format."""

@@ -11,9 +11,11 @@ from typing import Any, ClassVar
 import numpy as np
 
 from edgebuild.compress.base import Context, State
+from edgebuild.compress.channels import channel_map
 from edgebuild.compress.gradual import epochs_after, share_after
 from edgebuild.compress.reconstruct import FITS, nearer, reconstruct, wanted
 from edgebuild.compress.training import clone, fine_tune
+from edgebuild.compress.unread import parts_of, unread
 from edgebuild.errors import InputError
 
 _PATTERN = re.compile(r"unstructured|(\d+):(\d+)|block(\d+)x(\d+)")
@@ -29,6 +31,8 @@ Axes = tuple[int, ...]
 @dataclass(frozen=True)
 class Sparsify:
     """Set the smallest weights to zero, fine-tune the others.
+
+    Weights of a channel that no other weight reads any more count as the smallest.
 
     Args:
         sparsity: the share of weights that become zero; of an N:M pattern it is 1 - N / M.
@@ -98,7 +102,7 @@ class Sparsify:
             kernels = {v.path: np.asarray(v) for v in sparse_kernels(now.model)}
             given = {path: kernels[path] for path in chosen}
             share = self.sparsity * share_after(step, self.steps)
-            masks = {**now.masks, **self._masks(given, outputs, now.masks, share)}
+            masks = self._living(now, given, outputs, share)
             sparser = masked(now, masks)
             fits = wanted(self.fit, context)
             if fits:
@@ -125,6 +129,28 @@ class Sparsify:
             for path, count in rows.items()
             if count < int(match[2] or 0)
         }
+
+    def _living(
+        self,
+        now: State,
+        kernels: Mapping[str, np.ndarray],
+        outputs: Mapping[str, Axes],
+        share: float,
+    ) -> dict[str, np.ndarray]:
+        """Return masks in which no weight leads to a channel that nothing reads, as long as there
+        are others to keep instead."""
+        channels = channel_map(now.model)
+        gone: frozenset[int] = frozenset()
+        while True:
+            masks = {**now.masks, **self._masks(kernels, outputs, now.masks, share)}
+            more = unread(now.model, channels, masks) - gone
+            if not more:
+                return masks
+            gone |= more
+            kernels = {
+                path: np.where(parts_of(channels.axes.get(path, ()), more), 0.0, k)
+                for path, k in kernels.items()
+            }
 
     def _masks(
         self,

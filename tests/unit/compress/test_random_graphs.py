@@ -14,8 +14,10 @@ from edgebuild.compress.prune import MEASURES, Prune
 from edgebuild.compress.quality import predict_all
 from edgebuild.compress.scale import Scale
 from edgebuild.compress.setup import TrainingSetup
+from edgebuild.compress.sparsify import sparse_kernels
 from edgebuild.compress.splits import Split
 from edgebuild.compress.surgery import bypass, remove_channels
+from edgebuild.compress.unread import parts_of, unread
 from edgebuild.targets import CpuFeatures
 
 pytestmark = pytest.mark.keras
@@ -115,10 +117,9 @@ def runs(model):
     return all(np.isfinite(a).all() for a in predict_all(model, samples(model)))
 
 
-def test_channels_that_nobody_reads_can_go(model):
-    """Weights that read the chosen channels become zero; then they are removed."""
+def left_unread(model, channels):
+    """Return random channels of each group; weights that read them become zero."""
     rng = np.random.default_rng(0)
-    channels = channel_map(model)
     gone = set()
     for group in groups_of(channels):
         count = int(rng.integers(0, group.count))
@@ -135,10 +136,35 @@ def test_channels_that_nobody_reads_can_go(model):
                 value = np.array(kernel)
                 value[tuple(dead)] = 0.0
                 kernel.assign(value)
+    return frozenset(gone)
+
+
+def test_channels_that_nobody_reads_can_go(model):
+    channels = channel_map(model)
+    gone = left_unread(model, channels)
     before = predict_all(model, samples(model))
-    small = remove_channels(State(model), channels, frozenset(gone)).model
+    small = remove_channels(State(model), channels, gone).model
     for ours, theirs in zip(predict_all(small, samples(model)), before, strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-4, atol=1e-4)
+
+
+def test_channels_that_nobody_reads_are_found(model):
+    """What makes them may be anything: the outputs are the same bytes."""
+    channels = channel_map(model)
+    gone = left_unread(model, channels)
+    alive = {v.path: np.asarray(v) != 0 for v in sparse_kernels(model)}
+    found = unread(model, channels, alive)
+    assert found == gone
+    before = predict_all(model, samples(model))
+    kernels = {v.path: v for v in sparse_kernels(model)}
+    for path, axis in {place for places in channels.kernels.values() for place in places}:
+        axes = channels.axes[path]
+        made = parts_of([i if n == axis else None for n, i in enumerate(axes)], found)
+        read = parts_of([i if n != axis else None for n, i in enumerate(axes)], found)
+        kernel = kernels[path]
+        kernel.assign(np.asarray(kernel) + 7.0 * (made & ~read))
+    for ours, theirs in zip(predict_all(model, samples(model)), before, strict=True):
+        assert np.array_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("by", MEASURES)
