@@ -78,7 +78,7 @@ def adaround(
     fit: Fit, matrix: np.ndarray, scales: np.ndarray, bits: int, *, steps: int, seed: int
 ) -> np.ndarray:
     """Return integers (outputs, K), each weight rounded down or up so that the layer's output is
-    closest to the float one (Nagel et al. 2020).
+    closest to the float one (Nagel et al. 2020). Zero stays zero.
 
     Adam for ``steps`` on a soft choice that is pulled towards 0 and 1; an output that is no better
     than with the nearest integers keeps those.
@@ -86,7 +86,7 @@ def adaround(
     top = levels(bits)
     plain = nearest(matrix, scales, bits)
     ratio = matrix / scales
-    free = np.abs(ratio) < top - 1e-6
+    free = (np.abs(ratio) < top - 1e-6) & (matrix != 0.0)
     floor = np.floor(ratio)
     soft = _Soft(ratio - floor, free)
     # In units of the error that rounding is expected to make, so that one pull serves all layers.
