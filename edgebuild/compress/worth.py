@@ -172,7 +172,7 @@ def _gradients(state: State, context: Context) -> Iterator[dict[str, np.ndarray]
     import tensorflow as tf
 
     from edgebuild.compress.losses import losses_of
-    from edgebuild.compress.quality import as_list, inputs_of
+    from edgebuild.models.tf_model import as_list, inputs_of
 
     model = state.model
     losses = losses_of(context)
@@ -190,7 +190,7 @@ def _gradients(state: State, context: Context) -> Iterator[dict[str, np.ndarray]
                 loss = sum(_signed(output, rng) for output in outputs)
         gradients = tape.gradient(loss, [v.value for v in variables])
         yield {
-            v.path: np.asarray(g)
+            v.path: np.asarray(tf.convert_to_tensor(g))  # an embedding's has only rows
             for v, g in zip(variables, gradients, strict=True)
             if g is not None
         }

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from edgebuild.compress.base import State, run_pass
+from edgebuild.compress.base import Context, State, run_pass
 from edgebuild.compress.channels import channel_map
 from edgebuild.compress.costs import model_cost
 from edgebuild.compress.measures import Costs
@@ -19,6 +19,8 @@ from edgebuild.compress.prune import (
     prunable_groups,
 )
 from edgebuild.compress.selection import Selection, Start
+from edgebuild.compress.setup import TrainingSetup
+from edgebuild.compress.splits import Split
 from edgebuild.compress.worth import CRITERIA, channel_worth
 from edgebuild.errors import InputError
 from edgebuild.targets import CpuFeatures
@@ -259,3 +261,18 @@ def test_nothing_goes_in_vain(trained, context, by):
             back[i] = fewer[-1]
             assert selection.costs.of(by, back) > 0.5 * start.original
     assert any(removed)
+
+
+def test_an_embedding_loses_columns_by_taylor(keras):
+    inputs = keras.Input((6,))
+    x = keras.layers.GlobalAveragePooling1D()(keras.layers.Embedding(20, 8, name="e")(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+    kernel = np.asarray(model.layers[-1].kernel)
+    model.layers[-1].kernel.assign(np.where(np.arange(8)[:, np.newaxis] % 2, kernel, 0.0))
+    x = np.random.default_rng(0).integers(0, 20, (64, 6)).astype(np.float32)
+    words = np.asarray(model.get_layer("e").embeddings)
+    for y in (np.arange(64) % 3, None):
+        split = Split((x,), y)
+        context = Context(split, split, model, TrainingSetup())
+        state, _ = Prune(0.5, epochs=0, fit="off").apply(State(model), context)
+        np.testing.assert_array_equal(state.model.get_layer("e").embeddings, words[:, 1::2])
