@@ -60,11 +60,13 @@ class Quality:
 
     ``measure`` says what ``value`` is: ``accuracy``, ``agreement with the original`` (share of
     equal classes), or ``similarity to the original`` (1 - noise-to-signal ratio of the outputs).
+    ``metrics`` are the user's own, where there are labels.
     """
 
     value: float
     measure: str
     samples: int
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,9 +158,11 @@ def run_pass(step: Pass, state: State, context: Context) -> PassResult:
     from edgebuild.compress.costs import state_cost
     from edgebuild.compress.quality import state_quality
 
+    def measured(of: State) -> Quality:
+        return state_quality(of, context.validation, context.teacher, context.setup.metrics)
+
     check_order(step.name, () if state.flatbuffer is None else ("quantize",))
+    before = measured(state)  # a metric that fails does so before hours of training
     after, notes = step.apply(state, context)
-    states = (state, after)
-    before_cost, after_cost = (state_cost(s) for s in states)
-    first, second = (state_quality(s, context.validation, context.teacher) for s in states)
-    return PassResult(after, after is not state, notes, (before_cost, after_cost), (first, second))
+    cost = state_cost(state), state_cost(after)
+    return PassResult(after, after is not state, notes, cost, (before, measured(after)))

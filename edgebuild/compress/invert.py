@@ -19,9 +19,10 @@ import numpy as np
 from edgebuild.compress.base import Progress
 from edgebuild.compress.costs import nodes
 from edgebuild.compress.losses import class_scores
-from edgebuild.compress.quality import as_list, gives_probability, inputs_of
+from edgebuild.compress.quality import gives_probability
 from edgebuild.errors import InputError
 from edgebuild.models.likeness import is_classifier
+from edgebuild.models.tf_model import as_list, inputs_of
 
 MOST_BATCH, LEAST_BATCH = 256, 16
 """So many samples share their statistics: the most that leave the values of all layers within

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from edgebuild.compress.base import Quality, State
+from edgebuild.compress.metrics import metric_values
 from edgebuild.compress.ptq.artifact import run_reals
 from edgebuild.compress.ptq.float_file import FloatFile
 from edgebuild.compress.splits import Split
 from edgebuild.models.accuracy import evaluate
 from edgebuild.models.last_activation import graph_gives_probability, keras_gives_probability
 from edgebuild.models.likeness import is_classifier, likeness
+from edgebuild.models.tf_model import as_list, inputs_of
 from edgebuild.tflite.reader import read_tflite
 
 _BATCH = 512
@@ -21,18 +24,23 @@ _BATCH = 512
 
 def quality(model: Any, split: Split, teacher: Any) -> Quality:
     """Return the quality of a Keras ``model`` on ``split``; ``teacher`` is the original."""
-    outputs = predict(model, split.x)
-    original = None if split.y is not None and is_classifier(outputs) else predict(teacher, split.x)
-    return output_quality(outputs, split, original, probability=gives_probability(model))
+    return state_quality(State(model), split, teacher)
 
 
-def state_quality(state: State, split: Split, teacher: Any) -> Quality:
-    """Return the quality of ``state`` on ``split``: of its flatbuffer where there is one."""
+def state_quality(state: State, split: Split, teacher: Any, metrics: Sequence[Any] = ()) -> Quality:
+    """Return the quality of ``state`` on ``split``: of its flatbuffer where there is one.
+
+    ``teacher`` is the original, ``metrics`` are the user's, told where there are labels.
+    """
     if state.flatbuffer is None:
-        return quality(state.model, split, teacher)
-    outputs = run_reals(state.flatbuffer, split.x)[0]
-    original, probability = predict(teacher, split.x), gives_probability(state.model)
-    return output_quality(outputs, split, original, probability=probability)
+        outputs = predict(state.model, split.x)
+    else:
+        outputs = run_reals(state.flatbuffer, split.x)[0]
+    original = None if split.y is not None and is_classifier(outputs) else predict(teacher, split.x)
+    found = output_quality(outputs, split, original, probability=gives_probability(state.model))
+    if split.y is None or not metrics:
+        return found
+    return dataclasses.replace(found, metrics=metric_values(metrics, split.y, outputs))
 
 
 def output_quality(
@@ -90,19 +98,7 @@ def graph_of(model: Any) -> Callable[[Sequence[Any]], Sequence[Any]]:
     input, to all outputs."""
     import tensorflow as tf
 
-    return tf.function(lambda batch: as_list(model(inputs_of(model, batch), training=False)))
+    def call(batch: Sequence[Any]) -> Sequence[Any]:
+        return as_list(model(inputs_of(model, batch), training=False))
 
-
-def inputs_of(model: Any, batch: Sequence[Any]) -> Any:
-    """Return ``batch``, a tensor for each input, in the form in which ``model`` takes it."""
-    structure = getattr(model, "_inputs_struct", None)
-    if isinstance(structure, dict):
-        return dict(zip(structure, batch, strict=True))
-    return list(batch) if len(batch) > 1 or isinstance(structure, list) else batch[0]
-
-
-def as_list(outputs: Any) -> list[Any]:
-    """Return a model's outputs as a list."""
-    if isinstance(outputs, dict):
-        return list(outputs.values())
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    return tf.function(call, autograph=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
@@ -56,9 +56,10 @@ class TrainingSetup:
 
     ``optimizer`` makes a new Keras optimizer for a learning rate (Adam by default); ``loss`` maps
     (labels, first output) to a value for each sample, by default the one that fits labels and
-    output: cross-entropy for classes, else mean squared error. ``learning_rate`` is where the
-    cosine decay begins. ``batch_size`` 0 takes 128, or fewer (down to 16) for a small data set, so
-    that an epoch has some 32 steps. ``distillation`` None learns from labels alone.
+    output: cross-entropy for classes, else mean squared error. ``metrics`` are told before and
+    after each pass (``metric_values``). ``learning_rate`` is where the cosine decay begins.
+    ``batch_size`` 0 takes 128, or fewer (down to 16) for a small data set, so that an epoch has
+    some 32 steps. ``distillation`` None learns from labels alone.
     """
 
     learning_rate: float = 1e-3
@@ -67,6 +68,7 @@ class TrainingSetup:
     loss: Callable[[Any, Any], Any] | None = None
     augment: Augment | None = None
     distillation: Distillation | None = Distillation()
+    metrics: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be trained with."""
@@ -77,6 +79,13 @@ class TrainingSetup:
         for name in ("optimizer", "loss", "augment"):
             if not (getattr(self, name) is None or callable(getattr(self, name))):
                 raise InputError(f"{name} is a function, not {_shown(getattr(self, name))}")
+        known = isinstance(self.metrics, (list, tuple)) and all(
+            isinstance(m, str) or callable(m) for m in self.metrics
+        )
+        if not known:
+            raise InputError(
+                f"metrics is a list of names and functions, not {_shown(self.metrics)}"
+            )
         if not (self.distillation is None or isinstance(self.distillation, Distillation)):
             raise InputError(
                 f"distillation is a dictionary or None, not {_shown(self.distillation)}"

@@ -20,12 +20,13 @@ import numpy as np
 
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.losses import Losses, distance, losses_of
-from edgebuild.compress.quality import as_list, graph_of, inputs_of, predict_all
+from edgebuild.compress.quality import graph_of, predict_all
 from edgebuild.compress.rebuild import finish
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.splits import Split
 from edgebuild.errors import InputError
 from edgebuild.files import atomic_write
+from edgebuild.models.tf_model import as_list, inputs_of
 
 
 class DivergedError(InputError):
@@ -256,7 +257,7 @@ def _make_step(
             total += job.distill.hint_weight * distance(theirs, ours) if job.distill else 0.0
         return total
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(inputs: Any, labels: Any, teacher: Any) -> Any:
         values = [v.value for v in variables]
         with tf.GradientTape() as tape:

@@ -21,16 +21,14 @@ _BATCH = 128
 
 
 class TfModel:
-    """A TensorFlow function of a list of batches, and the object that owns its variables.
-
-    ``outputs`` are the names of what the function returns, dictionaries sorted by ``_flat``.
-    """
+    """A TensorFlow function from a list of batches to a list of outputs, and the object that owns
+    its variables. ``outputs`` are their names."""
 
     def __init__(
         self,
         inputs: list[dict[str, Any]],
         outputs: list[str],
-        function: Callable[[list[Any]], Any],
+        function: Callable[[list[Any]], list[Any]],
         owner: Any,
     ) -> None:
         self.inputs = inputs
@@ -89,7 +87,7 @@ class TfModel:
         ]
 
         def single(*arguments: Any) -> list[Any]:
-            return _flat(self._function(list(arguments)))
+            return self._function(list(arguments))
 
         concrete = tf.function(single).get_concrete_function(*specs)
         frozen = convert_variables_to_constants_v2(concrete)
@@ -102,7 +100,7 @@ class TfModel:
         parts = []
         for start in range(0, len(arrays[0]), _BATCH):
             batch = [tf.constant(array[start : start + _BATCH, 0]) for array in arrays]
-            parts.append([np.asarray(output) for output in _flat(self._function(batch))])
+            parts.append([np.asarray(output) for output in self._function(batch)])
         return [np.concatenate(column)[:, np.newaxis] for column in zip(*parts, strict=True)]
 
 
@@ -131,19 +129,31 @@ def of_keras(model: Any) -> TfModel:
         }
         for i, tensor in enumerate(model.inputs)
     ]
-    structure = getattr(model, "_inputs_struct", None)
-
-    def arranged(batches: list[Any]) -> Any:
-        if isinstance(structure, dict):  # model.inputs are in the order of its sorted keys
-            return dict(zip(sorted(structure), batches, strict=True))
-        return batches if len(batches) > 1 or isinstance(structure, list) else batches[0]
-
     return TfModel(
         inputs,
         _output_names(model),
-        lambda batches: model(arranged(batches), training=False),
+        lambda batches: as_list(model(inputs_of(model, batches), training=False)),
         model,
     )
+
+
+def inputs_of(model: Any, batch: Sequence[Any]) -> Any:
+    """Return ``batch``, a tensor for each of a Keras model's ``inputs``, in the form in which it
+    takes them: of a dictionary they are in the order of its sorted keys."""
+    import keras
+
+    structure = getattr(model, "_inputs_struct", None)
+    if structure is None:  # keras.Sequential
+        return batch[0]
+    return keras.tree.pack_sequence_as(structure, list(batch))
+
+
+def as_list(outputs: Any) -> list[Any]:
+    """Return a Keras model's outputs in the order of its ``outputs``."""
+    import keras
+
+    found: list[Any] = keras.tree.flatten(outputs)
+    return found
 
 
 def _output_names(model: Any) -> list[str]:
@@ -152,8 +162,7 @@ def _output_names(model: Any) -> list[str]:
 
     structure = getattr(model, "_outputs_struct", None)
     if isinstance(structure, dict):
-        keys = sorted(structure, key=_natural)
-        return [key for key in keys for _ in keras.tree.flatten(structure[key])]
+        return [key for key in sorted(structure) for _ in keras.tree.flatten(structure[key])]
     return [tensor._keras_history.operation.name for tensor in model.outputs]
 
 
@@ -195,10 +204,13 @@ def _open_saved_model(path: Path, *, trust: bool) -> TfModel:
     names = sorted(keywords, key=lambda n: order.index(n) if n in order else len(order))
     inputs = [_signature_input(n, keywords[n]) for n in names]
 
-    def call(batches: list[Any]) -> Any:
-        return signature(**dict(zip(names, batches, strict=True)))
+    outputs = sorted(signature.structured_outputs, key=_natural)
 
-    return TfModel(inputs, sorted(signature.structured_outputs, key=_natural), call, model)
+    def call(batches: list[Any]) -> list[Any]:
+        made = signature(**dict(zip(names, batches, strict=True)))
+        return [made[name] for name in outputs]
+
+    return TfModel(inputs, outputs, call, model)
 
 
 def _signature_input(name: str, spec: Any) -> dict[str, Any]:
@@ -228,13 +240,6 @@ def _refuse_side_effects(path: Path, proto: Any) -> None:
             f"({', '.join(sorted(found & _SIDE_EFFECTS))})",
             hint="if you trust where it comes from, add --trust-model",
         )
-
-
-def _flat(outputs: Any) -> list[Any]:
-    """Return outputs as a list; a signature's dictionary in the order of its names."""
-    if isinstance(outputs, dict):
-        return [outputs[name] for name in sorted(outputs, key=_natural)]
-    return list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

@@ -189,9 +189,13 @@ def _compression_table(report: Report) -> RenderableType:
 
 
 def _pass_notes(step: CompressionStep) -> Iterator[RenderableType]:
-    """Say what a pass did; of a long list the beginning."""
+    """Say what a pass did to the user's own metrics, and how; of a long list the beginning."""
     from rich.text import Text
 
+    before, after = (quality.metrics for quality in step.quality)
+    told = [f"{name} {before[name]:.4g} to {after[name]:.4g}" for name in before]
+    if told:
+        yield Text(f"{step.name}: {', '.join(told)}")
     if step.notes:
         more = len(step.notes) - _NOTES_SHOWN
         told = [*step.notes[:_NOTES_SHOWN], *([f"{more} more in report.json"] if more > 0 else [])]

@@ -32,6 +32,8 @@ def test_an_entry_sets_what_it_names(tmp_path):
         ("{'learning_rate': float('nan')}", "learning_rate is a number above 0"),
         ("{'batch_size': 0.5}", "batch_size is a whole number from 0, not 0.5"),
         ("{'optimizer': 'adam'}", "optimizer is a function, not 'adam'"),
+        ("{'metrics': 'mae'}", "metrics is a list of names and functions, not 'mae'"),
+        ("{'metrics': [1]}", "metrics is a list of names and functions, not [1]"),
         ("{'distillation': 'yes'}", "distillation is a dictionary or None, not 'yes'"),
         ("{'distillation': {'temprature': 1}}", "distillation has keys other than"),
         ("{'distillation': {'temperature': -1}}", "temperature is a number above 0, not -1"),

@@ -1,0 +1,91 @@
+"""How good a model is: whatever form its inputs and outputs have, and by the user's own metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from edgebuild.compress.base import Context, State, run_pass
+from edgebuild.compress.metrics import metric_values
+from edgebuild.compress.prune import Prune
+from edgebuild.compress.quality import predict, predict_all
+from edgebuild.compress.quantize import Quantize
+from edgebuild.compress.setup import TrainingSetup
+from edgebuild.compress.splits import Split
+from edgebuild.errors import InputError
+from edgebuild.models.tf_model import of_keras
+
+pytestmark = pytest.mark.keras
+
+
+@pytest.mark.parametrize("wide", [4, 6])
+def test_inputs_of_a_dictionary_are_in_the_models_order(keras, wide):
+    a, b = keras.Input((4,), name="a"), keras.Input((wide,), name="b")
+    joined = keras.layers.Concatenate()([keras.layers.Dense(8)(x) for x in (a, b)])
+    outputs = keras.layers.Dense(3, activation="softmax")(joined)
+    model = keras.Model({"b": b, "a": a}, outputs)
+    rng = np.random.default_rng(0)
+    x = tuple(rng.normal(size=(64, *t.shape[1:])).astype(np.float32) for t in model.inputs)
+    wanted = np.asarray(model({"a": x[0], "b": x[1]}))
+    np.testing.assert_array_equal(predict(model, x), wanted)
+    split = Split(x, wanted.argmax(axis=1))
+    context = Context(split, split, model, TrainingSetup())
+    result = run_pass(Prune(0.5, epochs=1), State(model), context)
+    assert result.quality[0].value == 1.0 and result.quality[1].value > 0.5
+
+
+def test_outputs_of_a_dictionary_are_in_the_models_order(keras):
+    """Also where there are ten of them, and through the quantized model."""
+    inputs = keras.Input((4,))
+    named = {f"out{i}": keras.layers.Dense(2 + i)(inputs) for i in (10, 2, 1)}
+    model = keras.Model(inputs, named)
+    x = np.random.default_rng(0).normal(size=(64, 4)).astype(np.float32)
+    shapes = [(64, *output.shape[1:]) for output in model.outputs]
+    assert [output.shape for output in predict_all(model, (x,))] == shapes
+    assert [output.shape[::2] for output in of_keras(model).predict([x[:, np.newaxis]])] == shapes
+    split = Split((x,), predict(model, (x,)).argmax(axis=1))
+    result = run_pass(Quantize(), State(model), Context(split, split, model, TrainingSetup()))
+    assert result.quality[0].value == 1.0 and result.quality[1].value > 0.9
+
+
+def test_the_users_metrics_are_told_before_and_after(trained, context, keras):
+    def confidence(labels, outputs):
+        return keras.ops.max(outputs, axis=-1)
+
+    metrics = ["accuracy", keras.metrics.SparseTopKCategoricalAccuracy(2, name="top2"), confidence]
+    setup = dataclasses.replace(context.setup, metrics=metrics)
+    context = dataclasses.replace(context, setup=setup)
+    for step, state in ((Prune(0.5, epochs=1), State(trained)), (Quantize(), State(trained))):
+        for quality in run_pass(step, state, context).quality:
+            assert set(quality.metrics) == {"accuracy", "top2", "confidence"}
+            assert quality.metrics["accuracy"] == pytest.approx(quality.value)
+            assert quality.value <= quality.metrics["top2"] <= 1.0
+            assert 1 / 3 < quality.metrics["confidence"] <= 1.0
+    unlabelled = dataclasses.replace(context, validation=Split(context.validation.x, None))
+    assert run_pass(Quantize(), State(trained), unlabelled).quality[0].metrics == {}
+
+
+@pytest.mark.parametrize(
+    ("labels", "outputs"),
+    [
+        (np.array([0, 1, 1, 0]), np.array([[0.2], [0.7], [0.4], [0.1]])),
+        (np.array([0, 1, 1, 0]), np.array([[3, 2], [1, 2], [2, 1], [1, 0]])),
+        (np.eye(2)[[0, 1, 1, 0]], np.array([[3, 2], [1, 2], [2, 1], [1, 0]])),
+    ],
+)
+def test_accuracy_is_the_one_that_fits(keras, labels, outputs):
+    found = metric_values(["acc", "accuracy"], labels, outputs.astype(np.float32))
+    assert found == {"acc": 0.75, "accuracy": 0.75}
+
+
+def test_a_metric_that_cannot_be_is_an_error_before_anything_is_trained(trained, context):
+    def broken(labels, outputs):
+        raise KeyError("nothing there")
+
+    for metric, words in (("aucc", "no metric 'aucc' is known"), (broken, "metric 'broken' fails")):
+        setup = dataclasses.replace(context.setup, metrics=[metric])
+        silent = dataclasses.replace(context, setup=setup, progress=lambda _: pytest.fail("late"))
+        with pytest.raises(InputError, match=words):
+            run_pass(Prune(0.5, epochs=1), State(trained), silent)
