@@ -75,7 +75,8 @@ class Context:
 
     ``validation`` is what choices are made on; the test set is not here. ``teacher`` is the
     original (or another) model, never changed. ``setup`` is ``edgebuild.compress.setup``'s.
-    ``checkpoints`` is a folder that survives a kill, None to keep nothing.
+    ``checkpoints`` is a folder that survives a kill, None to keep nothing. ``trust`` says whether
+    model files may run code.
     """
 
     train: Split
@@ -85,6 +86,7 @@ class Context:
     features: CpuFeatures = field(default_factory=CpuFeatures)
     seed: int = 0
     checkpoints: Path | None = None
+    trust: bool = False
     progress: Progress = lambda _: None
 
 

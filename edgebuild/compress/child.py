@@ -38,6 +38,7 @@ def _compress(job: dict[str, Any], say: Say) -> dict[str, Any]:
         features=CpuFeatures(**job["features"]),
         seed=job["seed"],
         checkpoints=Path(job["checkpoints"]),
+        trust=job["trust"],
         progress=lambda text: say({"progress": text}),
     )
     recipe = recipe_from_json(job["recipe"])

@@ -13,6 +13,7 @@ from edgebuild.compress.setup import Distillation
 from edgebuild.compress.training import clone, fine_tune
 from edgebuild.errors import InputError
 
+_KINDS = {".keras": "keras", ".h5": "h5", ".hdf5": "h5"}
 _MOST_HINTS = 3
 _SUFFIX = "_hint"
 _HIDDEN = {"Conv1D", "Conv2D", "Dense", "DepthwiseConv2D", "SeparableConv2D", "Add", "ReLU"}
@@ -85,8 +86,12 @@ class Distill:
         path = Path(self.teacher)
         if not path.is_file():
             raise InputError(f"distill: {path}: no such file", hint="teacher=model.keras")
-        kind = "keras" if path.suffix == ".keras" else "h5"
-        model = load_keras_model(path, kind, trust=False)
+        kind = _KINDS.get(path.suffix.lower())
+        if kind is None:
+            raise InputError(
+                f"distill: {path} is no .keras or .h5 file", hint="teacher=model.keras"
+            )
+        model = load_keras_model(path, kind, trust=context.trust)
         if isinstance(model, keras.Sequential):
             model = keras.Model(model.inputs, model.outputs, name=model.name)
         model = flatten(model)

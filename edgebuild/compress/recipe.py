@@ -80,7 +80,7 @@ def read_recipe(given: str, folder: Path) -> tuple[tuple[Pass, ...], int | None]
     try:
         content = json.loads(path.read_bytes())
         rows, seed = content["recipe"], content["seed"]
-        if content["schema"] != SCHEMA or not rows or type(seed) is not int:
+        if content["schema"] != SCHEMA or not rows or type(seed) is not int or seed < 0:
             raise ValueError("not a recipe of this edgebuild")
         return _with_files_below(path.parent, recipe_from_json(rows)), seed
     except OSError as error:
@@ -169,6 +169,9 @@ def _value(name: str, key: str, value: Any, default: Any) -> Any:
             if value.lower() not in (*_TRUE, *_FALSE):
                 raise ValueError
             return value.lower() in _TRUE
+        known = (str, int, float) if kind is float else (str, kind)
+        if not isinstance(value, known) or isinstance(value, bool) != (kind is bool):
+            raise ValueError
         if kind is float and isinstance(value, str) and value.endswith("%"):
             made = float(value[:-1]) / 100
         else:
@@ -182,7 +185,7 @@ def _value(name: str, key: str, value: Any, default: Any) -> Any:
         ) from error
 
 
-_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false"}
+_KINDS = {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}
 
 
 def _usage() -> str:

@@ -67,6 +67,8 @@ def _load(prepared: Path, path: Path, *, trust: bool) -> Any:
     import keras
 
     try:
+        if trust:  # copies of its layers too
+            keras.config.enable_unsafe_deserialization()
         model = keras.saving.load_model(str(prepared), compile=False, safe_mode=not trust)
     except Exception as error:
         message = str(error).strip()

@@ -146,6 +146,7 @@ def context_of(problem: Problem) -> Context:
         features=problem.target.cpu.features,
         seed=problem.seed,
         checkpoints=cache_dir() / "training" / (problem.checkpoints or problem.key[:24]),
+        trust=problem.trust,
     )
 
 

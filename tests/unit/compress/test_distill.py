@@ -14,7 +14,7 @@ from edgebuild.compress.quality import predict
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.splits import Split
 from edgebuild.compress.training import fine_tune
-from edgebuild.errors import InputError
+from edgebuild.errors import InputError, ModelError
 
 pytestmark = pytest.mark.keras
 
@@ -118,3 +118,17 @@ def test_bad_options_are_refused(options, message):
 
 def test_default_is_half_of_the_loss():
     assert TrainingSetup().distillation == Distillation(3.0, 0.5)
+
+
+def test_a_teacher_with_code_in_it_is_trusted_like_the_model(keras, trained, context, tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    same = keras.layers.Lambda(lambda x: x * 1.0, output_shape=(8, 8, 1))(inputs)
+    keras.Model(inputs, trained(same)).save(tmp_path / "teacher.keras")
+    step = Distill(epochs=1, teacher=str(tmp_path / "teacher.keras"))
+    with pytest.raises(ModelError, match="Lambda"):
+        step.apply(State(trained), context)
+    trusting = dataclasses.replace(context, trust=True)
+    assert step.apply(State(trained), trusting)[1] == ("teacher: teacher.keras",)
+    (tmp_path / "teacher.onnx").write_bytes(b"")
+    with pytest.raises(InputError, match=r"is no \.keras or \.h5 file"):
+        Distill(teacher=str(tmp_path / "teacher.onnx")).apply(State(trained), context)

@@ -72,6 +72,27 @@ def test_no_number_is_infinite_in_a_file_either(option):
         recipe_from_json(rows)
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("epochs", 2.7, "epochs=2.7 is not a whole number"),
+        ("steps", True, "steps=True is not a whole number"),
+        ("ratio", False, "ratio=False is not a finite number"),
+        ("by", 3, "by=3 is not text"),
+        ("layers", None, "layers=None is not text"),
+    ],
+)
+def test_a_value_in_a_file_is_of_its_options_kind(option, value, words):
+    with pytest.raises(InputError, match=f"prune: {words}"):
+        recipe_from_json([{"pass": "prune", option: value}])
+
+
+def test_a_seed_in_a_file_is_no_negative_number(tmp_path):
+    write_recipe(tmp_path / "r.json", parse_recipe("prune"), -1)
+    with pytest.raises(InputError, match="is not a recipe"):
+        read_recipe("r.json", tmp_path)
+
+
 def test_files_are_looked_up_beside_the_project_or_the_recipe(tmp_path):
     (step,), _ = read_recipe("distill:teacher=big.keras", tmp_path)
     assert step.teacher == str(tmp_path / "big.keras")
