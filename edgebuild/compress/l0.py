@@ -235,7 +235,9 @@ def _with_gates(
     def make(layer: Any) -> Any:
         copy = copy_layer(layer)
         positions = _positions(layer, channels, numbers)
-        return copy if positions is None else _Gated(copy, gates, positions)
+        if positions is None:
+            return copy
+        return _Gated(copy, gates, positions * getattr(layer, "groups", 1))
 
     model, pairs = rebuild(state.model, make)
     copy_weights((old, getattr(new, "layer", new)) for old, new in pairs)
@@ -254,8 +256,8 @@ class _Gated:
 
 
 def _positions(layer: Any, channels: ChannelMap, numbers: Mapping[int, int]) -> list[int] | None:
-    """Return for each input of a layer that mixes channels its gate, -1 for none; None when the
-    layer reads no gated channel."""
+    """Return for each input of a layer that mixes channels (of a grouped convolution: of each
+    group) its gate, -1 for none; None when the layer reads no gated channel."""
     if type(layer).__name__ not in _READERS:
         return None
     given = _inputs(_reading_kernel(layer), channels)

@@ -52,6 +52,31 @@ def test_gates_fold_into_the_kernels_exactly(trained):
     np.testing.assert_allclose(predict(smaller.model, x), predict(gated.model, x), atol=1e-5)
 
 
+@pytest.mark.parametrize("kind", ["Conv1D", "Conv2D"])
+def test_wide_groups_read_through_the_same_gates(keras, kind):
+    inputs = keras.Input((8, 1) if kind == "Conv1D" else (8, 8, 1))
+    convolution = getattr(keras.layers, kind)
+    x = convolution(12, 3, padding="same", activation="relu", name="before")(inputs)
+    x = convolution(8, 3, groups=2, padding="same", name="grouped")(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    channels = channel_map(model)
+    groups = [g for g in groups_of(channels) if l0._gateable(g, model, channels)]
+    assert [group.layers for group in groups] == [("before",), ("grouped",)]
+    numbers = {c: i for i, c in enumerate(c for g in groups for c in g.channels)}
+    gated = l0._with_gates(State(model), channels, numbers, np.ones(len(numbers)), 4.0)
+    gates = gated.model.get_layer("l0_gates")
+    rng = np.random.default_rng(0)
+    gates.learned.assign(rng.normal(0, 1.0, len(numbers)))
+    values = gates.values()
+    folded = l0._without_gates(State(model), gated.model, channels, numbers, values)
+    x = [rng.normal(size=(20, *model.inputs[0].shape[1:])).astype(np.float32)]
+    np.testing.assert_allclose(predict(folded.model, x), predict(gated.model, x), atol=1e-6)
+    gone = frozenset(c for c, i in numbers.items() if values[i] == 0.0)
+    smaller = l0.remove_channels(folded, channels, gone)
+    assert gone
+    np.testing.assert_allclose(predict(smaller.model, x), predict(gated.model, x), atol=1e-5)
+
+
 def test_the_penalty_is_the_papers():
     gates = l0._gates_class()([2.0, 1.0], 1.0, seed=0)
     gates.build()
