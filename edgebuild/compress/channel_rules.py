@@ -17,9 +17,12 @@ _COMPARES = {"softmax", "log_softmax", "sparsemax", "sparse_plus", "glu", "squar
 
 def rule_for(call: Call) -> Rule | None:
     """Return the rule for a call, None for what is not understood."""
+    import keras
+
     if not call.node.input_tensors or not _channels_last(call.layer):
         return None
-    return _RULES.get(call.kind)
+    rules = _LAYERS if isinstance(call.layer, keras.Layer) else _FUNCTIONS
+    return rules.get(call.kind)
 
 
 def whole_groups(layer: Any) -> bool:
@@ -237,7 +240,7 @@ def _reshape(tracer: Tracer, call: Call) -> np.ndarray | None:
     part of which it is a repetition."""
     before, after = call.node.input_tensors[0].shape, call.node.output_tensors[0].shape
     given = call.inputs[0]
-    if None in before[1:] or None in after[1:]:
+    if None in (*before[1:], before[-1], *after[1:], after[-1]):
         return None
     if before[-1] % after[-1] == 0:
         tracer.union(given, given[: after[-1]])
@@ -264,6 +267,8 @@ _PASSING = (
     *("GlobalAveragePooling3D", "GlobalMaxPooling1D", "GlobalMaxPooling2D", "GlobalMaxPooling3D"),
     *("ZeroPadding1D", "ZeroPadding2D", "ZeroPadding3D", "Cropping1D", "Cropping2D", "Cropping3D"),
     *("UpSampling1D", "UpSampling2D", "UpSampling3D", "RepeatVector", "Masking"),
+)
+_PASSING_FUNCTIONS = (
     *("Relu", "Relu6", "Sigmoid", "Tanh", "Silu", "Gelu", "Elu", "Selu", "Softplus", "Softsign"),
     *("HardSigmoid", "HardSilu", "HardTanh", "LeakyRelu", "Absolute", "Negative", "Square"),
 )
@@ -271,12 +276,12 @@ _CONNECTING = (
     *("Dense", "Conv1D", "Conv2D", "Conv3D"),
     *("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"),
 )
-_JOINING = ("Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum")
+_JOINING = ("Add", "Subtract", "Multiply", "Maximum", "Minimum")
 
-_RULES: dict[str, Rule] = {
+_LAYERS: dict[str, Rule] = {
     **dict.fromkeys(_PASSING, _pass_on),
     **dict.fromkeys(_CONNECTING, _connect),
-    **dict.fromkeys(_JOINING, _join),
+    **dict.fromkeys((*_JOINING, "Average"), _join),
     **dict.fromkeys(_GATES, _recurrent),
     "Activation": _activate,
     "BatchNormalization": _normalize,
@@ -297,3 +302,11 @@ _RULES: dict[str, Rule] = {
     "Reshape": _reshape,
     "Permute": _permute,
 }
+_FUNCTIONS: dict[str, Rule] = {
+    **dict.fromkeys(_PASSING_FUNCTIONS, _pass_on),
+    **dict.fromkeys(_JOINING, _join),
+    "ReLU": _pass_on,
+    "Concatenate": _concatenate,
+    "Reshape": _reshape,
+}
+"""Not ``Average``: over an axis, where the layer is over its inputs."""

@@ -18,16 +18,21 @@ def copy_layer(layer: Any) -> Any:
 
 
 def rebuild(
-    model: Any, make: MakeLayer = copy_layer, *, instead: Mapping[int, Any] | None = None
+    model: Any,
+    make: MakeLayer = copy_layer,
+    *,
+    instead: Mapping[int, Any] | None = None,
+    functions: Mapping[str, Any] | None = None,
 ) -> tuple[Any, list[tuple[Any, Any]]]:
     """Return a model of new layers and the pairs (old layer, new layer), each shared layer once.
 
     ``instead`` maps the ``id`` of a tensor to the tensor that is read in its place; calls whose
-    outputs nobody reads then are left out. Weights are not copied.
+    outputs nobody reads then are left out. ``functions`` of ``keras.ops`` come in place of those
+    of that name. Weights are not copied.
     """
     import keras
 
-    work = _Rebuild(make, instead or {})
+    work = _Rebuild(make, instead or {}, functions or {})
     for tensor in model.inputs:
         work.tensors[id(tensor)] = _new_input(tensor)
     needed = needed_calls(model, work.instead)
@@ -48,7 +53,7 @@ def flatten(model: Any) -> Any:
 
     if not any(_inner(layer) is not None for layer in model.layers):
         return model
-    work = _Rebuild(copy_layer, {}, flat=True)
+    work = _Rebuild(copy_layer, flat=True)
     for tensor in model.inputs:
         work.tensors[id(tensor)] = _new_input(tensor)
     work.calls(model)
@@ -78,7 +83,8 @@ class _Rebuild:
     """The state of one rebuilding: new tensors and (old, new) layers by the ``id`` of the old."""
 
     make: MakeLayer
-    instead: Mapping[int, Any]
+    instead: Mapping[int, Any] = field(default_factory=dict)
+    functions: Mapping[str, Any] = field(default_factory=dict)
     flat: bool = False
     tensors: dict[int, Any] = field(default_factory=dict)
     made: dict[int, tuple[Any, Any]] = field(default_factory=dict)
@@ -121,7 +127,7 @@ class _Rebuild:
         import keras
 
         if not isinstance(operation, keras.Layer):
-            return operation  # a function of keras.ops has no weights
+            return self.functions.get(operation.name, operation)  # it has no weights
         if id(operation) not in self.made:
             new = self.make(operation)
             if new.name in self.names:

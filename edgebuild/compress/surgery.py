@@ -9,6 +9,7 @@ import numpy as np
 from edgebuild.compress.base import State
 from edgebuild.compress.channel_rules import whole_groups
 from edgebuild.compress.channels import ChannelMap, cut
+from edgebuild.compress.costs import nodes
 from edgebuild.compress.rebuild import copy_weights, finish, rebuild
 
 
@@ -34,12 +35,19 @@ def remove_channels(state: State, channels: ChannelMap, removed: frozenset[int])
             _resize(layer, config, int(keep(made).sum()))
         if layer.name in channels.reshaped:
             inner = _inner_config(config)
-            if "target_shape" in inner:
+            key = next((key for key in ("target_shape", "newshape") if key in inner), None)
+            if key is not None:
                 count = int(keep(channels.reshaped[layer.name]).sum())
-                inner["target_shape"] = (*inner["target_shape"][:-1], count)
+                inner[key] = (*inner[key][:-1], count)
         return layer.__class__.from_config(config)
 
-    model, pairs = rebuild(state.model, smaller)
+    operations = {call.operation.name: call.operation for call in nodes(state.model)}
+    functions = {
+        name: smaller(operations[name])
+        for name in channels.reshaped
+        if hasattr(operations[name], "newshape")
+    }
+    model, pairs = rebuild(state.model, smaller, functions=functions)
 
     def shortened(path: str, array: np.ndarray) -> np.ndarray:
         axes = channels.axes.get(path)

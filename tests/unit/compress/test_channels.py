@@ -7,6 +7,7 @@ import pytest
 
 from edgebuild.compress.base import State
 from edgebuild.compress.channels import channel_map
+from edgebuild.compress.costs import nodes
 from edgebuild.compress.groups import groups_of, layer_ratios, prunable_groups
 from edgebuild.compress.quality import predict_all
 from edgebuild.compress.surgery import remove_channels
@@ -222,6 +223,32 @@ def test_functions_and_constants(keras):
     channels = channel_map(model)
     held = {n for n in channels.outputs if not len(channels.prunable(n))}
     assert {"held", "constant", "compared", "compared2"} <= held and "free" not in held
+    same_after_removal(model)
+
+
+@pytest.mark.parametrize("shape", [(-1, 96), (-1, 8, 12), (-1, 4, 4, 3), (-1, 4, 4, 6)])
+def test_reshape_as_a_function(keras, shape):
+    layers, ops = keras.layers, keras.ops
+    inputs = keras.Input((4, 4, 2))
+    x = ops.reshape(layers.Conv2D(6, 1, name="c")(inputs), shape)
+    x = layers.Dense(5)(layers.Flatten()(ops.relu(x)))
+    small = same_after_removal(keras.Model(inputs, layers.Dense(2)(x)))
+    assert small.get_layer("c").filters < 6
+    assert len({node.operation.name for node in nodes(small)}) == len(nodes(small))
+
+
+def test_a_function_is_not_the_layer_of_its_name(keras):
+    layers, ops = keras.layers, keras.ops
+    inputs = keras.Input((6, 4))
+    x = layers.Dense(6, name="averaged")(inputs)
+    x = layers.Dense(6, name="in_a_row")(ops.average(x, axis=-1))
+    x = layers.Dense(8, name="free")(ops.reshape(ops.reshape(x, (-1,)), (-1, 6)))
+    x = ops.concatenate([x, layers.Average()([x, x])], axis=-1)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    channels = channel_map(model)
+    assert {n: len(channels.prunable(n)) for n in ("averaged", "in_a_row", "free")} == {
+        "averaged": 0, "in_a_row": 0, "free": 8
+    }  # fmt: skip
     same_after_removal(model)
 
 
