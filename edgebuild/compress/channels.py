@@ -8,6 +8,7 @@ layer does. What is not understood fixes the channels that it touches: they are 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,7 +59,7 @@ def channel_map(model: Any) -> ChannelMap:
 
 @dataclass(frozen=True, eq=False)
 class Call:
-    """One call of a layer: ``inputs`` are the channels of its input tensors.
+    """One call of a layer: ``inputs`` are the channels of its input tensors, without masks.
 
     ``layer`` is what does the work: in a ``TimeDistributed`` wrapper the layer inside. ``name`` is
     the outer layer's.
@@ -99,7 +100,10 @@ class Tracer:
 
         operation = node.operation
         wrapped = type(operation).__name__ == "TimeDistributed"
-        inputs = [self.tensors[id(t)] for t in node.input_tensors]
+        masks = _masks(node)
+        inputs = [self.tensors[id(t)] for t in node.input_tensors if id(t) not in masks]
+        for mask in masks:
+            self.fix(self.tensors[mask])
         call = Call(node, operation.layer if wrapped else operation, operation.name, inputs)
         rule = rule_for(call)
         made = None if rule is None else rule(self, call)
@@ -174,6 +178,18 @@ class Tracer:
         channels = self.new(call.width)
         self.fix(channels)
         return channels
+
+
+def _masks(node: Any) -> set[int]:
+    """Return the ``id`` of each tensor that a call takes as a mask: given to it, or by an
+    ``Embedding`` or ``Masking`` layer before."""
+    import keras
+
+    names = inspect.signature(node.operation.call).parameters
+    given = dict(zip(names, node.arguments.args, strict=False)) | node.arguments.kwargs
+    tensors = {id(tensor) for tensor in node.input_tensors}
+    masks = keras.tree.flatten([given[name] for name in given if name.endswith("mask")])
+    return tensors.intersection(map(id, masks))
 
 
 Rule = Callable[[Tracer, Call], np.ndarray | list[np.ndarray] | None]

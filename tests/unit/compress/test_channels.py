@@ -170,6 +170,29 @@ def test_states_of_recurrent_layers(keras):
     assert small.get_layer("a").units == small.get_layer("b").units == 4
 
 
+@pytest.mark.parametrize("masking", ["embedding", "layer", "given"])
+def test_masks_are_no_inputs(keras, masking):
+    layers = keras.layers
+    inputs = keras.Input((3,))
+    x = layers.Embedding(6, 8, mask_zero=masking == "embedding", name="words")(inputs)
+    x = layers.Masking(name="mask")(x) if masking == "layer" else x
+    mask = keras.ops.not_equal(inputs, 0) if masking == "given" else None
+    both = layers.Bidirectional(layers.GRU(6, return_sequences=True), name="both")
+    x = both(x, mask=mask)
+    x = layers.TimeDistributed(layers.Dense(6), name="each")(x, mask=mask)
+    more = (None, mask) if masking == "given" else ()
+    x, h, c = layers.LSTM(6, return_sequences=True, return_state=True, name="a")(x, *more)
+    x = layers.LSTM(6, return_sequences=True, name="b")(x, initial_state=[h, c], mask=mask)
+    x = layers.GlobalAveragePooling1D()(x, mask=mask)
+    model = keras.Model(inputs, layers.Dense(2)(x))
+    found = {group.layers: group.count for group in prunable_groups(model)}
+    words = {} if masking == "layer" else {("words",): 8}  # it compares them all with a value
+    assert found == {**words, ("both",): 6, ("each",): 6, ("a", "b"): 6}
+    assert channel_map(model).notes == ()
+    small = same_after_removal(model)
+    assert small.get_layer("a").units == small.get_layer("b").units == 4
+
+
 def test_time_distributed_and_embedding(keras):
     layers = keras.layers
     inputs = keras.Input((3, 6, 6, 2))
