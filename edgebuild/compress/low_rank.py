@@ -15,7 +15,7 @@ import numpy as np
 
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.costs import nodes
-from edgebuild.compress.rebuild import copy_layer, copy_weights, rebuild
+from edgebuild.compress.rebuild import copy_layer, copy_weights, rebuild, unused
 from edgebuild.compress.training import fine_tune
 from edgebuild.errors import InputError, nearest
 
@@ -388,14 +388,19 @@ class _Chain:
 
 
 def replaced(state: State, chosen: dict[int, Factors]) -> State:
-    """Return the state with factors in place of the chosen layers."""
+    """Return the state with factors in place of the chosen layers, under names that nothing in the
+    model has."""
     weights: list[tuple[Any, list[np.ndarray]]] = []
+    names = {call.operation.name for call in nodes(state.model)}
 
     def make(layer: Any) -> Any:
         factors = chosen.get(id(layer))
         if factors is None:
             return copy_layer(layer)
         made = factors.layers()
+        for new, _ in made:
+            new.name = unused(new.name, names)
+            names.add(new.name)
         weights.extend(made)
         return _Chain(layer.name, [new for new, _ in made])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import itertools
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,6 +70,12 @@ def copy_weights(pairs: Iterable[tuple[Any, Any]]) -> None:
     for old, new in pairs:
         new.set_weights(old.get_weights())
         finish(new)
+
+
+def unused(name: str, taken: Collection[str]) -> str:
+    """Return ``name``, with the first number from 2 behind it where it is ``taken``."""
+    numbered = (f"{name}_{number}" for number in itertools.count(2))
+    return next(found for found in itertools.chain([name], numbered) if found not in taken)
 
 
 def finish(layer: Any) -> None:

@@ -143,6 +143,31 @@ def test_shared_layers_stay_shared(keras):
     np.testing.assert_allclose(predict(after.model, data), predict(model, data), atol=1e-5)
 
 
+def test_names_that_are_taken_are_left_to_their_layers(keras):
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, 6), name="fc_in")
+    x = layers.Conv2D(16, 3, name="conv")(inputs)
+    x = layers.BatchNormalization(name="conv_core")(x)
+    x = layers.Dense(16, name="conv_out")(x)
+    x = layers.Dense(24, name="fc", activation="relu")(layers.Flatten()(x))
+    x = layers.Dense(24, name="fc_out", activation="relu")(x)
+    model = keras.Model(inputs, layers.Dense(3, name="out")(x))
+    masks = {"fc_out/kernel": np.ones((24, 24), bool)}
+    chosen = {}
+    for name, form in (("conv", "tucker"), ("fc", "svd"), ("fc_out", "svd")):
+        layer = model.get_layer(name)
+        chosen[id(layer)] = next(iter(factorizations(layer, form)))
+        if form == "tucker":
+            chosen[id(layer)] = chosen[id(layer)].of((3, 8))
+    after = replaced(State(model, masks=masks), chosen)
+    assert [layer.name for layer in after.model.layers] == [
+        *("fc_in", "conv_in", "conv_core_2", "conv_out_2", "conv_core", "conv_out"),
+        *(after.model.layers[6].name, "fc_in_2", "fc_out_2", "fc_out_in", "fc_out_out", "out"),
+    ]
+    assert not after.masks
+
+
 def test_masks_go_with_their_layers(trained, context):
     masks = {
         v.path: np.ones(v.shape, bool) for v in trained.trainable_variables if len(v.shape) > 1
