@@ -1,8 +1,9 @@
 """Low-rank factors: one large layer becomes two or three small ones that compute nearly the same.
 
-Dense layers and 1x1 convolutions by their singular values; other convolutions by a Tucker-2
-decomposition (Kim et al. 2016: higher-order SVD, then orthogonal iteration) or as a depthwise
-convolution and a 1x1 one (the best approximation of rank 1 or more for each input channel).
+Dense layers and 1x1 convolutions by their singular values; other convolutions, in one dimension or
+two, by a Tucker-2 decomposition (Kim et al. 2016: higher-order SVD, then orthogonal iteration) or
+as a depthwise convolution and a 1x1 one (the best approximation of rank 1 or more for each input
+channel).
 """
 
 from __future__ import annotations
@@ -88,8 +89,8 @@ class LowRank:
 class Factors:
     """One way to write a kernel as factors of given ``ranks``.
 
-    ``kernel`` is (kh, kw, in, out). ``macs`` counts a position of the output, ``stride`` positions
-    of the input for each.
+    ``kernel`` is (kh, kw, in, out); kh is 1 in one dimension. ``macs`` counts a position of the
+    output, ``stride`` positions of the input for each.
     """
 
     layer: Any
@@ -125,7 +126,8 @@ class Factors:
         raise NotImplementedError
 
     def layers(self) -> list[tuple[Any, list[np.ndarray]]]:
-        """Return the new Keras layers in order, with their weights."""
+        """Return the new Keras layers in order, with their weights; kernels also in two dimensions
+        where the layer has one."""
         raise NotImplementedError
 
     def of(self, ranks: Sequence[int]) -> Factors:
@@ -231,16 +233,13 @@ class Tucker(Factors):
 
     def layers(self) -> list[tuple[Any, list[np.ndarray]]]:
         """Return 1x1 convolution, core, 1x1 convolution; those of full rank are left out."""
-        import keras
-
         inputs, outputs = self._bases()
         core = _core(self.kernel, inputs, outputs)
         has_in, has_out = self._factors()
         made = []
         if has_in:
-            first = keras.layers.Conv2D(
-                self.ranks[0], 1, use_bias=False, name=f"{self.layer.name}_in"
-            )
+            convolution = type(self.layer)
+            first = convolution(self.ranks[0], 1, use_bias=False, name=f"{self.layer.name}_in")
             made.append((first, [inputs[None, None]]))
         elif self.ranks[0] == self.kernel.shape[2]:
             core = np.einsum("hwrs,ir->hwis", core, inputs)
@@ -318,8 +317,10 @@ class Separable(Factors):
         root = np.sqrt(s[:, :rank])
         deep = (u[:, :, :rank] * root[:, None]).transpose(1, 0, 2)
         points = (root[:, :, None] * v[:, :rank]).reshape(inputs * rank, -1)
-        depthwise = keras.layers.DepthwiseConv2D(
-            (height, width),
+        flat = len(config["kernel_size"]) == 1
+        kind = keras.layers.DepthwiseConv1D if flat else keras.layers.DepthwiseConv2D
+        depthwise = kind(
+            config["kernel_size"],
             strides=config["strides"],
             padding=config["padding"],
             dilation_rate=config["dilation_rate"],
@@ -343,19 +344,21 @@ class Separable(Factors):
 def factorizations(layer: Any, form: str = "auto") -> Iterator[Factors]:
     """Yield the forms that a layer may take, of full rank."""
     kernel = np.asarray(layer.kernel, np.float64)
-    if kernel.ndim == 2 or kernel.shape[:2] == (1, 1):
+    dense = kernel.ndim == 2
+    kernel = kernel.reshape((1,) * (4 - kernel.ndim) + kernel.shape)
+    if kernel.shape[:2] == (1, 1):
         kinds: tuple[type[Factors], ...] = (Svd,)
     else:
         config = layer.get_config()
         strides, dilation = config["strides"], config["dilation_rate"]
-        # TensorFlow's depthwise convolution takes equal strides, and none with a dilation.
-        plain = strides[0] == strides[1] and (max(strides) == 1 or max(dilation) == 1)
-        kinds = (Tucker, Separable) if plain else (Tucker,)
+        # TensorFlow's depthwise convolution takes equal strides, and none with a dilation; Keras's
+        # has no causal padding.
+        plain = len(set(strides)) == 1 and (max(strides) == 1 or max(dilation) == 1)
+        kinds = (Tucker, Separable) if plain and config["padding"] != "causal" else (Tucker,)
     for kind in kinds:
         if form in ("auto", kind.form):
-            shape = kernel if kernel.ndim == 4 else kernel[None, None]
-            stride = 1 if kernel.ndim == 2 else int(np.prod(layer.strides))
-            whole = kind(layer, shape, (1, 1), stride if kind is Tucker else 1)
+            stride = 1 if dense else int(np.prod(layer.strides))
+            whole = kind(layer, kernel, (1, 1), stride if kind is Tucker else 1)
             yield whole.of(whole.full)
 
 
@@ -365,12 +368,10 @@ def _factorable(model: Any) -> Iterator[Any]:
     for node in nodes(model):
         layer = node.operation
         kind = type(layer).__name__
-        if id(layer) in seen or kind not in ("Dense", "Conv2D"):
+        if id(layer) in seen or kind not in ("Dense", "Conv1D", "Conv2D"):
             continue
         seen.add(id(layer))
-        if kind == "Conv2D" and (layer.groups > 1 or layer.data_format != "channels_last"):
-            continue
-        if len(layer.kernel.shape) in (2, 4):
+        if kind == "Dense" or (layer.groups == 1 and layer.data_format == "channels_last"):
             yield layer
 
 
@@ -407,7 +408,8 @@ def replaced(state: State, chosen: dict[int, Factors]) -> State:
     model, pairs = rebuild(state.model, make)
     copy_weights([(old, new) for old, new in pairs if id(old) not in chosen])
     for layer, arrays in weights:
-        layer.set_weights([np.asarray(array, np.float32) for array in arrays])
+        for variable, array in zip(layer.weights, arrays, strict=True):
+            variable.assign(np.reshape(array, variable.shape).astype(np.float32))
     left = {variable.path for variable in model.weights}
     return State(
         model,

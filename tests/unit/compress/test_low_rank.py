@@ -59,6 +59,44 @@ def test_factors_of_full_rank_compute_the_same(keras, form, options):
             )
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"padding": "same", "strides": 2},
+        {"padding": "causal", "dilation_rate": 2},
+        {"padding": "valid", "use_bias": False},
+        {"kernel_size": 1, "strides": 2},
+    ],
+    ids=str,
+)
+def test_convolutions_in_one_dimension(keras, options):
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((20, 6))
+    layer = layers.Conv1D(16, **{"kernel_size": 5, "activation": "relu", "name": "conv", **options})
+    model = keras.Model(inputs, layers.Dense(3, name="out")(layer(inputs)))
+    rng = np.random.default_rng(1)
+    core, width = rng.normal(size=(2, 5)), layer.kernel.shape[0]
+    factors = rng.normal(size=(6, 2)), rng.normal(size=(16, 5))
+    kernel = np.einsum("krs,ir,os->kio", np.stack([core] * width), *factors)
+    layer.kernel.assign(kernel + np.arange(width)[:, None, None] * 0.1 * kernel[:1])
+    x = [rng.normal(size=(9, 20, 6)).astype(np.float32)]
+    forms = [factors.form for factors in factorizations(layer)]
+    assert forms == (
+        ["svd"] if width == 1 else
+        ["tucker"] if options["padding"] == "causal" else ["tucker", "separable"]
+    )  # fmt: skip
+    for whole in factorizations(layer):
+        for factors in (whole, whole.keeping(1.0)):
+            new = replaced(State(model), {id(layer): factors}).model
+            np.testing.assert_allclose(predict(new, x), predict(model, x), atol=1e-4)
+    part = Split(tuple(x), None)
+    context = Context(part, part, model, TrainingSetup())
+    after, notes = LowRank(energy=0.999, epochs=0).apply(State(model), context)
+    assert model_cost(after.model).macs < model_cost(model).macs
+    assert notes[0].startswith("conv: ")
+
+
 def test_tucker_below_full_rank_on_one_side_is_exact_for_such_a_kernel(keras):
     model = net(keras, padding="same")
     layer = model.get_layer("conv")
