@@ -8,7 +8,14 @@ from typing import ClassVar
 import numpy as np
 
 from edgebuild.compress.base import Context, State
-from edgebuild.compress.sparsify import sparse_kernels
+from edgebuild.compress.sparsify import (
+    LAST,
+    Axes,
+    as_matrix,
+    from_matrix,
+    output_axes,
+    sparse_kernels,
+)
 from edgebuild.compress.training import clone, fine_tune
 from edgebuild.errors import InputError
 
@@ -54,9 +61,10 @@ class Cluster:
         """Return the model with shared weights, and how many values each layer has."""
         model = clone(state.model)
         clusters, masks, notes = dict(state.clusters), dict(state.masks), []
+        outputs = output_axes(model)
         for variable in sparse_kernels(model):
             weights = np.asarray(variable)
-            numbers, values = self._share(weights)
+            numbers, values = self._share(weights, outputs.get(variable.path, LAST))
             variable.assign(values)
             clusters[variable.path] = numbers
             if np.any(weights == 0):
@@ -76,14 +84,17 @@ class Cluster:
             return ""
         return f", the most; an error of {error / size:.2g} misses tolerance={self.tolerance:g}"
 
-    def _share(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return each weight's cluster and its shared value."""
+    def _share(self, weights: np.ndarray, outputs: Axes) -> tuple[np.ndarray, np.ndarray]:
+        """Return each weight's cluster and its shared value; ``outputs`` are the axes of outputs,
+        which are what is divided into groups."""
         numbers = np.full(weights.shape, -1, np.int32)
         values = weights.copy()
+        shape = as_matrix(weights, outputs).shape
+        columns = np.broadcast_to(np.arange(shape[1]), shape)
+        output = from_matrix(columns, weights.shape, outputs)
         first = 0
-        for part in np.array_split(np.arange(weights.shape[-1]), self.groups):
-            chosen = np.zeros(weights.shape, bool)
-            chosen[..., part] = weights[..., part] != 0
+        for part in np.array_split(columns[0], self.groups):
+            chosen = np.isin(output, part) & (weights != 0)
             if not chosen.any():
                 continue
             found, centroids = self._fit(weights[chosen])

@@ -24,8 +24,8 @@ SCOPES = ("global", "layer")
 _SPARSITY = 0.8
 _SIDES = ("bias", "alpha", "beta", "gamma", "scale")
 """What a variable is called that is added to each output or scales it."""
-_LAST = (-1,)
 Axes = tuple[int, ...]
+LAST: Axes = (-1,)
 
 
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ class Sparsify:
         """Return a note for each kernel with fewer inputs than an N:M pattern's M."""
         match = _PATTERN.fullmatch(self.pattern)
         assert match is not None
-        rows = {path: len(as_matrix(k, outputs.get(path, _LAST))) for path, k in kernels.items()}
+        rows = {path: len(as_matrix(k, outputs.get(path, LAST))) for path, k in kernels.items()}
         return {
             path: f"{path}: keeps all: an output has {count}, too few for {self.pattern}"
             for path, count in rows.items()
@@ -160,7 +160,7 @@ class Sparsify:
         share: float,
     ) -> dict[str, np.ndarray]:
         """Return masks that zero ``share`` of the weights; what was zero stays so."""
-        axes = {path: outputs.get(path, _LAST) for path in kernels}
+        axes = {path: outputs.get(path, LAST) for path in kernels}
         sizes = {
             path: as_matrix(np.where(before.get(path, True), np.abs(kernel), 0.0), axes[path])
             for path, kernel in kernels.items()

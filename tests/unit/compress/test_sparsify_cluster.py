@@ -181,6 +181,22 @@ def test_bits_by_tolerance_and_groups(trained, context):
     assert all(len(np.unique(weights[:, i : i + 4])) <= 4 for i in (0, 4, 8))
 
 
+def test_groups_are_of_output_channels(keras, context):
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 1))
+    x = layers.Conv2D(6, 1, name="first")(inputs)
+    x = layers.DepthwiseConv2D(3, depth_multiplier=2, name="deep")(x)
+    x = layers.Conv2DTranspose(8, 3, name="wide")(x)
+    model = keras.Model(inputs, layers.Dense(3, name="out")(layers.Flatten()(x)))
+    state, _ = Cluster(bits=1, groups=4, epochs=0).apply(State(model), context)
+    found = kernels(state.model)
+    deep = found["deep/kernel"].reshape(9, 4, 3)  # four groups of three of the twelve outputs
+    wide = found["wide/kernel"].transpose(0, 1, 3, 2).reshape(-1, 4, 2)
+    for weights in (deep, wide):
+        assert len(np.unique(weights)) == 8
+        assert all(len(np.unique(weights[:, group])) == 2 for group in range(4))
+
+
 def test_a_tolerance_that_is_missed_is_told(trained, context):
     _, notes = Cluster(bits=0, tolerance=1e-9, epochs=0).apply(State(trained), context)
     told = [note for note in notes if "misses tolerance=1e-09" in note]
