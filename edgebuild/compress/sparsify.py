@@ -40,7 +40,8 @@ class Sparsify:
             for other numbers; ``block4x2`` zeroes blocks of 4 inputs by 2 outputs.
         scope: ``global`` compares weights of all layers, ``layer`` gives each the same share.
         steps: zero in so many steps, most at first (Zhu and Gupta 2017), with fine-tuning after
-            each.
+            each. An N:M pattern gets there evenly: in two steps ``2:4`` is 3:4 first. With more
+            steps than there are patterns on the way, some are trained in several.
         epochs: of fine-tuning after the last step; each step before has a share of it, at least
             one.
         fit: give the weights that are left the values nearest to what the layer gave before, by
@@ -101,8 +102,7 @@ class Sparsify:
         for step in range(1, self.steps + 1):
             kernels = {v.path: np.asarray(v) for v in sparse_kernels(now.model)}
             given = {path: kernels[path] for path in chosen}
-            share = self.sparsity * share_after(step, self.steps)
-            masks = self._living(now, given, outputs, share)
+            masks = self._living(now, given, outputs, step)
             sparser = masked(now, masks)
             fits = wanted(self.fit, context)
             if fits:
@@ -135,14 +135,14 @@ class Sparsify:
         now: State,
         kernels: Mapping[str, np.ndarray],
         outputs: Mapping[str, Axes],
-        share: float,
+        step: int,
     ) -> dict[str, np.ndarray]:
         """Return masks in which no weight leads to a channel that nothing reads, as long as there
         are others to keep instead."""
         channels = channel_map(now.model)
         gone: frozenset[int] = frozenset()
         while True:
-            masks = {**now.masks, **self._masks(kernels, outputs, now.masks, share)}
+            masks = {**now.masks, **self._masks(kernels, outputs, now.masks, step)}
             more = unread(now.model, channels, masks) - gone
             if not more:
                 return masks
@@ -157,20 +157,23 @@ class Sparsify:
         kernels: Mapping[str, np.ndarray],
         outputs: Mapping[str, Axes],
         before: Mapping[str, np.ndarray],
-        share: float,
+        step: int,
     ) -> dict[str, np.ndarray]:
-        """Return masks that zero ``share`` of the weights; what was zero stays so."""
-        axes = {path: outputs.get(path, LAST) for path in kernels}
-        sizes = {
-            path: as_matrix(np.where(before.get(path, True), np.abs(kernel), 0.0), axes[path])
-            for path, kernel in kernels.items()
-        }
+        """Return masks that zero what is to be zero after ``step``; what was zero stays so."""
         match = _PATTERN.fullmatch(self.pattern)
         assert match is not None
+        axes = {path: outputs.get(path, LAST) for path in kernels}
+        gone = -1.0 if match[1] else 0.0  # of an N:M pattern none of the N
+        sizes = {
+            path: as_matrix(np.where(before.get(path, True), np.abs(kernel), gone), axes[path])
+            for path, kernel in kernels.items()
+        }
         if match[1]:
             kept, of = int(match[1]), int(match[2])
-            masks = {path: n_of_m(size, kept, of) for path, size in sizes.items()}
+            left = kept + (of - kept) * (self.steps - step) // self.steps
+            masks = {path: n_of_m(size, left, of) for path, size in sizes.items()}
         else:
+            share = self.sparsity * share_after(step, self.steps)
             block = (int(match[3]), int(match[4])) if match[3] else (1, 1)
             layers = [[path] for path in sizes] if self.scope == "layer" else [list(sizes)]
             masks = {}

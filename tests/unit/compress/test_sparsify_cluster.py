@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -48,6 +49,37 @@ def test_two_of_four(trained, context):
         rows = as_matrix(weights, (-2, -1) if path == "dw/kernel" else (-1,))
         groups = rows[: len(rows) // 4 * 4].reshape(-1, 4, rows.shape[1])
         assert np.all((groups != 0).sum(axis=1) == 2), path
+
+
+@pytest.mark.parametrize(
+    ("pattern", "steps", "left"),
+    [
+        ("2:4", 1, [2]),
+        ("2:4", 2, [3, 2]),
+        ("2:4", 4, [3, 3, 2, 2]),
+        ("1:4", 4, [3, 2, 1, 1]),
+        ("4:8", 3, [6, 5, 4]),
+    ],
+)
+def test_n_of_m_is_reached_in_steps(trained, context, monkeypatch, pattern, steps, left):
+    seen = []
+
+    def tune(state, context, *, epochs, near):
+        seen.append((state.masks, epochs))
+        return state
+
+    monkeypatch.setattr("edgebuild.compress.sparsify.fine_tune", tune)
+    step = Sparsify(pattern=pattern, steps=steps, epochs=8)
+    state, _ = step.apply(State(trained), context)
+    of = int(pattern[-1])
+    for (masks, _), count in zip(seen, left, strict=True):
+        for path in ("a/kernel", "fc/kernel"):
+            mask = as_matrix(masks[path], (-1,))
+            assert np.all(mask.reshape(-1, of, mask.shape[1]).sum(axis=1) == count)
+    for (before, _), (after, _) in itertools.pairwise(seen):
+        assert not any(np.any(after[path] & ~before[path]) for path in before)
+    assert [epochs for _, epochs in seen] == [8 // steps] * (steps - 1) + [8]
+    assert state.masks is seen[-1][0]
 
 
 def test_two_of_four_runs_over_the_inputs_of_an_output(keras, context):
