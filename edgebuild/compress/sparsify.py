@@ -111,11 +111,15 @@ class Sparsify:
             now = fine_tune(sparser, context, epochs=epochs, near=fits)
             if context.train.y is None:
                 now = nearer(sparser, now, context)
-        notes = [
-            f"{path}: {1 - now.masks[path].mean():.1%} of {now.masks[path].size:,} are zero"
-            for path in chosen
-        ]
+        notes = [self._zeros(path, now.masks[path]) for path in chosen]
         return now, (*notes, *short.values())
+
+    def _zeros(self, path: str, mask: np.ndarray) -> str:
+        """Return the note about the zeros of a kernel."""
+        if mask.any():
+            return f"{path}: {1 - mask.mean():.1%} of {mask.size:,} are zero"
+        why = ": scope=layer leaves it its share" if self.scope == "global" else ""
+        return f"{path}: all {mask.size:,} are zero, what it reads has no effect{why}"
 
     def _short(
         self, kernels: Mapping[str, np.ndarray], outputs: Mapping[str, Axes]

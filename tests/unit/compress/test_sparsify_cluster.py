@@ -162,6 +162,19 @@ def test_of_equal_weights_no_more_go_than_asked(trained, context, scope):
     assert all(np.array_equal(after[path], again[path]) for path in after)
 
 
+def test_a_kernel_that_loses_all_its_weights_is_named(trained, context):
+    state, _ = Sparsify(0.2, steps=1, epochs=0).apply(State(trained), context)
+    kernel = state.model.get_layer("a").kernel
+    kernel.assign(np.asarray(kernel) * 1e-6)
+    why = "a/kernel: all 576 are zero, what it reads has no effect"
+    _, notes = Sparsify(0.8, steps=1, epochs=0).apply(state, context)
+    assert f"{why}: scope=layer leaves it its share" in notes
+    _, notes = Sparsify(0.8, scope="layer", steps=1, epochs=0).apply(state, context)
+    assert "a/kernel: 80.0% of 576 are zero" in notes
+    _, notes = Sparsify(0.8, "block600x8", "layer", steps=1, epochs=0).apply(state, context)
+    assert why in notes
+
+
 def test_equal_blocks_go_one_by_one():
     (mask,) = largest([np.ones((4, 4))], 0.3, (2, 2))
     assert mask.sum() == 8 and not mask[:2].any()  # 4.8 weights: the second block is the last
