@@ -42,7 +42,12 @@ def _activate(tracer: Tracer, call: Call) -> np.ndarray:
 
 
 def _compares(layer: Any) -> bool:
-    return getattr(getattr(layer, "activation", None), "__name__", "") in _COMPARES
+    """Return whether an activation of a layer, or of a cell, depends on several channels. One that
+    is a layer may."""
+    import keras
+
+    found = [getattr(layer, name, None) for name in ("activation", "recurrent_activation")]
+    return any(isinstance(a, keras.Layer) or getattr(a, "__name__", "") in _COMPARES for a in found)
 
 
 def _normalize(tracer: Tracer, call: Call) -> np.ndarray | None:
@@ -166,6 +171,8 @@ def _cell(tracer: Tracer, cell: Any, given: np.ndarray, made: np.ndarray) -> tup
     tracer.bind(cell.recurrent_kernel, made, gates)
     if cell.use_bias:
         tracer.bind(cell.bias, gates)
+    if _compares(cell):
+        tracer.fix(made)
     return cell.kernel.path, len(cell.kernel.shape) - 1
 
 

@@ -46,22 +46,26 @@ def rebuild(
 
 
 def flatten(model: Any) -> Any:
-    """Return ``model`` with nested models resolved into their layers; itself when there is none.
+    """Return ``model`` with nested models resolved into their layers, and each layer that is the
+    activation of another behind it; itself when there is neither.
 
-    A layer whose name is taken gets the nested model's name in front.
+    A layer whose name is taken gets the nested model's name, or the other layer's, in front.
     """
     import keras
 
-    if not any(_inner(layer) is not None for layer in model.layers):
+    if not any(_inner(x) is not None or _activation(x) is not None for x in model.layers):
         return model
-    work = _Rebuild(copy_layer, flat=True)
+    work = _Rebuild(_without_activation, flat=True)
     for tensor in model.inputs:
         work.tensors[id(tensor)] = _new_input(tensor)
     work.calls(model)
     inputs = keras.tree.map_structure(lambda t: work.tensors[id(t)], model._inputs_struct)
     outputs = keras.tree.map_structure(work.read, model._outputs_struct)
     flat = keras.Model(inputs, outputs, name=model.name)
-    copy_weights(work.made.values())
+    for old, new in work.made.values():
+        if old.built:  # an activation is when it is first called
+            new.set_weights(old.get_weights()[: len(new.weights)])
+            finish(new)
     return flat
 
 
@@ -126,6 +130,9 @@ class _Rebuild:
             outputs = [self.read(tensor) for tensor in inner.outputs]
         else:
             outputs = keras.tree.flatten(self.layer(operation, prefix)(*args, **kwargs))
+            last = _activation(operation) if self.flat else None
+            if last is not None:
+                outputs = [self.layer(last, f"{prefix}{operation.name}_")(outputs[0])]
         for old, new in zip(call.output_tensors, outputs, strict=False):
             self.tensors[id(old)] = new
 
@@ -138,7 +145,7 @@ class _Rebuild:
         if id(operation) not in self.made:
             new = self.make(operation)
             if new.name in self.names:
-                new.name = f"{prefix}{new.name}"
+                new.name = unused(f"{prefix}{new.name}", self.names)
             self.names.add(new.name)
             self.made[id(operation)] = (operation, new)
         return self.made[id(operation)][1]
@@ -171,3 +178,20 @@ def _inner(operation: Any) -> Any:
     """Return the functional model that a nested model is, None for a layer."""
     model = getattr(operation, "_functional", None) or operation
     return model if hasattr(model, "layers") and hasattr(model, "_nodes_by_depth") else None
+
+
+def _activation(operation: Any) -> Any:
+    """Return the layer that is the activation at the end of one of Keras's layers, None where that
+    is a function or there is none."""
+    import keras
+
+    found = getattr(operation, "activation", None)
+    known = type(operation).__module__.startswith("keras.") and not hasattr(operation, "cell")
+    return found if known and isinstance(found, keras.Layer) else None
+
+
+def _without_activation(layer: Any) -> Any:
+    """Return a copy of a layer, without a layer that is its activation."""
+    if _activation(layer) is None:
+        return copy_layer(layer)
+    return layer.__class__.from_config({**layer.get_config(), "activation": "linear"})

@@ -161,6 +161,18 @@ def test_bidirectional(keras, merge):
     assert both.forward_layer.units == both.backward_layer.units == 4
 
 
+def test_activations_that_compare_units(keras):
+    layers = keras.layers
+    inputs = keras.Input((5, 4))
+    x = layers.LSTM(6, activation="softmax", return_sequences=True, name="a")(inputs)
+    x = layers.GRU(6, recurrent_activation="softmax", return_sequences=True, name="b")(x)
+    x = layers.Bidirectional(layers.SimpleRNN(6, "softmax", return_sequences=True), name="c")(x)
+    x = layers.Dense(6, activation=layers.Softmax(), name="d")(x)
+    x = layers.Dense(6, name="e")(x)
+    channels = channel_map(keras.Model(inputs, layers.Dense(2)(x)))
+    assert [len(channels.prunable(name)) for name in "abcde"] == [0, 0, 0, 0, 6]
+
+
 def test_states_of_recurrent_layers(keras):
     layers = keras.layers
     inputs = keras.Input((5, 4))

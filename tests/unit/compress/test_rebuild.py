@@ -1,4 +1,5 @@
-"""Nested models become one; what nobody reads is left out."""
+"""Nested models become one, activations that are layers stand for themselves; what nobody reads is
+left out."""
 
 from __future__ import annotations
 
@@ -6,8 +7,12 @@ import numpy as np
 import pytest
 
 from edgebuild.compress.apply import open_original
+from edgebuild.compress.base import State
+from edgebuild.compress.channels import channel_map
+from edgebuild.compress.groups import prunable_groups
 from edgebuild.compress.quality import predict_all
 from edgebuild.compress.rebuild import flatten, rebuild
+from edgebuild.compress.surgery import remove_channels
 
 pytestmark = pytest.mark.keras
 
@@ -44,6 +49,57 @@ def test_nested_models_are_resolved(nested, tmp_path):
     nested.save(tmp_path / "nested.keras")
     opened = open_original(tmp_path / "nested.keras", "keras", trust=False, seed=0)
     assert [layer.name for layer in opened.layers] == [layer.name for layer in flat.layers]
+
+
+@pytest.fixture
+def activated(keras):
+    """A model of layers whose activations are layers of one name."""
+    layers = keras.layers
+    inputs = keras.Input((8, 8, 2))
+    leaks = [layers.PReLU(shared_axes=axes, name="leak") for axes in ([1, 2], [1], None)]
+    x = layers.Conv2D(8, 3, padding="same", activation=leaks[0], name="a")(inputs)
+    x = layers.DepthwiseConv2D(3, padding="same", activation=leaks[1], name="b")(x)
+    inner = keras.Input((8, 8, 8))
+    y = layers.Conv2D(8, 3, activation=leaks[2], name="c")(inner)
+    x = keras.Model(inner, y, name="nested")(x)
+    x = layers.Dense(6, activation=layers.LeakyReLU(0.3), name="d")(layers.Flatten()(x))
+    model = keras.Model(inputs, layers.Dense(3, activation=layers.Softmax(), name="out")(x))
+    model(np.zeros((1, 8, 8, 2), np.float32))
+    rng = np.random.default_rng(0)
+    for layer in leaks:
+        layer.alpha.assign(rng.normal(0.2, 0.1, layer.alpha.shape))
+    return model
+
+
+def test_layers_that_are_activations_stand_behind(activated, tmp_path):
+    flat = flatten(activated)
+    names = [layer.name for layer in flat.layers if layer.name.endswith("leak")]
+    assert names == ["leak", "b_leak", "nested_c_leak"]
+    assert flat.get_layer("a").activation.__name__ == "linear"
+    assert flat.count_params() == activated.count_params()
+    x = [np.random.default_rng(0).normal(size=(3, 8, 8, 2)).astype(np.float32)]
+    want = predict_all(activated, x)[0]
+    np.testing.assert_array_equal(predict_all(flat, x)[0], want)
+    assert flatten(flat) is flat
+    activated.save(tmp_path / "activated.keras")
+    opened = open_original(tmp_path / "activated.keras", "keras", trust=False, seed=0)
+    np.testing.assert_allclose(predict_all(opened, x)[0], want, atol=1e-6)
+    groups = {group.layers: group.count for group in prunable_groups(flat)}
+    assert groups == {("a",): 8, ("c",): 8, ("d",): 6}
+    channels = channel_map(flat)
+    gone = frozenset(np.concatenate([ids[:2] for ids in map(channels.prunable, "acd")]).tolist())
+    small = remove_channels(State(flat), channels, gone).model
+    assert [small.get_layer(name).alpha.shape for name in names] == [
+        *((1, 1, 6), (1, 8, 6), (6, 6, 6))
+    ]
+
+
+def test_an_activation_that_was_never_called(keras):
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(5, activation=keras.layers.PReLU(), name="d")(inputs)
+    flat = flatten(keras.Model(inputs, keras.layers.Dense(2)(x)))
+    assert flat.get_layer("d").get_weights()[0].shape == (4, 5)
+    assert flat.count_params() == 20 + 5 + 5 + 10 + 2
 
 
 def test_what_is_read_instead(keras):
