@@ -16,7 +16,7 @@ from edgebuild.search.problem import Outcome, Task
 from edgebuild.search.ranking import best_of, fitting
 from edgebuild.search.study import Study
 
-MOVES, FINALISTS = "moves", "finalists"
+SMALLEST, MOVES, FINALISTS = "smallest", "moves", "finalists"
 """Under which names the study keeps the outcomes of these steps."""
 
 _SHORT_STEPS, _LONG_STEPS = 300, 4000
@@ -159,8 +159,9 @@ class Attempts:
         return Task(tuple(recipe), self.effort.epochs, self.budget, self.table_bytes)
 
     def tried(self) -> list[Outcome]:
-        """Return all trials, sampled and moved to."""
-        return [*(outcome for _, outcome in self.trials.finished()), *self.trials.kept(MOVES)]
+        """Return all trials, sampled and moved to, and the smallest network if that was tried."""
+        sampled = [outcome for _, outcome in self.trials.finished()]
+        return [*sampled, *self.trials.kept(SMALLEST), *self.trials.kept(MOVES)]
 
     def trained(self) -> list[Outcome]:
         """Return all candidates that were trained, the finalists too."""

@@ -5,7 +5,8 @@
 3. Cost the smallest network of the space: if even that does not fit, nothing does.
 4. Find by bisection how much must go of what, by cost alone.
 5. Try choices around that, drawn by Optuna, each with a short training if its cost fits. When
-   nothing must go, they are of all sizes: what is wanted is the Pareto front.
+   nothing must go, they are of all sizes: what is wanted is the Pareto front. When none of them
+   fits, try the smallest network.
 6. Go from the best shape to those next to it: a layer wider, another narrower.
 7. Train the best ones long; quantize the best one and the original in other ways.
 """
@@ -22,14 +23,14 @@ from typing import Any
 from edgebuild.budget import Budget
 from edgebuild.compress.setup import TrainingSetup
 from edgebuild.errors import EdgebuildError
-from edgebuild.search.attempts import Attempts, Effort
+from edgebuild.search.attempts import SMALLEST, Attempts, Effort
 from edgebuild.search.crew import Crew, LostError
 from edgebuild.search.finalists import train_finalists
 from edgebuild.search.neighbours import trials_for_moves, try_neighbours
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.search.profiling import ModelProfile, profile
 from edgebuild.search.ranking import best_of, missed, pareto
-from edgebuild.search.space import MOST, Space
+from edgebuild.search.space import ALL, MOST, Space, raised
 from edgebuild.search.study import Study
 
 _TOLERANCE = 0.01
@@ -115,6 +116,7 @@ class Search:
         attempts.table_bytes = baseline.table_bytes
         found = Found(known, self._budget, baseline, (baseline,), None)
         need: dict[str, float] = {}
+        smallest: Outcome | None = None
         fits = baseline.fits(self._budget)
         if not fits:
             self._progress("costing the smallest network")
@@ -128,6 +130,7 @@ class Search:
         attempts.trials.begin_with(self._first_choices(space, need))
         moves = 0 if fits else trials_for_moves(attempts.effort.trials)
         self._sample(space.narrowed(need), attempts.effort.trials - moves)
+        self._try_smallest(smallest)
         try_neighbours(attempts, moves)
         wanted = math.inf if self._baseline_missed else known.quality
         train_finalists(attempts, wanted, baseline)
@@ -160,8 +163,8 @@ class Search:
             pruned = [space.neutral(**{by: ratio}, criterion=c) for c, by, ratio in sizes]
             return [space.neutral(rounding="adaround"), *pruned]
         # Other criteria take other channels, and cost a little more or less.
-        slack = {m: min(MOST, r + _MARGIN) for m, r in exact.items()}
-        more = {m: min(MOST, r + 5 * _MARGIN) for m, r in exact.items()}
+        slack = {m: raised(r, _MARGIN) for m, r in exact.items()}
+        more = {m: raised(r, 5 * _MARGIN) for m, r in exact.items()}
         return [
             space.neutral(**exact),
             space.neutral(**slack, criterion="l1"),
@@ -170,11 +173,26 @@ class Search:
         ]
 
     def _least(self, space: Space, given: dict[str, float], measure: str, limit: str) -> float:
-        """Return the least share of ``measure`` whose removal keeps a limit, to 1 %."""
-        low, high = 0.0, MOST
-        if self._over(space, given, measure, low, limit) <= 0.0:
+        """Return the least share of ``measure`` whose removal keeps a limit, to 1 %, above ``MOST``
+        to 0.1 %; ``ALL`` when none is found that does."""
+        if self._over(space, given, measure, 0.0, limit) <= 0.0:
             return 0.0
-        while high - low > _TOLERANCE:
+        found = self._bisected(space, given, measure, limit, 0.0, MOST)
+        if found == MOST and self._over(space, given, measure, MOST, limit) > 0.0:
+            return self._bisected(space, given, measure, limit, MOST, ALL)
+        return found
+
+    def _bisected(
+        self,
+        space: Space,
+        given: dict[str, float],
+        measure: str,
+        limit: str,
+        low: float,
+        high: float,
+    ) -> float:
+        """Return the least share above ``low``, which misses the limit; ``high`` is not tried."""
+        while high - low > (_TOLERANCE if low < MOST else _TOLERANCE / 10):
             self._progress(f"finding what fits: {limit} with {100 * high:.0f} % less {measure}")
             # As many guesses at once as there are workers.
             count = max(1, min(self._attempts.crew.size, 3))
@@ -215,6 +233,18 @@ class Search:
         return outcomes
 
     # -- step 5
+
+    def _try_smallest(self, smallest: Outcome | None) -> None:
+        """Try the smallest network, which is expected to fit, when no trial does."""
+        attempts = self._attempts
+        if smallest is None or not attempts.effort.trials:
+            return
+        if best_of(attempts.trained(), self._budget) is not None:
+            return
+        self._progress("no trial fits: trying the smallest network")
+        tasks = [attempts.short(smallest.recipe)]
+        found = attempts.run(tasks, skip_failing=True, until=attempts.end)
+        attempts.trials.keep(SMALLEST, found)
 
     def _sample(self, space: Space, most: int) -> None:
         """Try choices until ``most`` trials are begun or the time is over."""

@@ -7,7 +7,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 MOST = 0.95
-"""The largest share of a cost that pruning is asked to remove."""
+"""The largest share of a cost that pruning is asked to remove while what fits leaves a choice."""
+
+ALL = 0.9999
+"""The largest share that can be asked for: what is above ``MOST`` goes channel by channel."""
 
 MEASURES = ("ram", "bytes", "cycles")
 """What pruning aims at, in the order in which it is done."""
@@ -61,7 +64,7 @@ class Space:
         if not any(need.values()):
             return self
         around = {
-            measure: (max(0.0, ratio - 0.02), min(MOST, ratio + 0.15)) if ratio else (0.0, 0.0)
+            measure: (max(0.0, ratio - 0.02), raised(ratio, 0.15)) if ratio else (0.0, 0.0)
             for measure, ratio in need.items()
         }
         return replace(self, ranges=around)
@@ -103,25 +106,29 @@ class Space:
             steps.append({"pass": "low_rank", "energy": choice["energy"]})
         for measure in MEASURES:
             if choice[measure] > 0.0:
-                steps.append(
-                    {
-                        "pass": "prune",
-                        "by": measure,
-                        "ratio": choice[measure],
-                        "criterion": choice["criterion"],
-                        "sensitivity": choice["sensitivity"],
-                    }
-                )
+                step = {
+                    "pass": "prune",
+                    "by": measure,
+                    "ratio": choice[measure],
+                    "criterion": choice["criterion"],
+                    "sensitivity": choice["sensitivity"],
+                }
+                steps.append(step | ({"multiple": 1} if choice[measure] > MOST else {}))
         return (*steps, last)
 
     def smallest(self) -> tuple[dict[str, Any], ...]:
         """Return the recipe of the smallest network in the space: one channel a layer."""
-        shrunk = {"pass": "prune", "by": "channels", "ratio": 0.9999, "multiple": 1}
+        shrunk = {"pass": "prune", "by": "channels", "ratio": ALL, "multiple": 1}
         *_, last = self.recipe(self.neutral())
         if self.architecture:
             return {"pass": "scale", "depth": 0.0}, shrunk, last
         blocks = {"pass": "remove_blocks", "count": self.blocks}
         return (*([blocks] if self.blocks else []), shrunk, last)
+
+
+def raised(ratio: float, by: float) -> float:
+    """Return a larger ratio of the same kind: up to ``MOST``, or above it up to ``ALL``."""
+    return min(MOST if ratio <= MOST else ALL, ratio + by)
 
 
 _SCALING = (

@@ -10,7 +10,7 @@ import pytest
 from edgebuild.budget import Budget
 from edgebuild.compress.splits import Split
 from edgebuild.errors import InputError, ModelError, ToolError
-from edgebuild.search.attempts import FINALISTS, MOVES, Effort
+from edgebuild.search.attempts import FINALISTS, MOVES, SMALLEST, Effort
 from edgebuild.search.crew import LostError
 from edgebuild.search.evaluate import evaluate
 from edgebuild.search.moves import moves
@@ -204,6 +204,34 @@ def test_what_cannot_fit_is_proved_by_the_smallest_network(tmp_path):
         "block gone) fits; it needs flash 8,004 B of 8,001 B"
     )
     assert len(crew.tasks) == 2
+
+
+@pytest.mark.parametrize("flash_bytes", [9_900, 9_000, 8_100])
+def test_little_more_than_the_smallest_network_is_enough(tmp_path, flash_bytes):
+    """More than 95 % has to go; for 8,100 B that is 99.75 %."""
+    found = run(tmp_path, Budget(flash_bytes=flash_bytes))
+    assert not found.proved
+    assert 0.97 * flash_bytes < found.best.flash_bytes <= flash_bytes
+    assert found.best.epochs == EFFORT.epochs
+    assert all(row["multiple"] == 1 for row in found.best.recipe if row["pass"] == "prune")
+
+
+def test_where_only_the_smallest_network_fits_it_is_tried_and_moved_from(tmp_path):
+    def whole(task):
+        """Pruning by a measure misses the limit by far; what has named layers does not."""
+        found = candidate(task)
+        named = not task.recipe[:-1] or task.recipe[-2].get("by") == "channels"
+        return found if named else dataclasses.replace(found, flash_bytes=40_000, quality=None)
+
+    crew, budget = Crew(), Budget(flash_bytes=10_000)
+    crew.candidate = whole
+    found = run(tmp_path, budget, crew)
+    assert 8_004 < found.best.flash_bytes <= 10_000
+    opened = trials(tmp_path, budget)
+    assert [outcome.flash_bytes for outcome in opened.kept(SMALLEST)] == [8_004]
+    assert opened.kept(MOVES)
+    none = run(tmp_path, budget, crew, dataclasses.replace(EFFORT, trials=0), name="none")
+    assert none.reason == "no candidate was trained"
 
 
 def test_an_unknown_latency_cannot_be_promised(tmp_path):
