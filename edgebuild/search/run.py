@@ -2,7 +2,7 @@
 
 1. Profile the original: quality, what can be varied, how much each layer matters.
 2. Cost it on the target; if it fits already, steps 3, 4 and 6 have nothing to do.
-3. Cost the smallest network of the space: if even that does not fit, nothing does.
+3. Cost the smallest networks of the space: if none of them fits, nothing does.
 4. Find by bisection how much must go of what, by cost alone.
 5. Try choices around that, drawn by Optuna, each with a short training if its cost fits. When
    nothing must go, they are of all sizes: what is wanted is the Pareto front. When none of them
@@ -115,19 +115,20 @@ class Search:
         (baseline,) = attempts.run([Task(neutral, epochs=1)])
         attempts.table_bytes = baseline.table_bytes
         found = Found(known, self._budget, baseline, (baseline,), None)
+        given: dict[str, Any] = {}
         need: dict[str, float] = {}
         smallest: Outcome | None = None
         fits = baseline.fits(self._budget)
         if not fits:
             self._progress("costing the smallest network")
-            (smallest,) = self._settled([Task(space.smallest())])
+            smallest, reduction = self._smallest(space)
             if not smallest.fits(self._budget):
                 return dataclasses.replace(
                     found, nearest=smallest, proved=True, reason=self._too_small(smallest)
                 )
             if not self._architecture:
-                need = self._need(space)
-        attempts.trials.begin_with(self._first_choices(space, need))
+                given, need = self._needs(space, reduction)
+        attempts.trials.begin_with(self._first_choices(space, given, need))
         moves = 0 if fits else trials_for_moves(attempts.effort.trials)
         self._sample(space.narrowed(need), attempts.effort.trials - moves)
         self._try_smallest(smallest)
@@ -143,16 +144,39 @@ class Search:
             self._study.keep("profile", "", found)
         return ModelProfile(**found)
 
+    # -- step 3
+
+    def _smallest(self, space: Space) -> tuple[Outcome, dict[str, Any]]:
+        """Return the smallest network that fits, or comes closest, and the reduction it is of."""
+        whole, *others = space.reductions()
+        (first,) = self._settled([Task(space.smallest(whole))])
+        if first.fits(self._budget):
+            return first, whole
+        outcomes = [first, *self._settled([Task(space.smallest(given)) for given in others])]
+        best = self._nearest(outcomes) or first
+        return best, [whole, *others][outcomes.index(best)]
+
     # -- step 4
 
-    def _need(self, space: Space) -> dict[str, float]:
-        """Return how much must go of each measure."""
+    def _needs(
+        self, space: Space, reduction: dict[str, Any]
+    ) -> tuple[dict[str, Any], dict[str, float]]:
+        """Return how much must go of each measure, and what must be chosen besides: nothing, or
+        where all channels that may go are too few, ``reduction``."""
+        need = self._need(space, {})
+        if ALL not in need.values():
+            return {}, need
+        return reduction, self._need(space, reduction)
+
+    def _need(self, space: Space, given: dict[str, Any]) -> dict[str, float]:
         need: dict[str, float] = {}
         for measure, limit in (("ram", "ram"), ("bytes", "flash"), ("cycles", "latency")):
-            need[measure] = self._least(space, need, measure, limit)
+            need[measure] = self._least(space, {**given, **need}, measure, limit)
         return need
 
-    def _first_choices(self, space: Space, need: dict[str, float]) -> list[dict[str, Any]]:
+    def _first_choices(
+        self, space: Space, given: dict[str, Any], need: dict[str, float]
+    ) -> list[dict[str, Any]]:
         """Return the choices to begin with."""
         if self._architecture:
             pruned = [space.neutral(width=width, prune="bytes") for width in (0.75, 0.5)]
@@ -160,19 +184,19 @@ class Search:
         exact = {m: r for m, r in need.items() if r > 0}
         if not exact:
             sizes = itertools.product(("taylor", "l1"), ("bytes", "cycles"), (0.3, 0.6))
-            pruned = [space.neutral(**{by: ratio}, criterion=c) for c, by, ratio in sizes]
-            return [space.neutral(rounding="adaround"), *pruned]
+            pruned = [space.neutral(**given, **{by: r}, criterion=c) for c, by, r in sizes]
+            return [space.neutral(**given, rounding="adaround"), *pruned]
         # Other criteria take other channels, and cost a little more or less.
         slack = {m: raised(r, _MARGIN) for m, r in exact.items()}
         more = {m: raised(r, 5 * _MARGIN) for m, r in exact.items()}
         return [
-            space.neutral(**exact),
-            space.neutral(**slack, criterion="l1"),
-            space.neutral(**slack, criterion="taylor", sensitivity=0.5),
-            space.neutral(**more),
+            space.neutral(**given, **exact),
+            space.neutral(**given, **slack, criterion="l1"),
+            space.neutral(**given, **slack, criterion="taylor", sensitivity=0.5),
+            space.neutral(**given, **more),
         ]
 
-    def _least(self, space: Space, given: dict[str, float], measure: str, limit: str) -> float:
+    def _least(self, space: Space, given: dict[str, Any], measure: str, limit: str) -> float:
         """Return the least share of ``measure`` whose removal keeps a limit, to 1 %, above ``MOST``
         to 0.1 %; ``ALL`` when none is found that does."""
         if self._over(space, given, measure, 0.0, limit) <= 0.0:
@@ -185,7 +209,7 @@ class Search:
     def _bisected(
         self,
         space: Space,
-        given: dict[str, float],
+        given: dict[str, Any],
         measure: str,
         limit: str,
         low: float,
@@ -205,14 +229,14 @@ class Search:
         return high
 
     def _over(
-        self, space: Space, given: dict[str, float], measure: str, ratio: float, limit: str
+        self, space: Space, given: dict[str, Any], measure: str, ratio: float, limit: str
     ) -> float:
         return self._overs(space, given, measure, [ratio], limit)[0]
 
     def _overs(
         self,
         space: Space,
-        given: dict[str, float],
+        given: dict[str, Any],
         measure: str,
         ratios: Iterable[float],
         limit: str,

@@ -81,7 +81,7 @@ class Space:
         if self.blocks:
             found.append(Knob("blocks", 0, 0, self.blocks))
         if self.wide_layers:
-            found.append(Knob("energy", 1.0, options=(1.0, 0.99, 0.95, 0.9)))
+            found.append(Knob("energy", 1.0, options=(1.0, *_ENERGIES)))
         return (*found, *_QUANTIZING)
 
     def neutral(self, **changes: Any) -> dict[str, Any]:
@@ -116,14 +116,21 @@ class Space:
                 steps.append(step | ({"multiple": 1} if choice[measure] > MOST else {}))
         return (*steps, last)
 
-    def smallest(self) -> tuple[dict[str, Any], ...]:
-        """Return the recipe of the smallest network in the space: one channel a layer."""
-        shrunk = {"pass": "prune", "by": "channels", "ratio": ALL, "multiple": 1}
-        *_, last = self.recipe(self.neutral())
+    def reductions(self) -> list[dict[str, Any]]:
+        """Return what may be chosen to make a network small besides removing channels: every
+        removable block gone, layers whole or as factors. Factors are smaller where a layer's
+        channels may not go, larger where all but one may."""
+        blocks = {"blocks": self.blocks} if self.blocks and not self.architecture else {}
+        energies = _ENERGIES if self.wide_layers and not self.architecture else ()
+        return [blocks, *({**blocks, "energy": energy} for energy in energies)]
+
+    def smallest(self, reduction: Choice) -> tuple[dict[str, Any], ...]:
+        """Return the recipe of the smallest network of a reduction: one channel a layer. Among
+        those of all reductions is the smallest of the space."""
+        *steps, last = self.recipe(self.neutral(**reduction))
         if self.architecture:
-            return {"pass": "scale", "depth": 0.0}, shrunk, last
-        blocks = {"pass": "remove_blocks", "count": self.blocks}
-        return (*([blocks] if self.blocks else []), shrunk, last)
+            steps = [{"pass": "scale", "depth": 0.0}]
+        return (*steps, {"pass": "prune", "by": "channels", "ratio": ALL, "multiple": 1}, last)
 
 
 def raised(ratio: float, by: float) -> float:
@@ -131,6 +138,7 @@ def raised(ratio: float, by: float) -> float:
     return min(MOST if ratio <= MOST else ALL, ratio + by)
 
 
+_ENERGIES = (0.99, 0.95, 0.9)
 _SCALING = (
     Knob("width", 1.0, 0.1, 1.0),
     Knob("depth", 1.0, 0.0, 1.0),

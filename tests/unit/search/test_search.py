@@ -203,7 +203,28 @@ def test_what_cannot_fit_is_proved_by_the_smallest_network(tmp_path):
         "not even the smallest network of the search (one channel in each layer, every removable "
         "block gone) fits; it needs flash 8,004 B of 8,001 B"
     )
-    assert len(crew.tasks) == 2
+    # Beside the original: the smallest network, with its layers whole and as factors.
+    assert [task.recipe[1]["pass"] for task in crew.tasks[1:]] == ["prune", *["low_rank"] * 3]
+
+
+def test_factors_that_fit_are_no_proof_of_the_contrary(tmp_path):
+    def grouped(task):
+        """Of a layer whose channels may not go, only factors make less."""
+        found = candidate(task)
+        whole = all(row["pass"] != "low_rank" for row in task.recipe)
+        more = dataclasses.replace(found, flash_bytes=found.flash_bytes + 20_000 * whole)
+        fits = task.epochs and more.fits(task.limits)
+        return more if fits else dataclasses.replace(more, epochs=0, quality=None)
+
+    crew = Crew()
+    crew.candidate = grouped
+    found = run(tmp_path, Budget(flash_bytes=20_000), crew)
+    assert not found.proved
+    assert found.best.flash_bytes > 19_000
+    assert any(row["pass"] == "low_rank" for row in found.best.recipe)
+    found = run(tmp_path, Budget(flash_bytes=8_000), crew)
+    assert found.proved
+    assert found.nearest.flash_bytes == 8_004
 
 
 @pytest.mark.parametrize("flash_bytes", [9_900, 9_000, 8_100])
@@ -429,7 +450,8 @@ def test_recipes_of_an_architecture_scale_prune_and_quantize():
     assert space.recipe({**choice, "prune": "ram"})[1] == {
         "pass": "prune", "by": "ram", "ratio": 0.3,
     }  # fmt: skip
-    assert [row["pass"] for row in space.smallest()] == ["scale", "prune", "quantize"]
+    (whole,) = space.reductions()
+    assert [row["pass"] for row in space.smallest(whole)] == ["scale", "prune", "quantize"]
 
 
 def test_excess_is_a_share_of_the_limit():
