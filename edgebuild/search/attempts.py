@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgebuild.budget import Budget
-from edgebuild.errors import EdgebuildError, ToolError
-from edgebuild.search.crew import Crew, LostError, Work
+from edgebuild.errors import EdgebuildError, ModelError
+from edgebuild.search.crew import Crew, CrewError, LostError, Work
 from edgebuild.search.problem import Outcome, Task
 from edgebuild.search.ranking import best_of, fitting
 from edgebuild.search.study import Study
@@ -23,6 +25,9 @@ _SHORT_STEPS, _LONG_STEPS = 300, 4000
 _TRIALS_SHARE = 2 / 3
 """Of the time that trials and moves have."""
 _LOST_LIMIT = 5
+"""So many workers may die without a result between."""
+_DEATHS = 3
+"""A candidate that costs so many workers is left out."""
 _WAIT_S = 0.5
 
 
@@ -77,6 +82,7 @@ class Attempts:
         self.trials_end = math.inf if time_s is None else begun + _TRIALS_SHARE * time_s
         self.failed: list[str] = []
         self._lost = 0
+        self._deaths: Counter[str] = Counter()
 
     @property
     def late(self) -> bool:
@@ -97,7 +103,7 @@ class Attempts:
             try:
                 return self.crew.result(ticket)
             except LostError as error:
-                self.count_lost(error)
+                self._count_lost(error)
 
     def wait(self, tickets: Iterable[Any]) -> set[Any]:
         """Return the tickets that are done, after a moment at most."""
@@ -108,6 +114,22 @@ class Attempts:
         from edgebuild.search.evaluate import evaluate
 
         return self.crew.submit(evaluate, task)
+
+    def result(self, ticket: Any, task: Task, *, needed: bool = False) -> Outcome | None:
+        """Return what came of ``task``, or raise what it raised; None when its worker died and it
+        is to be submitted again. ModelError when it has cost too many workers and is not
+        ``needed``."""
+        try:
+            outcome: Outcome = self.crew.result(ticket)
+        except LostError as error:
+            self._count_lost(error)
+            key = json.dumps([task.recipe, task.epochs])
+            self._deaths[key] += 1
+            if self._deaths[key] >= _DEATHS and not needed:
+                raise ModelError(f"{error} ({_DEATHS} times, with one candidate)") from error
+            return None
+        self._lost = 0
+        return outcome
 
     def run(
         self, tasks: Sequence[Task], *, skip_failing: bool = False, until: float = math.inf
@@ -129,24 +151,26 @@ class Attempts:
             done = self.wait(waiting.values())
             for i in [i for i, ticket in waiting.items() if ticket in done]:
                 try:
-                    outcomes[i] = self.crew.result(waiting.pop(i))
-                except LostError as error:
-                    self.count_lost(error)
-                    waiting[i] = self.submit(tasks[i])
-                    continue
+                    outcome = self.result(waiting.pop(i), tasks[i], needed=not skip_failing)
+                except CrewError:
+                    raise
                 except EdgebuildError as error:
                     if not skip_failing:
                         raise
                     self.failed.append(error.message)
                     continue
-                self.study.keep_outcome(tasks[i], outcomes[i])  # type: ignore[arg-type]
+                if outcome is None:
+                    waiting[i] = self.submit(tasks[i])
+                    continue
+                outcomes[i] = outcome
+                self.study.keep_outcome(tasks[i], outcome)
         return [outcome for outcome in outcomes.values() if outcome is not None]
 
-    def count_lost(self, error: LostError) -> None:
-        """Note that a worker died; ToolError when too many have."""
+    def _count_lost(self, error: LostError) -> None:
+        """Note that a worker died; CrewError when too many have."""
         self._lost += 1
         if self._lost > _LOST_LIMIT:
-            raise ToolError(
+            raise CrewError(
                 f"{self._lost} workers died: {error}", hint="fewer at once: --jobs 1"
             ) from error
 

@@ -25,6 +25,10 @@ class LostError(Exception):
     """The worker of a task died; the task may be tried again."""
 
 
+class CrewError(ToolError):
+    """The crew cannot go on; no candidate is to blame."""
+
+
 class Crew(Protocol):
     """Workers that try candidates of one problem."""
 
@@ -51,20 +55,26 @@ class Crew(Protocol):
 
 
 class LocalCrew:
-    """``size`` processes, each with TensorFlow loaded once."""
+    """``size`` processes, each with TensorFlow loaded once. Each has a pool of its own: one that
+    dies takes no other's work with it."""
 
     def __init__(self, problem: Problem, size: int) -> None:
         self.size = size
         self._problem = problem
-        self._pool = self._new_pool()
+        self._pools = [self._new_pool() for _ in range(size)]
+        self._given: list[list[futures.Future[Any]]] = [[] for _ in range(size)]
 
     def submit(self, work: Work, *arguments: Any) -> futures.Future[Any]:
-        """Hand it to a process."""
+        """Hand it to the process that has the least to do."""
+        self._given = [[t for t in tickets if not t.done()] for tickets in self._given]
+        chosen = min(range(self.size), key=lambda i: len(self._given[i]))
         try:
-            return self._pool.submit(_do_here, work, arguments)
+            ticket = self._pools[chosen].submit(_do_here, work, arguments)
         except BrokenProcessPool:
-            self._pool = self._new_pool()
-            return self._pool.submit(_do_here, work, arguments)
+            self._pools[chosen] = self._new_pool()
+            ticket = self._pools[chosen].submit(_do_here, work, arguments)
+        self._given[chosen].append(ticket)
+        return ticket
 
     def wait(self, tickets: Iterable[Any], timeout_s: float) -> set[Any]:
         """Return the done ones."""
@@ -80,8 +90,9 @@ class LocalCrew:
 
     def close(self) -> None:
         """End the processes."""
-        processes = list((self._pool._processes or {}).values())
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        processes = [p for pool in self._pools for p in (pool._processes or {}).values()]
+        for pool in self._pools:
+            pool.shutdown(wait=False, cancel_futures=True)
         for process in processes:
             process.terminate()
         for process in processes:
@@ -89,7 +100,7 @@ class LocalCrew:
 
     def _new_pool(self) -> futures.ProcessPoolExecutor:
         return futures.ProcessPoolExecutor(
-            self.size,
+            1,
             mp_context=get_context("spawn"),  # TensorFlow does not survive a fork
             initializer=_begin,
             initargs=(self._problem, os.getpid()),

@@ -24,7 +24,7 @@ from edgebuild.budget import Budget
 from edgebuild.compress.setup import TrainingSetup
 from edgebuild.errors import EdgebuildError
 from edgebuild.search.attempts import SMALLEST, Attempts, Effort
-from edgebuild.search.crew import Crew, LostError
+from edgebuild.search.crew import Crew, CrewError
 from edgebuild.search.finalists import train_finalists
 from edgebuild.search.neighbours import trials_for_moves, try_neighbours
 from edgebuild.search.problem import Outcome, Problem, Task
@@ -291,19 +291,23 @@ class Search:
             attempts.say_trial(trials.ended + 1)
             for ticket in attempts.wait(running):
                 trial, task = running.pop(ticket)
-                self._end(ticket, trial, task)
+                if not self._ended(ticket, trial, task):
+                    running[attempts.submit(task)] = (trial, task)
 
-    def _end(self, ticket: Any, trial: Any, task: Task) -> None:
+    def _ended(self, ticket: Any, trial: Any, task: Task) -> bool:
+        """Keep what came of a trial; return whether it has ended, False when its worker died."""
         try:
-            outcome = self._attempts.crew.result(ticket)
-        except LostError as error:
-            self._attempts.count_lost(error)
-            self._attempts.trials.fail(trial, str(error))
+            outcome = self._attempts.result(ticket, task)
+        except CrewError:
+            raise
         except EdgebuildError as error:
             self._attempts.trials.fail(trial, error.message)
-        else:
-            self._study.keep_outcome(task, outcome)
-            self._attempts.trials.tell(trial, outcome, self._attempts.table_bytes)
+            return True
+        if outcome is None:
+            return False
+        self._study.keep_outcome(task, outcome)
+        self._attempts.trials.tell(trial, outcome, self._attempts.table_bytes)
+        return True
 
     def _conclude(self, found: Found) -> Found:
         """Return what there is to build, or why there is nothing."""

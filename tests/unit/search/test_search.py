@@ -304,6 +304,25 @@ def test_a_lost_worker_is_replaced(tmp_path):
     assert found.best.quality == whole.best.quality
 
 
+def test_a_trial_whose_worker_died_is_tried_again(tmp_path):
+    budget = Budget(flash_bytes=60_000)
+    for name, dies_at in (("whole", ()), ("lost", range(3, 27, 3))):
+        found = run(tmp_path, budget, Crew(dies_at=dies_at), name=name)
+        assert not found.failed
+        opened = trials(tmp_path, budget, name)
+        assert (opened.ended, opened.errors()) == (EFFORT.trials, [])
+
+
+def test_a_candidate_that_costs_three_workers_is_left_out(tmp_path):
+    def fails(task):
+        large = any(row.get("criterion") == "l1" for row in task.recipe)
+        return LostError("a worker died") if large and task.epochs else None
+
+    found = run(tmp_path, Budget(flash_bytes=30_000), Crew(fails=fails))
+    assert found.failed == ("a worker died (3 times, with one candidate)",)
+    assert found.best is not None
+
+
 def test_workers_that_keep_dying_end_the_search(tmp_path):
     with pytest.raises(ToolError, match="workers died"):
         run(tmp_path, Budget(flash_bytes=30_000), Crew(dies_at=range(2, 40)))
