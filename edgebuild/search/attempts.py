@@ -13,7 +13,7 @@ from typing import Any
 
 from edgebuild.budget import Budget
 from edgebuild.errors import EdgebuildError, ModelError
-from edgebuild.search.crew import Crew, CrewError, LostError, Work
+from edgebuild.search.crew import Crew, CrewError, LostCrewError, LostError, Work
 from edgebuild.search.problem import Outcome, Task
 from edgebuild.search.ranking import best_of, fitting
 from edgebuild.search.study import Study
@@ -167,10 +167,10 @@ class Attempts:
         return [outcome for outcome in outcomes.values() if outcome is not None]
 
     def _count_lost(self, error: LostError) -> None:
-        """Note that a worker died; CrewError when too many have."""
+        """Note that a worker died; LostCrewError when too many have."""
         self._lost += 1
         if self._lost > _LOST_LIMIT:
-            raise CrewError(
+            raise LostCrewError(
                 f"{self._lost} workers died: {error}", hint="fewer at once: --jobs 1"
             ) from error
 

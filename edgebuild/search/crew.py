@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context
 from typing import Any, Protocol
 
 from edgebuild.compress.run import ENVIRONMENT
-from edgebuild.errors import InputError, ToolError
+from edgebuild.errors import EdgebuildError, InputError, ToolError
 from edgebuild.search.problem import Problem
 
 Work = Callable[..., Any]
@@ -25,8 +26,16 @@ class LostError(Exception):
     """The worker of a task died; the task may be tried again."""
 
 
-class CrewError(ToolError):
+class CrewError(EdgebuildError):
     """The crew cannot go on; no candidate is to blame."""
+
+
+class LostCrewError(CrewError, ToolError):
+    """Its workers keep dying, or nobody reaches them."""
+
+
+class UnfitWorkerError(CrewError, InputError):
+    """A worker has not what candidates need."""
 
 
 class Crew(Protocol):
@@ -164,40 +173,89 @@ class DaskCrew:
                 f"the Dask scheduler at {address} has no workers",
                 hint=f"dask worker {address} --nthreads 1",
             ) from None
-        # A task and not scattered data: the scheduler can make it again when its worker dies.
-        self._problem = self._client.submit(pickle.loads, pickle.dumps(problem), pure=False)
+        self._address = address
+        self._pickled = pickle.dumps(problem)
+        self._problem = self._send()
 
     @property
     def size(self) -> int:
         """Workers there are now: they may come and go."""
-        return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
+        self._check_reached()  # without the scheduler, the last answer is given again
+        with self._reached():
+            return max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
 
     def submit(self, work: Work, *arguments: Any) -> Any:
         """Hand it to the cluster."""
-        return self._client.submit(
-            _do_there, work, self._problem, arguments, pure=False, retries=_DASK_RETRIES
-        )
+        self._check_reached()
+        with self._reached():
+            if self._problem.cancelled():  # the connection was lost for a moment
+                self._problem = self._send()
+            return self._client.submit(
+                _do_there, work, self._problem, arguments, pure=False, retries=_DASK_RETRIES
+            )
 
     def wait(self, tickets: Iterable[Any], timeout_s: float) -> set[Any]:
         """Return the done ones."""
         import distributed
 
-        try:
-            found = distributed.wait(
-                list(tickets), timeout=timeout_s, return_when="FIRST_COMPLETED"
-            )
-        except (TimeoutError, distributed.TimeoutError):
-            return set()
-        return set(found.done)
+        given = list(tickets)
+        self._check_reached()
+        with self._reached():
+            try:
+                found = distributed.wait(given, timeout=timeout_s, return_when="FIRST_COMPLETED")
+            except (TimeoutError, distributed.TimeoutError):
+                return set()
+            except futures.CancelledError:
+                self._check_reached()
+                return {ticket for ticket in given if ticket.done()}
+            return set(found.done)
 
     def result(self, ticket: Any) -> Any:
-        """Return or raise what came of it."""
+        """Return or raise what came of it; UnfitWorkerError when a worker or the scheduler cannot
+        import what it needs."""
         import distributed
 
+        with self._reached():
+            try:
+                return ticket.result()
+            except (distributed.KilledWorker, futures.CancelledError) as error:
+                self._check_reached()
+                raise LostError(f"a Dask worker ended: {error}") from error
+            except (ImportError, RuntimeError) as error:
+                # The scheduler reads what is submitted too, and has this one error for it.
+                if isinstance(error, RuntimeError) and "deserialization" not in str(error):
+                    raise
+                whose = "a worker of " if isinstance(error, ImportError) else ""
+                raise UnfitWorkerError(
+                    f"{whose}the Dask scheduler at {self._address} cannot work: "
+                    f"{str(error).splitlines()[0]}",
+                    hint="install the same edgebuild for the scheduler and each worker: "
+                    "pip install 'edgebuild[search]'",
+                ) from error
+
+    def _send(self) -> Any:
+        # A task and not scattered data: the scheduler can make it again when its worker dies.
+        return self._client.submit(pickle.loads, self._pickled, pure=False)
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Tell what fails because the scheduler is gone."""
         try:
-            return ticket.result()
-        except (distributed.KilledWorker, futures.CancelledError) as error:
-            raise LostError(f"a Dask worker ended: {error}") from error
+            yield
+        except (EdgebuildError, LostError):
+            raise
+        except Exception:  # of many kinds: cancelled, closed, no client, a socket's
+            self._check_reached()
+            raise
+
+    def _check_reached(self) -> None:
+        """Raise LostCrewError when the scheduler is gone."""
+        if self._client.status != "running":
+            raise LostCrewError(
+                f"the Dask scheduler at {self._address} is gone",
+                hint="start it and its workers again; the same command goes on, what was tried is "
+                "kept",
+            )
 
     def close(self) -> None:
         """Leave the cluster as it was."""
