@@ -60,6 +60,8 @@ class Effort:
 class Attempts:
     """Candidates of one search, tried and to try.
 
+    ``trials`` are those that compress the original; with ``architecture``, ``scaled`` are those of
+    other widths and depths. What follows from both is kept with ``trials``.
     ``table_bytes`` is the size of the original's softmax tables, once it is known. After
     ``trials_end`` no trial or move begins, after ``end`` no finalist. ``failed`` are the messages
     of candidates that were skipped.
@@ -72,9 +74,14 @@ class Attempts:
         budget: Budget,
         effort: Effort,
         progress: Callable[[str], None],
+        *,
+        architecture: bool = False,
     ) -> None:
         self.crew, self.study = crew, study
-        self.trials = study.trials(budget, effort.short_epochs)
+        stages = ("nas", "scaled") if architecture else ("",)
+        self.sampled = [study.trials(budget, effort.short_epochs, stage) for stage in stages]
+        self.trials = self.sampled[0]
+        self.scaled = self.sampled[1] if architecture else None
         self.budget, self.effort, self.progress = budget, effort, progress
         self.table_bytes: int | None = None
         begun, time_s = time.monotonic(), effort.timeout_s
@@ -184,7 +191,7 @@ class Attempts:
 
     def tried(self) -> list[Outcome]:
         """Return all trials, sampled and moved to, and the smallest network if that was tried."""
-        sampled = [outcome for _, outcome in self.trials.finished()]
+        sampled = [outcome for trials in self.sampled for _, outcome in trials.finished()]
         return [*sampled, *self.trials.kept(SMALLEST), *self.trials.kept(MOVES)]
 
     def trained(self) -> list[Outcome]:
@@ -195,6 +202,16 @@ class Attempts:
         """Return the trials that longer training is expected to leave within the budget."""
         settled = (outcome.settled(self.table_bytes) for outcome in self.tried())
         return fitting(settled, self.budget)
+
+    @property
+    def ended(self) -> int:
+        """How many sampled trials have ended."""
+        return sum(trials.ended for trials in self.sampled)
+
+    def after_share(self, share: float) -> float:
+        """Return when so much of the time left for trials and moves will be over."""
+        now = time.monotonic()
+        return now + share * (self.trials_end - now)
 
     def say_trial(self, trial: int) -> None:
         """Show which trial is next, and the best so far."""

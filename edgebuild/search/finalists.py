@@ -38,7 +38,7 @@ def _trained_long(attempts: Attempts) -> list[Outcome]:
     ranked = sorted(attempts.promising(), key=lambda o: -(o.quality or 0.0))
     chosen = {shape(o.recipe): o for o in reversed(ranked)}  # the best of each shape
     waiting = sorted(chosen.values(), key=lambda o: -(o.quality or 0.0))
-    waiting = waiting[: 2 * attempts.effort.finalists]
+    waiting = _with_scaled(waiting, attempts.effort.finalists)[: 2 * attempts.effort.finalists]
     finals: list[Outcome] = []
     failures = len(attempts.failed)
     while missing := attempts.effort.finalists - len(fitting(finals, attempts.budget)):
@@ -52,3 +52,17 @@ def _trained_long(attempts: Attempts) -> list[Outcome]:
     if not finals and len(attempts.failed) > failures:
         raise ModelError(f"no finalist can be trained: {attempts.failed[-1]}")
     return finals
+
+
+def _with_scaled(ranked: list[Outcome], places: int) -> list[Outcome]:
+    """Return ``ranked`` with a network of another width or depth in one of several ``places``: it
+    has learnt from the start, and a trial is too short to tell how well."""
+    if places < 2 or any(_is_scaled(outcome) for outcome in ranked[:places]):
+        return ranked
+    scaled = [outcome for outcome in ranked if _is_scaled(outcome)][:1]
+    others = [outcome for outcome in ranked if outcome not in scaled]
+    return [*others[: places - 1], *scaled, *others[places - 1 :]]
+
+
+def _is_scaled(outcome: Outcome) -> bool:
+    return any(row["pass"] == "scale" for row in outcome.recipe)

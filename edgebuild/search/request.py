@@ -38,8 +38,8 @@ class SearchRequest:
 
     ``jobs`` processes of this machine work (by default as many as it has cores), or the workers of
     the Dask cluster at ``dask``. ``storage`` is a database URL for Optuna, by default an SQLite
-    file in the search's folder; ``study`` the study's name in it. ``architecture`` searches widths
-    and depths of networks that are trained anew.
+    file in the search's folder; ``study`` the study's name in it. ``architecture`` adds a stage:
+    networks of other widths and depths, that are trained anew.
     """
 
     build: BuildRequest
@@ -90,8 +90,8 @@ def search(
         folder.mkdir(parents=True, exist_ok=True)
     with directory_lock(folder):
         storage = request.storage or f"sqlite:///{(folder / 'study.db').absolute()}"
-        key = f"{problem.key}{'-nas' if request.architecture else ''}"
-        name = request.study or f"{plan.name}-{plan.target.name}-{key[:8]}{key[64:]}"
+        key = problem.key
+        name = request.study or f"{plan.name}-{plan.target.name}-{key[:8]}"
         study = open_study(storage, name, key, sampler=request.sampler, seed=request.build.seed)
         crew = _crew(request, problem)
         try:

@@ -5,8 +5,9 @@
 3. Cost the smallest networks of the space: if none of them fits, nothing does.
 4. Find by bisection how much must go of what, by cost alone.
 5. Try choices around that, drawn by Optuna, each with a short training if its cost fits. When
-   nothing must go, they are of all sizes: what is wanted is the Pareto front. When none of them
-   fits, try the smallest network.
+   nothing must go, they are of all sizes: what is wanted is the Pareto front. As many again are
+   of other widths and depths, if that is asked for. When none of them fits, try the smallest
+   network.
 6. Go from the best shape to those next to it: a layer wider, another narrower.
 7. Train the best ones long; quantize the best one and the original in other ways.
 """
@@ -16,6 +17,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -31,7 +33,7 @@ from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.search.profiling import ModelProfile, profile
 from edgebuild.search.ranking import best_of, missed, pareto
 from edgebuild.search.space import ALL, MOST, Space, raised
-from edgebuild.search.study import Study
+from edgebuild.search.study import Study, Trials
 
 _TOLERANCE = 0.01
 _MARGIN = 0.02
@@ -80,6 +82,7 @@ class Found:
 class Search:
     """One run of a search, over a crew and a study.
 
+    ``architecture`` adds a stage: half of what is sampled are networks of other widths and depths.
     ``baseline_missed`` says that the original's build was measured and loses too much accuracy:
     then it is not chosen, however good it looks on the validation split.
     """
@@ -98,19 +101,19 @@ class Search:
     ) -> None:
         batch = TrainingSetup().batch(len(problem.train))
         effort = effort.for_samples(len(problem.train), batch)
-        self._attempts = Attempts(crew, study, budget, effort, progress)
+        self._attempts = Attempts(crew, study, budget, effort, progress, architecture=architecture)
         self._study, self._budget, self._progress = study, budget, progress
-        self._architecture, self._baseline_missed = architecture, baseline_missed
+        self._baseline_missed = baseline_missed
         self._costed: list[Outcome] = []
 
     def run(self) -> Found:
         """Search; answers that the study has are not asked for again."""
         attempts = self._attempts
-        if attempts.trials.recover():
+        if sum(trials.recover() for trials in attempts.sampled):
             self._progress("going on where the last search stopped")
         self._progress("profiling the model")
         known = self._profile()
-        space = known.space(architecture=self._architecture)
+        space, scaled = (known.space(architecture=scales) for scales in (False, True))
         neutral = Space().recipe(Space().neutral())
         (baseline,) = attempts.run([Task(neutral, epochs=1)])
         attempts.table_bytes = baseline.table_bytes
@@ -121,16 +124,15 @@ class Search:
         fits = baseline.fits(self._budget)
         if not fits:
             self._progress("costing the smallest network")
-            smallest, reduction = self._smallest(space)
+            smallest, reduction = self._smallest(space, scaled)
             if not smallest.fits(self._budget):
                 return dataclasses.replace(
                     found, nearest=smallest, proved=True, reason=self._too_small(smallest)
                 )
-            if not self._architecture:
-                given, need = self._needs(space, reduction)
-        attempts.trials.begin_with(self._first_choices(space, given, need))
+            given, need = self._needs(space, reduction)
         moves = 0 if fits else trials_for_moves(attempts.effort.trials)
-        self._sample(space.narrowed(need), attempts.effort.trials - moves)
+        attempts.trials.begin_with(_first_choices(space, given, need))
+        self._sample_stages(space.narrowed(need), scaled, attempts.effort.trials - moves)
         self._try_smallest(smallest)
         try_neighbours(attempts, moves)
         wanted = math.inf if self._baseline_missed else known.quality
@@ -146,13 +148,17 @@ class Search:
 
     # -- step 3
 
-    def _smallest(self, space: Space) -> tuple[Outcome, dict[str, Any]]:
+    def _smallest(self, space: Space, scaled: Space) -> tuple[Outcome, dict[str, Any]]:
         """Return the smallest network that fits, or comes closest, and the reduction it is of."""
         whole, *others = space.reductions()
         (first,) = self._settled([Task(space.smallest(whole))])
         if first.fits(self._budget):
             return first, whole
-        outcomes = [first, *self._settled([Task(space.smallest(given)) for given in others])]
+        recipes = [space.smallest(given) for given in others]
+        if self._attempts.scaled is not None:
+            recipes.append(scaled.smallest({}))
+            others.append({})
+        outcomes = [first, *self._settled([Task(recipe) for recipe in recipes])]
         best = self._nearest(outcomes) or first
         return best, [whole, *others][outcomes.index(best)]
 
@@ -173,28 +179,6 @@ class Search:
         for measure, limit in (("ram", "ram"), ("bytes", "flash"), ("cycles", "latency")):
             need[measure] = self._least(space, {**given, **need}, measure, limit)
         return need
-
-    def _first_choices(
-        self, space: Space, given: dict[str, Any], need: dict[str, float]
-    ) -> list[dict[str, Any]]:
-        """Return the choices to begin with."""
-        if self._architecture:
-            pruned = [space.neutral(width=width, prune="bytes") for width in (0.75, 0.5)]
-            return [*(space.neutral(width=width) for width in (0.75, 0.5, 0.35, 0.25)), *pruned]
-        exact = {m: r for m, r in need.items() if r > 0}
-        if not exact:
-            sizes = itertools.product(("taylor", "l1"), ("bytes", "cycles"), (0.3, 0.6))
-            pruned = [space.neutral(**given, **{by: r}, criterion=c) for c, by, r in sizes]
-            return [space.neutral(**given, rounding="adaround"), *pruned]
-        # Other criteria take other channels, and cost a little more or less.
-        slack = {m: raised(r, _MARGIN) for m, r in exact.items()}
-        more = {m: raised(r, 5 * _MARGIN) for m, r in exact.items()}
-        return [
-            space.neutral(**given, **exact),
-            space.neutral(**given, **slack, criterion="l1"),
-            space.neutral(**given, **slack, criterion="taylor", sensitivity=0.5),
-            space.neutral(**given, **more),
-        ]
 
     def _least(self, space: Space, given: dict[str, Any], measure: str, limit: str) -> float:
         """Return the least share of ``measure`` whose removal keeps a limit, to 1 %, above ``MOST``
@@ -270,13 +254,23 @@ class Search:
         found = attempts.run(tasks, skip_failing=True, until=attempts.end)
         attempts.trials.keep(SMALLEST, found)
 
-    def _sample(self, space: Space, most: int) -> None:
-        """Try choices until ``most`` trials are begun or the time is over."""
-        attempts, trials = self._attempts, self._attempts.trials
+    def _sample_stages(self, space: Space, scaled: Space, most: int) -> None:
+        """Try choices of one stage after the other, with equal shares of trials and time."""
+        attempts = self._attempts
+        if attempts.scaled is None:
+            self._sample(attempts.trials, space, most, attempts.trials_end)
+            return
+        self._sample(attempts.trials, space, most - most // 2, attempts.after_share(1 / 2))
+        attempts.scaled.begin_with(_first_scaled(scaled))
+        self._sample(attempts.scaled, scaled, most // 2, attempts.trials_end)
+
+    def _sample(self, trials: Trials, space: Space, most: int, until: float) -> None:
+        """Try choices until ``most`` trials are begun; none begins after ``until``."""
+        attempts = self._attempts
         running: dict[Any, tuple[Any, Task]] = {}
         while True:
             begun = max(trials.different, trials.ended // 2) + len(running)
-            open_ = begun < most and not attempts.late
+            open_ = begun < most and time.monotonic() < until
             while open_ and len(running) < attempts.crew.size:
                 trial, choice = trials.ask(space)
                 task = attempts.short(space.recipe(choice))
@@ -288,25 +282,25 @@ class Search:
                 open_ = begun < most
             if not running:
                 return
-            attempts.say_trial(trials.ended + 1)
+            attempts.say_trial(attempts.ended + 1)
             for ticket in attempts.wait(running):
                 trial, task = running.pop(ticket)
-                if not self._ended(ticket, trial, task):
+                if not self._ended(trials, ticket, trial, task):
                     running[attempts.submit(task)] = (trial, task)
 
-    def _ended(self, ticket: Any, trial: Any, task: Task) -> bool:
+    def _ended(self, trials: Trials, ticket: Any, trial: Any, task: Task) -> bool:
         """Keep what came of a trial; return whether it has ended, False when its worker died."""
         try:
             outcome = self._attempts.result(ticket, task)
         except CrewError:
             raise
         except EdgebuildError as error:
-            self._attempts.trials.fail(trial, error.message)
+            trials.fail(trial, error.message)
             return True
         if outcome is None:
             return False
         self._study.keep_outcome(task, outcome)
-        self._attempts.trials.tell(trial, outcome, self._attempts.table_bytes)
+        trials.tell(trial, outcome, self._attempts.table_bytes)
         return True
 
     def _conclude(self, found: Found) -> Found:
@@ -314,7 +308,8 @@ class Search:
         attempts = self._attempts
         trained = attempts.trained()
         points = (found.baseline, *trained)
-        failed = tuple(dict.fromkeys((*attempts.trials.errors(), *attempts.failed)))
+        errors = [error for trials in attempts.sampled for error in trials.errors()]
+        failed = tuple(dict.fromkeys((*errors, *attempts.failed)))
         found = dataclasses.replace(found, points=points, failed=failed)
         refused = found.baseline.sha256 if self._baseline_missed else None
         best = best_of((o for o in points if o.sha256 != refused), self._budget)
@@ -354,3 +349,29 @@ class Search:
             "not even the smallest network of the search (one channel in each layer, every "
             "removable block gone) fits; " + missed(smallest, self._budget)
         )
+
+
+def _first_choices(
+    space: Space, given: dict[str, Any], need: dict[str, float]
+) -> list[dict[str, Any]]:
+    """Return the choices to begin with."""
+    exact = {m: r for m, r in need.items() if r > 0}
+    if not exact:
+        sizes = itertools.product(("taylor", "l1"), ("bytes", "cycles"), (0.3, 0.6))
+        pruned = [space.neutral(**given, **{by: r}, criterion=c) for c, by, r in sizes]
+        return [space.neutral(**given, rounding="adaround"), *pruned]
+    # Other criteria take other channels, and cost a little more or less.
+    slack = {m: raised(r, _MARGIN) for m, r in exact.items()}
+    more = {m: raised(r, 5 * _MARGIN) for m, r in exact.items()}
+    return [
+        space.neutral(**given, **exact),
+        space.neutral(**given, **slack, criterion="l1"),
+        space.neutral(**given, **slack, criterion="taylor", sensitivity=0.5),
+        space.neutral(**given, **more),
+    ]
+
+
+def _first_scaled(space: Space) -> list[dict[str, Any]]:
+    """Return the widths to begin with."""
+    pruned = [space.neutral(width=width, prune="bytes") for width in (0.75, 0.5)]
+    return [*(space.neutral(width=width) for width in (0.75, 0.5, 0.35, 0.25)), *pruned]

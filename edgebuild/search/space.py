@@ -47,9 +47,9 @@ class Space:
 
     ``blocks`` is how many blocks may be removed; ``wide_layers`` says whether there are dense
     layers or convolutions that a low rank may make smaller; ``normalized`` whether batch
-    normalization tells what channels are worth; ``architecture`` varies width and depth of a
-    network that is trained anew, and prunes that. ``ranges`` are those of measures that are known
-    to be narrower.
+    normalization tells what channels are worth; ``architecture`` is another space: width and depth
+    of a network that is trained anew, and then pruned. ``ranges`` are those of measures that are
+    known to be narrower.
     """
 
     blocks: int = 0

@@ -40,9 +40,10 @@ class Study:
         """The study's name in its database."""
         return str(self._study.study_name)
 
-    def trials(self, budget: Budget, epochs: int) -> Trials:
-        """Return the trials for ``budget`` that train for so many epochs."""
-        number = _digest([budget.to_json(), epochs])[:8]
+    def trials(self, budget: Budget, epochs: int, stage: str = "") -> Trials:
+        """Return the trials for ``budget`` that train for so many epochs, of one ``stage`` of a
+        search that has several."""
+        number = _digest([budget.to_json(), epochs, *([stage] if stage else [])])[:8]
         return Trials(self._open_trials(f"{self.name} {number}"), budget)
 
     def known(self, kind: str, content: Any) -> Any:
