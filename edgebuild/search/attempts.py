@@ -215,10 +215,14 @@ class Attempts:
 
     def say_trial(self, trial: int) -> None:
         """Show which trial is next, and the best so far."""
+        self.say(f"trial {trial} of {self.effort.trials}")
+
+    def say(self, what: str) -> None:
+        """Show what is done, and the best so far."""
         best = best_of(self.trained(), self.budget)
         said = "none fits yet"
         if best is not None:
             said = f"best {100 * (best.quality or 0):.2f} %"
             if best.flash_bytes is not None:
                 said += f", {best.flash_bytes:,} B of flash"
-        self.progress(f"trial {trial} of {self.effort.trials}; {said}")
+        self.progress(f"{what}; {said}")

@@ -19,7 +19,7 @@ def train_finalists(attempts: Attempts, wanted: float, baseline: Outcome) -> Non
     below = [o for o in fitting(leaders.values(), attempts.budget) if (o.quality or 0.0) < wanted]
     if not below or attempts.over:
         return
-    attempts.progress("quantizing the best in other ways")
+    attempts.say("quantizing the best in other ways")
     ways: list[dict[str, Any]] = [
         {"rounding": "adaround", "bias_correction": True},
         {"epochs": max(1, attempts.effort.epochs // 5)},
@@ -45,7 +45,7 @@ def _trained_long(attempts: Attempts) -> list[Outcome]:
         best, waiting = waiting[:missing], waiting[missing:]
         if not best or attempts.over:
             break
-        attempts.progress(f"training the best {len(best)} for {attempts.effort.epochs} epochs")
+        attempts.say(f"training the best {len(best)} for {attempts.effort.epochs} epochs")
         tasks = [attempts.long(outcome.recipe) for outcome in best]
         finals += attempts.run(tasks, skip_failing=True, until=attempts.end)
         attempts.trials.keep(FINALISTS, finals)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import re
 
 import numpy as np
 import pytest
@@ -286,6 +287,15 @@ def test_the_best_is_quantized_in_other_ways_too(tmp_path):
     assert ways[0]["rounding"] == "adaround"
     assert ways[1]["epochs"] == 4
     assert found.best.recipe[-1]["rounding"] == "adaround"
+
+
+def test_progress_has_the_best_so_far_also_of_finalists(tmp_path):
+    said = []
+    opened, budget = study(tmp_path), Budget(flash_bytes=30_000)
+    Search(problem(), Crew(), opened, budget, EFFORT, said.append).run()
+    best = r"; best \d\d\.\d\d %, [\d,]+ B of flash"
+    assert re.fullmatch(f"training the best 3 for 20 epochs{best}", said[-2])
+    assert re.fullmatch(f"quantizing the best in other ways{best}", said[-1])
 
 
 def test_a_candidate_that_cannot_be_built_is_left_out(tmp_path):
