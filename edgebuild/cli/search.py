@@ -22,6 +22,7 @@ from edgebuild.project import TOOLCHAINS
 from edgebuild.units import format_duration
 
 SAMPLERS = ("tpe", "nsga2", "random")
+_SHOWN_LAYERS = 3
 
 
 @click.command()
@@ -112,12 +113,21 @@ def _show(found: Any, folder: Path) -> None:
         f"{measure} in % of {found.profile.samples:,} validation samples, int8; "
         f"the float model has {100 * found.profile.quality:.2f}"
     )
+    if matter := _most_sensitive(found.profile.sensitivity):
+        what = f"points of {measure} that half of their channels are worth"
+        prose(f"most sensitive layers, by {what}: {matter}")
     for reason in found.failed:
         prose(f"left out: {reason}")
     if found.best is not None:
         line(f"* the recipe to build: {folder / 'recipe.json'}")
     line(f"picture: {folder / 'front.svg'}")
     line("build another point: the same command with --build NUMBER")
+
+
+def _most_sensitive(lost: dict[str, float]) -> str:
+    """Return the layers whose half costs most, and how many points."""
+    first = sorted(lost.items(), key=lambda row: -row[1])[:_SHOWN_LAYERS]
+    return ", ".join(f"{name} {100 * points:.1f}" for name, points in first if points > 0)
 
 
 def _row(outcome: Any, found: Any) -> tuple[str, ...]:

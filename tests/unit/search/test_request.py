@@ -203,6 +203,20 @@ def test_the_command_prints_the_front(plan, capsys, monkeypatch):
     assert "* the recipe to build: out/net-cortex-m4-search/recipe.json" in printed
 
 
+def test_the_command_prints_the_most_sensitive_layers(plan, capsys):
+    from edgebuild.cli import search as command
+
+    lost = {"conv": 0.2, "fc": 0.031, "idle": -0.01, "deep": 0.3, "last": 0.25}
+    profile = dataclasses.replace(PROFILE, sensitivity=lost)
+    command._show(dataclasses.replace(found(plan.budget), profile=profile), Path("out"))
+    printed = " ".join(capsys.readouterr().out.split())
+    said = "most sensitive layers, by points of accuracy that half of their channels are worth: "
+    assert f"{said}deep 30.0, last 25.0, conv 20.0" in printed
+    none = dataclasses.replace(PROFILE, sensitivity={"idle": -0.01, "same": 0.0})
+    command._show(dataclasses.replace(found(plan.budget), profile=none), Path("out"))
+    assert "most sensitive" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
