@@ -35,8 +35,8 @@ from edgebuild.toolchain.cache import cache_dir
 LOCK_NAME = "build.lock"
 REPORT_NAME = "report.json"
 _TOOLS = (
-    "edgebuild", "ai-edge-litert", "litert-quantizer", "numpy", "tensorflow", "tflite-micro",
-    "unicorn", "ziglang",
+    "edgebuild", "ai-edge-litert", "keras", "litert-quantizer", "numpy", "tensorflow",
+    "tflite-micro", "unicorn", "ziglang",
 )  # fmt: skip
 
 
@@ -135,9 +135,10 @@ class BuildPlan:
 
     @property
     def checkpoints(self) -> Path:
-        """Where training keeps its state: one folder for a model, its data and a seed, so that what
-        a search has trained need not be trained again for the build."""
+        """Where training keeps its state: one folder for a model, its data, a seed and what
+        trains, so that what a search has trained need not be trained again for the build."""
         parts = [self.inputs.get(name, "") for name in ("model", "data", "train", "training")]
+        parts.append(json.dumps(dict(self.tools), sort_keys=True))
         digest = hashlib.sha256("\0".join([*parts, str(self.request.seed)]).encode())
         return cache_dir() / "training" / digest.hexdigest()[:24]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +25,8 @@ class Problem:
     ``training_sha256`` the hash of its module. ``train`` and ``validation`` are the splits that
     choices are made on; the test split is not here. ``run`` is where candidates run: ``simulator``,
     ``qemu``, ``host`` or ``none``. ``checkpoints`` is a folder's name in the cache of the machine
-    that trains; empty for one of the problem's own.
+    that trains; empty for one of the problem's own. ``tools`` are the versions that a build records
+    too, the hash of edgebuild's own source among them.
     """
 
     model: bytes
@@ -41,6 +43,7 @@ class Problem:
     entry_folder: Path = field(default_factory=Path)
     checkpoints: str = ""
     training_sha256: str = ""
+    tools: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def key(self) -> str:
@@ -52,7 +55,8 @@ class Problem:
                 digest.update(memoryview(array.copy(order="C")).cast("B"))
         plain = (self.kind, self.trust, self.run, self.toolchain, self.seed)
         training = (self.training, self.training_sha256)
-        digest.update(pickle.dumps((plain, training, self.target.to_json())))
+        tools = sorted(self.tools.items())
+        digest.update(pickle.dumps((plain, training, self.target.to_json(), tools)))
         return digest.hexdigest()
 
 

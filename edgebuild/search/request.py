@@ -225,6 +225,7 @@ def open_problem(plan: BuildPlan) -> Problem:
         request.data_folder.absolute(),
         plan.checkpoints.name,
         plan.inputs.get("training", ""),
+        dict(plan.tools),
     )
 
 

@@ -176,7 +176,8 @@ def open_study(storage: str, name: str, problem_key: str, *, sampler: str, seed:
     found = study.user_attrs.get(_KEY)
     if found not in (None, problem_key):
         raise InputError(
-            f"study '{name}' in {storage} is of another model, data set, target or training",
+            f"study '{name}' in {storage} is of another model, data set, target, training or "
+            "edgebuild",
             hint="--study with another name",
         )
     if found is None:

@@ -173,6 +173,21 @@ def test_an_edited_training_module_is_another_problem(plan, tmp_path, monkeypatc
     assert len(keys) == 2
 
 
+def test_another_edgebuild_is_another_problem_with_its_own_training(plan, monkeypatch):
+    split = problem().train
+    source = SimpleNamespace(kind="keras", close=lambda: None)
+    monkeypatch.setattr(requests, "open_model", lambda *_, **__: source)
+    monkeypatch.setattr(requests, "load_sets", lambda *_: (None, None))
+    monkeypatch.setattr(requests, "training_splits", lambda *_: Splits(split, split, split))
+    keys, folders = set(), set()
+    for source_sha256 in ("an older one", "a newer one", "a newer one"):
+        monkeypatch.setattr(f"{make_plan.__module__}._source_sha256", lambda s=source_sha256: s)
+        made = make_plan(plan.request)
+        keys.add(requests.open_problem(made).key)
+        folders.add(made.checkpoints)
+    assert (len(keys), len(folders)) == (2, 2)
+
+
 def test_build_passes_on_what_limits_a_search(plan, monkeypatch):
     asked = []
 

@@ -478,7 +478,8 @@ def test_scaled_networks_are_pruned_and_moved_from(tmp_path):
 
 def test_a_study_of_another_problem_is_refused(tmp_path):
     study(tmp_path)
-    with pytest.raises(InputError, match="is of another model, data set, target or training"):
+    message = "is of another model, data set, target, training or edgebuild"
+    with pytest.raises(InputError, match=message):
         open_study(f"sqlite:///{tmp_path / 's.db'}", "study", "other", sampler="tpe", seed=0)
 
 
