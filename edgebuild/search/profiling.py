@@ -57,7 +57,7 @@ def profile(problem: Problem, *, sensitivity: bool = True) -> ModelProfile:
 def _is_wide(layer: Any) -> bool:
     """Return whether a low rank could make a layer smaller."""
     kernel = getattr(layer, "kernel", None)
-    if type(layer).__name__ not in ("Dense", "Conv2D") or kernel is None:
+    if type(layer).__name__ not in ("Dense", "Conv1D", "Conv2D") or kernel is None:
         return False
     return int(kernel.shape[-1] * kernel.shape[-2]) >= _WIDE
 

@@ -30,6 +30,7 @@ WINNER = "recipe.json"
 """The recipe of the best point, in the search's folder."""
 
 _MOST_JOBS = 8
+_NO_SEARCH = "a search may find what fits; it needs Optuna: pip install 'edgebuild[search]'"
 
 
 @dataclass(frozen=True)
@@ -136,11 +137,13 @@ def build_within_budget(
         missed = error
     violations = () if report is None else report.violations
     hopeless = report is not None and (not violations or any(v.unknown for v in violations))
-    if hopeless or not can_search(plan):
+    possible = not hopeless and can_search(plan)
+    if not possible or find_spec("optuna") is None:
         if missed is not None:
             raise missed
         assert report is not None
-        return report
+        notes = (*report.notes, _NO_SEARCH) if possible else report.notes
+        return dataclasses.replace(report, notes=notes)
     found = search(
         request,
         lambda text: progress(f"searching: {text}"),
@@ -155,9 +158,9 @@ def build_within_budget(
 
 
 def can_search(plan: BuildPlan) -> bool:
-    """Return whether a search could do anything for a build, and its packages are there."""
+    """Return whether a search could do anything for a build."""
     request = plan.request
-    if find_spec("optuna") is None or find_spec("tensorflow") is None:
+    if find_spec("tensorflow") is None:
         return False
     trainable = request.model.suffix.lower() in (".keras", ".h5", ".hdf5")
     if plan.target.delegate is not None:  # costs are those of generated C

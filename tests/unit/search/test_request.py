@@ -129,6 +129,12 @@ VIOLATIONS = {
 }
 
 
+@dataclasses.dataclass
+class Built:
+    violations: tuple[Violation, ...]
+    notes: tuple[str, ...] = ()
+
+
 @pytest.mark.parametrize(
     ("missed", "searched"),
     [
@@ -144,7 +150,7 @@ def test_a_build_that_misses_a_budget_is_searched(plan, monkeypatch, missed, sea
 
     def run_plan(plan, **_):
         built.append(plan)
-        return SimpleNamespace(violations=tuple(VIOLATIONS[name] for name in missed))
+        return Built(tuple(VIOLATIONS[name] for name in missed))
 
     def search(request, progress, *, keep_training, **options):
         asked.append(options)
@@ -154,9 +160,17 @@ def test_a_build_that_misses_a_budget_is_searched(plan, monkeypatch, missed, sea
     monkeypatch.setattr(requests, "run_plan", run_plan)
     monkeypatch.setattr(requests, "search", search)
     monkeypatch.setattr(requests, "can_search", lambda plan: True)
+    monkeypatch.setattr(requests, "find_spec", lambda name: name)
     requests.build_within_budget(requests.SearchRequest(plan.request))
     assert asked == ([] if searched is None else [searched])
     assert [bool(plan.recipe) for plan in built] == ([False] if searched is None else [False, True])
+    # Without Optuna there is no search, and the report of a build that could have one says so.
+    asked.clear()
+    monkeypatch.setattr(requests, "find_spec", lambda name: None)
+    report = requests.build_within_budget(requests.SearchRequest(plan.request))
+    assert not asked
+    assert [note for note in report.notes if "edgebuild[search]" in note] == list(report.notes)
+    assert bool(report.notes) == (searched is not None)
 
 
 def test_an_edited_training_module_is_another_problem(plan, tmp_path, monkeypatch):
