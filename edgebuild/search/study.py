@@ -77,12 +77,19 @@ class Trials:
         self._study, self._budget = study, budget
 
     def keep(self, step: str, outcomes: Sequence[Outcome]) -> None:
-        """Remember all outcomes of a step that follows the trials."""
-        self._study.set_user_attr(step, [outcome.to_json() for outcome in outcomes])
+        """Remember all outcomes of a step that follows the trials: each in a value of its own,
+        of which some databases take no more than 64 KiB."""
+        known = self._study.user_attrs
+        for number, outcome in enumerate(outcomes):
+            label, value = f"{step} {number}", outcome.to_json()
+            if known.get(label) != value:
+                self._study.set_user_attr(label, value)
+        self._study.set_user_attr(step, len(outcomes))
 
     def kept(self, step: str) -> list[Outcome]:
         """Return what was kept last of a step."""
-        return [outcome_from_json(row) for row in self._study.user_attrs.get(step, ())]
+        found = self._study.user_attrs
+        return [outcome_from_json(found[f"{step} {i}"]) for i in range(found.get(step, 0))]
 
     def begin_with(self, choices: Sequence[Mapping[str, Any]]) -> None:
         """Let the next trials be these, those that were there already excepted."""
@@ -167,11 +174,15 @@ def open_study(storage: str, name: str, problem_key: str, *, sampler: str, seed:
     try:
         database = optuna.storages.get_storage(storage)
         study = _create(database, name)
-    except (sqlalchemy.exc.SQLAlchemyError, ImportError, ValueError, OSError) as error:
+    except (
+        *(sqlalchemy.exc.SQLAlchemyError, ImportError),
+        *(ValueError, RuntimeError, OSError),  # Optuna's: of another version of its tables
+    ) as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
         raise InputError(
             f"the study cannot be kept in {storage}: {lines[0][:200]}",
-            hint="--storage sqlite:///study.db, or postgresql://user@host/name",
+            hint="--storage sqlite:///study.db, or postgresql://user@host/name with its driver: "
+            "pip install psycopg",
         ) from error
     found = study.user_attrs.get(_KEY)
     if found not in (None, problem_key):

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import sqlite3
 
 import numpy as np
 import pytest
@@ -488,6 +489,20 @@ def test_an_unusable_database_is_explained(tmp_path):
         open_study("nonsense://x", "study", "key", sampler="tpe", seed=0)
     with pytest.raises(InputError, match="unknown sampler 'tpo'; did you mean 'tpe'"):
         open_study("sqlite://", "study", "key", sampler="tpo", seed=0)
+
+
+def test_no_value_is_too_long_for_a_database_that_takes_64_kib(tmp_path):
+    row = {"pass": "prune", "layers": "+".join(f"layer_{i}:{i}" for i in range(1, 100))}
+    outcomes = [Outcome((row,), i, flash_bytes=i) for i in range(100)]
+    opened = trials(tmp_path, Budget())
+    opened.keep(MOVES, outcomes[:60])
+    opened.keep(MOVES, outcomes)
+    assert opened.kept(MOVES) == outcomes
+    opened.keep(MOVES, outcomes[1:3])
+    assert opened.kept(MOVES) == outcomes[1:3]
+    with sqlite3.connect(tmp_path / "s.db") as database:
+        values = database.execute("SELECT value_json FROM study_user_attributes").fetchall()
+    assert len(values) > 100 and max(len(value) for (value,) in values) < 1 << 16
 
 
 def test_pareto_keeps_what_nothing_beats():
