@@ -50,7 +50,7 @@ JOBS = (
     Job(
         lenet_5,
         15,
-        (Sparsify(0.9735, steps=5, epochs=20), Cluster(bits=3, epochs=6)),
+        (Sparsify(0.972, steps=5, epochs=20), Cluster(bits=3, epochs=6)),
         39.0,
         100.0,
         0.0080,

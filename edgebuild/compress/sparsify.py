@@ -32,7 +32,8 @@ LAST: Axes = (-1,)
 class Sparsify:
     """Set the smallest weights to zero, fine-tune the others.
 
-    Weights of a channel that no other weight reads any more count as the smallest.
+    Weights of a channel that no other weight reads any more count as the smallest, and its bias
+    becomes zero.
 
     Args:
         sparsity: the share of weights that become zero; of an N:M pattern it is 1 - N / M.
@@ -112,7 +113,7 @@ class Sparsify:
             if context.train.y is None:
                 now = nearer(sparser, now, context)
         notes = [self._zeros(path, now.masks[path]) for path in chosen]
-        return now, (*notes, *short.values())
+        return silenced(now), (*notes, *short.values())
 
     def _zeros(self, path: str, mask: np.ndarray) -> str:
         """Return the note about the zeros of a kernel."""
@@ -245,6 +246,18 @@ def masked(state: State, masks: Mapping[str, np.ndarray]) -> State:
         for path, numbers in state.clusters.items()
     }
     return State(model, masks, clusters)
+
+
+def silenced(state: State) -> State:
+    """Return ``state`` with zeros for the biases of channels that nothing reads."""
+    channels = channel_map(state.model)
+    gone = unread(state.model, channels, state.masks)
+    model = clone(state.model)
+    for variable in model.trainable_variables:
+        if variable.name == "bias" and variable.path in channels.axes:
+            silent = parts_of(channels.axes[variable.path], gone)
+            variable.assign(np.where(silent, 0.0, np.asarray(variable)))
+    return state.replace(model=model)
 
 
 def n_of_m(size: np.ndarray, kept: int, of: int) -> np.ndarray:

@@ -101,6 +101,8 @@ def test_no_weight_is_kept_for_what_nothing_reads(keras, context, options):
     for units, name in ((12, "a"), (10, "b")):
         x = keras.layers.Dense(units, activation="relu", name=name)(x)
     model = keras.Model(inputs, keras.layers.Dense(3, name="c")(x))
+    for layer in model.layers[2:]:
+        layer.bias.assign(np.linspace(0.5, 1.0, layer.units))
     kernels = {v.path: v for v in sparse_kernels(model)}
     c, b, a = (np.array(kernels[f"{name}/kernel"][:]) for name in "cba")
     c[2:6] *= 1e-3
@@ -118,5 +120,7 @@ def test_no_weight_is_kept_for_what_nothing_reads(keras, context, options):
         assert not (mask & parts_of(channels.axes[path], gone)).any()
     if options.get("scope") != "layer":
         assert not left["b/kernel"][:, 2:6].any() and not left["a/kernel"][:, :4].any()
+        biases = [np.flatnonzero(layer.bias).tolist() for layer in state.model.layers[2:]]
+        assert biases == [[*range(4, 12)], [0, 1, 6, 7, 8, 9], [0, 1, 2]]
     kept = sum(int(mask.sum()) for mask in left.values())
     assert kept / sum(mask.size for mask in left.values()) == pytest.approx(0.5, abs=0.01)
