@@ -11,7 +11,7 @@ from edgebuild.budget import Budget, Metrics
 from edgebuild.compress.base import CompressionStep, Cost, Quality
 from edgebuild.delegates.base import compatibility
 from edgebuild.figures import Figure, How
-from edgebuild.report.model import AccuracyReport, Comparison
+from edgebuild.report.model import AccuracyReport, Comparison, report_from_json
 from edgebuild.report.terminal import format_figure, format_value, render_report
 from tests.unit.delegates.test_base import chain
 from tests.unit.report.reports import PARTS, figure, layer, report
@@ -211,3 +211,13 @@ def test_what_each_pass_did_is_told():
     assert "conv3" not in text
     assert "huffman: stored in 500 B" in text
     assert "scale:" not in text
+
+
+def test_the_users_own_metrics_are_told_before_and_after_each_pass():
+    cost = Cost(1000, 1000, 5000, 4000)
+    first, second = (Quality(0.9, "accuracy", 100, {"auc": v, "mae": 0.1}) for v in (0.95123, 0.94))
+    steps = (CompressionStep("prune", {}, ("a: 8 to 4 channels",), (cost, cost), (first, second)),)
+    given = report(compression=steps)
+    text = words(rendered(given))
+    assert "prune: auc 0.9512 to 0.94, mae 0.1 to 0.1 prune: a: 8 to 4 channels" in text
+    assert report_from_json(given.to_json()).compression == given.compression
