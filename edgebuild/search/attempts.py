@@ -15,7 +15,7 @@ from edgebuild.budget import Budget
 from edgebuild.errors import EdgebuildError, ModelError
 from edgebuild.search.crew import Crew, CrewError, LostCrewError, LostError, Work
 from edgebuild.search.problem import Outcome, Task
-from edgebuild.search.ranking import best_of, fitting
+from edgebuild.search.ranking import best_of
 from edgebuild.search.study import Study
 
 SMALLEST, MOVES, FINALISTS = "smallest", "moves", "finalists"
@@ -62,9 +62,10 @@ class Attempts:
 
     ``trials`` are those that compress the original; with ``architecture``, ``scaled`` are those of
     other widths and depths. What follows from both is kept with ``trials``.
-    ``table_bytes`` is the size of the original's softmax tables, once it is known. After
-    ``trials_end`` no trial or move begins, after ``end`` no finalist. ``failed`` are the messages
-    of candidates that were skipped.
+    ``table_bytes`` is what long training is expected to leave of softmax tables, at most: that of
+    the original, once it is known, until finalists tell otherwise. After ``trials_end`` no trial or
+    move begins, after ``end`` no finalist. ``failed`` are the messages of candidates that were
+    skipped.
     """
 
     def __init__(
@@ -198,10 +199,19 @@ class Attempts:
         """Return all candidates that were trained, the finalists too."""
         return [o for o in (*self.tried(), *self.trials.kept(FINALISTS)) if o.quality is not None]
 
+    def expected(self, outcome: Outcome) -> Outcome:
+        """Return what a trial is expected to cost when it is trained long."""
+        return outcome.settled(self.table_bytes)
+
+    def expect_tables_of(self, finalists: Iterable[Outcome]) -> None:
+        """Expect the longest softmax tables that kept one of these from fitting, from now on."""
+        trained = (o for o in finalists if o.quality is not None and not o.fits(self.budget))
+        self.table_bytes = max([self.table_bytes or 0, *(o.table_bytes for o in trained)])
+
     def promising(self) -> list[Outcome]:
-        """Return the trials that longer training is expected to leave within the budget."""
-        settled = (outcome.settled(self.table_bytes) for outcome in self.tried())
-        return fitting(settled, self.budget)
+        """Return the trials that are expected to fit when they are trained long."""
+        trained = (outcome for outcome in self.tried() if outcome.quality is not None)
+        return [outcome for outcome in trained if self.expected(outcome).fits(self.budget)]
 
     @property
     def ended(self) -> int:

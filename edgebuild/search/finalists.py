@@ -33,21 +33,27 @@ def train_finalists(attempts: Attempts, wanted: float, baseline: Outcome) -> Non
 
 
 def _trained_long(attempts: Attempts) -> list[Outcome]:
-    """Return the finalists; where one of them does not fit after all or fails, the next best is
-    trained too. ModelError when all fail."""
+    """Return the finalists; where one of them does not fit after all or fails, another is trained
+    too. What kept a longer softmax table than was expected, and does not fit for that, makes those
+    come next that fit with such a table. ModelError when all fail."""
     ranked = sorted(attempts.promising(), key=lambda o: -(o.quality or 0.0))
     chosen = {shape(o.recipe): o for o in reversed(ranked)}  # the best of each shape
     waiting = sorted(chosen.values(), key=lambda o: -(o.quality or 0.0))
-    waiting = _with_scaled(waiting, attempts.effort.finalists)[: 2 * attempts.effort.finalists]
+    waiting = _with_scaled(waiting, attempts.effort.finalists)
+    left = 2 * attempts.effort.finalists
     finals: list[Outcome] = []
     failures = len(attempts.failed)
     while missing := attempts.effort.finalists - len(fitting(finals, attempts.budget)):
-        best, waiting = waiting[:missing], waiting[missing:]
+        waiting.sort(key=lambda o: not attempts.expected(o).fits(attempts.budget))
+        count = min(missing, left)
+        best, waiting, left = waiting[:count], waiting[count:], left - count
         if not best or attempts.over:
             break
         attempts.say(f"training the best {len(best)} for {attempts.effort.epochs} epochs")
         tasks = [attempts.long(outcome.recipe) for outcome in best]
-        finals += attempts.run(tasks, skip_failing=True, until=attempts.end)
+        ended = attempts.run(tasks, skip_failing=True, until=attempts.end)
+        attempts.expect_tables_of(ended)
+        finals += ended
         attempts.trials.keep(FINALISTS, finals)
     if not finals and len(attempts.failed) > failures:
         raise ModelError(f"no finalist can be trained: {attempts.failed[-1]}")

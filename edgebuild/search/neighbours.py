@@ -58,6 +58,7 @@ def _moves_from(attempts: Attempts, outcome: Outcome) -> list[tuple[dict[str, An
     key = [list(outcome.recipe), attempts.budget.to_json()]
     known = attempts.study.known("moves from", key)
     if known is None:
-        known = attempts.ask(moves, outcome, attempts.budget)[:_MOST_MOVES]
+        known = attempts.ask(moves, attempts.expected(outcome), attempts.budget)
+        known = known[:_MOST_MOVES]
         attempts.study.keep("moves from", key, known)
     return [tuple(recipe) for recipe in known]

@@ -133,8 +133,9 @@ class Outcome:
         """
         if self.flash_bytes is None or table_bytes is None:
             return self
-        spare = max(0, self.table_bytes - table_bytes)
-        return dataclasses.replace(self, flash_bytes=self.flash_bytes - spare)
+        settled = min(self.table_bytes, table_bytes)
+        flash = self.flash_bytes - (self.table_bytes - settled)
+        return dataclasses.replace(self, flash_bytes=flash, table_bytes=settled)
 
     def fits(self, budget: Budget) -> bool:
         """Return whether flash, RAM and latency keep the budget."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from edgebuild.budget import Budget
 from edgebuild.compress.recipe import recipe_from_json, write_recipe
 from edgebuild.errors import CheckFailedError, InputError
 from edgebuild.files import atomic_write, directory_lock, explained
@@ -30,6 +31,8 @@ WINNER = "recipe.json"
 """The recipe of the best point, in the search's folder."""
 
 _MOST_JOBS = 8
+_MUCH = 0.1
+"""A loss of accuracy that is worth a word."""
 _NO_SEARCH = "a search may find what fits; it needs Optuna: pip install 'edgebuild[search]'"
 
 
@@ -154,7 +157,20 @@ def build_within_budget(
         raise no_fit(found, plan)
     recipe = (search_folder(plan) / WINNER).absolute()
     chosen = dataclasses.replace(request.build, compress=str(recipe))
-    return run_plan(make_plan(chosen), progress=progress, use_cache=use_cache)
+    report = run_plan(make_plan(chosen), progress=progress, use_cache=use_cache)
+    return dataclasses.replace(report, notes=(*report.notes, *_much_lost(found, plan.budget)))
+
+
+def _much_lost(found: Found, budget: Budget) -> list[str]:
+    """Return a note where nobody said how much accuracy may go, and much does."""
+    assert found.best is not None
+    lost = found.profile.quality - (found.best.quality or 0.0)
+    if budget.max_accuracy_drop is not None or lost <= _MUCH:
+        return []
+    return [
+        f"the best that keeps the budget loses {100 * lost:.1f} points of {found.profile.measure} "
+        f"on the validation samples; --max-accuracy-drop 2% refuses such a build"
+    ]
 
 
 def can_search(plan: BuildPlan) -> bool:

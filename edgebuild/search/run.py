@@ -3,7 +3,8 @@
 1. Profile the original: quality, what can be varied, how much each layer matters.
 2. Cost it on the target; if it fits already, steps 3, 4 and 6 have nothing to do.
 3. Cost the smallest networks of the space: if none of them fits, nothing does.
-4. Find by bisection how much must go of what, by cost alone.
+4. Find by bisection how much must go of what, by cost alone, once without blocks or factors and
+   once for each structure that is tried.
 5. Try choices around that, drawn by Optuna, each with a short training if its cost fits. When
    nothing must go, they are of all sizes: what is wanted is the Pareto front. As many again are
    of other widths and depths, if that is asked for. When none of them fits, try the smallest
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -32,9 +34,11 @@ from edgebuild.search.neighbours import trials_for_moves, try_neighbours
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.search.profiling import ModelProfile, profile
 from edgebuild.search.ranking import best_of, missed, pareto
-from edgebuild.search.space import ALL, MOST, Space, raised
+from edgebuild.search.space import ALL, MOST, Space
 from edgebuild.search.study import Study, Trials
 
+_LIMITS = {"ram": "ram", "bytes": "flash", "cycles": "latency"}
+"""Which limit is kept when enough of a measure goes, in the order in which it goes."""
 _TOLERANCE = 0.01
 _MARGIN = 0.02
 
@@ -105,6 +109,7 @@ class Search:
         self._study, self._budget, self._progress = study, budget, progress
         self._baseline_missed = baseline_missed
         self._costed: list[Outcome] = []
+        self._needs: dict[str, dict[str, float]] = {}
 
     def run(self) -> Found:
         """Search; answers that the study has are not asked for again."""
@@ -118,9 +123,8 @@ class Search:
         (baseline,) = attempts.run([Task(neutral, epochs=1)])
         attempts.table_bytes = baseline.table_bytes
         found = Found(known, self._budget, baseline, (baseline,), None)
-        given: dict[str, Any] = {}
-        need: dict[str, float] = {}
         smallest: Outcome | None = None
+        first = _first_sizes(space)
         fits = baseline.fits(self._budget)
         if not fits:
             self._progress("costing the smallest network")
@@ -129,10 +133,12 @@ class Search:
                 return dataclasses.replace(
                     found, nearest=smallest, proved=True, reason=self._too_small(smallest)
                 )
-            given, need = self._needs(space, reduction)
+            missing = (m for m, limit in _LIMITS.items() if self._over(baseline, limit) > 0.0)
+            space = space.aiming(missing)
+            first = _first_structures(space, self._starts_from(space, reduction))
         moves = 0 if fits else trials_for_moves(attempts.effort.trials)
-        attempts.trials.begin_with(_first_choices(space, given, need))
-        self._sample_stages(space.narrowed(need), scaled, attempts.effort.trials - moves)
+        attempts.trials.begin_with(first)
+        self._sample_stages(space, scaled, attempts.effort.trials - moves)
         self._try_smallest(smallest)
         try_neighbours(attempts, moves)
         wanted = math.inf if self._baseline_missed else known.quality
@@ -164,29 +170,33 @@ class Search:
 
     # -- step 4
 
-    def _needs(
-        self, space: Space, reduction: dict[str, Any]
-    ) -> tuple[dict[str, Any], dict[str, float]]:
-        """Return how much must go of each measure, and what must be chosen besides: nothing, or
-        where all channels that may go are too few, ``reduction``."""
-        need = self._need(space, {})
-        if ALL not in need.values():
-            return {}, need
-        return reduction, self._need(space, reduction)
+    def _starts_from(self, space: Space, reduction: dict[str, Any]) -> dict[str, Any]:
+        """Return the structure that trials begin with: the original's, or ``reduction`` where all
+        channels that may go of the original are too few."""
+        return {} if ALL not in self._need(space, {}).values() else reduction
 
-    def _need(self, space: Space, given: dict[str, Any]) -> dict[str, float]:
-        need: dict[str, float] = {}
-        for measure, limit in (("ram", "ram"), ("bytes", "flash"), ("cycles", "latency")):
-            need[measure] = self._least(space, {**given, **need}, measure, limit)
-        return need
+    def _need(self, space: Space, structure: dict[str, Any]) -> dict[str, float]:
+        """Return how much must go of each measure of a structure."""
+        key = json.dumps(structure, sort_keys=True)
+        if key not in self._needs:
+            need: dict[str, float] = {}
+            for measure, limit in _LIMITS.items():
+                need[measure] = self._least(space, {**structure, **need}, measure, limit)
+            self._needs[key] = need
+        return self._needs[key]
+
+    def _recipe(self, space: Space, choice: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+        """Return the recipe of a trial."""
+        need = self._need(space, space.structure(choice)) if space.aims else None
+        return space.recipe(choice, need)
 
     def _least(self, space: Space, given: dict[str, Any], measure: str, limit: str) -> float:
         """Return the least share of ``measure`` whose removal keeps a limit, to 1 %, above ``MOST``
         to 0.1 %; ``ALL`` when none is found that does."""
-        if self._over(space, given, measure, 0.0, limit) <= 0.0:
+        if self._overs(space, given, measure, [0.0], limit)[0] <= 0.0:
             return 0.0
         found = self._bisected(space, given, measure, limit, 0.0, MOST)
-        if found == MOST and self._over(space, given, measure, MOST, limit) > 0.0:
+        if found == MOST and self._overs(space, given, measure, [MOST], limit)[0] > 0.0:
             return self._bisected(space, given, measure, limit, MOST, ALL)
         return found
 
@@ -204,7 +214,8 @@ class Search:
             self._progress(f"finding what fits: {limit} with {100 * high:.0f} % less {measure}")
             # As many guesses at once as there are workers.
             count = max(1, min(self._attempts.crew.size, 3))
-            guesses = [low + (high - low) * (i + 1) / (count + 1) for i in range(count)]
+            step = (high - low) / (count + 1)
+            guesses = [round(low + step * (i + 1), 4) for i in range(count)]
             over = self._overs(space, given, measure, guesses, limit)
             fitting = [g for g, o in zip(guesses, over, strict=True) if o <= 0.0]
             missing = [g for g, o in zip(guesses, over, strict=True) if o > 0.0]
@@ -212,10 +223,10 @@ class Search:
             low = max([low, *(g for g in missing if g < high)])
         return high
 
-    def _over(
-        self, space: Space, given: dict[str, Any], measure: str, ratio: float, limit: str
-    ) -> float:
-        return self._overs(space, given, measure, [ratio], limit)[0]
+    def _over(self, outcome: Outcome, limit: str) -> float:
+        """Return by how much a limit is missed; one that does not link misses all."""
+        over = outcome.excess(self._budget)
+        return over.get("link", over.get(limit, -1.0))
 
     def _overs(
         self,
@@ -226,12 +237,8 @@ class Search:
         limit: str,
     ) -> list[float]:
         """Return by how much a limit is missed when so much of ``measure`` goes."""
-        tasks = [
-            Task(space.recipe(space.neutral(**given, **{measure: round(ratio, 4)})))
-            for ratio in ratios
-        ]
-        over = [outcome.excess(self._budget) for outcome in self._settled(tasks)]
-        return [o.get("link", o.get(limit, -1.0)) for o in over]
+        tasks = [Task(space.recipe(space.neutral(**given, **{measure: ratio}))) for ratio in ratios]
+        return [self._over(outcome, limit) for outcome in self._settled(tasks)]
 
     def _settled(self, tasks: Sequence[Task]) -> list[Outcome]:
         """Return what ``tasks``, which do not train, are expected to cost when they are trained."""
@@ -273,7 +280,7 @@ class Search:
             open_ = begun < most and time.monotonic() < until
             while open_ and len(running) < attempts.crew.size:
                 trial, choice = trials.ask(space)
-                task = attempts.short(space.recipe(choice))
+                task = attempts.short(self._recipe(space, choice))
                 if (before := self._study.outcome(task)) is not None:
                     trials.tell(trial, before, attempts.table_bytes)
                 else:
@@ -351,23 +358,25 @@ class Search:
         )
 
 
-def _first_choices(
-    space: Space, given: dict[str, Any], need: dict[str, float]
-) -> list[dict[str, Any]]:
-    """Return the choices to begin with."""
-    exact = {m: r for m, r in need.items() if r > 0}
-    if not exact:
-        sizes = itertools.product(("taylor", "l1"), ("bytes", "cycles"), (0.3, 0.6))
-        pruned = [space.neutral(**given, **{by: r}, criterion=c) for c, by, r in sizes]
-        return [space.neutral(**given, rounding="adaround"), *pruned]
+def _first_sizes(space: Space) -> list[dict[str, Any]]:
+    """Return the choices to begin with when nothing must go."""
+    sizes = itertools.product(("taylor", "l1"), ("bytes", "cycles"), (0.3, 0.6))
+    pruned = [space.neutral(**{by: r}, criterion=c) for c, by, r in sizes]
+    return [space.neutral(rounding="adaround"), *pruned]
+
+
+def _first_structures(space: Space, structure: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the choices to begin with when something must go: no more than must of ``structure``,
+    and of the original with one, half and all of its removable blocks gone; then a little more."""
+    blocks = sorted({1, -(-space.blocks // 2), space.blocks} - {structure.get("blocks"), 0})
     # Other criteria take other channels, and cost a little more or less.
-    slack = {m: raised(r, _MARGIN) for m, r in exact.items()}
-    more = {m: raised(r, 5 * _MARGIN) for m, r in exact.items()}
+    slack, more = (dict.fromkeys(space.aims, margin) for margin in (_MARGIN, 5 * _MARGIN))
     return [
-        space.neutral(**given, **exact),
-        space.neutral(**given, **slack, criterion="l1"),
-        space.neutral(**given, **slack, criterion="taylor", sensitivity=0.5),
-        space.neutral(**given, **more),
+        space.neutral(**structure),
+        *(space.neutral(blocks=count) for count in blocks if space.blocks),
+        space.neutral(**structure, **slack, criterion="l1"),
+        space.neutral(**structure, **slack, criterion="taylor", sensitivity=0.5),
+        space.neutral(**structure, **more),
     ]
 
 

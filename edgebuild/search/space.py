@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 MOST = 0.95
@@ -48,26 +48,19 @@ class Space:
     ``blocks`` is how many blocks may be removed; ``wide_layers`` says whether there are dense
     layers or convolutions that a low rank may make smaller; ``normalized`` whether batch
     normalization tells what channels are worth; ``architecture`` is another space: width and depth
-    of a network that is trained anew, and then pruned. ``ranges`` are those of measures that are
-    known to be narrower.
+    of a network that is trained anew, and then pruned. With ``aims``, measures of which something
+    must go, a choice says how much more of them goes than that; without, how much of each measure.
     """
 
     blocks: int = 0
     wide_layers: bool = False
     normalized: bool = False
     architecture: bool = False
-    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    aims: tuple[str, ...] = ()
 
-    def narrowed(self, need: Mapping[str, float]) -> Space:
-        """Return the space around what must go of each measure: less does not fit, more costs
-        accuracy for nothing. Where nothing needs to go of a measure, nothing does."""
-        if not any(need.values()):
-            return self
-        around = {
-            measure: (max(0.0, ratio - 0.02), raised(ratio, 0.15)) if ratio else (0.0, 0.0)
-            for measure, ratio in need.items()
-        }
-        return replace(self, ranges=around)
+    def aiming(self, measures: Iterable[str]) -> Space:
+        """Return the space of choices that say how much more goes of ``measures`` than must."""
+        return replace(self, aims=tuple(measures))
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
@@ -75,7 +68,8 @@ class Space:
         if self.architecture:
             return (*_SCALING, *_QUANTIZING)
         criteria = ("taylor", "l1", "l2", *(("bn_scale",) if self.normalized else ()))
-        found = [Knob(m, 0.0, *self.ranges.get(m, (0.0, MOST))) for m in MEASURES]
+        found = [Knob(m, 0.0, *_BEYOND) for m in self.aims]
+        found = found or [Knob(m, 0.0, 0.0, MOST) for m in MEASURES]
         found.append(Knob("criterion", "taylor", options=criteria))
         found.append(Knob("sensitivity", 0.0, options=(0.0, 0.5, 1.0)))
         if self.blocks:
@@ -88,8 +82,24 @@ class Space:
         """Return the choice that changes nothing but what ``changes`` says."""
         return {knob.name: knob.neutral for knob in self.knobs} | changes
 
-    def recipe(self, choice: Choice) -> tuple[dict[str, Any], ...]:
-        """Return the recipe of a choice as plain JSON values, ``quantize`` last."""
+    def structure(self, choice: Choice) -> dict[str, Any]:
+        """Return what a choice makes of the network before it is pruned: which blocks and factors
+        it has. How much must go of each measure depends on that."""
+        neutral = {"blocks": 0, "energy": 1.0}
+        return {
+            name: choice[name]
+            for name in neutral
+            if choice.get(name, neutral[name]) != neutral[name]
+        }
+
+    def recipe(
+        self, choice: Choice, need: Mapping[str, float] | None = None
+    ) -> tuple[dict[str, Any], ...]:
+        """Return the recipe of a choice as plain JSON values, ``quantize`` last.
+
+        Where ``need`` says how much must go of each measure, the choice says how much more does;
+        less does not fit, and where nothing must go of a measure, nothing does.
+        """
         last = {
             "pass": "quantize",
             "calibration": choice["calibration"],
@@ -105,15 +115,18 @@ class Space:
         if choice.get("energy", 1.0) < 1.0:
             steps.append({"pass": "low_rank", "energy": choice["energy"]})
         for measure in MEASURES:
-            if choice[measure] > 0.0:
+            ratio = choice.get(measure, 0.0)
+            if need is not None:
+                ratio = raised(need[measure], ratio) if need[measure] else 0.0
+            if ratio > 0.0:
                 step = {
                     "pass": "prune",
                     "by": measure,
-                    "ratio": choice[measure],
+                    "ratio": ratio,
                     "criterion": choice["criterion"],
                     "sensitivity": choice["sensitivity"],
                 }
-                steps.append(step | ({"multiple": 1} if choice[measure] > MOST else {}))
+                steps.append(step | ({"multiple": 1} if ratio > MOST else {}))
         return (*steps, last)
 
     def reductions(self) -> list[dict[str, Any]]:
@@ -138,6 +151,9 @@ def raised(ratio: float, by: float) -> float:
     return min(MOST if ratio <= MOST else ALL, ratio + by)
 
 
+_BEYOND = (-0.02, 0.15)
+"""How much more may go of a measure than must; other criteria take other channels, and may need a
+little less."""
 _ENERGIES = (0.99, 0.95, 0.9)
 _SCALING = (
     Knob("width", 1.0, 0.1, 1.0),

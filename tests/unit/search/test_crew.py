@@ -12,7 +12,7 @@ import pytest
 from edgebuild.errors import Exit
 from edgebuild.search.crew import DaskCrew, LocalCrew, LostCrewError, LostError, UnfitWorkerError
 
-from .test_search import problem
+from .formulas import problem
 
 ROOT = Path(__file__).parents[3]
 

@@ -18,7 +18,7 @@ from edgebuild.search import request as requests
 from edgebuild.search.problem import Outcome
 from edgebuild.search.run import Found
 
-from .test_search import PROFILE, problem
+from .formulas import PROFILE, problem
 
 
 def outcome(**changes):
@@ -171,6 +171,27 @@ def test_a_build_that_misses_a_budget_is_searched(plan, monkeypatch, missed, sea
     assert not asked
     assert [note for note in report.notes if "edgebuild[search]" in note] == list(report.notes)
     assert bool(report.notes) == (searched is not None)
+
+
+@pytest.mark.parametrize(
+    ("quality", "allowed", "said"), [(0.5, None, True), (0.5, 0.6, False), (0.95, None, False)]
+)
+def test_a_best_that_loses_much_is_told(plan, monkeypatch, quality, allowed, said):
+    chosen = outcome(flash_bytes=9_000, quality=quality)
+    searched = dataclasses.replace(found(plan.budget), best=chosen)
+    monkeypatch.setattr(requests, "run_plan", lambda *_, **__: Built((VIOLATIONS["flash"],)))
+    monkeypatch.setattr(requests, "search", lambda *_, **__: searched)
+    monkeypatch.setattr(requests, "can_search", lambda plan: True)
+    monkeypatch.setattr(requests, "find_spec", lambda name: name)
+    write_recipe(requests.search_folder(plan) / requests.WINNER, parse_recipe("prune"), 0)
+    limits = Budget(10_000, max_accuracy_drop=allowed)
+    wanted = dataclasses.replace(plan.request, budget=limits)
+    report = requests.build_within_budget(requests.SearchRequest(wanted))
+    note = (
+        "the best that keeps the budget loses 49.0 points of accuracy on the validation samples; "
+        "--max-accuracy-drop 2% refuses such a build"
+    )
+    assert report.notes == ((note,) if said else ())
 
 
 def test_an_edited_training_module_is_another_problem(plan, tmp_path, monkeypatch):
