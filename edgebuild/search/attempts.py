@@ -140,13 +140,20 @@ class Attempts:
         return outcome
 
     def run(
-        self, tasks: Sequence[Task], *, skip_failing: bool = False, until: float = math.inf
+        self,
+        tasks: Sequence[Task],
+        *,
+        skip_failing: bool = False,
+        needed: bool = True,
+        until: float = math.inf,
     ) -> list[Outcome]:
         """Return the outcomes of ``tasks``, in order; those that the study has are not tried again,
         and none begins after ``until``.
 
-        What a task raises is raised; or, to ``skip_failing``, it has no outcome and is noted.
+        What a task raises is raised; or, to ``skip_failing``, it has no outcome and is noted. One
+        that costs too many workers fails, unless the search ``needed`` its outcome.
         """
+        needed = needed and not skip_failing
         outcomes = {i: self.study.outcome(task) for i, task in enumerate(tasks)}
         left = [i for i, outcome in outcomes.items() if not outcome]
         waiting: dict[int, Any] = {}
@@ -159,7 +166,7 @@ class Attempts:
             done = self.wait(waiting.values())
             for i in [i for i, ticket in waiting.items() if ticket in done]:
                 try:
-                    outcome = self.result(waiting.pop(i), tasks[i], needed=not skip_failing)
+                    outcome = self.result(waiting.pop(i), tasks[i], needed=needed)
                 except CrewError:
                     raise
                 except EdgebuildError as error:

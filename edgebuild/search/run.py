@@ -109,7 +109,7 @@ class Search:
         self._study, self._budget, self._progress = study, budget, progress
         self._baseline_missed = baseline_missed
         self._costed: list[Outcome] = []
-        self._needs: dict[str, dict[str, float]] = {}
+        self._needs: dict[str, dict[str, float] | EdgebuildError] = {}
 
     def run(self) -> Found:
         """Search; answers that the study has are not asked for again."""
@@ -176,14 +176,21 @@ class Search:
         return {} if ALL not in self._need(space, {}).values() else reduction
 
     def _need(self, space: Space, structure: dict[str, Any]) -> dict[str, float]:
-        """Return how much must go of each measure of a structure."""
+        """Return how much must go of each measure of a structure; EdgebuildError when it cannot be
+        costed, for the same reason each time."""
         key = json.dumps(structure, sort_keys=True)
         if key not in self._needs:
             need: dict[str, float] = {}
-            for measure, limit in _LIMITS.items():
-                need[measure] = self._least(space, {**structure, **need}, measure, limit)
-            self._needs[key] = need
-        return self._needs[key]
+            try:
+                for measure, limit in _LIMITS.items():
+                    need[measure] = self._least(space, {**structure, **need}, measure, limit)
+                self._needs[key] = need
+            except EdgebuildError as error:
+                self._needs[key] = error
+        found = self._needs[key]
+        if isinstance(found, EdgebuildError):
+            raise found
+        return found
 
     def _recipe(self, space: Space, choice: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         """Return the recipe of a trial."""
@@ -238,12 +245,13 @@ class Search:
     ) -> list[float]:
         """Return by how much a limit is missed when so much of ``measure`` goes."""
         tasks = [Task(space.recipe(space.neutral(**given, **{measure: ratio}))) for ratio in ratios]
-        return [self._over(outcome, limit) for outcome in self._settled(tasks)]
+        outcomes = self._settled(tasks, needed=not space.structure(given))
+        return [self._over(outcome, limit) for outcome in outcomes]
 
-    def _settled(self, tasks: Sequence[Task]) -> list[Outcome]:
+    def _settled(self, tasks: Sequence[Task], *, needed: bool = True) -> list[Outcome]:
         """Return what ``tasks``, which do not train, are expected to cost when they are trained."""
-        tables = self._attempts.table_bytes
-        outcomes = [outcome.settled(tables) for outcome in self._attempts.run(tasks)]
+        attempts = self._attempts
+        outcomes = [attempts.expected(o) for o in attempts.run(tasks, needed=needed)]
         self._costed += outcomes
         return outcomes
 
@@ -277,16 +285,20 @@ class Search:
         running: dict[Any, tuple[Any, Task]] = {}
         while True:
             begun = max(trials.different, trials.ended // 2) + len(running)
-            open_ = begun < most and time.monotonic() < until
-            while open_ and len(running) < attempts.crew.size:
+            while begun < most and len(running) < attempts.crew.size and time.monotonic() < until:
+                begun += 1
                 trial, choice = trials.ask(space)
-                task = attempts.short(self._recipe(space, choice))
+                try:
+                    task = attempts.short(self._recipe(space, choice))
+                except CrewError:
+                    raise
+                except EdgebuildError as error:
+                    trials.fail(trial, error.message)
+                    continue
                 if (before := self._study.outcome(task)) is not None:
                     trials.tell(trial, before, attempts.table_bytes)
                 else:
                     running[attempts.submit(task)] = (trial, task)
-                begun += 1
-                open_ = begun < most
             if not running:
                 return
             attempts.say_trial(attempts.ended + 1)

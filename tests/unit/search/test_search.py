@@ -9,6 +9,7 @@ import pytest
 from edgebuild.budget import Budget
 from edgebuild.errors import InputError, ModelError
 from edgebuild.search.attempts import FINALISTS, MOVES, SMALLEST
+from edgebuild.search.crew import LostError
 from edgebuild.search.moves import moves
 from edgebuild.search.problem import Task
 from edgebuild.search.profiling import profile
@@ -273,6 +274,23 @@ def test_networks_with_blocks_gone_lose_no_more_than_they_must(tmp_path):
     assert min(sizes) > 28_000 - 7_000  # 15 % more of 40,000 B than must
     assert found.best.recipe[0]["pass"] == "remove_blocks"
     assert not [row for row in found.best.recipe if row["pass"] == "prune"]
+
+
+@pytest.mark.parametrize("error", [ModelError("it cannot be done"), LostError("a worker died")])
+def test_a_structure_that_cannot_be_costed_is_left_out(tmp_path, error):
+    def rank(task):
+        return [row["energy"] for row in task.recipe if row["pass"] == "low_rank"]
+
+    def fails(task):
+        pruned = any(row.get("by") == "bytes" for row in task.recipe)
+        return error if rank(task) == [0.95] and pruned and not task.epochs else None
+
+    found = run(tmp_path, Budget(flash_bytes=30_000), Crew(fails=fails))
+    assert found.best is not None
+    (message,) = found.failed
+    assert message.startswith(str(error))
+    ranks = [rank(point) for point in found.points]
+    assert [0.95] not in ranks and [0.99] in ranks
 
 
 def test_finalists_that_keep_long_tables_make_those_come_next_that_fit_with_them(tmp_path):
