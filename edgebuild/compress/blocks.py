@@ -10,6 +10,7 @@ import numpy as np
 
 from edgebuild.compress.base import Context, State
 from edgebuild.compress.costs import call_macs, model_cost, nodes
+from edgebuild.compress.kept import measured
 from edgebuild.compress.losses import split_loss
 from edgebuild.compress.rebuild import needed_calls
 from edgebuild.compress.surgery import bypass
@@ -114,10 +115,14 @@ class RemoveBlocks:
     ) -> tuple[Block, float]:
         """Return the block that matters least and the loss without it."""
 
+        known = measured("blocks", state, context)
+
         def loss(block: Block) -> float:
-            return split_loss(
-                context, context.validation, bypass(state, block.end, block.begin).model
-            )
+            def measure() -> float:
+                without = bypass(state, block.end, block.begin).model
+                return split_loss(context, context.validation, without)
+
+            return known.get(" ".join(block.layers), measure)
 
         if self.criterion == "random":
             block = blocks[int(rng.integers(len(blocks)))]

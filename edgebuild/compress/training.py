@@ -7,7 +7,6 @@ on where it stopped, and one that was done is not done again.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.compress.base import Context, State
+from edgebuild.compress.kept import digest
 from edgebuild.compress.losses import Losses, distance, losses_of
 from edgebuild.compress.quality import graph_of, predict_all
 from edgebuild.compress.rebuild import finish
@@ -301,7 +301,7 @@ class _Keeper:
     """Keeps the state of a training run in one file, written whole after each epoch."""
 
     def __init__(self, folder: Path | None, fingerprint: str) -> None:
-        self._file = None if folder is None else folder / f"{fingerprint[:24]}.npz"
+        self._file = None if folder is None else folder / f"{fingerprint}.npz"
 
     def restore(self, loop: _Loop) -> int:
         """Load what was kept; return how many epochs are done."""
@@ -333,14 +333,14 @@ def _fingerprint(state: State, context: Context, job: _Job) -> str:
     """Return a hash of all that decides how training goes."""
     setup = context.setup
     named = [getattr(f, "__qualname__", "") for f in (setup.optimizer, setup.loss, setup.augment)]
-    digest = hashlib.sha256(repr((job, setup.batch_size, named)).encode())
-    digest.update(state.model.to_json().encode())
-    teacher = context.teacher.get_weights()
-    for array in (*state.model.get_weights(), *teacher, *context.train.x):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    for mapping in (state.masks, state.clusters):
-        for path in sorted(mapping):
-            digest.update(path.encode() + np.ascontiguousarray(mapping[path]).tobytes())
-    if context.train.y is not None:
-        digest.update(np.ascontiguousarray(context.train.y).tobytes())
-    return digest.hexdigest()
+    labels = () if context.train.y is None else (context.train.y,)
+    weights = (*state.model.get_weights(), *context.teacher.get_weights())
+    named_arrays = sorted((*state.masks.items(), *state.clusters.items()), key=lambda pair: pair[0])
+    return digest(
+        repr((job, setup.batch_size, named)),
+        state.model.to_json(),
+        *weights,
+        *context.train.x,
+        *labels,
+        *(value for pair in named_arrays for value in pair),
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from edgebuild.compress.base import Context, State
 from edgebuild.compress.channels import ChannelMap, channel_map
 from edgebuild.compress.costs import nodes
 from edgebuild.compress.groups import Group, groups_of
+from edgebuild.compress.kept import measured
 from edgebuild.compress.surgery import remove_channels
 
 CRITERIA = ("l1", "l2", "bn_scale", "taylor", "random")
@@ -67,15 +69,19 @@ def group_sensitivities(
     """Return, for each group, the quality that is lost when the worse half of it goes."""
     from edgebuild.compress.quality import quality
 
-    def measure(model: object) -> float:
+    known = measured("sensitivity", state, context)
+
+    def without(gone: list[int]) -> float:
+        model = remove_channels(state, channels, frozenset(gone)).model if gone else state.model
         return quality(model, context.validation, context.teacher).value
 
-    whole = measure(state.model)
+    whole = known.get("nothing", lambda: without([]))
     lost = []
     for number, group in enumerate(groups, 1):
         context.progress(f"sensitivity of {group.layers[0]} ({number} of {len(groups)})")
         worse = sorted(group.channels, key=lambda c: worth[c])[: group.count // 2]
-        lost.append(whole - measure(remove_channels(state, channels, frozenset(worse)).model))
+        name = f"{group.layers[0]}: {worse}"
+        lost.append(whole - known.get(name, partial(without, worse)))
     return np.array(lost)
 
 

@@ -6,7 +6,6 @@ away the mean error that is left of each output.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgebuild.compress.kept import digest
 from edgebuild.compress.ptq.artifact import Runner, first_inputs, real
 from edgebuild.compress.ptq.calibration import Range
 from edgebuild.compress.ptq.linear import Linear, linear_of
@@ -151,11 +151,10 @@ class _Layer:
 
     def _rounded(self, fit_: Fit, matrix: np.ndarray, scales: np.ndarray) -> np.ndarray:
         """Return AdaRound's integers, from the checkpoint when there is one."""
-        digest = hashlib.sha256(repr((self.bits, self.how.steps, self.how.seed)).encode())
-        for array in (fit_.rows, fit_.target, fit_.bias, matrix, scales):
-            digest.update(np.ascontiguousarray(array).tobytes())
+        options = repr((self.bits, self.how.steps, self.how.seed))
+        deciding = digest(options, fit_.rows, fit_.target, fit_.bias, matrix, scales)
         folder = self.how.checkpoints
-        file = None if folder is None else folder / f"round-{digest.hexdigest()[:24]}.npy"
+        file = None if folder is None else folder / f"round-{deciding}.npy"
         if file is not None and file.is_file():
             try:
                 kept = np.load(file, allow_pickle=False)

@@ -10,10 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from edgebuild.compress.base import Context
+from edgebuild.compress.kept import Measured, digest
 from edgebuild.compress.ptq.artifact import run_reals
 from edgebuild.compress.ptq.calibration import Range
 from edgebuild.compress.ptq.fitting import on_grid
@@ -47,11 +49,16 @@ class Step:
 
 
 class Trial:
-    """Measures assignments of formats on validation samples."""
+    """Measures assignments of formats on validation samples; ``folder`` keeps the figures."""
 
-    def __init__(self, network: Network, found: Mapping[int, Range], split: Split) -> None:
+    def __init__(
+        self, network: Network, found: Mapping[int, Range], split: Split, folder: Path | None
+    ) -> None:
         self._network, self._found, self._split = network, found, split
         content = network.content()
+        labels = () if split.y is None else (split.y,)
+        deciding = digest(content, repr(sorted(found.items())), *split.x, *labels)
+        self._known = Measured(folder, "mixed", deciding)
         self.outputs = run_reals(content, split.x)[0]
         self._probability = graph_gives_probability(read_tflite(content))
         self.quality = self._quality(self.outputs)
@@ -62,13 +69,21 @@ class Trial:
 
     def noise(self, formats: Formats) -> float:
         """Return the ratio of noise to signal of the outputs."""
-        error = float(np.sum((self._run(formats) - self.outputs) ** 2.0))
-        signal = float(np.sum((self.outputs - self.outputs.mean()) ** 2.0))
-        return error / (signal + _TINY)
+
+        def measure() -> float:
+            error = float(np.sum((self._run(formats) - self.outputs) ** 2.0))
+            signal = float(np.sum((self.outputs - self.outputs.mean()) ** 2.0))
+            return error / (signal + _TINY)
+
+        return self._known.get(f"noise {sorted(formats.items())}", measure)
 
     def drop(self, formats: Formats) -> float:
         """Return how much quality is lost against the float network."""
-        return self.quality - self._quality(self._run(formats))
+
+        def measure() -> float:
+            return self.quality - self._quality(self._run(formats))
+
+        return self._known.get(f"drop {sorted(formats.items())}", measure)
 
     def _quality(self, outputs: np.ndarray) -> float:
         return output_quality(
@@ -87,7 +102,8 @@ def assign(
         tolerance: how much quality on the validation split may be lost against ``network``.
         context: its validation split is what is measured on.
     """
-    trial = Trial(network, found, _spread(context.validation, context.seed))
+    split = _spread(context.validation, context.seed)
+    trial = Trial(network, found, split, context.checkpoints)
     exact = {op.number: "float32" for op in network.operators}
     choices = {op.number: _choices(network, op) for op in network.operators}
     noises = _sensitivities(network, trial, exact, choices, context.progress)

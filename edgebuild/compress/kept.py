@@ -1,0 +1,64 @@
+"""What passes measure, kept in a file that survives a kill."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from edgebuild.compress.base import Context, State
+from edgebuild.files import atomic_write
+
+
+def digest(*values: str | bytes | np.ndarray) -> str:
+    """Return a hash of texts, bytes and arrays, of their kinds and of where each ends."""
+    found = hashlib.sha256()
+    for value in values:
+        if isinstance(value, np.ndarray):
+            kind, content = f"{value.dtype}{value.shape}", np.ascontiguousarray(value).tobytes()
+        else:
+            kind, content = "", value.encode() if isinstance(value, str) else value
+        found.update(f"{kind}:{len(content)}:".encode() + content)
+    return found.hexdigest()[:24]
+
+
+class Measured:
+    """Figures by the name of what they are of.
+
+    They are kept below ``folder``, in a file for one ``kind`` and all that decides them, whose hash
+    is ``deciding``; without a folder in memory alone.
+    """
+
+    def __init__(self, folder: Path | None, kind: str, deciding: str) -> None:
+        self._file = None if folder is None else folder / f"{kind}-{deciding}.json"
+        self._figures = _read(self._file)
+
+    def get(self, name: str, measure: Callable[[], float]) -> float:
+        """Return the figure of ``name``; it is measured when it is not known."""
+        if name not in self._figures:
+            self._figures[name] = float(measure())
+            if self._file is not None:
+                atomic_write(self._file, json.dumps(self._figures))
+        return self._figures[name]
+
+
+def measured(kind: str, state: State, context: Context) -> Measured:
+    """Return what is known of a state on the validation split."""
+    split, loss = context.validation, getattr(context.setup.loss, "__qualname__", "")
+    labels = () if split.y is None else (split.y,)
+    weights = (*state.model.get_weights(), *context.teacher.get_weights())
+    deciding = digest(state.model.to_json(), loss, *weights, *split.x, *labels)
+    return Measured(context.checkpoints, kind, deciding)
+
+
+def _read(file: Path | None) -> dict[str, float]:
+    if file is None or not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text())
+        return {str(name): float(figure) for name, figure in found.items()}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
