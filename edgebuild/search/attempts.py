@@ -15,7 +15,7 @@ from edgebuild.budget import Budget
 from edgebuild.errors import EdgebuildError, ModelError
 from edgebuild.search.crew import Crew, CrewError, LostCrewError, LostError, Work
 from edgebuild.search.problem import Outcome, Task
-from edgebuild.search.ranking import best_of
+from edgebuild.search.ranking import best_of, over
 from edgebuild.search.study import Study
 
 SMALLEST, MOVES, FINALISTS = "smallest", "moves", "finalists"
@@ -62,10 +62,9 @@ class Attempts:
 
     ``trials`` are those that compress the original; with ``architecture``, ``scaled`` are those of
     other widths and depths. What follows from both is kept with ``trials``.
-    ``table_bytes`` is what long training is expected to leave of softmax tables, at most: that of
-    the original, once it is known, until finalists tell otherwise. After ``trials_end`` no trial or
-    move begins, after ``end`` no finalist. ``failed`` are the messages of candidates that were
-    skipped.
+    ``table_bytes`` is the size of the original's softmax tables, once it is known. After
+    ``trials_end`` no trial or move begins, after ``end`` no finalist. ``failed`` are the messages
+    of candidates that were skipped.
     """
 
     def __init__(
@@ -89,6 +88,7 @@ class Attempts:
         self.end = math.inf if time_s is None else begun + time_s
         self.trials_end = math.inf if time_s is None else begun + _TRIALS_SHARE * time_s
         self.failed: list[str] = []
+        self._long_tables = 0
         self._lost = 0
         self._deaths: Counter[str] = Counter()
 
@@ -153,7 +153,20 @@ class Attempts:
         What a task raises is raised; or, to ``skip_failing``, it has no outcome and is noted. One
         that costs too many workers fails, unless the search ``needed`` its outcome.
         """
+        found = self.run_each(tasks, skip_failing=skip_failing, needed=needed, until=until)
+        return [outcome for outcome in found if outcome is not None]
+
+    def run_each(
+        self,
+        tasks: Sequence[Task],
+        *,
+        skip_failing: bool = False,
+        needed: bool = True,
+        until: float = math.inf,
+    ) -> list[Outcome | None]:
+        """Do what ``run`` does; return None in the place of each task that has no outcome."""
         needed = needed and not skip_failing
+        failure: EdgebuildError | None = None
         outcomes = {i: self.study.outcome(task) for i, task in enumerate(tasks)}
         left = [i for i, outcome in outcomes.items() if not outcome]
         waiting: dict[int, Any] = {}
@@ -170,16 +183,23 @@ class Attempts:
                 except CrewError:
                     raise
                 except EdgebuildError as error:
-                    if not skip_failing:
-                        raise
-                    self.failed.append(error.message)
+                    if skip_failing:
+                        self.failed.append(error.message)
+                    else:
+                        failure = failure or error
+                        left.clear()
+                        if not needed:
+                            self._lost = 0  # the candidate is to blame, not the workers
                     continue
                 if outcome is None:
-                    waiting[i] = self.submit(tasks[i])
+                    if failure is None:
+                        waiting[i] = self.submit(tasks[i])
                     continue
                 outcomes[i] = outcome
                 self.study.keep_outcome(tasks[i], outcome)
-        return [outcome for outcome in outcomes.values() if outcome is not None]
+        if failure is not None:
+            raise failure
+        return list(outcomes.values())
 
     def _count_lost(self, error: LostError) -> None:
         """Note that a worker died; LostCrewError when too many have."""
@@ -207,13 +227,17 @@ class Attempts:
         return [o for o in (*self.tried(), *self.trials.kept(FINALISTS)) if o.quality is not None]
 
     def expected(self, outcome: Outcome) -> Outcome:
-        """Return what a trial is expected to cost when it is trained long."""
-        return outcome.settled(self.table_bytes)
+        """Return what a candidate is expected to cost when it is trained long: with the original's
+        softmax tables, until finalists tell otherwise."""
+        if self.table_bytes is None:
+            return outcome
+        return outcome.settled(max(self.table_bytes, self._long_tables))
 
     def expect_tables_of(self, finalists: Iterable[Outcome]) -> None:
-        """Expect the longest softmax tables that kept one of these from fitting, from now on."""
-        trained = (o for o in finalists if o.quality is not None and not o.fits(self.budget))
-        self.table_bytes = max([self.table_bytes or 0, *(o.table_bytes for o in trained)])
+        """Expect the longest softmax tables of those that miss the flash, from now on."""
+        trained = (outcome for outcome in finalists if outcome.quality is not None)
+        missing = [o.table_bytes for o in trained if over(o, self.budget, "flash") > 0.0]
+        self._long_tables = max([self._long_tables, *missing])
 
     def promising(self) -> list[Outcome]:
         """Return the trials that are expected to fit when they are trained long."""

@@ -51,6 +51,22 @@ def way(recipe: Sequence[dict[str, Any]]) -> str:
     return shape([row for row in recipe if row["pass"] != "prune"])
 
 
+def closest(outcomes: Iterable[Outcome], budget: Budget) -> Outcome | None:
+    """Return what misses the limits by the least; of equals the largest."""
+
+    def missing(outcome: Outcome) -> tuple[float, int]:
+        shares = outcome.excess(budget).values()
+        return sum(max(0.0, share) for share in shares), -outcome.macs
+
+    return min(outcomes, key=missing, default=None)
+
+
+def over(outcome: Outcome, budget: Budget, limit: str) -> float:
+    """Return by what share an outcome misses one limit; one that does not link misses all."""
+    excess = outcome.excess(budget)
+    return excess.get("link", excess.get(limit, -1.0))
+
+
 def missed(outcome: Outcome, budget: Budget) -> str:
     """Return which limits an outcome misses and by how much."""
     if outcome.too_large:

@@ -3,8 +3,8 @@
 1. Profile the original: quality, what can be varied, how much each layer matters.
 2. Cost it on the target; if it fits already, steps 3, 4 and 6 have nothing to do.
 3. Cost the smallest networks of the space: if none of them fits, nothing does.
-4. Find by bisection how much must go of what, by cost alone, once without blocks or factors and
-   once for each structure that is tried.
+4. Find by bisection how much must go of what, by cost alone, for each structure: with blocks gone,
+   with factors.
 5. Try choices around that, drawn by Optuna, each with a short training if its cost fits. When
    nothing must go, they are of all sizes: what is wanted is the Pareto front. As many again are
    of other widths and depths, if that is asked for. When none of them fits, try the smallest
@@ -17,10 +17,9 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,17 +29,17 @@ from edgebuild.errors import EdgebuildError
 from edgebuild.search.attempts import SMALLEST, Attempts, Effort
 from edgebuild.search.crew import Crew, CrewError
 from edgebuild.search.finalists import train_finalists
+from edgebuild.search.needs import Costing
 from edgebuild.search.neighbours import trials_for_moves, try_neighbours
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.search.profiling import ModelProfile, profile
-from edgebuild.search.ranking import best_of, missed, pareto
-from edgebuild.search.space import ALL, MOST, Space
+from edgebuild.search.ranking import best_of, closest, missed, pareto
+from edgebuild.search.space import Space
 from edgebuild.search.study import Study, Trials
 
-_LIMITS = {"ram": "ram", "bytes": "flash", "cycles": "latency"}
-"""Which limit is kept when enough of a measure goes, in the order in which it goes."""
-_TOLERANCE = 0.01
 _MARGIN = 0.02
+_EXACT = 5
+"""So many structures are tried first."""
 
 
 @dataclass(frozen=True)
@@ -108,8 +107,8 @@ class Search:
         self._attempts = Attempts(crew, study, budget, effort, progress, architecture=architecture)
         self._study, self._budget, self._progress = study, budget, progress
         self._baseline_missed = baseline_missed
-        self._costed: list[Outcome] = []
-        self._needs: dict[str, dict[str, float] | EdgebuildError] = {}
+        self._costing = Costing(self._attempts)
+        self._unknown: dict[str, str] = {}
 
     def run(self) -> Found:
         """Search; answers that the study has are not asked for again."""
@@ -128,14 +127,15 @@ class Search:
         fits = baseline.fits(self._budget)
         if not fits:
             self._progress("costing the smallest network")
-            smallest, reduction = self._smallest(space, scaled)
+            smallest, reduction = self._costing.smallest(space, scaled)
             if not smallest.fits(self._budget):
+                failed = tuple(attempts.failed)
+                reason = self._too_small(smallest)
                 return dataclasses.replace(
-                    found, nearest=smallest, proved=True, reason=self._too_small(smallest)
+                    found, nearest=smallest, proved=not failed, reason=reason, failed=failed
                 )
-            missing = (m for m, limit in _LIMITS.items() if self._over(baseline, limit) > 0.0)
-            space = space.aiming(missing)
-            first = _first_structures(space, self._starts_from(space, reduction))
+            space, self._unknown = self._costing.aimed(space, reduction)
+            first = _first_structures(space)
         moves = 0 if fits else trials_for_moves(attempts.effort.trials)
         attempts.trials.begin_with(first)
         self._sample_stages(space, scaled, attempts.effort.trials - moves)
@@ -151,109 +151,6 @@ class Search:
             found = dataclasses.asdict(self._attempts.ask(profile))
             self._study.keep("profile", "", found)
         return ModelProfile(**found)
-
-    # -- step 3
-
-    def _smallest(self, space: Space, scaled: Space) -> tuple[Outcome, dict[str, Any]]:
-        """Return the smallest network that fits, or comes closest, and the reduction it is of."""
-        whole, *others = space.reductions()
-        (first,) = self._settled([Task(space.smallest(whole))])
-        if first.fits(self._budget):
-            return first, whole
-        recipes = [space.smallest(given) for given in others]
-        if self._attempts.scaled is not None:
-            recipes.append(scaled.smallest({}))
-            others.append({})
-        outcomes = [first, *self._settled([Task(recipe) for recipe in recipes])]
-        best = self._nearest(outcomes) or first
-        return best, [whole, *others][outcomes.index(best)]
-
-    # -- step 4
-
-    def _starts_from(self, space: Space, reduction: dict[str, Any]) -> dict[str, Any]:
-        """Return the structure that trials begin with: the original's, or ``reduction`` where all
-        channels that may go of the original are too few."""
-        return {} if ALL not in self._need(space, {}).values() else reduction
-
-    def _need(self, space: Space, structure: dict[str, Any]) -> dict[str, float]:
-        """Return how much must go of each measure of a structure; EdgebuildError when it cannot be
-        costed, for the same reason each time."""
-        key = json.dumps(structure, sort_keys=True)
-        if key not in self._needs:
-            need: dict[str, float] = {}
-            try:
-                for measure, limit in _LIMITS.items():
-                    need[measure] = self._least(space, {**structure, **need}, measure, limit)
-                self._needs[key] = need
-            except EdgebuildError as error:
-                self._needs[key] = error
-        found = self._needs[key]
-        if isinstance(found, EdgebuildError):
-            raise found
-        return found
-
-    def _recipe(self, space: Space, choice: dict[str, Any]) -> tuple[dict[str, Any], ...]:
-        """Return the recipe of a trial."""
-        need = self._need(space, space.structure(choice)) if space.aims else None
-        return space.recipe(choice, need)
-
-    def _least(self, space: Space, given: dict[str, Any], measure: str, limit: str) -> float:
-        """Return the least share of ``measure`` whose removal keeps a limit, to 1 %, above ``MOST``
-        to 0.1 %; ``ALL`` when none is found that does."""
-        if self._overs(space, given, measure, [0.0], limit)[0] <= 0.0:
-            return 0.0
-        found = self._bisected(space, given, measure, limit, 0.0, MOST)
-        if found == MOST and self._overs(space, given, measure, [MOST], limit)[0] > 0.0:
-            return self._bisected(space, given, measure, limit, MOST, ALL)
-        return found
-
-    def _bisected(
-        self,
-        space: Space,
-        given: dict[str, Any],
-        measure: str,
-        limit: str,
-        low: float,
-        high: float,
-    ) -> float:
-        """Return the least share above ``low``, which misses the limit; ``high`` is not tried."""
-        while high - low > (_TOLERANCE if low < MOST else _TOLERANCE / 10):
-            self._progress(f"finding what fits: {limit} with {100 * high:.0f} % less {measure}")
-            # As many guesses at once as there are workers.
-            count = max(1, min(self._attempts.crew.size, 3))
-            step = (high - low) / (count + 1)
-            guesses = [round(low + step * (i + 1), 4) for i in range(count)]
-            over = self._overs(space, given, measure, guesses, limit)
-            fitting = [g for g, o in zip(guesses, over, strict=True) if o <= 0.0]
-            missing = [g for g, o in zip(guesses, over, strict=True) if o > 0.0]
-            high = min([high, *fitting])
-            low = max([low, *(g for g in missing if g < high)])
-        return high
-
-    def _over(self, outcome: Outcome, limit: str) -> float:
-        """Return by how much a limit is missed; one that does not link misses all."""
-        over = outcome.excess(self._budget)
-        return over.get("link", over.get(limit, -1.0))
-
-    def _overs(
-        self,
-        space: Space,
-        given: dict[str, Any],
-        measure: str,
-        ratios: Iterable[float],
-        limit: str,
-    ) -> list[float]:
-        """Return by how much a limit is missed when so much of ``measure`` goes."""
-        tasks = [Task(space.recipe(space.neutral(**given, **{measure: ratio}))) for ratio in ratios]
-        outcomes = self._settled(tasks, needed=not space.structure(given))
-        return [self._over(outcome, limit) for outcome in outcomes]
-
-    def _settled(self, tasks: Sequence[Task], *, needed: bool = True) -> list[Outcome]:
-        """Return what ``tasks``, which do not train, are expected to cost when they are trained."""
-        attempts = self._attempts
-        outcomes = [attempts.expected(o) for o in attempts.run(tasks, needed=needed)]
-        self._costed += outcomes
-        return outcomes
 
     # -- step 5
 
@@ -288,13 +185,10 @@ class Search:
             while begun < most and len(running) < attempts.crew.size and time.monotonic() < until:
                 begun += 1
                 trial, choice = trials.ask(space)
-                try:
-                    task = attempts.short(self._recipe(space, choice))
-                except CrewError:
-                    raise
-                except EdgebuildError as error:
-                    trials.fail(trial, error.message)
+                if why := self._unknown.get(choice.get("structure", "")):
+                    trials.fail(trial, why)
                     continue
+                task = attempts.short(space.recipe(choice))
                 if (before := self._study.outcome(task)) is not None:
                     trials.tell(trial, before, attempts.table_bytes)
                 else:
@@ -333,7 +227,9 @@ class Search:
         refused = found.baseline.sha256 if self._baseline_missed else None
         best = best_of((o for o in points if o.sha256 != refused), self._budget)
         if best is None:
-            near = self._nearest(attempts.tried() + ([] if trained else self._costed))
+            near = closest(
+                attempts.tried() + ([] if trained else self._costing.costed), self._budget
+            )
             return dataclasses.replace(
                 found, nearest=near or found.baseline, reason=self._why_none(near, failed)
             )
@@ -346,15 +242,6 @@ class Search:
             )
             return dataclasses.replace(found, nearest=best, reason=reason)
         return dataclasses.replace(found, best=best)
-
-    def _nearest(self, outcomes: Iterable[Outcome]) -> Outcome | None:
-        """Return what misses the limits by the least; of equals the largest."""
-
-        def missing(outcome: Outcome) -> tuple[float, int]:
-            over = outcome.excess(self._budget).values()
-            return sum(max(0.0, share) for share in over), -outcome.macs
-
-        return min(outcomes, key=missing, default=None)
 
     def _why_none(self, near: Outcome | None, failed: Sequence[str]) -> str:
         """Return why there is nothing to build, ``near`` being the closest."""
@@ -377,18 +264,18 @@ def _first_sizes(space: Space) -> list[dict[str, Any]]:
     return [space.neutral(rounding="adaround"), *pruned]
 
 
-def _first_structures(space: Space, structure: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the choices to begin with when something must go: no more than must of ``structure``,
-    and of the original with one, half and all of its removable blocks gone; then a little more."""
-    blocks = sorted({1, -(-space.blocks // 2), space.blocks} - {structure.get("blocks"), 0})
+def _first_structures(space: Space) -> list[dict[str, Any]]:
+    """Return the choices to begin with when something must go: of each structure no more than must,
+    those with blocks gone first; of the first structure then a little more."""
+    by_blocks = sorted(space.needs, key=lambda structure: structure.energy < 1.0)
+    exact = [space.neutral(structure=structure.name) for structure in by_blocks]
     # Other criteria take other channels, and cost a little more or less.
     slack, more = (dict.fromkeys(space.aims, margin) for margin in (_MARGIN, 5 * _MARGIN))
     return [
-        space.neutral(**structure),
-        *(space.neutral(blocks=count) for count in blocks if space.blocks),
-        space.neutral(**structure, **slack, criterion="l1"),
-        space.neutral(**structure, **slack, criterion="taylor", sensitivity=0.5),
-        space.neutral(**structure, **more),
+        *exact[:_EXACT],
+        space.neutral(**slack, criterion="l1"),
+        space.neutral(**slack, criterion="taylor", sensitivity=0.5),
+        space.neutral(**more),
     ]
 
 

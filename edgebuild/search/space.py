@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 MOST = 0.95
@@ -42,25 +42,64 @@ class Knob:
 
 
 @dataclass(frozen=True)
+class Structure:
+    """What a network is before it is pruned: how many of its blocks are gone, and at which energy
+    its large layers have become factors of low rank; 1 leaves them whole."""
+
+    blocks: int = 0
+    energy: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """What tells it from the original, for whom a study is read by."""
+        parts = [f"blocks={self.blocks}"] if self.blocks else []
+        parts += [f"energy={self.energy:g}"] if self.energy < 1.0 else []
+        return " ".join(parts) or "original"
+
+    def steps(self) -> list[dict[str, Any]]:
+        """Return the passes that make it."""
+        steps: list[dict[str, Any]] = []
+        if self.blocks:
+            steps.append({"pass": "remove_blocks", "count": self.blocks})
+        if self.energy < 1.0:
+            steps.append({"pass": "low_rank", "energy": self.energy})
+        return steps
+
+
+Need = Mapping[str, float]
+"""How much must go of each measure."""
+
+
+@dataclass(frozen=True)
 class Space:
     """The knobs of one model, and how recipes come of them.
 
     ``blocks`` is how many blocks may be removed; ``wide_layers`` says whether there are dense
     layers or convolutions that a low rank may make smaller; ``normalized`` whether batch
     normalization tells what channels are worth; ``architecture`` is another space: width and depth
-    of a network that is trained anew, and then pruned. With ``aims``, measures of which something
-    must go, a choice says how much more of them goes than that; without, how much of each measure.
+    of a network that is trained anew, and then pruned.
+
+    A space that aims at a budget has a knob for the structure, one of ``choices``, and its measures
+    are by how much more goes than must: ``needs`` says how much that is, of each structure that
+    could be costed.
     """
 
     blocks: int = 0
     wide_layers: bool = False
     normalized: bool = False
     architecture: bool = False
-    aims: tuple[str, ...] = ()
+    choices: tuple[Structure, ...] = ()
+    needs: Mapping[Structure, Need] = field(default_factory=dict)
 
-    def aiming(self, measures: Iterable[str]) -> Space:
-        """Return the space of choices that say how much more goes of ``measures`` than must."""
-        return replace(self, aims=tuple(measures))
+    def aiming(self, choices: Iterable[Structure], needs: Mapping[Structure, Need]) -> Space:
+        """Return the space around what must go of each structure: less does not fit, more costs
+        accuracy for nothing."""
+        return replace(self, choices=tuple(choices), needs=dict(needs))
+
+    @property
+    def aims(self) -> list[str]:
+        """The measures of which something must go, of one structure at least."""
+        return [m for m in MEASURES if any(need[m] for need in self.needs.values())]
 
     @property
     def knobs(self) -> tuple[Knob, ...]:
@@ -68,10 +107,15 @@ class Space:
         if self.architecture:
             return (*_SCALING, *_QUANTIZING)
         criteria = ("taylor", "l1", "l2", *(("bn_scale",) if self.normalized else ()))
-        found = [Knob(m, 0.0, *_BEYOND) for m in self.aims]
-        found = found or [Knob(m, 0.0, 0.0, MOST) for m in MEASURES]
-        found.append(Knob("criterion", "taylor", options=criteria))
-        found.append(Knob("sensitivity", 0.0, options=(0.0, 0.5, 1.0)))
+        pruning = (
+            Knob("criterion", "taylor", options=criteria),
+            Knob("sensitivity", 0.0, options=(0.0, 0.5, 1.0)),
+        )
+        if self.choices:
+            names = tuple(structure.name for structure in self.choices)
+            structure = Knob("structure", names[0], options=names)
+            return (*(Knob(m, 0.0, *_BEYOND) for m in self.aims), *pruning, structure, *_QUANTIZING)
+        found = [*(Knob(m, 0.0, 0.0, MOST) for m in MEASURES), *pruning]
         if self.blocks:
             found.append(Knob("blocks", 0, 0, self.blocks))
         if self.wide_layers:
@@ -79,45 +123,34 @@ class Space:
         return (*found, *_QUANTIZING)
 
     def neutral(self, **changes: Any) -> dict[str, Any]:
-        """Return the choice that changes nothing but what ``changes`` says."""
+        """Return the choice that changes nothing, or no more than it must, but what ``changes``
+        says."""
         return {knob.name: knob.neutral for knob in self.knobs} | changes
 
-    def structure(self, choice: Choice) -> dict[str, Any]:
-        """Return what a choice makes of the network before it is pruned: which blocks and factors
-        it has. How much must go of each measure depends on that."""
-        neutral = {"blocks": 0, "energy": 1.0}
-        return {
-            name: choice[name]
-            for name in neutral
-            if choice.get(name, neutral[name]) != neutral[name]
-        }
-
-    def recipe(
-        self, choice: Choice, need: Mapping[str, float] | None = None
-    ) -> tuple[dict[str, Any], ...]:
-        """Return the recipe of a choice as plain JSON values, ``quantize`` last.
-
-        Where ``need`` says how much must go of each measure, the choice says how much more does;
-        less does not fit, and where nothing must go of a measure, nothing does.
-        """
-        last = {
-            "pass": "quantize",
-            "calibration": choice["calibration"],
-            "rounding": choice["rounding"],
-        }
+    def recipe(self, choice: Choice) -> tuple[dict[str, Any], ...]:
+        """Return the recipe of a choice as plain JSON values, ``quantize`` last."""
         if self.architecture:
             scale = {"pass": "scale", "width": choice["width"], "depth": choice["depth"]}
             by, ratio = choice["prune"], choice["ratio"]
-            return (scale, *([{"pass": "prune", "by": by, "ratio": ratio}] if by else []), last)
-        steps: list[dict[str, Any]] = []
-        if choice.get("blocks"):
-            steps.append({"pass": "remove_blocks", "count": choice["blocks"]})
-        if choice.get("energy", 1.0) < 1.0:
-            steps.append({"pass": "low_rank", "energy": choice["energy"]})
+            cuts = [{"pass": "prune", "by": by, "ratio": ratio}] if by else []
+            return (scale, *cuts, _quantize(choice))
+        if not self.choices:
+            structure = Structure(choice.get("blocks", 0), choice.get("energy", 1.0))
+            return self.pruned(structure, choice, choice)
+        structure = next(s for s in self.choices if s.name == choice["structure"])
+        need = self.needs[structure]
+        shares = {m: _further(need[m], choice.get(m, _SLACK)) for m in MEASURES if need[m]}
+        return self.pruned(structure, shares, choice)
+
+    def pruned(
+        self, structure: Structure, shares: Need, choice: Choice | None = None
+    ) -> tuple[dict[str, Any], ...]:
+        """Return the recipe of a structure of which such shares of the measures go; ``choice`` says
+        how they are chosen and what is quantized how."""
+        choice = self.neutral() if choice is None else choice
+        steps = structure.steps()
         for measure in MEASURES:
-            ratio = choice.get(measure, 0.0)
-            if need is not None:
-                ratio = raised(need[measure], ratio) if need[measure] else 0.0
+            ratio = shares.get(measure, 0.0)
             if ratio > 0.0:
                 step = {
                     "pass": "prune",
@@ -127,33 +160,53 @@ class Space:
                     "sensitivity": choice["sensitivity"],
                 }
                 steps.append(step | ({"multiple": 1} if ratio > MOST else {}))
-        return (*steps, last)
+        return (*steps, _quantize(choice))
 
-    def reductions(self) -> list[dict[str, Any]]:
-        """Return what may be chosen to make a network small besides removing channels: every
+    def structures(self) -> list[Structure]:
+        """Return the structures besides the original's that are worth to aim with: one, half or all
+        of the removable blocks gone, or large layers as factors."""
+        counts = sorted({1, -(-self.blocks // 2), self.blocks}) if self.blocks else []
+        energies = _ENERGIES if self.wide_layers else ()
+        return [*map(Structure, counts), *(Structure(0, energy) for energy in energies)]
+
+    def reductions(self) -> list[Structure]:
+        """Return the structures that make a network small besides removing channels: every
         removable block gone, layers whole or as factors. Factors are smaller where a layer's
         channels may not go, larger where all but one may."""
-        blocks = {"blocks": self.blocks} if self.blocks and not self.architecture else {}
-        energies = _ENERGIES if self.wide_layers and not self.architecture else ()
-        return [blocks, *({**blocks, "energy": energy} for energy in energies)]
+        energies = _ENERGIES if self.wide_layers else ()
+        return [Structure(self.blocks, energy) for energy in (1.0, *energies)]
 
-    def smallest(self, reduction: Choice) -> tuple[dict[str, Any], ...]:
-        """Return the recipe of the smallest network of a reduction: one channel a layer. Among
+    def smallest(self, structure: Structure) -> tuple[dict[str, Any], ...]:
+        """Return the recipe of the smallest network of a structure: one channel a layer. Among
         those of all reductions is the smallest of the space."""
-        *steps, last = self.recipe(self.neutral(**reduction))
-        if self.architecture:
-            steps = [{"pass": "scale", "depth": 0.0}]
-        return (*steps, {"pass": "prune", "by": "channels", "ratio": ALL, "multiple": 1}, last)
+        steps = [{"pass": "scale", "depth": 0.0}] if self.architecture else structure.steps()
+        cut = {"pass": "prune", "by": "channels", "ratio": ALL, "multiple": 1}
+        return (*steps, cut, _quantize(self.neutral()))
 
 
-def raised(ratio: float, by: float) -> float:
-    """Return a larger ratio of the same kind: up to ``MOST``, or above it up to ``ALL``."""
-    return min(MOST if ratio <= MOST else ALL, ratio + by)
+def _quantize(choice: Choice) -> dict[str, Any]:
+    return {
+        "pass": "quantize",
+        "calibration": choice["calibration"],
+        "rounding": choice["rounding"],
+    }
+
+
+def _further(need: float, by: float) -> float:
+    """Return the share that goes when ``by`` more goes than must, up to ``MOST``, or above it up to
+    ``ALL``. Where there is less room than ``by`` may be, the room is shared out."""
+    low, top = (0.0, MOST) if need <= MOST else (MOST + _FINE, ALL)
+    if by > 0.0:
+        return need + by * min(1.0, (top - need) / _BEYOND[1])
+    return max(low, need + by)
 
 
 _BEYOND = (-0.02, 0.15)
 """How much more may go of a measure than must; other criteria take other channels, and may need a
 little less."""
+_SLACK = 0.02
+"""How much more goes where there is no choice."""
+_FINE = 0.001
 _ENERGIES = (0.99, 0.95, 0.9)
 _SCALING = (
     Knob("width", 1.0, 0.1, 1.0),

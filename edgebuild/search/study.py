@@ -112,9 +112,10 @@ class Trials:
 
     @property
     def different(self) -> int:
-        """How many networks the trials that have ended came to; one that failed counts too."""
+        """How many networks the trials that have ended came to; what failed counts too, once for
+        each reason."""
         shapes = [json.dumps(outcome.recipe, sort_keys=True) for _, outcome in self.finished()]
-        return len(set(shapes)) + len(self.errors())
+        return len(set(shapes)) + len(set(self.errors()))
 
     def recover(self) -> int:
         """Try again what ran when the last search was killed; return how many those are."""

@@ -65,7 +65,9 @@ def test_figures_are_of_weights_data_and_loss(trained, context, tmp_path):
 
 
 PASSES = [
-    pytest.param(Prune(0.3, by="macs", epochs=0, sensitivity=1.0), quality, "quality", 2, id="prune"),
+    pytest.param(
+        Prune(0.3, by="macs", epochs=0, sensitivity=1.0), quality, "quality", 2, id="prune"
+    ),
     pytest.param(RemoveBlocks(count=1, epochs=0), blocks, "split_loss", 2, id="remove_blocks"),
     pytest.param(Quantize(mixed=0.01, samples=50), mixed, "run_reals", 9, id="mixed"),
 ]

@@ -213,6 +213,27 @@ def test_time_counts_from_the_start_and_leaves_some_to_finalists(tmp_path, monke
     assert begun(1e6, "long") == (EFFORT.trials, EFFORT.finalists)
 
 
+def test_costing_leaves_its_time_to_training(tmp_path, monkeypatch):
+    """More structures are costed the more time there is, and something is trained in any case."""
+    clock = [0.0]
+    monkeypatch.setattr("edgebuild.search.attempts.time.monotonic", lambda: clock[0])
+
+    def slow(task):
+        clock[0] += 1.0
+        return candidate(task)
+
+    counts = []
+    for timeout_s in (17.0, 80.0, 800.0):
+        crew = Crew(size=1)
+        crew.candidate, clock[0] = slow, 0.0
+        effort = dataclasses.replace(EFFORT, timeout_s=timeout_s)
+        found = run(tmp_path, Budget(flash_bytes=30_000), crew, effort, name=str(timeout_s))
+        assert found.best.epochs == EFFORT.epochs and found.best.fits(found.budget)
+        assert clock[0] < timeout_s
+        counts.append(sum(not task.epochs for task in crew.tasks))
+    assert counts == sorted(set(counts))
+
+
 def test_a_network_that_was_tried_before_is_no_trial(tmp_path):
     """Every choice comes to one of two networks: both are found, and the search ends."""
 
@@ -276,40 +297,73 @@ def test_networks_with_blocks_gone_lose_no_more_than_they_must(tmp_path):
     assert not [row for row in found.best.recipe if row["pass"] == "prune"]
 
 
-@pytest.mark.parametrize("error", [ModelError("it cannot be done"), LostError("a worker died")])
-def test_a_structure_that_cannot_be_costed_is_left_out(tmp_path, error):
-    def rank(task):
-        return [row["energy"] for row in task.recipe if row["pass"] == "low_rank"]
+def ranks(task):
+    """The energies of low rank in a task's recipe."""
+    return [row["energy"] for row in task.recipe if row["pass"] == "low_rank"]
 
+
+@pytest.mark.parametrize("error", [ModelError("it cannot be done"), LostError("a worker died")])
+@pytest.mark.parametrize("energies", [[0.95], [0.99, 0.95, 0.9]])
+def test_structures_that_cannot_be_costed_are_left_out(tmp_path, error, energies):
     def fails(task):
         pruned = any(row.get("by") == "bytes" for row in task.recipe)
-        return error if rank(task) == [0.95] and pruned and not task.epochs else None
+        return error if set(ranks(task)) & set(energies) and pruned and not task.epochs else None
 
-    found = run(tmp_path, Budget(flash_bytes=30_000), Crew(fails=fails))
+    budget = Budget(flash_bytes=30_000)
+    found = run(tmp_path, budget, Crew(fails=fails))
     assert found.best is not None
     (message,) = found.failed
     assert message.startswith(str(error))
-    ranks = [rank(point) for point in found.points]
-    assert [0.95] not in ranks and [0.99] in ranks
+    tried = [rank for point in found.points for rank in ranks(point)]
+    assert not set(tried) & set(energies)
+    assert bool(tried) == (len(energies) < 3)
+
+
+def test_a_smallest_network_that_cannot_be_costed_is_no_proof(tmp_path):
+    def fails(task):
+        return ModelError("it cannot be done") if ranks(task) == [0.95] else None
+
+    found = run(tmp_path, Budget(flash_bytes=7_000), Crew(fails=fails))
+    assert found.best is None and not found.proved
+    assert "not even the smallest network" in found.reason
+    assert found.failed == ("it cannot be done",)
+    with pytest.raises(ModelError, match="no small network can be costed: it cannot be done"):
+        all_fail = Crew(fails=lambda t: ModelError("it cannot be done") if t.recipe[:-1] else None)
+        run(tmp_path, Budget(flash_bytes=7_000), all_fail, name="all")
+
+
+class Unsure(Crew):
+    """No training shortens the table of what has lost much to the original's 500 B; what is not
+    trained has one of 6,000 B."""
+
+    def __init__(self):
+        super().__init__()
+        self.candidate = self._unsure
+
+    def _unsure(self, task):
+        pruned = bool(task.recipe[:-1])
+        found = candidate(Task(task.recipe, task.epochs))
+        table = 4_500 if pruned else 500
+        untrained = 6_000 if pruned else 500
+        shape = dataclasses.replace(
+            found,
+            flash_bytes=found.flash_bytes + untrained - 500,
+            table_bytes=untrained,
+            epochs=0,
+            quality=None,
+        )
+        if not task.epochs or not shape.settled(task.table_bytes).fits(task.limits):
+            return shape
+        return dataclasses.replace(
+            found, flash_bytes=found.flash_bytes + table - 500, table_bytes=table
+        )
 
 
 def test_finalists_that_keep_long_tables_make_those_come_next_that_fit_with_them(tmp_path):
-    """No training shortens a table to the original's."""
-
-    def unsure(task):
-        found = candidate(Task(task.recipe, task.epochs))
-        pruned = bool(task.recipe[:-1])
-        return dataclasses.replace(
-            found,
-            flash_bytes=found.flash_bytes + 4000 * pruned,
-            table_bytes=4500 if pruned else 500,
-        )
-
-    crew = Crew()
-    crew.candidate = unsure
-    budget = Budget(flash_bytes=30_000)
+    crew, budget = Unsure(), Budget(flash_bytes=30_000)
     found = run(tmp_path, budget, crew)
     finals = trials(tmp_path, budget).kept(FINALISTS)
+    assert all(outcome.epochs == EFFORT.epochs for outcome in finals)
     assert not any(outcome.fits(budget) for outcome in finals[:2])
     assert found.best.fits(budget) and found.best.epochs == EFFORT.epochs
 

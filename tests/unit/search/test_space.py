@@ -1,6 +1,8 @@
 """The recipes that choices stand for."""
 
-from edgebuild.search.space import ALL, MOST, Space
+import pytest
+
+from edgebuild.search.space import ALL, MOST, Space, Structure
 
 
 def test_recipes_hold_only_what_is_chosen():
@@ -26,16 +28,45 @@ def test_recipes_of_an_architecture_scale_prune_and_quantize():
     assert [row["pass"] for row in space.smallest(whole)] == ["scale", "prune", "quantize"]
 
 
-def test_a_choice_with_aims_counts_from_what_must_go():
-    space = Space(blocks=2, wide_layers=True).aiming(["bytes"])
-    assert [knob.name for knob in space.knobs][:2] == ["bytes", "criterion"]
-    choice = space.neutral(bytes=0.1, blocks=2, energy=0.9)
-    assert space.structure(choice) == {"blocks": 2, "energy": 0.9}
-    assert space.structure(space.neutral()) == {}
+def test_a_space_that_aims_counts_from_what_must_go():
+    space = Space(blocks=3, wide_layers=True)
+    named = [structure.name for structure in space.structures()]
+    assert named == ["blocks=1", "blocks=2", "blocks=3", "energy=0.99", "energy=0.95", "energy=0.9"]
+    original, small = Structure(), Structure(3, 0.9)
     need = {"ram": 0.2, "bytes": 0.5, "cycles": 0.0}
-    cuts = [row for row in space.recipe(choice, need) if row["pass"] == "prune"]
-    assert [(row["by"], row["ratio"]) for row in cuts] == [("ram", 0.2), ("bytes", 0.6)]
     nothing = dict.fromkeys(need, 0.0)
-    assert not [row for row in space.recipe(choice, nothing) if row["pass"] == "prune"]
-    assert space.recipe(choice, {**need, "bytes": 0.94})[-2]["ratio"] == MOST
-    assert space.recipe(choice, {**need, "bytes": 0.96})[-2]["ratio"] == ALL
+    aiming = space.aiming([original, small, Structure(1)], {original: nothing, small: need})
+    assert [knob.name for knob in aiming.knobs] == [
+        "ram", "bytes", "criterion", "sensitivity", "structure", "calibration", "rounding",
+    ]  # fmt: skip
+    choice = aiming.neutral(bytes=0.1)
+    assert [row["pass"] for row in aiming.recipe(choice)] == ["quantize"]
+    *steps, _ = aiming.recipe(choice | {"structure": "blocks=3 energy=0.9"})
+    assert steps[:2] == [
+        {"pass": "remove_blocks", "count": 3},
+        {"pass": "low_rank", "energy": 0.9},
+    ]
+    assert [(row["by"], row["ratio"]) for row in steps[2:]] == [("ram", 0.2), ("bytes", 0.6)]
+
+
+@pytest.mark.parametrize(
+    ("need", "by", "ratio", "multiple"),
+    [
+        (0.5, -0.02, 0.48, None),
+        (0.01, -0.02, 0.0, None),
+        (0.9, 0.15, MOST, None),
+        (0.9, 0.075, 0.925, None),
+        (0.96, 0.15, ALL, 1),
+        (0.96, -0.02, 0.951, 1),
+        (ALL, 0.1, ALL, 1),
+    ],
+)
+def test_the_room_above_what_must_go_is_shared_out(need, by, ratio, multiple):
+    needs = {"ram": 0.0, "bytes": need, "cycles": 0.0}
+    space = Space().aiming([Structure()], {Structure(): needs})
+    *cuts, _ = space.recipe(space.neutral(bytes=by))
+    if not ratio:
+        assert not cuts
+    else:
+        assert cuts[0]["ratio"] == pytest.approx(ratio)
+        assert cuts[0].get("multiple") == multiple
