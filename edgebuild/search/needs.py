@@ -19,7 +19,6 @@ _TOLERANCE = 0.01
 _SHARE = 1 / 4
 """Of the time that trials have, for structures besides the one that they begin with; each is
 expected to take as long as that."""
-_LATE = "there was no time to cost it"
 
 
 class Costing:
@@ -56,10 +55,12 @@ class Costing:
         return next(pair for pair in found if pair[0] is best)
 
     def aimed(self, space: Space, reduction: Structure) -> tuple[Space, dict[str, str]]:
-        """Return the space around what must go of each structure, and why others are not in it.
+        """Return the space around what must go of each structure, and which structures are not to
+        be tried, with what there is to say about it: nothing where too little may go, or there was
+        no time to find out. The space has a choice for them too: a study's choices never change.
 
         It begins with the original's, or with ``reduction`` where all channels that may go of the
-        original are too few. Of the others those are left out of which too little may go.
+        original are too few.
         """
         attempts, begun = self._attempts, time.monotonic()
         start = Structure()
@@ -69,26 +70,24 @@ class Costing:
             start = reduction
             needs[start] = self._need(space, start, needed=True)
         took, end = time.monotonic() - begun, attempts.after_share(_SHARE)
-        structures, unknown = [start], dict[str, str]()
-        for structure in (Structure(), *space.structures()):
-            if structure in structures:
-                continue
+        others = [s for s in (Structure(), *space.structures()) if s != start]
+        unknown: dict[str, str] = {}
+        for structure in others:
+            unknown[structure.name] = ""
             if time.monotonic() + took > end:
-                unknown[structure.name] = _LATE
-            else:
-                try:
-                    need = self._need(space, structure)
-                except CrewError:
-                    raise
-                except EdgebuildError as error:
-                    unknown[structure.name] = error.message
-                    attempts.failed.append(error.message)
-                else:
-                    if ALL in need.values():
-                        continue
-                    needs[structure] = need
-            structures.append(structure)
-        return space.aiming(structures, needs), unknown
+                continue
+            try:
+                need = self._need(space, structure)
+            except CrewError:
+                raise
+            except EdgebuildError as error:
+                unknown[structure.name] = error.message
+                attempts.failed.append(error.message)
+                continue
+            if ALL not in need.values():
+                needs[structure] = need
+                del unknown[structure.name]
+        return space.aiming([start, *others], needs), unknown
 
     def _need(self, space: Space, structure: Structure, *, needed: bool = False) -> Need:
         """Return how much must go of each measure of a structure."""

@@ -185,7 +185,7 @@ class Search:
             while begun < most and len(running) < attempts.crew.size and time.monotonic() < until:
                 begun += 1
                 trial, choice = trials.ask(space)
-                if why := self._unknown.get(choice.get("structure", "")):
+                if (why := self._unknown.get(choice.get("structure", ""))) is not None:
                     trials.fail(trial, why)
                     continue
                 task = attempts.short(space.recipe(choice))
@@ -221,7 +221,7 @@ class Search:
         attempts = self._attempts
         trained = attempts.trained()
         points = (found.baseline, *trained)
-        errors = [error for trials in attempts.sampled for error in trials.errors()]
+        errors = [e for trials in attempts.sampled for e in trials.errors() if e]
         failed = tuple(dict.fromkeys((*errors, *attempts.failed)))
         found = dataclasses.replace(found, points=points, failed=failed)
         refused = found.baseline.sha256 if self._baseline_missed else None

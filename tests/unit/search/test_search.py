@@ -232,6 +232,28 @@ def test_costing_leaves_its_time_to_training(tmp_path, monkeypatch):
         assert clock[0] < timeout_s
         counts.append(sum(not task.epochs for task in crew.tasks))
     assert counts == sorted(set(counts))
+    assert not found.failed
+
+
+def test_structures_that_cannot_fit_are_no_candidates(tmp_path, monkeypatch):
+    """Factors are large here; the first search has no time to find out, the second has."""
+    clock = [0.0]
+    monkeypatch.setattr("edgebuild.search.attempts.time.monotonic", lambda: clock[0])
+
+    def large(task):
+        clock[0] += 1.0
+        found = candidate(task)
+        if not ranks(task):
+            return found
+        return dataclasses.replace(found, flash_bytes=found.flash_bytes + 40_000, quality=None)
+
+    for timeout_s in (17.0, None):
+        crew, clock[0] = Crew(size=1), 0.0
+        crew.candidate = large
+        effort = dataclasses.replace(EFFORT, timeout_s=timeout_s)
+        found = run(tmp_path, Budget(flash_bytes=30_000), crew, effort)
+        assert found.best is not None and not found.failed
+        assert not [task for task in crew.tasks if ranks(task) and task.epochs]
 
 
 def test_a_network_that_was_tried_before_is_no_trial(tmp_path):
