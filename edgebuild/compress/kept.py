@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,15 +14,18 @@ from edgebuild.compress.base import Context, State
 from edgebuild.files import atomic_write
 
 
-def digest(*values: str | bytes | np.ndarray) -> str:
-    """Return a hash of texts, bytes and arrays, of their kinds and of where each ends."""
+def digest(*values: str | bytes | np.ndarray | np.generic) -> str:
+    """Return a hash of texts, bytes, arrays and NumPy's numbers, of their kinds and of where each
+    ends."""
     found = hashlib.sha256()
     for value in values:
-        if isinstance(value, np.ndarray):
-            kind, content = f"{value.dtype}{value.shape}", np.ascontiguousarray(value).tobytes()
+        if isinstance(value, str | bytes):
+            content = value.encode() if isinstance(value, str) else value
+            found.update(f":{len(content)}:".encode() + content)
         else:
-            kind, content = "", value.encode() if isinstance(value, str) else value
-        found.update(f"{kind}:{len(content)}:".encode() + content)
+            array = np.ascontiguousarray(value)
+            found.update(f"{array.dtype}{np.shape(value)}:{array.nbytes}:".encode())
+            found.update(array.reshape(-1).view(np.uint8).data)
     return found.hexdigest()[:24]
 
 
@@ -37,9 +41,17 @@ class Measured:
         self._figures = _read(self._file)
 
     def get(self, name: str, measure: Callable[[], float]) -> float:
-        """Return the figure of ``name``; it is measured when it is not known."""
+        """Return the figure of ``name``; it is measured when it is not known.
+
+        Layers that are built for that draw seeds from Python's random numbers: those after it are
+        the same whether it was known or not, and so is what is trained then.
+        """
         if name not in self._figures:
-            self._figures[name] = float(measure())
+            state = random.getstate()
+            try:
+                self._figures[name] = float(measure())
+            finally:
+                random.setstate(state)
             if self._file is not None:
                 atomic_write(self._file, json.dumps(self._figures))
         return self._figures[name]

@@ -172,6 +172,8 @@ def _cost(problem: Problem, state: State, most_us: float | None = None) -> Outco
     graph = run_passes(source, DEFAULT_PASSES).graph
     backend, target = backend_for(problem.target.family), problem.target
     emitted = backend.emit(graph, source, state.flatbuffer, problem.name, target)
+    tables = sum(_table_bytes(call) for call in emitted.calls)
+    found = dataclasses.replace(found, table_bytes=tables)
     with tempfile.TemporaryDirectory(prefix="edgebuild-search-") as folder:
         try:
             compiled = backend.compile(
@@ -196,7 +198,6 @@ def _cost(problem: Problem, state: State, most_us: float | None = None) -> Outco
         latency_us=latency.value if latency else None,
         cycles=None if cycles is None else round(cycles),
         predicted_cycles=prediction.cycles if prediction else None,
-        table_bytes=sum(_table_bytes(call) for call in emitted.calls),
     )
 
 

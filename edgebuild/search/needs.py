@@ -18,7 +18,7 @@ _LIMITS = {"ram": "ram", "bytes": "flash", "cycles": "latency"}
 _TOLERANCE = 0.01
 _SHARE = 1 / 4
 """Of the time that trials have, for structures besides the one that they begin with; each is
-expected to take as long as that."""
+expected to take as long as those before."""
 
 
 class Costing:
@@ -54,40 +54,43 @@ class Costing:
         best = closest((outcome for outcome, _ in found), attempts.budget)
         return next(pair for pair in found if pair[0] is best)
 
-    def aimed(self, space: Space, reduction: Structure) -> tuple[Space, dict[str, str]]:
-        """Return the space around what must go of each structure, and which structures are not to
-        be tried, with what there is to say about it: nothing where too little may go, or there was
-        no time to find out. The space has a choice for them too: a study's choices never change.
+    def aimed(self, space: Space, reduction: Structure) -> Space:
+        """Return the space around what must go of each structure.
 
-        It begins with the original's, or with ``reduction`` where all channels that may go of the
-        original are too few.
+        The first is the original's, or ``reduction`` where all channels that may go of the original
+        are too few. Of the others those are left out of which too few may go, that cannot be
+        costed, or for which there is no time.
         """
-        attempts, begun = self._attempts, time.monotonic()
-        start = Structure()
-        needs = {start: self._need(space, start, needed=True)}
-        if ALL in needs[start].values() and reduction != start:
-            del needs[start]
+        attempts, start = self._attempts, Structure()
+        took, need = self._timed(space, start, needed=True)
+        if ALL in need.values() and reduction != start:
             start = reduction
-            needs[start] = self._need(space, start, needed=True)
-        took, end = time.monotonic() - begun, attempts.after_share(_SHARE)
-        others = [s for s in (Structure(), *space.structures()) if s != start]
-        unknown: dict[str, str] = {}
-        for structure in others:
-            unknown[structure.name] = ""
-            if time.monotonic() + took > end:
+            took, need = self._timed(space, start, needed=True)
+        needs, end = {start: need}, attempts.after_share(_SHARE)
+        for structure in (Structure(), *space.structures()):
+            if structure == start or time.monotonic() + took > end:
                 continue
             try:
-                need = self._need(space, structure)
+                took_now, need = self._timed(space, structure)
             except CrewError:
                 raise
             except EdgebuildError as error:
-                unknown[structure.name] = error.message
                 attempts.failed.append(error.message)
                 continue
+            took = max(took, took_now)
             if ALL not in need.values():
                 needs[structure] = need
-                del unknown[structure.name]
-        return space.aiming([start, *others], needs), unknown
+        return space.aiming(needs)
+
+    def _timed(
+        self, space: Space, structure: Structure, *, needed: bool = False
+    ) -> tuple[float, Need]:
+        """Return how long it takes to cost a structure, also when the study has the answers, and
+        how much must go of it."""
+        begun, before = time.monotonic(), len(self.costed)
+        need = self._need(space, structure, needed=needed)
+        work = sum(outcome.seconds for outcome in self.costed[before:])
+        return max(time.monotonic() - begun, work / self._attempts.crew.size), need
 
     def _need(self, space: Space, structure: Structure, *, needed: bool = False) -> Need:
         """Return how much must go of each measure of a structure."""

@@ -108,7 +108,6 @@ class Search:
         self._study, self._budget, self._progress = study, budget, progress
         self._baseline_missed = baseline_missed
         self._costing = Costing(self._attempts)
-        self._unknown: dict[str, str] = {}
 
     def run(self) -> Found:
         """Search; answers that the study has are not asked for again."""
@@ -130,11 +129,15 @@ class Search:
             smallest, reduction = self._costing.smallest(space, scaled)
             if not smallest.fits(self._budget):
                 failed = tuple(attempts.failed)
-                reason = self._too_small(smallest)
+                which = "that could be costed" if failed else "of the search"
+                reason = (
+                    f"not even the smallest network {which} (one channel in each layer, every "
+                    f"removable block gone) fits; {missed(smallest, self._budget)}"
+                )
                 return dataclasses.replace(
                     found, nearest=smallest, proved=not failed, reason=reason, failed=failed
                 )
-            space, self._unknown = self._costing.aimed(space, reduction)
+            space = self._costing.aimed(space, reduction)
             first = _first_structures(space)
         moves = 0 if fits else trials_for_moves(attempts.effort.trials)
         attempts.trials.begin_with(first)
@@ -185,9 +188,6 @@ class Search:
             while begun < most and len(running) < attempts.crew.size and time.monotonic() < until:
                 begun += 1
                 trial, choice = trials.ask(space)
-                if (why := self._unknown.get(choice.get("structure", ""))) is not None:
-                    trials.fail(trial, why)
-                    continue
                 task = attempts.short(space.recipe(choice))
                 if (before := self._study.outcome(task)) is not None:
                     trials.tell(trial, before, attempts.table_bytes)
@@ -221,7 +221,7 @@ class Search:
         attempts = self._attempts
         trained = attempts.trained()
         points = (found.baseline, *trained)
-        errors = [e for trials in attempts.sampled for e in trials.errors() if e]
+        errors = [error for trials in attempts.sampled for error in trials.errors()]
         failed = tuple(dict.fromkeys((*errors, *attempts.failed)))
         found = dataclasses.replace(found, points=points, failed=failed)
         refused = found.baseline.sha256 if self._baseline_missed else None
@@ -249,12 +249,6 @@ class Search:
             return "no candidate fits; " + missed(near, self._budget)
         why = failed[0] if failed else "the time was over" if self._attempts.late else ""
         return "no candidate was trained" + (f": {why}" if why else "")
-
-    def _too_small(self, smallest: Outcome) -> str:
-        return (
-            "not even the smallest network of the search (one channel in each layer, every "
-            "removable block gone) fits; " + missed(smallest, self._budget)
-        )
 
 
 def _first_sizes(space: Space) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -79,22 +79,22 @@ class Space:
     normalization tells what channels are worth; ``architecture`` is another space: width and depth
     of a network that is trained anew, and then pruned.
 
-    A space that aims at a budget has a knob for the structure, one of ``choices``, and its measures
-    are by how much more goes than must: ``needs`` says how much that is, of each structure that
-    could be costed.
+    A space that aims at a budget has a knob for the structure, and its measures are by how much
+    more goes than must: ``needs`` says how much that is, of each structure that may be tried. The
+    first of them stands in for those that may not, which the knob has too: the choices of a study
+    never change.
     """
 
     blocks: int = 0
     wide_layers: bool = False
     normalized: bool = False
     architecture: bool = False
-    choices: tuple[Structure, ...] = ()
     needs: Mapping[Structure, Need] = field(default_factory=dict)
 
-    def aiming(self, choices: Iterable[Structure], needs: Mapping[Structure, Need]) -> Space:
+    def aiming(self, needs: Mapping[Structure, Need]) -> Space:
         """Return the space around what must go of each structure: less does not fit, more costs
         accuracy for nothing."""
-        return replace(self, choices=tuple(choices), needs=dict(needs))
+        return replace(self, needs=dict(needs))
 
     @property
     def aims(self) -> list[str]:
@@ -111,9 +111,10 @@ class Space:
             Knob("criterion", "taylor", options=criteria),
             Knob("sensitivity", 0.0, options=(0.0, 0.5, 1.0)),
         )
-        if self.choices:
-            names = tuple(structure.name for structure in self.choices)
-            structure = Knob("structure", names[0], options=names)
+        if self.needs:
+            every = dict.fromkeys((Structure(), *self.structures(), *self.reductions()))
+            names, first = tuple(s.name for s in every), next(iter(self.needs))
+            structure = Knob("structure", first.name, options=names)
             return (*(Knob(m, 0.0, *_BEYOND) for m in self.aims), *pruning, structure, *_QUANTIZING)
         found = [*(Knob(m, 0.0, 0.0, MOST) for m in MEASURES), *pruning]
         if self.blocks:
@@ -134,12 +135,13 @@ class Space:
             by, ratio = choice["prune"], choice["ratio"]
             cuts = [{"pass": "prune", "by": by, "ratio": ratio}] if by else []
             return (scale, *cuts, _quantize(choice))
-        if not self.choices:
+        if not self.needs:
             structure = Structure(choice.get("blocks", 0), choice.get("energy", 1.0))
             return self.pruned(structure, choice, choice)
-        structure = next(s for s in self.choices if s.name == choice["structure"])
+        named = (s for s in self.needs if s.name == choice["structure"])
+        structure = next(named, next(iter(self.needs)))
         need = self.needs[structure]
-        shares = {m: _further(need[m], choice.get(m, _SLACK)) for m in MEASURES if need[m]}
+        shares = {m: _further(need[m], choice[m]) for m in MEASURES if need[m]}
         return self.pruned(structure, shares, choice)
 
     def pruned(
@@ -204,8 +206,6 @@ def _further(need: float, by: float) -> float:
 _BEYOND = (-0.02, 0.15)
 """How much more may go of a measure than must; other criteria take other channels, and may need a
 little less."""
-_SLACK = 0.02
-"""How much more goes where there is no choice."""
 _FINE = 0.001
 _ENERGIES = (0.99, 0.95, 0.9)
 _SCALING = (

@@ -75,7 +75,7 @@ class Trial:
             signal = float(np.sum((self.outputs - self.outputs.mean()) ** 2.0))
             return error / (signal + _TINY)
 
-        return self._known.get(f"noise {sorted(formats.items())}", measure)
+        return self._known.get(f"noise {_name(formats)}", measure)
 
     def drop(self, formats: Formats) -> float:
         """Return how much quality is lost against the float network."""
@@ -83,7 +83,7 @@ class Trial:
         def measure() -> float:
             return self.quality - self._quality(self._run(formats))
 
-        return self._known.get(f"drop {sorted(formats.items())}", measure)
+        return self._known.get(f"drop {_name(formats)}", measure)
 
     def _quality(self, outputs: np.ndarray) -> float:
         return output_quality(
@@ -111,6 +111,10 @@ def assign(
     formats = _deepest(exact, order, trial, tolerance, context.progress)
     formats = _further(formats, order, trial, tolerance, context.progress)
     return formats, _notes(network, formats, noises, trial, tolerance)
+
+
+def _name(formats: Formats) -> str:
+    return digest(repr(sorted(formats.items())))
 
 
 def _spread(split: Split, seed: int) -> Split:

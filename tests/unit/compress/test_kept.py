@@ -15,6 +15,7 @@ from edgebuild.compress.prune import Prune
 from edgebuild.compress.ptq import mixed
 from edgebuild.compress.quantize import Quantize
 from edgebuild.compress.setup import TrainingSetup
+from edgebuild.compress.training import fine_tune
 
 
 class Killed(BaseException):
@@ -26,6 +27,8 @@ def test_a_hash_is_of_kinds_and_ends_too():
     values = [("ab", "c"), ("a", "bc"), ("abc",), (a,), (a.reshape(2, 3),), (a.view(np.float32),)]
     assert len({digest(*value) for value in values}) == len(values)
     assert digest(a.reshape(2, 3).T) == digest(a.reshape(2, 3).T.copy())
+    assert digest(np.int64(3)) == digest(np.array(3)) != digest(np.array([3]))
+    assert digest(np.zeros((0, 3))) != digest(np.zeros((3, 0)))
 
 
 def test_figures_are_measured_once(tmp_path):
@@ -101,3 +104,39 @@ def test_a_killed_pass_measures_the_rest(
     again = len(calls)
     step.apply(State(trained), kept)
     assert len(calls) - again <= 1  # the original's own outputs
+
+
+@pytest.mark.keras
+def test_a_counter_among_the_weights_can_be_hashed(keras, context, tmp_path):
+    """NumPy gives such a weight as a number, not as an array."""
+    layers = keras.layers
+    scaled = layers.Normalization(axis=None)
+    scaled.adapt(context.train.x[0])
+    model = keras.Sequential([keras.Input((8, 8, 1)), scaled, layers.Flatten(), layers.Dense(3)])
+    other = dataclasses.replace(context, teacher=model, checkpoints=tmp_path)
+    assert measured("loss", State(model), other).get("x", lambda: 1.0) == 1.0
+    assert fine_tune(State(model), other, epochs=1) is not None
+
+
+@pytest.mark.keras
+def test_what_is_trained_next_does_not_depend_on_what_was_kept(keras, context, tmp_path):
+    """Dropout draws its seed when it is built; measuring builds other layers before."""
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    x = inputs = keras.Input((8, 8, 1))
+    x = layers.Dense(16, activation="relu")(layers.Flatten()(x))
+    for _ in range(2):
+        y = layers.Dense(16, activation="relu")(layers.Dropout(0.3)(x))
+        x = layers.Add()([x, y])
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+    found = []
+    for kept in (None, tmp_path, tmp_path):
+        keras.utils.set_random_seed(4)
+        with_model = dataclasses.replace(context, teacher=model, checkpoints=kept)
+        state, _ = RemoveBlocks(count=1, epochs=1).apply(State(model), with_model)
+        found.append(state.model.get_weights())
+        for trained in tmp_path.glob("*.npz"):
+            trained.unlink()
+    for left, middle, right in zip(*found, strict=True):
+        np.testing.assert_array_equal(left, middle)
+        np.testing.assert_array_equal(left, right)

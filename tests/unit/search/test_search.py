@@ -339,6 +339,7 @@ def test_structures_that_cannot_be_costed_are_left_out(tmp_path, error, energies
     tried = [rank for point in found.points for rank in ranks(point)]
     assert not set(tried) & set(energies)
     assert bool(tried) == (len(energies) < 3)
+    assert trials(tmp_path, budget).different == 8
 
 
 def test_a_smallest_network_that_cannot_be_costed_is_no_proof(tmp_path):

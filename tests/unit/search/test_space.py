@@ -1,5 +1,7 @@
 """The recipes that choices stand for."""
 
+import dataclasses
+
 import pytest
 
 from edgebuild.search.space import ALL, MOST, Space, Structure
@@ -32,15 +34,24 @@ def test_a_space_that_aims_counts_from_what_must_go():
     space = Space(blocks=3, wide_layers=True)
     named = [structure.name for structure in space.structures()]
     assert named == ["blocks=1", "blocks=2", "blocks=3", "energy=0.99", "energy=0.95", "energy=0.9"]
-    original, small = Structure(), Structure(3, 0.9)
+    small, original = Structure(3, 0.9), Structure()
     need = {"ram": 0.2, "bytes": 0.5, "cycles": 0.0}
-    nothing = dict.fromkeys(need, 0.0)
-    aiming = space.aiming([original, small, Structure(1)], {original: nothing, small: need})
+    aiming = space.aiming({original: dict.fromkeys(need, 0.0), small: need})
     assert [knob.name for knob in aiming.knobs] == [
         "ram", "bytes", "criterion", "sensitivity", "structure", "calibration", "rounding",
     ]  # fmt: skip
     choice = aiming.neutral(bytes=0.1)
     assert [row["pass"] for row in aiming.recipe(choice)] == ["quantize"]
+    other = space.aiming({small: need})
+    # The choices of a study never change; the first structure stands in for what may not be tried.
+    assert [k for k in aiming.knobs if k.options] == [
+        k if k.name != "structure" else dataclasses.replace(k, neutral="original")
+        for k in other.knobs
+        if k.options
+    ]
+    assert other.recipe(choice | {"structure": "blocks=1"}) == other.recipe(
+        choice | {"structure": small.name}
+    )
     *steps, _ = aiming.recipe(choice | {"structure": "blocks=3 energy=0.9"})
     assert steps[:2] == [
         {"pass": "remove_blocks", "count": 3},
@@ -63,7 +74,7 @@ def test_a_space_that_aims_counts_from_what_must_go():
 )
 def test_the_room_above_what_must_go_is_shared_out(need, by, ratio, multiple):
     needs = {"ram": 0.0, "bytes": need, "cycles": 0.0}
-    space = Space().aiming([Structure()], {Structure(): needs})
+    space = Space().aiming({Structure(): needs})
     *cuts, _ = space.recipe(space.neutral(bytes=by))
     if not ratio:
         assert not cuts
