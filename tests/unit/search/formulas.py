@@ -94,6 +94,20 @@ class Crew:
         return ticket.value
 
 
+class TimedCrew(Crew):
+    """One worker on a clock that only its tasks move: by a second each."""
+
+    def __init__(self, monkeypatch):
+        super().__init__(size=1)
+        self.now = 0.0
+        self.candidate = self._timed
+        monkeypatch.setattr("edgebuild.search.attempts.time.monotonic", lambda: self.now)
+
+    def _timed(self, task):
+        self.now += 1.0
+        return candidate(task)
+
+
 class Ticket:
     def __init__(self, value=None, error=None):
         self.value, self.error = value, error

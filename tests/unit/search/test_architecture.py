@@ -5,7 +5,7 @@ import dataclasses
 from edgebuild.budget import Budget
 from edgebuild.search.attempts import FINALISTS, MOVES
 
-from .formulas import EFFORT, Crew, candidate, run, study
+from .formulas import EFFORT, Crew, TimedCrew, candidate, run, study
 
 
 def scales(recipe):
@@ -40,16 +40,7 @@ def test_without_limits_architecture_is_half_of_the_trials(tmp_path):
 
 
 def test_both_stages_have_their_time(tmp_path, monkeypatch):
-    """Every task takes a second of a clock that only tasks move."""
-    clock = [0.0]
-    monkeypatch.setattr("edgebuild.search.attempts.time.monotonic", lambda: clock[0])
-
-    def slow(task):
-        clock[0] += 1.0
-        return candidate(task)
-
-    crew = Crew(size=1)
-    crew.candidate = slow
+    crew = TimedCrew(monkeypatch)
     effort = dataclasses.replace(EFFORT, timeout_s=13.5)  # a baseline and eight trials
     run(tmp_path, Budget(), crew, effort, architecture=True)
     short = [scales(t.recipe) for t in crew.tasks[1:] if t.epochs == EFFORT.short_epochs]

@@ -15,7 +15,18 @@ from edgebuild.search.problem import Task
 from edgebuild.search.profiling import profile
 from edgebuild.search.run import Search
 
-from .formulas import EFFORT, PROFILE, Crew, Ticket, candidate, problem, run, study, trials
+from .formulas import (
+    EFFORT,
+    PROFILE,
+    Crew,
+    Ticket,
+    TimedCrew,
+    candidate,
+    problem,
+    run,
+    study,
+    trials,
+)
 
 
 def test_a_budget_that_the_model_keeps_is_explored(tmp_path):
@@ -193,17 +204,8 @@ def test_without_a_trial_the_closest_is_what_was_costed(tmp_path, limit, reason)
 
 
 def test_time_counts_from_the_start_and_leaves_some_to_finalists(tmp_path, monkeypatch):
-    """Every task takes a second of a clock that only tasks move."""
-    clock = [0.0]
-    monkeypatch.setattr("edgebuild.search.attempts.time.monotonic", lambda: clock[0])
-
-    def slow(task):
-        clock[0] += 1.0
-        return candidate(task)
-
     def begun(timeout_s, name):
-        crew = Crew(size=1)
-        crew.candidate, clock[0] = slow, 0.0
+        crew = TimedCrew(monkeypatch)
         effort = dataclasses.replace(EFFORT, timeout_s=timeout_s)
         run(tmp_path, Budget(flash_bytes=60_000), crew, effort, name)
         short = [task for task in crew.tasks[1:] if task.epochs == EFFORT.short_epochs]
@@ -215,21 +217,13 @@ def test_time_counts_from_the_start_and_leaves_some_to_finalists(tmp_path, monke
 
 def test_costing_leaves_its_time_to_training(tmp_path, monkeypatch):
     """More structures are costed the more time there is, and something is trained in any case."""
-    clock = [0.0]
-    monkeypatch.setattr("edgebuild.search.attempts.time.monotonic", lambda: clock[0])
-
-    def slow(task):
-        clock[0] += 1.0
-        return candidate(task)
-
     counts = []
     for timeout_s in (17.0, 80.0, 800.0):
-        crew = Crew(size=1)
-        crew.candidate, clock[0] = slow, 0.0
+        crew = TimedCrew(monkeypatch)
         effort = dataclasses.replace(EFFORT, timeout_s=timeout_s)
         found = run(tmp_path, Budget(flash_bytes=30_000), crew, effort, name=str(timeout_s))
         assert found.best.epochs == EFFORT.epochs and found.best.fits(found.budget)
-        assert clock[0] < timeout_s
+        assert crew.now < timeout_s
         counts.append(sum(not task.epochs for task in crew.tasks))
     assert counts == sorted(set(counts))
     assert not found.failed
@@ -237,19 +231,16 @@ def test_costing_leaves_its_time_to_training(tmp_path, monkeypatch):
 
 def test_structures_that_cannot_fit_are_no_candidates(tmp_path, monkeypatch):
     """Factors are large here; the first search has no time to find out, the second has."""
-    clock = [0.0]
-    monkeypatch.setattr("edgebuild.search.attempts.time.monotonic", lambda: clock[0])
 
-    def large(task):
-        clock[0] += 1.0
-        found = candidate(task)
+    def large(task, found):
         if not ranks(task):
             return found
         return dataclasses.replace(found, flash_bytes=found.flash_bytes + 40_000, quality=None)
 
     for timeout_s in (17.0, None):
-        crew, clock[0] = Crew(size=1), 0.0
-        crew.candidate = large
+        crew = TimedCrew(monkeypatch)
+        timed = crew.candidate
+        crew.candidate = lambda task, timed=timed: large(task, timed(task))
         effort = dataclasses.replace(EFFORT, timeout_s=timeout_s)
         found = run(tmp_path, Budget(flash_bytes=30_000), crew, effort)
         assert found.best is not None and not found.failed
