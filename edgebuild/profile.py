@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.budget import Budget
+from edgebuild.errors import InputError
+from edgebuild.regions import Cache, Memory, Placement, placement_faults, placement_of
 
 FAMILIES = ("cortex-m", "host", "android", "coral")
-MEMORY_KINDS = ("flash", "ram")
 RUN_KINDS = ("simulator", "qemu", "serial", "adb", "host")
 DELEGATES: Mapping[str, tuple[str, ...]] = {
     "android": ("xnnpack", "gpu", "nnapi", "npu"),
@@ -60,32 +61,14 @@ APPLICATION_CORES: Mapping[str, CpuFeatures] = {"arm64": CpuFeatures(fpu=True, n
 @dataclass(frozen=True)
 class Cpu:
     """The processor. ``core`` is a key of ``CORES``, or ``host``; ``clock_hz`` is the clock that
-    edgebuild's firmware sets, None where it is not known (the host)."""
+    edgebuild's firmware sets, None where it is not known (the host). The caches are those of the
+    core, as edgebuild's firmware switches them on, for regions with ``core_caches``."""
 
     core: str
     clock_hz: int | None
     features: CpuFeatures = CpuFeatures()
-
-
-@dataclass(frozen=True)
-class Memory:
-    """A region of the memory map. ``reserved_bytes`` at its end are left to the application."""
-
-    name: str
-    kind: str
-    origin: int
-    size_bytes: int
-    reserved_bytes: int = 0
-
-    @property
-    def end(self) -> int:
-        """The first address behind the region."""
-        return self.origin + self.size_bytes
-
-    @property
-    def usable_bytes(self) -> int:
-        """What a build may use: all but the reserved part."""
-        return self.size_bytes - self.reserved_bytes
+    instruction_cache: Cache | None = None
+    data_cache: Cache | None = None
 
 
 @dataclass(frozen=True)
@@ -139,10 +122,8 @@ class Delegate:
 class TargetProfile:
     """A core, a board, a phone or accelerator, or the host. ``file`` is where it was read from.
 
-    ``delegate`` is set where LiteRT runs the model; elsewhere generated C does.
-
-    The first region of each kind is the one that a build uses; further ones are for the
-    application.
+    ``delegate`` is set where LiteRT runs the model; elsewhere generated C does. ``place`` says in
+    which regions a role goes, over what the regions themselves hold: see ``placement``.
     """
 
     name: str
@@ -156,23 +137,49 @@ class TargetProfile:
     delegate: Delegate | None = None
     latency: Latency = Latency()
     budget: Budget = field(default_factory=Budget)
+    place: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     file: Path | None = field(default=None, compare=False)
 
     @property
+    def placement(self) -> Placement | None:
+        """Where each role goes; None on targets without a memory map."""
+        return placement_of(self.memories, self.place)
+
+    @property
     def flash(self) -> Memory | None:
-        """The region that holds code and weights; None on the host."""
-        return self._first("flash")
+        """The region that holds the code; None on targets without a memory map."""
+        return self.placement.code if self.placement else None
 
     @property
     def ram(self) -> Memory | None:
-        """The region that holds data, stack and arena; None on the host."""
-        return self._first("ram")
+        """The region that holds data and stack; None on targets without a memory map."""
+        return self.placement.data if self.placement else None
+
+    def placed(self, place: Mapping[str, tuple[str, ...]], source: str) -> TargetProfile:
+        """Return the profile with ``place`` over its own; ``source`` says who asks for it.
+
+        Raises InputError for regions that it does not have, and for roles that cannot go there.
+        """
+        if not place:
+            return self
+        profile = dataclasses.replace(self, place={**self.place, **place})
+        if not self.memories:
+            raise InputError(f"{source}: target {self.name} has no memory regions")
+        faults = list(placement_faults(profile.memories, profile.place))
+        if faults:
+            regions = ", ".join(f"{m.name} ({m.kind})" for m in self.memories)
+            raise InputError(
+                f"{source}: {'; '.join(f'{key} {fault}' for key, fault in faults)}",
+                hint=f"regions of {self.name}: {regions}",
+            )
+        return profile
 
     def default_budget(self) -> Budget:
         """Return the profile's budget; where it has none, the device's own memory is the limit."""
+        used = self.placement.used if self.placement else ()
         device = Budget(
-            flash_bytes=self.flash.usable_bytes if self.flash else None,
-            ram_bytes=self.ram.usable_bytes if self.ram else None,
+            flash_bytes=sum(m.usable_bytes for m in used if m.kind == "flash") or None,
+            ram_bytes=sum(m.usable_bytes for m in used if m.kind == "ram") or None,
         ).named(f"memory of {self.name}")
         return device.overridden_by(self.budget.named(f"profile {self.name}"))
 
@@ -182,6 +189,7 @@ class TargetProfile:
         del values["file"]
         values["budget"] = self.budget.to_json()
         values["memories"] = list(values["memories"])
+        values["place"] = {role: list(names) for role, names in self.place.items()}
         values["run"]["kinds"] = list(self.run.kinds)
         return values
 
@@ -190,6 +198,3 @@ class TargetProfile:
         """A hash of everything that the profile says; comments and layout do not count."""
         text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
-
-    def _first(self, kind: str) -> Memory | None:
-        return next((memory for memory in self.memories if memory.kind == kind), None)

@@ -1,7 +1,8 @@
 """Target profiles: typed views of the TOML files in ``targets/``.
 
 A profile may be ``based_on`` another, by name or by a path relative to its own file. It inherits
-all that it does not say; ``[[memory]]`` and ``firmware.defines`` are replaced as a whole.
+all that it does not say; ``[[memory]]`` and ``firmware.defines`` are replaced as a whole, and
+``[place]`` role by role.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,6 @@ from edgebuild.profile import (
     FAMILIES,
     FORMATS,
     GRADLE_PLUGINS,
-    MEMORY_KINDS,
     NPU_VENDORS,
     RUN_KINDS,
     Cpu,
@@ -30,10 +29,11 @@ from edgebuild.profile import (
     Delegate,
     Firmware,
     Latency,
-    Memory,
     Run,
     TargetProfile,
 )
+from edgebuild.region_reader import read_cache, read_memories, read_place
+from edgebuild.regions import MEMORY_KINDS, Memory, placement_faults
 from edgebuild.resources import resource_dir
 from edgebuild.toml_reader import Problems, Reader, read_toml
 from edgebuild.units import quoted
@@ -61,7 +61,6 @@ _CHIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DEFINE_VALUE = re.compile(r"[A-Za-z0-9_ .,()+*/<>|&~^%-]*")
 _LIST_HINT = "edgebuild targets list"
-_MAX_ADDRESS = 1 << 32
 _MAX_CLOCK_HZ = 10_000_000_000
 _API_LEVELS = range(21, 100)
 _FEATURE_LEVELS = (*range(27, 36), 1_000_006, 1_000_007, 1_000_008)
@@ -220,7 +219,10 @@ def _read_layer(reader: Reader) -> _Layer:
         "run.serial.baud": serial.count("baud", None),
         "latency.how": latency.choice("how", ("measured", "modelled", "unknown"), None),
         "latency.model": latency.text("model"),
-        "memory": _read_memories(reader) if "memory" in reader else None,
+        "cpu.instruction_cache": read_cache(cpu, "instruction_cache"),
+        "cpu.data_cache": read_cache(cpu, "data_cache"),
+        "memory": read_memories(reader) if "memory" in reader else None,
+        **{f"place.{role}": names for role, names in read_place(reader.table("place")).items()},
     }
     budget = read_budget(tables["budget"])
     serial.finish()
@@ -287,54 +289,6 @@ def _checked_defines(firmware: Reader) -> dict[str, str]:
     return defines
 
 
-def _read_memories(reader: Reader) -> tuple[Memory, ...] | None:
-    """Return the memory map, None when an entry is unusable."""
-    memories = []
-    tables = reader.tables("memory")
-    for table in tables:
-        name = table.text("name", required=True)
-        kind = table.choice("kind", MEMORY_KINDS, None)
-        if kind is None and "kind" not in table:
-            table.fault("kind", "is missing")
-        origin = table.count("origin", None, required=True)
-        size = table.size("size", None, required=True)
-        reserved = table.size("reserved", 0)
-        table.finish()
-        if name is None or kind is None or origin is None or size is None:
-            continue
-        memory = Memory(name, kind, origin, size, reserved)
-        for fault in _memory_faults(memory):
-            table.fault("", fault)
-        memories.append(memory)
-    for fault in _map_faults(memories):
-        reader.fault("memory", fault)
-    return tuple(memories) if len(memories) == len(tables) else None
-
-
-def _memory_faults(memory: Memory) -> Iterable[str]:
-    if not _IDENTIFIER.fullmatch(memory.name):
-        yield f"{quoted(memory.name)} is not a region name: letters, digits and '_'"
-    if memory.size_bytes == 0:
-        yield f"region '{memory.name}' has no size"
-    if memory.end > _MAX_ADDRESS:
-        yield f"region '{memory.name}' ends beyond the 32-bit address space"
-    if memory.reserved_bytes > memory.size_bytes:
-        yield f"region '{memory.name}' reserves more than its size"
-
-
-def _map_faults(memories: list[Memory]) -> Iterable[str]:
-    for a, b in combinations(memories[:64], 2):
-        if a.name == b.name:
-            yield f"has two regions called '{a.name}'"
-        if a.origin < b.end and b.origin < a.end:
-            yield (
-                f"regions '{a.name}' (0x{a.origin:08x}..0x{a.end:08x}) and "
-                f"'{b.name}' (0x{b.origin:08x}..0x{b.end:08x}) overlap"
-            )
-    if len(memories) > 64:
-        yield "has more than 64 regions"
-
-
 _REQUIRED = ("name", "family", "description", "run.default", "run.kinds")
 _REQUIRED_ON_CORTEX_M = ("cpu.core", "cpu.clock_hz", "memory", "firmware.port")
 _REQUIRED_BY_FAMILY = {
@@ -365,6 +319,8 @@ def _build(layer: _Layer, path: Path, problems: Problems) -> TargetProfile | Non
             core,
             values.get("cpu.clock_hz"),
             {**CORES, **APPLICATION_CORES}.get(core, CpuFeatures()),
+            values.get("cpu.instruction_cache"),
+            values.get("cpu.data_cache"),
         ),
         memories=memories,
         run=Run(
@@ -377,6 +333,7 @@ def _build(layer: _Layer, path: Path, problems: Problems) -> TargetProfile | Non
         delegate=_delegate(values),
         latency=Latency(values.get("latency.how", "unknown"), values.get("latency.model")),
         budget=layer.budget,
+        place={k.partition(".")[2]: v for k, v in values.items() if k.startswith("place.")},
         file=path,
     )
     for key, fault in _profile_faults(profile):
@@ -410,6 +367,7 @@ def _profile_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
         for kind in MEMORY_KINDS:
             if not any(memory.kind == kind for memory in profile.memories):
                 yield "memory", f"has no region of kind '{kind}'"
+    yield from placement_faults(profile.memories, profile.place)
     yield from _core_faults(profile)
     yield from _delegate_faults(profile)
     if run.default not in run.kinds:
@@ -418,12 +376,13 @@ def _profile_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
         yield "run.qemu_machine", "is missing, and run.kinds has 'qemu'"
     if latency.how == "modelled" and latency.model is None:
         yield "latency.model", "is missing, and latency.how is 'modelled'"
-    for key, limit, memory in (
-        ("max_flash", budget.flash_bytes, profile.flash),
-        ("max_ram", budget.ram_bytes, profile.ram),
+    for key, limit, kind in (
+        ("max_flash", budget.flash_bytes, "flash"),
+        ("max_ram", budget.ram_bytes, "ram"),
     ):
-        if limit is not None and memory is not None and limit > memory.usable_bytes:
-            yield f"budget.{key}", f"is more than region '{memory.name}' has"
+        room = sum(memory.usable_bytes for memory in profile.memories if memory.kind == kind)
+        if limit is not None and room and limit > room:
+            yield f"budget.{key}", f"is more than the regions of kind '{kind}' have"
 
 
 def _core_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:

@@ -149,6 +149,15 @@ class Reader:
         """Return an array of strings."""
         return self._read(key, default, False, _as_texts)
 
+    def names(self, key: str) -> tuple[str, ...]:
+        """Return one string or an array of them; empty when it is absent."""
+        return self._read(
+            key,
+            (),
+            False,
+            lambda value: (_as_text(value),) if isinstance(value, str) else _as_texts(value),
+        )
+
     def numbers(self, key: str, *, required: bool = False) -> tuple[float, ...]:
         """Return an array of at least one number, empty when it is absent."""
         return self._read(key, (), required, _as_numbers)

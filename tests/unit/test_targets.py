@@ -254,7 +254,11 @@ FAULTS = [
     ('"serial"]', '"serail"]', "run.kinds 'serail' is not known; did you mean 'serial'?"),
     ("baud = 921_600", "bits = 8", "run.serial.bits is not a field"),
     ('model = "cortex-m4"', "", "latency.model is missing, and latency.how is 'modelled'"),
-    ('max_ram = "32KiB"', 'max_ram = "1MiB"', "budget.max_ram is more than region 'ram' has"),
+    (
+        'max_ram = "32KiB"',
+        'max_ram = "1MiB"',
+        "budget.max_ram is more than the regions of kind 'ram' have",
+    ),
     ('max_ram = "32KiB"', 'ram = "1MiB"', "budget.ram is not a field; did you mean 'max_ram'?"),
     ('"50ms"', "50", 'budget.max_latency must be a duration such as "50ms", not a number'),
     ("[latency]", "[latencies]", "latencies is not a field; did you mean 'latency'?"),
