@@ -54,6 +54,11 @@ class Violation:
         return self.value is None
 
     @property
+    def uncertain(self) -> bool:
+        """True when the figure has bounds and the limit lies between them."""
+        return self.value is not None and self.value.least <= self.limit
+
+    @property
     def over(self) -> float | None:
         """By how much the limit is missed; None when the value is unknown."""
         return None if self.value is None else self.value.value - self.limit
@@ -65,6 +70,12 @@ class Violation:
         limit = f"budget {_shown(self.budget, self.limit)}{setter}"
         if self.value is None:
             return f"{word} budget cannot be checked: no figure is known ({limit})"
+        if self.uncertain:
+            low, high = (_shown(self.budget, v) for v in (self.value.least, self.value.most))
+            return (
+                f"{word} budget may be missed (between {low} and {high}, {self.value.how} by "
+                f"{self.value.source}; {limit})"
+            )
         over = _shown(self.budget, self.value.value - self.limit)
         needs = "drops" if self.budget in _DROPS else "needs"
         return (
@@ -107,7 +118,7 @@ class Budget:
             limit_name = _LIMITS[name]
             limit: float | None = getattr(self, limit_name)
             value: Figure | None = getattr(metrics, name)
-            if limit is not None and (value is None or not value.value <= limit):
+            if limit is not None and (value is None or not value.most <= limit):
                 source = self.sources.get(limit_name, "")
                 found.append(Violation(_WORDS[name], limit, value, source))
         return tuple(found)

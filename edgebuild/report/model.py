@@ -129,6 +129,8 @@ class Report:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, Figure):
+        return value.to_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -177,7 +179,7 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
 def _figure(value: Mapping[str, Any] | None) -> Figure | None:
     if value is None:
         return None
-    return Figure(value["value"], value["unit"], How(value["how"]), value["source"])
+    return Figure(**{**value, "how": How(value["how"])})
 
 
 def _figures(values: Mapping[str, Any]) -> dict[str, Figure]:

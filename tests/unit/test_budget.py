@@ -109,3 +109,16 @@ def test_json():
     assert Metrics().to_json() == dict.fromkeys(
         ("flash_bytes", "ram_bytes", "latency_us", "accuracy_drop", "class_drop")
     )
+
+
+def test_where_only_bounds_are_known_the_upper_one_counts():
+    rough = Figure(900, "B", How.ESTIMATED, "a table", low=800, high=1_000)
+    assert Budget(flash_bytes=1_000).check(Metrics(flash_bytes=rough)) == ()
+    (unsure,) = Budget(flash_bytes=950).check(Metrics(flash_bytes=rough))
+    assert unsure.uncertain and not unsure.unknown
+    assert unsure.sentence() == (
+        "flash budget may be missed (between 800 B and 1,000 B, estimated by a table; budget 950 B)"
+    )
+    (certain,) = Budget(flash_bytes=799).check(Metrics(flash_bytes=rough))
+    assert not certain.uncertain and certain.sentence().startswith("flash budget missed by 101 B")
+    assert rough.to_json()["high"] == 1_000 and "low" not in figure(1).to_json()
