@@ -15,6 +15,8 @@ from edgebuild.delegates.check import check_compatibility
 from edgebuild.devices.base import LayerSample
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Tensor
+from edgebuild.graph.demand import check_demand
+from edgebuild.limits import read_model
 from edgebuild.memory import plan_memory
 from edgebuild.ops.support import check_supported
 from edgebuild.passes import DEFAULT_PASSES, run_passes
@@ -101,6 +103,7 @@ def analyze(model: Path, target_name: str) -> Analysis:
     target = load_target(target_name)
     graph = read_tflite_file(model)
     check_supported(graph, where=str(model))
+    check_demand(graph, where=str(model))
     graph = run_passes(graph, DEFAULT_PASSES).graph
     calls = kernel_calls(graph, target.cpu.features)
     plan = plan_memory(graph, calls)
@@ -181,7 +184,7 @@ def survey(model: Path, target: TargetProfile) -> Survey:
         tuple(_describe(t) for t in graph.output_tensors),
         operators,
         found,
-        read_metadata(model.read_bytes(), where=str(model)),
+        read_metadata(read_model(model), where=str(model)),
     )
 
 

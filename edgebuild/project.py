@@ -13,6 +13,7 @@ from typing import Any
 
 from edgebuild.budget import Budget, read_budget
 from edgebuild.errors import InputError, nearest
+from edgebuild.limits import SETTINGS_BYTES, read_file
 from edgebuild.profile import FORMATS
 from edgebuild.targets import target_names
 from edgebuild.toml_reader import MAX_FLOAT, Problems, Reader, key_path, read_toml
@@ -151,8 +152,8 @@ def read_project(file: Path) -> Project:
 def _mentions_edgebuild(pyproject: Path) -> bool:
     """Return whether it is worth parsing: a broken pyproject.toml of others is not our business."""
     try:
-        return pyproject.is_file() and b"edgebuild" in pyproject.read_bytes()
-    except OSError:
+        return b"edgebuild" in read_file(pyproject, most=SETTINGS_BYTES)
+    except InputError:
         return False
 
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, TypeVar, overload
 
 from edgebuild.errors import EdgebuildError, InputError, nearest
+from edgebuild.limits import SETTINGS_BYTES, read_file
 from edgebuild.units import parse_count, parse_duration_us, parse_ratio, parse_size, quoted
 
-MAX_BYTES = 256 * 1024
 MAX_LINE_BYTES = 2048
 MAX_DEPTH = 12
 MAX_PROBLEMS = 100
@@ -65,16 +65,7 @@ class Problems:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file; InputError for what is not a small, flat, valid one."""
-    try:
-        if not path.is_file():
-            raise InputError(f"{path}: no such file")
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{quoted(str(path))} cannot be read: {reason}") from error
-    if len(raw) > MAX_BYTES:
-        raise InputError(f"{path} is larger than {MAX_BYTES // 1024} KiB: not a settings file")
+    raw = read_file(path, most=SETTINGS_BYTES, hint="give a settings file (TOML)")
     # The parser's memory grows with the square of the parts of a dotted key, which is one line.
     for number, line in enumerate(raw.splitlines(), 1):
         if len(line) > MAX_LINE_BYTES:

@@ -27,6 +27,7 @@ from edgebuild.compress.scale import Scale
 from edgebuild.compress.sparsify import Sparsify
 from edgebuild.errors import InputError, nearest
 from edgebuild.files import atomic_write
+from edgebuild.limits import read_json
 
 _KINDS_OF_PASS = (
     *(Prune, L0, RemoveBlocks, LowRank, Scale, Sparsify, Cluster, Distill),
@@ -78,13 +79,11 @@ def read_recipe(given: str, folder: Path) -> tuple[tuple[Pass, ...], int | None]
         return _with_files_below(folder, parse_recipe(given)), None
     path = folder / given
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         rows, seed = content["recipe"], content["seed"]
         if content["schema"] != SCHEMA or not rows or type(seed) is not int or seed < 0:
             raise ValueError("not a recipe of this edgebuild")
         return _with_files_below(path.parent, recipe_from_json(rows)), seed
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}", hint=_usage()) from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is not a recipe: {error}"[:300], hint=_usage()) from error
 

@@ -20,8 +20,9 @@ from edgebuild.coral.checks import compiled_differences
 from edgebuild.coral.compiler_log import CompilerLog, ModelLog, read_log
 from edgebuild.coral.package import CompiledModel, describe_package
 from edgebuild.errors import CheckFailedError, EdgebuildError, InputError, ToolError
-from edgebuild.files import atomic_write, explained
+from edgebuild.files import atomic_write
 from edgebuild.graph import Graph
+from edgebuild.limits import read_model
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.toolchain.process import Finished, TimeLimitError, run_limited
 
@@ -131,8 +132,7 @@ def _sources(models: Sequence[Path]) -> dict[str, tuple[bytes, Graph]]:
         stem = re.sub(r"[^A-Za-z0-9_.-]", "_", path.stem).lstrip("-.")[:100] or "model"
         if stem in found:
             raise InputError(f"two models are called {stem}", hint="rename one of them")
-        with explained(path):
-            data = path.read_bytes()
+        data = read_model(path)
         graph = read_tflite(data, name=stem, where=str(path), survey=True)
         if describe_package(graph, where=str(path)) is not None:
             raise InputError(f"{path} is compiled already", hint="give the model it was made from")
@@ -228,7 +228,7 @@ def _checked(
             f"{PROGRAM} says that it compiled {stem}.tflite, but wrote no {path.name}",
             hint="run it by hand and look at its log",
         )
-    data = path.read_bytes()
+    data = read_model(path)
     compiled = read_tflite(data, name=stem, where=path.name, survey=True)
     model = describe_package(compiled, where=path.name)
     own = next((m for m in log.models if Path(m.input_name).name == f"{stem}.tflite"), None)

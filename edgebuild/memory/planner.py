@@ -8,6 +8,9 @@ tried in several orders and then improved by a seeded local search; the plan kee
 
 from __future__ import annotations
 
+import bisect
+import heapq
+import itertools
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +21,7 @@ from edgebuild.ops.base import KernelCall
 ALIGN = 16
 """Every buffer starts at a multiple of this many bytes."""
 
+_GAPS = 256
 _SEARCH_ROUNDS = 400
 _SEARCH_STEPS = 4_000_000
 """Pairs of blocks that the search may look at: a second or two, for a model of any size."""
@@ -81,10 +85,7 @@ def plan_memory(graph: Graph, calls: Sequence[KernelCall]) -> MemoryPlan:
         for position, call in enumerate(calls)
         if call.scratch_bytes
     ]
-    live = [
-        sum(b.size for b in blocks if b.first <= step <= b.last)
-        for step in range(-1, len(graph.ops) + 1)
-    ]
+    live = _live_bytes(blocks, len(graph.ops))
     offsets = place(blocks, lower_bound=max(live, default=0))
     placed = list(zip(blocks, offsets, strict=True))
     return MemoryPlan(
@@ -96,6 +97,15 @@ def plan_memory(graph: Graph, calls: Sequence[KernelCall]) -> MemoryPlan:
         live_bytes=tuple(live[1:-1]),
         in_place=sum(len(b.tensors) - 1 for b in blocks if b.tensors),
     )
+
+
+def _live_bytes(blocks: Sequence[Block], count: int) -> list[int]:
+    """Return the bytes alive at each step from -1 to ``count``."""
+    change = [0] * (count + 3)
+    for block in blocks:
+        change[block.first + 1] += block.size
+        change[block.last + 2] -= block.size
+    return list(itertools.accumulate(change[:-1]))
 
 
 def tensor_lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
@@ -161,7 +171,9 @@ def place(blocks: Sequence[Block], *, lower_bound: int) -> list[int]:
         lambda b: (-b.last, -b.size),
     )
     indices = range(len(blocks))
-    beside = [[j for j in indices if j != i and blocks[i].overlaps(blocks[j])] for i in indices]
+    if _count_pairs(blocks) > _SEARCH_STEPS:
+        return _place_by_time(blocks)
+    beside = _neighbours(blocks)
     best_order = list(indices)
     best = _first_fit(blocks, best_order, beside)
     for key in orders:
@@ -179,6 +191,68 @@ def place(blocks: Sequence[Block], *, lower_bound: int) -> list[int]:
         if _end(blocks, candidate) <= _end(blocks, best):
             best, best_order = candidate, order
     return best
+
+
+def _count_pairs(blocks: Sequence[Block]) -> int:
+    """Return how many pairs of blocks are alive at the same time."""
+    begins = sorted(block.first for block in blocks)
+    ends = sorted(block.last for block in blocks)
+    # A block meets all that begin before its end, but those that ended before its beginning.
+    met = sum(
+        bisect.bisect_right(begins, b.last) - bisect.bisect_left(ends, b.first) - 1 for b in blocks
+    )
+    return met // 2
+
+
+def _neighbours(blocks: Sequence[Block]) -> list[list[int]]:
+    """Return for each block those that are alive at the same time, in rising order."""
+    beside: list[list[int]] = [[] for _ in blocks]
+    alive: list[int] = []
+    for i in sorted(range(len(blocks)), key=lambda i: blocks[i].first):
+        alive = [j for j in alive if blocks[j].last >= blocks[i].first]
+        for j in alive:
+            beside[i].append(j)
+            beside[j].append(i)
+        alive.append(i)
+    return [sorted(others) for others in beside]
+
+
+def _place_by_time(blocks: Sequence[Block]) -> list[int]:
+    """Place blocks as they begin, each in the lowest of the gaps that its forerunners left.
+
+    For graphs with too many pairs of blocks for ``_first_fit``; it looks at ``_GAPS`` gaps at most.
+    """
+    offsets = [0] * len(blocks)
+    gaps: list[tuple[int, int]] = []  # (start, end), rising, none touches the next
+    end = 0
+    alive: list[tuple[int, int]] = []  # (last step, block), a heap
+    for i in sorted(range(len(blocks)), key=lambda i: blocks[i].first):
+        while alive and alive[0][0] < blocks[i].first:
+            _, gone = heapq.heappop(alive)
+            _free(gaps, offsets[gone], offsets[gone] + blocks[gone].size)
+        size = blocks[i].size
+        fitting = (n for n, (low, high) in enumerate(gaps[:_GAPS]) if high - low >= size)
+        place_ = next(fitting, None)
+        if place_ is None:
+            offsets[i], end = end, end + size
+        else:
+            low, high = gaps.pop(place_)
+            offsets[i] = low
+            if high - low > size:
+                gaps.insert(place_, (low + size, high))
+        heapq.heappush(alive, (blocks[i].last, i))
+    return offsets
+
+
+def _free(gaps: list[tuple[int, int]], low: int, high: int) -> None:
+    """Add the gap from ``low`` to ``high``, joined with those that it touches."""
+    at = bisect.bisect_left(gaps, (low, high))
+    if at < len(gaps) and gaps[at][0] == high:
+        high = gaps.pop(at)[1]
+    if at and gaps[at - 1][1] == low:
+        low = gaps.pop(at - 1)[0]
+        at -= 1
+    gaps.insert(at, (low, high))
 
 
 def _move_a_top_block_forward(

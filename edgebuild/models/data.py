@@ -26,12 +26,14 @@ from typing import Protocol
 import numpy as np
 
 from edgebuild.errors import InputError
-from edgebuild.graph import DType, Tensor
+from edgebuild.graph import DType, Graph, Tensor
+from edgebuild.limits import DATA_BYTES, elements, in_words
 from edgebuild.models import data_files
 from edgebuild.models.data_files import SCALES, Arrays, Content, Shape
 from edgebuild.models.slices import class_names, read_slices
 
 RANDOM_SAMPLES = 200
+_CHUNK_ELEMENTS = 1 << 22  # quantizing takes about 30 B for each
 
 
 class Input(Protocol):
@@ -113,10 +115,11 @@ def load_data(
     base = folder or Path()
     path = base / Path(text).expanduser()
     if text == "random" and not path.exists():
+        _check_random(inputs)
         return DataSet(_random(inputs, scale, seed), None, str(spec), is_random=True)
     if path.is_dir():
         content = data_files.load_image_folder(path, _image_shape(path, inputs))
-    elif path.is_file():
+    elif path.exists():
         content = data_files.load_arrays(path, names)
     elif ":" in text and not any(c in text for c in "/\\"):
         content = data_files.call_entry(text, base, names)
@@ -161,6 +164,17 @@ def match_inputs(data: DataSet, inputs: Sequence[Input]) -> tuple[np.ndarray, ..
     )
 
 
+def check_class_names(data: DataSet, graph: Graph) -> None:
+    """Refuse names of more classes than the model has; an output of one value tells two apart."""
+    counts = [tensor.shape[-1] if tensor.shape else 1 for tensor in graph.output_tensors]
+    most = max(2, *counts) if counts else 2
+    if len(data.classes) > most:
+        raise InputError(
+            f"{data.source}: names {len(data.classes):,} classes, the model has {most:,}",
+            hint="give a name for each class, in the order of the model's output",
+        )
+
+
 def quantize_input(x: np.ndarray, tensor: Tensor) -> np.ndarray:
     """Return ``x`` as the tensor's dtype, with TFLite's rounding (half away from zero), saturated.
 
@@ -171,6 +185,15 @@ def quantize_input(x: np.ndarray, tensor: Tensor) -> np.ndarray:
         return x
     if tensor.quantization is None:
         return x.astype(tensor.dtype.numpy)
+    result = np.empty(x.shape, tensor.dtype.numpy)
+    rows = max(1, _CHUNK_ELEMENTS // max(1, x[:1].size))
+    for start in range(0, len(x), rows):
+        part = slice(start, start + rows)
+        result[part] = _quantized(x[part], tensor)
+    return result
+
+
+def _quantized(x: np.ndarray, tensor: Tensor) -> np.ndarray:
     ratio = x.astype(np.float32) / np.float32(tensor.scale)
     wide = ratio.astype(np.float64)  # so that adding a half is exact
     q = np.trunc(wide + np.copysign(0.5, wide)) + tensor.zero_point
@@ -230,6 +253,16 @@ def _random(inputs: Sequence[Input], scale: str | None, seed: int) -> Arrays:
         else:
             arrays.append(rng.uniform(*SCALES[scale], size=shape).astype(np.float32))
     return tuple(arrays)
+
+
+def _check_random(inputs: Sequence[Input]) -> None:
+    size = 8 * RANDOM_SAMPLES * sum(elements(tensor.shape) for tensor in inputs)
+    if size > DATA_BYTES:
+        raise InputError(
+            f"{RANDOM_SAMPLES} random samples for this model take {size:,} B, more than "
+            f"{in_words(DATA_BYTES)}",
+            hint="give a few samples of your own with --data",
+        )
 
 
 def _has_batch(tensor: Input) -> bool:

@@ -14,14 +14,22 @@ from typing import IO, Any
 import numpy as np
 
 from edgebuild.errors import InputError
+from edgebuild.limits import (
+    DATA_BYTES,
+    DATA_RATIO,
+    IMAGE_BYTES,
+    IMAGE_PIXELS,
+    check_archive,
+    entries,
+    is_file,
+    open_file,
+)
 from edgebuild.models.slices import CLASSES, CSV_NAME, check_names, is_annotation, read_slices_csv
 
 Shape = tuple[int, ...]
 Arrays = tuple[np.ndarray, ...]
 
 SCALES = {"0..255": (0.0, 255.0), "0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
-MAX_BYTES = 2 << 30
-MAX_PIXELS = 64_000_000
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
@@ -40,12 +48,13 @@ class Content:
 def load_arrays(path: Path, names: Sequence[str]) -> Content:
     """Read ``.npz`` or ``.npy`` (the content decides); never runs pickled code."""
     try:
-        with path.open("rb") as file:
+        # Its header is beside the samples, and a few bytes more do no harm.
+        with open_file(path, most=DATA_BYTES + (1 << 20)) as file:
             head = file.read(6)
-        if head.startswith(b"PK"):
-            return _load_npz(path, names)
-        if head == b"\x93NUMPY":
-            with path.open("rb") as file:
+            file.seek(0)
+            if head.startswith(b"PK"):
+                return _load_npz(path, file, names)
+            if head == b"\x93NUMPY":
                 return Content((_read_array(file, path.stat().st_size, str(path)),))
     except InputError:
         raise
@@ -64,18 +73,19 @@ def load_arrays(path: Path, names: Sequence[str]) -> Content:
     )
 
 
-def _load_npz(path: Path, names: Sequence[str]) -> Content:
+def _load_npz(path: Path, opened: IO[bytes], names: Sequence[str]) -> Content:
     arrays: dict[str, np.ndarray] = {}
-    with zipfile.ZipFile(path) as archive:
+    with zipfile.ZipFile(opened) as archive:
         entries = {e.filename.removesuffix(".npy"): e for e in archive.infolist()}
         chosen = _choose(str(path), list(entries), names)
         wanted = chosen.all
-        total = sum(entries[name].file_size for name in wanted)
-        if total > MAX_BYTES:
-            raise InputError(
-                f"{path}: would unpack to {total:,} B, more than {MAX_BYTES:,} B",
-                hint="give fewer samples",
-            )
+        check_archive(
+            path,
+            [entries[name] for name in wanted],
+            most=DATA_BYTES,
+            ratio=DATA_RATIO,
+            hint="give fewer samples, or store them with np.savez, which does not compress",
+        )
         for name in wanted:
             with archive.open(entries[name]) as file:
                 arrays[name] = _read_array(file, entries[name].file_size, f"{path}: {name}")
@@ -149,7 +159,7 @@ def _read_array(file: IO[bytes], size: int, label: str) -> np.ndarray:
     count = 1
     for dimension in shape:
         count *= int(dimension)
-    if count < 0 or count * dtype.itemsize > min(size, MAX_BYTES):
+    if count < 0 or count * dtype.itemsize > min(size, DATA_BYTES):
         raise InputError(
             f"{label}: damaged: shape {list(shape)} of {dtype} does not fit in {size:,} B"
         )
@@ -166,7 +176,8 @@ def load_image_folder(path: Path, shape: tuple[int, int, int]) -> Content:
     Classes are the sub-folders in sorted order; a folder that holds images directly has no labels.
     ``slices.csv`` beside them names their slices.
     """
-    classes = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
+    found = entries(path)
+    classes = sorted(Path(e.path) for e in found if e.is_dir() and not e.name.startswith("."))
     groups = [(number, images_in(folder)) for number, folder in enumerate(classes)]
     if not any(images for _, images in groups):
         groups = [(-1, images_in(path))]
@@ -177,7 +188,7 @@ def load_image_folder(path: Path, shape: tuple[int, int, int]) -> Content:
             hint=f"put them in one folder for each class ({', '.join(sorted(IMAGE_SUFFIXES))})",
         )
     height, width, channels = shape
-    if len(files) * height * width * channels > MAX_BYTES:
+    if len(files) * height * width * channels > DATA_BYTES:
         raise InputError(f"{path}: {len(files):,} images of {list(shape)} do not fit in memory")
     x = np.empty((len(files), *shape), np.uint8)
     for position, (_, file) in enumerate(files):
@@ -193,7 +204,8 @@ def load_image_folder(path: Path, shape: tuple[int, int, int]) -> Content:
 
 def images_in(folder: Path) -> list[Path]:
     """Return the image files in ``folder``, sorted by name."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+    names = (entry.name for entry in entries(folder) if is_file(entry))
+    return sorted(folder / n for n in names if Path(n).suffix.lower() in IMAGE_SUFFIXES)
 
 
 def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
@@ -201,8 +213,8 @@ def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
 
     height, width, channels = shape
     try:
-        with Image.open(file) as image:
-            if image.width * image.height > MAX_PIXELS:
+        with open_file(file, most=IMAGE_BYTES) as opened, Image.open(opened) as image:
+            if image.width * image.height > IMAGE_PIXELS:
                 raise InputError(f"{file}: {image.width}x{image.height} pixels are too many")
             # Pillow clips 16-bit grey values instead of scaling them.
             if image.mode in ("I", "I;16", "F"):

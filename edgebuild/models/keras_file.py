@@ -15,7 +15,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgebuild import limits
 from edgebuild.errors import ModelError
+from edgebuild.models.hdf5 import check_hdf5
 
 _TRUST = "if you trust where the model comes from, add --trust-model"
 _CODE_LAYERS = {"Lambda"}
@@ -92,7 +94,17 @@ def _load(prepared: Path, path: Path, *, trust: bool) -> Any:
             hint="begin it with keras.Input(shape), or call model.build(input_shape), before "
             "model.save",
         )
+    _check_layers(path, model)
     return model
+
+
+def _check_layers(path: Path, model: Any) -> None:
+    """Refuse a model with an output of a layer that this computer should not be asked to hold."""
+    whole = getattr(model, "_functional", None) or model  # of keras.Sequential
+    for operation in getattr(whole, "operations", ()):
+        for node in operation._inbound_nodes:
+            sizes = [limits.elements(d or 1 for d in t.shape[1:]) for t in node.output_tensors]
+            limits.check_inference(f"{path}: layer '{operation.name}'", 4 * sum(sizes))
 
 
 def _refused(path: Path, what: str) -> ModelError:
@@ -114,7 +126,7 @@ def _prepare_h5(path: Path, folder: Path, *, trust: bool) -> Path:
                     f"{path}: holds weights without a model",
                     hint="save the whole model with model.save(...), not model.save_weights",
                 )
-            _refuse_external(path, file)
+            check_hdf5(path, file, path.stat().st_size)
             config = _parse(path, text)
             _refuse_code(path, config, trust=trust)
             file.attrs["model_config"] = json.dumps(upgraded(config))
@@ -126,26 +138,6 @@ def _prepare_h5(path: Path, folder: Path, *, trust: bool) -> Path:
             f"{path}: damaged .h5 file: {str(error)[:200]}", hint="save or copy the model again"
         ) from error
     return prepared
-
-
-def _refuse_external(path: Path, file: Any) -> None:
-    """Refuse links out of the file: they would read whatever file they name."""
-    import h5py
-
-    def walk(group: Any, depth: int) -> None:
-        if depth > _MAX_DEPTH:
-            raise ModelError(f"{path}: groups are nested more than {_MAX_DEPTH} deep")
-        for name in group:
-            link = group.get(name, getlink=True)
-            if not isinstance(link, h5py.HardLink):
-                raise ModelError(f"{path}: '{name}' is a link, which no Keras model needs")
-            child = group[name]
-            if isinstance(child, h5py.Group):
-                walk(child, depth + 1)
-            elif getattr(child, "external", None) or getattr(child, "is_virtual", False):
-                raise ModelError(f"{path}: the data of '{name}' is in another file")
-
-    walk(file, 0)
 
 
 def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> Path:
@@ -161,8 +153,11 @@ def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> Path:
             prepared = folder / "model.keras"
             with zipfile.ZipFile(prepared, "w") as copy:
                 for name in archive.namelist():
-                    data = json.dumps(changed) if name == "config.json" else archive.read(name)
-                    copy.writestr(name, data)
+                    if name == "config.json":
+                        copy.writestr(name, json.dumps(changed))
+                    else:
+                        _copy(archive, copy, name)
+            _check_weights(path, prepared)
     except (zipfile.BadZipFile, OSError, KeyError, EOFError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"{path}: damaged .keras archive: {str(error)[:200]}",
@@ -174,6 +169,24 @@ def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> Path:
         # zlib, bz2 and lzma each have an error class of their own.
         raise ModelError(f"{path}: damaged .keras archive: {str(error)[:200]}") from error
     return prepared
+
+
+def _copy(archive: zipfile.ZipFile, copy: zipfile.ZipFile, name: str) -> None:
+    """Copy one entry in pieces: it may be large."""
+    with archive.open(name) as source, copy.open(name, "w", force_zip64=True) as target:
+        shutil.copyfileobj(source, target, 1 << 20)
+
+
+def _check_weights(path: Path, prepared: Path) -> None:
+    """Check the HDF5 files in the archive before Keras opens them."""
+    import h5py
+
+    with zipfile.ZipFile(prepared) as archive:
+        for entry in archive.infolist():
+            if entry.filename.endswith(".h5"):
+                # The entry is not compressed any more, so that it can be read where it lies.
+                with archive.open(entry) as content, h5py.File(content, "r") as file:
+                    check_hdf5(path, file, entry.file_size)
 
 
 def _parse(path: Path, text: str | bytes) -> dict[str, Any]:

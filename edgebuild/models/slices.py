@@ -8,19 +8,22 @@ integers; beside images, ``slices.csv`` has a column for each slice, and ``file`
 from __future__ import annotations
 
 import csv
+import io
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from edgebuild.errors import InputError, nearest
+from edgebuild.limits import CLASSES as MOST_CLASSES
+from edgebuild.limits import TEXT_BYTES, read_file
 from edgebuild.units import quoted
 
 PREFIX = "slice_"
 CLASSES = "classes"
 CSV_NAME = "slices.csv"
 MOST_VALUES = 1_000
-_MOST_BYTES = 64 << 20
 
 Slices = Mapping[str, np.ndarray]
 """For each slice by its name (samples,) of strings."""
@@ -77,8 +80,11 @@ def class_names(source: str, arrays: Mapping[str, np.ndarray]) -> tuple[str, ...
     if CLASSES not in arrays:
         return ()
     label = f"{source}: {CLASSES}"
-    names = _words(label, np.atleast_1d(arrays[CLASSES]), "SUiu", "names").tolist()
-    twice = next((name for name in names if names.count(name) > 1), None)
+    given = np.atleast_1d(arrays[CLASSES])
+    if given.size > MOST_CLASSES:
+        raise InputError(f"{label} has {given.size:,} names, at most {MOST_CLASSES:,} are read")
+    names = _words(label, given, "SUiu", "names").tolist()
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
         raise InputError(f"{label} has {quoted(twice)} twice", hint="a name for each class")
     return tuple(names)
@@ -122,17 +128,17 @@ def read_slices_csv(path: Path, files: Sequence[str]) -> dict[str, np.ndarray]:
 
 
 def _rows(path: Path) -> list[list[str]]:
+    content = read_file(path, most=TEXT_BYTES)
     try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise InputError(f"{path}: more than {_MOST_BYTES:,} B")
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            return [row for row in csv.reader(file) if any(cell.strip() for cell in row)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        lines = io.StringIO(content.decode("utf-8-sig"), newline="")
+        return [row for row in csv.reader(lines) if any(cell.strip() for cell in row)]
+    except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: cannot be read: {error}", hint="save it as UTF-8") from error
 
 
 def _check_files(path: Path, found: Mapping[str, object], files: Sequence[str]) -> None:
-    unknown = next((name for name in found if name not in set(files)), None)
+    known = set(files)
+    unknown = next((name for name in found if name not in known), None)
     if unknown is not None:
         raise InputError(f"{path}: no image {quoted(unknown)}{nearest(unknown, files)}")
     missing = [name for name in files if name not in found]

@@ -12,14 +12,15 @@ from enum import StrEnum
 from importlib import util
 from pathlib import Path
 
+from edgebuild import limits
 from edgebuild.errors import ModelError, ToolError
 from edgebuild.graph import KERNEL_DTYPES, DType, Graph
+from edgebuild.graph.demand import check_demand
 from edgebuild.models.worker import Worker
-from edgebuild.tflite.reader import MAX_FILE_BYTES, read_tflite
+from edgebuild.tflite.reader import read_tflite
 
-MAX_UNPACKED_BYTES = 2 << 30
-MAX_CONFIG_BYTES = 64 << 20
 FORMATS = "a .keras, .h5 or .tflite file, or a SavedModel folder"
+_TOO_MUCH = "this is no model for a microcontroller, or a hostile file"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_OFFSETS = (0, 512, 1024, 2048)
 
@@ -113,18 +114,13 @@ def _recognise(path: Path) -> Kind:
             return _recognise_folder(path)
         if not path.exists():
             raise ModelError(f"{path}: no such model", hint=f"give {FORMATS}")
-        if not path.is_file():
-            raise ModelError(f"{path}: not a regular file", hint=f"give {FORMATS}")
-        size = path.stat().st_size
-        with path.open("rb") as file:
+        with limits.open_file(
+            path, most=limits.MODEL_BYTES, hint=f"give {FORMATS}", error=ModelError
+        ) as file:
             head = file.read(2056)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except ValueError as error:
-        raise ModelError(f"{str(path)!r} is not a path: {error}") from error
-    if size > MAX_FILE_BYTES:
-        raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
-    if size == 0:
+    if not head:
         raise ModelError(f"{path}: the file is empty", hint=f"give {FORMATS}")
     if head[4:8] == b"TFL3" or path.suffix == ".tflite":
         return Kind.TFLITE
@@ -140,31 +136,46 @@ def _recognise(path: Path) -> Kind:
 
 def _recognise_folder(path: Path) -> Kind:
     if (path / "saved_model.pb").is_file():
+        _check_folder(path)
         return Kind.SAVED_MODEL
     raise ModelError(
         f"{path}: this folder is no SavedModel (it has no saved_model.pb)", hint=f"give {FORMATS}"
     )
 
 
+def _check_folder(path: Path) -> None:
+    """Refuse a SavedModel whose files together are larger than a model may be."""
+    if sum(file.stat().st_size for _, file in limits.files_below(path)) > limits.MODEL_BYTES:
+        raise ModelError(f"{path}: larger than {limits.in_words(limits.MODEL_BYTES)}")
+
+
 def _check_archive(path: Path) -> None:
     """Refuse what is no ``.keras`` archive, and one that would unpack to fill the memory."""
     try:
         with zipfile.ZipFile(path) as archive:
-            sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+            entries = archive.infolist()
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         raise ModelError(
             f"{path}: damaged .keras archive: {error}", hint="save or copy the model again"
         ) from error
+    sizes = {entry.filename: entry.file_size for entry in entries}
     if "config.json" not in sizes:
         raise ModelError(
             f"{path}: a zip archive without config.json is no .keras model",
             hint=f"give {FORMATS}",
         )
-    if sum(sizes.values()) > MAX_UNPACKED_BYTES or sizes["config.json"] > MAX_CONFIG_BYTES:
+    limits.check_archive(
+        path,
+        entries,
+        most=limits.UNPACKED_MODEL_BYTES,
+        ratio=limits.MODEL_RATIO,
+        hint=_TOO_MUCH,
+        error=ModelError,
+    )
+    if sizes["config.json"] > limits.CONFIG_BYTES:
         raise ModelError(
-            f"{path}: would unpack to {sum(sizes.values()):,} B, "
-            f"more than {MAX_UNPACKED_BYTES:,} B",
-            hint="this is no model for a microcontroller, or a hostile file",
+            f"{path}: its config.json is larger than {limits.in_words(limits.CONFIG_BYTES)}",
+            hint=_TOO_MUCH,
         )
 
 
@@ -182,11 +193,9 @@ def _input_spec(path: Path, position: int, entry: dict[str, object]) -> InputSpe
 
 
 def _open_tflite(path: Path, survey: bool) -> SourceModel:
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror}") from error
+    content = limits.read_model(path)
     graph = read_tflite(content, name=path.stem, where=str(path), survey=survey)
+    check_demand(graph, where=str(path))
     inputs = tuple(InputSpec(t.name, t.shape, t.dtype) for t in graph.input_tensors)
     if is_quantized(graph):
         return SourceModel(path, Kind.TFLITE, inputs, True, content)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,8 +17,13 @@ from edgebuild.ops import gemmlowp
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.convolution import is_int8
-from edgebuild.ops.fixed_point import quantize_multiplier
+from edgebuild.ops.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
 from edgebuild.targets import CpuFeatures
+
+_CODES = np.arange(-128, 128)
+_MOST_KEPT = 1024
+_KEPT: dict[Hashable, Sequence[int]] = {}
+"""Tables by all that decides them."""
 
 
 def lookup_call(count: int, table: np.ndarray, cpu: CpuFeatures) -> KernelCall:
@@ -65,6 +70,16 @@ class Lookup(Operator):
     def values(self, node: Node) -> list[int]:
         """Return the int8 result for each input -128..127."""
 
+    def _values(self, node: Node) -> Sequence[int]:
+        """Return ``values``, which take milliseconds, kept for equal nodes."""
+        attrs = sorted(node.attrs.items())
+        key = (node.kind, node.input(0).quantization, node.output.quantization, *attrs)
+        if key not in _KEPT:
+            if len(_KEPT) >= _MOST_KEPT:
+                _KEPT.clear()
+            _KEPT[key] = self.values(node)
+        return _KEPT[key]
+
     def output_shapes(self, node: Node) -> tuple[Shape, ...]:
         """Return the input's shape."""
         return (node.input(0).shape,)
@@ -73,12 +88,12 @@ class Lookup(Operator):
         """Look every value up."""
         x = inputs[0]
         assert x is not None
-        table = np.array(self.values(node), np.int8)
+        table = np.array(self._values(node), np.int8)
         return (table[x.astype(np.int64) + 128],)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the look-up kernel; it works in place."""
-        return lookup_call(node.input(0).elements, byte_table(self.values(node), -128), cpu)
+        return lookup_call(node.input(0).elements, byte_table(self._values(node), -128), cpu)
 
     def pairs(self) -> Iterable[tuple[float, int, float, int]]:
         """Yield (input scale, zero point, output scale, zero point) of the test cases."""
@@ -186,13 +201,9 @@ class Relu(Lookup):
         """Requantize, then clamp at the output's zero point."""
         x, y = node.input(0), node.output
         multiplier, shift = quantize_multiplier(f32(x.scale) / f32(y.scale))
-        return [
-            max(
-                y.zero_point,
-                _int8(requantize_one(q - x.zero_point, multiplier, shift) + y.zero_point),
-            )
-            for q in range(-128, 128)
-        ]
+        scaled = multiply_by_quantized_multiplier(_CODES - x.zero_point, multiplier, shift)
+        found = scaled.astype(np.int64) + y.zero_point
+        return np.clip(found, max(y.zero_point, -128), 127).tolist()
 
 
 class Relu6(Lookup):
@@ -235,13 +246,13 @@ class LeakyRelu(Lookup):
         alpha = np.float32(x.scale) * np.float32(node.attrs["alpha"]) / np.float32(y.scale)
         identity = np.float32(x.scale) / np.float32(y.scale)
         positive, negative = quantize_multiplier(float(identity)), quantize_multiplier(float(alpha))
-        return [
-            _int8(
-                requantize_one(q - x.zero_point, *(positive if q >= x.zero_point else negative))
-                + y.zero_point
-            )
-            for q in range(-128, 128)
-        ]
+        centred = _CODES - x.zero_point
+        scaled = np.where(
+            centred >= 0,
+            multiply_by_quantized_multiplier(centred, *positive),
+            multiply_by_quantized_multiplier(centred, *negative),
+        )
+        return np.clip(scaled.astype(np.int64) + y.zero_point, -128, 127).tolist()
 
 
 class HardSwish(Lookup):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tempfile
 import threading
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from edgebuild.budget import Budget
 from edgebuild.devices.base import Samples
 from edgebuild.errors import EdgebuildError, InputError, ToolError
 from edgebuild.graph import Graph
+from edgebuild.limits import read_json, read_model
 from edgebuild.models.data import load_data
 from edgebuild.models.source import open_model
 from edgebuild.passes import DEFAULT_PASSES, run_passes
@@ -100,7 +100,7 @@ def _samples(request: BenchRequest, reference: Reference) -> tuple[Graph, Sample
     """Return the graph whose outputs are compared, and samples of its inputs."""
     build = request.build
     path, survey = build.model, reference == Reference.LITERT
-    graph = read_tflite(path.read_bytes(), name=build.report.name, where=str(path), survey=survey)
+    graph = read_tflite(read_model(path), name=build.report.name, where=str(path), survey=survey)
     if not survey:
         graph = run_passes(graph, DEFAULT_PASSES).graph
     data = None
@@ -169,7 +169,7 @@ def _compare(
 ) -> Comparison | None:
     if measured.result is None or graph is None:
         return None
-    model = build.model.read_bytes()
+    model = read_model(build.model)
     if host is None:
         return compare_with_litert(graph, model, samples, measured.result, tolerance=EDGETPU_LSB)
     return compare(graph, model, samples, measured.result, host.trace)
@@ -206,8 +206,14 @@ def read_build(folder: Path) -> Build:
     """Return the build in ``folder``; InputError unless it is whole and nothing has changed."""
     again = f"build it again: edgebuild build MODEL --target NAME writes {folder}"
     try:
-        lock = json.loads((folder / LOCK_NAME).read_bytes())
-        value = json.loads((folder / REPORT_NAME).read_bytes())
+        for name in (LOCK_NAME, REPORT_NAME):
+            if not (folder / name).exists():
+                raise InputError(
+                    f"{folder} holds no build: {name} is missing",
+                    hint="give the folder that `edgebuild build` wrote, e.g. build/model-cortex-m4",
+                )
+        lock = read_json(folder / LOCK_NAME)
+        value = read_json(folder / REPORT_NAME)
         changed = [p for p, sha256 in lock["artifacts"].items() if hash_path(folder / p) != sha256]
         if value["schema"] != SCHEMA_VERSION:
             raise InputError(
@@ -215,11 +221,6 @@ def read_build(folder: Path) -> Build:
                 hint=again,
             )
         report = report_from_json(value)
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputError(
-            f"{folder} holds no build: {Path(error.filename).name} is missing",
-            hint="give the folder that `edgebuild build` wrote, e.g. build/model-cortex-m4",
-        ) from error
     except EdgebuildError:
         raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -230,5 +231,5 @@ def read_build(folder: Path) -> Build:
 
 
 def _toolchain(folder: Path) -> str:
-    plan = json.loads((folder / LOCK_NAME).read_bytes())["plan"]
+    plan = read_json(folder / LOCK_NAME)["plan"]
     return str(plan["toolchain"])

@@ -20,6 +20,7 @@ from edgebuild.codegen.names import c_identifier
 from edgebuild.compress.base import Pass
 from edgebuild.compress.recipe import read_recipe, recipe_files, recipe_to_json
 from edgebuild.errors import InputError, nearest
+from edgebuild.limits import ARTIFACT_BYTES, MODEL_BYTES, files_below, open_file, read_json
 from edgebuild.profile import FORMATS
 from edgebuild.project import (
     DEFAULT_CALIBRATION_SAMPLES,
@@ -154,7 +155,7 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     if request.samples < 1:
         raise InputError("samples must be at least 1")
     name = c_identifier(request.name or request.model.stem)
-    inputs = {"model": hash_path(request.model)}
+    inputs = {"model": hash_path(request.model, most=MODEL_BYTES)}
     if request.data is not None:
         inputs["data"] = _hash_data(request.data, request.data_folder)
     if request.train is not None:
@@ -222,8 +223,8 @@ def cached_report(plan: BuildPlan) -> dict[str, Any] | None:
     ``build.lock``.
     """
     try:
-        lock = json.loads((plan.out / LOCK_NAME).read_bytes())
-        report = json.loads((plan.out / REPORT_NAME).read_bytes())
+        lock = read_json(plan.out / LOCK_NAME)
+        report = read_json(plan.out / REPORT_NAME)
         if lock["plan_sha256"] != plan.sha256 or not isinstance(report, dict):
             return None
         for path, digest in lock["artifacts"].items():
@@ -234,15 +235,18 @@ def cached_report(plan: BuildPlan) -> dict[str, Any] | None:
     return report
 
 
-def hash_path(path: Path) -> str:
-    """Return the SHA-256 of a file, or of all files below a folder with their names."""
+def hash_path(path: Path, *, most: int = ARTIFACT_BYTES) -> str:
+    """Return the SHA-256 of a file, or of all files below a folder with their names.
+
+    InputError for what is no regular file, or larger than ``most`` bytes.
+    """
     digest = hashlib.sha256()
     try:
         if path.is_dir():
-            for name, file_digest in hash_tree(path):
+            for name, file_digest in hash_tree(path, most=most):
                 digest.update(f"{name}\0{file_digest}\0".encode())
         else:
-            with path.open("rb") as file:
+            with open_file(path, most=most) as file:
                 while chunk := file.read(1 << 20):
                     digest.update(chunk)
     except OSError as error:
@@ -250,11 +254,10 @@ def hash_path(path: Path) -> str:
     return digest.hexdigest()
 
 
-def hash_tree(folder: Path) -> Iterator[tuple[str, str]]:
+def hash_tree(folder: Path, *, most: int = ARTIFACT_BYTES) -> Iterator[tuple[str, str]]:
     """Yield (relative path, SHA-256) of every file below ``folder``, sorted."""
-    for path in sorted(folder.rglob("*")):
-        if path.is_file():
-            yield path.relative_to(folder).as_posix(), hash_path(path)
+    for name, path in files_below(folder):
+        yield name, hash_path(path, most=most)
 
 
 def _hash_data(data: str, folder: Path) -> str:

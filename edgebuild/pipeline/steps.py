@@ -23,7 +23,8 @@ from edgebuild.devices.host import HostDevice
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph
-from edgebuild.models.data import DataSet, match_inputs, quantize_input
+from edgebuild.graph.demand import check_demand, check_outputs
+from edgebuild.models.data import DataSet, check_class_names, match_inputs, quantize_input
 from edgebuild.ops import OPS
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.pipeline.formats import runnable_graph
@@ -91,6 +92,7 @@ def load(plan: BuildPlan, progress: Progress) -> Loaded:
     prepared = prepare(plan, progress)
     try:
         graph = runnable_graph(plan, prepared.model, prepared.compressed)
+        check_demand(graph, where=str(plan.request.model), samples=plan.request.samples)
         result = run_passes(graph, DEFAULT_PASSES)
     except BaseException:
         prepared.source.close()
@@ -183,6 +185,8 @@ def judge(
     data = loaded.data
     if data is None:
         return None, None
+    check_outputs(graph, where=data.source, samples=len(data))
+    check_class_names(data, graph)
     if data.y is not None:
         progress("measuring accuracy on the whole data set")
         found = measure_accuracy(

@@ -15,6 +15,7 @@ from edgebuild.budget import Budget
 from edgebuild.compress.recipe import recipe_from_json, write_recipe
 from edgebuild.errors import CheckFailedError, InputError
 from edgebuild.files import atomic_write, directory_lock, explained
+from edgebuild.limits import read_model
 from edgebuild.models.source import open_model
 from edgebuild.pipeline.loading import load_sets, training_splits
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
@@ -226,7 +227,7 @@ def open_problem(plan: BuildPlan) -> Problem:
     source = open_model(request.model, trust=request.trust_model)
     try:
         splits = training_splits(source, *load_sets(source, request), request)
-        content = request.model.read_bytes()
+        content = read_model(request.model)
     finally:
         source.close()
     return Problem(

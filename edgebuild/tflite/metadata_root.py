@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgebuild.errors import InputError, ModelError
+from edgebuild.limits import MODEL_BYTES, in_words
 from edgebuild.tflite import schema
-from edgebuild.tflite.reader import _DAMAGE, MAX_COUNT, MAX_FILE_BYTES
+from edgebuild.tflite.reader import _DAMAGE, MAX_COUNT
 
 ENTRY = b"TFLITE_METADATA"
 ALIGN = 64
@@ -156,8 +157,8 @@ def _place(end: int, size: int, align: int) -> tuple[int, int]:
 def _read(model: bytes, where: str) -> _Model:
     if len(model) < 8 or model[4:8] != b"TFL3":
         raise ModelError(f"{where}: not a TFLite flatbuffer (no 'TFL3' identifier)")
-    if len(model) > MAX_FILE_BYTES:
-        raise ModelError(f"{where}: larger than {MAX_FILE_BYTES >> 20} MiB")
+    if len(model) > MODEL_BYTES:
+        raise ModelError(f"{where}: larger than {in_words(MODEL_BYTES)}")
     try:
         return _positions(model, where)
     except _DAMAGE as error:

@@ -19,9 +19,9 @@ from edgebuild.errors import ModelError
 from edgebuild.graph import ABSENT, KERNEL_DTYPES, DType, Graph, Op, Quantization, Tensor
 from edgebuild.graph.ir import OPAQUE_DTYPES
 from edgebuild.graph.verify import verify
+from edgebuild.limits import read_model
 from edgebuild.tflite import schema
 
-MAX_FILE_BYTES = 1 << 30
 MAX_COUNT = 1 << 15
 MAX_RANK = 8
 MAX_OPTION_VALUES = 64
@@ -45,15 +45,10 @@ _DTYPES = {dtype.name: dtype for dtype in DType}
 
 def read_tflite_file(path: Path, *, survey: bool = False) -> Graph:
     """Read the ``.tflite`` file at ``path``; ModelError when it is missing or not usable."""
-    try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise ModelError(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
-        data = path.read_bytes()
-    except OSError as error:
-        hint = ""
-        if path.is_dir():
-            hint = "give a .tflite file; `edgebuild build` takes SavedModel folders"
-        raise ModelError(f"{path}: cannot be read: {error.strerror}", hint=hint) from error
+    hint = "give a .tflite file"
+    if path.is_dir():
+        hint += "; `edgebuild build` takes SavedModel folders"
+    data = read_model(path, hint=hint)
     return read_tflite(data, name=path.stem, where=str(path), survey=survey)
 
 

@@ -1,4 +1,6 @@
+import dataclasses
 import io
+import os
 import zipfile
 from types import SimpleNamespace
 
@@ -8,9 +10,17 @@ from PIL import Image
 
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Quantization, Tensor
+from edgebuild.models import data as data_module
 from edgebuild.models import data_files
-from edgebuild.models.data import dequantize, load_data, match_inputs, quantize_input
+from edgebuild.models.data import (
+    check_class_names,
+    dequantize,
+    load_data,
+    match_inputs,
+    quantize_input,
+)
 from edgebuild.models.source import InputSpec
+from tests.small import small_graph
 
 
 def model(*shapes, dtype=DType.FLOAT32):
@@ -182,10 +192,51 @@ def test_a_header_that_promises_more_than_there_is(tmp_path):
 
 
 def test_a_zip_bomb(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_files, "MAX_BYTES", 1 << 20)
+    monkeypatch.setattr(data_files, "DATA_BYTES", 1 << 20)
     with zipfile.ZipFile(tmp_path / "d.npz", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("x.npy", header((1 << 20,)) + bytes(1 << 22))
     bad(tmp_path, "would unpack to 4,194,", "d.npz")
+
+
+def test_a_zip_bomb_below_the_limit(tmp_path):
+    """64 KB that unpack to a thousand times as much."""
+    with zipfile.ZipFile(tmp_path / "d.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.npy", header((17 << 20,)) + bytes(17 << 22))
+    bad(tmp_path, "more than 200 times as much", "d.npz")
+
+
+def test_a_pipe_is_no_data_set(tmp_path):
+    os.mkfifo(tmp_path / "x.npy")
+    bad(tmp_path, "not a regular file")
+
+
+def test_names_for_more_classes_than_the_model_has(tmp_path):
+    graph = small_graph()
+    names = np.array([f"class {i}" for i in range(40_000)])
+    np.savez(tmp_path / "d.npz", x=np.zeros((2, 8, 8, 1), np.float32), classes=names)
+    data = load_data("d.npz", model((1, 8, 8, 1)), folder=tmp_path)
+    with pytest.raises(InputError, match="names 40,000 classes, the model has 10"):
+        check_class_names(data, graph)
+    check_class_names(dataclasses.replace(data, classes=data.classes[:10]), graph)
+
+
+def test_too_many_class_names(tmp_path):
+    np.savez(tmp_path / "d.npz", x=X, classes=np.zeros(100_001, np.int8))
+    bad(tmp_path, "has 100,001 names, at most 100,000", "d.npz")
+
+
+def test_random_samples_of_a_huge_input_are_not_made(tmp_path):
+    with pytest.raises(InputError, match="random samples for this model take 102,400,000,000 B"):
+        load_data("random", model((1, 8000, 8000, 1)), folder=tmp_path)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 1 << 22])
+def test_quantizing_in_pieces_changes_nothing(monkeypatch, chunk):
+    x = np.random.default_rng(0).normal(size=(50, 3)).astype(np.float32)
+    tensor = Tensor(0, "x", (1, 3), DType.INT8, Quantization((0.03,), (5,)))
+    whole = quantize_input(x, tensor)
+    monkeypatch.setattr(data_module, "_CHUNK_ELEMENTS", chunk)
+    assert np.array_equal(quantize_input(x, tensor), whole)
 
 
 def test_a_bit_flip_in_compressed_data(tmp_path):
@@ -233,7 +284,7 @@ def test_folders_that_cannot_be_used(tmp_path):
 
 
 def test_an_image_with_too_many_pixels(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_files, "MAX_PIXELS", 10)
+    monkeypatch.setattr(data_files, "IMAGE_PIXELS", 10)
     image(tmp_path / "d/1.png", 10)
     bad(tmp_path, "8x8 pixels are too many", "d")
 

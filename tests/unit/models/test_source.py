@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 import zipfile
 from importlib import util
@@ -6,9 +7,9 @@ from importlib import util
 import numpy as np
 import pytest
 
+from edgebuild import limits
 from edgebuild.errors import ModelError, ToolError
 from edgebuild.graph import DType
-from edgebuild.models import source as source_module
 from edgebuild.models.source import Kind, open_model
 from edgebuild.models.worker import Worker
 from edgebuild.ops.cases import activation, one_op
@@ -54,12 +55,32 @@ def test_archives_that_are_no_keras_models(tmp_path, monkeypatch):
     refused(tmp_path / "m.keras", "a zip archive without config.json")
     with zipfile.ZipFile(tmp_path / "m.keras", "a") as archive:
         archive.writestr("config.json", "{}")
-    monkeypatch.setattr(source_module, "MAX_UNPACKED_BYTES", 1000)
+    monkeypatch.setattr(limits, "UNPACKED_MODEL_BYTES", 1000)
     refused(tmp_path / "m.keras", "would unpack to 1,002 B")
 
 
+def test_an_archive_that_unpacks_to_much_more(tmp_path):
+    """A few hundred KB of zeros that Keras would hold several times."""
+    with zipfile.ZipFile(tmp_path / "m.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("config.json", "{}")
+        archive.writestr("model.weights.h5", bytes(65 << 20))
+    refused(tmp_path / "m.keras", "more than 20 times as much", hint="hostile")
+
+
+def test_a_pipe_is_no_model(tmp_path):
+    os.mkfifo(tmp_path / "m.tflite")
+    refused(tmp_path / "m.tflite", "not a regular file")
+
+
+def test_a_model_whose_activations_fill_the_memory(tmp_path):
+    """440 bytes of model, 2 GB of activations."""
+    tensor = activation((1, 32000, 32000, 1), 0.5)
+    (tmp_path / "m.tflite").write_bytes(write_tflite(one_op("m", "RELU", [tensor], [tensor]).graph))
+    refused(tmp_path / "m.tflite", "one inference needs 2,048,000,000 B", hint="smaller input")
+
+
 def test_a_file_that_is_too_large(tmp_path, monkeypatch):
-    monkeypatch.setattr(source_module, "MAX_FILE_BYTES", 4)
+    monkeypatch.setattr(limits, "MODEL_BYTES", 4)
     (tmp_path / "m.h5").write_bytes(b"12345")
     refused(tmp_path / "m.h5", "larger than")
 
