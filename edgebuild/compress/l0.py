@@ -268,7 +268,8 @@ def _positions(layer: Any, channels: ChannelMap, numbers: Mapping[int, int]) -> 
 
 
 def _reading_kernel(layer: Any) -> Any:
-    return getattr(layer, "depthwise_kernel", None) or getattr(layer, "kernel", None)
+    kernel = getattr(layer, "depthwise_kernel", None)  # a variable has no truth value
+    return kernel if kernel is not None else getattr(layer, "kernel", None)
 
 
 def _inputs(kernel: Any, channels: ChannelMap) -> np.ndarray | None:

@@ -108,30 +108,31 @@ def _integers(network: Network, model: Any, op: Operator) -> dict[str, list[int]
 def _conv2d(spec: Spec, inputs: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    o = spec["options"]
-    value = tf.nn.conv2d(
-        inputs[0],
-        tf.transpose(inputs[1], [1, 2, 3, 0]),
-        [o["strideH"], o["strideW"]],
-        o["padding"],
-        dilations=[o["dilationHFactor"], o["dilationWFactor"]],
-    )
-    return value + inputs[2] if len(inputs) > 2 and inputs[2] is not None else value
+    return _convolved("conv", spec, inputs, tf.transpose(inputs[1], [1, 2, 3, 0]))
 
 
 def _depthwise(spec: Spec, inputs: Sequence[Any]) -> Any:
     import tensorflow as tf
 
-    o = spec["options"]
     _, height, width, outputs = inputs[1].shape
     channels = inputs[0].shape[-1]
     kernel = tf.reshape(inputs[1], [height, width, channels, outputs // channels])
-    value = tf.nn.depthwise_conv2d(
+    return _convolved("depthwise_conv", spec, inputs, kernel)
+
+
+def _convolved(function: str, spec: Spec, inputs: Sequence[Any], kernel: Any) -> Any:
+    """Return what Keras's operation of that name gives: unlike TensorFlow's own on a CPU, it has a
+    gradient where the kernel is dilated or grouped, too."""
+    import keras
+
+    o = spec["options"]
+    value = getattr(keras.ops, function)(
         inputs[0],
         kernel,
-        [1, o["strideH"], o["strideW"], 1],
-        o["padding"],
-        dilations=[o["dilationHFactor"], o["dilationWFactor"]],
+        strides=(o["strideH"], o["strideW"]),
+        padding=o["padding"].lower(),
+        data_format="channels_last",
+        dilation_rate=(o["dilationHFactor"], o["dilationWFactor"]),
     )
     return value + inputs[2] if len(inputs) > 2 and inputs[2] is not None else value
 

@@ -18,6 +18,15 @@ from edgebuild.tflite.reader import clean_name
 _SIGNATURE = "serving_default"
 
 
+def tensor_name(index: int) -> str:
+    """Return the name of a tensor while it is quantized.
+
+    The quantizers append a number to what they copy (a bias that two layers share): the last
+    character keeps copies of ``t2_`` apart from ``t21_``.
+    """
+    return f"t{index}_"
+
+
 class FloatTflite:
     """A float ``.tflite`` model in memory."""
 
@@ -148,7 +157,7 @@ def normalised(content: bytes) -> bytes:
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     subgraph = model.subgraphs[0]
     for index, tensor in enumerate(subgraph.tensors):
-        tensor.name = f"t{index}".encode()
+        tensor.name = tensor_name(index).encode()
         tensor.shapeSignature = None
         _to_float(model, tensor)
     s = schema.module()

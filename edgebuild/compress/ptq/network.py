@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.compress.ptq.artifact import short_name
-from edgebuild.models.float_tflite import normalised, pack, unpack
+from edgebuild.models.float_tflite import normalised, pack, tensor_name, unpack
 from edgebuild.tflite import schema
 
 _AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
@@ -95,7 +95,7 @@ class Network:
 
     def name(self, tensor: int) -> str:
         """Return the name that a tensor has while it is being quantized."""
-        return f"t{tensor}"
+        return tensor_name(tensor)
 
     def label(self, op: Operator) -> str:
         """Return an operator's place for people: its number, kind and output's name."""

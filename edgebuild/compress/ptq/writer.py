@@ -179,7 +179,7 @@ def _renamed(content: bytes, network: Network) -> bytes:
     """Return the finished file, with the tensors' own names."""
     model = unpack(content)
     for tensor in model.subgraphs[0].tensors:
-        number = re.match(rb"^t(\d+)(?!\d)(.*)$", tensor.name or b"")
+        number = re.match(rb"^t(\d+)_(.*)$", tensor.name or b"")
         if number and int(number[1]) < len(network.original_names):
             name = network.original_names[int(number[1])]
             tensor.name = name.encode() + number[2]

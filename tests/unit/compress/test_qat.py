@@ -227,6 +227,22 @@ def test_constant_operands_are_rounded_as_in_the_file(keras):
     assert equal > 0.9 and worst <= 1
 
 
+def noise(shape, count=96):
+    """Return unlabelled samples for ``shape``, or for each shape of a list."""
+    rng = np.random.default_rng(0)
+    shapes = shape if isinstance(shape, list) else [shape]
+    return Split(tuple(rng.normal(size=(count, *s)).astype(np.float32) for s in shapes), None)
+
+
+def trained_integers(model, part):
+    """Return the share of integers that the trained model and its file have in common, and the
+    largest difference."""
+    context = Context(part, part, model, TrainingSetup(batch_size=16))
+    network, found = network_of(model, context)
+    content, twin = train_network(network, found, State(model), context, 1)
+    return compare_integers(twin, content, part.x)
+
+
 def test_slices_splits_and_sums(keras):
     layers, ops = keras.layers, keras.ops
     keras.utils.set_random_seed(0)
@@ -235,13 +251,49 @@ def test_slices_splits_and_sums(keras):
     a, b = ops.split(layers.Conv2D(6, 3, activation="relu")(x), 2, axis=-1)
     x = ops.sum(layers.Add()([a, b]), axis=(1, 2))
     model = keras.Model(inputs, [layers.Dense(3)(x), layers.GlobalMaxPooling2D()(a)])
-    rng = np.random.default_rng(0)
-    part = Split((rng.normal(size=(96, 12, 12, 4)).astype(np.float32),), None)
-    context = Context(part, part, model, TrainingSetup(batch_size=16))
-    network, found = network_of(model, context)
-    content, twin = train_network(network, found, State(model), context, 1)
-    equal, worst = compare_integers(twin, content, part.x)
+    equal, worst = trained_integers(model, noise((12, 12, 4)))
     assert equal > 0.9 and worst <= 2
+
+
+def test_dilated_and_grouped_convolutions(keras):
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((32, 4))
+    x = layers.Conv1D(8, 3, padding="causal", dilation_rate=2, activation="relu")(inputs)
+    x = layers.Conv1D(8, 3, padding="same", dilation_rate=4, activation="relu")(x)
+    x = layers.Conv1D(8, 3, padding="same", groups=2)(x)
+    x = layers.DepthwiseConv1D(3, dilation_rate=2, activation="relu")(x)
+    model = keras.Model(inputs, layers.Dense(3)(layers.GlobalAveragePooling1D()(x)))
+    equal, worst = trained_integers(model, noise((32, 4)))
+    assert equal > 0.75 and worst <= 2
+
+
+def test_two_inputs_that_share_their_layers(keras):
+    """The quantizer copies a bias that two calls share: t2's copy is not t21."""
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    first, second = keras.Input((12, 12, 1), name="left"), keras.Input((12, 12, 1), name="right")
+    shared = [
+        layers.Conv2D(4, 3, strides=2, activation="relu"),
+        layers.Conv2D(8, 3, strides=2, activation="relu"),
+        layers.GlobalAveragePooling2D(),
+        layers.Dense(8),
+    ]
+    ends = []
+    for x in (first, second):
+        for layer in shared:
+            x = layer(x)
+        ends.append(x)
+    apart = layers.Subtract()(ends)
+    outputs = layers.Dense(1)(layers.Multiply()([apart, apart]))
+    model = keras.Model([first, second], outputs)
+    part = noise([(12, 12, 1), (12, 12, 1)])
+    state, _ = Quantize(epochs=1).apply(
+        State(model), Context(part, part, model, TrainingSetup(batch_size=16))
+    )
+    assert state_quality(state, part, model).value > 0.9
+    names = [t.name for t in read_tflite(state.flatbuffer).tensors.values()]
+    assert len(set(names)) == len(names) and {"left", "right"} <= set(names)
 
 
 def test_a_network_that_mixes_samples_is_refused(keras):
