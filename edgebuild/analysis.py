@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from edgebuild.budget import Budget, Metrics, Violation, merge
 from edgebuild.codegen.c_library import constant_bytes, kernel_calls
 from edgebuild.coral.package import CompiledModel, describe_package
 from edgebuild.cycles import CyclePrediction, predict_cycles
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import check_compatibility
 from edgebuild.devices.base import LayerSample
-from edgebuild.figures import Figure, How
-from edgebuild.graph import Tensor
+from edgebuild.figures import Figure
+from edgebuild.graph import Graph, Tensor
 from edgebuild.graph.demand import check_demand
 from edgebuild.limits import read_model
-from edgebuild.memory import plan_memory
+from edgebuild.memory import MemoryPlan, plan_memory
+from edgebuild.ops import KernelCall
 from edgebuild.ops.support import check_supported
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.report.layers import layer_reports, parameter_bytes
@@ -25,32 +26,6 @@ from edgebuild.report.model import LayerReport
 from edgebuild.targets import TargetProfile, load_target
 from edgebuild.tflite.metadata import ModelMetadata, read_metadata
 from edgebuild.tflite.reader import read_tflite_file
-
-CODE_BYTES_PER_SOURCE = 1500
-"""Rough size of one kernel source at -O2 on a Cortex-M; a build gives the real figure."""
-
-GLUE_BYTES = 900
-STACK_BYTES = 512
-"""Typical stack of a run; a build measures it."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Estimated metrics held against a budget; a limit of what is not known without a build is a
-    violation too."""
-
-    metrics: Metrics
-    budget: Budget
-    violations: tuple[Violation, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the verdict as plain JSON values."""
-        return {
-            "metrics": self.metrics.to_json(),
-            "budget": self.budget.to_json(),
-            "violations": [v.to_json() for v in self.violations],
-            "fits": not self.violations,
-        }
 
 
 @dataclass(frozen=True)
@@ -61,7 +36,6 @@ class Analysis:
     """
 
     target: str
-    device_budget: Budget
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layers: tuple[LayerReport, ...]
@@ -76,26 +50,8 @@ class Analysis:
 
     def to_json(self) -> dict[str, Any]:
         """Return the analysis as plain JSON values."""
-        return {k: v for k, v in asdict(self).items() if k != "device_budget"}
-
-    def verdict(self, budget: Budget) -> Verdict:
-        """Hold what is known against the device's memory and ``budget``."""
-        code = GLUE_BYTES + CODE_BYTES_PER_SOURCE * len(self.kernel_sources)
-        flash = Figure(
-            self.constant_bytes + code,
-            "B",
-            How.ESTIMATED,
-            f"constants {self.constant_bytes:,} B exactly, code about {code:,} B",
-        )
-        ram = Figure(
-            self.arena_bytes + STACK_BYTES,
-            "B",
-            How.ESTIMATED,
-            f"arena {self.arena_bytes:,} B as planned, stack about {STACK_BYTES} B",
-        )
-        metrics = Metrics(flash, ram, self.latency_us)
-        limits = merge(self.device_budget, budget)
-        return Verdict(metrics, limits, limits.check(metrics))
+        latency = self.latency_us.to_json() if self.latency_us is not None else None
+        return {**asdict(self), "latency_us": latency}
 
 
 def analyze(model: Path, target_name: str) -> Analysis:
@@ -106,12 +62,18 @@ def analyze(model: Path, target_name: str) -> Analysis:
     check_demand(graph, where=str(model))
     graph = run_passes(graph, DEFAULT_PASSES).graph
     calls = kernel_calls(graph, target.cpu.features)
-    plan = plan_memory(graph, calls)
+    return describe(graph, calls, plan_memory(graph, calls), target)
+
+
+def describe(
+    graph: Graph, calls: Sequence[KernelCall], plan: MemoryPlan, target: TargetProfile
+) -> Analysis:
+    """Return what is known of a graph on ``target`` once its kernels are bound and its memory is
+    planned."""
     predicted = predict_cycles(graph, target, calls)
     layers = layer_reports(graph, plan, _samples(predicted))
     return Analysis(
         target=target.name,
-        device_budget=target.default_budget(),
         inputs=tuple(_describe(t) for t in graph.input_tensors),
         outputs=tuple(_describe(t) for t in graph.output_tensors),
         layers=layers,

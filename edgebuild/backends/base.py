@@ -23,7 +23,8 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Emitted:
-    """What code generation made of a model; ``files`` by path below the build folder."""
+    """What code generation made of a model; ``files`` by path below the build folder. ``notes`` say
+    what was left out beside the library, and why."""
 
     graph: Graph
     calls: tuple[KernelCall, ...]
@@ -31,10 +32,15 @@ class Emitted:
     name: str
     files: Mapping[str, str]
     tflm_arena: Figure | None = None
+    notes: tuple[str, ...] = ()
 
     def with_files(self, files: Mapping[str, str], *, tflm_arena: Figure | None = None) -> Emitted:
         """Return a copy with more files, and TFLite Micro's arena size when it is known."""
         return dataclasses.replace(self, files={**self.files, **files}, tflm_arena=tflm_arena)
+
+    def with_notes(self, *notes: str) -> Emitted:
+        """Return a copy with more notes."""
+        return dataclasses.replace(self, notes=(*self.notes, *notes))
 
 
 @dataclass(frozen=True)
@@ -150,6 +156,11 @@ class Backend(Protocol):
 
         ``graph`` has been through the passes, ``source`` is what ``model`` (a ``.tflite``) says.
         """
+        ...
+
+    def check_room(self, emitted: Emitted, target: TargetProfile) -> None:
+        """Raise the CheckFailedError of ``compile`` where the target's memory is too small whatever
+        a compiler makes of the code; pure."""
         ...
 
     def compile(

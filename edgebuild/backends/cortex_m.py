@@ -6,19 +6,17 @@ from pathlib import Path
 
 from edgebuild.backends.accounting import footprint
 from edgebuild.backends.base import Compiled, Emitted, Progress
-from edgebuild.backends.emit import LIBRARY, emit_library
+from edgebuild.backends.emit import LIBRARY, emit_library, with_tflm_form
 from edgebuild.codegen.c_library import INCLUDE_DIRS
 from edgebuild.codegen.linker import render_linker_script
 from edgebuild.codegen.templates import render
-from edgebuild.codegen.tflm import tflm_files
-from edgebuild.codegen.tflm_arena import tflm_arena
 from edgebuild.devices.base import Device
 from edgebuild.errors import CheckFailedError, InternalError, ToolError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph, Node
 from edgebuild.resources import resource_dir
-from edgebuild.targets import TargetProfile
+from edgebuild.targets import Memory, TargetProfile
 from edgebuild.toolchain import CompileJob, Image, find_toolchain
 from edgebuild.units import format_size
 
@@ -36,15 +34,26 @@ class CortexMBackend:
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
         emitted = emit_library(graph, name, target.cpu.features)
-        files = tflm_files(source, model, name, target.cpu.core)
-        arena = tflm_arena(source, target.cpu.core).figure()
-        return emitted.with_files(files, tflm_arena=arena)
+        return with_tflm_form(emitted, source, model, target.cpu.core)
+
+    def check_room(self, emitted: Emitted, target: TargetProfile) -> None:
+        """Check that arena and stack fit the target's RAM."""
+        _, ram = _regions(target)
+        arena = emitted.plan.arena_bytes
+        if arena + STACK_BYTES > ram.usable_bytes:
+            raise CheckFailedError(
+                f"RAM of {target.name} is too small: arena {arena:,} B and stack "
+                f"{STACK_BYTES:,} B, available {format_size(ram.usable_bytes)}",
+                details=_largest(emitted),
+                hint="a smaller model, or a target with more RAM",
+            )
 
     def compile(
         self, emitted: Emitted, target: TargetProfile, toolchain: str, out: Path, progress: Progress
     ) -> Compiled:
         """Compile and link ``firmware.elf``; CheckFailedError when memory does not suffice."""
-        script = _linker_script(emitted, target)
+        self.check_room(emitted, target)
+        script = _linker_script(target)
         atomic_write(out / "firmware.ld", script)
         compiler = find_toolchain(toolchain)
         job = firmware_job(emitted, target)
@@ -86,18 +95,15 @@ def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
     return CompileJob(sources, includes, {"EB_PROFILE": "1", **target.firmware.defines})
 
 
-def _linker_script(emitted: Emitted, target: TargetProfile) -> str:
+def _regions(target: TargetProfile) -> tuple[Memory, Memory]:
     flash, ram = target.flash, target.ram
     if flash is None or ram is None:
         raise InternalError(f"target {target.name} has no flash or RAM region")
-    arena = emitted.plan.arena_bytes
-    if arena + STACK_BYTES > ram.usable_bytes:
-        raise CheckFailedError(
-            f"RAM of {target.name} is too small: arena {arena:,} B and stack {STACK_BYTES:,} B, "
-            f"available {format_size(ram.usable_bytes)}",
-            details=_largest(emitted),
-            hint="a smaller model, or a target with more RAM",
-        )
+    return flash, ram
+
+
+def _linker_script(target: TargetProfile) -> str:
+    flash, ram = _regions(target)
     return render_linker_script(
         flash_origin=flash.origin,
         flash_bytes=flash.usable_bytes,

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from edgebuild.backends.base import Emitted
 from edgebuild.codegen.c_library import generate_library, kernel_calls
+from edgebuild.codegen.tflm import OFFLINE_PLAN, has_own_plan, tflm_arena, tflm_files
+from edgebuild.errors import InputError
 from edgebuild.graph import Graph
 from edgebuild.memory import plan_memory
 from edgebuild.targets import CpuFeatures
 
 LIBRARY = "lib"
 """Folder of the generated library in a build."""
+
+_OWN_PLAN = (
+    f"the size of TFLite Micro's arena is left out: the model carries a memory plan of its own "
+    f"(metadata {OFFLINE_PLAN}), which TFLite Micro follows"
+)
 
 
 def emit_library(graph: Graph, name: str, cpu: CpuFeatures) -> Emitted:
@@ -19,3 +26,19 @@ def emit_library(graph: Graph, name: str, cpu: CpuFeatures) -> Emitted:
     library = generate_library(graph, calls, plan, name)
     files = {f"{LIBRARY}/{path}": text for path, text in library.items()}
     return Emitted(graph, calls, plan, name, files)
+
+
+def with_tflm_form(emitted: Emitted, source: Graph, model: bytes, core: str) -> Emitted:
+    """Add the model for TFLite Micro, which nothing else of a build needs: where it cannot be made,
+    it is left out with a note.
+
+    ``source`` is what ``model`` says, before any pass; ``core`` is that of ``tflm_arena``.
+    """
+    try:
+        files = tflm_files(source, model, emitted.name, core)
+        if has_own_plan(model):
+            return emitted.with_files(files).with_notes(_OWN_PLAN)
+        arena = None if core == "host" else tflm_arena(source, core).figure()
+    except InputError as error:
+        return emitted.with_notes(f"the form for TFLite Micro is left out: {error.message}")
+    return emitted.with_files(files, tflm_arena=arena)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgebuild.backends.base import Compiled, Emitted, Progress
-from edgebuild.backends.emit import emit_library
+from edgebuild.backends.emit import emit_library, with_tflm_form
 from edgebuild.backends.native import compile_for_host
-from edgebuild.codegen.tflm import tflm_files
 from edgebuild.devices.host import HostDevice
 from edgebuild.graph import Graph
 from edgebuild.targets import TargetProfile
@@ -22,9 +21,11 @@ class HostBackend:
         self, graph: Graph, source: Graph, model: bytes, name: str, target: TargetProfile
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
-        return emit_library(graph, name, target.cpu.features).with_files(
-            tflm_files(source, model, name, "host")
-        )
+        emitted = emit_library(graph, name, target.cpu.features)
+        return with_tflm_form(emitted, source, model, "host")
+
+    def check_room(self, emitted: Emitted, target: TargetProfile) -> None:
+        """Return: a computer's memory is not checked."""
 
     def compile(
         self, emitted: Emitted, target: TargetProfile, toolchain: str, out: Path, progress: Progress

@@ -1,4 +1,4 @@
-"""``edgebuild check``: does an int8 model fit a target? An answer in about a second."""
+"""``edgebuild check``: would a build fit a target? An answer in seconds, without a compiler."""
 
 from __future__ import annotations
 
@@ -9,19 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgebuild.budget import Budget, merge
+from edgebuild.cli.build import steps
 from edgebuild.cli.console import console, line, print_json, prose, table
-from edgebuild.cli.options import (
-    budget_options,
-    fail_on_option,
-    flag_budget,
-    json_option,
-    target_option,
-)
-from edgebuild.errors import CheckFailedError, Exit, InputError
+from edgebuild.cli.failures import report as report_failure
+from edgebuild.cli.options import budget_options, fail_on_option, json_option, target_option
+from edgebuild.cli.requests import requests, resolving_options
+from edgebuild.errors import Exit, InputError
 from edgebuild.units import format_duration, format_size
 
 if TYPE_CHECKING:
+    from edgebuild.pipeline.forecast import Forecast
     from edgebuild.targets import TargetProfile
 
 _WORDS: dict[str, tuple[Callable[[float], str], Callable[[float], str]]] = {
@@ -32,9 +29,10 @@ _WORDS: dict[str, tuple[Callable[[float], str], Callable[[float], str]]] = {
 
 
 @click.command()
-@click.argument("model", type=click.Path(path_type=Path))
-@target_option(required=True)
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@target_option(multiple=True)
 @budget_options
+@resolving_options
 @fail_on_option
 @click.option(
     "--with",
@@ -46,86 +44,63 @@ _WORDS: dict[str, tuple[Callable[[float], str], Callable[[float], str]]] = {
 )
 @json_option
 def command(
-    model: Path,
-    target: str,
+    model: Path | None,
+    targets: tuple[str, ...],
     as_json: bool,
-    fail_on: tuple[str, ...],
     together: tuple[Path, ...],
-    **limits: Any,
+    **flags: Any,
 ) -> None:
-    """Say whether a .tflite MODEL fits a target, without compiling.
+    """Say whether a build of MODEL would fit a target, without compiling it.
 
-    Of an int8 model for a microcontroller RAM is planned exactly; flash is the exact constants and
-    an estimate of the code; latency is predicted from the cycles of each kernel. Accuracy needs a
-    build. A budget that cannot be checked is not kept, as in a build.
+    It takes the same models, settings and project file as `edgebuild build`, resolves them in the
+    same way and refuses what a build refuses. A float model is converted first; without --data its
+    ranges are assumed, and accuracy always needs a build.
 
-    For phones and accelerators it says which operators the delegate takes, which are left to the
-    CPU and why, in how many partitions, and how many bytes cross between them. --with shows how
-    models that are compiled together share the Edge TPU's memory.
+    On a microcontroller RAM is planned exactly but for the stack, flash is the exact constants and
+    an estimate of the code, and latency is predicted. A limit that lies within an estimate is not
+    known to be kept, and said to be so. For phones and accelerators it says which operators the
+    delegate takes, which stay on the CPU and why. --with shows how models that are compiled
+    together share the Edge TPU's memory.
     """
+    if together:
+        _together(model, targets, together, flags, as_json)
+        return
+    from edgebuild.pipeline.forecast import forecast
+    from edgebuild.report.advice import check_failure
+
+    found = []
+    for request in requests(model, targets, flags, command="check"):
+        with steps(f"{request.model.name} for {request.target}") as progress:
+            found.append(forecast(request, progress))
+        if not as_json:
+            _show(request.model, found[-1])
+            if (failure := check_failure(found[-1])) is not None:
+                report_failure(failure, as_json=False)
+    if as_json:
+        answers = [one.to_json() for one in found]
+        print_json(answers[0] if len(answers) == 1 else {"checks": answers})
+    if not all(one.passed for one in found):
+        click.get_current_context().exit(Exit.CHECK_FAILED)
+
+
+def _together(
+    model: Path | None,
+    targets: tuple[str, ...],
+    others: tuple[Path, ...],
+    flags: dict[str, Any],
+    as_json: bool,
+) -> None:
+    """Print how models that are compiled together share the Edge TPU's memory."""
     from edgebuild.targets import load_target
 
-    profile = load_target(target)
-    budget = flag_budget(**limits)
-    if together:
-        if fail_on or budget != Budget():
-            raise InputError(
-                "--with shows how memory is shared, and checks no budget and no --fail-on",
-                hint="check each model without --with",
-            )
-        _check_together((model, *together), profile, as_json)
-        return
-    if profile.delegate is not None:
-        _check_delegate(model, profile, budget, fail_on, as_json)
-        return
-    if fail_on:
+    if any(value not in (None, ()) for value in flags.values()):
         raise InputError(
-            f"--fail-on is for targets on which LiteRT runs the model, not for {profile.name}",
-            hint="`edgebuild targets list` shows phones",
+            "--with shows how memory is shared, and checks no budget and no --fail-on",
+            hint="check each model without --with",
         )
-    _check_memory(model, target, budget, as_json)
-
-
-def _check_delegate(
-    model: Path, target: TargetProfile, budget: Budget, fail_on: tuple[str, ...], as_json: bool
-) -> None:
-    """Print what the delegate makes of the model; CheckFailedError for what is forbidden,
-    UnsupportedOperatorError for custom operators that nothing runs."""
-    from edgebuild.budget import Metrics
-    from edgebuild.delegates.check import check_compatibility, parse_fail_on
-    from edgebuild.delegates.customs import refuse_unknown_customs
-    from edgebuild.figures import Figure, How
-    from edgebuild.report.advice import budget_hint
-    from edgebuild.report.compatibility_lines import compatibility_lines
-    from edgebuild.tflite.reader import read_tflite_file
-
-    forbidden = parse_fail_on(fail_on)
-    graph = read_tflite_file(model, survey=True)
-    found = check_compatibility(graph, target)
-    refuse_unknown_customs(graph, found, where=str(model))
-    size = Figure(model.stat().st_size, "B", How.MEASURED, f"size of {model.name}")
-    limits = merge(target.default_budget(), budget)
-    violations = limits.check(Metrics(flash_bytes=size))
-    problems = [*(v.sentence() for v in violations), *forbidden.refusals(found)]
-    if as_json:
-        print_json(
-            {
-                **found.to_json(),
-                "violations": [v.to_json() for v in violations],
-                "problems": problems,
-            }
-        )
-        if problems:
-            click.get_current_context().exit(Exit.CHECK_FAILED)
-        return
-    for part in compatibility_lines(found):
-        console().print(part)
-    if problems:
-        raise CheckFailedError(
-            f"{model.name} does not pass on {target.name}: {problems[0]}",
-            details=problems[1:],
-            hint=budget_hint(violations[0], target.family) if violations else "",
-        )
+    if model is None or len(targets) != 1:
+        raise InputError("--with needs a MODEL and one --target", hint="--target coral-usb")
+    _check_together((model, *others), load_target(targets[0]), as_json)
 
 
 def _check_together(models: tuple[Path, ...], target: TargetProfile, as_json: bool) -> None:
@@ -175,38 +150,34 @@ def _check_together(models: tuple[Path, ...], target: TargetProfile, as_json: bo
     line("estimated, in the order given: the first model's parameters are cached first")
 
 
-def _check_memory(model: Path, target: str, budget: Budget, as_json: bool) -> None:
-    """Print what the model needs of a microcontroller; CheckFailedError when it does not fit."""
-    from edgebuild.analysis import analyze
-    from edgebuild.report.advice import budget_hint
+def _show(model: Path, found: Forecast) -> None:
+    """Print what the model needs, and whether that fits."""
+    if found.compatibility is not None:
+        from edgebuild.report.compatibility_lines import compatibility_lines
 
-    found = analyze(model, target)
-    verdict = found.verdict(budget)
-    if as_json:
-        print_json({**found.to_json(), **verdict.to_json()})
-        if verdict.violations:
-            click.get_current_context().exit(Exit.CHECK_FAILED)
-        return
+        for part in compatibility_lines(found.compatibility):
+            console().print(part)
+    else:
+        _show_figures(found)
+    for note in found.notes:
+        prose(f"note: {note}")
+    if found.passed and found.compatibility is None:
+        line(f"{model.name} fits {found.target['name']}", style="bold green")
+
+
+def _show_figures(found: Forecast) -> None:
     rows = []
     for label, figure, limit in (
-        ("flash", verdict.metrics.flash_bytes, verdict.budget.flash_bytes),
-        ("RAM", verdict.metrics.ram_bytes, verdict.budget.ram_bytes),
-        ("latency", verdict.metrics.latency_us, verdict.budget.latency_us),
+        ("flash", found.metrics.flash_bytes, found.budget.flash_bytes),
+        ("RAM", found.metrics.ram_bytes, found.budget.ram_bytes),
+        ("latency", found.metrics.latency_us, found.budget.latency_us),
     ):
         if figure is not None:
             exact, short = _WORDS[figure.unit]
             shown = short(limit) if limit is not None else "-"
             rows.append((label, exact(figure.value), shown, f"{figure.how}: {figure.source}"))
         elif limit is not None:
-            rows.append((label, "unknown", format_duration(limit), "not predicted for this core"))
-    table(("", "needs", "limit", "how"), rows, right=(1, 2))
-    if verdict.violations:
-        first, *more = verdict.violations
-        fits = "is not known to fit" if first.unknown else "does not fit"
-        largest = "edgebuild inspect shows the largest layers"
-        raise CheckFailedError(
-            f"{model.name} {fits} {found.target}: {first.sentence()}",
-            details=[violation.sentence() for violation in more],
-            hint=budget_hint(first, "cortex-m") if first.unknown else largest,
-        )
-    line(f"{model.name} fits {found.target}", style="bold green")
+            short = format_duration if label == "latency" else format_size
+            rows.append((label, "unknown", short(limit), "not known before a run"))
+    if rows:
+        table(("", "needs", "limit", "how"), rows, right=(1, 2))

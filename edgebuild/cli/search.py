@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from edgebuild.cli.build import requests, show, steps
+from edgebuild.cli.build import show, steps
 from edgebuild.cli.console import heading, line, print_json, prose, table
 from edgebuild.cli.failures import report as report_failure
 from edgebuild.cli.options import (
@@ -17,6 +17,7 @@ from edgebuild.cli.options import (
     json_option,
     target_option,
 )
+from edgebuild.cli.requests import requests
 from edgebuild.errors import CheckFailedError, Exit, InputError
 from edgebuild.project import TOOLCHAINS
 from edgebuild.units import format_duration
@@ -74,7 +75,7 @@ def command(
     )
     how = {key: flags.pop(key) for key in ("jobs", "dask", "storage", "study", "sampler")}
     how["architecture"] = flags.pop("nas")
-    wanted = requests(model, targets, flags)
+    wanted = requests(model, targets, flags, command="search")
     if len(wanted) != 1:
         raise InputError("a search is for one target", hint="--target cortex-m4")
     from edgebuild.pipeline import make_plan

@@ -14,11 +14,12 @@ from edgebuild.codegen.tflm_ops import resolver_methods
 from edgebuild.errors import InputError
 from edgebuild.graph import Graph
 
-__all__ = ["TflmArena", "tflm_arena", "tflm_files"]
+__all__ = ["OFFLINE_PLAN", "TflmArena", "has_own_plan", "tflm_arena", "tflm_files"]
 
 _BYTES_PER_ROW = 20
 _HEX = tuple(f"0x{byte:02x}" for byte in range(256))
-_OFFLINE_PLAN = b"OfflineMemoryAllocation"
+OFFLINE_PLAN = "OfflineMemoryAllocation"
+"""The name of the metadata that holds a memory plan."""
 
 
 def tflm_files(graph: Graph, model: bytes, name: str, core: str) -> dict[str, str]:
@@ -30,21 +31,17 @@ def tflm_files(graph: Graph, model: bytes, name: str, core: str) -> dict[str, st
         name: a C identifier (``c_identifier``): ``kws`` gives ``g_kws_data``, ``kKwsArenaBytes``.
         core: the core whose arena is stated, see ``tflm_arena``.
 
+    Of a model with a memory plan of its own the arena's size is left out: see ``has_own_plan``.
+
     Raises:
         UnsupportedOperatorError: TFLite Micro does not have an operator.
-        InputError: the name is not an identifier, the core is not known, the model has no
-            operator, or it carries a memory plan of its own.
+        InputError: the name is not an identifier, the core is not known, or the model has no
+            operator.
     """
     if name != c_identifier(name):
         raise InputError(f"'{name[:80]}' is not a lower-case C identifier", hint=c_identifier(name))
     if not graph.ops:
         raise InputError(f"model '{name}' has no operator: there is nothing to run")
-    if _OFFLINE_PLAN in model:
-        raise InputError(
-            f"model '{name}' carries a memory plan of its own (metadata {_OFFLINE_PLAN.decode()})",
-            details=["TFLite Micro follows it, so that its arena cannot be worked out here"],
-            hint="give the model as it was before the tool that planned its memory",
-        )
     methods = resolver_methods(graph)
     values = {
         "name": name,
@@ -53,7 +50,7 @@ def tflm_files(graph: Graph, model: bytes, name: str, core: str) -> dict[str, st
         "core": core,
         "methods": methods,
         "op_count": len(methods),
-        "arena": tflm_arena(graph, core),
+        "arena": None if has_own_plan(model) else tflm_arena(graph, core),
         "length": len(model),
         "rows": tuple(_rows(model)),
     }
@@ -61,6 +58,12 @@ def tflm_files(graph: Graph, model: bytes, name: str, core: str) -> dict[str, st
         "model_data.h": render("model_data.h.j2", **values),
         "model_data.cc": render("model_data.cc.j2", **values),
     }
+
+
+def has_own_plan(model: bytes) -> bool:
+    """Return whether ``model`` carries a memory plan in its metadata. TFLite Micro follows it, so
+    that the size of its arena cannot be worked out here."""
+    return OFFLINE_PLAN.encode() in model
 
 
 def _rows(data: bytes) -> Iterator[str]:

@@ -40,6 +40,17 @@ SCHEMA = 1
 _TRUE, _FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
 
+def untrained(step: Pass) -> Pass:
+    """Return ``step`` without its training and with the cheapest rounding: it makes the same shape,
+    so that what the result costs is known in seconds."""
+    if step.name == "quantize":
+        changes: dict[str, Any] = {"epochs": 0, "rounding": "nearest", "samples": 16}
+    else:
+        free = (("epochs", 0), ("steps", 1), ("fit", "off"))
+        changes = {name: value for name, value in free if hasattr(step, name)}
+    return dataclasses.replace(step, **changes)  # type: ignore[type-var]
+
+
 def parse_recipe(text: str) -> tuple[Pass, ...]:
     """Return the steps that ``text`` names; InputError with the nearest valid name."""
     steps: list[tuple[str, dict[str, str]]] = []

@@ -7,30 +7,22 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgebuild import __version__
-from edgebuild.backends import delegate_backend_for
 from edgebuild.backends.base import (
-    DelegateBackend,
     Delivered,
     DeliverySettings,
     Emitted,
     Progress,
     Shipment,
 )
-from edgebuild.backends.emit import emit_library
 from edgebuild.budget import Metrics
-from edgebuild.delegates.check import check_compatibility, parse_fail_on
+from edgebuild.delegates.check import parse_fail_on
 from edgebuild.devices.base import RunResult
-from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
-from edgebuild.graph import Graph
-from edgebuild.graph.ir import KERNEL_DTYPES
-from edgebuild.ops.support import node_problems
-from edgebuild.passes import DEFAULT_PASSES, run_passes
-from edgebuild.pipeline.describe import with_metadata
-from edgebuild.pipeline.loading import Prepared, prepare
+from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.parts import leave_parts
 from edgebuild.pipeline.plan import BuildPlan
+from edgebuild.pipeline.resolve import resolve_delegated
 from edgebuild.pipeline.steps import (
     LazyHost,
     drops,
@@ -42,19 +34,15 @@ from edgebuild.pipeline.steps import (
 from edgebuild.report.accuracy import AccuracyReport
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
-from edgebuild.tflite.reader import read_tflite
 from edgebuild.verification import LiteRt
-
-_SHOWN = 3
 
 
 def build_delegated(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
     """Run every step of ``plan`` and leave its files in ``folder``."""
-    backend = delegate_backend_for(plan.target.family)
-    loaded = prepare(plan, progress)
+    resolved = resolve_delegated(plan, progress)
+    backend, loaded, shipment = resolved.backend, resolved.loaded, resolved.shipment
     try:
-        shipment, notes = ship(plan, loaded, backend, progress)
-        files = {"model.tflite": shipment.model, **backend.emit(shipment, plan.target)}
+        files = dict(resolved.files)
         if loaded.compressed and loaded.compressed.packed is not None:
             files["weights.huff"] = loaded.compressed.packed
         for path, content in files.items():
@@ -75,62 +63,8 @@ def build_delegated(plan: BuildPlan, folder: Path, progress: Progress) -> Report
         report,
         similarity=similarity,
         parts=parts,
-        notes=(*loaded.notes, *notes, *delivered.notes, *remarks),
+        notes=(*resolved.notes, *delivered.notes, *remarks),
     )
-
-
-def ship(
-    plan: BuildPlan, loaded: Prepared, backend: DelegateBackend, progress: Progress
-) -> tuple[Shipment, tuple[str, ...]]:
-    """Hold the model against the delegate's table, generate C where there are kernels for it, and
-    return the shipment with notes; InputError where a run needs generated C and there is none."""
-    where = str(plan.request.model)
-    graph = read_tflite(loaded.model, name=plan.name, where=where, survey=True)
-    progress("checking what the delegate takes")
-    found = check_compatibility(graph, plan.target)
-    library, reasons = None, without_library(graph)
-    if reasons and plan.run not in ("host", "none"):
-        raise InputError(
-            f"{plan.name}: there is no generated C to run on {plan.run}",
-            details=reasons[:_SHOWN],
-            hint="--format int8, or leave --run out",
-        )
-    notes: tuple[str, ...] = ()
-    if backend.has_library and not reasons:
-        progress("generating C")
-        simple = run_passes(graph, DEFAULT_PASSES)
-        library = emit_library(simple.graph, plan.name, plan.target.cpu.features)
-        notes = simple.notes
-    elif backend.has_library:
-        more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
-        notes = (f"no generated C beside it: {'; '.join(reasons[:_SHOWN])}{more}",)
-    labels = _labels(loaded, graph)
-    model = loaded.model
-    if backend.has_metadata:
-        model = with_metadata(
-            *(model, graph, plan.name),
-            labels=labels,
-            sets=loaded.sets,
-            normalization=plan.request.normalization,
-        )
-    return Shipment(plan.name, model, graph, found, labels, library), notes
-
-
-def _labels(loaded: Prepared, graph: Graph) -> tuple[str, ...]:
-    """Return the names of the classes where the data has one for each value of the output."""
-    classes = loaded.data.classes if loaded.data is not None else ()
-    shape = graph.output_tensors[0].shape
-    return classes if shape and len(classes) == shape[-1] else ()
-
-
-def without_library(graph: Graph) -> list[str]:
-    """Return why there is no generated C for ``graph``; empty when there is."""
-    if graph.other_subgraphs:
-        return [f"the model has {graph.other_subgraphs + 1} subgraphs"]
-    foreign = sorted({t.dtype for t in graph.tensors.values()} - KERNEL_DTYPES)
-    if foreign:
-        return [f"no kernel computes with {dtype}" for dtype in foreign]
-    return [problem for node in graph.nodes() for problem in node_problems(node)]
 
 
 def _run(

@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 
 from edgebuild.backends.base import Progress
 from edgebuild.compress.base import Pass
+from edgebuild.compress.recipe import untrained
 from edgebuild.compress.run import Compressed, CompressionJob, compress
 from edgebuild.compress.splits import Split, Splits, split_data
 from edgebuild.delegates.check import check_compatibility
@@ -41,8 +42,12 @@ class Prepared:
     sets: tuple[DataSet, ...]
 
 
-def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
-    """Load the model and its data, compress it, and convert it to the target's number format."""
+def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Prepared:
+    """Load the model and its data, compress it, and convert it to the target's number format.
+
+    A ``forecast`` needs the model's shape, not its accuracy: where data are missing, noise
+    calibrates, and recipes are applied without their training.
+    """
     request = plan.request
     progress(f"loading {request.model.name}")
     survey = plan.target.delegate is not None
@@ -52,6 +57,9 @@ def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
         if survey and source.content:
             _refuse_unknown_customs(source, plan)
         data, train = load_sets(source, request)
+        assumed = forecast and data is None and _needs_data(source, plan)
+        if assumed:
+            data = load_data("random", source, folder=request.data_folder, seed=request.seed)
         sets = tuple(found for found in (data, train) if found is not None)
         with ExitStack() as stack:
             shown, calibration = source, train or data
@@ -59,7 +67,9 @@ def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
             if plan.recipe:
                 folder = stack.enter_context(TemporaryDirectory(prefix="edgebuild-compress-"))
                 splits = training_splits(source, data, train, request, plan.recipe)
-                compressed = _compressed(plan, source, splits, Path(folder), progress)
+                compressed = _compressed(
+                    plan, source, splits, Path(folder), progress, forecast=forecast
+                )
                 if compressed.tflite is None:
                     shown = open_model(compressed.model, trust=request.trust_model)
                     stack.callback(shown.close)
@@ -81,7 +91,17 @@ def prepare(plan: BuildPlan, progress: Progress) -> Prepared:
     except BaseException:
         source.close()
         raise
-    return Prepared(source, data, converted.model, converted.notes, compressed, sets)
+    notes = (*converted.notes, *([_ASSUMED] if assumed else ()))
+    return Prepared(source, data, converted.model, notes, compressed, sets)
+
+
+_ASSUMED = "a build of this model needs data: --data; here its ranges are assumed"
+
+
+def _needs_data(source: SourceModel, plan: BuildPlan) -> bool:
+    """Return whether the model cannot be converted without calibration data."""
+    fixed = source.is_int8 or source.stored_format is not None
+    return plan.format == "int8" and not fixed and not plan.recipe
 
 
 def _refuse_other_format(source: SourceModel, request: BuildRequest) -> None:
@@ -145,18 +165,24 @@ def training_splits(
 
 
 def _compressed(
-    plan: BuildPlan, source: SourceModel, splits: Splits, folder: Path, progress: Progress
+    plan: BuildPlan,
+    source: SourceModel,
+    splits: Splits,
+    folder: Path,
+    progress: Progress,
+    *,
+    forecast: bool,
 ) -> Compressed:
-    """Run the plan's recipe below ``folder``."""
+    """Run the plan's recipe below ``folder``, a ``forecast`` without its training."""
     request = plan.request
     job = CompressionJob(
         model=source.path,
         kind=str(source.kind),
         trust=request.trust_model,
-        recipe=plan.recipe,
+        recipe=[untrained(step) for step in plan.recipe] if forecast else plan.recipe,
         seed=request.seed,
         features=plan.target.cpu.features,
-        checkpoints=plan.checkpoints,
+        checkpoints=folder / "checkpoints" if forecast else plan.checkpoints,
         training=request.training,
         entry_folder=request.data_folder,
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,6 @@ from typing import Any
 import numpy as np
 
 from edgebuild import __version__
-from edgebuild.backends import backend_for
 from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
@@ -23,13 +21,11 @@ from edgebuild.devices.host import HostDevice
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph
-from edgebuild.graph.demand import check_demand, check_outputs
-from edgebuild.models.data import DataSet, check_class_names, match_inputs, quantize_input
+from edgebuild.models.data import DataSet, match_inputs, quantize_input
 from edgebuild.ops import OPS
-from edgebuild.passes import DEFAULT_PASSES, run_passes
-from edgebuild.pipeline.formats import runnable_graph
-from edgebuild.pipeline.loading import Prepared, prepare
+from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.plan import BuildPlan
+from edgebuild.pipeline.resolve import Loaded, resolve
 from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
@@ -46,24 +42,11 @@ from edgebuild.verification import (
 )
 
 
-@dataclass(frozen=True)
-class Loaded(Prepared):
-    """A model that generated C can run: ``source_graph`` is what ``model`` says, ``graph`` the same
-    after the passes."""
-
-    source_graph: Graph
-    graph: Graph
-
-
 def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
     """Run every step of ``plan`` and leave its files in ``folder``."""
-    backend = backend_for(plan.target.family)
-    loaded = load(plan, progress)
+    resolved = resolve(plan, progress)
+    backend, loaded, emitted = resolved.backend, resolved.loaded, resolved.emitted
     try:
-        progress("generating C")
-        emitted = backend.emit(
-            loaded.graph, loaded.source_graph, loaded.model, plan.name, plan.target
-        )
         atomic_write(folder / "model.tflite", loaded.model)
         if loaded.compressed and loaded.compressed.packed is not None:
             atomic_write(folder / "weights.huff", loaded.compressed.packed)
@@ -84,21 +67,7 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
     finally:
         loaded.source.close()
     report = make_report(plan, loaded, emitted, compiled, result, comparison, accuracy)
-    return dataclasses.replace(report, similarity=similarity)
-
-
-def load(plan: BuildPlan, progress: Progress) -> Loaded:
-    """Prepare the model, read it, check that there are kernels for it, and simplify the graph."""
-    prepared = prepare(plan, progress)
-    try:
-        graph = runnable_graph(plan, prepared.model, prepared.compressed)
-        check_demand(graph, where=str(plan.request.model), samples=plan.request.samples)
-        result = run_passes(graph, DEFAULT_PASSES)
-    except BaseException:
-        prepared.source.close()
-        raise
-    notes = (*prepared.notes, *result.notes)
-    return Loaded(**{**vars(prepared), "notes": notes}, source_graph=graph, graph=result.graph)
+    return dataclasses.replace(report, similarity=similarity, notes=resolved.notes)
 
 
 class LazyHost:
@@ -185,8 +154,6 @@ def judge(
     data = loaded.data
     if data is None:
         return None, None
-    check_outputs(graph, where=data.source, samples=len(data))
-    check_class_names(data, graph)
     if data.y is not None:
         progress("measuring accuracy on the whole data set")
         found = measure_accuracy(
@@ -233,7 +200,6 @@ def make_report(
         sections=compiled.image.sections if compiled.image else (),
         symbols=_sized(compiled.image.symbols) if compiled.image else (),
         compression=loaded.compressed.steps if loaded.compressed else (),
-        notes=loaded.notes,
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 from edgebuild.budget import Violation
 from edgebuild.errors import CheckFailedError
@@ -12,6 +13,7 @@ from edgebuild.units import format_points
 
 _SHOWN = 3
 _LABELS = "`edgebuild build` with a float model and data with labels: --data set.npz with x and y"
+_UNSURE = "`edgebuild build`, which compiles the model and knows"
 _KNOWN_MEMORY = "a target whose memory is known"
 _LITERT_S_RAM = (
     "leave --max-ram out: what LiteRT and its delegate take of RAM is not known, the generated C's "
@@ -19,14 +21,48 @@ _LITERT_S_RAM = (
 )
 
 
-def check_failure(report: Report) -> CheckFailedError | None:
+class Judged(Protocol):
+    """A report of a build, or a forecast of one: what a verdict is made of."""
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        ...
+
+    @property
+    def target(self) -> Mapping[str, Any]:
+        """The profile as plain JSON values."""
+        ...
+
+    @property
+    def violations(self) -> tuple[Violation, ...]:
+        """The limits that are missed, or not known to be kept."""
+        ...
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """Sentences of what was forbidden and happens."""
+        ...
+
+    @property
+    def layers(self) -> tuple[LayerReport, ...]:
+        """The layers of the generated code."""
+        ...
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        ...
+
+
+def check_failure(report: Judged) -> CheckFailedError | None:
     """Return what failed in ``report`` as one error, None when nothing did."""
     if report.passed:
         return None
     sentences: list[str] = []
     hint = ""
-    if report.comparison is not None and not report.comparison.equal:
-        c = report.comparison
+    c = report.comparison if isinstance(report, Report) else None
+    if c is not None and not c.equal:
         sentences.append(
             f"{c.different_bytes:,} of {c.compared_bytes:,} output bytes differ from {c.oracle}'s"
         )
@@ -36,17 +72,18 @@ def check_failure(report: Report) -> CheckFailedError | None:
         sentences.append(violation.sentence())
         if not violation.unknown:
             sentences += weighs_most(report, violation)
-        hint = hint or budget_hint(violation, str(report.target.get("family", "")))
+        family = str(report.target.get("family", ""))
+        hint = hint or (_UNSURE if violation.uncertain else budget_hint(violation, family))
     sentences += report.refusals
     return CheckFailedError(f"{report.name} for {report.target['name']}: {sentences[0]}",
                             details=sentences[1:], hint=hint)  # fmt: skip
 
 
-def weighs_most(report: Report, violation: Violation) -> list[str]:
+def weighs_most(report: Judged, violation: Violation) -> list[str]:
     """Return a line that names what cost most of what ran short; may be empty: the layers, or the
     classes and slices."""
     if violation.budget in ("accuracy-drop", "class-drop"):
-        return _lost_most(report.accuracy)
+        return _lost_most(report.accuracy) if isinstance(report, Report) else []
     measures: dict[str, tuple[Callable[[LayerReport], float], str]] = {
         "flash": (lambda layer: layer.parameter_bytes, "B of weights"),
         "ram": (lambda layer: layer.live_bytes, "B alive"),

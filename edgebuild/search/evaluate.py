@@ -120,13 +120,10 @@ def _trains(step: Pass) -> bool:
 
 def apply_untrained(steps: Sequence[Pass], state: State, context: Context) -> State:
     """Return the shape that ``steps`` make, without their training."""
+    from edgebuild.compress.recipe import untrained
+
     for step in steps:
-        if step.name == "quantize":
-            changes: dict[str, Any] = {"epochs": 0, "rounding": "nearest", "samples": 16}
-        else:
-            untrained = (("epochs", 0), ("steps", 1), ("fit", "off"))
-            changes = {n: v for n, v in untrained if hasattr(step, n)}
-        state, _ = dataclasses.replace(step, **changes).apply(state, context)  # type: ignore[type-var]
+        state, _ = untrained(step).apply(state, context)
     return state
 
 

@@ -129,6 +129,11 @@ def _two_subgraphs(s, given):
     given.subgraphs.append(given.subgraphs[0])
 
 
+def with_foreign_metadata(model: bytes) -> bytes:
+    """Return ``model`` with TFLite metadata that nobody can read."""
+    return edited(model, _foreign_metadata)
+
+
 def _foreign_metadata(s, given):
     entry, buffer = s.MetadataT(), s.BufferT()
     entry.name, entry.buffer = b"TFLITE_METADATA", len(given.buffers)
@@ -189,11 +194,11 @@ def _odd() -> Iterator[Case]:
         yield Case(f"custom-{target}", write_tflite(custom), target)
     yield Case("no-model", b"\x00" * 2000, "cortex-m4")
     yield Case("text", b"a model\n" * 40, "host")
-    yield Case("wide", write_tflite(_wide(600_000)), "cortex-m4")
-    yield Case("wide-m0", write_tflite(_wide(251_000)), "cortex-m0plus")
-    yield Case("heavy", write_tflite(_heavy(1_300)), "cortex-m4")
-    yield Case("heavy-m0", write_tflite(_heavy(700)), "cortex-m0plus")
-    yield Case("heavy-f446", write_tflite(_heavy(720)), "nucleo-f446re")
+    yield Case("wide", write_tflite(wide(600_000)), "cortex-m4")
+    yield Case("wide-m0", write_tflite(wide(251_000)), "cortex-m0plus")
+    yield Case("heavy", write_tflite(heavy(1_300)), "cortex-m4")
+    yield Case("heavy-m0", write_tflite(heavy(700)), "cortex-m0plus")
+    yield Case("heavy-f446", write_tflite(heavy(720)), "nucleo-f446re")
     for number, extra in enumerate((-3000, -1500, 0, 1500)):
         flags = ("--max-flash", str(16_000 + extra))
         yield Case(f"near-{number}", whole, "cortex-m4", flags)
@@ -205,7 +210,7 @@ def _odd() -> Iterator[Case]:
             yield Case(f"flags-{number}-{target}", whole, target, flags)
 
 
-def _wide(values: int) -> Graph:
+def wide(values: int) -> Graph:
     """Return a graph whose two activations take so many bytes each."""
     q = Quantization((0.1,), (0,))
     tensors = [Tensor(i, f"t{i}", (1, values), DType.INT8, q) for i in range(2)]
@@ -213,7 +218,7 @@ def _wide(values: int) -> Graph:
     return Graph("wide", (0,), (1,), ops, {t.index: t for t in tensors})
 
 
-def _heavy(units: int) -> Graph:
+def heavy(units: int) -> Graph:
     """Return a graph of one dense layer with the square of ``units`` weights."""
     q = Quantization((0.1,), (0,))
     rng = np.random.default_rng(units)

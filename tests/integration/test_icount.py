@@ -11,7 +11,7 @@ from edgebuild.backends import backend_for
 from edgebuild.backends.base import Compiled
 from edgebuild.graph import Graph
 from edgebuild.pipeline import BuildRequest, make_plan
-from edgebuild.pipeline.steps import load
+from edgebuild.pipeline.resolve import load
 from edgebuild.verification import make_samples
 from tests.small import small_model
 

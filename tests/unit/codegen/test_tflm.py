@@ -172,11 +172,12 @@ def test_a_model_without_operators_is_refused():
         tflm_files(graph, b"", "net", "cortex-m4")
 
 
-def test_a_model_that_carries_its_own_memory_plan_is_refused():
+def test_of_a_model_with_its_own_memory_plan_the_arena_is_left_out():
     graph = fully_connected()
     model = write_tflite(graph) + b"OfflineMemoryAllocation"
-    with pytest.raises(InputError, match="carries a memory plan of its own"):
-        tflm_files(graph, model, "net", "cortex-m4")
+    header = tflm_files(graph, model, "net", "cortex-m4")["model_data.h"]
+    assert "NetOpResolver" in header and "g_net_data[]" in header
+    assert "NetArenaBytes" not in header and "{" not in header.replace("{\n", "")
 
 
 def test_an_unknown_core_is_an_error_with_the_nearest_name():

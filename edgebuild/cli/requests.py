@@ -1,0 +1,126 @@
+"""What several commands are asked to resolve: flags over the project file over defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edgebuild.budget import Budget
+from edgebuild.cli.options import BUDGETS, COUNT, flag_budget
+from edgebuild.errors import InputError
+from edgebuild.pipeline.plan import BuildRequest
+from edgebuild.profile import FORMATS
+from edgebuild.project import (
+    RUN_CHOICES,
+    TOOLCHAINS,
+    Project,
+    find_project,
+    parse_normalization,
+    read_project,
+)
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def resolving_options(command: Command) -> Command:
+    """Add the options besides target and budgets that decide what a model becomes: those of
+    ``build`` and ``check``."""
+    for option in reversed(
+        (
+            click.option(
+                "--data", metavar="DATA", help=".npz, .npy, folder of images, module:function."
+            ),
+            click.option(
+                "--train", metavar="DATA", help="To compress with; --data then only judges."
+            ),
+            click.option("--name", help="Prefix of the generated C; by default the model's name."),
+            click.option(
+                "--toolchain", type=click.Choice(TOOLCHAINS), help=f"Compiler [{TOOLCHAINS[0]}]."
+            ),
+            click.option("--run", type=click.Choice(RUN_CHOICES), help="Where to run [by target]."),
+            click.option(
+                "--calibration-samples", type=COUNT, help="Samples to quantize with [200]."
+            ),
+            click.option("--seed", type=COUNT, help="Seed of everything random [0]."),
+            click.option(
+                "--trust-model",
+                is_flag=True,
+                default=None,
+                help="Allow code inside the model file.",
+            ),
+            click.option("--compress", metavar="RECIPE", help="Passes, or a recipe's .json file."),
+            click.option("--training", metavar="ENTRY", help="module:function: how to fine-tune."),
+            click.option(
+                "--format", type=click.Choice(FORMATS), help="Of numbers, on phones [by target]."
+            ),
+            click.option(
+                "--normalization",
+                multiple=True,
+                metavar="INPUT=MEAN/STD",
+                help="For a phone's metadata.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def requests(
+    model: Path | None, targets: tuple[str, ...], flags: dict[str, Any], *, command: str = "build"
+) -> list[BuildRequest]:
+    """Return what to resolve, a request for each target."""
+    budget = flag_budget(**{name: flags.pop(name) for name in BUDGETS})
+    given = {key: value for key, value in flags.items() if value not in (None, ())}
+    if "normalization" in given:
+        given["normalization"] = dict(map(parse_normalization, given["normalization"]))
+    if given.get("compress", "").endswith(".json"):  # below this folder, not the project's
+        given["compress"] = str(Path(given["compress"]).absolute())
+    file = None if model is not None else find_project(Path())
+    if file is None:
+        if model is None:
+            raise InputError(
+                "no MODEL, and no edgebuild.toml in this folder",
+                hint=f"edgebuild {command} model.tflite --target cortex-m4, or edgebuild init",
+            )
+        if not targets:
+            raise InputError("no --target", hint="--target cortex-m4; see edgebuild targets list")
+        return [BuildRequest(model, target, budget=budget, **given) for target in targets]
+    project = read_project(file)
+    chosen = targets or project.targets
+    if project.model is None or not chosen:
+        missing = "model" if project.model is None else "targets"
+        raise InputError(f"{file}: '{missing}' is not set", hint=f"set it in {file.name}")
+    return [_from_project(project, project.model, target, budget, given) for target in chosen]
+
+
+def _from_project(
+    project: Project, model: Path, target: str, budget: Budget, given: dict[str, Any]
+) -> BuildRequest:
+    settings = project.settings_for(target)
+    request = BuildRequest(
+        model,
+        target,
+        data=project.data,
+        train=project.train,
+        data_folder=Path() if {"data", "train"} & given.keys() else project.folder,
+        budget=settings.budget.overridden_by(budget),
+        name=project.name,
+        out=project.out,
+        toolchain=settings.toolchain or TOOLCHAINS[0],
+        run=settings.run,
+        samples=project.samples,
+        calibration_samples=project.calibration_samples,
+        seed=project.seed,
+        trust_model=project.trust_model,
+        compress=project.compress,
+        training=project.training,
+        format=settings.format,
+        fail_on=settings.fail_on,
+        edgetpu_container=settings.edgetpu_container,
+        normalization=project.normalization,
+    )
+    return replace(request, **given)

@@ -1,0 +1,193 @@
+"""From a plan to all that is decided before a compiler runs: the one path of build and check.
+
+A ``check`` ends here and estimates the rest; a ``build`` goes on from here. So both refuse the same
+models in the same words, and agree on every figure that needs no compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgebuild.backends import backend_for, delegate_backend_for
+from edgebuild.backends.base import Backend, DelegateBackend, Emitted, Progress, Shipment
+from edgebuild.backends.emit import emit_library
+from edgebuild.delegates.check import check_compatibility
+from edgebuild.errors import InputError
+from edgebuild.graph import Graph
+from edgebuild.graph.demand import check_demand, check_outputs
+from edgebuild.graph.ir import KERNEL_DTYPES
+from edgebuild.models.data import DataSet, check_class_names, match_inputs
+from edgebuild.ops.support import node_problems
+from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.pipeline.describe import with_metadata
+from edgebuild.pipeline.formats import runnable_graph
+from edgebuild.pipeline.loading import Prepared, prepare
+from edgebuild.pipeline.plan import BuildPlan
+from edgebuild.tflite.reader import read_tflite
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Loaded(Prepared):
+    """A model that generated C can run: ``source_graph`` is what ``model`` says, ``graph`` the same
+    after the passes."""
+
+    source_graph: Graph
+    graph: Graph
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A model with its generated C. ``loaded.source`` is to be closed by who asked for it."""
+
+    backend: Backend
+    loaded: Loaded
+    emitted: Emitted
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know so far."""
+        return (*self.loaded.notes, *self.emitted.notes)
+
+
+@dataclass(frozen=True)
+class ResolvedShipment:
+    """A model that LiteRT runs, with the files beside it."""
+
+    backend: DelegateBackend
+    loaded: Prepared
+    shipment: Shipment
+    files: Mapping[str, str | bytes]
+    notes: tuple[str, ...]
+
+
+def load(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Loaded:
+    """Prepare the model, read it, check that there are kernels for it, and simplify the graph."""
+    prepared = prepare(plan, progress, forecast=forecast)
+    try:
+        graph = runnable_graph(plan, prepared.model, prepared.compressed)
+        if not graph.ops:
+            raise InputError(
+                f"{plan.request.model}: the model has no operator: there is nothing to run"
+            )
+        check_demand(graph, where=str(plan.request.model), samples=plan.request.samples)
+        _check_data(prepared.data, graph)
+        result = run_passes(graph, DEFAULT_PASSES)
+    except BaseException:
+        prepared.source.close()
+        raise
+    notes = (*prepared.notes, *result.notes)
+    return Loaded(**{**vars(prepared), "notes": notes}, source_graph=graph, graph=result.graph)
+
+
+def resolve(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Resolved:
+    """Load the model and generate its C; CheckFailedError where no compiler could make it fit.
+
+    ``forecast`` is that of ``prepare``.
+    """
+    backend = backend_for(plan.target.family)
+    loaded = load(plan, progress, forecast=forecast)
+    try:
+        progress("generating C")
+        emitted = backend.emit(
+            loaded.graph, loaded.source_graph, loaded.model, plan.name, plan.target
+        )
+        backend.check_room(emitted, plan.target)
+    except BaseException:
+        loaded.source.close()
+        raise
+    return Resolved(backend, loaded, emitted)
+
+
+def _check_data(data: DataSet | None, graph: Graph) -> None:
+    """Refuse data that do not fit the finished model; InputError."""
+    if data is None:
+        return
+    if not data.is_random:
+        match_inputs(data, graph.input_tensors)
+    check_outputs(graph, where=data.source, samples=len(data))
+    check_class_names(data, graph)
+
+
+def resolve_delegated(
+    plan: BuildPlan, progress: Progress, *, forecast: bool = False
+) -> ResolvedShipment:
+    """Load the model and check what the delegate takes of it; make the files beside it.
+
+    InputError where a run needs generated C and there is none.
+    """
+    backend = delegate_backend_for(plan.target.family)
+    loaded = prepare(plan, progress, forecast=forecast)
+    try:
+        shipment, notes = _ship(plan, loaded, backend, progress)
+        files = {"model.tflite": shipment.model, **backend.emit(shipment, plan.target)}
+    except BaseException:
+        loaded.source.close()
+        raise
+    return ResolvedShipment(backend, loaded, shipment, files, (*loaded.notes, *notes))
+
+
+def _ship(
+    plan: BuildPlan, loaded: Prepared, backend: DelegateBackend, progress: Progress
+) -> tuple[Shipment, tuple[str, ...]]:
+    """Return the model with its delegate's verdict, generated C and metadata, and notes."""
+    graph = read_tflite(loaded.model, name=plan.name, where=str(plan.request.model), survey=True)
+    _check_data(loaded.data, graph)
+    progress("checking what the delegate takes")
+    found = check_compatibility(graph, plan.target)
+    library, notes = _library(plan, graph, backend, progress)
+    labels = _labels(loaded, graph)
+    model = loaded.model
+    if backend.has_metadata:
+        try:
+            model = with_metadata(
+                *(model, graph, plan.name),
+                labels=labels,
+                sets=loaded.sets,
+                normalization=plan.request.normalization,
+            )
+        except InputError as error:
+            if plan.request.normalization:
+                raise
+            notes = (*notes, f"TFLite metadata is left out: {error.message}")
+    return Shipment(plan.name, model, graph, found, labels, library), notes
+
+
+def _library(
+    plan: BuildPlan, graph: Graph, backend: DelegateBackend, progress: Progress
+) -> tuple[Emitted | None, tuple[str, ...]]:
+    """Return the generated C beside the model where there are kernels for it, and notes."""
+    reasons = without_library(graph)
+    if reasons and plan.run not in ("host", "none"):
+        raise InputError(
+            f"{plan.name}: there is no generated C to run on {plan.run}",
+            details=reasons[:_SHOWN],
+            hint="--format int8, or leave --run out",
+        )
+    if not backend.has_library:
+        return None, ()
+    if reasons:
+        more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
+        return None, (f"no generated C beside it: {'; '.join(reasons[:_SHOWN])}{more}",)
+    progress("generating C")
+    simple = run_passes(graph, DEFAULT_PASSES)
+    return emit_library(simple.graph, plan.name, plan.target.cpu.features), simple.notes
+
+
+def without_library(graph: Graph) -> list[str]:
+    """Return why there is no generated C for ``graph``; empty when there is."""
+    if graph.other_subgraphs:
+        return [f"the model has {graph.other_subgraphs + 1} subgraphs"]
+    foreign = sorted({t.dtype for t in graph.tensors.values()} - KERNEL_DTYPES)
+    if foreign:
+        return [f"no kernel computes with {dtype}" for dtype in foreign]
+    return [problem for node in graph.nodes() for problem in node_problems(node)]
+
+
+def _labels(loaded: Prepared, graph: Graph) -> tuple[str, ...]:
+    """Return the names of the classes where the data has one for each value of the output."""
+    classes = loaded.data.classes if loaded.data is not None else ()
+    shape = graph.output_tensors[0].shape
+    return classes if shape and len(classes) == shape[-1] else ()
