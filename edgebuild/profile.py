@@ -188,7 +188,9 @@ class TargetProfile:
         values = dataclasses.asdict(dataclasses.replace(self, file=None, budget=Budget()))
         del values["file"]
         values["budget"] = self.budget.to_json()
-        values["memories"] = list(values["memories"])
+        values["memories"] = [
+            {**memory, "holds": list(memory["holds"])} for memory in values["memories"]
+        ]
         values["place"] = {role: list(names) for role, names in self.place.items()}
         values["run"]["kinds"] = list(self.run.kinds)
         return values
