@@ -9,7 +9,11 @@ from edgebuild.cli.main import run
 from tests.phone.fixtures import adb_server, phone_build, phones  # noqa: F401
 from tests.small import small_model
 from tests.unit.compress.conftest import blobs, keras, trained  # noqa: F401
-from tests.unit.coral.conftest import coral_dir  # noqa: F401
+from tests.unit.coral.conftest import (  # noqa: F401
+    coral_dir,
+    made_coral_dir,
+    public_coral_dir,
+)
 from tests.unit.coral.test_compiler import stand_in  # noqa: F401
 
 

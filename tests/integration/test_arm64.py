@@ -14,8 +14,12 @@ from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.oracle import run_oracle
 from edgebuild.tflite.reader import read_tflite_file
 from edgebuild.verification import make_samples
+from tests.conftest import NIGHTLY_PUBLIC
 
-pytestmark = [pytest.mark.models, pytest.mark.qemu]
+pytestmark = [
+    pytest.mark.qemu,
+    pytest.mark.parametrize("mlperf_dir", NIGHTLY_PUBLIC, indirect=True),
+]
 
 SAMPLES = 6
 MODELS = ("ad01", "kws", "resnet8", "vww96")
@@ -23,18 +27,13 @@ CPUS = {"cortex-a53": "base", "cortex-a76": "dotprod", "max": "i8mm"}
 """The best instruction set of each."""
 
 
-def model_path(shared, name):
-    """Return the int8 ``.tflite`` of ``name``."""
-    return shared / "models" / "mlperf_tiny" / f"{name}_int8.tflite"
-
-
 @pytest.fixture(scope="module", params=MODELS)
-def built(request, shared_dir, tmp_path_factory):
+def built(request, mlperf_dir, tmp_path_factory):
     """Yield a model's program, samples, and the outputs of the host and of the oracle."""
     if shutil.which(QEMU) is None:
         pytest.skip(f"{QEMU} is not installed (Debian: qemu-user)")
     name = request.param
-    path = model_path(shared_dir, name)
+    path = mlperf_dir / f"{name}_int8.tflite"
     folder = tmp_path_factory.mktemp(name)
     graph = read_tflite_file(path)
     samples = make_samples(graph, SAMPLES, seed=0)
@@ -65,11 +64,11 @@ def test_a_newer_instruction_set_takes_fewer_instructions(built):
 
 
 @pytest.mark.parametrize("isa", ISAS)
-def test_at_most_a_quarter_of_the_portable_instructions(shared_dir, built, isa, tmp_path):
+def test_at_most_a_quarter_of_the_portable_instructions(mlperf_dir, built, isa, tmp_path):
     name, program, samples, _, _ = built
     if name != "resnet8":
         pytest.skip("the bar is set for resnet8")
-    graph = read_tflite_file(model_path(shared_dir, name))
+    graph = read_tflite_file(mlperf_dir / f"{name}_int8.tflite")
     portable = compile_arm64_program(
         emit_library(graph, name, CpuFeatures()), tmp_path, lambda _: None
     )

@@ -18,6 +18,7 @@ import pytest
 import edgebuild
 from edgebuild.cli.main import run as cli
 from edgebuild.errors import EdgebuildError
+from tests.conftest import NIGHTLY_PUBLIC
 from tests.small import small_model
 
 PROGRAM = [sys.executable, "-m", "edgebuild"]
@@ -86,10 +87,10 @@ def test_bit_flips_are_refused_or_built_right(place, seed):
             assert report.comparison.equal, path
 
 
-@pytest.mark.models
+@pytest.mark.parametrize("mlperf_dir", NIGHTLY_PUBLIC, indirect=True)
 @pytest.mark.parametrize("name", ["kws", "ad01", "resnet8", "vww96"])
-def test_bit_flips_of_real_models(shared_dir, place, capsys, name):
-    whole = (shared_dir / "models" / "mlperf_tiny" / f"{name}_int8.tflite").read_bytes()
+def test_bit_flips_of_real_models(mlperf_dir, place, capsys, name):
+    whole = (mlperf_dir / f"{name}_int8.tflite").read_bytes()
     rng = random.Random(1)
     for _ in range(100):
         content = bytearray(whole)

@@ -13,11 +13,9 @@ from edgebuild.coral.checks import model_differences
 from edgebuild.errors import ToolError
 from edgebuild.graph import Quantization
 from edgebuild.tflite.reader import read_tflite_file
-from tests.conftest import shared_path
 from tests.small import small_model
 
 
-@pytest.mark.models
 @pytest.mark.parametrize("target", ["coral-usb", "android-cpu"])
 def test_a_compiled_model_is_no_source(coral_dir, folder, command, target):
     model = coral_dir / "split_concat_edgetpu.tflite"
@@ -39,6 +37,7 @@ def test_a_coral_board(folder):
 
 
 @pytest.mark.models
+@pytest.mark.parametrize("coral_dir", ["public"], indirect=True)
 def test_a_coral_board_with_its_compiler(stand_in, coral_dir, folder):
     """The stand-in replays what the real compiler made of this model."""
     report = edgebuild.build(
@@ -59,6 +58,19 @@ def test_a_coral_board_with_its_compiler(stand_in, coral_dir, folder):
     with pytest.raises(ToolError):
         edgebuild.build("small.tflite", target="coral-usb")
     assert not (folder / "build" / "small-coral-usb").exists()
+
+
+@pytest.mark.parametrize("coral_dir", ["made"], indirect=True)
+def test_a_coral_board_with_what_its_compiler_left_to_the_cpu(stand_in, coral_dir, folder):
+    report = edgebuild.build(coral_dir / "with_class.tflite", target="coral-usb", name="net")
+    compiled = (coral_dir / "with_class_edgetpu.tflite").read_bytes()
+    assert (folder / "build/net-coral-usb/model_edgetpu.tflite").read_bytes() == compiled
+    cached = report.flash["cached on chip"]
+    assert (cached.value, str(cached.how)) == (640, "measured")
+    assert [verdict.kind for verdict in report.compatibility.fallbacks] == ["ABS", "ARG_MAX"]
+    stand_in("crash")
+    with pytest.raises(ToolError):
+        edgebuild.build("small.tflite", target="coral-usb")
 
 
 def test_models_that_are_compiled_together_share_the_chip(folder, command):
@@ -83,22 +95,21 @@ def test_models_that_are_compiled_together_share_the_chip(folder, command):
     assert code == 2 and "--with is for Coral boards" in err
 
 
-@pytest.mark.models
-def test_models_of_which_nothing_maps_are_told_beside_the_others(folder, command):
-    floats = shared_path() / "models/mlperf_tiny/resnet8_float.tflite"
+def test_models_of_which_nothing_maps_are_named_beside_the_others(mlperf_dir, folder, command):
+    floats = mlperf_dir / "resnet8_float.tflite"
+    count = str(len(read_tflite_file(floats, survey=True).ops))
     asked = ("check", floats, "--with", "small.tflite", "--target", "coral-usb")
     code, out, _ = command(*asked)
     rows = [line.split() for line in out.splitlines()]
     assert code == 0
-    assert ["resnet8_float.tflite", "0", "of", "16"] in [row[:4] for row in rows]
+    assert ["resnet8_float.tflite", "0", "of", count] in [row[:4] for row in rows]
     assert ["small.tflite", "5", "of", "5"] in [row[:4] for row in rows]
     words = " ".join(out.split())
-    assert (
-        "resnet8_float.tflite: Edge TPU runs none of 16 operators: all is left to the CPU" in words
-    )
+    none = f"resnet8_float.tflite: Edge TPU runs none of {count} operators: all is left to the CPU"
+    assert none in words
     assert "small.tflite: Edge TPU" not in words
     value = json.loads(command(*asked, "--json")[1])["models"]
-    assert [(row["operators"], row["mapped"]) for row in value] == [(16, 0), (5, 5)]
+    assert [(row["operators"], row["mapped"]) for row in value] == [(int(count), 0), (5, 5)]
 
 
 def test_a_coral_board_s_cpu_is_measured_and_compared(folder, command):
@@ -125,7 +136,6 @@ def test_a_coral_board_s_cpu_is_measured_and_compared(folder, command):
     assert code == 3 and "nobody@127.0.0.1" in err
 
 
-@pytest.mark.models
 def test_a_model_that_was_compiled_elsewhere_is_measured(coral_dir, folder, command, monkeypatch):
     edgebuild.build(coral_dir / "split_concat.tflite", target="coral-usb", name="net")
     build = folder / "build/net-coral-usb"
@@ -164,8 +174,7 @@ def test_a_model_that_was_compiled_elsewhere_is_measured(coral_dir, folder, comm
     assert report["notes"][-1].startswith("model_edgetpu.tflite was compiled elsewhere")
 
 
-@pytest.mark.models
-def test_a_compiled_model_tells_how_its_ends_differ(coral_dir):
+def test_a_compiled_model_shows_how_its_ends_differ(coral_dir):
     source, compiled = (
         read_tflite_file(coral_dir / f"dense_256{end}.tflite", survey=True)
         for end in ("", "_edgetpu")

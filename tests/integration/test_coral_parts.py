@@ -133,8 +133,8 @@ def test_parts_that_compute_something_else_leave_nothing_behind(folder, command,
         ("movenet_single_pose_lightning_ptq", "3 (operators: 98 on the Edge TPU, 59 on the CPU)"),
     ],
 )
-def test_real_models(coral_dir, folder, name, line):
-    report = edgebuild.build(coral_dir / f"{name}.tflite", target="coral-usb", name="net")
+def test_real_models(public_coral_dir, folder, name, line):
+    report = edgebuild.build(public_coral_dir / f"{name}.tflite", target="coral-usb", name="net")
     assert report.passed and report.parts.summary() == f"{line}, checked on 8 samples"
     place = folder / "build/net-coral-usb"
     (detail,) = Interpreter(model_path=str(place / "model.tflite")).get_input_details()

@@ -74,16 +74,14 @@ def test_small_model_by_gcc(tmp_path):
     assert_equal_counts(model, "mps2-an386", "gcc", tmp_path)
 
 
-@pytest.mark.models
 @pytest.mark.parametrize("target", ["mps2-an386", "mps2-an500"])
-def test_kws(shared_dir, tmp_path, target):
-    model = shared_dir / "models" / "mlperf_tiny" / "kws_int8.tflite"
+def test_kws(mlperf_dir, tmp_path, target):
+    model = mlperf_dir / "kws_int8.tflite"
     assert_equal_counts(model, target, "zig", tmp_path)
 
 
-@pytest.mark.models
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ad01", "resnet8", "vww96"])
-def test_the_other_models(shared_dir, tmp_path, name):
-    model = shared_dir / "models" / "mlperf_tiny" / f"{name}_int8.tflite"
+def test_the_other_models(mlperf_dir, tmp_path, name):
+    model = mlperf_dir / f"{name}_int8.tflite"
     assert_equal_counts(model, "mps2-an386", "zig", tmp_path)

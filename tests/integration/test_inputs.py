@@ -14,6 +14,7 @@ from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.report.model import Report
 from edgebuild.tflite.reader import read_tflite_file
 from edgebuild.tflite.writer import write_tflite
+from tests.made_models import MACS
 
 CALIBRATION = 16
 
@@ -43,35 +44,28 @@ def assert_verified(report: Report, out: Path, macs: int) -> None:
     assert (place / "model_data.cc").is_file() and (place / "lib" / f"{report.name}.c").is_file()
 
 
-MACS = {"ad01": 264_192, "kws": 2_656_768, "resnet8": 12_501_632, "vww96": 7_489_664}
-"""Of one inference, as the facts on TFLite Micro have them."""
-
-
-@pytest.mark.models
 @pytest.mark.parametrize(
     "name",
     ["kws", "ad01", "vww96", pytest.param("resnet8", marks=pytest.mark.slow)],
 )
-def test_float_tflite(shared_dir, tmp_path, name):
-    model = shared_dir / "models" / "mlperf_tiny" / f"{name}_float.tflite"
+def test_float_tflite(mlperf_dir, tmp_path, name):
+    model = mlperf_dir / f"{name}_float.tflite"
     assert_verified(build(model, tmp_path), tmp_path, MACS[name])
 
 
-@pytest.mark.models
 @pytest.mark.keras
 @pytest.mark.parametrize(
     "name", ["vww96", *(pytest.param(n, marks=pytest.mark.slow) for n in ("ad01", "resnet8"))]
 )
-def test_legacy_h5(shared_dir, needs_tensorflow, tmp_path, name):
+def test_legacy_h5(mlperf_dir, needs_tensorflow, tmp_path, name):
     """Keras 2 wrote them; vww96 has DepthwiseConv2D(groups=1), which Keras 3 refuses."""
-    model = shared_dir / "models" / "mlperf_tiny" / f"{name}.h5"
+    model = mlperf_dir / f"{name}.h5"
     assert_verified(build(model, tmp_path), tmp_path, MACS[name])
 
 
-@pytest.mark.models
 @pytest.mark.keras
-def test_saved_model(shared_dir, needs_tensorflow, tmp_path):
-    model = shared_dir / "models" / "mlperf_tiny" / "kws_saved_model"
+def test_saved_model(mlperf_dir, needs_tensorflow, tmp_path):
+    model = mlperf_dir / "kws_saved_model"
     assert_verified(build(model, tmp_path), tmp_path, MACS["kws"])
 
 

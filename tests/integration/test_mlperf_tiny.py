@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,46 +11,48 @@ import edgebuild
 from edgebuild.report.model import Report
 from edgebuild.tflite.reader import read_tflite_file
 from edgebuild.verification import make_samples
+from tests.made_models import MODELS, TFLM_ARENA_BYTES, TFLM_INSTRUCTIONS_ON_M4
 
-pytestmark = pytest.mark.models
-
-MODELS = ("ad01", "kws", "resnet8", "vww96")
 OUTPUT_BYTES = {"ad01": 640, "kws": 12, "resnet8": 10, "vww96": 2}
 CORES = ("cortex-m4", "cortex-m7", "cortex-m33", "cortex-m0plus", "cortex-m3")
 MEASURED_AS = {"cortex-m33": "cortex-m4", "cortex-m0plus": "cortex-m3"}
-"""The facts have no such core; the arena differs with the DSP extension only."""
+"""Nobody measured such a core; the arena differs with the DSP extension only."""
 SAMPLES = 8
 
-MATRIX = pytest.mark.parametrize(("model", "target"), [(m, c) for c in CORES for m in MODELS])
+
+def _matrix():
+    """Yield made models on every core; public ones on the cortex-m4, and nightly on the others."""
+    public = pytest.mark.models
+    for core in CORES:
+        marks = (public,) if core == "cortex-m4" else (public, pytest.mark.slow)
+        for model in MODELS:
+            yield pytest.param("made", model, core, marks=pytest.mark.keras)
+            yield pytest.param("public", model, core, marks=marks)
+
+
+MATRIX = pytest.mark.parametrize(
+    ("mlperf_dir", "model", "target"), _matrix(), indirect=["mlperf_dir"]
+)
 
 
 @pytest.fixture(scope="module")
-def build(shared_dir, tmp_path_factory):
+def build(mlperf_dir, tmp_path_factory):
     """Build a model for a target once for all tests of this module."""
     out = tmp_path_factory.mktemp("mlperf_tiny")
 
     def call(model: str, target: str) -> Report:
         # A second call with the same model and target is answered from the build's own cache.
-        return edgebuild.build(path(shared_dir, model), target=target, out=out, samples=SAMPLES)
+        return edgebuild.build(
+            mlperf_dir / f"{model}_int8.tflite", target=target, out=out, samples=SAMPLES
+        )
 
     return call
 
 
-def path(shared: Path, model: str) -> Path:
-    """Return the int8 ``.tflite`` of ``model``."""
-    return shared / "models" / "mlperf_tiny" / f"{model}_int8.tflite"
-
-
-@pytest.fixture(scope="module")
-def facts(shared_dir):
-    """The rows measured with TFLite Micro and CMSIS-NN."""
-    return json.loads((shared_dir / "facts" / "tflm_cmsis_nn.json").read_text())["rows"]
-
-
 @pytest.mark.parametrize("model", MODELS)
-def test_the_samples(shared_dir, model):
+def test_the_samples(mlperf_dir, model):
     """Zero, all 127, all -128, then random ones, no two alike."""
-    graph = read_tflite_file(path(shared_dir, model))
+    graph = read_tflite_file(mlperf_dir / f"{model}_int8.tflite")
     samples = [
         [np.frombuffer(part, np.int8) for part in sample]
         for sample in make_samples(graph, SAMPLES, seed=0)
@@ -82,37 +82,24 @@ def test_simulator_equals_tflite_micro(build, model, target):
 
 
 @MATRIX
-def test_arena_is_below_tflite_micros(build, facts, model, target):
-    core = MEASURED_AS.get(target, target)
-    known = [
-        row["arena_bytes"]
-        for row in facts
-        if (row["model"], row["core"]) == (f"{model}_int8", core)
-    ]
+def test_arena_is_below_tflite_micros(build, model, target):
     memory = build(model, target).memory
-    assert memory["arena"].value < min(known)
+    core = MEASURED_AS.get(target, target)
+    assert memory["arena"].value < TFLM_ARENA_BYTES[core][model]
     assert memory["arena lower bound"].value <= memory["arena"].value
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_tflite_micros_arena_is_enough_and_at_most_35_percent_above(build, facts, model):
+def test_tflite_micros_arena_is_enough_and_at_most_35_percent_above(build, model):
     arena = build(model, "cortex-m4").tflm_arena.value
-    needs = {
-        row["arena_bytes"]
-        for row in facts
-        if row["model"] == f"{model}_int8" and row["core"] == "cortex-m4"
-    }
-    assert max(needs) <= arena <= 1.35 * max(needs)
+    need = TFLM_ARENA_BYTES["cortex-m4"][model]
+    assert need <= arena <= 1.35 * need
 
 
 @pytest.mark.parametrize("model", ["resnet8", "vww96"])
-def test_instructions_on_cortex_m4(build, facts, model):
-    best = min(
-        row["instructions"]
-        for row in facts
-        if row["model"] == f"{model}_int8" and row["core"] == "cortex-m4"
-    )
-    assert build(model, "cortex-m4").run["instructions"].value <= best
+def test_instructions_on_cortex_m4(build, model):
+    instructions = build(model, "cortex-m4").run["instructions"].value
+    assert instructions <= TFLM_INSTRUCTIONS_ON_M4[model]
 
 
 def test_code_of_kws(build):
@@ -128,11 +115,15 @@ def needs_qemu():
 @pytest.mark.qemu
 @pytest.mark.parametrize("target", ["mps2-an386", "mps3-an547"])
 @pytest.mark.parametrize("model", MODELS)
-def test_qemu_over_the_serial_protocol(shared_dir, tmp_path, model, target):
+def test_qemu_over_the_serial_protocol(mlperf_dir, tmp_path, model, target):
     """The board in QEMU speaks over a pseudo-terminal that pyserial opens."""
     needs_qemu()
     report = edgebuild.build(
-        path(shared_dir, model), target=target, out=tmp_path, run="qemu", samples=SAMPLES
+        mlperf_dir / f"{model}_int8.tflite",
+        target=target,
+        out=tmp_path,
+        run="qemu",
+        samples=SAMPLES,
     )
     comparison = report.comparison
     assert comparison.device == f"qemu {target}"

@@ -73,9 +73,8 @@ def test_the_answer_comes_at_once(model):
     assert time.monotonic() - start < 5
 
 
-@pytest.mark.models
 @pytest.mark.parametrize("name", ["kws", "resnet8", "vww96", "ad01"])
-def test_real_models(shared_dir, name):
-    path = shared_dir / "models" / "mlperf_tiny" / f"{name}_int8.tflite"
+def test_real_models(mlperf_dir, name):
+    path = mlperf_dir / f"{name}_int8.tflite"
     found = analyze(path, "cortex-m4")
     assert found.macs > 200_000

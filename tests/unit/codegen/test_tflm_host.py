@@ -14,10 +14,9 @@ from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
+from tests.made_models import MODELS
 
 pytest.importorskip("tflite_micro")
-
-MODELS = ("ad01", "resnet8", "kws", "vww96")
 
 # The interpreter of the tflite-micro package uses RecordingMicroAllocator, which keeps seven
 # counters of three words in the arena; 16 more for where that moves an alignment gap.
@@ -246,10 +245,8 @@ def test_the_plan_of_generated_models_is_tflite_micros(tmp_path):
         check(graph, found)
 
 
-@pytest.mark.models
-def test_the_plan_of_the_mlperf_tiny_models_is_tflite_micros(shared_dir, tmp_path):
-    folder = shared_dir / "models/mlperf_tiny"
-    models = [(folder / f"{m}_int8.tflite").read_bytes() for m in MODELS]
+def test_the_plan_of_the_mlperf_tiny_models_is_tflite_micros(mlperf_dir, tmp_path):
+    models = [(mlperf_dir / f"{m}_int8.tflite").read_bytes() for m in MODELS]
     graphs = [read_tflite(model) for model in models]
     for graph, found in zip(graphs, allocations(graphs, models, tmp_path), strict=True):
         check(graph, found)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Stands in for edgetpu_compiler, which is not to be had: takes its options, and replays on the six
-pairs what the real one did. STAND_IN says what goes wrong, STAND_IN_MODELS where the pairs are.
+"""Stands in for edgetpu_compiler, which is not to be had: takes its options, and replays pairs of
+source and compiled models. STAND_IN says what goes wrong, STAND_IN_MODELS where the pairs are, and
+STAND_IN_TRUTH what the compiler said of each.
 
-A model that is none of the six fails, as nothing but the real compiler can compile one.
+Any other model fails, as nothing but the real compiler can compile one.
 """
 
 import argparse
@@ -95,7 +96,7 @@ def main():
         print(f"Invalid model: {given.models[0]}")
         print("Model could not be parsed")
         return 1
-    facts = json.loads((MODELS.parents[1] / "facts" / "coral_compiled_truth.json").read_text())
+    facts = json.loads(Path(os.environ["STAND_IN_TRUTH"]).read_text())
     truths = {pair["model"]: pair for pair in facts["pairs"]}
     blocks = []
     for model in given.models:

@@ -1,4 +1,4 @@
-"""Running the Edge TPU compiler, with a stand-in that replays the six pairs."""
+"""Running the Edge TPU compiler, with a stand-in that replays pairs."""
 
 import shlex
 import sys
@@ -11,9 +11,8 @@ from edgebuild.coral.compiler import CompilerOptions, compile_models
 from edgebuild.coral.compiler_log import read_log
 from edgebuild.errors import CheckFailedError, InputError, ModelError, ToolError
 from tests.small import small_model
-from tests.unit.coral.pairs import PAIRS, truth
+from tests.unit.coral.pairs import PAIRS, truth, truth_path
 
-pytestmark = pytest.mark.models
 STAND_IN = Path(__file__).with_name("stand_in_compiler.py")
 
 
@@ -31,6 +30,7 @@ def stand_in(tmp_path, coral_dir, monkeypatch):
     script(bin_dir, "edgetpu_compiler", f'exec {sys.executable} {shlex.quote(str(STAND_IN))} "$@"')
     monkeypatch.setenv("PATH", f"{bin_dir}:/usr/bin:/bin")
     monkeypatch.setenv("STAND_IN_MODELS", str(coral_dir))
+    monkeypatch.setenv("STAND_IN_TRUTH", str(truth_path(coral_dir)))
     monkeypatch.setenv("STAND_IN_PID", str(tmp_path / "pid"))
     return lambda trouble: monkeypatch.setenv("STAND_IN", trouble)
 
@@ -39,7 +39,14 @@ def source(coral_dir, name):
     return coral_dir / f"{name}.tflite"
 
 
-@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize(
+    ("coral_dir", "name"),
+    [
+        *(("made", name) for name in ("dense_256", "split_concat", "with_class")),
+        *(pytest.param("public", name, marks=pytest.mark.models) for name in PAIRS),
+    ],
+    indirect=["coral_dir"],
+)
 def test_a_model_is_compiled_and_checked(stand_in, coral_dir, tmp_path, name):
     (made,) = compile_models([source(coral_dir, name)], tmp_path / "out")
     known = truth(coral_dir)[name]

@@ -8,11 +8,10 @@ from click.testing import CliRunner
 from edgebuild.cli.inspect import command
 from edgebuild.errors import ModelError
 
-pytestmark = pytest.mark.models
 
-
-def test_the_package_is_shown(coral_dir):
-    path = coral_dir / "movenet_single_pose_lightning_ptq_edgetpu.tflite"
+@pytest.mark.models
+def test_the_package_is_shown(public_coral_dir):
+    path = public_coral_dir / "movenet_single_pose_lightning_ptq_edgetpu.tflite"
     done = CliRunner().invoke(command, [str(path)])
     assert done.exit_code == 0, done.output
     assert "parameters: 2,862,656 B cached on chip, 2,368 B streamed" in done.output

@@ -14,13 +14,12 @@ from edgebuild.tflite.reader import read_tflite_file
 from tests.small import small_graph
 from tests.unit.coral.pairs import PAIRS, graph_of, truth
 
-pytestmark = pytest.mark.models
 
-
+@pytest.mark.models
 @pytest.mark.parametrize("name", PAIRS)
-def test_parameters_and_runtime_are_those_of_the_truth(coral_dir, name):
-    (package,) = read_packages(graph_of(coral_dir, name, compiled=True))
-    known = truth(coral_dir)[name]
+def test_parameters_and_runtime_are_those_of_the_truth(public_coral_dir, name):
+    (package,) = read_packages(graph_of(public_coral_dir, name, compiled=True))
+    known = truth(public_coral_dir)[name]
     assert package.cached_bytes == known["param_bytes_cached"]
     assert package.streamed_bytes == known["param_bytes_streamed"]
     assert package.min_runtime == known["min_runtime"]
@@ -30,9 +29,10 @@ def test_parameters_and_runtime_are_those_of_the_truth(coral_dir, name):
     json.dumps(package.to_json())
 
 
+@pytest.mark.models
 @pytest.mark.parametrize("name", PAIRS)
-def test_layers_are_the_tensors_of_the_custom_operator(coral_dir, name):
-    graph = graph_of(coral_dir, name, compiled=True)
+def test_layers_are_the_tensors_of_the_custom_operator(public_coral_dir, name):
+    graph = graph_of(public_coral_dir, name, compiled=True)
     (package,) = read_packages(graph)
     run = package.executables[0]
     node = graph.node(package.position)
@@ -46,12 +46,26 @@ def test_layers_are_the_tensors_of_the_custom_operator(coral_dir, name):
         assert layer.scale == pytest.approx(tensor.scale)
 
 
-def test_batch_instructions_and_compiler(coral_dir):
-    (package,) = read_packages(graph_of(coral_dir, "split_concat", compiled=True))
+@pytest.mark.models
+def test_batch_instructions_and_compiler(public_coral_dir):
+    (package,) = read_packages(graph_of(public_coral_dir, "split_concat", compiled=True))
     assert package.compiler == "cl/343520747"
     assert package.executables[0].batch_size == 1
     assert package.executables[0].instruction_bytes == 23648
     assert package.executables[0].estimated_cycles is None
+
+
+def test_a_made_package_says_what_was_written(made_coral_dir):
+    graph = graph_of(made_coral_dir, "split_concat", compiled=True)
+    (package,) = read_packages(graph)
+    run, caching = package.executables
+    assert (run.type, caching.type) == ("execution-only", "parameter-caching")
+    assert (package.cached_bytes, package.streamed_bytes, package.min_runtime) == (192, 0, 14)
+    assert [layer.shape for layer in run.inputs] == [(8, 8, 3), (8, 8, 1), (8, 8, 2)]
+    assert {layer.dtype for layer in (*run.inputs, *run.outputs)} == {"uint8"}
+    assert (run.batch_size, run.instruction_bytes, run.estimated_cycles) == (1, 4224, None)
+    assert run.caching_token == caching.caching_token == "fce222d70d502fb8"
+    json.dumps(package.to_json())
 
 
 def test_an_ordinary_model_has_no_package():

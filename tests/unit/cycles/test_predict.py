@@ -78,10 +78,9 @@ def test_random_networks(bench, random_net, core, seed):
             assert predicted.layers[sample.layer].cycles == pytest.approx(sample.cycles, rel=0.1)
 
 
-@pytest.mark.models
 @pytest.mark.parametrize("name", ["ad01", "kws"])
-def test_real_models(bench, shared_dir, name):
-    path = shared_dir / "models" / "mlperf_tiny" / f"{name}_int8.tflite"
+def test_real_models(bench, mlperf_dir, name):
+    path = mlperf_dir / f"{name}_int8.tflite"
     graph = run_passes(read_tflite_file(path), DEFAULT_PASSES).graph
     target = load_target("cortex-m4")
     simulated = bench.simulate(graph, target).cycles.value

@@ -17,14 +17,13 @@ from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
-from tests.conftest import shared_path
+from tests.conftest import models_path
 from tests.gpu_cases import cases
 from tests.gpu_truth import GOLDEN, analyze, differences, digest
 from tests.single_ops import S4, base, edited, t, w
 
-SHARED = shared_path() / "models"
-REAL = {f.name: f for f in sorted(SHARED.glob("**/*.tflite")) if "edgetpu" not in f.name}
 VERDICTS = json.loads(GOLDEN.read_text())["verdicts"]
+REAL = {f.name: f for f in sorted(models_path().glob("**/*.tflite")) if f.name in VERDICTS}
 
 
 def reason(spec):
@@ -47,7 +46,7 @@ def test_generated_operators_agree_with_the_recorded_analyzer():
 
 
 @pytest.mark.models
-@pytest.mark.skipif(not REAL, reason="../shared/models is not there")
+@pytest.mark.skipif(not REAL, reason="no public models (EDGEBUILD_MODELS)")
 def test_real_models_agree_with_the_recorded_analyzer():
     for name, path in REAL.items():
         messages = VERDICTS[name][1]

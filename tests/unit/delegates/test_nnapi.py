@@ -16,10 +16,10 @@ from edgebuild.graph import Graph, Op
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
-from tests.conftest import shared_path
+from tests.conftest import facts_path
 from tests.single_ops import Spec, base, edited, t
 
-FACTS = shared_path() / "facts" / "nnapi_delegate_ops.json"
+FACTS = facts_path() / "nnapi_delegate_ops.json"
 FL6, FL7, FL8 = 1_000_006, 1_000_007, 1_000_008
 LEVELS = (*range(27, 36), FL6, FL7, FL8)
 DTYPES = ("float32", "float16", "uint8", "int8", "int16", "int32", "int64", "bool")
@@ -167,7 +167,8 @@ def test_others_are_never_taken(kind):
     assert verdict(base(kind), FL8).reason == f"NNAPI has no {kind}"
 
 
-@pytest.mark.skipif(not FACTS.exists(), reason="../shared/facts is not there")
+@pytest.mark.models
+@pytest.mark.skipif(not FACTS.exists(), reason="no facts beside the public models")
 @pytest.mark.parametrize("level", LEVELS)
 def test_the_facts_say_the_same(level):
     """Minimum levels, types and versions, read from the facts by rules of their own."""

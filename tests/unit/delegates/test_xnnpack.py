@@ -9,14 +9,19 @@ from edgebuild.delegates.xnnpack import check, reasons
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
-from tests.conftest import shared_path
+from tests.conftest import made_models, models_path
 from tests.litert_truth import CRASHED, ask
 from tests.single_ops import base, c, edited, t, w
 from tests.xnnpack_cases import cases, unpacked
 from tests.xnnpack_random import random_models
 
-SHARED = shared_path() / "models"
-REAL = [f for f in sorted(SHARED.glob("**/*.tflite")) if "edgetpu" not in f.name]
+LITERT_LACKS = ("edgetpu", "posenet")
+"""Models with a custom operator that is not LiteRT's own."""
+REAL = [
+    path
+    for path in sorted(models_path().glob("**/*.tflite"))
+    if not any(word in path.name for word in LITERT_LACKS)
+]
 TABLE = load_table("xnnpack")
 
 
@@ -75,20 +80,36 @@ def test_every_operator_of_the_table_was_asked_for_and_taken(answers):
 
 
 @pytest.mark.models
-@pytest.mark.skipif(not REAL, reason="../shared/models is not there")
-def test_the_table_agrees_with_litert_on_real_models():
-    models = [path.read_bytes() for path in REAL]
-    for path, model, answer in zip(REAL, models, ask(models), strict=True):
+@pytest.mark.skipif(not REAL, reason="no public models (EDGEBUILD_MODELS)")
+def test_the_table_agrees_with_litert_on_public_models():
+    assert_delegated(REAL)
+
+
+@pytest.mark.keras
+def test_the_table_agrees_with_litert_on_whole_models():
+    paths = sorted(made_models().glob("*.tflite"))
+    assert len(paths) == 8
+    assert_delegated(paths)
+    assert_partitions(paths)
+
+
+def assert_delegated(paths):
+    models = [path.read_bytes() for path in paths]
+    for path, model, answer in zip(paths, models, ask(models), strict=True):
         found = check(read_tflite(model, survey=True), Delegate("xnnpack"))
         assert [v.delegated for v in found.verdicts] == answer, path.name
 
 
 @pytest.mark.models
-@pytest.mark.skipif(not REAL, reason="../shared/models is not there")
+@pytest.mark.skipif(not REAL, reason="no public models (EDGEBUILD_MODELS)")
 def test_partitions_are_those_that_litert_makes():
+    assert_partitions(REAL)
+
+
+def assert_partitions(paths):
     from ai_edge_litert.interpreter import Interpreter
 
-    for path in REAL:
+    for path in paths:
         interpreter = Interpreter(model_path=str(path))
         interpreter.allocate_tensors()
         nodes = interpreter._get_ops_details()

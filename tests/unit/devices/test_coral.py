@@ -134,9 +134,9 @@ def test_a_board_that_answers_another_folder_is_not_cleaned_up(tmp_path, ssh, an
 
 @pytest.mark.models
 def test_a_compiled_model_does_not_run_on_the_cpu(samples):
-    from tests.conftest import shared_path
+    from tests.conftest import models_path
 
-    path = shared_path() / "models" / "coral" / "dense_256_edgetpu.tflite"
+    path = models_path() / "coral" / "dense_256_edgetpu.tflite"
     if not path.is_file():
         pytest.skip("no compiled model")
     with pytest.raises(ToolError, match=r"exit code 4") as caught:

@@ -1,3 +1,3 @@
 """Fixtures of the graph's tests."""
 
-from tests.unit.coral.conftest import coral_dir  # noqa: F401
+from tests.unit.coral.conftest import public_coral_dir  # noqa: F401

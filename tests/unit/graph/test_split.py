@@ -210,9 +210,12 @@ def test_random_graphs_give_the_same_bytes(seed):
 
 @pytest.mark.models
 @pytest.mark.parametrize("name", PAIRS)
-def test_models_for_the_edge_tpu_in_parts(coral_dir, name):
+def test_models_for_the_edge_tpu_in_parts(public_coral_dir, name):
     """What maps, by itself, maps whole; the parts give the model's bytes."""
-    graph, model = graph_of(coral_dir, name), (coral_dir / f"{name}.tflite").read_bytes()
+    graph, model = (
+        graph_of(public_coral_dir, name),
+        (public_coral_dir / f"{name}.tflite").read_bytes(),
+    )
     taken = [verdict.delegated for verdict in edgetpu_compatibility(graph).verdicts]
     groups = around_mapped(graph, taken)
     parts = assert_same(graph, model, [positions for _, positions in groups])
@@ -222,17 +225,19 @@ def test_models_for_the_edge_tpu_in_parts(coral_dir, name):
 
 @pytest.mark.models
 @pytest.mark.parametrize("name", PAIRS)
-def test_models_for_the_edge_tpu_cut_anywhere(coral_dir, name):
-    graph, model = graph_of(coral_dir, name), (coral_dir / f"{name}.tflite").read_bytes()
+def test_models_for_the_edge_tpu_cut_anywhere(public_coral_dir, name):
+    graph, model = (
+        graph_of(public_coral_dir, name),
+        (public_coral_dir / f"{name}.tflite").read_bytes(),
+    )
     assert_cut_anywhere(graph, model)
 
 
-@pytest.mark.models
 @pytest.mark.parametrize(
     "name", ["ad01_int8", "kws_int8", "resnet8_int8", "vww96_int8", "kws_float"]
 )
-def test_models_for_microcontrollers_cut_anywhere(shared_dir, name):
-    path = shared_dir / "models" / "mlperf_tiny" / f"{name}.tflite"
+def test_models_for_microcontrollers_cut_anywhere(mlperf_dir, name):
+    path = mlperf_dir / f"{name}.tflite"
     assert_cut_anywhere(read_tflite_file(path, survey=True), path.read_bytes())
 
 

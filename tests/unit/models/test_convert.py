@@ -19,6 +19,7 @@ from edgebuild.ops.cases import activation, one_op
 from edgebuild.tflite.oracle import run_oracle_arrays
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
+from tests.conftest import NIGHTLY_PUBLIC
 
 RNG = np.random.default_rng(0)
 IMAGES = DataSet((RNG.uniform(0, 1, (40, 8, 8, 1)).astype(np.float32),), None, "images")
@@ -264,18 +265,17 @@ def test_inputs_and_outputs_of_a_float_tflite_keep_their_names(tmp_path, form):
     assert [t.name for t in graph.output_tensors] == ["sum"]
 
 
-@pytest.mark.models
 @pytest.mark.parametrize("name", ["kws", "resnet8", "ad01", "vww96"])
-def test_real_float_tflite(shared_dir, name):
-    source = open_model(shared_dir / f"models/mlperf_tiny/{name}_float.tflite")
+def test_real_float_tflite(mlperf_dir, name):
+    source = open_model(mlperf_dir / f"{name}_float.tflite")
     check_real(source)
 
 
-@pytest.mark.models
+@pytest.mark.parametrize("mlperf_dir", NIGHTLY_PUBLIC, indirect=True)
 @pytest.mark.keras
 @pytest.mark.parametrize("name", ["kws_saved_model", "resnet8.h5", "ad01.h5", "vww96.h5"])
-def test_real_tensorflow(shared_dir, keras, name):
-    check_real(open_model(shared_dir / f"models/mlperf_tiny/{name}"))
+def test_real_tensorflow(mlperf_dir, keras, name):
+    check_real(open_model(mlperf_dir / f"{name}"))
 
 
 def check_real(source):

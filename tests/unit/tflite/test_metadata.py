@@ -209,10 +209,9 @@ def test_text_is_cleaned():
     assert read_metadata(write_metadata(MODEL, metadata)).name == "ab[31m?"
 
 
-@pytest.mark.models
 @pytest.mark.parametrize("name", ["ad01_float", "kws_int8", "resnet8_int8", "vww96_int8"])
-def test_real_models_keep_their_bytes(shared_dir, name):
-    data = (shared_dir / "models" / "mlperf_tiny" / f"{name}.tflite").read_bytes()
+def test_real_models_keep_their_bytes(mlperf_dir, name):
+    data = (mlperf_dir / f"{name}.tflite").read_bytes()
     metadata = describe(read_tflite(data), name=name)
     written = write_metadata(data, metadata)
     assert written.endswith(data)

@@ -140,11 +140,10 @@ def child_that(monkeypatch, tmp_path, code):
     monkeypatch.setattr(oracle, "__file__", str(tmp_path / "oracle.py"))
 
 
-@pytest.mark.models
-def test_real_models(shared_dir):
+def test_real_models(mlperf_dir):
     rng = np.random.default_rng(0)
     for name, size in (("kws", 490), ("ad01", 640)):
-        model = (shared_dir / f"models/mlperf_tiny/{name}_int8.tflite").read_bytes()
+        model = (mlperf_dir / f"{name}_int8.tflite").read_bytes()
         samples = [(rng.integers(-128, 128, size, np.int8).tobytes(),) for _ in range(2)]
         result = run_oracle(model, samples, all_tensors=True)
         assert result.outputs[0] != result.outputs[1]
