@@ -1,6 +1,7 @@
 # make demo   trains a small network and builds it for a Cortex-M4, from nothing
 # make test   runs the whole test suite, from nothing
-# make lint   ruff, mypy          make wheel    builds the wheel and tries it in a clean environment
+# make test-models  only the tests that need public models (README: EDGEBUILD_MODELS)
+# make lint   ruff, mypy          make wheel    builds, checks and tries the packages of a release
 # make nightly  the slow suites, with EDGEBUILD_ANDROID_TOOLS=1 those of Kotlin and Gradle too
 # make bench    figures against peers
 
@@ -11,7 +12,7 @@ READY := $(VENV)/.ready
 JOBS ?= 2
 
 # make bench-training  the bars of compression, hours on two cores
-.PHONY: demo test lint wheel nightly bench bench-training clean setup system-tools
+.PHONY: demo test test-models lint wheel nightly bench bench-training clean setup system-tools
 
 setup: $(READY)
 
@@ -31,8 +32,11 @@ system-tools:
 test: $(READY) system-tools
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not hardware" --durations=30 --durations-min=10 --cov --cov-report=term --cov-fail-under=90
 
+test-models: $(READY) system-tools
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "models and not slow and not hardware"
+
 nightly: $(READY) system-tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not hardware"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not hardware" -o timeout=10800
 
 lint: $(READY)
 	$(BIN)/ruff check .
