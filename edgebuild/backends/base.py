@@ -13,6 +13,7 @@ from edgebuild.devices.base import Device
 from edgebuild.figures import Figure
 from edgebuild.graph import Graph
 from edgebuild.memory import MemoryPlan
+from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops import KernelCall
 from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import Image
@@ -150,11 +151,18 @@ class Backend(Protocol):
     family: str
 
     def emit(
-        self, graph: Graph, source: Graph, model: bytes, name: str, target: TargetProfile
+        self,
+        graph: Graph,
+        source: Graph,
+        model: bytes,
+        name: str,
+        target: TargetProfile,
+        preprocessing: Preprocessing = NONE,
     ) -> Emitted:
         """Generate every source file; pure.
 
-        ``graph`` has been through the passes, ``source`` is what ``model`` (a ``.tflite``) says.
+        ``graph`` has been through the passes, ``source`` is what ``model`` (a ``.tflite``) says,
+        ``preprocessing`` what the firmware does to inputs.
         """
         ...
 

@@ -15,6 +15,7 @@ from edgebuild.errors import CheckFailedError, InternalError, ToolError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph, Node
+from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.resources import resource_dir
 from edgebuild.targets import Memory, TargetProfile
 from edgebuild.toolchain import CompileJob, Image, find_toolchain
@@ -30,10 +31,16 @@ class CortexMBackend:
     family = "cortex-m"
 
     def emit(
-        self, graph: Graph, source: Graph, model: bytes, name: str, target: TargetProfile
+        self,
+        graph: Graph,
+        source: Graph,
+        model: bytes,
+        name: str,
+        target: TargetProfile,
+        preprocessing: Preprocessing = NONE,
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
-        emitted = emit_library(graph, name, target.cpu.features)
+        emitted = emit_library(graph, name, target.cpu.features, preprocessing)
         return with_tflm_form(emitted, source, model, target.cpu.core)
 
     def check_room(self, emitted: Emitted, target: TargetProfile) -> None:

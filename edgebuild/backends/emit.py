@@ -8,6 +8,7 @@ from edgebuild.codegen.tflm import OFFLINE_PLAN, has_own_plan, tflm_arena, tflm_
 from edgebuild.errors import InputError
 from edgebuild.graph import Graph
 from edgebuild.memory import plan_memory
+from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.targets import CpuFeatures
 
 LIBRARY = "lib"
@@ -19,11 +20,14 @@ _OWN_PLAN = (
 )
 
 
-def emit_library(graph: Graph, name: str, cpu: CpuFeatures) -> Emitted:
-    """Bind kernels, plan memory and generate the C library below ``lib/``."""
+def emit_library(
+    graph: Graph, name: str, cpu: CpuFeatures, preprocessing: Preprocessing = NONE
+) -> Emitted:
+    """Bind kernels, plan memory and generate the C library below ``lib/``, with functions for
+    ``preprocessing``."""
     calls = kernel_calls(graph, cpu)
     plan = plan_memory(graph, calls)
-    library = generate_library(graph, calls, plan, name)
+    library = generate_library(graph, calls, plan, name, preprocessing)
     files = {f"{LIBRARY}/{path}": text for path, text in library.items()}
     return Emitted(graph, calls, plan, name, files)
 

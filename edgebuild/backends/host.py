@@ -9,6 +9,7 @@ from edgebuild.backends.emit import emit_library, with_tflm_form
 from edgebuild.backends.native import compile_for_host
 from edgebuild.devices.host import HostDevice
 from edgebuild.graph import Graph
+from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.targets import TargetProfile
 
 
@@ -18,10 +19,16 @@ class HostBackend:
     family = "host"
 
     def emit(
-        self, graph: Graph, source: Graph, model: bytes, name: str, target: TargetProfile
+        self,
+        graph: Graph,
+        source: Graph,
+        model: bytes,
+        name: str,
+        target: TargetProfile,
+        preprocessing: Preprocessing = NONE,
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
-        emitted = emit_library(graph, name, target.cpu.features)
+        emitted = emit_library(graph, name, target.cpu.features, preprocessing)
         return with_tflm_form(emitted, source, model, "host")
 
     def check_room(self, emitted: Emitted, target: TargetProfile) -> None:

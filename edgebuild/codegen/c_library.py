@@ -1,7 +1,8 @@
 """Generate the stand-alone C library: Graph + MemoryPlan -> {path: text}.
 
 Files: ``<name>.h``, ``<name>.c`` (the layers), ``<name>_weights.h/.c`` (constants, kept in flash),
-``eb_runtime.h`` and, below ``kernels/``, just the kernels that the model uses.
+``<name>_preprocess.c`` where inputs are prepared in float32, ``eb_runtime.h`` and, below
+``kernels/``, just the kernels that the model uses.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from edgebuild.codegen.names import c_float, c_int, c_string
+from edgebuild.codegen.preprocess import preprocess_functions
 from edgebuild.codegen.sources import kernel_files
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Node, Tensor
 from edgebuild.memory import MemoryPlan
+from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops import OPS, KernelCall
 from edgebuild.targets import CpuFeatures
 
@@ -109,7 +112,11 @@ def kernel_calls(graph: Graph, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
 
 
 def generate_library(
-    graph: Graph, calls: Sequence[KernelCall], plan: MemoryPlan, name: str
+    graph: Graph,
+    calls: Sequence[KernelCall],
+    plan: MemoryPlan,
+    name: str,
+    preprocessing: Preprocessing = NONE,
 ) -> dict[str, str]:
     """Return the library's files by relative path.
 
@@ -118,6 +125,7 @@ def generate_library(
         calls: ``kernel_calls(graph, cpu)``.
         plan: ``plan_memory(graph, calls)``.
         name: a C identifier (``c_identifier``), the prefix of everything that is exported.
+        preprocessing: what the firmware does to inputs, as functions for it to call.
     """
     _check_outputs(graph)
     writer = _Writer(name)
@@ -134,6 +142,8 @@ def generate_library(
         "layers": layers,
         "headers": sorted({call.header for call in used}),
         "arrays": list(writer.arrays.values()),
+        "preprocess": preprocess_functions(graph, preprocessing, name),
+        "from_layers": preprocessing.made_from == "layers",
     }
     files = {
         f"{name}.h": render("model.h.j2", **values),
@@ -141,6 +151,8 @@ def generate_library(
         f"{name}_weights.h": render("model_weights.h.j2", **values),
         f"{name}_weights.c": render("model_weights.c.j2", **values),
     }
+    if preprocessing:
+        files[f"{name}_preprocess.c"] = render("model_preprocess.c.j2", **values)
     files.update(kernel_files(used))
     return files
 

@@ -72,7 +72,39 @@ def _synthesize(job: dict[str, Any], say: Say) -> dict[str, Any]:
     return {"off": made.off, "sure": made.sure}
 
 
-TASKS = {"compress": _compress, "synthesize": _synthesize}
+def _climb(job: dict[str, Any], say: Say) -> dict[str, Any]:
+    """Try the ladder's remedies on the float model below the job's folder; return all rungs."""
+    from edgebuild.compress.ptq.climbing import Terms, climb
+    from edgebuild.errors import ModelError
+
+    folder = Path(job["folder"])
+    try:
+        found = climb(
+            (folder / "float.tflite").read_bytes(),
+            _split(folder / "train.npz"),
+            _split(folder / "validation.npz"),
+            Terms(job["samples"], job["seed"], job["int16"]),
+            lambda text: say({"progress": text}),
+        )
+    except ValueError as error:
+        raise ModelError(
+            "the model has a loop, whose numbers cannot be fixed",
+            hint="build recurrent layers with unroll=True",
+        ) from error
+    (folder / "best.tflite").write_bytes(found.content)
+    return {
+        "chosen": found.chosen,
+        "rungs": [dataclasses.asdict(rung) for rung in found.rungs],
+        "measure": found.measure,
+        "baseline": found.baseline,
+        "calibrated": found.calibrated,
+        "validated": found.validated,
+        "preprocessing": found.preprocessing.to_json(),
+        "notes": list(found.notes),
+    }
+
+
+TASKS = {"compress": _compress, "synthesize": _synthesize, "climb": _climb}
 
 
 def _split(path: Path) -> Any:

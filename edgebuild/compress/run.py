@@ -1,4 +1,4 @@
-"""Compress, or make inputs, in a child process: TensorFlow stays out of this one."""
+"""Compress, try remedies, or make inputs, in a child process: TensorFlow stays out of this one."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 
 from edgebuild.compress.base import CompressionStep, Pass, step_from_json
+from edgebuild.compress.ladder import LadderRung
 from edgebuild.compress.recipe import recipe_to_json
 from edgebuild.compress.splits import Splits
 from edgebuild.errors import ModelError
+from edgebuild.models.preprocessing import Preprocessing, preprocessing_from_json
 from edgebuild.models.worker import error_from_reply
 from edgebuild.targets import CpuFeatures
 
@@ -71,6 +73,32 @@ class SynthesisJob:
 
 
 @dataclass(frozen=True)
+class LadderJob:
+    """What remedies to try on a float ``.tflite``; see ``edgebuild.compress.ptq.climbing``."""
+
+    model: bytes
+    samples: int
+    seed: int
+    int16: str
+
+
+@dataclass(frozen=True, eq=False)
+class BestRung:
+    """The ``.tflite`` that lost least, of the rung of that name, and all rungs. ``measure`` is what
+    was compared and ``baseline`` the float model's value of it."""
+
+    tflite: bytes
+    chosen: str
+    rungs: tuple[LadderRung, ...]
+    measure: str
+    baseline: float
+    calibrated: int
+    validated: int
+    preprocessing: Preprocessing
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Compressed:
     """The compressed ``.keras``, what each step did, the packed weights when asked for, and the
     ``.tflite`` when the recipe has quantized."""
@@ -88,9 +116,7 @@ def compress(
 
     The test split is not shown to it. Raises what the passes raise; ModelError when the child dies.
     """
-    for name, split in (("train", splits.train), ("validation", splits.validation)):
-        labels = {} if split.y is None else {"y": split.y}
-        np.savez(folder / f"{name}.npz", allow_pickle=False, **named_arrays(split.x), **labels)
+    _write_splits(splits, folder)
     description = {
         **dataclasses.asdict(job),
         "task": "compress",
@@ -108,6 +134,42 @@ def compress(
         packed.read_bytes() if packed.exists() else None,
         tflite.read_bytes() if tflite.exists() else None,
     )
+
+
+def climb_ladder(
+    job: LadderJob, splits: Splits, folder: Path, progress: Callable[[str], None]
+) -> BestRung:
+    """Try the ladder's remedies below ``folder``; the test split is not shown to them.
+
+    Raises ModelError where the model cannot be quantized at all, or when the child dies.
+    """
+    _write_splits(splits, folder)
+    (folder / "float.tflite").write_bytes(job.model)
+    description = {
+        "task": "climb",
+        "samples": job.samples,
+        "seed": job.seed,
+        "int16": job.int16,
+        "folder": str(folder),
+    }
+    reply = _run(description, folder, progress)
+    return BestRung(
+        (folder / "best.tflite").read_bytes(),
+        reply["chosen"],
+        tuple(LadderRung(**row) for row in reply["rungs"]),
+        reply["measure"],
+        reply["baseline"],
+        reply["calibrated"],
+        reply["validated"],
+        preprocessing_from_json(reply["preprocessing"]),
+        tuple(reply["notes"]),
+    )
+
+
+def _write_splits(splits: Splits, folder: Path) -> None:
+    for name, split in (("train", splits.train), ("validation", splits.validation)):
+        labels = {} if split.y is None else {"y": split.y}
+        np.savez(folder / f"{name}.npz", allow_pickle=False, **named_arrays(split.x), **labels)
 
 
 def synthesize(

@@ -144,6 +144,16 @@ class Network:
 
     def content(self, ranges: Mapping[int, tuple[float, float]] | None = None) -> bytes:
         """Return the flatbuffer; ``ranges`` of tensors are written into it."""
+        s = schema.module()
+        model = self.model()
+        for tensor, (low, high) in (ranges or {}).items():
+            quantization = s.QuantizationParametersT()
+            quantization.min, quantization.max = [low], [high]
+            model.subgraphs[0].tensors[tensor].quantization = quantization
+        return pack(model)
+
+    def model(self) -> Any:
+        """Return the flatbuffer as objects, which may be changed."""
         import copy
 
         s = schema.module()
@@ -156,8 +166,5 @@ class Network:
             buffer.data = np.frombuffer(values.astype("<f4").tobytes(), np.uint8)
             graph.tensors[tensor].buffer = len(model.buffers)
             model.buffers.append(buffer)
-        for tensor, (low, high) in (ranges or {}).items():
-            quantization = s.QuantizationParametersT()
-            quantization.min, quantization.max = [low], [high]
-            graph.tensors[tensor].quantization = quantization
-        return pack(model)
+        graph.operators = [copy.copy(op) for op in self._graph.operators]
+        return model

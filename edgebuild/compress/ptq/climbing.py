@@ -1,0 +1,441 @@
+"""Climb the ladder of remedies: each is measured on the validation split, the best is kept.
+
+A rung stands on the best one so far: inputs are scaled first, then ranges are chosen, weights
+equalized, biases corrected, weights rounded to fit, and at last activations get 16 bits. The climb
+ends as soon as nothing worth a remedy is lost. How much each rung may work follows from the
+model's MACs, not from a clock, so that the same build gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from edgebuild.compress.base import Quality
+from edgebuild.compress.ladder import MIN_MAX, LadderRung
+from edgebuild.compress.ptq.artifact import run_reals
+from edgebuild.compress.ptq.calibration import Histogram, Range, histograms, ranges
+from edgebuild.compress.ptq.equalize import equalize
+from edgebuild.compress.ptq.fitting import Fitting, fit
+from edgebuild.compress.ptq.float_file import FloatFile
+from edgebuild.compress.ptq.front import (
+    BETTER,
+    FEWEST_STEPS,
+    fewest_steps,
+    folded,
+    front_of,
+    inputs_to_scale,
+    standard_steps,
+    taken_out,
+)
+from edgebuild.compress.ptq.network import Network
+from edgebuild.compress.ptq.writer import possible, write
+from edgebuild.compress.quality import output_quality
+from edgebuild.compress.splits import Split
+from edgebuild.errors import EdgebuildError
+from edgebuild.models.calibration_review import outlying_samples
+from edgebuild.models.last_activation import graph_gives_probability
+from edgebuild.models.likeness import SIMILARITY
+from edgebuild.models.preprocessing import Preprocessing, Step
+from edgebuild.ops.support import check_supported
+from edgebuild.tflite.reader import read_tflite
+
+NO_LOSS = 0.005
+"""Half a point of the measure is no loss that another remedy is tried for,"""
+
+LITTLE_NOISE = 0.01
+"""as long as no output channel has more noise than a hundredth of its signal."""
+
+INT16_ANYWHERE = "litert"
+"""LiteRT runs int16 activations; else ``kernels``: where generated C has kernels for them."""
+
+_QUIETER = 0.9
+_TINY = 1e-9
+_CALIBRATION = (16, 20e9 / 6)
+_VALIDATION = (32, 3e9)
+_FITTING = (32, 60e9)
+"""At least so many samples, and MACs that all of them together may take."""
+
+_MOST_WEIGHTS = 1_500_000
+_MOST_FORMATS = 40
+_PERCENTILES = (99.99, 99.9)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a climb is bound to: the samples to calibrate with, what is random, and whether the
+    target runs int16 activations (``litert``, ``kernels``, or a reason why not)."""
+
+    samples: int = 200
+    seed: int = 0
+    int16: str = "kernels"
+
+
+@dataclass(frozen=True, eq=False)
+class Climbed:
+    """The best ``.tflite``, by the rung of that name, and what its inputs go through before it."""
+
+    content: bytes
+    chosen: str
+    rungs: tuple[LadderRung, ...]
+    measure: str
+    baseline: float
+    calibrated: int
+    validated: int
+    preprocessing: Preprocessing
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class _Floats:
+    """A float network with the samples that it reads, raw ones preprocessed."""
+
+    network: Network
+    before: Preprocessing
+    train: tuple[np.ndarray, ...]
+    validation: tuple[np.ndarray, ...]
+
+    @property
+    def samples(self) -> list[tuple[np.ndarray, ...]]:
+        """An array (\\*shape) for each input, sample by sample."""
+        return list(zip(*self.train, strict=True))
+
+    @cached_property
+    def histograms(self) -> dict[int, Histogram]:
+        """Of every tensor."""
+        return histograms(self.network, self.samples)
+
+    def preprocessed(self, network: Network, position: int, steps: tuple[Step, ...]) -> _Floats:
+        """Return ``network``, which reads input ``position`` after ``steps``."""
+        made_from = self.before.made_from
+        before = Preprocessing({**self.before.steps, position: steps}, made_from)
+        only = Preprocessing({position: steps})
+        return _Floats(network, before, only.apply(self.train), only.apply(self.validation))
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """A way to quantize, and once it was tried what that gave."""
+
+    name: str
+    floats: _Floats
+    method: str = MIN_MAX
+    percentile: float = _PERCENTILES[0]
+    adaround: bool = False
+    bias_correction: bool = False
+    content: bytes = b""
+    lost: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Whether nothing worth another remedy is lost."""
+        return self.lost <= NO_LOSS and self.noise <= LITTLE_NOISE
+
+    @property
+    def ranges(self) -> dict[int, Range]:
+        """Of its tensors."""
+        return ranges(self.floats.histograms, self.method, percentile=self.percentile)
+
+
+def climb(
+    content: bytes, train: Split, validation: Split, terms: Terms, progress: Callable[[str], None]
+) -> Climbed:
+    """Return the best quantized form of a float ``.tflite``, chosen on ``validation``.
+
+    ValueError for a model of several subgraphs; EdgebuildError where plain quantization fails.
+    """
+    climber = _Climber(content, train, validation, terms, progress)
+    best = climber.climb()
+    return Climbed(
+        best.content,
+        best.name,
+        tuple(climber.rungs),
+        climber.quality.measure,
+        climber.quality.value,
+        len(best.floats.train[0]),
+        climber.validated,
+        best.floats.before,
+        tuple(climber.notes),
+    )
+
+
+class _Climber:
+    """One climb: the rungs so far and the candidates that stand on them."""
+
+    def __init__(
+        self,
+        content: bytes,
+        train: Split,
+        validation: Split,
+        terms: Terms,
+        progress: Callable[[str], None],
+    ) -> None:
+        self._terms, self._progress = terms, progress
+        self._macs = max(1, FloatFile(content).cost().macs)
+        count = min(terms.samples, self._affordable(*_CALIBRATION))
+        train = _drawn(train, count, terms.seed)
+        # What no range can hold says nothing of the ranges to choose.
+        usual = _usual(validation, train)
+        self._split = _drawn(usual, self._affordable(*_VALIDATION), terms.seed)
+        self.validated = len(self._split)
+        self._floats = _Floats(Network(content), Preprocessing(), train.x, self._split.x)
+        self._outputs = run_reals(content, self._split.x)
+        self._probability = graph_gives_probability(read_tflite(content))
+        self.quality = self._quality(self._outputs[0])
+        self.rungs: list[LadderRung] = []
+        self.notes: list[str] = []
+        self._candidates: list[_Candidate] = []
+
+    def climb(self) -> _Candidate:
+        """Try rung after rung until one is good; return the best."""
+        self._try(_Candidate(MIN_MAX, self._floats), must=True)
+        for rung in (
+            self._scale_inputs, self._leave_out_samples, self._choose_ranges, self._equalize,
+            self._correct_biases, self._round, self._widen,
+        ):  # fmt: skip
+            if self.best.good:
+                break
+            rung()
+        return self.best
+
+    @property
+    def best(self) -> _Candidate:
+        """The candidate that loses least; of those that lose as little, to within a sample, the
+        one with least noise, and the first of equals."""
+        least = max(0.0, min(found.lost for found in self._candidates))
+        most = least + max(NO_LOSS, 1.0 / self.validated) + _TINY
+        best = None
+        for found in self._candidates:
+            if found.lost > most:
+                continue
+            if best is None or found.noise < best.noise * _QUIETER:
+                best = found
+        assert best is not None
+        return best
+
+    def _affordable(self, least: int, macs: float) -> int:
+        return max(least, int(macs / self._macs))
+
+    def _quality(self, first: np.ndarray) -> Quality:
+        return output_quality(first, self._split, self._outputs[0], probability=self._probability)
+
+    def _try(self, candidate: _Candidate, *, must: bool = False) -> None:
+        """Quantize and measure; a remedy that cannot be carried out is a rung with a note."""
+        self._progress(f"trying {candidate.name}")
+        try:
+            self._measure(candidate, self._written(candidate))
+        except EdgebuildError as error:
+            if must:
+                raise
+            self.rungs.append(LadderRung(candidate.name, note=error.message))
+
+    def _written(self, candidate: _Candidate) -> bytes:
+        floats, found = candidate.floats, candidate.ranges
+        network, formats = floats.network, _all(floats.network, "int8")
+        if candidate.adaround or candidate.bias_correction:
+            layers = max(1, len(network.weighted()))
+            most = self._affordable(_FITTING[0], _FITTING[1] / (2 * layers))
+            how = Fitting(
+                *(candidate.adaround, candidate.bias_correction, 500, self._terms.seed),
+                checkpoints=None,
+                progress=lambda text: self._progress(f"trying {candidate.name}: {text}"),
+            )
+            network, _ = fit(network, found, formats, floats.samples[:most], how)
+        return write(network, found, formats)
+
+    def _measure(self, candidate: _Candidate, content: bytes, note: str = "") -> None:
+        outputs = run_reals(content, candidate.floats.validation)
+        noise = 1.0 - min(
+            _least_similarity(ours, wanted)
+            for ours, wanted in zip(outputs, self._outputs, strict=True)
+        )
+        found = self._quality(outputs[0])
+        lost = noise if found.measure == SIMILARITY else self.quality.value - found.value
+        self.rungs.append(LadderRung(candidate.name, float(lost), float(noise), note))
+        self._candidates.append(
+            dataclasses.replace(candidate, content=content, lost=float(lost), noise=float(noise))
+        )
+
+    def _again(self, name: str, **changes: object) -> None:
+        """Try the best candidate so far with changes."""
+        changed = dataclasses.replace(self.best, name=name, **changes)  # type: ignore[arg-type]
+        self._try(changed)
+
+    def _scale_inputs(self) -> None:
+        """Take the scaling of an input out of the quantized part where int8 cannot hold it."""
+        best = self.best
+        for position in inputs_to_scale(best.floats.train):
+            scaled = _scaled(best.floats, position)
+            if scaled is None:
+                self.notes.append(
+                    f"input {position} has channels that int8 cannot hold beside each other, and "
+                    "its first layer cannot take a scale for each channel over"
+                )
+                continue
+            name, best = scaled[0], dataclasses.replace(best, floats=scaled[1])
+            self._try(dataclasses.replace(best, name=name))
+        for position, tensor in enumerate(best.floats.network.inputs):
+            if position in best.floats.before.steps:
+                continue
+            front = front_of(best.floats.network, tensor)
+            inside = None if front is None else folded(best.floats.network, tensor, front)
+            if inside is not None:
+                best = dataclasses.replace(
+                    best, floats=dataclasses.replace(best.floats, network=inside)
+                )
+                self._try(dataclasses.replace(best, name="input scaling in the first layer"))
+
+    def _leave_out_samples(self) -> None:
+        """Calibrate without the samples that hold outliers."""
+        floats = self.best.floats
+        out = outlying_samples(floats.train)
+        if not len(out) or len(out) == len(floats.train[0]):
+            return
+        kept = np.setdiff1d(np.arange(len(floats.train[0])), out)
+        train = tuple(array[kept] for array in floats.train)
+        name = f"without {len(out)} outlying sample{'s' if len(out) > 1 else ''}"
+        self._again(name, floats=dataclasses.replace(floats, train=train))
+
+    def _choose_ranges(self) -> None:
+        for percentile in _PERCENTILES:
+            self._again(f"percentile {percentile:g}", method="percentile", percentile=percentile)
+        if not self.best.good:
+            self._again("mse", method="mse")
+
+    def _equalize(self) -> None:
+        floats = self.best.floats
+        network, (note, *_) = equalize(floats.network)
+        if network is floats.network:
+            self.rungs.append(LadderRung("equalization", note=note.partition(": ")[2]))
+            return
+        balanced = dataclasses.replace(floats, network=network)
+        for method in (MIN_MAX, "percentile", "mse"):
+            if not self.best.good:
+                self._again(f"equalization, {method}", floats=balanced, method=method)
+
+    def _correct_biases(self) -> None:
+        self._fit("bias correction", bias_correction=True)
+
+    def _round(self) -> None:
+        network = self.best.floats.network
+        weights = [network.constant(op.inputs[1]) for op in network.weighted()]
+        count = sum(0 if array is None else array.size for array in weights)
+        if count > _MOST_WEIGHTS:
+            note = f"{count:,} weights would take minutes: --compress quantize:rounding=adaround"
+            self.rungs.append(LadderRung("adaptive rounding", note=note))
+            return
+        self._fit("adaptive rounding", adaround=True, bias_correction=True)
+
+    def _fit(self, name: str, **how: bool) -> None:
+        layers = max(1, len(self.best.floats.network.weighted()))
+        if self._affordable(0, _FITTING[1] / (2 * layers)) < _FITTING[0]:
+            option = "rounding=adaround" if "adaround" in how else "bias_correction=true"
+            note = f"would take minutes: --compress quantize:{option}"
+            self.rungs.append(LadderRung(name, note=note))
+            return
+        self._again(name, **how)
+
+    def _widen(self) -> None:
+        """Give activations 16 bits, where the target runs that and where it is needed."""
+        name = "int16 activations"
+        best = dataclasses.replace(self.best, name=name)
+        if self._terms.int16 not in (INT16_ANYWHERE, "kernels"):
+            self.rungs.append(LadderRung(name, note=self._terms.int16))
+            return
+        self._progress(f"trying {name}")
+        network = best.floats.network
+        formats = {op.number: possible(network, op, "int16x8") for op in network.operators}
+        try:
+            content = write(network, best.ranges, formats)
+            if self._terms.int16 == "kernels":
+                check_supported(read_tflite(content))
+        except EdgebuildError as error:
+            why = (error.details or [error.message])[0]
+            self.rungs.append(LadderRung(name, note=f"the target has no kernels: {why}"))
+            return
+        wide = {number for number, choice in formats.items() if choice == "int16x8"}
+        self._measure(best, content, f"{len(wide)} of {len(formats)} operators")
+        if self.best.name == name and len(wide) <= _MOST_FORMATS:
+            self._narrow(formats, wide)
+
+    def _narrow(self, formats: dict[int, str], wide: set[int]) -> None:
+        """Give back int8 to the operators that do not need more, those first that bring least
+        noise."""
+        best = self.best
+        network, found = best.floats.network, best.ranges
+
+        def noise(narrow: Sequence[int]) -> float:
+            tried = {**formats, **dict.fromkeys(narrow, "int8")}
+            outputs = run_reals(write(network, found, tried), best.floats.validation)
+            return 1.0 - min(map(_least_similarity, outputs, self._outputs))
+
+        self._progress("finding the operators that need int16")
+        order = sorted(wide, key=lambda number: (noise([number]), number))
+        allowed = max(LITTLE_NOISE, best.noise / _QUIETER)
+        low, high = 0, len(order)
+        while low < high:
+            middle = (low + high + 1) // 2
+            low, high = (middle, high) if noise(order[:middle]) <= allowed else (low, middle - 1)
+        if 0 < low < len(order):
+            tried = {**formats, **dict.fromkeys(order[:low], "int8")}
+            kept = f"{len(wide) - low} of {len(formats)} operators"
+            named = dataclasses.replace(best, name="int16 activations where needed")
+            self._measure(named, write(network, found, tried), kept)
+            if self._candidates[-1].lost <= best.lost + NO_LOSS:
+                self._candidates.remove(best)  # as good, and smaller
+
+
+def _all(network: Network, choice: str) -> dict[int, str]:
+    return {op.number: choice for op in network.operators}
+
+
+def _usual(split: Split, other: Split) -> Split:
+    """Return ``split`` without the samples that are outliers among those of both."""
+    both = [np.concatenate(pair) for pair in zip(split.x, other.x, strict=True)]
+    kept = np.setdiff1d(np.arange(len(split)), outlying_samples(both))
+    return split.take(kept) if len(kept) else split
+
+
+def _drawn(split: Split, most: int, seed: int) -> Split:
+    if len(split) <= most:
+        return split
+    chosen = np.random.default_rng(seed).choice(len(split), most, replace=False)
+    return split.take(np.sort(chosen))
+
+
+def _scaled(floats: _Floats, position: int) -> tuple[str, _Floats] | None:
+    """Return the name of a rung and the network whose input ``position`` is scaled by the user:
+    by the model's own layers where they do it, else by ranges of the samples."""
+    network, tensor = floats.network, floats.network.inputs[position]
+    front = front_of(network, tensor)
+    if front is not None:
+        inner = floats.preprocessed(taken_out(network, tensor, front), position, front.steps)
+        steps = fewest_steps(inner.train[position])
+        if steps >= min(FEWEST_STEPS, BETTER * fewest_steps(floats.train[position])):
+            return "input scaling taken out", inner
+        return None
+    found = standard_steps(network, tensor, floats.train[position])
+    if found is None:
+        return None
+    made = floats.preprocessed(found[1], position, found[0])
+    before = Preprocessing(made.before.steps, "data")
+    return "input channels scaled", dataclasses.replace(made, before=before)
+
+
+def _least_similarity(outputs: np.ndarray, original: np.ndarray) -> float:
+    """Return 1 minus the noise-to-signal ratio of the channel of the last axis that is least like
+    the original's, among those with at least a hundredth of the channels' mean variance."""
+    given, wanted = (np.asarray(a, np.float64) for a in (outputs, original))
+    channels = wanted.shape[-1] if wanted.ndim > 1 else 1
+    given, wanted = given.reshape(-1, channels), wanted.reshape(-1, channels)
+    signal = wanted.var(axis=0)
+    judged = (signal > 0.01 * signal.mean()) & (signal > _TINY)
+    if not judged.any():
+        return 1.0
+    noise = np.mean((given - wanted) ** 2, axis=0)
+    return float(np.min(1.0 - noise[judged] / signal[judged]))
