@@ -19,8 +19,7 @@ from edgebuild.graph.demand import check_demand
 from edgebuild.limits import read_model
 from edgebuild.memory import MemoryPlan, plan_memory
 from edgebuild.ops import KernelCall
-from edgebuild.ops.support import check_supported
-from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.passes import supported_graph
 from edgebuild.report.layers import layer_reports, parameter_bytes
 from edgebuild.report.model import LayerReport
 from edgebuild.targets import TargetProfile, load_target
@@ -57,10 +56,9 @@ class Analysis:
 def analyze(model: Path, target_name: str) -> Analysis:
     """Read ``model`` (an int8 ``.tflite``) and plan it for a target, without compiling."""
     target = load_target(target_name)
-    graph = read_tflite_file(model)
-    check_supported(graph, where=str(model))
-    check_demand(graph, where=str(model))
-    graph = run_passes(graph, DEFAULT_PASSES).graph
+    read = read_tflite_file(model)
+    graph = supported_graph(read, where=str(model)).graph
+    check_demand(read, where=str(model))
     calls = kernel_calls(graph, target.cpu.features)
     return describe(graph, calls, plan_memory(graph, calls), target)
 
@@ -94,7 +92,7 @@ def compiled_model(model: Path) -> CompiledModel | None:
     Raises:
         ModelError: the file is no ``.tflite``, or its package is damaged.
     """
-    return describe_package(read_tflite_file(model, survey=True), where=str(model))
+    return describe_package(read_tflite_file(model), where=str(model))
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ class Survey:
 
 def survey(model: Path, target: TargetProfile) -> Survey:
     """Read ``model`` and ask the table of the target's delegate; nothing is compiled."""
-    graph = read_tflite_file(model, survey=True)
+    graph = read_tflite_file(model)
     found = check_compatibility(graph, target)
     operators = tuple(
         SurveyedOperator(

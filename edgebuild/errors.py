@@ -23,16 +23,25 @@ class EdgebuildError(Exception):
     """A failure with an explanation.
 
     ``message`` says what is wrong and where, ``details`` are further lines, ``hint`` says what to
-    try. The command line prints all three and exits with ``exit_code``.
+    try. The command line prints all three and exits with ``exit_code``. ``facts`` are plain JSON
+    values, the same in a form for programs, which --json prints whole.
     """
 
     exit_code: Exit = Exit.BAD_INPUT
 
-    def __init__(self, message: str, *, details: Iterable[str] = (), hint: str = "") -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        details: Iterable[str] = (),
+        hint: str = "",
+        facts: Mapping[str, object] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.details = tuple(details)
         self.hint = hint
+        self.facts = dict(facts or {})
 
     def __str__(self) -> str:
         lines = [self.message, *(f"  {line}" for line in self.details)]

@@ -45,7 +45,7 @@ class Difference:
 
 def digest(model: bytes) -> str:
     """Return what tells that a recorded verdict is of this very model."""
-    graph = read_tflite(model, survey=True)
+    graph = read_tflite(model)
     return hashlib.sha256(graph.fingerprint().encode()).hexdigest()[:8]
 
 
@@ -61,7 +61,7 @@ def analyze(python: str, models: Mapping[str, bytes]) -> Recorded:
     return Recorded(
         version,
         dict(zip(models, answers, strict=True)),
-        {name: len(read_tflite(m, survey=True).ops) for name, m in models.items()},
+        {name: len(read_tflite(m).ops) for name, m in models.items()},
         {name: digest(m) for name, m in models.items()},
     )
 
@@ -69,7 +69,7 @@ def analyze(python: str, models: Mapping[str, bytes]) -> Recorded:
 def differences(model: bytes, messages: Mapping[str, str]) -> Iterator[Difference]:
     """Yield the operators on which the table and the analyzer's messages disagree."""
     newer = {kind for kinds in load_raw("gpu")["newer_than_analyzer"] for kind in kinds.split("|")}
-    for node in read_tflite(model, survey=True).nodes():
+    for node in read_tflite(model).nodes():
         ours, theirs = compatibility_reason(node), messages.get(str(node.position), "")
         if bool(ours) != bool(theirs):
             explained = node.kind in newer and not ours

@@ -110,7 +110,7 @@ def _check_together(models: tuple[Path, ...], target: TargetProfile, as_json: bo
 
     if target.family != "coral":
         raise InputError(f"--with is for Coral boards, not for {target.name}")
-    graphs = [read_tflite_file(model, survey=True) for model in models]
+    graphs = [read_tflite_file(model) for model in models]
     found = [edgetpu_compatibility(graph) for graph in graphs]
     counts = [len(graph.ops) for graph in graphs]
     mapped = [count - len(one.fallbacks) for count, one in zip(counts, found, strict=True)]

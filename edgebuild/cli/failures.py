@@ -62,6 +62,7 @@ def failure_json(failure: EdgebuildError) -> dict[str, object]:
         "details": list(failure.details),
         "hint": failure.hint,
         "exit_code": int(failure.exit_code),
+        **failure.facts,
     }
 
 

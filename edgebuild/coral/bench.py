@@ -90,7 +90,7 @@ def run_model(
     options = options or RunnerOptions()
     if not samples:
         raise InputError("no samples to run")
-    graph = read_tflite_file(model, survey=True)
+    graph = read_tflite_file(model)
     output_bytes = sum(tensor.nbytes for tensor in graph.output_tensors)
     with tempfile.TemporaryDirectory(prefix="edgebuild-coral-") as scratch, transport as there:
         inputs = Path(scratch) / "inputs"

@@ -133,7 +133,7 @@ def _sources(models: Sequence[Path]) -> dict[str, tuple[bytes, Graph]]:
         if stem in found:
             raise InputError(f"two models are called {stem}", hint="rename one of them")
         data = read_model(path)
-        graph = read_tflite(data, name=stem, where=str(path), survey=True)
+        graph = read_tflite(data, name=stem, where=str(path))
         if describe_package(graph, where=str(path)) is not None:
             raise InputError(f"{path} is compiled already", hint="give the model it was made from")
         found[stem] = (data, graph)
@@ -229,7 +229,7 @@ def _checked(
             hint="run it by hand and look at its log",
         )
     data = read_model(path)
-    compiled = read_tflite(data, name=stem, where=path.name, survey=True)
+    compiled = read_tflite(data, name=stem, where=path.name)
     model = describe_package(compiled, where=path.name)
     own = next((m for m in log.models if Path(m.input_name).name == f"{stem}.tflite"), None)
     if own is None:

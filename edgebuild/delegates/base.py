@@ -166,7 +166,7 @@ def compatibility(
         OpVerdict(
             node.position,
             node.kind,
-            node.output.name,
+            node.name,
             reason
             or ("" if taken[node.position] else f"only {parted} delegated, the largest first"),
         )

@@ -13,6 +13,7 @@ from edgebuild.delegates.customs import with_unknown_customs
 from edgebuild.delegates.edgetpu import refuse_compiled
 from edgebuild.errors import InputError, InternalError
 from edgebuild.graph import Graph
+from edgebuild.graph.contradictions import refuse_contradictions
 from edgebuild.targets import Delegate, TargetProfile
 from edgebuild.units import quoted
 
@@ -31,17 +32,20 @@ _PARTITIONS = re.compile(r"partitions:(\d{1,6})")
 def check_compatibility(graph: Graph, target: TargetProfile) -> Compatibility:
     """Return what the target's delegate makes of ``graph``, as the ``.tflite`` file has it.
 
-    InputError for a model that was compiled for the Edge TPU.
+    Raises:
+        ModelError: the file contradicts itself.
+        InputError: the model was compiled for the Edge TPU.
     """
     if target.delegate is None:
         raise InternalError(f"target {target.name} has no delegate")
+    refuse_contradictions(graph, where=graph.name)
     refuse_compiled(graph)
     module = import_module(_MODULES[target.delegate.kind])
     answer: Callable[[Graph, Delegate], Compatibility] = module.check
     found = with_unknown_customs(graph, answer(graph, target.delegate))
-    if not graph.other_subgraphs:
+    if not graph.others:
         return found
-    note = f"{graph.other_subgraphs} further subgraphs of the model are not looked at"
+    note = f"{len(graph.others)} further subgraphs of the model are not looked at"
     return dataclasses.replace(found, notes=(*found.notes, note))
 
 

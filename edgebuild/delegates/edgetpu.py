@@ -86,7 +86,7 @@ def edgetpu_compatibility(
     """Return which operators map to the Edge TPU, why the others do not, and parameter bytes.
 
     Args:
-        graph: a model, read with ``survey=True`` where it is not int8.
+        graph: a model, of any number format.
         multiple_subgraphs: as the compiler's ``--enable_multiple_subgraphs``: operators behind the
             first one that stays on the CPU are mapped too.
     """

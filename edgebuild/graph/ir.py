@@ -124,8 +124,9 @@ class Tensor:
     """A value in the graph: an activation, or a constant when ``data`` is not None.
 
     ``data`` has exactly ``shape`` and ``dtype`` and is not writeable. ``stored`` marks a constant
-    whose values are not read (sparse, or of an opaque type), ``is_dynamic`` a shape of which some
-    dimensions are known only when the model runs (they are 1 in ``shape``).
+    whose values are not read: it is ``sparse``, or of an opaque type. ``signature`` is the shape as
+    the model declares it, with -1 for each dimension that it leaves open (1 in ``shape``); empty
+    where every dimension is known.
     """
 
     index: int
@@ -136,7 +137,13 @@ class Tensor:
     data: np.ndarray | None = None
     is_variable: bool = False
     stored: bool = False
-    is_dynamic: bool = False
+    sparse: bool = False
+    signature: tuple[int, ...] = ()
+
+    @property
+    def is_dynamic(self) -> bool:
+        """True where the model leaves a dimension open."""
+        return any(length < 0 for length in self.signature)
 
     @property
     def is_constant(self) -> bool:
@@ -223,8 +230,15 @@ class Node:
 
     @property
     def output(self) -> Tensor:
-        """The first output."""
+        """The first output; KeyError where the operator has none."""
+        if not self.outputs:
+            raise KeyError(f"{self.where} has no output")
         return self.outputs[0]
+
+    @property
+    def name(self) -> str:
+        """The name of the first output; empty where the operator has none."""
+        return self.outputs[0].name if self.outputs else ""
 
     @property
     def where(self) -> str:
@@ -236,7 +250,7 @@ class Node:
 class Graph:
     """A whole model: operators in execution order and the tensors that they refer to.
 
-    ``other_subgraphs`` counts those of the file that are not in here.
+    ``others`` are the model's further subgraphs, which control flow runs.
     """
 
     name: str
@@ -244,7 +258,7 @@ class Graph:
     outputs: tuple[int, ...]
     ops: tuple[Op, ...]
     tensors: Mapping[int, Tensor]
-    other_subgraphs: int = 0
+    others: tuple[Graph, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))

@@ -12,8 +12,9 @@ import numpy as np
 
 from edgebuild.errors import EdgebuildError, InputError, ModelError
 from edgebuild.graph import DType
+from edgebuild.graph.formats import is_quantized
 from edgebuild.models.data import DataSet, match_inputs
-from edgebuild.models.source import SourceModel, is_quantized
+from edgebuild.models.source import SourceModel
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import read_tflite
 

@@ -13,9 +13,10 @@ from importlib import util
 from pathlib import Path
 
 from edgebuild import limits
-from edgebuild.errors import ModelError, ToolError
+from edgebuild.errors import ModelError, ToolError, UnsupportedOperatorError
 from edgebuild.graph import KERNEL_DTYPES, DType, Graph
 from edgebuild.graph.demand import check_demand
+from edgebuild.graph.formats import is_quantized
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import read_tflite
 
@@ -66,14 +67,14 @@ class SourceModel:
             self.worker.close()
 
 
-def open_model(path: Path | str, *, trust: bool = False, survey: bool = False) -> SourceModel:
+def open_model(path: Path | str, *, trust: bool = False, any_format: bool = False) -> SourceModel:
     """Open the model at ``path``.
 
     Args:
         path: a ``.keras``, ``.h5`` or ``.tflite`` file, or a SavedModel folder; the content
             decides, not the name.
         trust: allow Lambda layers and other code that a model file can carry.
-        survey: take a ``.tflite`` with number formats that only LiteRT runs.
+        any_format: take a ``.tflite`` with number formats and subgraphs that only LiteRT runs.
 
     Raises:
         ModelError: the file is missing, damaged, hostile, or of no kind that edgebuild reads.
@@ -82,7 +83,7 @@ def open_model(path: Path | str, *, trust: bool = False, survey: bool = False) -
     path = Path(path)
     kind = _recognise(path)
     if kind == Kind.TFLITE:
-        return _open_tflite(path, survey)
+        return _open_tflite(path, any_format)
     if kind == Kind.KERAS:
         _check_archive(path)
     if util.find_spec("tensorflow") is None:
@@ -192,9 +193,11 @@ def _input_spec(path: Path, position: int, entry: dict[str, object]) -> InputSpe
     return InputSpec(name, (1, *shape[1:]) if shape else (), DType(dtype))
 
 
-def _open_tflite(path: Path, survey: bool) -> SourceModel:
+def _open_tflite(path: Path, any_format: bool) -> SourceModel:
     content = limits.read_model(path)
-    graph = read_tflite(content, name=path.stem, where=str(path), survey=survey)
+    graph = read_tflite(content, name=path.stem, where=str(path))
+    if not (any_format or is_quantized(graph)):
+        _refuse_foreign(graph, str(path))
     check_demand(graph, where=str(path))
     inputs = tuple(InputSpec(t.name, t.shape, t.dtype) for t in graph.input_tensors)
     if is_quantized(graph):
@@ -204,6 +207,27 @@ def _open_tflite(path: Path, survey: bool) -> SourceModel:
     return SourceModel(path, Kind.TFLITE, inputs, False, content, stored, worker)
 
 
+def _refuse_foreign(graph: Graph, where: str) -> None:
+    """Raise UnsupportedOperatorError where a float model has more than can be quantized: further
+    subgraphs, and tensors of types that edgebuild does not compute with."""
+    problems = [f"the model has {len(graph.others) + 1} subgraphs"] if graph.others else []
+    foreign: dict[str, list[str]] = {}
+    for tensor in graph.tensors.values():
+        if tensor.dtype not in KERNEL_DTYPES:
+            foreign.setdefault(f"of type {tensor.dtype}", []).append(tensor.name)
+        elif tensor.sparse:
+            foreign.setdefault("stored sparse", []).append(tensor.name)
+    for what, names in foreign.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        problems.append(f"{len(names)} tensors {what}: {', '.join(names[:3])}{more}")
+    if problems:
+        raise UnsupportedOperatorError(
+            f"{where}: this float model cannot be quantized: {problems[0]}",
+            details=problems[1:],
+            hint="export it with dense float32 weights and without control flow",
+        )
+
+
 def _stored_format(graph: Graph) -> str | None:
     """Return the number format of a float graph's weights; None where they are float32."""
     kinds = {t.dtype for t in graph.tensors.values() if t.is_constant}
@@ -211,17 +235,3 @@ def _stored_format(graph: Graph) -> str | None:
         return "float16"
     quantized = [t for t in graph.tensors.values() if t.is_constant and t.quantization is not None]
     return "dynamic" if any(t.dtype.bits <= 8 for t in quantized) else None
-
-
-def is_quantized(graph: Graph) -> bool:
-    """Return whether the graph computes on integers; QUANTIZE and DEQUANTIZE may be at its edges.
-
-    A model whose weights alone are quantized (dynamic range) computes on floats.
-    """
-    computes_float = False
-    for node in graph.nodes():
-        active = [t for t in (*node.inputs, *node.outputs) if t is not None and not t.is_constant]
-        if any(t.quantization is not None and t.dtype != DType.FLOAT32 for t in active):
-            return True
-        computes_float |= any(t.dtype == DType.FLOAT32 for t in active)
-    return not computes_float

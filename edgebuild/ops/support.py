@@ -2,59 +2,140 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from edgebuild.errors import ModelError, UnsupportedOperatorError, nearest
-from edgebuild.graph import Graph, Node
+from edgebuild.errors import ModelError, UnsupportedOperatorError
+from edgebuild.graph import KERNEL_DTYPES, Graph, Node
+from edgebuild.graph.contradictions import contradictions
+from edgebuild.graph.formats import is_quantized
 from edgebuild.ops import OPS
+from edgebuild.ops.refusal import FormGroups, Unsupported
 
-_SHOWN = 12
+_SHOWN = 40
+
+
+def unsupported(graph: Graph) -> Unsupported:
+    """Return all that keeps ``graph`` from the kernels of generated C.
+
+    ``graph`` is a model after ``edgebuild.passes.READ_PASSES``: what they fold is no reason.
+    """
+    is_float = bool(graph.ops) and not is_quantized(graph)
+    odd_tensors, groups = contradictions(graph), FormGroups()
+    wrong = [problem for problems in odd_tensors.values() for problem in problems]
+    for node in graph.nodes():
+        is_odd = not odd_tensors.keys().isdisjoint((*node.op.inputs, *node.op.outputs))
+        reason = _kind_reason(node) if is_float or is_odd else node_reason(node)
+        if reason:
+            groups.add(node, reason)
+        elif not is_float and not is_odd:
+            wrong += _shape_contradictions(node)
+    return Unsupported(
+        operators=len(graph.ops),
+        forms=groups.forms(),
+        problems=tuple(_model_problems(graph)),
+        contradictions=tuple(wrong),
+        is_float=is_float,
+    )
 
 
 def check_supported(graph: Graph, *, where: str = "model") -> None:
     """Check every operator against its constraints and its shapes against the recorded ones.
 
     Raises:
-        UnsupportedOperatorError: lists each operator without a kernel, with its place and reason.
-        ModelError: a recorded output shape is not what the operator computes.
+        UnsupportedOperatorError: lists all that has no kernel, with its places and reasons;
+            ``facts`` hold the whole of it.
+        ModelError: nothing is unsupported, but the file contradicts itself.
     """
-    problems = [problem for node in graph.nodes() for problem in node_problems(node)]
-    if problems:
-        more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-        unknown = any(node.kind not in OPS for node in graph.nodes())
-        listed = [f"supported: {', '.join(sorted(OPS))}"] if unknown else []
-        raise UnsupportedOperatorError(
-            f"{where}: {len(problems)} of the model's operator forms cannot run on this target",
-            details=[*problems[:_SHOWN], *more, *listed],
-            hint="`edgebuild ops list` shows every operator with its limits",
+    found = unsupported(graph)
+    if not found:
+        return
+    lines = found.lines()
+    more = [f"... and {len(lines) - _SHOWN} more lines; --json has all"]
+    kind = ModelError if _only_contradicts(found) else UnsupportedOperatorError
+    raise kind(
+        f"{where}: {found.summary()}",
+        details=lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], *more],
+        hint=_hint(found),
+        facts={"unsupported": found.to_json()},
+    )
+
+
+def _only_contradicts(found: Unsupported) -> bool:
+    return not (found.forms or found.problems or found.is_float)
+
+
+def _hint(found: Unsupported) -> str:
+    if found.is_float:
+        return (
+            "`edgebuild build --data calibration.npz` quantizes it to int8 (--data random: a trial)"
         )
-    for node in graph.nodes():
-        _check_shapes(node, where)
+    if _only_contradicts(found):
+        return "export the model again; the converter writes these values"
+    return "`edgebuild ops list` shows every operator with its limits"
 
 
-def node_problems(node: Node) -> list[str]:
+def node_reason(node: Node) -> str:
     """Return why ``node`` has no kernel; empty when it has one."""
     operator = OPS.get(node.kind)
     if operator is None:
-        return [f"{node.where} is not supported{nearest(node.kind, OPS)}"]
+        return _kind_reason(node)
+    tensors = [t for t in (*node.inputs, *node.outputs) if t is not None]
+    foreign = dict.fromkeys(str(t.dtype) for t in tensors if t.dtype not in KERNEL_DTYPES)
+    if foreign:
+        return f"no kernel computes with {', '.join(foreign)}"
+    if any(t.sparse for t in tensors):
+        return "its weights are stored sparse: export them dense"
+    if any(t.is_variable for t in tensors):
+        return "it keeps a state from one inference to the next"
+    if not node.outputs:
+        return "it has no output"
     for constraint in operator.constraints:
         # Later constraints may rely on earlier ones, so the first that fails is the reason.
         if not constraint.check(node):
-            return [f"{node.where} '{node.output.name}': needs: {constraint.sentence}"]
-    return []
+            return f"needs: {constraint.sentence}"
+    return ""
 
 
-def _check_shapes(node: Node, where: str) -> None:
+def _kind_reason(node: Node) -> str:
+    if node.kind in OPS:
+        return ""
+    if node.kind == "CUSTOM ethos-u":
+        return "it is compiled for an Arm Ethos-U: give the model that Vela compiled"
+    if node.kind == "CUSTOM edgetpu-custom-op":
+        return "it is compiled for the Edge TPU: give the model from before the compiler"
+    return "no kernel for this operator"
+
+
+def _model_problems(graph: Graph) -> Iterator[str]:
+    if not graph.inputs:
+        yield "the model has no inputs: there is nothing to give it"
+    if not graph.outputs:
+        yield "the model has no outputs: there is nothing to read from it"
+    if len(set(graph.inputs)) != len(graph.inputs):
+        yield "an input is listed twice: one of its values would be lost"
+    for role, tensors in (("input", graph.input_tensors), ("output", graph.output_tensors)):
+        for tensor in tensors:
+            if tensor.dtype not in KERNEL_DTYPES:
+                yield f"{role} '{tensor.name}' is {tensor.dtype}, which generated C does not have"
+    if graph.others:
+        operators = sum(len(other.ops) for other in graph.others)
+        yield (
+            f"the model has {len(graph.others) + 1} subgraphs (control flow: WHILE, IF or "
+            f"CALL_ONCE), edgebuild runs the first alone; {operators} operators are in the others"
+        )
+
+
+def _shape_contradictions(node: Node) -> list[str]:
     shapes = OPS[node.kind].output_shapes(node)
     recorded = tuple(t.shape for t in node.outputs)
-    if tuple(shapes) != recorded:
-        raise ModelError(
-            f"{where}: {node.where} computes shapes {[list(s) for s in shapes]}, "
-            f"the model says {[list(s) for s in recorded]}",
-            hint="the model file is inconsistent: export it again with fixed shapes",
-        )
+    if tuple(shapes) == recorded:
+        return []
+    return [
+        f"{node.where} computes shapes {[list(s) for s in shapes]}, "
+        f"the file says {[list(s) for s in recorded]}"
+    ]
 
 
 def interpret(graph: Graph, inputs: Sequence[np.ndarray]) -> dict[int, np.ndarray]:

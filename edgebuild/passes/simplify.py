@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgebuild.graph import Graph
+from edgebuild.graph import Graph, Node
 from edgebuild.ops.support import evaluate
 from edgebuild.passes.base import PassResult
 
@@ -53,14 +53,14 @@ class RemoveUnused:
         needed = set(graph.outputs)
         kept, notes = [], []
         for node in reversed(list(graph.nodes())):
-            if needed & set(node.op.outputs):
+            if needed & set(node.op.outputs) or _has_effects(node):
                 kept.append(node.op)
                 needed |= set(node.op.inputs)
             else:
                 notes.append(f"{node.where} has no effect on the outputs")
         needed |= set(graph.inputs)
         for op in kept:
-            needed |= set(op.outputs)
+            needed |= {*op.outputs, *op.intermediates}
         tensors = {i: t for i, t in graph.tensors.items() if i in needed}
         if len(kept) == len(graph.ops) and len(tensors) == len(graph.tensors):
             return PassResult(graph, changed=False)
@@ -69,3 +69,8 @@ class RemoveUnused:
             changed=True,
             notes=tuple(reversed(notes)),
         )
+
+
+def _has_effects(node: Node) -> bool:
+    """Return whether an operator may do more than write its outputs."""
+    return not node.outputs or node.kind in ("IF", "WHILE") or node.kind.startswith("CUSTOM")

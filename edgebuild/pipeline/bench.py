@@ -17,7 +17,7 @@ from edgebuild.graph import Graph
 from edgebuild.limits import read_json, read_model
 from edgebuild.models.data import load_data
 from edgebuild.models.source import open_model
-from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.passes import supported_graph
 from edgebuild.pipeline.plan import LOCK_NAME, REPORT_NAME, hash_path
 from edgebuild.pipeline.runners.base import Build, Measured, Reference, Runner
 from edgebuild.pipeline.steps import LazyHost, measured_memory, quantized_samples, ram_figure
@@ -99,13 +99,13 @@ def _reference(runners: Sequence[Runner]) -> Reference:
 def _samples(request: BenchRequest, reference: Reference) -> tuple[Graph, Samples]:
     """Return the graph whose outputs are compared, and samples of its inputs."""
     build = request.build
-    path, survey = build.model, reference == Reference.LITERT
-    graph = read_tflite(read_model(path), name=build.report.name, where=str(path), survey=survey)
-    if not survey:
-        graph = run_passes(graph, DEFAULT_PASSES).graph
+    path, in_litert = build.model, reference == Reference.LITERT
+    graph = read_tflite(read_model(path), name=build.report.name, where=str(path))
+    if not in_litert:
+        graph = supported_graph(graph, where=str(path)).graph
     data = None
     if request.data is not None:
-        source = open_model(path, survey=survey)
+        source = open_model(path, any_format=in_litert)
         data = load_data(request.data, source, folder=Path(), seed=request.seed)
     real = quantized_samples(graph, data, request.samples)
     return graph, make_samples(graph, request.samples, request.seed, real)

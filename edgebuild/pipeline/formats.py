@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 from edgebuild.compress.ptq.artifact import operator_formats
 from edgebuild.compress.run import Compressed
 from edgebuild.errors import CannotRunError, InputError, ModelError, UnsupportedOperatorError
 from edgebuild.graph import Graph
-from edgebuild.ops.support import check_supported
+from edgebuild.graph.demand import check_demand
+from edgebuild.passes import supported_graph
 from edgebuild.pipeline.plan import BuildPlan
+from edgebuild.tflite.edited import edited
+from edgebuild.tflite.oracle import run_oracle
 from edgebuild.tflite.reader import read_tflite
 
 MODEL_NAME = "model.tflite"
 _SHOWN = 12
 
 
-def runnable_graph(plan: BuildPlan, model: bytes, compressed: Compressed | None) -> Graph:
-    """Return the graph of ``model``.
+@dataclass(frozen=True)
+class Runnable:
+    """A ``.tflite`` that TFLite Micro and the target's kernels run.
+
+    ``source`` is what ``model`` says, ``graph`` the same after all passes.
+    """
+
+    model: bytes
+    source: Graph
+    graph: Graph
+    notes: tuple[str, ...]
+
+
+def runnable(plan: BuildPlan, model: bytes, compressed: Compressed | None) -> Runnable:
+    """Return ``model`` as it is built.
 
     Raises:
         ModelError: it cannot be read.
@@ -29,12 +45,29 @@ def runnable_graph(plan: BuildPlan, model: bytes, compressed: Compressed | None)
     where = str(plan.request.model)
     try:
         graph = read_tflite(model, name=plan.name, where=where)
-        check_supported(graph, where=where)
+        if not graph.ops:
+            raise ModelError(f"{where}: the model has no operator: there is nothing to run")
+        found = supported_graph(graph, where=where)
     except (ModelError, UnsupportedOperatorError) as error:
         if compressed is None or compressed.tflite is None:
             raise
         raise _refusal(plan, error, compressed, compressed.tflite) from error
-    return graph
+    check_demand(graph, where=where, samples=plan.request.samples)
+    notes = found.notes
+    if found.read is not graph and not _runs_in_tflite_micro(model, graph):
+        model = edited(model, graph, found.read)
+        graph = read_tflite(model, name=plan.name, where=where)
+        notes = (*notes, "model.tflite is written anew: TFLite Micro does not run it as it was")
+    return Runnable(model, graph, found.graph, notes)
+
+
+def _runs_in_tflite_micro(model: bytes, graph: Graph) -> bool:
+    zeros = [bytes(tensor.nbytes) for tensor in graph.input_tensors]
+    try:
+        run_oracle(model, [zeros])
+    except ModelError:
+        return False
+    return True
 
 
 def _refusal(

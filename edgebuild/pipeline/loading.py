@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from edgebuild.backends.base import Progress
+from edgebuild.codegen.names import renamed
 from edgebuild.compress.base import Pass
 from edgebuild.compress.recipe import untrained
 from edgebuild.compress.run import Compressed, CompressionJob, compress
@@ -50,11 +51,11 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
     """
     request = plan.request
     progress(f"loading {request.model.name}")
-    survey = plan.target.delegate is not None
-    source = open_model(request.model, trust=request.trust_model, survey=survey)
+    in_litert = plan.target.delegate is not None
+    source = open_model(request.model, trust=request.trust_model, any_format=in_litert)
     try:
         _refuse_other_format(source, request)
-        if survey and source.content:
+        if in_litert and source.content:
             _refuse_unknown_customs(source, plan)
         data, train = load_sets(source, request)
         assumed = forecast and data is None and _needs_data(source, plan)
@@ -91,7 +92,9 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
     except BaseException:
         source.close()
         raise
-    notes = (*converted.notes, *([_ASSUMED] if assumed else ()))
+    said = renamed(request.name or request.model.stem)
+    extra = [*([_ASSUMED] if assumed else ()), *([said] if said else ())]
+    notes = (*converted.notes, *extra)
     return Prepared(source, data, converted.model, notes, compressed, sets)
 
 
@@ -118,7 +121,7 @@ def _refuse_unknown_customs(source: SourceModel, plan: BuildPlan) -> None:
     """Raise UnsupportedOperatorError where nothing on the target runs one of the operators; before
     a conversion, which would fail on it."""
     where = str(source.path)
-    graph = read_tflite(source.content, name=source.path.stem, where=where, survey=True)
+    graph = read_tflite(source.content, name=source.path.stem, where=where)
     refuse_unknown_customs(graph, check_compatibility(graph, plan.target), where=where)
 
 

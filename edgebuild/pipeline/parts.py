@@ -74,8 +74,8 @@ def leave_parts(
 
 def _problems(graph: Graph, parts: Sequence[Graph]) -> Iterator[str]:
     """Yield why the parts cannot be written, or would not compute what the model does."""
-    if graph.other_subgraphs:
-        yield f"the model has {graph.other_subgraphs + 1} subgraphs"
+    if graph.others:
+        yield f"the model has {len(graph.others) + 1} subgraphs"
     for tensor in graph.tensors.values():
         if tensor.stored or tensor.dtype in OPAQUE_DTYPES:
             yield f"the values of tensor '{tensor.name}' ({tensor.dtype}) are not read"

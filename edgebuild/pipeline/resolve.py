@@ -15,13 +15,12 @@ from edgebuild.backends.emit import emit_library
 from edgebuild.delegates.check import check_compatibility
 from edgebuild.errors import InputError
 from edgebuild.graph import Graph
-from edgebuild.graph.demand import check_demand, check_outputs
-from edgebuild.graph.ir import KERNEL_DTYPES
+from edgebuild.graph.demand import check_outputs
 from edgebuild.models.data import DataSet, check_class_names, match_inputs
-from edgebuild.ops.support import node_problems
-from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.ops.support import unsupported
+from edgebuild.passes import READ_PASSES, run_passes, supported_graph
 from edgebuild.pipeline.describe import with_metadata
-from edgebuild.pipeline.formats import runnable_graph
+from edgebuild.pipeline.formats import runnable
 from edgebuild.pipeline.loading import Prepared, prepare
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.tflite.reader import read_tflite
@@ -67,19 +66,13 @@ def load(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Load
     """Prepare the model, read it, check that there are kernels for it, and simplify the graph."""
     prepared = prepare(plan, progress, forecast=forecast)
     try:
-        graph = runnable_graph(plan, prepared.model, prepared.compressed)
-        if not graph.ops:
-            raise InputError(
-                f"{plan.request.model}: the model has no operator: there is nothing to run"
-            )
-        check_demand(graph, where=str(plan.request.model), samples=plan.request.samples)
-        _check_data(prepared.data, graph)
-        result = run_passes(graph, DEFAULT_PASSES)
+        found = runnable(plan, prepared.model, prepared.compressed)
+        _check_data(prepared.data, found.source)
     except BaseException:
         prepared.source.close()
         raise
-    notes = (*prepared.notes, *result.notes)
-    return Loaded(**{**vars(prepared), "notes": notes}, source_graph=graph, graph=result.graph)
+    changed = {"model": found.model, "notes": (*prepared.notes, *found.notes)}
+    return Loaded(**{**vars(prepared), **changed}, source_graph=found.source, graph=found.graph)
 
 
 def resolve(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Resolved:
@@ -133,7 +126,7 @@ def _ship(
     plan: BuildPlan, loaded: Prepared, backend: DelegateBackend, progress: Progress
 ) -> tuple[Shipment, tuple[str, ...]]:
     """Return the model with its delegate's verdict, generated C and metadata, and notes."""
-    graph = read_tflite(loaded.model, name=plan.name, where=str(plan.request.model), survey=True)
+    graph = read_tflite(loaded.model, name=plan.name, where=str(plan.request.model))
     _check_data(loaded.data, graph)
     progress("checking what the delegate takes")
     found = check_compatibility(graph, plan.target)
@@ -172,18 +165,13 @@ def _library(
         more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
         return None, (f"no generated C beside it: {'; '.join(reasons[:_SHOWN])}{more}",)
     progress("generating C")
-    simple = run_passes(graph, DEFAULT_PASSES)
+    simple = supported_graph(graph, where=str(plan.request.model))
     return emit_library(simple.graph, plan.name, plan.target.cpu.features), simple.notes
 
 
 def without_library(graph: Graph) -> list[str]:
     """Return why there is no generated C for ``graph``; empty when there is."""
-    if graph.other_subgraphs:
-        return [f"the model has {graph.other_subgraphs + 1} subgraphs"]
-    foreign = sorted({t.dtype for t in graph.tensors.values()} - KERNEL_DTYPES)
-    if foreign:
-        return [f"no kernel computes with {dtype}" for dtype in foreign]
-    return [problem for node in graph.nodes() for problem in node_problems(node)]
+    return unsupported(run_passes(graph, READ_PASSES).graph).reasons()
 
 
 def _labels(loaded: Prepared, graph: Graph) -> tuple[str, ...]:

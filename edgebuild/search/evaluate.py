@@ -155,7 +155,7 @@ def _cost(problem: Problem, state: State, most_us: float | None = None) -> Outco
     from edgebuild.backends import backend_for
     from edgebuild.compress.costs import model_cost
     from edgebuild.cycles import predict_cycles
-    from edgebuild.passes import DEFAULT_PASSES, run_passes
+    from edgebuild.passes import supported_graph
     from edgebuild.pipeline.steps import target_metrics
     from edgebuild.tflite.reader import read_tflite
     from edgebuild.verification import make_samples
@@ -166,7 +166,7 @@ def _cost(problem: Problem, state: State, most_us: float | None = None) -> Outco
         sha256=hashlib.sha256(state.flatbuffer).hexdigest(),
     )  # fmt: skip
     source = read_tflite(state.flatbuffer, name=problem.name, where="the candidate")
-    graph = run_passes(source, DEFAULT_PASSES).graph
+    graph = supported_graph(source, where="the candidate").graph
     backend, target = backend_for(problem.target.family), problem.target
     emitted = backend.emit(graph, source, state.flatbuffer, problem.name, target)
     tables = sum(_table_bytes(call) for call in emitted.calls)

@@ -1,5 +1,8 @@
 """Read a ``.tflite`` flatbuffer, which is untrusted, into a Graph.
 
+Every valid file is read, whatever its operators, number formats and subgraphs; what can be done
+with the graph is for others to say (``edgebuild.ops.support``, ``edgebuild.delegates``).
+
 The generated accessors do not verify, so every length is bounded here before it is walked: a small
 file must not be able to ask for much work. Whatever an accessor raises on a damaged file becomes a
 ``ModelError``.
@@ -16,15 +19,15 @@ from typing import Any
 import numpy as np
 
 from edgebuild.errors import ModelError
-from edgebuild.graph import ABSENT, KERNEL_DTYPES, DType, Graph, Op, Quantization, Tensor
+from edgebuild.graph import ABSENT, DType, Graph, Op, Quantization, Tensor
 from edgebuild.graph.ir import OPAQUE_DTYPES
 from edgebuild.graph.verify import verify
 from edgebuild.limits import read_model
 from edgebuild.tflite import schema
 
 MAX_COUNT = 1 << 15
-MAX_RANK = 8
-MAX_OPTION_VALUES = 64
+MAX_RANK = 32
+MAX_OPTION_VALUES = 1 << 12
 MAX_NAME = 200
 
 _DAMAGE = (
@@ -43,26 +46,22 @@ _DAMAGE = (
 _DTYPES = {dtype.name: dtype for dtype in DType}
 
 
-def read_tflite_file(path: Path, *, survey: bool = False) -> Graph:
-    """Read the ``.tflite`` file at ``path``; ModelError when it is missing or not usable."""
+def read_tflite_file(path: Path) -> Graph:
+    """Read the ``.tflite`` file at ``path``; ModelError when it is missing or damaged."""
     hint = "give a .tflite file"
     if path.is_dir():
         hint += "; `edgebuild build` takes SavedModel folders"
     data = read_model(path, hint=hint)
-    return read_tflite(data, name=path.stem, where=str(path), survey=survey)
+    return read_tflite(data, name=path.stem, where=str(path))
 
 
-def read_tflite(
-    data: bytes, *, name: str = "model", where: str = "model", survey: bool = False
-) -> Graph:
+def read_tflite(data: bytes, *, name: str = "model", where: str = "model") -> Graph:
     """Read a ``.tflite`` flatbuffer and verify it.
 
     Args:
         data: the whole file.
         name: the graph's name.
         where: what messages call the file.
-        survey: take every element type, sparse constants and the first of several subgraphs,
-            to say what delegates make of a model that edgebuild's own kernels cannot run.
 
     Raises:
         ModelError: the bytes are no TFLite model, are damaged, or break a rule of the IR.
@@ -73,7 +72,7 @@ def read_tflite(
             hint="give a .tflite file; `edgebuild build` takes .keras, .h5 and SavedModel too",
         )
     try:
-        graph = _Reader(data, where, survey).graph(name)
+        graph = _Reader(data, where).model_graph(name)
     except _DAMAGE as error:
         raise ModelError(
             f"{where}: the flatbuffer is damaged or truncated ({len(data):,} bytes): {error}",
@@ -86,23 +85,23 @@ def read_tflite(
 class _Reader:
     """One pass over a flatbuffer."""
 
-    def __init__(self, data: bytes, where: str, survey: bool) -> None:
+    def __init__(self, data: bytes, where: str) -> None:
         self.data = data
         self.where = where
-        self.survey = survey
         self.model = schema.module().Model.GetRootAs(data, 0)
         # Every element of every vector is read at most once in an honest file.
         self.budget = 4 * len(data) + 1024
 
-    def graph(self, name: str) -> Graph:
-        subgraphs = self.model.SubgraphsLength()
-        if subgraphs != 1 and not (self.survey and subgraphs):
-            raise ModelError(
-                f"{self.where}: has {subgraphs} subgraphs, edgebuild reads models with exactly one",
-                hint="remove control flow (IF, WHILE) from the model",
-            )
-        subgraph = self.model.Subgraphs(0)
+    def model_graph(self, name: str) -> Graph:
+        """Return the first subgraph, which is what runs, with the others that it may call."""
+        count = self._count(self.model.SubgraphsLength(), "subgraphs")
+        if not count:
+            raise ModelError(f"{self.where}: the model has no subgraph: there is nothing to run")
         codes = self._codes()
+        first, *others = (self._graph(name, self.model.Subgraphs(i), codes) for i in range(count))
+        return first.replace(others=tuple(others))
+
+    def _graph(self, name: str, subgraph: Any, codes: list[tuple[str, int]]) -> Graph:
         count = self._count(subgraph.TensorsLength(), "tensors")
         tensors = {i: self._tensor(i, subgraph.Tensors(i)) for i in range(count)}
         ops = tuple(
@@ -111,8 +110,7 @@ class _Reader:
         )
         inputs = self._indices(subgraph.InputsAsNumpy())
         outputs = self._indices(subgraph.OutputsAsNumpy())
-        whole = _with_empty_constants(tensors, inputs, ops)
-        return Graph(name, inputs, outputs, ops, whole, subgraphs - 1)
+        return Graph(name, inputs, outputs, ops, _with_empty_constants(tensors, inputs, ops))
 
     def _count(self, count: int, what: str) -> int:
         self.budget -= count
@@ -142,29 +140,15 @@ class _Reader:
 
     def _tensor(self, index: int, table: Any) -> Tensor:
         name = clean_name(table.Name() or b"")
-        shape = self._indices(table.ShapeAsNumpy())
-        type_name = schema.enum_names("TensorType").get(table.Type(), f"type {table.Type()}")
+        type_name = schema.enum_names("TensorType").get(table.Type(), f"number {table.Type()}")
         label = f"tensor {index} '{name}'"
         dtype = _DTYPES.get(type_name)
-        if dtype is None or not (self.survey or dtype in KERNEL_DTYPES):
-            read = sorted(d.name for d in (DType if self.survey else KERNEL_DTYPES))
+        if dtype is None:
             raise ModelError(
-                f"{self.where}: {label} has type {type_name}",
-                details=[f"read: {', '.join(read)}"],
-                hint="export the model with int8 weights and activations",
+                f"{self.where}: {label} has type {type_name}, which TFLite does not have",
+                hint="export the model again, or use a newer edgebuild",
             )
-        if len(shape) > MAX_RANK or any(d < 0 for d in shape):
-            raise ModelError(
-                f"{self.where}: {label} has shape {list(shape)[: MAX_RANK + 1]}",
-                details=[f"dimensions are known and not negative, at most {MAX_RANK} of them"],
-                hint="export the model with a fixed batch of 1",
-            )
-        sparse = table.Sparsity() is not None
-        if sparse and not self.survey:
-            raise ModelError(
-                f"{self.where}: {label} is stored sparse",
-                hint="export the model with dense weights",
-            )
+        shape, signature = self._shape(table, label)
         tensor = Tensor(
             index,
             name,
@@ -172,14 +156,28 @@ class _Reader:
             dtype,
             self._quantization(table),
             is_variable=bool(table.IsVariable()),
-            is_dynamic=any(d < 0 for d in self._indices(table.ShapeSignatureAsNumpy())),
+            sparse=table.Sparsity() is not None,
+            signature=signature,
         )
         raw = self._buffer(table, label)
         if raw is None:
             return tensor
-        if sparse or dtype in OPAQUE_DTYPES:
+        if tensor.sparse or dtype in OPAQUE_DTYPES:
             return dataclasses.replace(tensor, stored=True)
         return dataclasses.replace(tensor, data=self._constant(raw, tensor, label))
+
+    def _shape(self, table: Any, label: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the shape with 1 for what is open, and the signature where anything is."""
+        shape = self._indices(table.ShapeAsNumpy())
+        signature = self._indices(table.ShapeSignatureAsNumpy())
+        if len(shape) > MAX_RANK:
+            raise ModelError(
+                f"{self.where}: {label} has {len(shape)} dimensions, at most {MAX_RANK} are read"
+            )
+        if any(length < 0 for length in shape):
+            return tuple(1 if length < 0 else length for length in shape), shape
+        open_signature = len(signature) == len(shape) and any(d < 0 for d in signature)
+        return shape, signature if open_signature else ()
 
     def _quantization(self, table: Any) -> Quantization | None:
         q = table.Quantization()
@@ -188,8 +186,8 @@ class _Reader:
         self._count(q.ScaleLength() + q.ZeroPointLength(), "quantization values")
         scales = tuple(float(s) for s in q.ScaleAsNumpy())
         zeros = tuple(int(z) for z in q.ZeroPointAsNumpy()) if q.ZeroPointLength() else (0,)
-        if len(zeros) == 1:
-            zeros *= len(scales)
+        if len(zeros) != len(scales):
+            zeros = zeros[:1] * len(scales)  # as TFLite Micro reads them
         return Quantization(scales, zeros, int(q.QuantizedDimension()))
 
     def _buffer(self, table: Any, label: str) -> np.ndarray | None:

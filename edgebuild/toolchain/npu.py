@@ -54,7 +54,7 @@ def compile_for_npu(model: bytes, delegate: Delegate, folder: Path) -> NpuModel:
     with tempfile.TemporaryDirectory(prefix="edgebuild-npu-") as scratch:
         answer = _ask(Path(scratch), model, delegate, sdk)
         content = Path(answer["file"]).read_bytes()
-        read_tflite(content, where=f"the model compiled for {soc}", survey=True)
+        read_tflite(content, where=f"the model compiled for {soc}")
         file = folder / npu_model_name(soc)
         atomic_write(file, content)
     return NpuModel(

@@ -97,7 +97,7 @@ def test_models_that_are_compiled_together_share_the_chip(folder, command):
 
 def test_models_of_which_nothing_maps_are_named_beside_the_others(mlperf_dir, folder, command):
     floats = mlperf_dir / "resnet8_float.tflite"
-    count = str(len(read_tflite_file(floats, survey=True).ops))
+    count = str(len(read_tflite_file(floats).ops))
     asked = ("check", floats, "--with", "small.tflite", "--target", "coral-usb")
     code, out, _ = command(*asked)
     rows = [line.split() for line in out.splitlines()]
@@ -176,8 +176,7 @@ def test_a_model_that_was_compiled_elsewhere_is_measured(coral_dir, folder, comm
 
 def test_a_compiled_model_shows_how_its_ends_differ(coral_dir):
     source, compiled = (
-        read_tflite_file(coral_dir / f"dense_256{end}.tflite", survey=True)
-        for end in ("", "_edgetpu")
+        read_tflite_file(coral_dir / f"dense_256{end}.tflite") for end in ("", "_edgetpu")
     )
     assert model_differences(source, compiled) == []
     (index,) = source.inputs

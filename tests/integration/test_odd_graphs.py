@@ -53,6 +53,10 @@ def build(folder, given, target):
             id="output with further use",
         ),
         pytest.param(
+            graph((0,), (1, 2, 1), Op("RELU", (0,), (1,)), Op("ADD", (0, 0), (2,), ADD)),
+            id="output listed twice",
+        ),
+        pytest.param(
             graph((0,), (1, 2), Op("RESHAPE", (0, 8), (1,)), Op("RELU", (0,), (2,))),
             id="view of what is used again",
         ),
@@ -74,10 +78,11 @@ def test_an_operator_without_effect_is_left_out_and_noted(tmp_path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        (graph((0,), (1, 1), Op("RELU", (0,), (1,))), "a model output is listed twice"),
         (graph((0,), (1, 9), Op("RELU", (0,), (1,))), "'constant' is a constant"),
         (graph((0,), (0,)), "has no operator: there is nothing to run"),
         (graph((), (1,), Op("RELU", (9,), (1,))), "the model has no inputs"),
+        (graph((0,), (), Op("RELU", (0,), (1,))), "the model has no outputs"),
+        (graph((0, 0), (1,), Op("RELU", (0,), (1,))), "an input is listed twice"),
     ],
 )
 def test_refused(tmp_path, given, message):

@@ -67,7 +67,7 @@ def test_float16_for_a_gpu_is_judged_as_litert_runs_it(place):
     assert abs(report.metrics.accuracy_drop.value) < 0.005
     assert report.accuracy.int8_reference is None
     out = place / "build/net-android-gpu"
-    model = read_tflite_file(out / "model.tflite", survey=True)
+    model = read_tflite_file(out / "model.tflite")
     assert "float16" in {t.dtype for t in model.tensors.values()}
     metadata = read_metadata((out / "model.tflite").read_bytes())
     assert metadata.outputs[0].labels == ("ant", "bee", "cat")

@@ -10,7 +10,7 @@ import pytest
 from edgebuild.graph import Graph, Node
 from edgebuild.ops import OPS
 from edgebuild.ops import convolution as conv
-from edgebuild.ops.support import node_problems
+from edgebuild.ops.support import node_reason
 from edgebuild.targets import CpuFeatures
 
 DSP, PORTABLE = CpuFeatures(dsp=True), CpuFeatures()
@@ -88,24 +88,24 @@ def test_scratch_is_two_widened_columns_and_two_narrow_ones():
 def test_limits_are_sentences(kind):
     case = next(iter(OPS[kind].cases()))
     node = case.graph.node(0)
-    assert node_problems(node) == []
+    assert node_reason(node) == ""
 
     weights = node.input(1)
     no_data = changed(node, case.graph, 1, data=None)
-    assert "weights are constant, int8 and quantized" in node_problems(no_data)[0]
+    assert "weights are constant, int8 and quantized" in node_reason(no_data)
     skewed = dataclasses.replace(
         weights.quantization, zero_points=tuple(3 for _ in weights.quantization.zero_points)
     )
     asymmetric = changed(node, case.graph, 1, quantization=skewed)
-    assert "weights are symmetric (zero point 0)" in node_problems(asymmetric)[0]
+    assert "weights are symmetric (zero point 0)" in node_reason(asymmetric)
 
     bias = np.full(node.input(2).shape, 2**31 - 1, np.int32)
     overflowing = changed(node, case.graph, 2, data=bias)
-    assert "no input can overflow a 32-bit accumulator" in node_problems(overflowing)[0]
+    assert "no input can overflow a 32-bit accumulator" in node_reason(overflowing)
 
     op = dataclasses.replace(node.op, attrs={**node.attrs, "fused_activation_function": "TANH"})
     tanh = case.graph.replace(ops=(op,)).node(0)
-    assert "the fused activation is one of NONE, RELU" in node_problems(tanh)[0]
+    assert "the fused activation is one of NONE, RELU" in node_reason(tanh)
 
 
 @pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
@@ -113,7 +113,7 @@ def test_pooling_keeps_the_quantization(kind):
     case = next(iter(OPS[kind].cases()))
     node = case.graph.node(0)
     other = dataclasses.replace(node.input(0).quantization, scales=(0.7,))
-    assert "same quantization" in node_problems(changed(node, case.graph, 0, quantization=other))[0]
+    assert "same quantization" in node_reason(changed(node, case.graph, 0, quantization=other))
 
 
 def test_macs():

@@ -96,11 +96,11 @@ def _compiled_elsewhere(build: Build) -> bool:
 def _check_compiled(build: Build) -> None:
     """Raise InputError unless the user's compiled model was made of the build's."""
     path = build.folder / COMPILED
-    compiled = read_tflite_file(path, survey=True)
+    compiled = read_tflite_file(path)
     hint = f"{PROGRAM} {build.model} makes it"
     if describe_package(compiled, where=str(path)) is None:
         raise InputError(f"{path} is not compiled for the Edge TPU", hint=hint)
-    differences = model_differences(read_tflite_file(build.model, survey=True), compiled)
+    differences = model_differences(read_tflite_file(build.model), compiled)
     if differences:
         raise InputError(
             f"{path} is not this build's {MODEL_NAME}, compiled",

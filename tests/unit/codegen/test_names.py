@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebuild.codegen.names import c_float, c_identifier, c_int, c_string
+from edgebuild.codegen.names import c_float, c_identifier, c_int, c_string, renamed
 from edgebuild.errors import InputError
 
 
@@ -18,6 +18,9 @@ from edgebuild.errors import InputError
         ("2fast", "model_2fast"),
         ("int", "model_int"),
         ("eb_math", "model_eb_math"),
+        ("stdint", "model_stdint"),
+        ("constexpr", "model_constexpr"),
+        ("stdint2", "stdint2"),
         ("../../etc/passwd", "etc_passwd"),
         ('a";system("rm")', "a_system_rm"),
         ("x" * 100, "x" * 40),
@@ -25,6 +28,14 @@ from edgebuild.errors import InputError
 )
 def test_identifier(name, identifier):
     assert c_identifier(name) == identifier
+
+
+def test_a_name_that_is_taken_is_explained():
+    assert renamed("StdInt") == (
+        "the C code is called model_stdint: stdint would hide the header stdint.h"
+    )
+    assert "a word of C or C++" in renamed("int")
+    assert renamed("My Net-2") == ""
 
 
 def test_identifier_needs_a_letter():

@@ -18,11 +18,12 @@ from edgebuild.codegen.tflm_kernels import (
     kernel_sums_bytes,
     reference_scratch,
 )
-from edgebuild.codegen.tflm_ops import RESOLVER_METHODS, resolver_methods
+from edgebuild.codegen.tflm_ops import resolver_methods
 from edgebuild.errors import InputError, UnsupportedOperatorError
 from edgebuild.figures import How
 from edgebuild.graph import DType, Graph, Tensor
 from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.ops.tflite_micro import RESOLVER_METHODS
 from edgebuild.targets import CORES
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite

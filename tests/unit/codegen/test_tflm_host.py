@@ -9,9 +9,9 @@ import pytest
 
 from edgebuild.codegen.tflm import tflm_arena
 from edgebuild.codegen.tflm_kernels import data_blocks
-from edgebuild.codegen.tflm_ops import RESOLVER_METHODS
 from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
 from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.ops.tflite_micro import RESOLVER_METHODS
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
 from tests.made_models import MODELS

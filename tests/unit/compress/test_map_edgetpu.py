@@ -239,7 +239,7 @@ def mapped_share(model, folder):
     model.save(path)
     x = np.random.default_rng(0).normal(size=(8, *model.input_shape[1:])).astype(np.float32)
     made = to_int8_tflite(open_model(path), DataSet((x,), None, "x"), samples=8)
-    found = edgetpu_compatibility(read_tflite(made.model, survey=True))
+    found = edgetpu_compatibility(read_tflite(made.model))
     return sum(v.delegated for v in found.verdicts) / len(found.verdicts)
 
 

@@ -57,7 +57,7 @@ def test_formats(trained, context, name, weights, activations):
     state, notes = Quantize(format=name, samples=50).apply(State(trained), context)
     formats = dict(operator_formats(state.flatbuffer))
     first = next(text for place, text in formats.items() if "CONV_2D" in place)
-    graph = read_tflite(state.flatbuffer, survey=True)
+    graph = read_tflite(state.flatbuffer)
     ends = [t.name for t in (*graph.input_tensors, *graph.output_tensors)]
     assert ends == [trained.inputs[0].name, "out"]
     assert first.startswith(f"{activations}, {weights}") and first.endswith(f"to {activations}")

@@ -22,7 +22,7 @@ PAIRS = (
 def graph_of(folder, name, *, compiled=False):
     """Return a pair's source or compiled model."""
     suffix = "_edgetpu" if compiled else ""
-    return read_tflite_file(folder / f"{name}{suffix}.tflite", survey=True)
+    return read_tflite_file(folder / f"{name}{suffix}.tflite")
 
 
 def truth_path(folder):

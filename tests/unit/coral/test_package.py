@@ -76,7 +76,7 @@ def test_an_ordinary_model_has_no_package():
 
 def _options(coral_dir, name="dense_256"):
     path = coral_dir / f"{name}_edgetpu.tflite"
-    graph = read_tflite_file(path, survey=True)
+    graph = read_tflite_file(path)
     return next(op.attrs["custom_options"] for op in graph.ops if op.kind == CUSTOM_OP)
 
 

@@ -27,7 +27,7 @@ REAL = {f.name: f for f in sorted(models_path().glob("**/*.tflite")) if f.name i
 
 
 def reason(spec):
-    (found,) = reasons(read_tflite(write_tflite(spec.graph()), survey=True))
+    (found,) = reasons(read_tflite(write_tflite(spec.graph())))
     return found
 
 

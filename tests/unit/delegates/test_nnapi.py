@@ -110,7 +110,7 @@ MAX_VERSION = {
 def verdict(spec: Spec, level: int):
     graph = spec.graph()
     if graph.inputs:
-        graph = read_tflite(write_tflite(graph), survey=True)
+        graph = read_tflite(write_tflite(graph))
     (found,) = check(graph, Delegate("nnapi", feature_level=level)).verdicts
     return found
 

@@ -40,7 +40,7 @@ def answers():
 def test_the_table_agrees_with_litert_on_every_single_operator(answers):
     wrong = []
     for name, model, answer in answers:
-        found = [not r for r in reasons(read_tflite(model, survey=True), TABLE)]
+        found = [not r for r in reasons(read_tflite(model), TABLE)]
         if found != answer:
             wrong.append((name, answer, found))
     assert wrong == []
@@ -56,7 +56,7 @@ def test_the_table_agrees_with_litert_on_random_operators(seed, count):
     for (name, model), answer in zip(models, ask([m for _, m in models]), strict=True):
         if answer is None or answer == CRASHED:
             continue
-        found = [not r for r in reasons(read_tflite(model, survey=True), TABLE)]
+        found = [not r for r in reasons(read_tflite(model), TABLE)]
         compared += 1
         if found != answer:
             wrong.append((name, answer))
@@ -96,7 +96,7 @@ def test_the_table_agrees_with_litert_on_whole_models():
 def assert_delegated(paths):
     models = [path.read_bytes() for path in paths]
     for path, model, answer in zip(paths, models, ask(models), strict=True):
-        found = check(read_tflite(model, survey=True), Delegate("xnnpack"))
+        found = check(read_tflite(model), Delegate("xnnpack"))
         assert [v.delegated for v in found.verdicts] == answer, path.name
 
 
@@ -114,7 +114,7 @@ def assert_partitions(paths):
         interpreter.allocate_tensors()
         nodes = interpreter._get_ops_details()
         made = sum(node["op_name"] == "DELEGATE" for node in nodes)
-        found = check(read_tflite(path.read_bytes(), survey=True), Delegate("xnnpack"))
+        found = check(read_tflite(path.read_bytes()), Delegate("xnnpack"))
         assert found.delegated_partitions == made, path.name
 
 

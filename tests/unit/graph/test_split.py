@@ -62,7 +62,7 @@ def joined(graph, parts, arrays):
     values = dict(zip(graph.inputs, arrays, strict=True))
     for part in parts:
         content = write_tflite(part)
-        assert read_tflite(content, survey=True).ops
+        assert read_tflite(content).ops
         found = run_litert(content, [values[i] for i in part.inputs], xnnpack=False)
         values.update(zip(part.outputs, found, strict=True))
     return [values[i] for i in graph.outputs]
@@ -238,7 +238,7 @@ def test_models_for_the_edge_tpu_cut_anywhere(public_coral_dir, name):
 )
 def test_models_for_microcontrollers_cut_anywhere(mlperf_dir, name):
     path = mlperf_dir / f"{name}.tflite"
-    assert_cut_anywhere(read_tflite_file(path, survey=True), path.read_bytes())
+    assert_cut_anywhere(read_tflite_file(path), path.read_bytes())
 
 
 def assert_cut_anywhere(graph, model):

@@ -137,7 +137,7 @@ def test_inputs_and_outputs_keep_their_names(named_models, name):
     expected = {"class": 2, "ALL": 7, "score_2": 2, "score_10": 10, "output_0": 2, "output_1": 7}
     for form in ("int8", "float32"):
         model = to_tflite(source, data, form).model
-        graph = read_tflite(model, survey=True)
+        graph = read_tflite(model)
         assert [t.name for t in graph.input_tensors] == inputs
         assert [t.name for t in graph.output_tensors] == outputs
         arrays = [a[:, None] for a in data.x]
@@ -204,7 +204,7 @@ def test_formats_that_need_no_data(request, fixture, tiny, tmp_path):
     stored = {"dynamic": DType.INT8, "float16": DType.FLOAT16, "float32": DType.FLOAT32}
     for form, dtype in stored.items():
         converted = to_tflite(source, None, form)
-        graph = read_tflite(converted.model, survey=True)
+        graph = read_tflite(converted.model)
         weights = [n.input(1) for n in graph.nodes() if n.kind == "CONV_2D"]
         if form == "float16":  # a DEQUANTIZE, which delegates fold, stands before each weight
             weights = [n.input(0) for n in graph.nodes() if n.kind == "DEQUANTIZE"]
@@ -216,7 +216,7 @@ def test_formats_that_need_no_data(request, fixture, tiny, tmp_path):
         assert np.abs(found.reshape(40, 3) - expected).max() < 0.03
         path = tmp_path / f"{form}.tflite"
         path.write_bytes(converted.model)
-        again = open_model(path, survey=True)
+        again = open_model(path)
         if again.stored_format is not None:
             assert to_tflite(again, None, form).model == converted.model
         again.close()
@@ -259,7 +259,7 @@ def test_inputs_and_outputs_of_a_float_tflite_keep_their_names(tmp_path, form):
     (tmp_path / "m.tflite").write_bytes(pack(model))
     source = open_model(tmp_path / "m.tflite")
     data = DataSet((np.ones((3, 4), np.float32),) * 2, None, "x")
-    graph = read_tflite(to_tflite(source, data, form).model, survey=True)
+    graph = read_tflite(to_tflite(source, data, form).model)
     source.close()
     assert [t.name for t in graph.input_tensors] == ["left", "right"]
     assert [t.name for t in graph.output_tensors] == ["sum"]

@@ -102,7 +102,7 @@ def constant_operator():
 @pytest.mark.parametrize(
     ("graph", "reason"),
     [
-        (model().replace(other_subgraphs=1), "the model has 2 subgraphs"),
+        (model().replace(others=(model(),)), "the model has 2 subgraphs"),
         (changed(model(), "b", stored=True), "the values of tensor 'b' (int8) are not read"),
         (changed(model(), "b", dtype=DType.STRING), "tensor 'b' (string) are not read"),
         (changed(model(), "b", dtype=DType.FLOAT16), "'b', which goes into or out of a part, is"),

@@ -1,0 +1,168 @@
+"""All that a model has and edgebuild's kernels do not, as a value: check, build and inspect show
+the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from typing import Any
+
+from edgebuild.graph import Node, Tensor
+from edgebuild.ops.origins import keras_layer, origin
+from edgebuild.ops.tflite_micro import RESOLVER_METHODS
+
+_SHOWN_PLACES = 4
+_SPELLED = 3
+
+
+@dataclass(frozen=True)
+class Place:
+    """One operator of the model: its number in the file, what it writes, and the Keras layer that
+    the name gives away (empty where it gives none)."""
+
+    operator: int
+    name: str
+    layer: str
+
+
+@dataclass(frozen=True)
+class RefusedForm:
+    """Operators of one kind, with the same number formats, that fail for the same reason.
+
+    ``formats`` is what was found, "int16, int8 -> int16"; ``keras`` and ``instead`` may be empty.
+    ``in_tflite_micro`` tells whether TFLite Micro has the operator, in whatever formats.
+    """
+
+    kind: str
+    formats: str
+    reason: str
+    places: tuple[Place, ...]
+    keras: str
+    instead: str
+    in_tflite_micro: bool
+
+    def lines(self) -> list[str]:
+        """Return what people read: what and where, then where it comes from and what to do."""
+        shown = ", ".join(str(place.operator) for place in self.places[:_SHOWN_PLACES])
+        if len(self.places) > _SHOWN_PLACES:
+            shown += f" and {len(self.places) - _SHOWN_PLACES} more"
+        word = "operators" if len(self.places) > 1 else "operator"
+        count = f"{len(self.places)} x " if len(self.places) > 1 else ""
+        found = [f"{count}{self.kind} ({self.formats}), {word} {shown}: {self.reason}"]
+        layers = dict.fromkeys(place.layer for place in self.places if place.layer)
+        origins = [f"from {self.keras}"] if self.keras else []
+        if layers:
+            origins.append(f"in layer {', '.join(list(layers)[:_SHOWN_PLACES])}")
+        more = "; ".join(
+            part
+            for part in (
+                " ".join(origins),
+                f"instead: {self.instead}" if self.instead else "",
+                f"TFLite Micro {'has' if self.in_tflite_micro else 'does not have'} this operator",
+            )
+            if part
+        )
+        return [*found, f"  {more}"]
+
+
+@dataclass(frozen=True)
+class Unsupported:
+    """What keeps a model from the kernels of generated C.
+
+    ``problems`` concern the model as a whole: further subgraphs, no inputs. ``contradictions`` are
+    errors of the file: what it says of its tensors cannot be true. ``is_float`` is True for a model
+    that computes on floats: it is quantized first, and its forms are then others, so that only
+    kinds without any kernel count.
+    """
+
+    operators: int
+    forms: tuple[RefusedForm, ...]
+    problems: tuple[str, ...] = ()
+    contradictions: tuple[str, ...] = ()
+    is_float: bool = False
+
+    def __bool__(self) -> bool:
+        return bool(self.forms or self.problems or self.contradictions or self.is_float)
+
+    def summary(self) -> str:
+        """Return one sentence; empty where everything is supported."""
+        if self.is_float:
+            return "this is a float model, and generated C computes on integers"
+        count = sum(len(form.places) for form in self.forms)
+        if count:
+            of = f"{count} of {self.operators} operators have"
+            of = "the model's one operator has" if self.operators == 1 else of
+            kinds = len({form.kind for form in self.forms})
+            return f"{of} no kernel in edgebuild" + (f" ({kinds} kinds)" if kinds > 1 else "")
+        if self.contradictions:
+            return f"the file contradicts itself: {self.contradictions[0]}"
+        return self.problems[0] if self.problems else ""
+
+    def lines(self) -> list[str]:
+        """Return the rest in words."""
+        said = self.summary()
+        whole = [
+            *self.problems,
+            *(f"the file contradicts itself: {c}" for c in self.contradictions),
+        ]
+        return [
+            *(line for line in whole if line != said),
+            *(line for form in self.forms for line in form.lines()),
+        ]
+
+    def reasons(self) -> list[str]:
+        """Return one short sentence for each thing that is unsupported; empty where nothing is."""
+        return [
+            *((self.summary(),) if self.is_float else ()),
+            *self.problems,
+            *self.contradictions,
+            *(form.lines()[0] for form in self.forms),
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all of it as plain JSON values."""
+        return asdict(self)
+
+
+@dataclass
+class FormGroups:
+    """Collects operators that have no kernel into forms, in order of first appearance."""
+
+    _found: dict[tuple[str, str, str], list[Place]] = field(default_factory=dict)
+
+    def add(self, node: Node, reason: str) -> None:
+        """Add one operator and why it has no kernel."""
+        place = Place(node.op.source_index, node.name, keras_layer(node.name))
+        self._found.setdefault((node.kind, formats(node), reason), []).append(place)
+
+    def forms(self) -> tuple[RefusedForm, ...]:
+        """Return the forms."""
+        return tuple(
+            RefusedForm(
+                *(kind, types, reason, tuple(places)),
+                origin(kind).keras,
+                origin(kind).instead,
+                kind in RESOLVER_METHODS,
+            )
+            for (kind, types, reason), places in self._found.items()
+        )
+
+
+def formats(node: Node) -> str:
+    """Return an operator's number formats: ``int8, int32 -> int8``."""
+    return f"{_types(node.inputs) or 'nothing'} -> {_types(node.outputs) or 'nothing'}"
+
+
+def _types(tensors: Iterable[Tensor | None]) -> str:
+    """Return the types in order; many equal ones behind each other as ``12 x int8``."""
+    words = [str(t.dtype) + (" per channel" if _per_channel(t) else "") for t in tensors if t]
+    runs = [(word, len(list(run))) for word, run in groupby(words)]
+    return ", ".join(
+        f"{count} x {word}" if count > _SPELLED else ", ".join([word] * count)
+        for word, count in runs
+    )
+
+
+def _per_channel(tensor: Tensor) -> bool:
+    return tensor.quantization is not None and tensor.quantization.per_channel
