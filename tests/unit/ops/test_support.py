@@ -45,7 +45,9 @@ def test_operators_are_grouped_with_their_places():
     assert "2 subgraphs" in found.problems[0]
     with pytest.raises(UnsupportedOperatorError) as error:
         check_supported(graph, where="net.tflite")
-    assert error.value.message == "net.tflite: 4 of 5 operators have no kernel in edgebuild (3 kinds)"
+    assert (
+        error.value.message == "net.tflite: 4 of 5 operators have no kernel in edgebuild (3 kinds)"
+    )
     text = str(error.value)
     assert "did you mean" not in text and "relu(x) + relu(-x)" in text
     assert "TFLite Micro has this operator" in text and "in layer elu" in text
@@ -95,7 +97,9 @@ def test_what_contradicts_itself_is_an_error_of_the_file():
 def test_shapes_that_cannot_be():
     graph = chain("RELU")
     longer = dataclasses.replace(graph.tensors[1], shape=(1, 5))
-    with pytest.raises(ModelError, match=r"computes shapes \[\[1, 4\]\], the file says \[\[1, 5\]\]"):
+    with pytest.raises(
+        ModelError, match=r"computes shapes \[\[1, 4\]\], the file says \[\[1, 5\]\]"
+    ):
         check_supported(graph.replace(tensors={**graph.tensors, 1: longer}))
 
 

@@ -31,7 +31,9 @@ def model_with_a_range():
         Op("RESHAPE", (1, 20), (21,), {}, 2),
     )
     graph = case.graph
-    return graph.replace(tensors={**graph.tensors, **scalars, **made, **out}, ops=ops, outputs=(21,))
+    return graph.replace(
+        tensors={**graph.tensors, **scalars, **made, **out}, ops=ops, outputs=(21,)
+    )
 
 
 def test_folded_operators_are_left_out_and_the_rest_stays():
