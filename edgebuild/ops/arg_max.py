@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node, Tensor
 from edgebuild.ops import movement as move
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CpuFeatures
 
@@ -19,6 +19,7 @@ class ArgMax(Operator):
     """The first of several equal values counts."""
 
     kind = "ARG_MAX"
+    operands = (2, MANY)
     constraints = (
         Constraint(
             f"the input is int8 with 1 to {_MAX_RANK} dimensions, none zero; the output is int32",

@@ -17,6 +17,7 @@ from edgebuild.graph import Graph, Node
 from edgebuild.targets import CpuFeatures
 
 Shape = tuple[int, ...]
+MANY = 1 << 15
 ParamValue = "int | float | str | bool | tuple[int, ...] | np.ndarray | Mapping[str, ParamValue]"
 
 
@@ -79,6 +80,9 @@ class Operator(ABC):
     """Everything edgebuild knows of one operator kind."""
 
     kind: ClassVar[str]
+    operands: ClassVar[tuple[int, int]] = (1, 1)
+    """The least and the most inputs, absent ones included; ``MANY`` where TFLite Micro does not
+    look at further ones."""
     constraints: ClassVar[tuple[Constraint, ...]] = ()
 
     @abstractmethod
@@ -95,6 +99,14 @@ class Operator(ABC):
     @abstractmethod
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the kernel that runs ``node`` on ``cpu``."""
+
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return the real factors by which ``node`` rescales its integers, all that there are."""
+        return ()
+
+    def contradictions(self, node: Node) -> Iterable[str]:
+        """Yield what the file says of ``node`` beside its shapes and scales that cannot be true."""
+        return ()
 
     def macs(self, node: Node) -> int:
         """Return the multiply-accumulates of one inference; 0 for operators without any."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from edgebuild.graph import DType, Node
+from edgebuild.graph import DType, Node, Tensor
 from edgebuild.ops import movement as move
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CpuFeatures
 
@@ -45,10 +45,17 @@ def _joins(node: Node) -> bool:
     return len(others) == 1
 
 
+def _alike(tensor: Tensor, output: Tensor) -> bool:
+    if output.dtype == DType.INT16:
+        return tensor.zero_point == 0
+    return output.dtype != DType.INT8 or tensor.quantization == output.quantization
+
+
 class Concatenation(Operator):
     """The inputs may differ in length along the axis."""
 
     kind = "CONCATENATION"
+    operands = (1, MANY)
     constraints = (
         Constraint(
             f"1 to {_MAX_INPUTS} inputs and the output have one type: "
@@ -67,11 +74,8 @@ class Concatenation(Operator):
             lambda n: len(n.input(0).shape) <= _MAX_RANK and _joins(n),
         ),
         Constraint(
-            "int8 inputs and output have the same quantization",
-            lambda n: (
-                n.output.dtype != DType.INT8
-                or all(t is not None and t.quantization == n.output.quantization for t in n.inputs)
-            ),
+            "int8 inputs and output have the same quantization, int16 ones no zero point",
+            lambda n: all(_alike(t, n.output) for t in (*n.inputs, n.output) if t is not None),
         ),
         Constraint(
             "there is no fused activation",
@@ -131,6 +135,7 @@ class Pack(Operator):
     """Inputs of one shape, stacked along a new axis."""
 
     kind = "PACK"
+    operands = (1, MANY)
     constraints = (
         Constraint(
             f"inputs and output have one type, {', '.join(move.DTYPES)}, and the inputs one shape",

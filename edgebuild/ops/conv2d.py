@@ -18,6 +18,7 @@ class Conv2D(Operator):
     """Weights are [out channels, kernel height, kernel width, input channels of one group]."""
 
     kind = "CONV_2D"
+    operands = (2, 3)
     constraints = (
         *conv.weight_constraints(rank=4, axis=0),
         *conv.spatial_constraints(),
@@ -38,6 +39,10 @@ class Conv2D(Operator):
         """Return the one NHWC output shape."""
         w = _window(node)
         return ((node.input(0).shape[0], w.out_h, w.out_w, node.input(1).shape[0]),)
+
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return one for each channel, or one."""
+        return conv.effective_scales(node, single_precision_product=False).tolist()
 
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Compute by im2col and an integer matrix product for each group."""

@@ -98,18 +98,23 @@ def channels(node: Node, weights: np.ndarray, *, single_precision_product: bool)
     float32 (``GetQuantizedConvolutionMultipler``) and per-channel ones in double
     (``PopulateConvolutionQuantizationParams``).
     """
-    x, w, y = node.input(0), node.input(1), node.output
-    scales = np.array(w.quantization.scales if w.quantization else (1.0,), np.float32)
-    if single_precision_product and len(scales) == 1:
-        product = np.float64(np.float32(x.scale) * scales[0])
-        real = np.array([product / np.float64(np.float32(y.scale))])
-    else:
-        real = np.float64(np.float32(x.scale)) * scales.astype(np.float64)
-        real = real / np.float64(np.float32(y.scale))
+    real = effective_scales(node, single_precision_product=single_precision_product)
     multiplier, shift = quantize_multipliers(real)
     count = weights.shape[0]
     multiplier, shift = np.resize(multiplier, count), np.resize(shift, count)
     return Channels(folded_bias(node, weights).astype(np.int32), multiplier, shift)
+
+
+def effective_scales(node: Node, *, single_precision_product: bool) -> np.ndarray:
+    """Return float64 input scale times weight scales over output scale, one or one per channel."""
+    x, w, y = node.input(0), node.input(1), node.output
+    scales = np.array(w.quantization.scales if w.quantization else (1.0,), np.float32)
+    if single_precision_product and len(scales) == 1:
+        with np.errstate(over="ignore", under="ignore"):
+            product = np.float64(np.float32(x.scale) * scales[0])
+        return np.array([product / np.float64(np.float32(y.scale))])
+    real = np.float64(np.float32(x.scale)) * scales.astype(np.float64)
+    return np.asarray(real / np.float64(np.float32(y.scale)))
 
 
 def own_bias(node: Node, weights: np.ndarray) -> np.ndarray:

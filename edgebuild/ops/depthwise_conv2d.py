@@ -18,6 +18,7 @@ class DepthwiseConv2D(Operator):
     """Weights are [1, kernel height, kernel width, input channels * multiplier]."""
 
     kind = "DEPTHWISE_CONV_2D"
+    operands = (2, 3)
     constraints = (
         *conv.weight_constraints(rank=4, axis=3),
         *conv.spatial_constraints(),
@@ -36,6 +37,19 @@ class DepthwiseConv2D(Operator):
         """Return the one NHWC output shape."""
         w = _window(node)
         return ((node.input(0).shape[0], w.out_h, w.out_w, node.input(1).shape[3]),)
+
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return one for each channel, or one."""
+        return conv.effective_scales(node, single_precision_product=False).tolist()
+
+    def contradictions(self, node: Node) -> Iterable[str]:
+        """Yield a depth multiplier that is not the one of the shapes."""
+        given = node.attrs["depth_multiplier"]
+        if given != _multiplier(node):
+            yield (
+                f"depth_multiplier is {given}, but {node.input(0).shape[3]} input channels and "
+                f"{node.input(1).shape[3]} filters make it {_multiplier(node)}"
+            )
 
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Compute by summing the products of every tap."""

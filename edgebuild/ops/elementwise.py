@@ -43,6 +43,7 @@ def _broadcastable(node: Node) -> bool:
 class _Elementwise(Operator):
     """What all of them share: two int8 operands and one output."""
 
+    operands = (2, 2)
     function: str
     source: str
     params_type: str
@@ -143,6 +144,10 @@ class Add(_Elementwise):
         ),
     )
 
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return those of both inputs and of the sum."""
+        return _add_scales(node)
+
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Follow TFLite's ADD: three requantizations."""
         real = _add_scales(node)
@@ -184,6 +189,10 @@ class Mul(_Elementwise):
 
     kind = "MUL"
     function, source, params_type = "eb_mul_s8", "mul_s8", "eb_mul_params"
+
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return that of the product."""
+        return (_mul_scale(node),)
 
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Follow TFLite's MUL."""
@@ -252,9 +261,13 @@ def _operands(node: Node) -> tuple[Tensor, Tensor]:
     return node.input(0), node.input(1)
 
 
-def _mul_multiplier(node: Node) -> tuple[int, int]:
+def _mul_scale(node: Node) -> float:
     first, second, out = (float(np.float32(t.scale)) for t in (*_operands(node), node.output))
-    return quantize_multiplier(first * second / out)
+    return first * second / out
+
+
+def _mul_multiplier(node: Node) -> tuple[int, int]:
+    return quantize_multiplier(_mul_scale(node))
 
 
 def _output(node: Node) -> dict[str, int]:

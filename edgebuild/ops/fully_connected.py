@@ -10,15 +10,19 @@ import numpy as np
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
 from edgebuild.ops import neon
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CpuFeatures
+
+_MAX_BIAS_DIFFERENCE = 0.02
+"""Of the scales of bias and products, in steps of the output."""
 
 
 class FullyConnected(Operator):
     """Weights are [units, depth]; the input's elements are batches of ``depth``."""
 
     kind = "FULLY_CONNECTED"
+    operands = (2, MANY)
     constraints = (
         *conv.weight_constraints(rank=2, axis=0),
         Constraint(
@@ -45,6 +49,23 @@ class FullyConnected(Operator):
         if node.attrs["keep_num_dims"]:
             return ((*node.input(0).shape[:-1], units),)
         return ((_batches(node), units),)
+
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return one for each unit, or one."""
+        return conv.effective_scales(node, single_precision_product=True).tolist()
+
+    def contradictions(self, node: Node) -> Iterable[str]:
+        """Yield a bias whose scale is not that of the products (GetQuantizedConvolutionMultipler
+        in TFLite's kernel_util.cc); it is asked for weights with one scale only."""
+        bias, weights = node.optional_input(2), node.input(1)
+        if bias is None or weights.quantization is None or weights.quantization.per_channel:
+            return
+        product = float(np.float32(node.input(0).scale) * np.float32(weights.scale))
+        own = float(np.float32(bias.scale)) if bias.quantization is not None else 0.0
+        if abs(product - own) / float(np.float32(node.output.scale)) > _MAX_BIAS_DIFFERENCE:
+            yield (
+                f"the bias has scale {own:.6g}, but input scale times weight scale is {product:.6g}"
+            )
 
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Compute by an integer matrix product."""

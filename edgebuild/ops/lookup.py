@@ -14,7 +14,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node, Tensor
 from edgebuild.ops import gemmlowp
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.convolution import is_int8
 from edgebuild.ops.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
@@ -132,6 +132,10 @@ def _int8(value: int) -> int:
     return max(-128, min(127, value))
 
 
+_LEAST_SCALE = 2.0**-28
+"""Below, TFLite Micro's range of the input is shifted by a negative number of bits."""
+
+
 class _Sigmoid(Lookup):
     """LOGISTIC and TANH: gemmlowp's function of a Q4.27 input."""
 
@@ -143,6 +147,15 @@ class _Sigmoid(Lookup):
         """Yield input quantizations; the output's is fixed."""
         for scale, zero, _, _ in super().pairs():
             yield (scale, zero, *self.output_quantization)
+
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return the input's in Q4.27."""
+        return (f32(node.input(0).scale) * (1 << 27),)
+
+    def contradictions(self, node: Node) -> Iterable[str]:
+        """Yield an input scale that no multiplier holds."""
+        if f32(node.input(0).scale) < _LEAST_SCALE:
+            yield f"its input scale {node.input(0).scale:.3g} is too small for any multiplier"
 
     def values(self, node: Node) -> list[int]:
         """Saturate outside of the input range that 4 integer bits hold."""
@@ -165,6 +178,7 @@ class Logistic(_Sigmoid):
     """1 / (1 + exp(-x)); output scale 1/256, zero point -128."""
 
     kind = "LOGISTIC"
+    operands = (1, MANY)
     output_bits = 8
     output_quantization = (1 / 256, -128)
     constraints = (
@@ -196,6 +210,11 @@ class Relu(Lookup):
     """max(x, 0), requantized to the output's scale."""
 
     kind = "RELU"
+    operands = (1, MANY)
+
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return the ratio of the scales."""
+        return (f32(node.input(0).scale) / f32(node.output.scale),)
 
     def values(self, node: Node) -> list[int]:
         """Requantize, then clamp at the output's zero point."""
@@ -210,6 +229,7 @@ class Relu6(Lookup):
     """min(max(x, 0), 6) on raw integers: input and output have the same quantization."""
 
     kind = "RELU6"
+    operands = (1, MANY)
     constraints = (
         *Lookup.constraints,
         Constraint(
@@ -240,12 +260,16 @@ class LeakyRelu(Lookup):
         yield {"alpha": 0.1}
         yield {"alpha": 1.5}
 
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return those of positive and of negative values."""
+        x, y = np.float32(node.input(0).scale), np.float32(node.output.scale)
+        with np.errstate(all="ignore"):
+            return float(x / y), float(x * np.float32(node.attrs["alpha"]) / y)
+
     def values(self, node: Node) -> list[int]:
         """Requantize with one of two multipliers."""
         x, y = node.input(0), node.output
-        alpha = np.float32(x.scale) * np.float32(node.attrs["alpha"]) / np.float32(y.scale)
-        identity = np.float32(x.scale) / np.float32(y.scale)
-        positive, negative = quantize_multiplier(float(identity)), quantize_multiplier(float(alpha))
+        positive, negative = (quantize_multiplier(scale) for scale in self.effective_scales(node))
         centred = _CODES - x.zero_point
         scaled = np.where(
             centred >= 0,
@@ -260,13 +284,28 @@ class HardSwish(Lookup):
 
     kind = "HARD_SWISH"
 
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return those of the output and of the ReLU, from 7 more bits of the input."""
+        hires = np.float32(1.0 / 128.0) * np.float32(node.input(0).scale)
+        with np.errstate(all="ignore"):
+            output = float(hires / np.float32(node.output.scale))
+            return output, float(hires / (np.float32(3.0) / np.float32(32768.0)))
+
+    def contradictions(self, node: Node) -> Iterable[str]:
+        """Yield an output scale to which the 16-bit products would have to be shifted left."""
+        output, _ = self.effective_scales(node)
+        if _multiplier16(output)[1] > 0:
+            yield (
+                f"its output scale {node.output.scale:.3g} is below 1/128 of the input's "
+                f"{node.input(0).scale:.3g}"
+            )
+
     def values(self, node: Node) -> list[int]:
         """Follow TFLite's integer hard-swish."""
         x, y = node.input(0), node.output
-        hires = np.float32(1.0 / 128.0) * np.float32(x.scale)
-        relu_scale = np.float32(3.0) / np.float32(32768.0)
-        output, output_exponent = _multiplier16(float(hires / np.float32(y.scale)))
-        relu, relu_exponent = _multiplier16(float(hires / relu_scale))
+        (output, output_exponent), (relu, relu_exponent) = (
+            _multiplier16(scale) for scale in self.effective_scales(node)
+        )
         return [
             _int8(
                 _hard_swish((q - x.zero_point) << 7, output, output_exponent, relu, relu_exponent)

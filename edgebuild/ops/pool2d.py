@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.graph import Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.fixed_point import activation_range
 from edgebuild.targets import CpuFeatures
@@ -21,6 +21,7 @@ class _Pool2D(Operator):
     """What both poolings share; values outside the image do not count."""
 
     name: str
+    operands = (1, MANY)
     constraints = (
         Constraint(
             "input and output are int8 with one scale each",

@@ -37,6 +37,11 @@ class Quantize(Operator):
         """Return the input's shape."""
         return (node.input(0).shape,)
 
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return the ratio of the scales of two bytes."""
+        is_bytes = node.input(0).dtype != DType.FLOAT32
+        return (f32(node.input(0).scale) / f32(node.output.scale),) if is_bytes else ()
+
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Follow TFLite's AffineQuantize and Requantize."""
         x = inputs[0]

@@ -30,6 +30,7 @@ def _axes_ok(node: Node) -> bool:
 class _Reduce(Operator):
     """The sum over the axes, less the zero point of each value, requantized once."""
 
+    operands = (2, 2)
     is_mean: bool
     constraints = (
         Constraint(
@@ -56,6 +57,10 @@ class _Reduce(Operator):
         if node.attrs["keep_dims"]:
             return (tuple(1 if i in axes else d for i, d in enumerate(shape)),)
         return (tuple(d for i, d in enumerate(shape) if i not in axes),)
+
+    def effective_scales(self, node: Node) -> Iterable[float]:
+        """Return the ratio of the scales."""
+        return (_scale(node),)
 
     def reference(self, node: Node, inputs: Sequence[np.ndarray | None]) -> tuple[np.ndarray, ...]:
         """Follow TFLite's quantized reduction."""

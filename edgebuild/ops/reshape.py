@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import constant, one_op
-from edgebuild.ops.movement import DTYPES, operand, same_dtype, view_call
+from edgebuild.ops.movement import (
+    DTYPES,
+    axis_in_range,
+    is_constant,
+    operand,
+    same_dtype,
+    values,
+    view_call,
+)
 from edgebuild.targets import CpuFeatures
 
 _MAX_RANK = 6
@@ -24,7 +33,8 @@ class Reshape(Operator):
     """The output's shape is what the model recorded; it must hold as many elements."""
 
     kind = "RESHAPE"
-    constraints = (
+    operands = (1, 2)
+    constraints: ClassVar[tuple[Constraint, ...]] = (
         same_dtype(max_rank=_MAX_RANK),
         Constraint("the shape, axis or dimensions operand is constant, or absent", _shape_ok),
         Constraint(
@@ -71,6 +81,21 @@ class Squeeze(Reshape):
     """Dimensions of length 1 go."""
 
     kind = "SQUEEZE"
+    operands = (1, 1)
+
+    def contradictions(self, node: Node) -> Iterable[str]:
+        """Yield dimensions that cannot go."""
+        shape, given = node.input(0).shape, node.attrs.get("squeeze_dims") or ()
+        if not all(-len(shape) <= d < len(shape) and shape[d] == 1 for d in given):
+            yield f"squeeze_dims {list(given)} are not dimensions of length 1 of {list(shape)}"
+
+    def output_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return the lengths that stay."""
+        shape, given = node.input(0).shape, node.attrs.get("squeeze_dims") or ()
+        gone = (
+            {d % len(shape) for d in given} if given else {i for i, d in enumerate(shape) if d == 1}
+        )
+        return (tuple(d for i, d in enumerate(shape) if i not in gone),)
 
     def cases(self) -> Iterable[Case]:
         """Yield all dimensions of length 1, and a given one."""
@@ -86,10 +111,24 @@ class ExpandDims(Reshape):
     """A dimension of length 1 comes."""
 
     kind = "EXPAND_DIMS"
+    operands = (2, 2)
     constraints = (
         same_dtype(max_rank=_MAX_RANK, dtypes=(DType.INT8, DType.INT16, DType.FLOAT32)),
-        *Reshape.constraints[1:],
+        Constraint(
+            "the axis is a constant of int32 and one of the output's dimensions",
+            lambda n: (
+                is_constant(n.optional_input(1))
+                and n.input(1).elements == 1
+                and axis_in_range(values(n, 1)[0], len(n.input(0).shape) + 1)
+            ),
+        ),
     )
+
+    def output_shapes(self, node: Node) -> tuple[Shape, ...]:
+        """Return the shape with a 1 put in at the axis."""
+        shape = node.input(0).shape
+        axis = values(node, 1)[0] % (len(shape) + 1)
+        return ((*shape[:axis], 1, *shape[axis:]),)
 
     def cases(self) -> Iterable[Case]:
         """Yield axes counted from both ends."""

@@ -34,12 +34,15 @@ def _size_ok(node: Node) -> bool:
     if not move.is_constant(node.optional_input(1)):
         return False
     size = move.values(node, 1)
-    return len(size) == 2 and all(1 <= s <= _MAX_SIDE for s in (*size, *node.input(0).shape[1:3]))
+    return node.input(1).shape == (2,) and all(
+        1 <= s <= _MAX_SIDE for s in (*size, *node.input(0).shape[1:3])
+    )
 
 
 class _Resize(Operator):
     """What both share: the geometry."""
 
+    operands = (2, 2)
     constraints: ClassVar[tuple[Constraint, ...]] = (
         Constraint("the input has 4 dimensions (NHWC)", lambda n: len(n.input(0).shape) == 4),
         Constraint(

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import movement as move
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import constant, one_op
 from edgebuild.targets import CpuFeatures
 
@@ -35,6 +35,7 @@ class Split(Operator):
     """The parts keep the axis."""
 
     kind = "SPLIT"
+    operands = (2, MANY)
     constraints = (
         move.same_dtype(position=1, max_rank=_MAX_RANK),
         Constraint(
@@ -103,6 +104,7 @@ class Unpack(Operator):
     """Each part is one step along the axis, which goes."""
 
     kind = "UNPACK"
+    operands = (1, MANY)
     constraints = (
         move.same_dtype(max_rank=_MAX_RANK),
         Constraint(

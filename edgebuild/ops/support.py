@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,8 @@ from edgebuild.ops import OPS
 from edgebuild.ops.refusal import FormGroups, Unsupported
 
 _SHOWN = 40
+_MAX_EFFECTIVE_SCALE = 2.0**30
+"""TFLite's multipliers shift to the left by at most 30 bits."""
 
 
 def unsupported(graph: Graph) -> Unsupported:
@@ -30,7 +33,7 @@ def unsupported(graph: Graph) -> Unsupported:
         if reason:
             groups.add(node, reason)
         elif not is_float and not is_odd:
-            wrong += _shape_contradictions(node)
+            wrong += (f"{node.where}: {sentence}" for sentence in _node_contradictions(node))
     return Unsupported(
         operators=len(graph.ops),
         forms=groups.forms(),
@@ -81,6 +84,10 @@ def node_reason(node: Node) -> str:
     operator = OPS.get(node.kind)
     if operator is None:
         return _kind_reason(node)
+    least, most = operator.operands
+    if not least <= len(node.inputs) <= most:
+        many = f"{least}" if least == most else f"{least} to {most}"
+        return f"it is given {len(node.inputs)} inputs, and takes {many}"
     tensors = [t for t in (*node.inputs, *node.outputs) if t is not None]
     foreign = dict.fromkeys(str(t.dtype) for t in tensors if t.dtype not in KERNEL_DTYPES)
     if foreign:
@@ -127,15 +134,27 @@ def _model_problems(graph: Graph) -> Iterator[str]:
         )
 
 
-def _shape_contradictions(node: Node) -> list[str]:
-    shapes = OPS[node.kind].output_shapes(node)
+def _node_contradictions(node: Node) -> Iterator[str]:
+    """Yield what the file says of an operator with a kernel that cannot be true."""
+    operator = OPS[node.kind]
+    wrong = list(operator.contradictions(node))
+    yield from wrong
+    if wrong:
+        return
+    shapes = tuple(operator.output_shapes(node))
     recorded = tuple(t.shape for t in node.outputs)
-    if tuple(shapes) == recorded:
-        return []
-    return [
-        f"{node.where} computes shapes {[list(s) for s in shapes]}, "
-        f"the file says {[list(s) for s in recorded]}"
-    ]
+    if shapes != recorded:
+        yield (
+            f"it computes shapes {[list(s) for s in shapes]}, "
+            f"the file says {[list(s) for s in recorded]}"
+        )
+    scale = max(operator.effective_scales(node), key=_magnitude, default=0.0)
+    if _magnitude(scale) >= _MAX_EFFECTIVE_SCALE:
+        yield f"its scales multiply integers by {scale:.3g}, which no multiplier holds"
+
+
+def _magnitude(scale: float) -> float:
+    return abs(scale) if math.isfinite(scale) else math.inf
 
 
 def interpret(graph: Graph, inputs: Sequence[np.ndarray]) -> dict[int, np.ndarray]:

@@ -19,12 +19,14 @@ class Transpose(Operator):
     """Dimensions that stay together are walked as one."""
 
     kind = "TRANSPOSE"
+    operands = (2, 2)
     constraints = (
         move.same_dtype(dtypes=_DTYPES),
         Constraint(
             "the permutation is a constant of int32 that names each dimension once, from 0",
             lambda n: (
                 move.is_constant(n.optional_input(1))
+                and len(n.input(1).shape) == 1
                 and sorted(move.values(n, 1)) == list(range(len(n.input(0).shape)))
             ),
         ),

@@ -8,10 +8,15 @@ from edgebuild.graph import Graph
 from edgebuild.ops.support import check_supported
 from edgebuild.passes.base import GraphPass, PassResult, run_passes
 from edgebuild.passes.shapes import FoldShapes
-from edgebuild.passes.simplify import FoldConstants, RemoveUnused
+from edgebuild.passes.simplify import FoldConstants, RemoveUnused, TrimInputs
 from edgebuild.passes.softmax import SteadySoftmax
 
-READ_PASSES: tuple[GraphPass, ...] = (FoldShapes(), SteadySoftmax(), RemoveUnused())
+READ_PASSES: tuple[GraphPass, ...] = (
+    FoldShapes(),
+    SteadySoftmax(),
+    TrimInputs(),
+    RemoveUnused(),
+)
 """What comes before the question whether a model is supported, in order."""
 
 DEFAULT_PASSES: tuple[GraphPass, ...] = (FoldConstants(), RemoveUnused())
@@ -51,6 +56,7 @@ __all__ = [
     "RemoveUnused",
     "SteadySoftmax",
     "Supported",
+    "TrimInputs",
     "run_passes",
     "supported_graph",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgebuild.graph import Graph, Node
+from edgebuild.graph import ABSENT, Graph, Node
 from edgebuild.ops.support import evaluate
 from edgebuild.passes.base import PassResult
 
@@ -40,6 +40,30 @@ class FoldConstants:
         return PassResult(
             graph.replace(ops=tuple(kept), tensors=tensors), changed=True, notes=tuple(notes)
         )
+
+
+@dataclass(frozen=True)
+class TrimInputs:
+    """Take a convolution's bias off its inputs where it is listed and absent.
+
+    LiteRT reads such an operator; TFLite Micro refuses it or crashes.
+    """
+
+    name = "trim_inputs"
+
+    def apply(self, graph: Graph) -> PassResult:
+        """Shorten the inputs of such operators."""
+        ops = [
+            dataclasses.replace(op, inputs=op.inputs[:2])
+            if op.kind in ("CONV_2D", "DEPTHWISE_CONV_2D") and op.inputs[2:] == (ABSENT,)
+            else op
+            for op in graph.ops
+        ]
+        changed = sum(old is not new for old, new in zip(graph.ops, ops, strict=True))
+        if not changed:
+            return PassResult(graph, changed=False)
+        note = f"{changed} convolutions without bias listed one as absent"
+        return PassResult(graph.replace(ops=tuple(ops)), changed=True, notes=(note,))
 
 
 @dataclass(frozen=True)

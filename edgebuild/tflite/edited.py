@@ -18,7 +18,8 @@ def edited(data: bytes, before: Graph, after: Graph) -> bytes:
     Args:
         data: a ``.tflite`` flatbuffer.
         before: what ``read_tflite`` makes of it.
-        after: the same with operators left out, tensors made constant, or attributes changed.
+        after: the same with operators left out, tensors made constant, or inputs or
+            attributes changed.
     """
     import flatbuffers
 
@@ -43,6 +44,8 @@ def edited(data: bytes, before: Graph, after: Graph) -> bytes:
 
 
 def _change(table: Any, before: Op, after: Op) -> None:
+    if before.inputs != after.inputs:
+        table.inputs = np.array(after.inputs, np.int32)
     for field in vars(table.builtinOptions) if table.builtinOptions is not None else ():
         key = schema.snake(field)
         if before.attrs.get(key) != after.attrs.get(key):
