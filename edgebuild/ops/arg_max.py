@@ -19,7 +19,7 @@ class ArgMax(Operator):
     """The first of several equal values counts."""
 
     kind = "ARG_MAX"
-    operands = (2, MANY)
+    most_operands = MANY
     constraints = (
         Constraint(
             f"the input is int8 with 1 to {_MAX_RANK} dimensions, none zero; the output is int32",

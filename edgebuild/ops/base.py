@@ -80,9 +80,9 @@ class Operator(ABC):
     """Everything edgebuild knows of one operator kind."""
 
     kind: ClassVar[str]
-    operands: ClassVar[tuple[int, int]] = (1, 1)
-    """The least and the most inputs, absent ones included; ``MANY`` where TFLite Micro does not
-    look at further ones."""
+    most_operands: ClassVar[int] = 1
+    """The most inputs, absent ones included; ``MANY`` where TFLite Micro does not look at further
+    ones. That none is missing is for ``constraints`` to check."""
     constraints: ClassVar[tuple[Constraint, ...]] = ()
 
     @abstractmethod

@@ -55,7 +55,7 @@ class Concatenation(Operator):
     """The inputs may differ in length along the axis."""
 
     kind = "CONCATENATION"
-    operands = (1, MANY)
+    most_operands = MANY
     constraints = (
         Constraint(
             f"1 to {_MAX_INPUTS} inputs and the output have one type: "
@@ -135,7 +135,7 @@ class Pack(Operator):
     """Inputs of one shape, stacked along a new axis."""
 
     kind = "PACK"
-    operands = (1, MANY)
+    most_operands = MANY
     constraints = (
         Constraint(
             f"inputs and output have one type, {', '.join(move.DTYPES)}, and the inputs one shape",

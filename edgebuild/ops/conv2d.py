@@ -18,7 +18,7 @@ class Conv2D(Operator):
     """Weights are [out channels, kernel height, kernel width, input channels of one group]."""
 
     kind = "CONV_2D"
-    operands = (2, 3)
+    most_operands = 3
     constraints = (
         *conv.weight_constraints(rank=4, axis=0),
         *conv.spatial_constraints(),

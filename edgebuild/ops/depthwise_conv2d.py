@@ -18,7 +18,7 @@ class DepthwiseConv2D(Operator):
     """Weights are [1, kernel height, kernel width, input channels * multiplier]."""
 
     kind = "DEPTHWISE_CONV_2D"
-    operands = (2, 3)
+    most_operands = 3
     constraints = (
         *conv.weight_constraints(rank=4, axis=3),
         *conv.spatial_constraints(),

@@ -43,7 +43,7 @@ def _broadcastable(node: Node) -> bool:
 class _Elementwise(Operator):
     """What all of them share: two int8 operands and one output."""
 
-    operands = (2, 2)
+    most_operands = 2
     function: str
     source: str
     params_type: str

@@ -22,7 +22,7 @@ class FullyConnected(Operator):
     """Weights are [units, depth]; the input's elements are batches of ``depth``."""
 
     kind = "FULLY_CONNECTED"
-    operands = (2, MANY)
+    most_operands = MANY
     constraints = (
         *conv.weight_constraints(rank=2, axis=0),
         Constraint(

@@ -178,7 +178,7 @@ class Logistic(_Sigmoid):
     """1 / (1 + exp(-x)); output scale 1/256, zero point -128."""
 
     kind = "LOGISTIC"
-    operands = (1, MANY)
+    most_operands = MANY
     output_bits = 8
     output_quantization = (1 / 256, -128)
     constraints = (
@@ -210,7 +210,7 @@ class Relu(Lookup):
     """max(x, 0), requantized to the output's scale."""
 
     kind = "RELU"
-    operands = (1, MANY)
+    most_operands = MANY
 
     def effective_scales(self, node: Node) -> Iterable[float]:
         """Return the ratio of the scales."""
@@ -229,7 +229,7 @@ class Relu6(Lookup):
     """min(max(x, 0), 6) on raw integers: input and output have the same quantization."""
 
     kind = "RELU6"
-    operands = (1, MANY)
+    most_operands = MANY
     constraints = (
         *Lookup.constraints,
         Constraint(

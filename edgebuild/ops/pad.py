@@ -42,7 +42,7 @@ class Pad(Operator):
     """The frame is the output's zero point where it is int8, else 0."""
 
     kind = "PAD"
-    operands = (2, 3)
+    most_operands = 3
     constraints = (
         _DATA,
         _PADDINGS,
@@ -136,7 +136,7 @@ class PadV2(Pad):
     """The frame is a given constant."""
 
     kind = "PADV2"
-    operands = (3, 3)
+    most_operands = 3
     constraints = (
         _DATA,
         _PADDINGS,

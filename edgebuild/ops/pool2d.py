@@ -21,7 +21,7 @@ class _Pool2D(Operator):
     """What both poolings share; values outside the image do not count."""
 
     name: str
-    operands = (1, MANY)
+    most_operands = MANY
     constraints = (
         Constraint(
             "input and output are int8 with one scale each",

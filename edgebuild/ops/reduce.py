@@ -30,7 +30,7 @@ def _axes_ok(node: Node) -> bool:
 class _Reduce(Operator):
     """The sum over the axes, less the zero point of each value, requantized once."""
 
-    operands = (2, 2)
+    most_operands = 2
     is_mean: bool
     constraints = (
         Constraint(

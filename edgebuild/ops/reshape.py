@@ -33,7 +33,7 @@ class Reshape(Operator):
     """The output's shape is what the model recorded; it must hold as many elements."""
 
     kind = "RESHAPE"
-    operands = (1, 2)
+    most_operands = 2
     constraints: ClassVar[tuple[Constraint, ...]] = (
         same_dtype(max_rank=_MAX_RANK),
         Constraint("the shape, axis or dimensions operand is constant, or absent", _shape_ok),
@@ -81,7 +81,7 @@ class Squeeze(Reshape):
     """Dimensions of length 1 go."""
 
     kind = "SQUEEZE"
-    operands = (1, 1)
+    most_operands = 1
 
     def contradictions(self, node: Node) -> Iterable[str]:
         """Yield dimensions that cannot go."""
@@ -111,7 +111,7 @@ class ExpandDims(Reshape):
     """A dimension of length 1 comes."""
 
     kind = "EXPAND_DIMS"
-    operands = (2, 2)
+    most_operands = 2
     constraints = (
         same_dtype(max_rank=_MAX_RANK, dtypes=(DType.INT8, DType.INT16, DType.FLOAT32)),
         Constraint(

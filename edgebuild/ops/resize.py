@@ -42,7 +42,7 @@ def _size_ok(node: Node) -> bool:
 class _Resize(Operator):
     """What both share: the geometry."""
 
-    operands = (2, 2)
+    most_operands = 2
     constraints: ClassVar[tuple[Constraint, ...]] = (
         Constraint("the input has 4 dimensions (NHWC)", lambda n: len(n.input(0).shape) == 4),
         Constraint(

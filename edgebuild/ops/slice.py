@@ -41,7 +41,7 @@ class Slice(Operator):
     """The box has a first corner and a size; size -1 goes to the end."""
 
     kind = "SLICE"
-    operands = (3, 3)
+    most_operands = 3
     constraints = (
         move.same_dtype(max_rank=_SLICE_RANK),
         Constraint(
@@ -119,7 +119,7 @@ class StridedSlice(Operator):
     """Python's ``x[begin:end:stride]``, with masks for what is left out and what is one index."""
 
     kind = "STRIDED_SLICE"
-    operands = (4, 4)
+    most_operands = 4
     constraints = (
         move.same_dtype(max_rank=_STRIDED_RANK),
         Constraint(

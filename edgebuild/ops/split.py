@@ -35,7 +35,7 @@ class Split(Operator):
     """The parts keep the axis."""
 
     kind = "SPLIT"
-    operands = (2, MANY)
+    most_operands = MANY
     constraints = (
         move.same_dtype(position=1, max_rank=_MAX_RANK),
         Constraint(
@@ -104,7 +104,7 @@ class Unpack(Operator):
     """Each part is one step along the axis, which goes."""
 
     kind = "UNPACK"
-    operands = (1, MANY)
+    most_operands = MANY
     constraints = (
         move.same_dtype(max_rank=_MAX_RANK),
         Constraint(

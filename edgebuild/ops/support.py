@@ -84,10 +84,8 @@ def node_reason(node: Node) -> str:
     operator = OPS.get(node.kind)
     if operator is None:
         return _kind_reason(node)
-    least, most = operator.operands
-    if not least <= len(node.inputs) <= most:
-        many = f"{least}" if least == most else f"{least} to {most}"
-        return f"it is given {len(node.inputs)} inputs, and takes {many}"
+    if len(node.inputs) > operator.most_operands:
+        return f"it lists {len(node.inputs)} inputs, and takes at most {operator.most_operands}"
     tensors = [t for t in (*node.inputs, *node.outputs) if t is not None]
     foreign = dict.fromkeys(str(t.dtype) for t in tensors if t.dtype not in KERNEL_DTYPES)
     if foreign:

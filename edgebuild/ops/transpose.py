@@ -19,7 +19,7 @@ class Transpose(Operator):
     """Dimensions that stay together are walked as one."""
 
     kind = "TRANSPOSE"
-    operands = (2, 2)
+    most_operands = 2
     constraints = (
         move.same_dtype(dtypes=_DTYPES),
         Constraint(
