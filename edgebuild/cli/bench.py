@@ -40,26 +40,40 @@ _ISAS = ("base", "dotprod", "i8mm")  # devices.arm64.ISAS, which --help should n
 
 @click.command()
 @click.argument("build", type=_PATH)
-@click.option("--port", metavar="PORT", help="Serial port of a board, e.g. /dev/ttyACM0.")
-@click.option("--baud", type=COUNT, help="Baud rate; by default the profile's.")
+@click.option("--port", metavar="PORT", help="Serial port of the board, e.g. /dev/ttyACM0.")
+@click.option("--baud", type=COUNT, help="Baud rate [the profile's].")
 @click.option(
-    "--device", "devices", multiple=True, metavar="SERIAL", help="Phone of `adb devices`, or all."
+    "--device",
+    "devices",
+    multiple=True,
+    metavar="SERIAL",
+    help="Phone serial from `adb devices`, or all.",
 )
-@click.option("--host", metavar="USER@HOST", help="Coral board that ssh reaches.")
-@click.option("--usb", is_flag=True, help="Edge TPU of this computer.")
-@click.option("--no-edgetpu", is_flag=True, help="Coral: its CPU, on model.tflite.")
-@click.option("--warmup", type=COUNT, help="Phone, Coral: inferences before the timed ones.")
+@click.option("--host", metavar="USER@HOST", help="Coral board to reach over ssh.")
+@click.option("--usb", is_flag=True, help="Use the Edge TPU attached to this computer.")
+@click.option(
+    "--no-edgetpu", is_flag=True, help="Coral: run model.tflite on the board's CPU instead."
+)
+@click.option("--warmup", type=COUNT, help="Phone, Coral: untimed inferences to run first.")
 @click.option("--runs", type=COUNT, help="Phone, Coral: timed inferences [50].")
 @click.option("--cpus", metavar="LIST", help="Phone: CPUs to run on, e.g. 4-7.")
-@click.option("--isa", type=click.Choice(_ISAS), help="Phone: instruction set [its best].")
-@click.option("--time-limit", type=DURATION, help="Phone, Coral: when the run is ended.")
-@click.option("--benchmark-model", type=_FILE, help="Phone: TFLite's or LiteRT's tool, run too.")
-@click.option("--benchmark-library", type=_FILE, multiple=True, help="A library that it needs.")
-@click.option("--accelerator", metavar="NAME", help="NNAPI's name of an accelerator.")
-@click.option("--delegate-args", metavar="FLAGS", help="Further flags of the tool, in one string.")
-@click.option("--samples", type=COUNT, help="Inferences to run and compare [8].")
-@click.option("--data", metavar="DATA", help="Real samples: .npz, .npy, folder, module:function.")
-@click.option("--seed", type=COUNT, help="Seed of random samples [0].")
+@click.option("--isa", type=click.Choice(_ISAS), help="Phone: instruction set [the best it has].")
+@click.option("--time-limit", type=DURATION, help="Phone, Coral: stop the run after this time.")
+@click.option(
+    "--benchmark-model", type=_FILE, help="Phone: also run this TFLite or LiteRT benchmark tool."
+)
+@click.option(
+    "--benchmark-library", type=_FILE, multiple=True, help="A library the benchmark tool needs."
+)
+@click.option("--accelerator", metavar="NAME", help="NNAPI accelerator name.")
+@click.option(
+    "--delegate-args", metavar="FLAGS", help="Extra flags for the benchmark tool, in one string."
+)
+@click.option("--samples", type=COUNT, help="Number of inferences to run and compare [8].")
+@click.option(
+    "--data", metavar="DATA", help="Samples to run: .npz, .npy, a folder, or module:function."
+)
+@click.option("--seed", type=COUNT, help="Random seed for samples [0].")
 @budget_options
 @json_option
 def command(
@@ -78,10 +92,10 @@ def command(
 ) -> None:
     """Measure a BUILD on a device, and compare every output byte.
 
-    BUILD is the folder that `edgebuild build` wrote. Of a board (--port), flash its firmware.elf
-    first; to a phone (--device) the build's program is pushed by adb, and removed in the end. Both
-    tell time and memory. An Edge TPU (--host by ssh, --usb) runs the compiled model and tells time;
-    its outputs may be one apart.
+    BUILD is the folder that `edgebuild build` wrote. For a board (--port), flash its firmware.elf
+    first. For a phone (--device), the program is pushed over adb and removed afterwards. Both
+    report time and memory. An Edge TPU (--host over ssh, or --usb) runs the compiled model and
+    reports time; its outputs may differ by one.
     """
     from edgebuild.pipeline.bench import BenchRequest, bench, read_build
 

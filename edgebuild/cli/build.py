@@ -30,15 +30,21 @@ from edgebuild.errors import Exit
 @target_option(multiple=True)
 @budget_options
 @resolving_options
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for builds [build].")
-@click.option("--samples", type=COUNT, help="Inferences to run and compare [8].")
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), help="Folder to write builds to [build]."
+)
+@click.option("--samples", type=COUNT, help="Number of inferences to run and compare [8].")
 @fail_on_option
-@click.option("--edgetpu-container", metavar="IMAGE", help="Has edgetpu_compiler, for Coral.")
+@click.option(
+    "--edgetpu-container", metavar="IMAGE", help="Container image with edgetpu_compiler, for Coral."
+)
 @click.option("--trials", type=COUNT, help="Candidates to try when a budget is missed [40].")
-@click.option("--timeout", type=SECONDS, help="Begin to train none after so long: 10min.")
-@click.option("--jobs", type=COUNT, help="Processes that search [one for each core].")
-@click.option("--no-search", is_flag=True, help="Never search a compression that fits.")
-@click.option("--no-cache", is_flag=True, help="Build even when nothing has changed.")
+@click.option("--timeout", type=SECONDS, help="Start no new training after this time, e.g. 10min.")
+@click.option("--jobs", type=COUNT, help="Parallel search processes [one per core].")
+@click.option(
+    "--no-search", is_flag=True, help="Do not search for a compression when a budget is missed."
+)
+@click.option("--no-cache", is_flag=True, help="Build even if nothing has changed.")
 @json_option
 def command(
     model: Path | None,
@@ -53,11 +59,11 @@ def command(
 ) -> None:
     """Build MODEL for a target: quantize, generate C, compile, run, check, report.
 
-    When a Keras model misses a budget and there is data, a compression that keeps the budget is
-    searched and built (see `edgebuild search`).
+    If a Keras model misses a budget and there is data, edgebuild searches for a compression that
+    meets it and builds that (see `edgebuild search`).
 
-    In a folder with edgebuild.toml, MODEL and --target may be left out: plain `edgebuild build`
-    builds every target that is listed there.
+    In a folder with edgebuild.toml you can leave out MODEL and --target: `edgebuild build` then
+    builds every target listed there.
     """
     from edgebuild.pipeline import make_plan, run_plan
     from edgebuild.report.advice import check_failure

@@ -40,7 +40,7 @@ _WORDS: dict[str, tuple[Callable[[float], str], Callable[[float], str]]] = {
     multiple=True,
     metavar="MODEL",
     type=click.Path(path_type=Path),
-    help="Compiled together with MODEL, for Coral. May be repeated.",
+    help="Coral: another model to compile together with MODEL. Repeatable.",
 )
 @json_option
 def command(
@@ -50,17 +50,17 @@ def command(
     together: tuple[Path, ...],
     **flags: Any,
 ) -> None:
-    """Say whether a build of MODEL would fit a target, without compiling it.
+    """Check whether a build of MODEL would fit a target, without compiling it.
 
-    It takes the same models, settings and project file as `edgebuild build`, resolves them in the
-    same way and refuses what a build refuses. A float model is converted first; without --data its
-    ranges are assumed, and accuracy always needs a build.
+    Takes the same models, settings and project file as `edgebuild build`, resolves them the same
+    way, and refuses what a build refuses. A float model is converted first; without --data its
+    ranges are assumed. Accuracy always needs a build.
 
-    On a microcontroller RAM is planned exactly but for the stack, flash is the exact constants and
-    an estimate of the code, and latency is predicted. A limit that lies within an estimate is not
-    known to be kept, and said to be so. For phones and accelerators it says which operators the
-    delegate takes, which stay on the CPU and why. --with shows how models that are compiled
-    together share the Edge TPU's memory.
+    On a microcontroller, RAM is planned exactly except for the stack, flash is the exact constants
+    plus an estimate of the code, and latency is predicted. If a limit lies within an estimate's
+    error, the answer is "not known". For phones and accelerators it lists which operators the
+    delegate takes, which stay on the CPU, and why. --with shows how models compiled together share
+    the Edge TPU's memory.
     """
     if together:
         _together(model, targets, together, flags, as_json)

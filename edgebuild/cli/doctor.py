@@ -17,9 +17,9 @@ _STYLES = {Status.GOOD: "", Status.OPTIONAL: "yellow", Status.BAD: "bold red"}
 @click.command()
 @json_option
 def command(as_json: bool) -> int:
-    """Say what is installed, what is missing, how to get it.
+    """Show what is installed, what is missing, and how to get it.
 
-    Exits with 0 when a .tflite can be built with the default compiler and simulator, else with 3.
+    Exits with 0 if a .tflite model can be built with the default compiler and simulator, else 3.
     """
     with progress("looking at tools"):
         checks = list(all_checks())

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import TextWrapper
+from typing import Any
 
 import click
 
@@ -46,13 +49,24 @@ def report(failure: EdgebuildError, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"error": failure_json(failure)}, indent=2))
         return
-    click.echo(
-        f"{click.style('error:', fg='red', bold=True)} {printable(failure.message)}", err=True
-    )
+    _say("error: ", failure.message, fg="red", bold=True)
     for line in failure.details:
-        click.echo(f"  {printable(line)}", err=True)
+        _say("  ", line)
     if failure.hint:
-        click.echo(f"{click.style('try:', fg='cyan')} {printable(failure.hint)}", err=True)
+        _say("try: ", failure.hint, fg="cyan")
+
+
+def _say(label: str, text: str, **style: Any) -> None:
+    """Print a paragraph to standard error. A terminal gets it wrapped at words, never inside a path
+    or an option; a file gets whole lines, which are easier to search."""
+    lines = printable(text).splitlines() or [""]
+    if sys.stderr.isatty():
+        columns = shutil.get_terminal_size().columns - len(label)
+        wrap = TextWrapper(max(columns, 20), break_long_words=False, break_on_hyphens=False)
+        lines = [part for line in lines for part in wrap.wrap(line) or [""]]
+    click.echo(f"{click.style(label, **style)}{lines[0]}", err=True)
+    for line in lines[1:]:
+        click.echo(f"{' ' * len(label)}{line}" if sys.stderr.isatty() else line, err=True)
 
 
 def failure_json(failure: EdgebuildError) -> dict[str, object]:

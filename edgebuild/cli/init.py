@@ -31,9 +31,11 @@ Given = TypeVar("Given", str, str | None)
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False), default=".")
 @click.option("--model", metavar="FILE", type=click.Path(), help="The trained model.")
-@click.option("--data", metavar="DATA", help=".npz, .npy, a folder of images, or module:function.")
+@click.option(
+    "--data", metavar="DATA", help="Data set: .npz, .npy, a folder of images, or module:function."
+)
 @target_option(multiple=True)
-@click.option("--force", is_flag=True, help="Replace an edgebuild.toml that is there.")
+@click.option("--force", is_flag=True, help="Overwrite an existing edgebuild.toml.")
 @json_option
 def command(
     folder: Path,

@@ -23,14 +23,14 @@ from edgebuild.interrupts import unwind_on_signals
 COMMANDS: dict[str, tuple[str, str]] = {
     "build": ("edgebuild.cli.build", "Build, run and check a model for a target."),
     "search": ("edgebuild.cli.search", "Find the most accurate compression that fits a budget."),
-    "synthesize": ("edgebuild.cli.synthesize", "Make inputs for a model without data."),
-    "bench": ("edgebuild.cli.bench", "Measure a build on a board, phones or an Edge TPU."),
-    "check": ("edgebuild.cli.check", "Say in a second whether a model fits a target."),
+    "synthesize": ("edgebuild.cli.synthesize", "Make inputs for a model that comes without data."),
+    "bench": ("edgebuild.cli.bench", "Measure a build on a board, a phone or an Edge TPU."),
+    "check": ("edgebuild.cli.check", "Check whether a model fits a target, without compiling."),
     "inspect": ("edgebuild.cli.inspect", "Show a model's layers, MACs and memory over time."),
     "init": ("edgebuild.cli.init", "Write a commented edgebuild.toml."),
     "targets": ("edgebuild.cli.targets", "List, show and check target profiles."),
     "ops": ("edgebuild.cli.ops", "List the supported operators and their limits."),
-    "doctor": ("edgebuild.cli.doctor", "Say what is installed, what is missing, how to get it."),
+    "doctor": ("edgebuild.cli.doctor", "Show what is installed, what is missing, how to get it."),
     "completion": ("edgebuild.cli.completion", "Print a shell completion script."),
 }
 """Each command's module and its line in ``edgebuild --help``, which imports no module."""
@@ -93,7 +93,7 @@ def _print_version(ctx: click.Context, _param: click.Parameter, value: bool) -> 
     cls=LazyGroup,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
     epilog="Exit codes: 0 done and within budget, 1 a check failed, 2 bad input, "
-    "3 a tool or device failed, 70 a bug.",
+    "3 a tool or device failed, 70 a bug in edgebuild.",
 )
 @click.option(
     "--version",

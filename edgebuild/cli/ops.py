@@ -19,10 +19,10 @@ def command() -> None:
 
 
 @command.command("list")
-@click.option("--markdown", is_flag=True, help="Print docs/operators.md.")
+@click.option("--markdown", is_flag=True, help="Print the table as Markdown.")
 @json_option
 def list_command(markdown: bool, as_json: bool) -> None:
-    """List every operator with what it asks of a model."""
+    """List every operator with its limits."""
     from edgebuild.ops import OPS
 
     operators = [OPS[kind] for kind in sorted(OPS)]

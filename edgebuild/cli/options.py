@@ -65,12 +65,13 @@ def target_option(*, multiple: bool = False, **extra: Any) -> Callable[[Command]
     """Return the ``--target`` option, passed as ``target``, or ``targets`` when ``multiple``."""
     return click.option(
         "--target",
+        "-t",
         "targets" if multiple else "target",
         multiple=multiple,
         metavar="NAME|FILE",
         shell_complete=complete_target,
-        help="Target profile: a name of `edgebuild targets list`, or your own .toml."
-        + (" May be repeated." if multiple else ""),
+        help="Target profile: a name from `edgebuild targets list`, or a .toml file."
+        + (" Repeatable." if multiple else ""),
         **extra,
     )
 
@@ -81,7 +82,7 @@ def fail_on_option(command: Command) -> Command:
         "--fail-on",
         multiple=True,
         metavar="WHAT",
-        help="With a delegate: fallback, or partitions:N. May be repeated.",
+        help="Phones, Coral: fail on `fallback` or `partitions:N`. Repeatable.",
     )(command)
 
 
@@ -97,11 +98,15 @@ def budget_options(command: Command) -> Command:
     """
     for flag, kind, text in reversed(
         (
-            ("--max-flash", SIZE, "Budget of code and constants, for example 128KiB."),
-            ("--max-ram", SIZE, "Budget of RAM, for example 64KiB."),
-            ("--max-latency", DURATION, "Budget of one inference, for example 50ms."),
-            ("--max-accuracy-drop", PERCENT, "Points of accuracy that may be lost: 1%."),
-            ("--max-class-drop", PERCENT, "Points that any class or slice may lose: 5%."),
+            ("--max-flash", SIZE, "Most flash the model may use, e.g. 128KiB."),
+            ("--max-ram", SIZE, "Most RAM the model may use, e.g. 64KiB."),
+            ("--max-latency", DURATION, "Longest time for one inference, e.g. 50ms."),
+            ("--max-accuracy-drop", PERCENT, "Most accuracy that may be lost, in points, e.g. 1%."),
+            (
+                "--max-class-drop",
+                PERCENT,
+                "Most that any class or slice may lose, in points, e.g. 5%.",
+            ),
         )
     ):
         command = click.option(flag, type=kind, help=text)(command)

@@ -32,36 +32,58 @@ def resolving_options(command: Command) -> Command:
     for option in reversed(
         (
             click.option(
-                "--data", metavar="DATA", help=".npz, .npy, folder of images, module:function."
+                "--data",
+                metavar="DATA",
+                help="Data set: .npz, .npy, a folder of images, or module:function.",
             ),
             click.option(
-                "--train", metavar="DATA", help="To compress with; --data then only judges."
+                "--train",
+                metavar="DATA",
+                help="Training set for compression; --data is then used only for testing.",
             ),
-            click.option("--name", help="Prefix of the generated C; by default the model's name."),
+            click.option(
+                "--name", help="Name of the generated C files and functions [the model's]."
+            ),
             click.option(
                 "--toolchain", type=click.Choice(TOOLCHAINS), help=f"Compiler [{TOOLCHAINS[0]}]."
             ),
-            click.option("--run", type=click.Choice(RUN_CHOICES), help="Where to run [by target]."),
             click.option(
-                "--calibration-samples", type=COUNT, help="Samples to quantize with [200]."
+                "--run",
+                type=click.Choice(RUN_CHOICES),
+                help="Where to run the build [the target's default].",
             ),
-            click.option("--seed", type=COUNT, help="Seed of everything random [0]."),
+            click.option(
+                "--calibration-samples",
+                type=COUNT,
+                help="Samples used to calibrate quantization [200].",
+            ),
+            click.option("--seed", type=COUNT, help="Random seed [0]."),
             click.option(
                 "--trust-model",
                 is_flag=True,
                 default=None,
-                help="Allow code inside the model file.",
+                help="Allow the model file to run code (Lambda layers).",
             ),
-            click.option("--compress", metavar="RECIPE", help="Passes, or a recipe's .json file."),
-            click.option("--training", metavar="ENTRY", help="module:function: how to fine-tune."),
             click.option(
-                "--format", type=click.Choice(FORMATS), help="Of numbers, on phones [by target]."
+                "--compress",
+                metavar="RECIPE",
+                help="Compression passes to run, or a recipe .json file.",
+            ),
+            click.option(
+                "--training",
+                metavar="ENTRY",
+                help="Python entry (module:function) with fine-tuning settings.",
+            ),
+            click.option(
+                "--format",
+                type=click.Choice(FORMATS),
+                help="Number format on phones [the target's best].",
             ),
             click.option(
                 "--normalization",
                 multiple=True,
                 metavar="INPUT=MEAN/STD",
-                help="For a phone's metadata.",
+                help="Input normalization to record in TFLite metadata.",
             ),
         )
     ):

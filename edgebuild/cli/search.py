@@ -29,27 +29,52 @@ _SHOWN_LAYERS = 3
 @click.command()
 @click.argument("model", required=False, type=click.Path(path_type=Path))
 @target_option(multiple=True)
-@click.option("--data", metavar="DATA", help=".npz, .npy, folder of images, module:function.")
-@click.option("--train", metavar="DATA", help="To compress with; --data then only judges.")
+@click.option(
+    "--data", metavar="DATA", help="Data set: .npz, .npy, a folder of images, or module:function."
+)
+@click.option(
+    "--train",
+    metavar="DATA",
+    help="Training set for compression; --data is then used only for testing.",
+)
 @budget_options
 @click.option("--trials", type=COUNT, default="40", help="Candidates to try [40].")
-@click.option("--timeout", type=SECONDS, help="Begin to train none after so long: 10min.")
-@click.option("--epochs", type=COUNT, default="0", help="Training of the finalists [by data].")
-@click.option("--short-epochs", type=COUNT, default="0", help="Training of a candidate [by data].")
-@click.option("--finalists", type=COUNT, default="3", help="Candidates to train long [3].")
-@click.option("--sampler", type=click.Choice(SAMPLERS), default="tpe", help="Optuna's [tpe].")
-@click.option("--nas", is_flag=True, help="Further trials: other widths and depths, trained anew.")
-@click.option("--jobs", type=COUNT, help="Processes [one for each core].")
-@click.option("--dask", metavar="ADDRESS", help="Dask scheduler: tcp://host:8786.")
-@click.option("--storage", metavar="URL", help="Database of the study [SQLite, in --out].")
-@click.option("--study", metavar="NAME", help="Name of the study in its database.")
-@click.option("--build", "point", type=COUNT, help="Build this point of the last search.")
-@click.option("--name", help="Prefix of the generated C; by default the model's name.")
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for builds [build].")
+@click.option("--timeout", type=SECONDS, help="Start no new training after this time, e.g. 10min.")
+@click.option(
+    "--epochs",
+    type=COUNT,
+    default="0",
+    help="Training epochs for finalists [chosen from the data].",
+)
+@click.option(
+    "--short-epochs",
+    type=COUNT,
+    default="0",
+    help="Training epochs per candidate [chosen from the data].",
+)
+@click.option("--finalists", type=COUNT, default="3", help="Candidates to train to the end [3].")
+@click.option("--sampler", type=click.Choice(SAMPLERS), default="tpe", help="Optuna sampler [tpe].")
+@click.option("--nas", is_flag=True, help="Also try other widths and depths, trained from scratch.")
+@click.option("--jobs", type=COUNT, help="Parallel processes [one per core].")
+@click.option("--dask", metavar="ADDRESS", help="Dask scheduler to use, e.g. tcp://host:8786.")
+@click.option("--storage", metavar="URL", help="Database for the study [SQLite, in --out].")
+@click.option("--study", metavar="NAME", help="Name of the study in the database.")
+@click.option("--build", "point", type=COUNT, help="Build point N of the last search.")
+@click.option("--name", help="Name of the generated C files and functions [the model's].")
+@click.option(
+    "--out", "-o", type=click.Path(path_type=Path), help="Folder to write builds to [build]."
+)
 @click.option("--toolchain", type=click.Choice(TOOLCHAINS), help="Compiler [zig].")
-@click.option("--seed", type=COUNT, help="Seed of everything random [0].")
-@click.option("--trust-model", is_flag=True, default=None, help="Allow code inside the model file.")
-@click.option("--training", metavar="ENTRY", help="module:function: how to fine-tune.")
+@click.option("--seed", type=COUNT, help="Random seed [0].")
+@click.option(
+    "--trust-model",
+    is_flag=True,
+    default=None,
+    help="Allow the model file to run code (Lambda layers).",
+)
+@click.option(
+    "--training", metavar="ENTRY", help="Python entry (module:function) with fine-tuning settings."
+)
 @json_option
 def command(
     model: Path | None,
@@ -58,10 +83,10 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Find the compressions of a Keras MODEL that are best at their cost, within a budget.
+    """Find the best trade-offs between accuracy and cost for a Keras MODEL, within a budget.
 
-    Stopped at any time, the same command goes on. It writes a recipe for each point that it prints;
-    `--build 2` builds the second.
+    You can stop it at any time: the same command resumes. It writes a recipe for each point it
+    prints; `--build 2` builds the second.
     """
     from edgebuild.search import Effort, SearchRequest, search
     from edgebuild.search.request import no_fit, search_folder

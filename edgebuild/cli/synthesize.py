@@ -15,15 +15,20 @@ from edgebuild.cli.options import COUNT, RANGE, json_option
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--out",
+    "-o",
     type=click.Path(path_type=Path),
     default="synthetic.npz",
     help="File to write [synthetic.npz].",
 )
-@click.option("--samples", type=COUNT, default="512", help="Inputs to make [512].")
-@click.option("--range", "limits", type=RANGE, metavar="LOW..HIGH", help="Of an input: 0..255.")
-@click.option("--steps", type=COUNT, default="80", help="Of gradient descent [80].")
-@click.option("--seed", type=COUNT, default="0", help="Of the first noise [0].")
-@click.option("--trust-model", is_flag=True, help="Allow code inside the model file.")
+@click.option("--samples", type=COUNT, default="512", help="Number of inputs to make [512].")
+@click.option(
+    "--range", "limits", type=RANGE, metavar="LOW..HIGH", help="Range of input values, e.g. 0..255."
+)
+@click.option("--steps", type=COUNT, default="80", help="Gradient descent steps [80].")
+@click.option("--seed", type=COUNT, default="0", help="Random seed [0].")
+@click.option(
+    "--trust-model", is_flag=True, help="Allow the model file to run code (Lambda layers)."
+)
 @json_option
 def command(
     model: Path,
@@ -35,11 +40,11 @@ def command(
     trust_model: bool,
     as_json: bool,
 ) -> None:
-    """Make inputs for a Keras MODEL without data, from what its batch normalization remembers.
+    """Make inputs for a Keras MODEL that comes without data, from its batch normalization.
 
-    They show a model what it saw in training as far as it remembers it, so compression keeps what
-    matters and the model's own outputs can be compared. Real inputs are better; labels are needed
-    for neither.
+    The inputs resemble the training data as far as the model's statistics remember it: enough to
+    calibrate, to compress, and to compare outputs with the original's. Real inputs are better;
+    neither kind needs labels.
     """
     from edgebuild.pipeline.synthesis import make_inputs
 

@@ -70,7 +70,7 @@ def list_command(as_json: bool) -> None:
 @click.argument("target", shell_complete=complete_target)
 @json_option
 def show_command(target: str, as_json: bool) -> None:
-    """Show one profile, with all that it inherits."""
+    """Show one profile, including what it inherits."""
     profile = load_target(target)
     if as_json:
         print_json({**profile.to_json(), "sha256": profile.sha256})
@@ -100,7 +100,7 @@ def show_command(target: str, as_json: bool) -> None:
 @click.argument("targets", nargs=-1, shell_complete=complete_target)
 @json_option
 def validate_command(targets: tuple[str, ...], as_json: bool) -> None:
-    """Check profiles, by default all that ship, and report every fault."""
+    """Check profiles (by default all shipped ones) and report every error."""
     checked = targets or target_names()
     faults = {target: list(validate_target(target)) for target in checked}
     wrong = [fault for found in faults.values() for fault in found]
