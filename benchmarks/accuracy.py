@@ -16,13 +16,14 @@ from pathlib import Path
 
 import numpy as np
 
+from edgebuild.judging import judge_outputs
 from edgebuild.models.convert import to_int8_tflite
 from edgebuild.models.data import load_data
 from edgebuild.models.source import open_model
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.pipeline.steps import LazyHost
 from edgebuild.tflite.reader import read_tflite
-from edgebuild.verification import GeneratedC, LiteRt, measure_accuracy
+from edgebuild.verification import GeneratedC, LiteRt
 
 ROOT = Path(__file__).resolve().parent.parent
 BAR_S = 10.0
@@ -79,9 +80,8 @@ def main() -> None:
         graph = run_passes(read_tflite(model, name="lenet5"), DEFAULT_PASSES).graph
         host = LazyHost(graph, "lenet5", "zig", scratch, lambda _: None)
         start = time.perf_counter()
-        report = measure_accuracy(
-            source, graph, data, GeneratedC(graph, lambda: host.device), reference=LiteRt(model)
-        )
+        engine = GeneratedC(graph, lambda: host.device)
+        report = judge_outputs(source, graph, data, engine, reference=LiteRt(model)).accuracy
         seconds = time.perf_counter() - start
         source.close()
     assert report is not None

@@ -18,7 +18,9 @@ class Metrics:
 
     ``flash_bytes`` and ``ram_bytes`` in B, ``latency_us`` in us for one inference,
     ``accuracy_drop`` in ratio (0.01 is one percentage point below the float baseline);
-    ``class_drop`` is that of the class or slice that lost most.
+    ``class_drop`` is that of the class or slice that lost most. ``error_increase`` is the ratio by
+    which the error of the worst output channel with labels rose (0.1: its RMSE is 1.1 times the
+    float model's), ``similarity`` that of the output channel which is least like the float model's.
     """
 
     flash_bytes: Figure | None = None
@@ -26,6 +28,8 @@ class Metrics:
     latency_us: Figure | None = None
     accuracy_drop: Figure | None = None
     class_drop: Figure | None = None
+    error_increase: Figure | None = None
+    similarity: Figure | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the known figures as plain JSON values."""
@@ -38,8 +42,8 @@ class Metrics:
 class Violation:
     """A budget that was missed, or that could not be checked (``value`` is None).
 
-    ``budget`` is the word of the flag without ``max-``: flash, ram, latency, accuracy-drop,
-    class-drop.
+    ``budget`` is the word of the flag without ``max-`` or ``min-``: flash, ram, latency,
+    accuracy-drop, class-drop, error-increase, similarity.
     ``limit`` and ``over`` are in the unit of the metric; ``source`` says who set the limit.
     """
 
@@ -56,12 +60,19 @@ class Violation:
     @property
     def uncertain(self) -> bool:
         """True when the figure has bounds and the limit lies between them."""
-        return self.value is not None and self.value.least <= self.limit
+        if self.value is None:
+            return False
+        if self.budget in _LEAST:
+            return self.value.most >= self.limit
+        return self.value.least <= self.limit
 
     @property
     def over(self) -> float | None:
         """By how much the limit is missed; None when the value is unknown."""
-        return None if self.value is None else self.value.value - self.limit
+        if self.value is None:
+            return None
+        over = self.value.value - self.limit
+        return -over if self.budget in _LEAST else over
 
     def sentence(self) -> str:
         """Return one sentence: which budget, by how much, needed, allowed, how that is known."""
@@ -76,8 +87,8 @@ class Violation:
                 f"{word} budget may be missed (between {low} and {high}, {self.value.how} by "
                 f"{self.value.source}; {limit})"
             )
-        over = _shown(self.budget, self.value.value - self.limit)
-        needs = "drops" if self.budget in _DROPS else "needs"
+        over = _shown(self.budget, self.over or 0.0)
+        needs = _VERBS.get(self.budget, "needs")
         return (
             f"{word} budget missed by {over} "
             f"({needs} {_shown(self.budget, self.value.value)}, {self.value.how} by "
@@ -97,10 +108,12 @@ class Violation:
 
 @dataclass(frozen=True)
 class Budget:
-    """Upper limits, each inclusive and optional.
+    """Limits, each inclusive and optional; all but ``min_similarity`` are upper ones.
 
     ``max_accuracy_drop`` is a ratio: 0.01 allows one percentage point; ``max_class_drop`` likewise,
-    for every class and every slice. ``sources`` says for each field that has a limit who set it,
+    for every class and every slice. ``max_error_increase`` 0.1 allows the error of each output
+    channel with labels to become 1.1 times the float model's; ``min_similarity`` is the least that
+    every output channel must have. ``sources`` says for each field that has a limit who set it,
     and does not count for equality.
     """
 
@@ -109,6 +122,8 @@ class Budget:
     latency_us: float | None = None
     max_accuracy_drop: float | None = None
     max_class_drop: float | None = None
+    max_error_increase: float | None = None
+    min_similarity: float | None = None
     sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def check(self, metrics: Metrics) -> tuple[Violation, ...]:
@@ -118,9 +133,10 @@ class Budget:
             limit_name = _LIMITS[name]
             limit: float | None = getattr(self, limit_name)
             value: Figure | None = getattr(metrics, name)
-            if limit is not None and (value is None or not value.most <= limit):
-                source = self.sources.get(limit_name, "")
-                found.append(Violation(_WORDS[name], limit, value, source))
+            if limit is None or (value is not None and _kept(_WORDS[name], value, limit)):
+                continue
+            source = self.sources.get(limit_name, "")
+            found.append(Violation(_WORDS[name], limit, value, source))
         return tuple(found)
 
     def named(self, source: str) -> Budget:
@@ -156,13 +172,15 @@ def merge(*budgets: Budget) -> Budget:
 
 def read_budget(table: Reader) -> Budget:
     """Read a ``[budget]`` table: max_flash, max_ram, max_latency, max_accuracy_drop,
-    max_class_drop."""
+    max_class_drop, max_error_increase, min_similarity."""
     budget = Budget(
         flash_bytes=table.size("max_flash", None),
         ram_bytes=table.size("max_ram", None),
         latency_us=table.duration_us("max_latency", None),
         max_accuracy_drop=table.ratio("max_accuracy_drop", None),
         max_class_drop=table.ratio("max_class_drop", None),
+        max_error_increase=table.growth("max_error_increase", None),
+        min_similarity=table.ratio("min_similarity", None),
     )
     table.finish()
     return budget
@@ -174,6 +192,8 @@ _LIMITS = {
     "latency_us": "latency_us",
     "accuracy_drop": "max_accuracy_drop",
     "class_drop": "max_class_drop",
+    "error_increase": "max_error_increase",
+    "similarity": "min_similarity",
 }
 """For each metric the field of Budget that limits it."""
 
@@ -184,9 +204,30 @@ _WORDS = {
     "latency_us": "latency",
     "accuracy_drop": "accuracy-drop",
     "class_drop": "class-drop",
+    "error_increase": "error-increase",
+    "similarity": "similarity",
 }
 _DROPS = ("accuracy-drop", "class-drop")
-_NAMES_IN_SENTENCES = {"ram": "RAM", "accuracy-drop": "accuracy", "class-drop": "class accuracy"}
+_LEAST = ("similarity",)
+"""The budgets that are lower limits."""
+
+OF_QUALITY = (*_DROPS, "error-increase", *_LEAST)
+"""The budgets of how good the model still is, by ``Violation.budget``."""
+
+_VERBS = {
+    **dict.fromkeys(_DROPS, "drops"), "error-increase": "rises by", "similarity": "has",
+}  # fmt: skip
+_NAMES_IN_SENTENCES = {
+    "ram": "RAM",
+    "accuracy-drop": "accuracy",
+    "class-drop": "class accuracy",
+    "error-increase": "error",
+}
+
+
+def _kept(budget: str, value: Figure, limit: float) -> bool:
+    """Return whether a limit is surely kept; a value that is no number keeps none."""
+    return value.least >= limit if budget in _LEAST else value.most <= limit
 
 
 def _shown(budget: str, value: float) -> str:
@@ -194,4 +235,8 @@ def _shown(budget: str, value: float) -> str:
         return format_duration(value)
     if budget in _DROPS:
         return format_points(value)
+    if budget == "error-increase":
+        return f"{100 * value:.4g}%"
+    if budget == "similarity":
+        return f"{value:.4f}"
     return f"{value:,.0f} B" if value % 1024 else f"{value:,.0f} B ({format_size(value)})"

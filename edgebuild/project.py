@@ -86,6 +86,7 @@ class Project:
     calibration_samples: int = DEFAULT_CALIBRATION_SAMPLES
     seed: int = 0
     trust_model: bool = False
+    accuracy_gate: bool = True
     normalization: Mapping[str, Normalization] = field(default_factory=dict)
 
     @property
@@ -191,6 +192,7 @@ def _read(reader: Reader, file: Path) -> Project:
         ),
         seed=reader.count("seed", 0),
         trust_model=reader.flag("trust_model", False),
+        accuracy_gate=reader.flag("accuracy_gate", True),
         normalization=_read_normalization(reader.table("normalization")),
     )
     reader.finish()

@@ -16,7 +16,14 @@ from typing import Any, TypeVar, overload
 
 from edgebuild.errors import EdgebuildError, InputError, nearest
 from edgebuild.limits import SETTINGS_BYTES, read_file
-from edgebuild.units import parse_count, parse_duration_us, parse_ratio, parse_size, quoted
+from edgebuild.units import (
+    parse_count,
+    parse_duration_us,
+    parse_growth,
+    parse_ratio,
+    parse_size,
+    quoted,
+)
 
 MAX_LINE_BYTES = 2048
 MAX_DEPTH = 12
@@ -181,6 +188,10 @@ class Reader:
         """Return a ratio, from ``"1%"`` or 0.01."""
         return self._read(key, default, False, _as_ratio)
 
+    def growth(self, key: str, default: Value) -> float | Value:
+        """Return a growth, from ``"10%"``, ``"150%"`` or 0.1."""
+        return self._read(key, default, False, _as_growth)
+
     def strings(self, key: str) -> dict[str, str]:
         """Return a table of strings, numbers and booleans as strings (``true`` is ``"1"``)."""
         values: dict[str, Any] = self._read(key, {}, False, _as_table)
@@ -295,6 +306,12 @@ def _as_ratio(value: Any) -> float:
     if not isinstance(value, (int, float, str)) or isinstance(value, bool):
         raise InputError(f'must be a percentage such as "1%", not {_kind(value)}')
     return parse_ratio(value)
+
+
+def _as_growth(value: Any) -> float:
+    if not isinstance(value, (int, float, str)) or isinstance(value, bool):
+        raise InputError(f'must be a percentage such as "10%", not {_kind(value)}')
+    return parse_growth(value)
 
 
 def _as_table(value: Any) -> dict[str, Any]:

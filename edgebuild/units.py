@@ -19,6 +19,7 @@ _SHOWN = 60
 _Number = TypeVar("_Number", int, float)
 MAX_SIZE_BYTES = 1 << 40
 MAX_DURATION_US = 1e12
+MAX_GROWTH = 1e6
 
 _SIZE_FORM = "write bytes, KiB or MiB, for example 128KiB"
 _DURATION_FORM = "write us, ms, s, min or h, for example 50ms"
@@ -63,6 +64,14 @@ def parse_ratio(value: str | float) -> float:
 
     A bare number of 1 or more is refused: ``1`` may mean 1 % or 100 %.
     """
+    number = parse_growth(value)
+    if not 0 <= number <= 1:
+        raise InputError(f"{quoted(value)} is not between 0% and 100%", hint=_RATIO_FORM)
+    return number
+
+
+def parse_growth(value: str | float) -> float:
+    """Return what ``parse_ratio`` does; what grows may more than double: ``"150%"`` is 1.5."""
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         number, unit = float(value), ""
     else:
@@ -74,10 +83,10 @@ def parse_ratio(value: str | float) -> float:
     elif number >= 1:
         raise InputError(
             f"{quoted(value)} is ambiguous: a percentage needs its sign",
-            hint=f"write {number:g}% for {number:g} points of accuracy",
+            hint=f"write {number:g}%, or {number / 100:g}",
         )
-    if not 0 <= number <= 1:
-        raise InputError(f"{quoted(value)} is not between 0% and 100%", hint=_RATIO_FORM)
+    if not 0 <= number <= MAX_GROWTH:
+        raise InputError(f"{quoted(value)} is not a percentage", hint=_RATIO_FORM)
     return number
 
 

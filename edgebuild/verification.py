@@ -8,23 +8,12 @@ from typing import Protocol
 
 import numpy as np
 
-from edgebuild.budget import Budget
 from edgebuild.devices.base import RunResult, Samples
 from edgebuild.devices.host import HostDevice
-from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph
-from edgebuild.models.accuracy import Judged, Predict, classify, real_threshold
-from edgebuild.models.convert import float_outputs, float_predict, litert_outputs, litert_version
-from edgebuild.models.data import DataSet, dequantize, match_inputs, quantize_input
-from edgebuild.models.last_activation import graph_gives_probability
-from edgebuild.models.source import SourceModel
-from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
-from edgebuild.report.judge import accuracy_report, similarity_report
+from edgebuild.models.convert import litert_outputs, litert_version
 from edgebuild.report.model import Comparison
 from edgebuild.tflite.oracle import run_oracle
-
-NO_BUDGET = Budget()
-_LABELS = "y holds a class number for each sample, from 0 on, or one-hot rows"
 
 LayerTrace = Callable[[Sequence[bytes]], Sequence[tuple[bytes, ...]]]
 """Runs one sample; returns the output tensors' bytes of each layer, in order."""
@@ -223,87 +212,3 @@ class LiteRt:
     def outputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run every sample."""
         return [a.reshape(len(a), -1) for a in litert_outputs(self.model, arrays)]
-
-
-def measure_accuracy(
-    source: SourceModel,
-    graph: Graph,
-    data: DataSet,
-    engine: Engine,
-    *,
-    reference: Engine | None = None,
-    budget: Budget = NO_BUDGET,
-) -> AccuracyReport | None:
-    """Return top-1 accuracy on all of ``data``; None when its labels are no classes.
-
-    The models are the float one, the shipped one as ``engine`` runs it, and where ``reference`` is
-    given the shipped one in another engine. ``budget`` is what the report warns of when the samples
-    cannot tell.
-    """
-    if data.y is None:
-        return None
-    arrays = match_inputs(data, graph.input_tensors)
-    output = graph.output_tensors[0]
-    probability = graph_gives_probability(graph)
-    threshold = output.zero_point + real_threshold(probability) / output.scale
-
-    def said(by: Engine) -> Judged | None:
-        return _judge(
-            *(lambda x: by.outputs(_quantized(graph, x))[0], arrays, data),
-            probability=probability,
-            threshold=threshold,
-        )
-
-    ours = said(engine)
-    if ours is None:
-        return None
-    judged = {"shipped": (ours, engine.label)}
-    if not source.is_int8:
-        baseline = _judge(
-            *(lambda x: float_predict(source, x), data.x, data), probability=probability
-        )
-        if baseline is not None:
-            judged["float_baseline"] = (baseline, f"float model, {source.kind}")
-    if reference is not None and (other := said(reference)) is not None:
-        judged["int8_reference"] = (other, reference.label)
-    return accuracy_report(judged, data, budget)
-
-
-def measure_similarity(
-    source: SourceModel, graph: Graph, data: DataSet, engine: Engine
-) -> SimilarityReport | None:
-    """Return how like the float model's outputs the shipped one's are, on all of ``data``.
-
-    None for a model that came as int8, which has no float form, and for one whose outputs have
-    taken other shapes on their way.
-    """
-    if source.is_int8:
-        return None
-    original = float_outputs(source, data.x)
-    ours = engine.outputs(_quantized(graph, match_inputs(data, graph.input_tensors)))
-    shaped = [wanted.reshape(len(data), -1) for wanted in original]
-    if [a.shape for a in ours] != [a.shape for a in shaped]:
-        return None
-    rows = [
-        (tensor.name, dequantize(mine, tensor), wanted)
-        for tensor, mine, wanted in zip(graph.output_tensors, ours, shaped, strict=True)
-    ]
-    return similarity_report(rows, data)
-
-
-def _quantized(graph: Graph, x: Sequence[np.ndarray]) -> list[np.ndarray]:
-    return [quantize_input(a, t) for a, t in zip(x, graph.input_tensors, strict=True)]
-
-
-def _judge(
-    predict: Predict,
-    x: Sequence[np.ndarray],
-    data: DataSet,
-    *,
-    probability: bool,
-    threshold: float | None = None,
-) -> Judged | None:
-    try:
-        return classify(predict, x, data.y, probability=probability, threshold=threshold)
-    except InputError as error:  # the labels do not fit the model
-        raise InputError(f"{data.source}: {error.message}", hint=_LABELS) from error

@@ -33,6 +33,11 @@ from edgebuild.errors import Exit
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="Folder to write builds to [build]."
 )
+@click.option(
+    "--accuracy-gate/--no-accuracy-gate",
+    default=None,
+    help="Fail the build when the model lost much accuracy [yes].",
+)
 @click.option("--samples", type=COUNT, help="Number of inferences to run and compare [8].")
 @fail_on_option
 @click.option(

@@ -120,6 +120,9 @@ seed = 0
 # Let a Keras model run code of its own (lambda layers). Only for models that you trust.
 trust_model = false
 
+# Whether a build fails whose model has lost much of its accuracy; budgets below set other limits.
+accuracy_gate = true
+
 # A build that misses a budget exits with code 1. By default the device's own memory is the limit.
 [budget]
 # max_flash = "128KiB"
@@ -127,6 +130,8 @@ trust_model = false
 # max_latency = "50ms"
 # max_accuracy_drop = "1%"
 # max_class_drop = "5%"
+# max_error_increase = "10%"
+# min_similarity = 0.98
 
 # The same for one target, over the above:
 # [target.{_bare(targets[0])}.budget]

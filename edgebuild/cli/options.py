@@ -13,6 +13,7 @@ from edgebuild.errors import EdgebuildError
 from edgebuild.units import (
     parse_count,
     parse_duration_us,
+    parse_growth,
     parse_range,
     parse_ratio,
     parse_size,
@@ -42,6 +43,7 @@ SIZE = Parsed("size", parse_size)
 DURATION = Parsed("duration", parse_duration_us)
 SECONDS = Parsed("duration", lambda text: parse_duration_us(text) / 1e6)
 PERCENT = Parsed("percent", parse_ratio)
+GROWTH = Parsed("percent", parse_growth)
 COUNT = Parsed("count", parse_count)
 RANGE = Parsed("range", parse_range)
 
@@ -86,13 +88,16 @@ def fail_on_option(command: Command) -> Command:
     )(command)
 
 
-BUDGETS = ("max_flash", "max_ram", "max_latency", "max_accuracy_drop", "max_class_drop")
+BUDGETS = (
+    *("max_flash", "max_ram", "max_latency", "max_accuracy_drop", "max_class_drop"),
+    *("max_error_increase", "min_similarity"),
+)
 """The parameters of the options that ``budget_options`` adds."""
 
 
 def budget_options(command: Command) -> Command:
-    """Add ``--max-flash``, ``--max-ram``, ``--max-latency``, ``--max-accuracy-drop`` and
-    ``--max-class-drop``.
+    """Add ``--max-flash``, ``--max-ram``, ``--max-latency``, ``--max-accuracy-drop``,
+    ``--max-class-drop``, ``--max-error-increase`` and ``--min-similarity``.
 
     They are passed under the names in ``BUDGETS``: see ``flag_budget``.
     """
@@ -107,6 +112,16 @@ def budget_options(command: Command) -> Command:
                 PERCENT,
                 "Most that any class or slice may lose, in points, e.g. 5%.",
             ),
+            (
+                "--max-error-increase",
+                GROWTH,
+                "Most that a regression's error (RMSE) may rise, e.g. 10%.",
+            ),
+            (
+                "--min-similarity",
+                PERCENT,
+                "Least similarity of any output channel to the float model's, e.g. 0.98.",
+            ),
         )
     ):
         command = click.option(flag, type=kind, help=text)(command)
@@ -119,8 +134,16 @@ def flag_budget(
     max_latency: float | None,
     max_accuracy_drop: float | None,
     max_class_drop: float | None,
+    max_error_increase: float | None = None,
+    min_similarity: float | None = None,
 ) -> Budget:
     """Return the budget that flags set: the strongest source."""
-    return Budget(max_flash, max_ram, max_latency, max_accuracy_drop, max_class_drop).named(
-        "the command line"
-    )
+    return Budget(
+        max_flash,
+        max_ram,
+        max_latency,
+        max_accuracy_drop,
+        max_class_drop,
+        max_error_increase,
+        min_similarity,
+    ).named("the command line")

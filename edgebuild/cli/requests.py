@@ -138,6 +138,7 @@ def _from_project(
         calibration_samples=project.calibration_samples,
         seed=project.seed,
         trust_model=project.trust_model,
+        accuracy_gate=project.accuracy_gate,
         compress=project.compress,
         training=project.training,
         format=settings.format,

@@ -150,6 +150,14 @@ def _facts(profile: TargetProfile) -> list[tuple[str, str]]:
             "class budget",
             "" if budget.max_class_drop is None else format_points(budget.max_class_drop),
         ),
+        (
+            "error budget",
+            "" if budget.max_error_increase is None else f"{budget.max_error_increase:.1%} more",
+        ),
+        (
+            "similarity budget",
+            "" if budget.min_similarity is None else f"{budget.min_similarity:.4g} or more",
+        ),
         ("profile", str(profile.file)),
         ("sha256", profile.sha256),
     ]

@@ -13,7 +13,7 @@ from edgebuild.compress.base import Context
 from edgebuild.compress.quality import gives_probability, is_classifier, predict_all
 from edgebuild.compress.splits import Split
 from edgebuild.errors import InputError
-from edgebuild.models.accuracy import class_labels
+from edgebuild.models.accuracy import read_labels
 
 _TINY = 1e-7
 _SAMPLES = 64
@@ -25,22 +25,25 @@ class Losses:
 
     For each output: ``classes`` says whether it scores classes, where one score stands for two
     classes; ``ours`` and ``theirs`` whether the model's and the teacher's is a probability made by
-    a sigmoid. ``of_labels`` is the user's own loss of (labels, first output).
+    a sigmoid. ``of_labels`` is the user's own loss of (labels, first output), whose samples have
+    ``shape``.
     """
 
     classes: tuple[bool, ...]
     ours: tuple[bool, ...]
     theirs: tuple[bool, ...]
     of_labels: Callable[[Any, Any], Any] | None = None
+    shape: tuple[int, ...] = ()
 
     def labels(self, split: Split) -> np.ndarray:
-        """Return labels as the loss takes them: class numbers where they are classes."""
+        """Return labels as the loss takes them: where they are classes, their numbers (samples,) or
+        (samples, positions)."""
         assert split.y is not None
         if not self.classes[0]:
             return np.asarray(split.y, np.float32)
-        flat = split.y.reshape(len(split.y), -1)
-        numbers = flat[:, 0] if flat.shape[1] == 1 else flat.argmax(axis=1)
-        return np.asarray(numbers, np.int64)
+        numbers = read_labels(split.y, self.shape, probability=self.ours[0]).numbers
+        assert numbers is not None
+        return numbers[:, 0] if numbers.shape[1] == 1 else numbers
 
     def label_loss(self, labels: Any, output: Any) -> Any:
         """Return the mean loss of the first output: the user's, cross-entropy for classes, else the
@@ -51,9 +54,11 @@ class Losses:
             return tf.reduce_mean(self.of_labels(labels, output))
         if not self.classes[0]:
             return tf.reduce_mean(tf.square(tf.reshape(labels, tf.shape(output)) - output))
-        scores = class_scores(output, self.ours[0])
+        scores = class_scores(output, self.ours[0], math.prod(labels.shape[1:]))
         return tf.reduce_mean(
-            tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=scores)
+            tf.nn.sparse_softmax_cross_entropy_with_logits(
+                labels=tf.reshape(labels, (-1,)), logits=scores
+            )
         )
 
     def teacher_loss(
@@ -88,31 +93,31 @@ def losses_of(context: Context, teacher: Any = None) -> Losses:
         for model in (original, teacher or original)
     )
     said = predict_all(original, context.validation.first(_SAMPLES).x)
-    classes = [is_classifier(output) or single for output, single in zip(said, ours, strict=True)]
+    classes = [
+        is_classifier(output) or (single and math.prod(output.shape[1:]) == 1)
+        for output, single in zip(said, ours, strict=True)
+    ]
+    shape = said[0].shape[1:]
     if context.train.y is not None:
-        classes[0] = _are_classes(context, math.prod(said[0].shape[1:]), ours[0])
-    return Losses(tuple(classes), ours, theirs, context.setup.loss)
+        classes[0] = _are_classes(context, shape, ours[0])
+    return Losses(tuple(classes), ours, theirs, context.setup.loss, shape)
 
 
 def _is_single(output: Any) -> bool:
-    return all(size == 1 for size in output.shape[1:])
+    """Return whether an output has one channel: a score, at each of its positions."""
+    return len(output.shape) < 2 or output.shape[-1] == 1
 
 
-def _are_classes(context: Context, outputs: int, probability: bool) -> bool:
-    """Return whether the training labels are classes for so many scores; InputError where they are
-    neither those nor values to compare with."""
-    y = context.train.y
-    assert y is not None
-    if class_labels(y, outputs, probability=probability) is not None:
-        return True
-    values = math.prod(y.shape[1:])
-    if values == outputs or context.setup.loss is not None:
+def _are_classes(context: Context, shape: tuple[int, ...], probability: bool) -> bool:
+    """Return whether the training labels are classes for an output of ``shape``; InputError where
+    they are neither those nor values, unless a loss of the user's takes them."""
+    assert context.train.y is not None
+    try:
+        return read_labels(context.train.y, shape, probability=probability).numbers is not None
+    except InputError:
+        if context.setup.loss is None:
+            raise
         return False
-    if values == 1:
-        raise InputError(
-            f"labels y have fractions, the model has {outputs} classes (0 to {outputs - 1})"
-        )
-    raise InputError(f"labels y have {values} values a sample, the model has {outputs} outputs")
 
 
 def split_loss(context: Context, split: Split, model: Any) -> float:
@@ -135,13 +140,21 @@ def distance(teacher: Any, output: Any) -> Any:
     return tf.reduce_mean(tf.square(teacher - output)) / scale
 
 
-def class_scores(output: Any, probability: bool) -> Any:
-    """Return logits (samples, classes). One score becomes those of two classes: its own logit and
-    zero, or the logarithms where it is a ``probability``."""
+def class_scores(output: Any, probability: bool, positions: int | None = None) -> Any:
+    """Return logits (samples times positions, classes), with so many ``positions`` of each sample;
+    by default those that the output's shape has.
+
+    One score becomes those of two classes: its own logit and zero, or the logarithms where it is a
+    ``probability``.
+    """
     import tensorflow as tf
 
-    rows = tf.reshape(output, (tf.shape(output)[0], -1))
-    if not _is_single(output):
+    total = math.prod(output.shape[1:])
+    if positions is None:
+        scores_apart = total == 1 or not _is_single(output) or probability
+        positions = total // output.shape[-1] if scores_apart else 1
+    rows = tf.reshape(output, (-1, total // positions))
+    if total > positions:
         return as_logits(rows)
     if probability:
         return tf.math.log(tf.maximum(tf.concat([1.0 - rows, rows], axis=1), _TINY))

@@ -56,9 +56,7 @@ def output_quality(
     outputs: agreement of classes for a classifier, else similarity. ``probability`` says whether a
     single output is one.
     """
-    accuracy = evaluate(
-        *(lambda _: outputs, split.x, split.y), probability=probability, batch=max(1, len(split))
-    )
+    accuracy = evaluate(outputs, split.y, split.x[0], probability=probability)
     if accuracy is not None:
         return Quality(accuracy.value, "accuracy", len(split))
     if original is None:

@@ -3,11 +3,12 @@
 What ``--data`` takes:
 
 * ``set.npz``: array ``x`` (or ``x_test``, or the only array), labels ``y`` (or ``y_test``); a model
-  with several inputs takes arrays named like its inputs, or ``x0``, ``x1``, ...;
+  with several inputs takes arrays named like its inputs, or ``x0``, ``x1``, ..., and the labels of
+  several outputs are named like these, or ``y0``, ``y1``, ...;
 * ``set.npy``: ``x`` alone;
 * a folder of images, one folder for each class, classes in the order of their sorted names;
 * ``package.module:function``, which returns ``(x, y)``, ``x``, or a dictionary of arrays named as
-  in ``.npz``;
+  in ``.npz``; ``x`` and ``y`` may be lists with an array for each input and output;
 * ``random``: seeded noise, enough to build but not to judge accuracy.
 
 Slices and class names: see ``edgebuild.models.slices``.
@@ -29,7 +30,7 @@ from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Tensor
 from edgebuild.limits import DATA_BYTES, elements, in_words
 from edgebuild.models import data_files
-from edgebuild.models.data_files import SCALES, Arrays, Content, Shape
+from edgebuild.models.data_files import SCALES, Arrays, Content, Names, Shape
 from edgebuild.models.slices import class_names, read_slices
 
 RANDOM_SAMPLES = 200
@@ -63,12 +64,18 @@ class HasInputs(Protocol):
         """The inputs, in order."""
         ...
 
+    @property
+    def outputs(self) -> Sequence[str]:
+        """The names of the outputs, in order."""
+        ...
+
 
 @dataclass(frozen=True, eq=False)
 class DataSet:
     """Samples for each model input, with labels when there are some.
 
-    ``x`` holds an array (samples, ...) for each input; ``y`` an array (samples, ...) or None.
+    ``x`` holds an array (samples, ...) for each input; ``y`` one of labels (samples, ...) for the
+    first output, or None, ``more_labels`` those of further outputs by their positions.
     ``source`` is the specification; ``is_random`` tells that it is noise. ``slices`` holds for each
     slice by its name (samples,) of strings, ``classes`` the names of the first classes or none.
     ``scale`` is the key of ``SCALES`` that 8-bit images were scaled by, None when they were not.
@@ -81,9 +88,23 @@ class DataSet:
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)
     classes: tuple[str, ...] = ()
     scale: str | None = None
+    more_labels: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x[0])
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there are labels of any output."""
+        return self.y is not None or bool(self.more_labels)
+
+    def labels_of(self, output: int) -> np.ndarray | None:
+        """Return the labels of the output at this position, None where there are none."""
+        return self.y if output == 0 else self.more_labels.get(output)
+
+    def label_name(self, output: int) -> str:
+        """Return what messages call the labels of an output: ``y``, or ``y1``."""
+        return f"y{output}" if self.more_labels else "y"
 
     def normalization(self, position: int) -> tuple[float, float] | None:
         """Return the mean and the deviation by which 8-bit values became those of an input,
@@ -111,7 +132,7 @@ def load_data(
     """
     text, scale = _split_scale(str(spec))
     inputs = tuple(model.inputs)
-    names = tuple(t.name for t in inputs)
+    names = Names(tuple(t.name for t in inputs), tuple(model.outputs))
     base = folder or Path()
     path = base / Path(text).expanduser()
     if text == "random" and not path.exists():
@@ -137,11 +158,12 @@ def _data_set(spec: str, text: str, content: Content, scale: str | None) -> Data
     _check(text, content.x, content.y)
     return DataSet(
         _scaled(text, content.x, scale),
-        content.y,
+        content.y.get(0),
         spec,
         slices=read_slices(text, content.annotations, len(content.x[0])),
         classes=class_names(text, content.annotations),
         scale=scale,
+        more_labels={output: y for output, y in content.y.items() if output},
     )
 
 
@@ -287,7 +309,7 @@ def _image_shape(path: Path, inputs: Sequence[Input]) -> tuple[int, int, int]:
     return shape[0], shape[1], shape[2]
 
 
-def _check(source: str, x: Arrays, y: np.ndarray | None) -> None:
+def _check(source: str, x: Arrays, labels: Mapping[int, np.ndarray]) -> None:
     """Refuse what can be used with no model; shapes are checked against the model later."""
     if not x:
         raise InputError(f"{source}: has no samples")
@@ -303,17 +325,22 @@ def _check(source: str, x: Arrays, y: np.ndarray | None) -> None:
             raise InputError(f"{label} has {len(array):,} samples, array 0 has {len(x[0]):,}")
         if array.dtype.kind == "f":
             _check_finite(label, array)
-    if y is None:
-        return
-    if y.ndim == 0 or len(y) != len(x[0]):
+    for output, y in labels.items():
+        _check_labels(
+            source, "y" if len(labels) == 1 and not output else f"y{output}", y, len(x[0])
+        )
+
+
+def _check_labels(source: str, name: str, y: np.ndarray, samples: int) -> None:
+    if y.ndim == 0 or len(y) != samples:
         given = f"{len(y):,} labels" if y.ndim else "a single label"
-        raise InputError(f"{source}: y has {given} for {len(x[0]):,} samples in x")
+        raise InputError(f"{source}: {name} has {given} for {samples:,} samples in x")
     if y.dtype.kind not in "fiub":
         raise InputError(
-            f"{source}: y has dtype {y.dtype}", hint="store y as class numbers, or one-hot"
+            f"{source}: {name} has dtype {y.dtype}", hint="store y as class numbers, or one-hot"
         )
     if y.dtype.kind == "f":
-        _check_finite(f"{source}: y", y)
+        _check_finite(f"{source}: {name}", y)
 
 
 def _check_finite(label: str, array: np.ndarray) -> None:

@@ -6,14 +6,14 @@ import importlib
 import sys
 import traceback
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 import numpy as np
 
-from edgebuild.errors import InputError
+from edgebuild.errors import InputError, nearest
 from edgebuild.limits import (
     DATA_BYTES,
     DATA_RATIO,
@@ -30,22 +30,31 @@ Shape = tuple[int, ...]
 Arrays = tuple[np.ndarray, ...]
 
 SCALES = {"0..255": (0.0, 255.0), "0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
+_NAMED = 4
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".ppm", ".pgm", ".tif", ".tiff", ".webp"}
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
 
 
+@dataclass(frozen=True)
+class Names:
+    """What the model calls its inputs and its outputs, in order."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, eq=False)
 class Content:
-    """What a data set holds, not yet checked: inputs, labels, and the arrays that say more of the
-    samples, by name (``slice_light``, ``classes``)."""
+    """What a data set holds, not yet checked: inputs, labels by the position of their output, and
+    the arrays that say more of the samples, by name (``slice_light``, ``classes``)."""
 
     x: Arrays
-    y: np.ndarray | None = None
+    y: Mapping[int, np.ndarray] = field(default_factory=dict)
     annotations: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def load_arrays(path: Path, names: Sequence[str]) -> Content:
+def load_arrays(path: Path, names: Names) -> Content:
     """Read ``.npz`` or ``.npy`` (the content decides); never runs pickled code."""
     try:
         # Its header is beside the samples, and a few bytes more do no harm.
@@ -73,7 +82,7 @@ def load_arrays(path: Path, names: Sequence[str]) -> Content:
     )
 
 
-def _load_npz(path: Path, opened: IO[bytes], names: Sequence[str]) -> Content:
+def _load_npz(path: Path, opened: IO[bytes], names: Names) -> Content:
     arrays: dict[str, np.ndarray] = {}
     with zipfile.ZipFile(opened) as archive:
         entries = {e.filename.removesuffix(".npy"): e for e in archive.infolist()}
@@ -94,51 +103,98 @@ def _load_npz(path: Path, opened: IO[bytes], names: Sequence[str]) -> Content:
 
 @dataclass(frozen=True)
 class _Choice:
-    """The names of the arrays that are used."""
+    """The names of the arrays that are used; those of labels by the position of their output."""
 
     x: list[str]
-    y: str | None
+    y: dict[int, str]
     annotations: list[str]
 
     @property
     def all(self) -> list[str]:
-        return [*self.x, *([self.y] if self.y else []), *self.annotations]
+        return [*self.x, *self.y.values(), *self.annotations]
 
     def content(self, arrays: Mapping[str, np.ndarray]) -> Content:
         return Content(
             tuple(arrays[name] for name in self.x),
-            arrays[self.y] if self.y else None,
+            {output: arrays[name] for output, name in self.y.items()},
             {name: arrays[name] for name in self.annotations},
         )
 
 
-def _choose(source: str, found: list[str], names: Sequence[str]) -> _Choice:
-    """Return which arrays are the inputs, the labels and the annotations."""
-    others = [name for name in found if name not in names]
+_OTHER_SPLITS = {f"{stem}_{part}" for stem in "xy" for part in ("train", "val", "test")}
+"""Arrays beside ``x`` and ``y``, or ``x_test`` and ``y_test``, that data sets are known to have."""
+
+
+def _choose(source: str, found: list[str], names: Names) -> _Choice:
+    """Return which arrays are the inputs, the labels and the annotations; InputError for one that
+    is none of these."""
+    others = [name for name in found if name not in (*names.inputs, *names.outputs)]
     check_names(source, others)
     annotations = [name for name in others if is_annotation(name)]
-    x, y = _choose_samples(source, [n for n in found if n not in annotations], names)
+    rest = [name for name in found if name not in annotations]
+    x = _choose_samples(source, rest, names)
+    rest = [name for name in rest if name not in x]
+    y = _choose_labels(source, rest, x, names)
+    unused = [n for n in rest if n not in y.values() and n not in _OTHER_SPLITS]
+    if unused:
+        _refuse_unused(source, unused, names)
     return _Choice(x, y, annotations)
 
 
-def _choose_samples(
-    source: str, found: list[str], names: Sequence[str]
-) -> tuple[list[str], str | None]:
-    label = next((name for name in ("y", "y_test") if name in found), None)
-    numbered = [f"x{i}" for i in range(len(names))]
-    for choice in (list(names), numbered, ["x"], ["x_test"]):
-        if len(choice) == max(1, len(names)) and all(name in found for name in choice):
-            if choice == ["x_test"]:
-                label = "y_test" if "y_test" in found else None
-            return choice, None if label in choice else label
-    rest = [name for name in found if name != label]
-    if len(rest) == 1 and len(names) <= 1:
-        return rest, label
-    expected = "'x'" if len(names) <= 1 else f"{', '.join(map(repr, names))} (or x0, x1, ...)"
+def _choose_samples(source: str, found: list[str], names: Names) -> list[str]:
+    numbered = [f"x{i}" for i in range(len(names.inputs))]
+    for choice in (list(names.inputs), numbered, ["x"], ["x_test"]):
+        if len(choice) == max(1, len(names.inputs)) and all(name in found for name in choice):
+            return choice
+    rest = [name for name in found if name not in _label_names(names)]
+    if len(rest) == 1 and len(names.inputs) <= 1:
+        return rest
+    several = f"{', '.join(map(repr, names.inputs))} (or x0, x1, ...)"
+    expected = "'x'" if len(names.inputs) <= 1 else several
     raise InputError(
         f"{source}: has the arrays {', '.join(sorted(found)[:10]) or '(none)'}; "
         f"expected {expected}, and 'y' for labels",
         hint="np.savez('set.npz', x=x, y=y)",
+    )
+
+
+def _label_names(names: Names) -> dict[str, int]:
+    """Return what labels may be called, and the position of the output that each is for."""
+    given = {name: i for i, name in reversed(list(enumerate(names.outputs)))}
+    numbered = {f"y{i}": i for i in range(max(1, len(names.outputs)))}
+    return {**numbered, "y_test": 0, "y": 0, **given}
+
+
+def _choose_labels(source: str, rest: list[str], x: list[str], names: Names) -> dict[int, str]:
+    known = _label_names(names)
+    if x == ["x_test"]:
+        known.pop("y", None)
+    chosen: dict[int, str] = {}
+    for name in rest:
+        output = known.get(name)
+        if output is None or (name == "y_test" and "y" in rest):
+            continue
+        if output in chosen:
+            raise InputError(
+                f"{source}: {chosen[output]!r} and {name!r} are both labels of output {output}",
+                hint="keep one of the two",
+            )
+        chosen[output] = name
+    return dict(sorted(chosen.items()))
+
+
+def _refuse_unused(source: str, unused: list[str], names: Names) -> NoReturn:
+    more = f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else ""
+    guess = nearest(unused[0], [*names.inputs, *names.outputs, "x", "y", "classes"])
+    outputs = ", ".join(map(repr, names.outputs[:_NAMED])) or "(not known)"
+    raise InputError(
+        f"{source}: nothing uses the array {', '.join(map(repr, unused[:_NAMED]))}{more}{guess}",
+        details=[
+            f"inputs: {', '.join(map(repr, names.inputs[:_NAMED]))}, or x, or x0, x1, ...",
+            f"labels: y of the first output, y0, y1, ..., or by the output's name: {outputs}",
+            "slices of the data: slice_<name>; names of classes: classes",
+        ],
+        hint="rename the array, or leave it out of the data",
     )
 
 
@@ -197,9 +253,9 @@ def load_image_folder(path: Path, shape: tuple[int, int, int]) -> Content:
     annotations = read_slices_csv(path / CSV_NAME, names)
     labels = np.array([number for number, _ in files])
     if labels[0] < 0:
-        return Content((x,), None, annotations)
+        return Content((x,), {}, annotations)
     annotations[CLASSES] = np.array([folder.name for folder in classes])
-    return Content((x,), labels, annotations)
+    return Content((x,), {0: labels}, annotations)
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -232,7 +288,7 @@ def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
         raise InputError(f"{file}: not a readable image: {str(error)[:200]}") from error
 
 
-def call_entry(entry: str, folder: Path, names: Sequence[str]) -> Content:
+def call_entry(entry: str, folder: Path, names: Names) -> Content:
     """Return the data that ``package.module:function`` gives: (x, y), x, or a dictionary of arrays
     with the names that a ``.npz`` has."""
     return _unpack(entry, call_python(entry, folder, "data entry"), names)
@@ -270,12 +326,12 @@ def call_python(entry: str, folder: Path, role: str) -> Any:
             sys.path.remove(place)
 
 
-def _unpack(entry: str, result: Any, names: Sequence[str]) -> Content:
+def _unpack(entry: str, result: Any, names: Names) -> Content:
     try:
         if isinstance(result, dict):
             return _from_dictionary(entry, result, names)
         x, y = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
-        return Content(_inputs(x), None if y is None else np.asarray(y))
+        return Content(_inputs(x), _given_labels(entry, y, names))
     except (ValueError, TypeError) as error:
         raise InputError(
             f"data entry {entry}: returned {type(result).__name__}, expected (x, y), x or a "
@@ -283,12 +339,30 @@ def _unpack(entry: str, result: Any, names: Sequence[str]) -> Content:
         ) from error
 
 
-def _from_dictionary(entry: str, result: dict[Any, Any], names: Sequence[str]) -> Content:
+def _given_labels(entry: str, y: Any, names: Names) -> dict[int, np.ndarray]:
+    """Return the labels of (x, y): an array, or one for each output by place or by name."""
+    if y is None:
+        return {}
+    if isinstance(y, dict):
+        arrays = {str(name): np.asarray(array) for name, array in y.items() if array is not None}
+        known = _label_names(names)
+        unused = [name for name in arrays if name not in known]
+        if unused:
+            _refuse_unused(f"data entry {entry}", unused, names)
+        return {known[name]: array for name, array in arrays.items()}
+    several = isinstance(y, (list, tuple)) and 1 < len(names.outputs) >= len(y)
+    if several and all(part is None or hasattr(part, "shape") for part in y):
+        return {i: np.asarray(part) for i, part in enumerate(y) if part is not None}
+    return {0: np.asarray(y)}
+
+
+def _from_dictionary(entry: str, result: dict[Any, Any], names: Names) -> Content:
     given = {str(name): value for name, value in result.items() if value is not None}
     several = given.get("x")
     if isinstance(several, (list, tuple)) and several and hasattr(several[0], "shape"):
         given |= {f"x{i}": array for i, array in enumerate(given.pop("x"))}
-        names = names if len(names) > 1 else ("x0",)
+        if len(names.inputs) <= 1:
+            names = Names(("x0",), names.outputs)
     arrays = {name: np.asarray(value) for name, value in given.items()}
     return _choose(f"data entry {entry}", list(arrays), names).content(arrays)
 

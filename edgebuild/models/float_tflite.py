@@ -39,6 +39,11 @@ class FloatTflite:
         """Empty: the parent has read the flatbuffer itself."""
         return []
 
+    @property
+    def outputs(self) -> list[str]:
+        """Empty likewise."""
+        return []
+
     def to_int8(self, samples: Sequence[np.ndarray]) -> bytes:
         """Return the model as full int8 with int8 inputs and outputs, per channel.
 
@@ -111,6 +116,11 @@ class FinishedTflite:
     @property
     def inputs(self) -> list[dict[str, Any]]:
         """Empty: the parent has read the flatbuffer itself."""
+        return []
+
+    @property
+    def outputs(self) -> list[str]:
+        """Empty likewise."""
         return []
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -206,7 +216,7 @@ def named(content: bytes, inputs: Sequence[str], outputs: Sequence[str]) -> byte
     tensors = model.subgraphs[0].tensors
     done: set[int] = set()
     for indices, names in zip(_ends(model), (inputs, outputs), strict=True):
-        for index, name in zip(indices, _distinct(names), strict=True):
+        for index, name in zip(indices, distinct_names(names), strict=True):
             if index not in done and name:
                 tensors[index].name = name.encode()
             done.add(index)
@@ -226,7 +236,8 @@ def _ends(model: Any) -> tuple[list[int], list[int]]:
     return inputs, outputs
 
 
-def _distinct(names: Sequence[str]) -> list[str]:
+def distinct_names(names: Sequence[str]) -> list[str]:
+    """Return the names as tensors can have them; of equal ones all but the first get a number."""
     found: list[str] = []
     for name in names:
         clean = clean_name(name.encode(errors="replace"))

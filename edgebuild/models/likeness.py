@@ -1,8 +1,10 @@
-"""How much a model's outputs are like the original's, where there are no classes to be right on."""
+"""How much a model's outputs are like the original's, whole and channel by channel."""
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,15 +52,71 @@ class Likeness:
 def likeness(outputs: np.ndarray, original: np.ndarray) -> Likeness:
     """Compare real outputs (samples, ...) with the original's of the same shape."""
     if is_classifier(original):
-        return Likeness(AGREEMENT, (outputs.argmax(-1) == original.argmax(-1)).astype(np.float64))
+        same = outputs.argmax(-1) == original.argmax(-1)
+        return Likeness(AGREEMENT, same.reshape(len(same), -1).mean(axis=1))
+    if np.issubdtype(original.dtype, np.integer) or original.dtype == np.bool_:
+        return Likeness(AGREEMENT, (outputs == original).reshape(len(original), -1).mean(axis=1))
     given, wanted = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (outputs, original))
     noise = np.sum((given - wanted) ** 2, axis=1)
     signal = float(np.sum((wanted - wanted.mean()) ** 2)) / max(1, len(wanted))
     return Likeness(SIMILARITY, 1.0 - noise / (signal + _TINY))
 
 
+@dataclass(frozen=True, eq=False)
+class ChannelLikeness:
+    """An output compared with the original's, channel by channel of its last axis: all (channels,).
+
+    ``similarity`` is 1 minus the noise-to-signal ratio, whose signal is the original's variance in
+    that channel; 1 where both are constant and equal, 0 where only the original is. ``share`` is
+    that variance in relation to the mean one of the channels of the same part. ``values`` and
+    ``original_values`` count distinct values.
+    """
+
+    similarity: np.ndarray
+    share: np.ndarray
+    values: np.ndarray
+    original_values: np.ndarray
+
+
+def channel_likeness(
+    outputs: np.ndarray, original: np.ndarray, cuts: Sequence[int] = ()
+) -> ChannelLikeness:
+    """Compare real outputs (samples, ..., channels) with the original's of the same shape.
+
+    ``cuts`` are channels at which a part of the output begins that was computed by itself, the
+    first part excepted: boxes and scores that were joined are measured each by their own variance.
+    """
+    given, wanted = (
+        np.asarray(a, np.float64).reshape(-1, a.shape[-1]) for a in (outputs, original)
+    )
+    signal = wanted.var(axis=0)
+    noise = np.mean((given - wanted) ** 2, axis=0)
+    varies = signal > _TINY * np.maximum(1.0, np.mean(wanted**2, axis=0))
+    flat = np.where(noise <= signal + _TINY, 1.0, 0.0)
+    similarity = np.where(varies, 1.0 - noise / np.where(varies, signal, 1.0), flat)
+    share = np.zeros_like(signal)
+    ends = [0, *sorted(cuts), len(signal)]
+    for start, stop in itertools.pairwise(ends):
+        part = signal[start:stop]
+        share[start:stop] = part / max(float(part.mean()), _TINY * _TINY) if len(part) else part
+    return ChannelLikeness(
+        similarity, np.where(varies, share, 0.0), _distinct(given), _distinct(wanted)
+    )
+
+
+def _distinct(rows: np.ndarray) -> np.ndarray:
+    """Return how many different values each column has."""
+    if not len(rows):
+        return np.zeros(rows.shape[1], np.int64)
+    ordered = np.sort(rows, axis=0)
+    return 1 + np.count_nonzero(np.diff(ordered, axis=0), axis=0)
+
+
 def is_classifier(outputs: np.ndarray) -> bool:
-    """Return whether rows of two or more outputs are probabilities."""
-    if outputs.ndim != 2 or outputs.shape[1] < 2 or not len(outputs):
+    """Return whether the last axis of outputs (samples, ..., channels) holds probabilities that
+    sum to 1."""
+    if outputs.ndim < 2 or outputs.shape[-1] < 2 or not outputs.size:
         return False
-    return bool(np.all(outputs >= -1e-6) and np.allclose(outputs.sum(1), 1.0, atol=1e-3))
+    if not np.issubdtype(outputs.dtype, np.floating):
+        return False
+    return bool(np.all(outputs >= -1e-6) and np.allclose(outputs.sum(-1), 1.0, atol=1e-3))

@@ -50,7 +50,8 @@ class SourceModel:
 
     ``is_int8`` is True for a ``.tflite`` that is quantized already, which passes unchanged.
     ``content`` holds the bytes of a ``.tflite``, ``stored_format`` is the number format of a float
-    one whose weights were made smaller (``dynamic``, ``float16``), None of a plain one.
+    one whose weights were made smaller (``dynamic``, ``float16``), None of a plain one. ``outputs``
+    are the names of the outputs, in order.
     """
 
     path: Path
@@ -60,6 +61,7 @@ class SourceModel:
     content: bytes = b""
     stored_format: str | None = None
     worker: Worker | None = None
+    outputs: tuple[str, ...] = ()
 
     def close(self) -> None:
         """End the child process; it also ends when the model is no longer referred to."""
@@ -98,7 +100,8 @@ def open_model(path: Path | str, *, trust: bool = False, any_format: bool = Fals
     except BaseException:
         worker.close()
         raise
-    return SourceModel(path, kind, inputs, worker=worker)
+    outputs = tuple(str(name) for name in reply["outputs"])
+    return SourceModel(path, kind, inputs, worker=worker, outputs=outputs)
 
 
 _LABELS = {
@@ -200,11 +203,12 @@ def _open_tflite(path: Path, any_format: bool) -> SourceModel:
         _refuse_foreign(graph, str(path))
     check_demand(graph, where=str(path))
     inputs = tuple(InputSpec(t.name, t.shape, t.dtype) for t in graph.input_tensors)
+    outputs = tuple(t.name for t in graph.output_tensors)
     if is_quantized(graph):
-        return SourceModel(path, Kind.TFLITE, inputs, True, content)
+        return SourceModel(path, Kind.TFLITE, inputs, True, content, outputs=outputs)
     worker = Worker(str(path), {"path": str(path.resolve()), "kind": "tflite", "trust": False})
     stored = _stored_format(graph)
-    return SourceModel(path, Kind.TFLITE, inputs, False, content, stored, worker)
+    return SourceModel(path, Kind.TFLITE, inputs, False, content, stored, worker, outputs)
 
 
 def _refuse_foreign(graph: Graph, where: str) -> None:

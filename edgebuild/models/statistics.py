@@ -10,6 +10,8 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 Z95 = 1.959963984540054
 """The 97.5 % quantile of the normal distribution."""
 
@@ -81,6 +83,25 @@ def _score(lost: float, gained: float, total: float, drop: float) -> float:
     if variance <= 0:
         return math.copysign(math.inf, distance) if distance else 0.0
     return distance / math.sqrt(variance)
+
+
+def clustered(sums: np.ndarray, counts: np.ndarray) -> tuple[Interval, float]:
+    """Return the 95 % interval of the ratio ``sum(sums) / sum(counts)`` and the p-value that it is
+    zero, both arrays (samples,): positions of one sample are not independent of each other.
+
+    The linearized ratio estimator over clusters (Cochran 1977, Sampling Techniques, 6.4), normal.
+    """
+    value = float(sums.sum() / counts.sum())
+    count = int(np.count_nonzero(counts))
+    if count < 2:
+        return Interval(-1.0, 1.0), 1.0
+    residuals = sums - value * counts
+    variance = float(np.sum(residuals**2)) * count / (count - 1)
+    half = Z95 * math.sqrt(variance) / float(counts.sum())
+    interval = Interval(max(-1.0, value - half), min(1.0, value + half))
+    if half == 0.0:
+        return interval, 0.0 if value else 1.0
+    return interval, math.erfc(abs(value) / (half / Z95) / math.sqrt(2))
 
 
 def mcnemar(lost: int, gained: int) -> float:

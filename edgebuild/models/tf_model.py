@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.errors import ModelError
-from edgebuild.models.float_tflite import named, stripped
+from edgebuild.models.float_tflite import distinct_names, named, stripped
 from edgebuild.models.keras_import import import_keras
 
 _BATCH = 128
@@ -22,7 +22,7 @@ _BATCH = 128
 
 class TfModel:
     """A TensorFlow function from a list of batches to a list of outputs, and the object that owns
-    its variables. ``outputs`` are their names."""
+    its variables."""
 
     def __init__(
         self,
@@ -35,6 +35,11 @@ class TfModel:
         self._outputs = outputs
         self._function = function
         self._owner = owner
+
+    @property
+    def outputs(self) -> list[str]:
+        """The outputs' names, as the converted model has them."""
+        return distinct_names(self._outputs)
 
     def to_int8(self, samples: Sequence[np.ndarray]) -> bytes:
         """Return the model as full int8 ``.tflite``, batch 1, per channel, int8 at both ends.

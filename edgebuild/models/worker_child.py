@@ -24,7 +24,7 @@ class _Session:
         self.model: Any = None
 
     def open(self, path: str, kind: str, trust: bool) -> dict[str, Any]:
-        """Load the model; return its inputs."""
+        """Load the model; return its inputs and the names of its outputs."""
         self.where = path
         if kind == "tflite":
             from edgebuild.models.float_tflite import FloatTflite
@@ -38,7 +38,7 @@ class _Session:
             from edgebuild.models.tf_model import open_tf_model
 
             self.model = open_tf_model(Path(path), kind, trust=trust)
-        return {"inputs": self.model.inputs}
+        return {"inputs": self.model.inputs, "outputs": self.model.outputs}
 
     def int8(self, data: str, out: str) -> dict[str, Any]:
         """Write the model as full int8 ``.tflite`` to ``out``, calibrated with ``data``."""

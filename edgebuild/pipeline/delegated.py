@@ -19,19 +19,18 @@ from edgebuild.delegates.check import parse_fail_on
 from edgebuild.devices.base import RunResult
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
+from edgebuild.judging import Judgement
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.parts import leave_parts
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import resolve_delegated
 from edgebuild.pipeline.steps import (
     LazyHost,
-    drops,
     judge,
     measured_memory,
     model_facts,
     run,
 )
-from edgebuild.report.accuracy import AccuracyReport
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
 from edgebuild.verification import LiteRt
@@ -53,15 +52,12 @@ def build_delegated(plan: BuildPlan, folder: Path, progress: Progress) -> Report
         parts, remarks = leave_parts(plan, shipment, cuts, loaded.data, folder, progress)
         with TemporaryDirectory(prefix="edgebuild-") as scratch:
             result, comparison = _run(plan, loaded, shipment, delivered, Path(scratch), progress)
-        accuracy, similarity = judge(
-            *(loaded, shipment.graph, LiteRt(shipment.model), plan.budget, progress)
-        )
+        judgement = judge(plan, loaded, shipment.graph, LiteRt(shipment.model), progress)
     finally:
         loaded.source.close()
-    report = make_report(plan, loaded, shipment, delivered, result, comparison, accuracy)
+    report = make_report(plan, loaded, shipment, delivered, result, comparison, judgement)
     return dataclasses.replace(
         report,
-        similarity=similarity,
         parts=parts,
         notes=(*resolved.notes, *delivered.notes, *remarks),
     )
@@ -90,14 +86,14 @@ def make_report(
     delivered: Delivered,
     result: RunResult | None,
     comparison: Comparison | None,
-    accuracy: AccuracyReport | None,
+    judgement: Judgement,
 ) -> Report:
     """Put together what is known, and hold it against the budget and what was forbidden."""
     size = Figure(len(shipment.model), "B", How.MEASURED, "size of model.tflite")
     metrics = Metrics(
         flash_bytes=size,
         latency_us=result.latency_us if result else None,
-        **drops(accuracy),
+        **judgement.metrics,
     )
     found = delivered.compatibility or shipment.compatibility
     library = shipment.library
@@ -122,7 +118,10 @@ def make_report(
         tflm_arena=None,
         layers=layers,
         comparison=comparison,
-        accuracy=accuracy,
+        accuracy=judgement.accuracy,
+        regression=judgement.regression,
+        similarity=judgement.similarity,
+        gate=judgement.gate,
         violations=plan.budget.check(metrics),
         compression=loaded.compressed.steps if loaded.compressed else (),
         compatibility=found.plain(),

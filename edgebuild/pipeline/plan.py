@@ -56,6 +56,7 @@ class BuildRequest:
     that the target runs best, and ``fail_on`` what may not happen (``edgebuild.delegates.check``).
     ``edgetpu_container`` is an image with the Edge TPU's compiler, for Coral.
     ``normalization`` is that of inputs by name, for an app to read from TFLite metadata.
+    ``accuracy_gate`` False lets a build pass that has lost much (``edgebuild.report.gate``).
     ``data_folder`` is where relative paths and Python entries are looked for.
     """
 
@@ -79,6 +80,7 @@ class BuildRequest:
     edgetpu_container: str = ""
     normalization: Mapping[str, Normalization] = field(default_factory=dict)
     data_folder: Path = field(default_factory=Path)
+    accuracy_gate: bool = True
 
 
 @dataclass(frozen=True)
@@ -112,6 +114,7 @@ class BuildPlan:
             "training": request.training,
             "format": self.format,
             "fail_on": list(request.fail_on),
+            "accuracy_gate": request.accuracy_gate,
             "edgetpu_container": request.edgetpu_container,
             "normalization": {
                 name: {"mean": list(pair.mean), "std": list(pair.std)}

@@ -15,18 +15,18 @@ from edgebuild import __version__
 from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
-from edgebuild.budget import Budget, Metrics
+from edgebuild.budget import Metrics
 from edgebuild.devices.base import Device, RunResult
 from edgebuild.devices.host import HostDevice
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph
+from edgebuild.judging import Judgement, judge_outputs
 from edgebuild.models.data import DataSet, match_inputs, quantize_input
 from edgebuild.ops import OPS
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import Loaded, resolve
-from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
 from edgebuild.targets import CpuFeatures
@@ -37,8 +37,6 @@ from edgebuild.verification import (
     LiteRt,
     compare,
     make_samples,
-    measure_accuracy,
-    measure_similarity,
 )
 
 
@@ -60,14 +58,14 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
             result, comparison = run(
                 plan, loaded, loaded.graph, compiled.open_device, host, progress
             )
-            accuracy, similarity = judge(
-                *(loaded, loaded.graph, host.engine, plan.budget, progress),
+            judgement = judge(
+                *(plan, loaded, loaded.graph, host.engine, progress),
                 reference=LiteRt(loaded.model),
             )
     finally:
         loaded.source.close()
-    report = make_report(plan, loaded, emitted, compiled, result, comparison, accuracy)
-    return dataclasses.replace(report, similarity=similarity, notes=resolved.notes)
+    report = make_report(plan, loaded, emitted, compiled, result, comparison, judgement)
+    return dataclasses.replace(report, notes=resolved.notes)
 
 
 class LazyHost:
@@ -141,30 +139,26 @@ def quantized_samples(graph: Graph, data: DataSet | None, most: int) -> list[lis
 
 
 def judge(
+    plan: BuildPlan,
     loaded: Prepared,
     graph: Graph,
     engine: Engine,
-    budget: Budget,
     progress: Progress,
     *,
     reference: Engine | None = None,
-) -> tuple[AccuracyReport | None, SimilarityReport | None]:
-    """Measure on the whole data set, as ``engine`` runs the model: accuracy when it has labels of
-    classes, else how close the outputs are to the float model's, where there is one."""
+) -> Judgement:
+    """Measure on the whole data set, as ``engine`` runs the model: by labels where there are some,
+    and how close the outputs are to the float model's."""
     data = loaded.data
     if data is None:
-        return None, None
-    if data.y is not None:
-        progress("measuring accuracy on the whole data set")
-        found = measure_accuracy(
-            loaded.source, graph, data, engine, reference=reference, budget=budget
-        )
-        if found is not None:
-            return found, None
-    if loaded.source.is_int8:
-        return None, None
-    progress("comparing outputs with the float model's")
-    return None, measure_similarity(loaded.source, graph, data, engine)
+        return Judgement()
+    progress("measuring accuracy on the whole data set")
+    return judge_outputs(
+        *(loaded.source, graph, data, engine),
+        reference=reference,
+        budget=plan.budget,
+        gate=plan.request.accuracy_gate,
+    )
 
 
 def make_report(
@@ -174,11 +168,11 @@ def make_report(
     compiled: Compiled,
     result: RunResult | None,
     comparison: Comparison | None,
-    accuracy: AccuracyReport | None,
+    judgement: Judgement,
 ) -> Report:
     """Put together what is known, and hold it against the budget."""
     memory = memory_figures(emitted, compiled, result)
-    metrics = dataclasses.replace(target_metrics(emitted, compiled, result), **drops(accuracy))
+    metrics = dataclasses.replace(target_metrics(emitted, compiled, result), **judgement.metrics)
     timings = {"instructions": result.instructions, "cycles": result.cycles} if result else {}
     return Report(
         edgebuild=__version__,
@@ -195,7 +189,10 @@ def make_report(
         tflm_arena=emitted.tflm_arena,
         layers=layer_reports(loaded.graph, emitted.plan, result.layers if result else ()),
         comparison=comparison,
-        accuracy=accuracy,
+        accuracy=judgement.accuracy,
+        regression=judgement.regression,
+        similarity=judgement.similarity,
+        gate=judgement.gate,
         violations=plan.budget.check(metrics),
         sections=compiled.image.sections if compiled.image else (),
         symbols=_sized(compiled.image.symbols) if compiled.image else (),
@@ -257,30 +254,6 @@ def ram_figure(memory: Mapping[str, Figure]) -> Figure | None:
         return Figure(total, "B", How.PLANNED, source)
     source = f"planned arena, static data, stack on {memory['stack'].source}"
     return Figure(total, "B", How.MEASURED, source)
-
-
-def drops(accuracy: AccuracyReport | None) -> dict[str, Figure | None]:
-    """Return the metrics ``accuracy_drop`` and ``class_drop``, None where they are not known."""
-    return {"accuracy_drop": _accuracy_drop(accuracy), "class_drop": _class_drop(accuracy)}
-
-
-def _accuracy_drop(accuracy: AccuracyReport | None) -> Figure | None:
-    if not (accuracy and accuracy.float_baseline and accuracy.shipped):
-        return None
-    drop = accuracy.float_baseline.value - accuracy.shipped.value
-    return Figure(drop, "ratio", How.MEASURED, _difference(accuracy))
-
-
-def _class_drop(accuracy: AccuracyReport | None) -> Figure | None:
-    worst = accuracy.worst if accuracy else None
-    if accuracy is None or worst is None or worst.drop is None:
-        return None
-    source = f"{_difference(accuracy)}, {worst.label}, {worst.samples:,} samples"
-    return Figure(worst.drop.value, "ratio", How.MEASURED, source)
-
-
-def _difference(accuracy: AccuracyReport) -> str:
-    return f"float baseline minus {accuracy.engine}"
 
 
 def model_facts(plan: BuildPlan, graph: Graph) -> dict[str, Any]:

@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edgebuild.figures import Figure, How
+from edgebuild.models.likeness import AGREEMENT
 from edgebuild.models.statistics import Interval
 from edgebuild.units import quoted
+
+FEW_VALUES = 8
+"""So few distinct values of an output are worth a word."""
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,11 @@ class GroupReport:
 
 @dataclass(frozen=True)
 class AccuracyReport:
-    """Top-1 accuracy on the whole data set, each as a Figure in ``ratio`` (0..1).
+    """Top-1 accuracy of one output on the whole data set, each as a Figure in ``ratio`` (0..1).
 
-    ``intervals`` are Wilson's, 95 %, by the names of the three figures.
+    ``intervals`` are 95 %, by the names of the three figures. ``positions`` of each sample have a
+    label of their own, in a sequence or mask; rows of classes then count positions, not samples.
+    ``others`` are the same of further outputs whose labels are classes.
     """
 
     samples: int
@@ -80,6 +86,14 @@ class AccuracyReport:
     classes: tuple[GroupReport, ...] = ()
     slices: tuple[GroupReport, ...] = ()
     warnings: tuple[str, ...] = ()
+    output: str = ""
+    positions: int = 1
+    others: tuple[AccuracyReport, ...] = ()
+
+    @property
+    def all(self) -> tuple[AccuracyReport, ...]:
+        """This one and those of further outputs."""
+        return (self, *self.others)
 
     @property
     def engine(self) -> str:
@@ -90,6 +104,11 @@ class AccuracyReport:
     def worst(self) -> GroupReport | None:
         """The class or slice that lost most, None where there is no baseline to lose against."""
         return worst_of((*self.classes, *self.slices))
+
+    @property
+    def worst_drop(self) -> AccuracyReport:
+        """The output that lost most accuracy."""
+        return max(self.all, key=lambda one: one.drop.value if one.drop else 0.0)
 
 
 @dataclass(frozen=True)
@@ -109,6 +128,11 @@ class OutputLikeness:
     measure: str
 
     @property
+    def is_agreement(self) -> bool:
+        """Whether ``value`` is the share of equal classes, not a similarity of values."""
+        return self.measure == AGREEMENT
+
+    @property
     def label(self) -> str:
         """What it is called: ``output 'y'``, ``output 'y', light 'night'``."""
         part = f", {self.slice} {quoted(self.name)}" if self.slice else ""
@@ -116,22 +140,60 @@ class OutputLikeness:
 
 
 @dataclass(frozen=True)
+class ChannelRow:
+    """One channel of an output's last axis beside the float model's.
+
+    ``share`` is the float model's variance in it in relation to the mean one of its output (or of
+    the part of it that was computed apart); ``judged``: large enough to be judged by. ``values``
+    and ``float_values`` count the distinct values that both models give. ``constant``: its whole
+    output (or part) has become constant.
+    """
+
+    output: str
+    channel: int
+    similarity: float
+    share: float
+    judged: bool
+    values: int
+    float_values: int
+    constant: bool = False
+
+    @property
+    def label(self) -> str:
+        """What it is called: ``output 'boxes', channel 4``."""
+        return f"output {quoted(self.output)}, channel {self.channel}"
+
+    @property
+    def has_few_values(self) -> bool:
+        """Whether it takes few values where the float model's takes many."""
+        return self.values <= FEW_VALUES and self.float_values >= FEW_VALUES * self.values
+
+
+@dataclass(frozen=True)
 class SimilarityReport:
-    """The generated C's outputs beside the float model's, where no classes tell right from wrong.
+    """The shipped model's outputs beside the float model's, where no classes tell right from wrong.
 
     The measures are those of ``edgebuild.models.likeness``; 1 is equal. ``is_random``: the inputs
-    were noise.
+    were noise. ``channels`` are those of the outputs, of which an output with very many has the
+    worst.
     """
 
     samples: int
     outputs: tuple[OutputLikeness, ...]
     slices: tuple[OutputLikeness, ...] = ()
     is_random: bool = False
+    channels: tuple[ChannelRow, ...] = ()
 
     @property
     def worst(self) -> OutputLikeness | None:
         """The slice whose outputs are least like the original's."""
         return min(self.slices, key=lambda row: row.value, default=None)
+
+    @property
+    def worst_channel(self) -> ChannelRow | None:
+        """The channel that is least like the original's, of those that are judged."""
+        judged = (row for row in self.channels if row.judged)
+        return min(judged, key=lambda row: row.similarity, default=None)
 
 
 def worst_of(groups: Iterable[GroupReport], *, significant: bool = False) -> GroupReport | None:
@@ -163,13 +225,17 @@ def accuracy_from_json(value: Mapping[str, Any]) -> AccuracyReport:
         classes=tuple(_group(row) for row in value.get("classes", ())),
         slices=tuple(_group(row) for row in value.get("slices", ())),
         warnings=tuple(value.get("warnings", ())),
+        output=value.get("output", ""),
+        positions=value.get("positions", 1),
+        others=tuple(accuracy_from_json(row) for row in value.get("others", ())),
     )
 
 
 def similarity_from_json(value: Mapping[str, Any]) -> SimilarityReport:
     """Return the SimilarityReport that a report's JSON holds."""
     outputs, slices = (tuple(_likeness(row) for row in value[k]) for k in ("outputs", "slices"))
-    return SimilarityReport(value["samples"], outputs, slices, value["is_random"])
+    channels = tuple(ChannelRow(**row) for row in value.get("channels", ()))
+    return SimilarityReport(value["samples"], outputs, slices, value["is_random"], channels)
 
 
 def _group(row: Mapping[str, Any]) -> GroupReport:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,16 +17,30 @@ from edgebuild.report.accuracy import (
     points,
     worst_of,
 )
+from edgebuild.report.gate import AccuracyGate
+from edgebuild.report.regression import ErrorRow, Errors, RegressionReport
 from edgebuild.units import quoted
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _OUTPUTS_SHOWN = 4
+_WORSE = 0.005
+"""So much less similarity is worth a line."""
 
 
 def accuracy_lines(accuracy: AccuracyReport) -> Iterator[RenderableType]:
-    """Yield the accuracies, the drop, the worst class and the worst slice, and what is not sure."""
+    """Yield for each output with classes the accuracies, the drop, the worst class and the worst
+    slice, and what is not sure."""
+    from rich.text import Text
+
+    for one in accuracy.all:
+        if accuracy.others:
+            yield Text(f"output {quoted(one.output)}:")
+        yield from _one_output(one)
+
+
+def _one_output(accuracy: AccuracyReport) -> Iterator[RenderableType]:
     from rich.text import Text
 
     yield Text(_shares(accuracy))
@@ -56,7 +71,8 @@ def _shares(accuracy: AccuracyReport) -> str:
         )
         if figure is not None
     ]
-    line = f"accuracy on {accuracy.samples:,} samples: {', '.join(parts)}"
+    each = f" of {accuracy.positions:,} positions" if accuracy.positions > 1 else ""
+    line = f"accuracy on {accuracy.samples:,} samples{each}: {', '.join(parts)}"
     interval = accuracy.intervals.get("shipped")
     if accuracy.drop is not None or interval is None:
         return line
@@ -110,8 +126,72 @@ def similarity_lines(similarity: SimilarityReport) -> Iterator[RenderableType]:
     if worst is not None:
         which = worst.label if several else f"{worst.slice} {quoted(worst.name)}"
         yield _indented(f"worst slice {which}: {_likeness(worst, 'samples')}")
+    yield from _channel_lines(similarity)
 
 
 def _likeness(row: OutputLikeness, samples: str, sure: str = "") -> str:
     interval = f"{sure}{row.interval.low:.4f} to {row.interval.high:.4f}, " if row.interval else ""
     return f"{row.value:.4f} ({interval}{row.samples:,} {samples})"
+
+
+def _channel_lines(similarity: SimilarityReport) -> Iterator[RenderableType]:
+    """Yield the worst channel where it is worse than its output, and those that take few values."""
+    worst = similarity.worst_channel
+    counts = Counter(row.output for row in similarity.channels)
+    whole = {row.output: row.value for row in similarity.outputs}
+    if worst is not None and worst.similarity < whole[worst.output] - _WORSE:
+        which = worst.label if len(counts) > 1 else f"channel {worst.channel}"
+        yield _indented(f"worst channel: {which}, similarity {worst.similarity:.4f}")
+    few = [row for row in similarity.channels if row.has_few_values]
+    for row in few[:_OUTPUTS_SHOWN]:
+        yield _indented(
+            f"{row.label} takes {_values(row.values)}, the float model's {row.float_values:,}"
+        )
+    if len(few) > _OUTPUTS_SHOWN:
+        yield _indented(f"... {len(few) - _OUTPUTS_SHOWN} more such channels in report.json")
+
+
+def _values(count: int) -> str:
+    return "a single value" if count == 1 else f"{count} distinct values"
+
+
+def regression_lines(regression: RegressionReport) -> Iterator[RenderableType]:
+    """Yield each output's errors by its labels, before and after, and the worst channel."""
+    from rich.text import Text
+
+    for row in regression.outputs[:_OUTPUTS_SHOWN]:
+        which = f"{row.label}: " if len(regression.outputs) > 1 else ""
+        yield Text(f"{which}error on {regression.samples:,} samples: {_errors(row)}")
+    worst = regression.worst
+    several = len(regression.channels) > len(regression.outputs)
+    if worst is not None and several:
+        yield _indented(f"worst channel: {worst.label}: {_errors(worst)}")
+    for warning in regression.warnings:
+        yield Text(f"warning: {warning}", style="yellow")
+
+
+def _errors(row: ErrorRow) -> str:
+    if row.float_baseline is None:
+        return f"MAE {row.shipped.mae:.4g}, RMSE {row.shipped.rmse:.4g}, R2 {_r2(row.shipped)}"
+    before, after = row.float_baseline, row.shipped
+    sure = f" (95 %: {row.interval.low:.1%} to {row.interval.high:.1%})" if row.interval else ""
+    rise = "" if row.increase is None else f"; RMSE {row.increase:+.1%}{sure}"
+    return (
+        f"MAE {before.mae:.4g} to {after.mae:.4g}, RMSE {before.rmse:.4g} to {after.rmse:.4g}, "
+        f"R2 {_r2(before)} to {_r2(after)}{rise}"
+    )
+
+
+def _r2(errors: Errors) -> str:
+    return "unknown" if errors.r2 is None else f"{errors.r2:.4f}"
+
+
+def gate_lines(gate: AccuracyGate) -> Iterator[RenderableType]:
+    """Yield what the gate warns of, and what was lost where it is turned off; where it is on, that
+    is the error that follows the report."""
+    from rich.text import Text
+
+    for loss in () if gate.enabled else gate.losses:
+        yield Text(f"warning: {loss.sentence} (the accuracy gate is off)", style="yellow")
+    for warning in gate.warnings:
+        yield Text(f"warning: {warning}", style="yellow")

@@ -7,13 +7,19 @@ from typing import Any, Protocol
 
 from edgebuild.budget import Violation
 from edgebuild.errors import CheckFailedError
-from edgebuild.report.accuracy import AccuracyReport
+from edgebuild.report.gate import AccuracyGate
 from edgebuild.report.model import LayerReport, Report
 from edgebuild.units import format_points
 
 _SHOWN = 3
 _LABELS = "`edgebuild build` with a float model and data with labels: --data set.npz with x and y"
 _UNSURE = "`edgebuild build`, which compiles the model and knows"
+_ARE_VALUES = (
+    "the labels are values, not classes: --max-error-increase or --min-similarity limits what a "
+    "regression may lose"
+)
+_ARE_CLASSES = "the labels are classes, not values: --max-accuracy-drop limits what may be lost"
+_FLOAT_MODEL = "`edgebuild build` with a float model and --data, whose outputs are compared"
 _KNOWN_MEMORY = "a target whose memory is known"
 _LITERT_S_RAM = (
     "leave --max-ram out: what LiteRT and its delegate take of RAM is not known, the generated C's "
@@ -72,18 +78,51 @@ def check_failure(report: Judged) -> CheckFailedError | None:
         sentences.append(violation.sentence())
         if not violation.unknown:
             sentences += weighs_most(report, violation)
-        family = str(report.target.get("family", ""))
-        hint = hint or (_UNSURE if violation.uncertain else budget_hint(violation, family))
+        family, labels = str(report.target.get("family", "")), _labels(report)
+        hint = hint or (
+            _UNSURE if violation.uncertain else budget_hint(violation, family, labels=labels)
+        )
+    gate = report.gate if isinstance(report, Report) else None
+    if gate is not None:
+        lost = () if gate.passed else gate.losses
+        sentences += [loss.sentence for loss in lost]
+        if lost:
+            sentences += _lost_most(report)
+        sentences += [gate.departure.sentence] if gate.departure else []
+        sentences += [cause.sentence for cause in gate.causes]
+        hint = hint or (gate_hint(gate) if lost else "")
     sentences += report.refusals
     return CheckFailedError(f"{report.name} for {report.target['name']}: {sentences[0]}",
                             details=sentences[1:], hint=hint)  # fmt: skip
 
 
+def gate_hint(gate: AccuracyGate) -> str:
+    """Return what to try where the accuracy gate failed: against its causes, else in general."""
+    remedies = [cause.remedy for cause in gate.causes if cause.remedy] or [_RECALIBRATE]
+    limits = dict.fromkeys(_OTHER_LIMITS[loss.kind] for loss in gate.losses)
+    limits.pop("", None)
+    other = f"; {' or '.join(limits)} sets another limit" if limits else ""
+    return f"{'; '.join(dict.fromkeys(remedies))}{other}; --no-accuracy-gate turns the gate off"
+
+
+_RECALIBRATE = (
+    "more and typical calibration data (--calibration-samples, --train), "
+    "--compress quantize:rounding=adaround, or training with integers: quantize:epochs=5"
+)
+_OTHER_LIMITS = {
+    "accuracy-drop": "--max-accuracy-drop",
+    "similarity": "--min-similarity",
+    "constant": "",
+}
+
+
 def weighs_most(report: Judged, violation: Violation) -> list[str]:
-    """Return a line that names what cost most of what ran short; may be empty: the layers, or the
-    classes and slices."""
+    """Return a line that names what cost most of what ran short; may be empty: the layers, the
+    classes and slices, or the output's channels."""
     if violation.budget in ("accuracy-drop", "class-drop"):
-        return _lost_most(report.accuracy) if isinstance(report, Report) else []
+        return _lost_most(report)
+    if violation.budget == "error-increase":
+        return _rose_most(report)
     measures: dict[str, tuple[Callable[[LayerReport], float], str]] = {
         "flash": (lambda layer: layer.parameter_bytes, "B of weights"),
         "ram": (lambda layer: layer.live_bytes, "B alive"),
@@ -101,8 +140,9 @@ def weighs_most(report: Judged, violation: Violation) -> list[str]:
     return [f"largest: {', '.join(words)}"] if words else []
 
 
-def _lost_most(accuracy: AccuracyReport | None) -> list[str]:
-    groups = (*accuracy.classes, *accuracy.slices) if accuracy else ()
+def _lost_most(report: Judged) -> list[str]:
+    accuracy = report.accuracy if isinstance(report, Report) else None
+    groups = [g for one in (accuracy.all if accuracy else ()) for g in (*one.classes, *one.slices)]
     lost = [(group, group.drop.value) for group in groups if group.drop and group.drop.value > 0]
     words = [
         f"{group.label} {format_points(value)} ({group.samples:,} samples)"
@@ -111,24 +151,27 @@ def _lost_most(accuracy: AccuracyReport | None) -> list[str]:
     return [f"lost most: {', '.join(words)}"] if words else []
 
 
+def _rose_most(report: Judged) -> list[str]:
+    regression = report.regression if isinstance(report, Report) else None
+    rows = regression.channels if regression else ()
+    known = [(row, row.increase) for row in rows if row.increase is not None and row.increase > 0]
+    words = [
+        f"{row.label} {value:.1%}" for row, value in sorted(known, key=lambda r: -r[1])[:_SHOWN]
+    ]
+    return [f"rose most: {', '.join(words)}"] if words else []
+
+
 _TELLS_TIME = {
     "android": "a phone tells the time: `edgebuild bench BUILD --device SERIAL`, or --run adb",
     "coral": "the board tells the time: `edgebuild bench BUILD --host USER@BOARD`, or --usb",
 }
 
 
-def budget_hint(violation: Violation, family: str) -> str:
-    """Return what to try against a violation on a target of ``family``."""
+def budget_hint(violation: Violation, family: str, *, labels: str = "") -> str:
+    """Return what to try against a violation on a target of ``family``; ``labels`` says what those
+    of the data are: ``classes``, ``values`` or nothing."""
     if violation.unknown:
-        return {
-            "latency": _TELLS_TIME.get(
-                family,
-                "a run that tells the time: --run simulator, or a board with `edgebuild bench`",
-            ),
-            "ram": _LITERT_S_RAM if family in _TELLS_TIME else _KNOWN_MEMORY,
-            "accuracy-drop": _LABELS,
-            "class-drop": _LABELS,
-        }.get(violation.budget, _KNOWN_MEMORY)
+        return _unknown_hint(violation.budget, family, labels)
     return {
         "flash": "fewer channels or a smaller dense layer, or raise --max-flash",
         "ram": "a smaller input or an earlier stride, or raise --max-ram",
@@ -137,4 +180,31 @@ def budget_hint(violation: Violation, family: str) -> str:
         "--max-accuracy-drop",
         "class-drop": "more samples of that kind to calibrate or fine-tune with, or raise "
         "--max-class-drop",
+        "error-increase": "more calibration data (--calibration-samples), or raise "
+        "--max-error-increase",
+        "similarity": "more calibration data (--calibration-samples), or lower --min-similarity",
     }[violation.budget]
+
+
+def _labels(report: Judged) -> str:
+    if not isinstance(report, Report):
+        return ""
+    if report.accuracy is not None:
+        return "classes"
+    return "values" if report.regression is not None else ""
+
+
+def _unknown_hint(budget: str, family: str, labels: str) -> str:
+    """Return how a figure that is not known would be."""
+    if budget == "latency":
+        return _TELLS_TIME.get(
+            family,
+            "a run that tells the time: --run simulator, or a board with `edgebuild bench`",
+        )
+    if budget == "ram":
+        return _LITERT_S_RAM if family in _TELLS_TIME else _KNOWN_MEMORY
+    if budget in ("accuracy-drop", "class-drop"):
+        return _ARE_VALUES if labels == "values" else _LABELS
+    if budget == "error-increase":
+        return _ARE_CLASSES if labels == "classes" else _LABELS
+    return _FLOAT_MODEL if budget == "similarity" else _KNOWN_MEMORY

@@ -11,9 +11,10 @@ from edgebuild.budget import Budget
 from edgebuild.figures import Figure, How
 from edgebuild.models.accuracy import Judged
 from edgebuild.models.data import DataSet
-from edgebuild.models.likeness import likeness
 from edgebuild.models.statistics import (
     MOST_SAMPLES,
+    Interval,
+    clustered,
     drop_interval,
     mcnemar,
     samples_to_decide,
@@ -24,9 +25,7 @@ from edgebuild.report.accuracy import (
     AccuracyReport,
     Drop,
     GroupReport,
-    OutputLikeness,
     Share,
-    SimilarityReport,
     format_interval,
 )
 from edgebuild.units import format_points, quoted
@@ -42,25 +41,26 @@ _NAMED = 3
 
 
 def accuracy_report(
-    judged: Mapping[str, tuple[Judged, str]], data: DataSet, budget: Budget
+    judged: Mapping[str, tuple[Judged, str]], data: DataSet, budget: Budget, output: str = ""
 ) -> AccuracyReport:
-    """Return the report of models judged on all of ``data``.
+    """Return the report of models judged on all of ``data``, by the labels of one ``output``.
 
     ``judged`` holds what a model said and what it is called, by the report's names:
     ``shipped``, and ``float_baseline`` and ``int8_reference`` where there are some.
     """
-    ours, source = judged["shipped"]
+    ours, _ = judged["shipped"]
     baseline = judged["float_baseline"][0] if "float_baseline" in judged else None
-    figures: dict[str, Figure | None] = {}
-    for name in ("float_baseline", "int8_reference", "shipped"):
-        found, source = judged.get(name, (None, ""))
-        value = found.accuracy.value if found else 0.0
-        figures[name] = Figure(value, "ratio", How.MEASURED, source) if found else None
+    figures = {
+        name: Figure(found.accuracy.value, "ratio", How.MEASURED, source)
+        for name, (found, source) in judged.items()
+    }
     classes, slices = _compared(baseline, ours, data, budget.max_class_drop)
     drop = None if baseline is None else _drop(baseline.right, ours.right)
     return AccuracyReport(
         len(data),
-        **figures,
+        float_baseline=figures.get("float_baseline"),
+        int8_reference=figures.get("int8_reference"),
+        shipped=figures["shipped"],
         intervals={name: _share(found.right).interval for name, (found, _) in judged.items()},
         drop=drop,
         classes=classes,
@@ -71,6 +71,8 @@ def accuracy_report(
             *_group_warning(slices, "slices", budget.max_class_drop),
             *_missing_warning(ours, data),
         ),
+        output=output,
+        positions=1 if ours.labels.ndim == 1 else ours.labels.shape[1],
     )
 
 
@@ -82,7 +84,11 @@ def _compared(
         ("", class_name(data, int(number)), ours.labels == number)
         for number in np.unique(ours.labels)
     ]
-    by_slice = list(_slices(data))
+    by_slice = [
+        (name, value, np.broadcast_to(chosen.reshape(-1, *[1] * (ours.labels.ndim - 1)),
+                                      ours.labels.shape))
+        for name, value, chosen in slices_of(data)
+    ]  # fmt: skip
     count = len(by_class) + len(by_slice)
     rows = tuple(_group(*group, baseline, ours, limit, count) for group in (*by_class, *by_slice))
     return rows[: len(by_class)], rows[len(by_class) :]
@@ -93,7 +99,7 @@ def class_name(data: DataSet, number: int) -> str:
     return data.classes[number] if number < len(data.classes) else str(number)
 
 
-def _slices(data: DataSet) -> Iterator[tuple[str, str, np.ndarray]]:
+def slices_of(data: DataSet) -> Iterator[tuple[str, str, np.ndarray]]:
     """Yield slice, value and which samples have it: bool (samples,). Numbers are in their order."""
     for name, values in data.slices.items():
         for value in sorted(np.unique(values).tolist(), key=_natural):
@@ -114,18 +120,18 @@ def _group(
     limit: float | None,
     groups: int,
 ) -> GroupReport:
-    """Return the row of the samples where ``chosen``, one of so many ``groups``."""
-    samples, right = int(np.count_nonzero(chosen)), ours.right[chosen]
+    """Return the row of the samples (or positions) where ``chosen``, one of so many ``groups``."""
+    samples, right = int(np.count_nonzero(chosen)), ours.right
     if baseline is None:
-        return GroupReport(slice_name, name, samples, None, _share(right))
-    drop = _drop(baseline.right[chosen], right)
+        return GroupReport(slice_name, name, samples, None, _share(right, chosen))
+    drop = _drop(baseline.right, right, chosen)
     too_few, needed = _told(drop, samples, limit, GROUP_WIDE)
     return GroupReport(
         slice_name,
         name,
         samples,
-        _share(baseline.right[chosen]),
-        _share(right),
+        _share(baseline.right, chosen),
+        _share(right, chosen),
         drop,
         significant=drop.p_value * groups < _SIGNIFICANCE,
         too_few=too_few,
@@ -133,19 +139,31 @@ def _group(
     )
 
 
-def _share(right: np.ndarray) -> Share:
-    correct = int(np.count_nonzero(right))
-    return Share(correct, correct / len(right), wilson(correct, len(right)))
+def _share(right: np.ndarray, chosen: np.ndarray | None = None) -> Share:
+    """Return the share that is right, of (samples,) or of (samples, positions)."""
+    chosen = np.ones(right.shape, bool) if chosen is None else chosen
+    correct, total = int(np.count_nonzero(right & chosen)), int(np.count_nonzero(chosen))
+    if right.ndim == 1:
+        return Share(correct, correct / total, wilson(correct, total))
+    interval, _ = clustered((right & chosen).sum(1), chosen.sum(1))
+    return Share(correct, correct / total, Interval(max(0.0, interval.low), interval.high))
 
 
-def _drop(before: np.ndarray, after: np.ndarray) -> Drop:
-    """Return the drop from ``before`` to ``after``, bool (samples,): which are right."""
-    lost, gained = int(np.count_nonzero(before & ~after)), int(np.count_nonzero(after & ~before))
-    total = len(before)
-    interval = drop_interval(lost, gained, total)
+def _drop(before: np.ndarray, after: np.ndarray, chosen: np.ndarray | None = None) -> Drop:
+    """Return the drop from ``before`` to ``after``: bool (samples,) or (samples, positions), which
+    are right."""
+    chosen = np.ones(before.shape, bool) if chosen is None else chosen
+    lost_at, gained_at = before & ~after & chosen, after & ~before & chosen
+    lost, gained = int(np.count_nonzero(lost_at)), int(np.count_nonzero(gained_at))
+    total = int(np.count_nonzero(chosen))
     # As a difference of the two shares, like the figures that it is shown beside.
-    value = np.count_nonzero(before) / total - np.count_nonzero(after) / total
-    return Drop(float(value), interval, lost, gained, mcnemar(lost, gained))
+    value = np.count_nonzero(before & chosen) / total - np.count_nonzero(after & chosen) / total
+    if before.ndim == 1:
+        interval, p_value = drop_interval(lost, gained, total), mcnemar(lost, gained)
+    else:
+        counts = lost_at.sum(1).astype(float) - gained_at.sum(1)
+        interval, p_value = clustered(counts, chosen.sum(1))
+    return Drop(float(value), interval, lost, gained, p_value)
 
 
 def _told(drop: Drop, samples: int, limit: float | None, wide: float) -> tuple[bool, int | None]:
@@ -206,22 +224,3 @@ def _about(count: int) -> str:
     """Return a count rounded up to two digits: more would be a promise."""
     step = 10 ** max(0, int(math.log10(count)) - 1)
     return f"{-(-count // step) * step:,}"
-
-
-def similarity_report(
-    outputs: Sequence[tuple[str, np.ndarray, np.ndarray]], data: DataSet
-) -> SimilarityReport:
-    """Return how like the original the outputs are: each a name, (samples, ...) and the original's
-    of the same shape, real values."""
-    whole: list[OutputLikeness] = []
-    parts: list[OutputLikeness] = []
-    for name, ours, original in outputs:
-        found = likeness(ours, original)
-        groups = [("", "", np.ones(len(data), bool)), *_slices(data)]
-        for slice_name, value, chosen in groups:
-            part = found.of(chosen)
-            row = OutputLikeness(
-                name, slice_name, value, len(part.values), part.value, part.interval(), part.measure
-            )
-            (parts if slice_name else whole).append(row)
-    return SimilarityReport(len(data), tuple(whole), tuple(parts), data.is_random)

@@ -20,7 +20,9 @@ from edgebuild.report.accuracy import (
     accuracy_from_json,
     similarity_from_json,
 )
+from edgebuild.report.gate import AccuracyGate, gate_from_json
 from edgebuild.report.parts import ModelParts, parts_from_json
+from edgebuild.report.regression import RegressionReport, regression_from_json
 from edgebuild.toolchain.base import Section, Symbol
 
 SCHEMA_VERSION = 1
@@ -74,8 +76,9 @@ class Comparison:
 class Report:
     """Everything a build tells. ``passed`` decides the exit code.
 
-    ``accuracy`` is there when the data has classes, else ``similarity`` when there is a float model
-    to compare with.
+    ``accuracy`` is there when labels are classes, ``regression`` when they are values; outputs that
+    are not judged by classes have a ``similarity`` when there is a float model to compare with.
+    ``gate`` says whether too much was lost, where data and a float model tell.
 
     ``sections`` and ``symbols`` are those of the linked firmware, the benchmark application among
     them; empty for the host. ``compatibility`` is there where LiteRT runs the model, and
@@ -105,6 +108,8 @@ class Report:
     similarity: SimilarityReport | None = None
     compatibility: Compatibility | None = None
     refusals: tuple[str, ...] = ()
+    regression: RegressionReport | None = None
+    gate: AccuracyGate | None = None
     parts: ModelParts | None = None
     notes: tuple[str, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
@@ -113,10 +118,11 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """True when every budget is met, nothing forbidden happens and every compared byte is
-        equal."""
+        """True when every budget is met, the accuracy gate passes, nothing forbidden happens and
+        every compared byte is equal."""
         equal = self.comparison is None or self.comparison.equal
-        return equal and not self.violations and not self.refusals
+        good = self.gate is None or self.gate.passed
+        return equal and good and not self.violations and not self.refusals
 
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values, ``schema`` first."""
@@ -170,6 +176,8 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
             compatibility_from_json(v["compatibility"]) if v.get("compatibility") else None
         ),
         refusals=tuple(v.get("refusals", ())),
+        regression=regression_from_json(v["regression"]) if v.get("regression") else None,
+        gate=gate_from_json(v["gate"]) if v.get("gate") else None,
         parts=parts_from_json(v["parts"]) if v.get("parts") else None,
         notes=tuple(v["notes"]),
         artifacts=v["artifacts"],

@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 
 from edgebuild.compress.base import CompressionStep
 from edgebuild.figures import Figure
-from edgebuild.report.accuracy_lines import accuracy_lines, similarity_lines
+from edgebuild.report.accuracy_lines import (
+    accuracy_lines,
+    gate_lines,
+    regression_lines,
+    similarity_lines,
+)
 from edgebuild.report.compatibility_lines import compatibility_lines
 from edgebuild.report.model import LayerReport, Report
 from edgebuild.units import format_size
@@ -48,8 +53,12 @@ def render_report(report: Report) -> Iterator[RenderableType]:
             yield Text(f"  first difference: {report.comparison.first_divergence}", style="red")
     if report.accuracy is not None:
         yield from accuracy_lines(report.accuracy)
+    if report.regression is not None:
+        yield from regression_lines(report.regression)
     if report.similarity is not None:
         yield from similarity_lines(report.similarity)
+    if report.gate is not None:
+        yield from gate_lines(report.gate)
     for refusal in report.refusals:
         yield Text(f"forbidden: {refusal}", style="red")
     own = report.compatibility.notes if report.compatibility is not None else ()
@@ -92,12 +101,16 @@ def _budget_table(report: Report) -> RenderableType:
     ]
     if budget.max_class_drop is not None:  # else it is said below, with its name
         rows.append(("class drop", metrics.class_drop, budget.max_class_drop, "ratio"))
+    if budget.max_error_increase is not None:
+        rows.append(("error increase", metrics.error_increase, budget.max_error_increase, "ratio"))
+    if budget.min_similarity is not None:
+        rows.append(("similarity", metrics.similarity, budget.min_similarity, "similarity"))
     for label, figure, limit, unit in rows:
         if figure is None and limit is None:
             continue
         used = format_figure(figure) if figure else "unknown"
         shown = "-" if limit is None else format_value(limit, unit)
-        bar = _bar(figure.value, limit) if figure and limit else ""
+        bar = _bar(figure.value, limit) if figure and limit and unit != "similarity" else ""
         table.add_row(label, used, shown, bar, f"{figure.how}" if figure else "")
     return table
 
@@ -245,6 +258,8 @@ def format_value(value: float, unit: str) -> str:
         return f"{value / 1000:,.3f} ms" if value >= 1000 else f"{value:,.1f} us"
     if unit == "ratio":
         return f"{value:.2%}"
+    if unit == "similarity":
+        return f"{value:.4f}"
     if unit:
         return f"{value:,.0f} {unit}"
     return f"{value:,.0f}"

@@ -11,8 +11,10 @@ import pytest
 import edgebuild
 from edgebuild.budget import Budget
 from edgebuild.cli.main import run
+from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.report.accuracy import AccuracyReport
+from edgebuild.report.advice import check_failure
 from edgebuild.report.model import Report, report_from_json
 from edgebuild.tflite.writer import write_tflite
 from tests.conftest import ROOT
@@ -71,7 +73,9 @@ def hurt(tmp_path_factory) -> Path:
     return folder
 
 
-def build(folder: Path, out: Path, data: str = "set.npz", **budget: float) -> Report:
+def build(
+    folder: Path, out: Path, data: str = "set.npz", *, gate: bool = True, **budget: float
+) -> Report:
     return edgebuild.build(
         folder / "net.tflite",
         target="host",
@@ -79,6 +83,7 @@ def build(folder: Path, out: Path, data: str = "set.npz", **budget: float) -> Re
         out=out,
         data=str(folder / data),
         budget=Budget(**budget),
+        accuracy_gate=gate,
     )
 
 
@@ -106,6 +111,29 @@ def test_the_class_that_quantization_hurts_is_named(hurt, tmp_path):
     (violation,) = report.violations
     assert (violation.budget, violation.value.value) == ("class-drop", 1.0)
     assert "class 'faint', 200 samples" in violation.value.source
+
+
+def test_the_gate_needs_no_asking(hurt, tmp_path, capsys):
+    """A third of the samples is lost: exit 1, also from the cache, and 0 where it is turned off."""
+    arguments = [
+        *("build", str(hurt / "net.tflite"), "--target", "host", "--out", str(tmp_path)),
+        *("--data", str(hurt / "set.npz"), "--run", "none"),
+    ]
+    for cached in (False, True):
+        assert run(arguments) == 1
+        captured = capsys.readouterr()
+        assert ("cached" in captured.out) == cached and "DOES NOT PASS" in captured.out
+        error = " ".join(captured.err.split())
+        assert "net for host: 33.33 points of accuracy are lost (95 %: 29." in error
+        assert "lost most: class 'faint' 100 points" in error
+        assert "--max-accuracy-drop sets another limit; --no-accuracy-gate turns" in error
+    assert run([*arguments, "--json"]) == 1
+    (value,) = json.loads(capsys.readouterr().out)["reports"]
+    assert value["cached"] and not value["passed"]
+    assert value["gate"]["losses"][0]["kind"] == "accuracy-drop"
+    assert run([*arguments, "--no-accuracy-gate"]) == 0
+    assert "(the accuracy gate is off)" in " ".join(capsys.readouterr().out.split())
+    assert run([*arguments, "--max-accuracy-drop", "40%"]) == 0
 
 
 def test_slices_and_what_they_cannot_tell(hurt, tmp_path):
@@ -220,22 +248,44 @@ def test_without_labels_the_outputs_are_compared(hurt, tmp_path):
     assert again.similarity == similarity
 
 
-def test_a_regression_is_compared_by_similarity(tmp_path):
-    """Its labels are no classes; the night's small values suffer most from the common scale."""
-    (tmp_path / "net.tflite").write_bytes(dense(np.array([[1.0, 0.5], [0.0, 2.0]]), softmax=False))
+def test_a_regression_is_judged_by_its_errors_and_by_similarity(tmp_path):
+    """The night's small values suffer most from the common scale."""
+    weights = np.array([[1.0, 0.5], [0.0, 2.0]])
+    (tmp_path / "net.tflite").write_bytes(dense(weights, softmax=False))
     rng = np.random.default_rng(1)
     x = rng.normal(size=(300, 2)).astype(np.float32)
     night = np.arange(300) % 3 == 0
-    np.savez(
-        tmp_path / "set.npz", x=x, y=x.sum(1) * 0.37, slice_light=np.where(night, "night", "day")
-    )
-    report = build(tmp_path, tmp_path / "out")
-    assert report.accuracy is None and report.similarity is not None
+    light = np.where(night, "night", "day")
+    y = x @ weights.T + rng.normal(0, 0.1, (300, 2))
+    np.savez(tmp_path / "set.npz", x=x, y=y, slice_light=light)
+    report = build(tmp_path, tmp_path / "out", max_error_increase=0.2, min_similarity=0.999)
+    assert report.passed and report.accuracy is None and report.similarity is not None
     (row,) = report.similarity.outputs
     assert row.measure == "similarity to the original"
     assert 0.999 < row.value < 1 and row.interval.low < row.value < row.interval.high
     assert [(r.name, r.samples) for r in report.similarity.slices] == [("day", 200), ("night", 100)]
     assert report.similarity.worst in report.similarity.slices
+    assert report.metrics.similarity.value > 0.999
+    (whole,) = report.regression.outputs
+    assert whole.float_baseline.rmse == pytest.approx(0.1, abs=0.01) and whole.shipped.r2 > 0.99
+    assert 0 < report.metrics.error_increase.value < 0.2
+    assert "output 'y', channel " in report.metrics.error_increase.source
+    again = report_from_json(json.loads((tmp_path / "out/net-host/report.json").read_text()))
+    assert again.regression == report.regression and again.similarity == report.similarity
+    missed = build(tmp_path, tmp_path / "out", max_error_increase=0.001, max_accuracy_drop=0.01)
+    rose, unknown = reversed(missed.violations)
+    assert (rose.budget, unknown.budget, unknown.value) == ("error-increase", "accuracy-drop", None)
+    failure = check_failure(missed)
+    assert failure.hint.startswith("the labels are values, not classes: --max-error-increase or")
+    assert any(line.startswith("rose most: output 'y', channel ") for line in failure.details)
+
+
+def test_labels_that_fit_no_output_are_refused(tmp_path):
+    (tmp_path / "net.tflite").write_bytes(dense(np.eye(2), softmax=False))
+    x = np.random.default_rng(1).normal(size=(300, 2)).astype(np.float32)
+    np.savez(tmp_path / "set.npz", x=x, y=x.sum(1) * 0.37)
+    with pytest.raises(InputError, match=r"labels y have fractions, .* \(output 'y': \[2\]\)"):
+        build(tmp_path, tmp_path / "out")
 
 
 def test_the_python_in_the_documentation(hurt, capsys, monkeypatch, tmp_path):

@@ -107,7 +107,10 @@ def test_sources_do_not_count_for_equality():
 def test_json():
     assert Metrics(figure(1)).to_json()["flash_bytes"]["value"] == 1
     assert Metrics().to_json() == dict.fromkeys(
-        ("flash_bytes", "ram_bytes", "latency_us", "accuracy_drop", "class_drop")
+        (
+            *("flash_bytes", "ram_bytes", "latency_us", "accuracy_drop", "class_drop"),
+            *("error_increase", "similarity"),
+        )
     )
 
 
@@ -122,3 +125,17 @@ def test_where_only_bounds_are_known_the_upper_one_counts():
     (certain,) = Budget(flash_bytes=799).check(Metrics(flash_bytes=rough))
     assert not certain.uncertain and certain.sentence().startswith("flash budget missed by 101 B")
     assert rough.to_json()["high"] == 1_000 and "low" not in figure(1).to_json()
+
+
+def test_a_similarity_has_a_lower_limit():
+    budget = Budget(min_similarity=0.95, max_error_increase=0.1).named("edgebuild.toml")
+    near, far = (
+        Metrics(similarity=figure(value, "similarity"), error_increase=figure(rise, "ratio"))
+        for value, rise in ((0.95, 0.1), (0.9, 1.5))
+    )
+    assert budget.check(near) == ()
+    rose, unlike = budget.check(far)
+    assert unlike.over == pytest.approx(0.05) and rose.over == pytest.approx(1.4)
+    assert unlike.sentence().startswith("similarity budget missed by 0.0500 (has 0.9000, ")
+    assert rose.sentence().startswith("error budget missed by 140% (rises by 150%, ")
+    assert len(budget.check(Metrics(similarity=figure(float("nan"), "similarity")))) == 2

@@ -22,12 +22,15 @@ samples = 16
 calibration_samples = 50
 seed = 7
 trust_model = true
+accuracy_gate = false
 [budget]
 max_flash = "128KiB"
 max_ram = "64KiB"
 max_latency = "50ms"
 max_accuracy_drop = "1%"
 max_class_drop = "5%"
+max_error_increase = "150%"
+min_similarity = 0.98
 [target.cortex-m55]
 run = "qemu"
 toolchain = "zig"
@@ -63,7 +66,7 @@ def test_a_whole_project(project):
     assert loaded.out == folder / "dist"
     assert (loaded.name, loaded.toolchain, loaded.run) == ("net", "gcc", "host")
     assert (loaded.samples, loaded.calibration_samples, loaded.seed) == (16, 50, 7)
-    assert loaded.trust_model is True
+    assert loaded.trust_model is True and loaded.accuracy_gate is False
     assert loaded.targets == ("cortex-m4", "cortex-m55", mine)
     assert loaded.budget.to_json() == {
         "flash_bytes": 128 * 1024,
@@ -71,6 +74,8 @@ def test_a_whole_project(project):
         "latency_us": 50_000,
         "max_accuracy_drop": 0.01,
         "max_class_drop": 0.05,
+        "max_error_increase": 1.5,
+        "min_similarity": 0.98,
     }
     assert loaded.per_target[mine].budget.flash_bytes == 1000
     assert loaded.normalization == {"image": Normalization((127.5,), (64.0,))}

@@ -130,7 +130,7 @@ def test_ratio(text, ratio):
 def test_a_bare_one_is_ambiguous():
     with pytest.raises(InputError, match="1 is ambiguous: a percentage needs its sign") as error:
         parse_ratio(1)
-    assert error.value.hint == "write 1% for 1 points of accuracy"
+    assert error.value.hint == "write 1%, or 0.01"
 
 
 @pytest.mark.parametrize("text", ["101%", "-1%", "one", "1pp", -0.5, float("nan")])

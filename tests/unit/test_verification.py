@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +18,17 @@ from edgebuild.backends.native import compile_for_host
 from edgebuild.devices.base import RunResult
 from edgebuild.devices.host import HostDevice
 from edgebuild.graph import DType, Graph
-from edgebuild.models.data import DataSet
-from edgebuild.models.source import open_model
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.pipeline import steps
 from edgebuild.report.advice import check_failure
 from edgebuild.targets import CpuFeatures
-from edgebuild.tflite.oracle import run_oracle
 from edgebuild.tflite.reader import read_tflite
-from edgebuild.tflite.writer import write_tflite
 from edgebuild.verification import (
     GeneratedC,
     LiteRt,
     compare,
     compare_with_litert,
     make_samples,
-    measure_accuracy,
 )
 from tests.small import small_model
 
@@ -196,76 +190,6 @@ def test_a_build_whose_firmware_alone_is_wrong(tmp_path, monkeypatch):
     )
     assert not report.passed
     assert report.comparison.first_divergence.startswith(NO_LAYER)
-
-
-@pytest.fixture(scope="module")
-def labelled(tmp_path_factory):
-    """The model as a file, and 60 images with the classes that TFLite Micro gives them."""
-    path = tmp_path_factory.mktemp("labelled") / "small.tflite"
-    path.write_bytes(MODEL)
-    q = np.random.default_rng(5).integers(-128, 128, (60, 8, 8, 1), dtype=np.int8)
-    raw = run_oracle(MODEL, [(image.tobytes(),) for image in q]).outputs
-    y = np.array([np.frombuffer(o[0], np.int8).argmax() for o in raw])
-    x = (q.astype(np.float32) + 128) / 255
-    return open_model(path), x, y
-
-
-def measured(source, data, healthy):
-    engine = GeneratedC(GRAPH, lambda: healthy.device)
-    return measure_accuracy(source, GRAPH, data, engine, reference=LiteRt(MODEL))
-
-
-def test_accuracy(labelled, healthy):
-    source, x, y = labelled
-    right = measured(source, DataSet((x,), y, "x"), healthy)
-    assert right.samples == 60
-    assert right.shipped.value == 1
-    assert right.float_baseline is None  # the model came as int8
-    assert right.int8_reference.value >= 0.95
-    half = y.copy()
-    half[:30] = (half[:30] + 1) % 10
-    wrong = measured(source, DataSet((x,), half, "x"), healthy)
-    assert wrong.shipped.value == 0.5
-    assert wrong.shipped.source == "generated C on the host"
-    assert str(wrong.shipped.how) == "measured" and wrong.shipped.unit == "ratio"
-
-
-@dataclass(frozen=True)
-class Says:
-    """An engine that gives the same outputs whatever it is asked."""
-
-    values: np.ndarray
-    label: str = "says"
-
-    def outputs(self, arrays):
-        return [self.values]
-
-
-@pytest.mark.parametrize(
-    ("kind", "y", "right"),
-    [
-        ("LOGISTIC", [0, 0, 1], 1.0),
-        ("RELU", [0, 1, 1], 1.0),
-        ("RELU", [0, 0, 1], 2 / 3),
-        ("RELU", [12, 20, 26], None),
-    ],
-)
-def test_a_single_output_is_cut_by_its_last_operator(tmp_path, kind, y, right):
-    """At one half behind a sigmoid; a logit at zero; other labels than 0 and 1 are no classes."""
-    tensor = activation((1, 1), 1 / 4, 10)
-    model = write_tflite(one_op("m", kind, [tensor], [tensor]).graph)
-    (tmp_path / "m.tflite").write_bytes(model)
-    source = open_model(tmp_path / "m.tflite")
-    data = DataSet((np.zeros((3, 1), np.float32),), np.array(y), "x")
-    engine = Says(np.array([[9], [11], [13]], np.int8))  # -0.25, 0.25, 0.75
-    found = measure_accuracy(source, read_tflite(model), data, engine)
-    assert (found and found.shipped.value) == (right and pytest.approx(right))
-
-
-def test_accuracy_of_no_classes(labelled, healthy):
-    source, x, _ = labelled
-    regression = DataSet((x,), np.linspace(0, 1, 60), "x")
-    assert measured(source, regression, healthy) is None
 
 
 def test_two_engines_give_the_same_outputs(healthy):

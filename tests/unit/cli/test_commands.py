@@ -266,6 +266,8 @@ def test_budget_options():
             "1%",
             "--max-class-drop",
             "5%",
+            "--max-error-increase",
+            "150%",
         ],
         standalone_mode=False,
     )
@@ -275,6 +277,8 @@ def test_budget_options():
         "latency_us": 50_000,
         "max_accuracy_drop": 0.01,
         "max_class_drop": 0.05,
+        "max_error_increase": 1.5,
+        "min_similarity": None,
     }
     assert set(budget.sources.values()) == {"the command line"}
     with pytest.raises(click.UsageError) as error:

@@ -24,9 +24,8 @@ from tests.small import small_graph
 
 
 def model(*shapes, dtype=DType.FLOAT32):
-    return SimpleNamespace(
-        inputs=tuple(InputSpec(f"in{i}", shape, dtype) for i, shape in enumerate(shapes))
-    )
+    inputs = tuple(InputSpec(f"in{i}", shape, dtype) for i, shape in enumerate(shapes))
+    return SimpleNamespace(inputs=inputs, outputs=("out0",))
 
 
 GREY = model((1, 4, 4, 1))
@@ -63,6 +62,47 @@ def test_the_test_half_of_a_keras_set(tmp_path):
     assert data.y.tolist() == [1, 2, 3]
 
 
+DETECTOR = SimpleNamespace(inputs=GREY.inputs, outputs=("box", "kind"))
+
+
+def test_labels_of_each_output(tmp_path):
+    box, kind = np.ones((3, 4)), np.arange(3)
+    for names in (("box", "kind"), ("y0", "y1"), ("y", "kind"), ("y", "y1")):
+        file = save(tmp_path / "d.npz", x=X, **dict(zip(names, (box, kind), strict=True)))
+        data = load_data(str(file), DETECTOR)
+        assert data.y.shape == (3, 4) and data.labels_of(1).tolist() == [0, 1, 2]
+        assert data.has_labels and data.label_name(1) == "y1"
+    data = load_data(str(save(tmp_path / "d.npz", x=X, kind=kind)), DETECTOR)
+    assert data.y is None and data.labels_of(1) is not None and data.has_labels
+    bad(tmp_path, "'y' and 'box' are both labels of output 0",
+        spec=save(tmp_path / "d.npz", x=X, y=box, box=box).name, to=DETECTOR)  # fmt: skip
+    bad(tmp_path, "y1 has 2 labels for 3 samples in x",
+        spec=save(tmp_path / "d.npz", x=X, y=kind, y1=kind[:2]).name, to=DETECTOR)  # fmt: skip
+
+
+def test_an_array_that_nothing_uses_is_an_error(tmp_path):
+    save(tmp_path / "d.npz", x=X, y=np.arange(3), boxes=np.ones((3, 4)))
+    message = r"nothing uses the array 'boxes'; did you mean 'box'\?"
+    bad(tmp_path, message, spec="d.npz", to=DETECTOR)
+    save(tmp_path / "d.npz", x=X, y=np.arange(3), y1=np.arange(3))
+    bad(tmp_path, "nothing uses the array 'y1'", spec="d.npz")
+    save(tmp_path / "d.npz", x=X, y=np.arange(3), y_val=np.arange(2), x_val=X[:2])
+    assert load_data("d.npz", GREY, folder=tmp_path).y is not None  # another split's
+
+
+@pytest.mark.parametrize(
+    "result", ["(x, [b, k])", "(x, {'box': b, 'kind': k})", "{'x': x, 'box': b, 'kind': k}"]
+)
+def test_a_python_entry_gives_labels_of_each_output(tmp_path, result):
+    name = f"several{abs(hash(result))}"
+    (tmp_path / f"{name}.py").write_text(
+        f"import numpy as np\ndef load():\n    x = np.zeros((2, 4, 4))\n"
+        f"    b, k = np.ones((2, 4)), np.arange(2)\n    return {result}\n"
+    )
+    data = load_data(f"{name}:load", DETECTOR, folder=tmp_path)
+    assert data.y.shape == (2, 4) and data.labels_of(1).tolist() == [0, 1]
+
+
 def test_several_inputs(tmp_path):
     two = model((1, 2), (1, 3))
     a, b = np.ones((5, 2), np.float32), np.zeros((5, 3), np.float32)
@@ -88,10 +128,10 @@ def test_a_missing_channel_is_added(tmp_path):
     assert x.dtype == np.float32
 
 
-def bad(tmp_path, message, spec="x.npy", hint=""):
+def bad(tmp_path, message, spec="x.npy", hint="", to=GREY):
     with pytest.raises(InputError, match=message) as caught:
-        data = load_data(spec, GREY, folder=tmp_path)
-        match_inputs(data, GREY.inputs)
+        data = load_data(spec, to, folder=tmp_path)
+        match_inputs(data, to.inputs)
     assert hint in caught.value.hint
 
 

@@ -17,9 +17,8 @@ from edgebuild.models.source import InputSpec
 
 
 def model(*names):
-    return SimpleNamespace(
-        inputs=tuple(InputSpec(name, (1, 4, 4, 1), DType.FLOAT32) for name in names)
-    )
+    inputs = tuple(InputSpec(name, (1, 4, 4, 1), DType.FLOAT32) for name in names)
+    return SimpleNamespace(inputs=inputs, outputs=("out0",))
 
 
 GREY = model("in0")

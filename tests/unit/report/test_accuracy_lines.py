@@ -11,10 +11,17 @@ import pytest
 from rich.console import Console
 
 from edgebuild.budget import Budget
-from edgebuild.report.accuracy_lines import accuracy_lines, similarity_lines
+from edgebuild.report.accuracy_lines import (
+    accuracy_lines,
+    gate_lines,
+    regression_lines,
+    similarity_lines,
+)
 from edgebuild.report.advice import check_failure
-from edgebuild.report.judge import accuracy_report, similarity_report
+from edgebuild.report.gate import AccuracyGate, Cause, Departure, Loss
+from edgebuild.report.judge import accuracy_report
 from edgebuild.report.model import report_from_json
+from edgebuild.report.outputs import regression_report, similarity_report
 from edgebuild.report.terminal import render_report
 from tests.conftest import ROOT
 from tests.unit.report.reports import figure, report
@@ -138,3 +145,61 @@ def test_a_missed_budget_names_who_lost_most():
     assert only.hint.endswith("--max-class-drop")
     unknown = Budget(max_class_drop=0.1)
     assert "data with labels" in check_failure(report(unknown, accuracy=None)).hint
+
+
+def test_a_channel_of_few_values_is_told():
+    rng = np.random.default_rng(0)
+    original = rng.normal(size=(90, 2))
+    ours = np.stack([original[:, 0], np.sign(original[:, 1])], axis=1)
+    lines = shown(similarity_lines(similarity_report([("y", ours, original)], data_of(90))))
+    assert lines[-2].startswith("  worst channel: channel 1, similarity 0.")
+    assert lines[-1] == "  output 'y', channel 1 takes 2 distinct values, the float model's 90"
+
+
+def test_errors_before_and_after():
+    rng = np.random.default_rng(0)
+    labels = rng.normal(size=(300, 1, 2))
+    before, after = (labels + rng.normal(0, noise, labels.shape) for noise in (0.1, 0.2))
+    found = regression_report([("y", after, before, labels)], data_of(300), Budget())
+    text = " ".join(" ".join(shown(regression_lines(found))).split())
+    assert text.startswith("error on 300 samples: MAE 0.0") and "R2 0.99" in text
+    assert "; RMSE +" in text and "worst channel: output 'y', channel " in text
+    alone = regression_report([("y", after, None, labels)], data_of(300), Budget())
+    assert shown(regression_lines(alone))[0].startswith("error on 300 samples: MAE 0.1")
+    many = Budget(max_error_increase=found.worst.increase)
+    (warning,) = regression_report([("y", after, before, labels)], data_of(300), many).warnings
+    assert warning.startswith("300 samples cannot tell whether the error rises by at most")
+
+
+LOST = AccuracyGate(
+    True,
+    (Loss("accuracy-drop", "50 points of accuracy are lost"), Loss("constant", "y is constant")),
+    Departure("conv", "CONV_2D", 0.3, 0.99),
+    (Cause("channels", "channel 3 is large", "quantize:equalize=true"),),
+)
+
+
+def test_what_the_gate_holds_against_a_build_is_the_error_and_not_repeated_above():
+    given = report(gate=LOST)
+    assert not given.passed and list(gate_lines(LOST)) == []
+    failure = check_failure(given)
+    assert failure.message == "net for cortex-m4: 50 points of accuracy are lost"
+    assert failure.details == (
+        "y is constant",
+        "the tensor 'conv', made by CONV_2D, is where it is lost: similarity to the float model's "
+        "0.300, of what it is computed from 0.990",
+        "channel 3 is large",
+    )
+    assert failure.hint == (
+        "quantize:equalize=true; --max-accuracy-drop sets another limit; --no-accuracy-gate turns "
+        "the gate off"
+    )
+    again = report_from_json(json.loads(json.dumps(given.to_json(), allow_nan=False)))
+    assert again.gate == LOST and not again.passed
+
+
+def test_a_gate_that_is_off_warns():
+    given = report(gate=dataclasses.replace(LOST, enabled=False))
+    assert given.passed and check_failure(given) is None
+    lines = shown(render_report(given))
+    assert "warning: y is constant (the accuracy gate is off)" in lines

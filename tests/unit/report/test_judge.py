@@ -10,7 +10,8 @@ from edgebuild.models.accuracy import Judged
 from edgebuild.models.data import DataSet
 from edgebuild.models.statistics import drop_interval, mcnemar, wilson
 from edgebuild.report.accuracy import points, worst_of
-from edgebuild.report.judge import accuracy_report, similarity_report
+from edgebuild.report.judge import accuracy_report
+from edgebuild.report.outputs import similarity_report
 
 NONE = Budget()
 

@@ -1,0 +1,295 @@
+"""What the shipped model is worth: its outputs on a data set beside the labels and the float
+model's, and whether so much was lost that the build does not pass."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgebuild.budget import Budget
+from edgebuild.errors import InputError
+from edgebuild.figures import Figure, How
+from edgebuild.graph import DType, Graph, Tensor
+from edgebuild.models.accuracy import Judged, Labels, labels_for, real_threshold
+from edgebuild.models.convert import float_outputs
+from edgebuild.models.data import DataSet, dequantize, match_inputs, quantize_input
+from edgebuild.models.last_activation import graph_gives_probability
+from edgebuild.models.output_parts import output_cuts
+from edgebuild.models.source import SourceModel
+from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
+from edgebuild.report.gate import AccuracyGate, find_losses
+from edgebuild.report.judge import accuracy_report
+from edgebuild.report.outputs import constant_parts, regression_report, similarity_report
+from edgebuild.report.regression import RegressionReport
+from edgebuild.verification import Engine
+
+NO_BUDGET = Budget()
+_LABELS = (
+    "labels are, for each sample, a class number from 0 on, a one-hot row, or as many values as "
+    "the output has; for a sequence or mask a class number for each position"
+)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What there is to say of the outputs; None for what the data or the model do not tell."""
+
+    accuracy: AccuracyReport | None = None
+    regression: RegressionReport | None = None
+    similarity: SimilarityReport | None = None
+    gate: AccuracyGate | None = None
+    metrics: dict[str, Figure | None] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Output:
+    """One output on the whole data set: ``ours`` as it comes, the same as ``real`` numbers, the
+    float model's ``original`` (None without one), all (samples, \\*shape), and its labels."""
+
+    position: int
+    tensor: Tensor
+    ours: np.ndarray
+    real: np.ndarray
+    original: np.ndarray | None
+    reference: np.ndarray | None
+    labels: Labels | None
+    threshold: float
+    cut: float
+
+    def as_values(self, outputs: np.ndarray) -> np.ndarray:
+        """Return outputs in the form of labels that are values: (samples, positions, channels)."""
+        assert self.labels is not None and self.labels.values is not None
+        return np.asarray(outputs, np.float64).reshape(self.labels.values.shape)
+
+
+def judge_outputs(
+    source: SourceModel,
+    graph: Graph,
+    data: DataSet,
+    engine: Engine,
+    *,
+    reference: Engine | None = None,
+    budget: Budget = NO_BUDGET,
+    gate: bool = True,
+) -> Judgement:
+    """Judge the shipped model, as ``engine`` runs it, on all of ``data``.
+
+    The models are the float one, the shipped one, and where ``reference`` is given the shipped one
+    in another engine. ``budget`` takes the place of the accuracy gate's limits and is what reports
+    warn of when the samples cannot tell. Without ``gate`` losses are found and do not count.
+
+    Raises InputError for labels that do not fit the model.
+    """
+    if source.is_int8 and not data.has_labels:
+        return Judgement()
+    outputs = _outputs(source, graph, data, engine, reference)
+    accuracy = _accuracy(outputs, data, budget, engine, reference, source)
+    regression = _regression(outputs, data, budget)
+    similarity = _similarity(outputs, graph, data, budget)
+    found = None
+    if not data.is_random and any(out.original is not None for out in outputs):
+        losses, warnings = find_losses(accuracy, similarity, _constant(outputs, graph), budget)
+        found = AccuracyGate(gate, losses, warnings=warnings)
+    metrics = quality_metrics(accuracy, regression, similarity, engine.label)
+    return Judgement(accuracy, regression, similarity, found, metrics)
+
+
+def _outputs(
+    source: SourceModel, graph: Graph, data: DataSet, engine: Engine, reference: Engine | None
+) -> list[_Output]:
+    quantized = [
+        quantize_input(a, t)
+        for a, t in zip(match_inputs(data, graph.input_tensors), graph.input_tensors, strict=True)
+    ]
+    ours = engine.outputs(quantized)
+    others = reference.outputs(quantized) if reference is not None and data.has_labels else None
+    originals = None if source.is_int8 else float_outputs(source, data.x)
+    found = []
+    for position, tensor in enumerate(graph.output_tensors):
+        shape = _shape(tensor)
+        mine = ours[position].reshape(len(data), *shape)
+        original = None
+        if originals is not None and originals[position].size == mine.size:
+            original = originals[position].reshape(mine.shape)
+        probability = graph_gives_probability(graph, position)
+        cut = real_threshold(probability)
+        found.append(
+            _Output(
+                position,
+                tensor,
+                mine,
+                dequantize(mine, tensor),
+                original,
+                None if others is None else others[position].reshape(mine.shape),
+                _labels(data, position, tensor, probability),
+                _threshold(tensor, cut),
+                cut,
+            )
+        )
+    return found
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    """Return the shape of one sample's output: without the batch of 1, and at least one axis."""
+    shape = tensor.shape[1:] if len(tensor.shape) > 1 and tensor.shape[0] == 1 else tensor.shape
+    return shape or (1,)
+
+
+def _threshold(tensor: Tensor, cut: float) -> float:
+    """Return the ``cut`` between two classes in the units of the tensor's numbers."""
+    if tensor.quantization is None:
+        return cut
+    return tensor.zero_point + cut / tensor.scale
+
+
+def _labels(data: DataSet, position: int, tensor: Tensor, probability: bool) -> Labels | None:
+    y = data.labels_of(position)
+    if y is None:
+        return None
+    name = data.label_name(position)
+    try:
+        return labels_for(
+            _shape(tensor),
+            y,
+            data.x[0],
+            probability=probability,
+            direct=tensor.quantization is None and tensor.dtype in (DType.INT32, DType.INT64),
+            name=name,
+        )
+    except InputError as error:
+        where = f"{data.source}: {error.message} (output {tensor.name!r}: {list(_shape(tensor))})"
+        raise InputError(where, hint=_LABELS) from error
+
+
+def _accuracy(
+    outputs: Sequence[_Output],
+    data: DataSet,
+    budget: Budget,
+    engine: Engine,
+    reference: Engine | None,
+    source: SourceModel,
+) -> AccuracyReport | None:
+    reports = []
+    for out in outputs:
+        labels = out.labels
+        if labels is None or labels.numbers is None:
+            continue
+        judged: dict[str, tuple[Judged, str]] = {
+            "shipped": (labels.judge(out.ours, out.threshold), engine.label)
+        }
+        if out.original is not None:
+            said = labels.judge(out.original, out.cut)
+            judged["float_baseline"] = (said, f"float model, {source.kind}")
+        if reference is not None and out.reference is not None:
+            said = labels.judge(out.reference, out.threshold)
+            judged["int8_reference"] = (said, reference.label)
+        reports.append(accuracy_report(judged, data, budget, out.tensor.name))
+    return dataclasses.replace(reports[0], others=tuple(reports[1:])) if reports else None
+
+
+def _regression(
+    outputs: Sequence[_Output], data: DataSet, budget: Budget
+) -> RegressionReport | None:
+    rows = [
+        (
+            out.tensor.name,
+            out.as_values(out.real),
+            None if out.original is None else out.as_values(out.original),
+            out.labels.values,
+        )
+        for out in outputs
+        if out.labels is not None and out.labels.values is not None
+    ]
+    return regression_report(rows, data, budget) if rows else None
+
+
+def _similarity(
+    outputs: Sequence[_Output], graph: Graph, data: DataSet, budget: Budget
+) -> SimilarityReport | None:
+    """Return the similarity of outputs that are not judged as classes; of all, where a budget asks
+    for it."""
+    rows, cuts = [], []
+    for out in outputs:
+        classes = out.labels is not None and out.labels.numbers is not None
+        if out.original is None or (classes and budget.min_similarity is None):
+            continue
+        rows.append((out.tensor.name, out.real, out.original))
+        cuts.append(output_cuts(graph, out.position))
+    return similarity_report(rows, data, cuts) if rows else None
+
+
+def _constant(outputs: Sequence[_Output], graph: Graph) -> list[str]:
+    known = [(out, out.original) for out in outputs if out.original is not None]
+    return constant_parts(
+        [(out.tensor.name, out.real, original) for out, original in known],
+        [output_cuts(graph, out.position) for out, _ in known],
+        [out.tensor.scale if out.tensor.quantization is not None else 0.0 for out, _ in known],
+    )
+
+
+def quality_metrics(
+    accuracy: AccuracyReport | None,
+    regression: RegressionReport | None,
+    similarity: SimilarityReport | None,
+    engine: str,
+) -> dict[str, Figure | None]:
+    """Return the metrics of quality by their names in ``Metrics``; None where unknown."""
+    return {
+        "accuracy_drop": _accuracy_drop(accuracy),
+        "class_drop": _class_drop(accuracy),
+        "error_increase": _error_increase(regression, engine),
+        "similarity": _least_similarity(similarity, engine),
+    }
+
+
+def _accuracy_drop(accuracy: AccuracyReport | None) -> Figure | None:
+    if accuracy is None:
+        return None
+    one = accuracy.worst_drop
+    if not (one.float_baseline and one.shipped):
+        return None
+    drop = one.float_baseline.value - one.shipped.value
+    which = f", output '{one.output}'" if accuracy.others else ""
+    return Figure(drop, "ratio", How.MEASURED, _difference(one) + which)
+
+
+def _class_drop(accuracy: AccuracyReport | None) -> Figure | None:
+    found = [
+        (one, worst)
+        for one in (accuracy.all if accuracy else ())
+        if (worst := one.worst) is not None and worst.drop is not None
+    ]
+    if not found:
+        return None
+    one, worst = max(found, key=lambda pair: pair[1].drop.value if pair[1].drop else 0.0)
+    assert worst.drop is not None
+    source = f"{_difference(one)}, {worst.label}, {worst.samples:,} samples"
+    return Figure(worst.drop.value, "ratio", How.MEASURED, source)
+
+
+def _difference(accuracy: AccuracyReport) -> str:
+    return f"float baseline minus {accuracy.engine}"
+
+
+def _error_increase(regression: RegressionReport | None, engine: str) -> Figure | None:
+    worst = regression.worst if regression else None
+    if worst is None or worst.increase is None:
+        return None
+    source = f"RMSE of {engine} over the float model's, {worst.label}"
+    return Figure(worst.increase, "ratio", How.MEASURED, source)
+
+
+def _least_similarity(similarity: SimilarityReport | None, engine: str) -> Figure | None:
+    if similarity is None:
+        return None
+    found = [(row.value, row.label) for row in similarity.outputs]
+    if (worst := similarity.worst_channel) is not None:
+        found.append((worst.similarity, worst.label))
+    value, label = min(found)
+    if not math.isfinite(value):
+        return None
+    return Figure(value, "similarity", How.MEASURED, f"{engine} beside the float model, {label}")

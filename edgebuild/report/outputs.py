@@ -1,0 +1,177 @@
+"""Make the reports of outputs that are values: how like the original they are, how wrong."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from edgebuild.budget import Budget
+from edgebuild.models.data import DataSet
+from edgebuild.models.likeness import SIMILARITY, channel_likeness, likeness
+from edgebuild.models.statistics import Z95, Interval
+from edgebuild.report.accuracy import ChannelRow, OutputLikeness, SimilarityReport
+from edgebuild.report.gate import LEAST_SHARE
+from edgebuild.report.judge import slices_of
+from edgebuild.report.regression import ErrorRow, Errors, RegressionReport
+from edgebuild.units import quoted
+
+MOST_CHANNELS = 4096
+"""A report has no more of one output."""
+
+_VARIES = 1e-3
+"""Of an output's largest value: less is no variation."""
+
+_SMALL_ERROR = 1e-3
+"""Of the labels' spread: a float model's error below that counts as that."""
+
+
+def similarity_report(
+    outputs: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    data: DataSet,
+    cuts: Sequence[Sequence[int]] | None = None,
+) -> SimilarityReport:
+    """Return how like the original the outputs are: each a name, (samples, ...) and the original's
+    of the same shape, real values.
+
+    ``cuts`` are for each output those of ``channel_likeness``.
+    """
+    whole: list[OutputLikeness] = []
+    parts: list[OutputLikeness] = []
+    channels: list[ChannelRow] = []
+    for number, (name, ours, original) in enumerate(outputs):
+        found = likeness(ours, original)
+        groups = [("", "", np.ones(len(data), bool)), *slices_of(data)]
+        for slice_name, value, chosen in groups:
+            part = found.of(chosen)
+            row = OutputLikeness(
+                name, slice_name, value, len(part.values), part.value, part.interval(), part.measure
+            )
+            (parts if slice_name else whole).append(row)
+        channels += _channels(
+            name, ours, original, cuts[number] if cuts else (), found.measure == SIMILARITY
+        )
+    return SimilarityReport(len(data), tuple(whole), tuple(parts), data.is_random, tuple(channels))
+
+
+def _channels(
+    name: str, ours: np.ndarray, original: np.ndarray, cuts: Sequence[int], judged: bool
+) -> list[ChannelRow]:
+    """Return the rows of one output's channels, the worst of very many; where classes are compared
+    as a whole, none is ``judged``."""
+    found = channel_likeness(ours, original, cuts)
+    rows = [
+        ChannelRow(
+            name, c, float(found.similarity[c]), float(found.share[c]),
+            judged and bool(found.share[c] > LEAST_SHARE),
+            int(found.values[c]), int(found.original_values[c]),
+        )
+        for c in range(len(found.share))
+    ]  # fmt: skip
+    if len(rows) <= MOST_CHANNELS:
+        return rows
+    worst = sorted(rows, key=lambda row: (not row.judged, row.similarity))[:MOST_CHANNELS]
+    return sorted(worst, key=lambda row: row.channel)
+
+
+def constant_parts(
+    outputs: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    cuts: Sequence[Sequence[int]],
+    steps: Sequence[float],
+) -> list[str]:
+    """Return what has become constant: outputs, or parts of them that were computed apart, which
+    are the same for every sample while the original's are not.
+
+    A variation of the original's does not count below the ``steps`` of the numbers that each output
+    of ours can take.
+    """
+    found = []
+    for (name, ours, original), within, step in zip(outputs, cuts, steps, strict=True):
+        ends = [0, *within, ours.shape[-1]]
+        for start, stop in itertools.pairwise(ends):
+            mine, theirs = (
+                a[..., start:stop].reshape(len(a), -1).astype(np.float64) for a in (ours, original)
+            )
+            if len(mine) < 2 or np.any(mine != mine[0]):
+                continue
+            spread = theirs.max(axis=0) - theirs.min(axis=0)
+            if spread.max(initial=0.0) <= max(step, _VARIES * float(np.abs(theirs).max())):
+                continue
+            part = f", channels {start} to {stop - 1}," if len(ends) > 2 else ""
+            found.append(f"output {quoted(name)}{part}")
+    return found
+
+
+def regression_report(
+    judged: Sequence[tuple[str, np.ndarray, np.ndarray | None, np.ndarray]],
+    data: DataSet,
+    budget: Budget,
+) -> RegressionReport:
+    """Return the errors of outputs whose labels are values: each a name, our outputs, the float
+    model's or None, and the labels, all (samples, positions, channels)."""
+    whole: list[ErrorRow] = []
+    channels: list[ErrorRow] = []
+    for name, ours, baseline, labels in judged:
+        whole.append(_error_row(name, None, ours, baseline, labels))
+        for c in range(labels.shape[-1]):
+            theirs = None if baseline is None else baseline[..., c]
+            channels.append(_error_row(name, c, ours[..., c], theirs, labels[..., c]))
+    report = RegressionReport(len(data), tuple(whole), tuple(channels))
+    return dataclasses.replace(report, warnings=tuple(_error_warning(report, budget)))
+
+
+def _error_row(
+    name: str,
+    channel: int | None,
+    ours: np.ndarray,
+    baseline: np.ndarray | None,
+    labels: np.ndarray,
+) -> ErrorRow:
+    shipped = _errors(ours, labels)
+    if baseline is None:
+        return ErrorRow(name, channel, None, shipped)
+    before = _errors(baseline, labels)
+    first, second = (
+        np.mean((a - labels).reshape(len(labels), -1) ** 2, axis=1) for a in (baseline, ours)
+    )
+    floor = (_SMALL_ERROR * float(labels.std())) ** 2
+    return ErrorRow(name, channel, before, shipped, *_increase(first, second, floor))
+
+
+def _errors(outputs: np.ndarray, labels: np.ndarray) -> Errors:
+    wrong = outputs - labels
+    square, spread = float(np.mean(wrong**2)), float(labels.var())
+    r2 = 1 - square / spread if spread > 0 else None
+    return Errors(float(np.mean(np.abs(wrong))), math.sqrt(square), r2)
+
+
+def _increase(
+    before: np.ndarray, after: np.ndarray, floor: float
+) -> tuple[float | None, Interval | None]:
+    """Return by how much the root mean square rose and its 95 % interval, from squares (samples,).
+
+    The interval is that of the logarithm of a ratio of means, by the delta method. ``floor`` is the
+    least mean square that counts: a model that is all but right may have none.
+    """
+    first, second = max(float(before.mean()), floor), max(float(after.mean()), floor)
+    if first <= 0:
+        return None, None
+    ratio = math.sqrt(second / first)
+    if len(before) < 2:
+        return ratio - 1, None
+    relative = after / second - before / first
+    half = Z95 * 0.5 * float(relative.std(ddof=1)) / math.sqrt(len(before))
+    return ratio - 1, Interval(ratio * math.exp(-half) - 1, ratio * math.exp(half) - 1)
+
+
+def _error_warning(report: RegressionReport, budget: Budget) -> Iterator[str]:
+    limit, worst = budget.max_error_increase, report.worst
+    if limit is None or worst is None or worst.interval is None or worst.interval.decides(limit):
+        return
+    yield (
+        f"{report.samples:,} samples cannot tell whether the error rises by at most {limit:.4g}: "
+        f"{worst.label} has {worst.interval.low:.1%} to {worst.interval.high:.1%} (95 %)"
+    )

@@ -1,0 +1,138 @@
+"""Similarity channel by channel, outputs that have become constant, errors by labels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgebuild.budget import Budget
+from edgebuild.report.gate import find_losses
+from edgebuild.report.outputs import (
+    MOST_CHANNELS,
+    constant_parts,
+    regression_report,
+    similarity_report,
+)
+from tests.unit.report.test_judge import NONE, data_of
+
+RNG = np.random.default_rng(0)
+BOXES = RNG.uniform(0, 300, (60, 9, 4))
+SCORES = RNG.uniform(0, 1, (60, 9, 2))
+JOINED = np.concatenate([BOXES, SCORES], axis=-1)
+STEP = 1.25
+COARSE = np.rint(JOINED / STEP) * STEP
+
+
+def test_pooling_hides_what_a_channel_shows():
+    report = similarity_report([("out", COARSE, JOINED)], data_of(60), [(4,)])
+    assert report.outputs[0].value > 0.9999
+    scores = [row for row in report.channels if row.channel >= 4]
+    assert all(row.judged and row.similarity < 0.8 for row in scores)
+    assert {row.values for row in scores} == {2} and all(row.has_few_values for row in scores)
+    assert report.worst_channel in scores
+    assert all(row.similarity > 0.999 and not row.has_few_values for row in report.channels[:4])
+    (loss,), _ = find_losses(None, report, (), NONE)
+    assert loss.kind == "similarity"
+    assert f"output 'out', channel {report.worst_channel.channel}: similarity -" in loss.sentence
+    assert "2 distinct values where the float model's has 540" in loss.sentence
+
+
+def test_a_channel_that_hardly_varies_is_told_and_not_judged():
+    """Without a join the scores are 1e-5 of the output's variance."""
+    report = similarity_report([("out", COARSE, JOINED)], data_of(60))
+    assert not any(row.judged for row in report.channels if row.channel >= 4)
+    assert find_losses(None, report, (), NONE) == ((), ())
+
+
+def test_means_that_differ_hide_no_channel():
+    original = RNG.normal((0, 1000, -2000), 1.0, (100, 3))
+    ours = original + RNG.normal(0, 0.5, original.shape)
+    report = similarity_report([("y", ours, original)], data_of(100))
+    assert report.outputs[0].value > 0.9999
+    assert all(row.judged and 0.6 < row.similarity < 0.9 for row in report.channels)
+
+
+def test_dead_channels_do_not_count():
+    original = np.zeros((50, 2))
+    original[:, 0] = RNG.normal(size=50)
+    ours = np.add(original, [0.0, 0.001])
+    rows = similarity_report([("y", ours, original)], data_of(50)).channels
+    assert rows[1].similarity == 0.0 and not rows[1].judged and rows[1].values == 1
+    assert similarity_report([("y", original, original)], data_of(50)).channels[1].similarity == 1
+
+
+def test_of_very_many_channels_the_worst_are_kept():
+    original = RNG.normal(size=(20, MOST_CHANNELS + 100))
+    ours = original.copy()
+    ours[:, 4150] += 1.0
+    rows = similarity_report([("y", ours, original)], data_of(20)).channels
+    assert len(rows) == MOST_CHANNELS
+    assert min(rows, key=lambda row: row.similarity).channel == 4150
+
+
+def test_probabilities_are_compared_by_their_classes():
+    scores = RNG.dirichlet(np.ones(4), size=(80, 5))
+    swapped = scores.copy()
+    swapped[:20] = scores[:20][..., ::-1]
+    report = similarity_report([("mask", swapped, scores)], data_of(80))
+    assert report.outputs[0].measure == "agreement with the original"
+    assert 0.7 < report.outputs[0].value < 0.85
+    assert not any(row.judged for row in report.channels)
+    (loss,), _ = find_losses(None, report, (), NONE)
+    assert "another class than the float model in 2" in loss.sentence
+    few = similarity_report([("mask", swapped[19:29], scores[19:29])], data_of(10))
+    assert find_losses(None, few, (), NONE) == ((), ())  # 10 samples do not tell
+
+
+def test_too_few_samples_only_warn():
+    original = RNG.normal(size=(9, 2))
+    report = similarity_report([("y", -original, original)], data_of(9))
+    losses, (warning,) = find_losses(None, report, (), NONE)
+    assert losses == () and warning.startswith("9 samples are too few for the accuracy gate")
+
+
+@pytest.mark.parametrize("budget", [Budget(min_similarity=0.1), Budget(max_error_increase=9.0)])
+def test_a_budget_takes_the_gates_place(budget):
+    original = RNG.normal(size=(50, 2))
+    report = similarity_report([("y", 0.5 * original, original)], data_of(50))
+    assert find_losses(None, report, (), NONE)[0]
+    assert find_losses(None, report, (), budget) == ((), ())
+
+
+def test_what_has_become_constant():
+    original = np.concatenate([BOXES, SCORES], axis=-1)
+    still = original.copy()
+    still[..., 4:] = 0.5
+    assert constant_parts([("out", still, original)], [(4,)], [0.1]) == [
+        "output 'out', channels 4 to 5,"
+    ]
+    assert constant_parts([("out", still, original)], [()], [0.1]) == []
+    whole = np.broadcast_to(original[0], original.shape)
+    assert constant_parts([("out", whole, original)], [()], [0.1]) == ["output 'out'"]
+    # What varies by less than a step of the numbers was never to be seen.
+    assert constant_parts([("out", whole / 9e3, original / 9e3)], [()], [0.1]) == []
+    assert constant_parts([("out", whole[:1], original[:1])], [()], [0.1]) == []
+
+
+def test_errors_of_each_channel():
+    labels = RNG.normal(size=(400, 1, 2)) * [1, 100]
+    before = labels + RNG.normal(0, 0.1, labels.shape) * [1, 100]
+    after = before + RNG.normal(0, 0.3, labels.shape) * [1, 0]
+    report = regression_report([("y", after, before, labels)], data_of(400), NONE)
+    (whole,), channels = report.outputs, report.channels
+    assert report.worst == channels[0] and channels[0].label == "output 'y', channel 0"
+    assert channels[0].increase == pytest.approx(np.sqrt(0.1) / 0.1 - 1, rel=0.1)
+    assert channels[0].interval.low < channels[0].increase < channels[0].interval.high
+    assert channels[1].increase == 0.0 and abs(whole.increase) < 0.01
+    assert channels[1].shipped.rmse == pytest.approx(10, rel=0.1)
+    assert channels[1].shipped.r2 == pytest.approx(0.99, abs=0.003)
+    assert channels[1].shipped.mae == pytest.approx(np.abs(after - labels)[..., 1].mean())
+
+
+def test_a_float_model_that_is_always_right_has_an_error_to_compare_with():
+    labels = RNG.normal(size=(100, 1, 1))
+    report = regression_report([("y", labels + 0.01, labels, labels)], data_of(100), NONE)
+    assert report.worst.increase == pytest.approx(0.01 / (1e-3 * labels.std()) - 1)
+    constant = np.ones((100, 1, 1))
+    row = regression_report([("y", constant, constant, constant)], data_of(100), NONE).outputs[0]
+    assert row.shipped.r2 is None and row.increase is None
