@@ -94,7 +94,9 @@ def judge_outputs(
     if not data.is_random and any(out.original is not None for out in outputs):
         losses, warnings = find_losses(accuracy, similarity, _constant(outputs, graph), budget)
         found = AccuracyGate(gate, losses, warnings=warnings)
-    metrics = quality_metrics(accuracy, regression, similarity, engine.label)
+    metrics = quality_metrics(
+        accuracy, regression, None if data.is_random else similarity, engine.label
+    )
     return Judgement(accuracy, regression, similarity, found, metrics)
 
 
