@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from cycle_layers import CORES, Layers, layer_cycles, roomy, side_by_side
+from cycle_layers import CORES, Layers, Shape, layer_cycles, roomy, side_by_side
 from scipy.optimize import nnls
 
 from edgebuild.cycles.fingerprint import firmware_sha256
@@ -64,33 +64,36 @@ class Random:
         channels = self.up_to(20)
         groups = int(self.one(channels, 2)) if self.rng.random() < 0.15 else 1
         channels += channels % groups
-        kernel = self.one((3, 3), (3, 3), (1, 1), (5, 5), (1, 7), (4, 2), (10, 4), (3, 5))
-        stride = self.one((1, 1), (1, 1), (2, 2), (2, 1))
-        dilation = (2, 2) if self.rng.random() < 0.1 else (1, 1)
+        x, kernel, window = self.window(channels)
+        count = groups * self.up_to(3) if groups > 1 else self.up_to(20)
+        return self.make.conv(x, count, kernel, scale=scale, groups=groups, **window, **self.act())
+
+    def window(self, channels: int) -> tuple[Shape, Shape, dict[str, object]]:
+        """Return image, kernel, and stride, dilation and padding; all sides are drawn alone."""
+        usual = self.rng.random() < 0.4
+        kernel = (3, 3) if usual else self.sides(7)
+        stride = (1, 1) if self.rng.random() < 0.5 else (self.up_to(3), self.up_to(3))
+        dilation = (self.up_to(3), self.up_to(3)) if self.rng.random() < 0.15 else (1, 1)
         padding = self.one("SAME", "SAME", "VALID")
-        x = (1, self.up_to(12, 3), self.up_to(12, 3), channels)
+        x = (1, self.up_to(12, 2), self.up_to(12, 2), channels)
         if padding == "VALID":
             extent = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
             x = (1, x[1] + extent[0], x[2] + extent[1], channels)
-        options = {"stride": stride, "dilation": dilation, "padding": padding, "groups": groups}
-        count = groups * self.up_to(3) if groups > 1 else self.up_to(20)
-        return self.make.conv(x, count, kernel, scale=scale, **options, **self.act())
+        return x, kernel, {"stride": stride, "dilation": dilation, "padding": padding}
+
+    def sides(self, most: int) -> tuple[int, int]:
+        """Return height and width of a kernel; one in three is a row or a column."""
+        line = self.rng.random()
+        height = 1 if line < 1 / 6 else self.up_to(most)
+        return height, 1 if line > 5 / 6 else self.up_to(most)
 
     def depthwise(self, scale: float = 0.1, fours: bool = False) -> Graph:
         """A depthwise convolution; ``fours``: as the DSP kernel takes them."""
         channels = 4 * self.up_to(8) if fours else self.up_to(30)
-        multiplier = 1 if fours or self.rng.random() < 0.8 else self.up_to(3, 2)
-        kernel = self.one((3, 3), (3, 3), (3, 3), (5, 5), (1, 7), (4, 2), (2, 2), (7, 1), (25, 5))
-        stride = self.one((1, 1), (1, 1), (2, 2), (2, 1))
-        dilation = (2, 2) if self.rng.random() < 0.1 else (1, 1)
-        padding = self.one("SAME", "SAME", "VALID")
-        x = (1, self.up_to(12, 3), self.up_to(12, 3), channels)
-        if padding == "VALID":
-            extent = [(k - 1) * d for k, d in zip(kernel, dilation, strict=True)]
-            x = (1, x[1] + extent[0], x[2] + extent[1], channels)
-        options = {"stride": stride, "dilation": dilation, "padding": padding}
+        multiplier = 1 if fours or self.rng.random() < 0.5 else self.up_to(12, 2)
+        x, kernel, window = self.window(channels if multiplier == 1 else -(-channels // 3))
         return self.make.depthwise(
-            x, kernel, multiplier=multiplier, scale=scale, **options, **self.act()
+            x, kernel, multiplier=multiplier, scale=scale, **window, **self.act()
         )
 
     def dense(self, scale: float = 0.6) -> Graph:
@@ -101,14 +104,15 @@ class Random:
         )
 
     def pool(self, kind: str) -> Graph:
-        """Pooling, global every fifth time."""
+        """Pooling, global every third time."""
         if self.rng.random() < 0.3:
             x = self.image(30, 8)
             return self.make.pool(kind, x, x[1:3])
         x = self.image(14, 16)
-        size = self.one((2, 2), (2, 2), (3, 3), (3, 2), (1, 4), (5, 5))
-        stride = self.one(size, size, (1, 1), (2, 2))
-        return self.make.pool(kind, x, size, stride, "SAME")
+        size = (2, 2) if self.rng.random() < 0.25 else self.sides(8)
+        size = (min(size[0], x[1]), min(size[1], x[2]))
+        stride = self.one(size, (1, 1), (2, 2), (self.up_to(3), self.up_to(3)))
+        return self.make.pool(kind, x, size, stride, self.one("SAME", "VALID"))
 
     def binary(self, kind: str) -> Graph:
         """Two operands, one of which may be broadcast."""
@@ -198,19 +202,19 @@ BEYOND_DSP = 0.0002
 SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "add_s8": (1, lambda r: r.binary("ADD")),
     "arg_max_s8": (1, lambda r: r.largest()),
-    "average_pool2d_s8": (2, lambda r: r.pool("AVERAGE_POOL_2D")),
+    "average_pool2d_s8": (4, lambda r: r.pool("AVERAGE_POOL_2D")),
     "concatenation": (2, lambda r: r.joined()),
     "conv2d_s8": (4, lambda r: r.conv(BEYOND_DSP)),
     "conv2d_s8_dsp": (4, lambda r: r.conv()),
     "copy": (1, lambda r: r.make.reshaped((n := r.up_to(600), 1), (1, n))),
-    "depthwise_conv2d_s8": (3, lambda r: r.depthwise(BEYOND_DSP)),
-    "depthwise_conv2d_s8_dsp": (3, lambda r: r.depthwise(fours=True)),
+    "depthwise_conv2d_s8": (6, lambda r: r.depthwise(BEYOND_DSP)),
+    "depthwise_conv2d_s8_dsp": (4, lambda r: r.depthwise(fours=True)),
     "dequantize_s8_f32": (1, lambda r: r.make.cast(DType.INT8, r.shape(), DType.FLOAT32)),
     "dequantize_u8_f32": (1, lambda r: r.make.cast(DType.UINT8, r.shape(), DType.FLOAT32)),
     "fully_connected_s8": (1, lambda r: r.dense(BEYOND_DSP)),
     "fully_connected_s8_dsp": (1, lambda r: r.dense()),
     "lookup_8": (1, lambda r: r.make.unary("LOGISTIC", r.shape())),
-    "max_pool2d_s8": (2, lambda r: r.pool("MAX_POOL_2D")),
+    "max_pool2d_s8": (4, lambda r: r.pool("MAX_POOL_2D")),
     "maximum_s8": (1, lambda r: r.binary("MAXIMUM")),
     "minimum_s8": (1, lambda r: r.binary("MINIMUM")),
     "mul_s8": (1, lambda r: r.binary("MUL")),
