@@ -15,6 +15,8 @@ import numpy as np
 from edgebuild.backends.cortex_m import CortexMBackend
 from edgebuild.backends.emit import emit_library
 from edgebuild.devices.base import RunResult
+from edgebuild.devices.simulator import Simulator
+from edgebuild.devices.simulator.device import LayerTrace
 from edgebuild.graph import ABSENT, DType, Graph, Op, Tensor
 from edgebuild.ops import OPS
 from edgebuild.ops.cases import activation, constant, one_op
@@ -37,6 +39,12 @@ def roomy(core: str) -> TargetProfile:
 
 def simulate(graph: Graph, target: TargetProfile, seed: int | None = 0) -> RunResult:
     """Compile ``graph`` and run it once in the simulator, on random inputs (zeros without seed)."""
+    return _simulated(graph, target, seed)[0]
+
+
+def _simulated(
+    graph: Graph, target: TargetProfile, seed: int | None
+) -> tuple[RunResult, tuple[LayerTrace, ...]]:
     emitted = emit_library(graph, "layers", target.cpu.features)
     sample = [bytes(t.nbytes) for t in graph.input_tensors]
     if seed is not None:
@@ -44,13 +52,20 @@ def simulate(graph: Graph, target: TargetProfile, seed: int | None = 0) -> RunRe
         sample = [_random_bytes(t, rng) for t in graph.input_tensors]
     with tempfile.TemporaryDirectory(prefix="edgebuild-cycles-") as folder:
         compiled = CortexMBackend().compile(emitted, target, "zig", Path(folder), silent)
-        return compiled.open_device("simulator").run([sample])
+        device = compiled.open_device("simulator")
+        assert isinstance(device, Simulator)
+        return device.run([sample]), device.traces
 
 
 def layer_cycles(graph: Graph, target: TargetProfile, seed: int = 0) -> list[int]:
     """Return the simulated cycles of each operator of ``graph``."""
-    by_layer = {s.layer: s.cycles for s in simulate(graph, target, seed).layers}
-    return [by_layer[position] or 0 for position in range(len(graph.ops))]
+    return [trace.cycles for trace in layer_traces(graph, target, seed)]
+
+
+def layer_traces(graph: Graph, target: TargetProfile, seed: int = 0) -> list[LayerTrace]:
+    """Return the code that each operator of ``graph`` ran in the simulator."""
+    by_layer = {trace.layer: trace for trace in _simulated(graph, target, seed)[1]}
+    return [by_layer[position] for position in range(len(graph.ops))]
 
 
 def _random_bytes(tensor: Tensor, rng: np.random.Generator) -> bytes:

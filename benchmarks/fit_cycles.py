@@ -10,17 +10,19 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from cycle_layers import CORES, Layers, Shape, layer_cycles, roomy, side_by_side
+from cycle_layers import CORES, Layers, Shape, layer_traces, roomy, side_by_side
 from scipy.optimize import nnls
 
 from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
 from edgebuild.cycles.predict import DATA, SCHEMA
+from edgebuild.cycles.traffic import MOVED
 from edgebuild.devices.simulator.cycles import TIMINGS
+from edgebuild.devices.simulator.device import LayerTrace
 from edgebuild.graph import DType, Graph
 from edgebuild.ops import OPS, KernelCall
 from edgebuild.targets import TargetProfile
@@ -33,13 +35,15 @@ LAYERS = 60
 class Random:
     """Shapes at random, and the layers that have them."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, reach: float = 1.0) -> None:
         self.rng = np.random.default_rng(seed)
         self.make = Layers(seed)
+        self.reach = reach
 
     def up_to(self, most: int, least: int = 1) -> int:
-        """Return a length; small ones, where remainders weigh most, are likelier."""
-        return int(np.exp(self.rng.uniform(np.log(least), np.log(most + 1))))
+        """Return a length, up to ``reach`` times ``most``; small ones, where remainders weigh
+        most, are likelier."""
+        return int(np.exp(self.rng.uniform(np.log(least), np.log(self.reach * most + 1))))
 
     def one(self, *choices: object) -> object:
         """Return one of the choices."""
@@ -232,9 +236,17 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
 
 @dataclass(frozen=True)
 class Fit:
-    """Cycles of each part of a kernel, and the relative errors over the layers it was fitted to."""
+    """What is known of a kernel, and the relative errors over the layers it was fitted to.
+
+    ``cycles`` of each part; ``share``: the largest share of a layer's cycles that the part took;
+    ``code``: for each part the bytes that belong to it and how often they run at one execution;
+    ``moved``: for each of ``MOVED`` how much of it each part moves.
+    """
 
     cycles: Mapping[str, float]
+    share: Mapping[str, float]
+    code: Mapping[str, Sequence[float]]
+    moved: Mapping[str, Mapping[str, float]]
     layers: int
     mean_error: float
     worst_error: float
@@ -246,17 +258,30 @@ class Fit:
             "mean_error": round(self.mean_error, 5),
             "worst_error": round(self.worst_error, 5),
             "cycles": {name: round(value, 4) for name, value in sorted(self.cycles.items())},
+            "share": {name: round(value, 3) for name, value in sorted(self.share.items())},
+            "code": {
+                name: [round(value, 3) for value in values]
+                for name, values in sorted(self.code.items())
+            },
+            "moved": {
+                what: {name: round(value, 4) for name, value in sorted(weights.items())}
+                for what, weights in self.moved.items()
+            },
         }
 
 
 def sweep(name: str, target: TargetProfile) -> list[Graph]:
     """Return the layers to simulate for one kernel; none where the core has no such kernel."""
-    factor, make = SWEEPS[name]
-    shapes = Random(sum(name.encode()))
+    layers = SWEEPS[name][0] * LAYERS
+    return layers_of(name, target, Random(sum(name.encode())), layers)
+
+
+def layers_of(name: str, target: TargetProfile, shapes: Random, count: int) -> list[Graph]:
+    """Return up to ``count`` layers that ``target`` runs with one kernel."""
     found: list[Graph] = []
-    for _ in range(4 * factor * LAYERS):
-        graph = make(shapes)
-        if _kernel(graph, target) == name and len(found) < factor * LAYERS:
+    for _ in range(4 * count):
+        graph = SWEEPS[name][1](shapes)
+        if _kernel(graph, target) == name and len(found) < count:
             found.append(graph)
     return found
 
@@ -270,35 +295,98 @@ def _kernel(graph: Graph, target: TargetProfile) -> str:
     return kernel_name(_call(graph, target))
 
 
-def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = False) -> Fit:
-    """Simulate ``graphs`` and fit the cycles of the kernel's parts."""
+def traces_of(name: str, graphs: list[Graph], target: TargetProfile) -> list[LayerTrace]:
+    """Simulate layers that run the kernel ``name``."""
     # The first layer's cycles have the entry of the model's function in them.
     merged = side_by_side([Layers().unary("LOGISTIC", (1, 1)), *graphs])
     if name == "copy":
         # As graph outputs these inputs live on, so that the views must copy.
         merged = merged.replace(outputs=(*merged.outputs, *merged.inputs))
-    cycles = np.array(layer_cycles(merged, target)[1:], float)
+    return layer_traces(merged, target)[1:]
+
+
+def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = False) -> Fit:
+    """Simulate ``graphs`` and fit the cycles of the kernel's parts."""
+    traces = traces_of(name, graphs, target)
+    cycles = np.array([trace.cycles for trace in traces], float)
     counts = [WORK[name](_call(graph, target).params).counts for graph in graphs]
     parts = sorted({part for row in counts for part in row})
     matrix = np.array([[row.get(part, 0.0) for part in parts] for row in counts])
-    matrix /= cycles[:, None]
-    scale = np.maximum(np.abs(matrix).max(axis=0), 1e-12)
-    solution, _ = nnls(matrix / scale, np.ones(len(cycles)), maxiter=100 * len(parts))
-    ratios = matrix @ (solution / scale)
+    solution = weights_of(matrix, cycles)
+    ratios = matrix @ solution / cycles
     errors = np.abs(ratios - 1)
     if verbose:
         for i in np.argsort(-errors)[:8]:
-            params = {k: v for k, v in _call(graphs[i], target).params.items() if np.size(v) < 9}
+            params = {k: v for k, v in _call(graphs[i], target).params.items() if np.size(v) < 2}
             print(f"   {ratios[i]:.3f} of {cycles[i]:,.0f} {params}")
-    kept = {p: v for p, v in zip(parts, solution / scale, strict=True) if v > 0}
-    return Fit(kept, len(graphs), float(errors.mean()), float(errors.max()))
+    shares = (matrix * solution / cycles[:, None]).max(axis=0)
+    moved = {}
+    for what in MOVED:
+        amounts = np.array([getattr(trace.code, what) for trace in traces])
+        moved[what] = _named(parts, weights_of(matrix, amounts))
+    return Fit(
+        _named(parts, solution),
+        dict(zip(parts, shares.tolist(), strict=True)),
+        code_parts(traces, parts, matrix),
+        moved,
+        len(graphs),
+        float(errors.mean()),
+        float(errors.max()),
+    )
+
+
+def weights_of(matrix: np.ndarray, amounts: np.ndarray) -> np.ndarray:
+    """Return what one execution of each part adds to ``amounts``, by least squares of the relative
+    error; ``matrix`` are counts, [layers, parts]."""
+    there = amounts > 0
+    if not there.any():
+        return np.zeros(matrix.shape[1])
+    relative = matrix[there] / amounts[there, None]
+    scale = np.maximum(relative.max(axis=0), 1e-12)
+    solution, _ = nnls(relative / scale, np.ones(len(relative)), maxiter=100 * matrix.shape[1])
+    return np.asarray(solution / scale)
+
+
+def _named(parts: Sequence[str], weights: np.ndarray) -> dict[str, float]:
+    found = zip(parts, weights.tolist(), strict=True)
+    return {part: weight for part, weight in found if weight > 0}
+
+
+def code_parts(
+    traces: Sequence[LayerTrace], parts: Sequence[str], counts: np.ndarray
+) -> dict[str, list[float]]:
+    """Return ``Fit.code``: each block belongs to the part whose counts follow the block's best.
+
+    ``counts`` are [layers, parts]. A block that ran in one layer alone is the call of that layer.
+    """
+    ran: dict[tuple[int, int], np.ndarray] = {}
+    for layer, trace in enumerate(traces):
+        for one in trace.code.ran:
+            key = one.block.address, one.block.size
+            ran.setdefault(key, np.zeros(len(traces)))[layer] += one.count
+    cycles = np.array([trace.cycles for trace in traces], float)
+    relative = counts / cycles[:, None]
+    sums = relative.sum(axis=0)
+    found: dict[str, np.ndarray] = {}
+    for (_, size), times in ran.items():
+        part, factor, share = "call", 1.0, size / len(traces)
+        if (times > 0).sum() > 1:
+            block = times / cycles
+            factors = block.sum() / np.maximum(sums, 1e-300)
+            off = np.abs(block[:, None] - relative * factors).sum(axis=0)
+            best = int(np.argmin(np.where(sums > 0, off, np.inf)))
+            part, factor, share = parts[best], float(factors[best]), float(size)
+        found[part] = found.get(part, np.zeros(2)) + np.array([share, share * factor])
+    return {part: [size, total / size] for part, (size, total) in found.items()}
 
 
 def view_cycles(target: TargetProfile) -> Fit:
     """Return what a layer without a kernel takes."""
     graphs = [Layers().unary("LOGISTIC", (1, 1)), Layers().reshaped((4, 8), (8, 4))]
-    cycles = layer_cycles(side_by_side(graphs), target)[1]
-    return Fit({"call": float(cycles)}, 1, 0.0, 0.0)
+    trace = layer_traces(side_by_side(graphs), target)[1]
+    moved = {what: {"call": getattr(trace.code, what)} for what in MOVED}
+    code = {"call": [trace.code.size, 1.0]}
+    return Fit({"call": float(trace.cycles)}, {"call": 1.0}, code, moved, 1, 0.0, 0.0)
 
 
 def main() -> None:

@@ -31,7 +31,8 @@ from edgebuild.tflite.reader import read_tflite_file
 class Analysis:
     """A model on a target: layers, memory plan, constants, kernels.
 
-    ``cycles`` and those of the layers are predicted; None for a core without a prediction.
+    ``cycles`` and those of the layers are predicted, with zero wait states; None for a core without
+    a prediction. ``zero_wait_us`` is there where the memory adds to the latency.
     """
 
     target: str
@@ -46,11 +47,13 @@ class Analysis:
     kernel_sources: tuple[str, ...]
     cycles: int | None
     latency_us: Figure | None
+    zero_wait_us: Figure | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return the analysis as plain JSON values."""
-        latency = self.latency_us.to_json() if self.latency_us is not None else None
-        return {**asdict(self), "latency_us": latency}
+        figures = {"latency_us": self.latency_us, "zero_wait_us": self.zero_wait_us}
+        shown = {k: v.to_json() if v is not None else None for k, v in figures.items()}
+        return {**asdict(self), **shown}
 
 
 def analyze(model: Path, target_name: str) -> Analysis:
@@ -83,6 +86,7 @@ def describe(
         kernel_sources=tuple(sorted({s for call in calls for s in call.sources})),
         cycles=predicted.cycles if predicted else None,
         latency_us=predicted.latency_us if predicted else None,
+        zero_wait_us=predicted.zero_wait_us if predicted else None,
     )
 
 
@@ -150,7 +154,15 @@ def survey(model: Path, target: TargetProfile) -> Survey:
 
 def _samples(predicted: CyclePrediction | None) -> tuple[LayerSample, ...]:
     layers = predicted.layers if predicted else ()
-    return tuple(LayerSample(layer.position, cycles=layer.cycles) for layer in layers)
+    slow = predicted is not None and bool(predicted.slow)
+    return tuple(
+        LayerSample(
+            layer.position,
+            cycles=layer.cycles,
+            wait_cycles=round(layer.waits.high) if slow else None,
+        )
+        for layer in layers
+    )
 
 
 def _describe(tensor: Tensor) -> str:

@@ -7,6 +7,7 @@ Every parser raises InputError that quotes the text and says how to write it.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TypeVar
 
 from edgebuild.errors import InputError
@@ -130,6 +131,15 @@ def format_duration(duration_us: float) -> str:
         if duration_us >= factor:
             return f"{_three_digits(duration_us / factor)} {unit}"
     return f"{_three_digits(duration_us * 1e3)} ns" if duration_us else "0 us"
+
+
+def format_range(low: float, high: float, shown: Callable[[float], str]) -> str:
+    """Return two values, each as ``shown`` has it: ``4.1 to 5.3 ms``; one where both look alike."""
+    first, last = shown(low), shown(high)
+    if first == last:
+        return last
+    number, _, unit = first.rpartition(" ")
+    return f"{number if last.endswith(f' {unit}') else first} to {last}"
 
 
 def format_points(ratio: float) -> str:

@@ -10,6 +10,8 @@ from edgebuild.backends.emit import LIBRARY, emit_library, with_tflm_form
 from edgebuild.codegen.c_library import INCLUDE_DIRS
 from edgebuild.codegen.linker import render_linker_script
 from edgebuild.codegen.templates import render
+from edgebuild.cycles.traffic import layer_reads
+from edgebuild.cycles.waits import memory_model
 from edgebuild.devices.base import Device
 from edgebuild.errors import CheckFailedError, InternalError, ToolError
 from edgebuild.figures import Figure, How
@@ -82,7 +84,7 @@ class CortexMBackend:
         total = Figure(parts.model_flash, "B", How.LINKED, f"{tool}: weights, code and runtime")
 
         def open_device(kind: str) -> Device:
-            return _device(kind, image, target, emitted.name)
+            return _device(kind, image, target, emitted)
 
         static = Figure(parts.static_ram, "B", How.LINKED, f"{tool}: without the arena")
         return Compiled(tool, total, static, linked, open_device, image)
@@ -135,14 +137,17 @@ def _weights(node: Node) -> int:
     return sum(t.nbytes for t in node.inputs if t is not None and t.is_constant)
 
 
-def _device(kind: str, image: Image, target: TargetProfile, model: str) -> Device:
+def _device(kind: str, image: Image, target: TargetProfile, emitted: Emitted) -> Device:
     if kind == "simulator":
         from edgebuild.devices.simulator import Region, Simulator
 
         regions = [Region(m.name, m.origin, m.size_bytes, m.kind) for m in target.memories]
-        return Simulator(image, target.cpu.core, regions, target.cpu.clock_hz)
+        nodes = zip(emitted.graph.nodes(), emitted.calls, strict=True)
+        reads = [layer_reads(node, call) for node, call in nodes]
+        model = memory_model(target)
+        return Simulator(image, target.cpu.core, regions, target.cpu.clock_hz, model, reads)
     if kind == "qemu" and target.run.qemu_machine is not None:
         from edgebuild.devices.qemu import QemuDevice
 
-        return QemuDevice(image, target.run.qemu_machine, model)
+        return QemuDevice(image, target.run.qemu_machine, emitted.name)
     raise ToolError(f"this firmware cannot run on {kind}", hint="--run simulator")

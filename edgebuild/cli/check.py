@@ -15,7 +15,7 @@ from edgebuild.cli.failures import report as report_failure
 from edgebuild.cli.options import budget_options, fail_on_option, json_option, target_option
 from edgebuild.cli.requests import requests, resolving_options
 from edgebuild.errors import Exit, InputError
-from edgebuild.units import format_duration, format_size
+from edgebuild.units import format_duration, format_range, format_size
 
 if TYPE_CHECKING:
     from edgebuild.pipeline.forecast import Forecast
@@ -167,15 +167,19 @@ def _show(model: Path, found: Forecast) -> None:
 
 def _show_figures(found: Forecast) -> None:
     rows = []
+    zero_wait = found.analysis.zero_wait_us if found.analysis and found.metrics.latency_us else None
     for label, figure, limit in (
         ("flash", found.metrics.flash_bytes, found.budget.flash_bytes),
         ("RAM", found.metrics.ram_bytes, found.budget.ram_bytes),
         ("latency", found.metrics.latency_us, found.budget.latency_us),
+        ("  with zero wait states", zero_wait, None),
     ):
         if figure is not None:
             exact, short = _WORDS[figure.unit]
             shown = short(limit) if limit is not None else "-"
-            rows.append((label, exact(figure.value), shown, f"{figure.how}: {figure.source}"))
+            low, high = (figure.least, figure.most) if figure.unit == "us" else [figure.value] * 2
+            value = format_range(low, high, exact)
+            rows.append((label, value, shown, f"{figure.how}: {figure.source}"))
         elif limit is not None:
             short = format_duration if label == "latency" else format_size
             rows.append((label, "unknown", short(limit), "not known before a run"))

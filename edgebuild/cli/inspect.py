@@ -9,7 +9,7 @@ import click
 
 from edgebuild.cli.console import heading, line, print_json, table
 from edgebuild.cli.options import json_option, target_option
-from edgebuild.units import format_duration, format_size
+from edgebuild.units import format_duration, format_range, format_size
 
 if TYPE_CHECKING:
     from edgebuild.analysis import Analysis, Survey
@@ -79,8 +79,12 @@ def _show_layers(found: Analysis) -> None:
         right=(0, 3, 4, 5),
     )
     if found.cycles is not None and found.latency_us is not None:
-        duration = format_duration(found.latency_us.value)
+        latency, zero_wait = found.latency_us, found.zero_wait_us
+        duration = format_range(latency.least, latency.most, format_duration)
         line(f"predicted: {found.cycles:,} cycles, {duration} on {found.target}")
+        if zero_wait is not None:
+            line(f"with zero wait states: {format_duration(zero_wait.value)}")
+        line(f"assumed: {latency.source}")
 
 
 def _show_memory(found: Analysis) -> None:

@@ -3,11 +3,12 @@
 Every kernel's cycles are a weighted sum of how often its parts run, which follows from the call's
 parameters alone. The weights, one set for each kernel and core, are fitted to the simulator's
 counts by ``benchmarks/fit_cycles.py`` and kept in ``data/<core>.json``. So a prediction stands for
-what the simulator would say: the default compiler, zero wait states.
+what the simulator would say: the default compiler, and the same model of the target's memory.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
+from edgebuild.cycles.traffic import code_runs, layer_reads
+from edgebuild.cycles.waits import (
+    NO_WAITS,
+    Layer,
+    Waits,
+    latency_figures,
+    layer_waits,
+    memory_model,
+)
 from edgebuild.errors import InternalError
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph, Node
@@ -24,15 +34,21 @@ from edgebuild.ops import OPS, KernelCall
 from edgebuild.profile import TargetProfile
 
 DATA = Path(__file__).resolve().parent / "data"
-SCHEMA = 1
+SCHEMA = 2
 CYCLES_PER_BYTE = 20
 CYCLES_PER_MAC = 10
 """The guess for a kernel that nothing is known of: bytes in and out, and products."""
 
+BEYOND = 0.15
+"""A layer is rough when its counts leave the fitted ones by more than this share of its cycles."""
+
+ROUGH_SHARE = 0.1
+"""A sum is rough when rough layers take more than this share of it."""
+
 
 @dataclass(frozen=True)
 class Weights:
-    """What ``data/<core>.json`` holds: cycles of each part of each kernel.
+    """What ``data/<core>.json`` holds of each kernel.
 
     ``timing`` is the simulator's cycle model, ``toolchain`` the compiler that they were fitted for,
     ``firmware_sha256`` the hash of the C sources.
@@ -41,14 +57,46 @@ class Weights:
     timing: str
     toolchain: str
     firmware_sha256: str
-    kernels: Mapping[str, Mapping[str, float]]
+    kernels: Mapping[str, KernelWeights]
+
+
+@dataclass(frozen=True)
+class KernelWeights:
+    """What was fitted for a kernel.
+
+    ``cycles`` of each part; ``share``: the largest share of a layer's cycles that a part took in
+    the fit; ``code`` and ``moved``: see ``code_runs``.
+    """
+
+    cycles: Mapping[str, float]
+    share: Mapping[str, float]
+    code: Mapping[str, Sequence[float]]
+    moved: Mapping[str, Mapping[str, float]]
+
+    def total(self, counts: Mapping[str, float]) -> int:
+        """Return the cycles of parts that run ``counts`` times."""
+        return round(sum(self.cycles.get(part, 0.0) * count for part, count in counts.items()))
+
+    def beyond(self, counts: Mapping[str, float]) -> float:
+        """Return the share of the cycles by which these counts leave what was fitted.
+
+        Of a part that weighs more in them than in any fitted layer, the fit knows less than of
+        others. 1 where a part was never seen.
+        """
+        if any(count and part not in self.share for part, count in counts.items()):
+            return 1.0
+        total = max(1, self.total(counts))
+        shares = ((p, self.cycles.get(p, 0.0) * count / total) for p, count in counts.items())
+        return sum(max(0.0, share - self.share[part]) for part, share in shares if share)
 
 
 @dataclass(frozen=True)
 class LayerCycles:
     """The predicted cycles of one operator; ``kernel`` is ``view`` where none runs.
 
-    ``known`` is False where the cycles are only a guess by bytes and products.
+    ``waits`` are those for its memory, beside ``cycles``. ``rough`` says why the cycles may be off
+    by more than 10 %; empty where they are not. ``known`` is False where they are only a guess by
+    bytes and products.
     """
 
     position: int
@@ -56,20 +104,31 @@ class LayerCycles:
     kernel: str
     cycles: int
     known: bool = True
+    rough: str = ""
+    waits: Waits = NO_WAITS
 
 
 @dataclass(frozen=True)
 class CyclePrediction:
-    """The predicted cycles of one inference. ``source`` names cycle model and compiler."""
+    """The predicted cycles of one inference, with zero wait states and with those of the memory.
+
+    ``source`` names cycle model and compiler, ``slow`` the regions that the core waits for.
+    """
 
     layers: tuple[LayerCycles, ...]
     source: str
     clock_hz: int | None
+    slow: tuple[str, ...] = ()
 
     @property
     def cycles(self) -> int:
-        """Cycles of all layers."""
+        """Cycles of all layers, with zero wait states."""
         return sum(layer.cycles for layer in self.layers)
+
+    @property
+    def waits(self) -> Waits:
+        """The waits of all layers."""
+        return sum((layer.waits for layer in self.layers), NO_WAITS)
 
     @property
     def guessed(self) -> tuple[str, ...]:
@@ -77,14 +136,37 @@ class CyclePrediction:
         return tuple(dict.fromkeys(layer.kernel for layer in self.layers if not layer.known))
 
     @property
+    def rough(self) -> tuple[str, ...]:
+        """Why the sum may be off by more than 10 %; empty where it is not.
+
+        A layer counts that may be wrong by enough to matter in the sum.
+        """
+        rough = [layer for layer in self.layers if layer.rough]
+        if sum(layer.cycles for layer in rough) <= ROUGH_SHARE * self.cycles:
+            return ()
+        return tuple(dict.fromkeys(f"{layer.kernel}: {layer.rough}" for layer in rough))
+
+    @property
     def latency_us(self) -> Figure | None:
         """The latency at the target's clock; None where the clock is unknown."""
+        return self._figures()[0]
+
+    @property
+    def zero_wait_us(self) -> Figure | None:
+        """The latency with zero wait states, where the memory adds to it; else None."""
+        return self._figures()[1]
+
+    def _figures(self) -> tuple[Figure | None, Figure | None]:
         if not self.clock_hz:
-            return None
-        mhz = self.clock_hz / 1e6
-        guessed = f", {', '.join(self.guessed)} only guessed" if self.guessed else ""
-        source = f"{self.source}, {mhz:g} MHz{guessed}"
-        return Figure(self.cycles / mhz, "us", How.PREDICTED, source)
+            return None, None
+        source = self.source
+        if self.guessed:
+            source += f", {', '.join(self.guessed)} only guessed"
+        elif self.rough:
+            source += f", rough ({'; '.join(self.rough)})"
+        return latency_figures(
+            self.cycles, self.waits, self.clock_hz, self.slow, How.PREDICTED, source
+        )
 
 
 def predict_cycles(
@@ -98,17 +180,35 @@ def predict_cycles(
     weights = load_weights(target.cpu.core)
     if weights is None:
         return None
+    known = [
+        calls[node.position] if calls is not None else _call(node, target) for node in graph.nodes()
+    ]
     lifetimes = tensor_lifetimes(graph)
-    layers = []
-    for node in graph.nodes():
-        call = calls[node.position] if calls is not None else _call(node, target)
-        if call is not None and call.view and shares_memory(node, 0, 0, lifetimes):
-            cycles = kernel_cycles(weights.kernels, VIEW, {"call": 1.0})
-            layers.append(LayerCycles(node.position, node.kind, VIEW, cycles or 0))
-        else:
-            layers.append(_layer(node, call, weights.kernels))
+    layers, moved = [], []
+    for node, call in zip(graph.nodes(), known, strict=True):
+        view = call is not None and call.view and shares_memory(node, 0, 0, lifetimes)
+        counts = {"call": 1.0} if view or call is None else _counts(call)
+        kernel = weights.kernels.get(VIEW if view else kernel_name(call) if call else "")
+        layers.append(_layer(node, call, VIEW if view else None, kernel, counts))
+        moved.append((kernel, counts, () if view or call is None else layer_reads(node, call)))
+    model = memory_model(target)
     source = f"{weights.timing}, {weights.toolchain}"
-    return CyclePrediction(tuple(layers), source, target.cpu.clock_hz)
+    if model is None or not model.slow:
+        return CyclePrediction(tuple(layers), source, target.cpu.clock_hz)
+    kernels = model.placement.kernels
+    waits, _ = layer_waits(
+        [
+            Layer(
+                {kernels: code_runs(kernel.code, kernel.moved, counts)} if kernel else {},
+                reads,
+                layer.cycles,
+            )
+            for layer, (kernel, counts, reads) in zip(layers, moved, strict=True)
+        ],
+        model,
+    )
+    layers = [dataclasses.replace(a, waits=b) for a, b in zip(layers, waits, strict=True)]
+    return CyclePrediction(tuple(layers), source, target.cpu.clock_hz, model.slow)
 
 
 def _call(node: Node, target: TargetProfile) -> KernelCall | None:
@@ -116,29 +216,27 @@ def _call(node: Node, target: TargetProfile) -> KernelCall | None:
     return None if operator is None else operator.kernel(node, target.cpu.features)
 
 
+def _counts(call: KernelCall) -> Mapping[str, float]:
+    work = WORK.get(kernel_name(call))
+    return {} if work is None else work(call.params).counts
+
+
 def _layer(
-    node: Node, call: KernelCall | None, kernels: Mapping[str, Mapping[str, float]]
+    node: Node,
+    call: KernelCall | None,
+    view: str | None,
+    kernel: KernelWeights | None,
+    counts: Mapping[str, float],
 ) -> LayerCycles:
-    name = node.kind if call is None else kernel_name(call)
-    if call is not None and name in WORK:
-        cycles = kernel_cycles(kernels, name, WORK[name](call.params).counts)
-        if cycles is not None:
-            return LayerCycles(node.position, node.kind, name, cycles)
+    name = view or (node.kind if call is None else kernel_name(call))
+    if kernel is not None and counts:
+        rough = "" if kernel.beyond(counts) <= BEYOND else "a shape unlike those it was fitted to"
+        return LayerCycles(node.position, node.kind, name, kernel.total(counts), rough=rough)
     operator = OPS.get(node.kind)
     macs = operator.macs(node) if operator is not None else 0
     moved = sum(t.nbytes for t in (*node.inputs, *node.outputs) if t is not None)
     guess = CYCLES_PER_BYTE * moved + CYCLES_PER_MAC * macs
-    return LayerCycles(node.position, node.kind, name, guess, known=False)
-
-
-def kernel_cycles(
-    kernels: Mapping[str, Mapping[str, float]], name: str, counts: Mapping[str, float]
-) -> int | None:
-    """Return the cycles of a kernel whose parts run ``counts`` times; None for an unknown one."""
-    weights = kernels.get(name)
-    if weights is None:
-        return None
-    return round(sum(weights.get(part, 0.0) * count for part, count in counts.items()))
+    return LayerCycles(node.position, node.kind, name, guess, known=False, rough="not measured")
 
 
 @cache
@@ -151,7 +249,10 @@ def load_weights(core: str) -> Weights | None:
         value: dict[str, Any] = json.loads(path.read_text())
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']}")
-        kernels = {name: fit["cycles"] for name, fit in value["kernels"].items()}
+        kernels = {
+            name: KernelWeights(fit["cycles"], fit["share"], fit["code"], fit["moved"])
+            for name, fit in value["kernels"].items()
+        }
         return Weights(value["timing"], value["toolchain"], value["firmware_sha256"], kernels)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InternalError(

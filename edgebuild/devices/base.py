@@ -14,12 +14,16 @@ Samples = Sequence[Sequence[bytes]]
 
 @dataclass(frozen=True)
 class LayerSample:
-    """What one layer of one inference took; None where the device cannot tell."""
+    """What one layer of one inference took; None where the device cannot tell.
+
+    ``wait_cycles`` are what the core waits for its memory, at most, beside ``cycles``.
+    """
 
     layer: int
     instructions: int | None = None
     cycles: int | None = None
     time_us: float | None = None
+    wait_cycles: int | None = None
 
 
 @dataclass(frozen=True)
@@ -27,7 +31,8 @@ class RunResult:
     """Outputs of each inference (raw bytes, in order) and the figures of one inference.
 
     Figures are None where the device cannot tell. ``latency_us`` is the longest of the inferences,
-    ``shortest_us`` the shortest. ``layers`` follow the generated code's layers.
+    ``shortest_us`` the shortest; ``zero_wait_us`` is what a core would take that never waits for
+    its memory. ``layers`` follow the generated code's layers.
     """
 
     device: str
@@ -36,6 +41,7 @@ class RunResult:
     cycles: Figure | None = None
     latency_us: Figure | None = None
     shortest_us: Figure | None = None
+    zero_wait_us: Figure | None = None
     layers: tuple[LayerSample, ...] = ()
     stack_bytes: Figure | None = None
     arena_bytes: Figure | None = None

@@ -173,7 +173,15 @@ def make_report(
     """Put together what is known, and hold it against the budget."""
     memory = memory_figures(emitted, compiled, result)
     metrics = dataclasses.replace(target_metrics(emitted, compiled, result), **judgement.metrics)
-    timings = {"instructions": result.instructions, "cycles": result.cycles} if result else {}
+    timings = (
+        {
+            "instructions": result.instructions,
+            "cycles": result.cycles,
+            "latency, zero wait states": result.zero_wait_us,
+        }
+        if result
+        else {}
+    )
     return Report(
         edgebuild=__version__,
         name=plan.name,

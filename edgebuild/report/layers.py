@@ -17,7 +17,8 @@ def layer_reports(
 ) -> tuple[LayerReport, ...]:
     """Return a row for each operator of a supported ``graph``.
 
-    Shares are of the summed cycles, or instructions, or time: the best that ``samples`` have.
+    Shares are of the summed cycles with waits, or instructions, or time: the best that ``samples``
+    have.
     """
     rows = [
         LayerReport(
@@ -50,6 +51,7 @@ def with_samples(
                 instructions=sample.instructions,
                 cycles=sample.cycles,
                 time_us=sample.time_us,
+                wait_cycles=sample.wait_cycles,
                 share=cost / total if cost is not None and total else None,
             )
         )
@@ -62,7 +64,9 @@ def parameter_bytes(node: Node) -> int:
 
 
 def _cost(sample: LayerSample) -> float | None:
-    for cost in (sample.cycles, sample.instructions, sample.time_us):
+    if sample.cycles is not None:
+        return float(sample.cycles + (sample.wait_cycles or 0))
+    for cost in (sample.instructions, sample.time_us):
         if cost is not None:
             return float(cost)
     return None

@@ -32,8 +32,9 @@ SCHEMA_VERSION = 1
 class LayerReport:
     """One layer of the generated code. Bytes and MACs are of one inference.
 
-    ``live_bytes``: arena bytes in use while it runs. ``instructions``, ``cycles``, ``time_us`` and
-    ``share`` (of the run's cycles, instructions or time) are None where the run could not tell.
+    ``live_bytes``: arena bytes in use while it runs. ``instructions``, ``cycles``, ``time_us``,
+    ``wait_cycles`` (for memory, at most, beside ``cycles``) and ``share`` (of the run's cycles and
+    waits, instructions or time) are None where the run could not tell.
     """
 
     index: int
@@ -47,6 +48,7 @@ class LayerReport:
     cycles: int | None = None
     time_us: float | None = None
     share: float | None = None
+    wait_cycles: int | None = None
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from edgebuild.report.accuracy_lines import (
 )
 from edgebuild.report.compatibility_lines import compatibility_lines
 from edgebuild.report.model import LayerReport, Report
-from edgebuild.units import format_size
+from edgebuild.units import format_range, format_size
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -110,7 +110,7 @@ def _budget_table(report: Report) -> RenderableType:
             continue
         used = format_figure(figure) if figure else "unknown"
         shown = "-" if limit is None else format_value(limit, unit)
-        bar = _bar(figure.value, limit) if figure and limit and unit != "similarity" else ""
+        bar = _bar(figure.most, limit) if figure and limit and unit != "similarity" else ""
         table.add_row(label, used, shown, bar, f"{figure.how}" if figure else "")
     return table
 
@@ -156,30 +156,35 @@ def _layer_table(report: Report) -> RenderableType:
     ]  # fmt: skip
     if any(getattr(row, unit) is not None for row in shown):
         headers += [(_COSTS[unit], "right"), ("share", "right")]
+    if any(row.wait_cycles for row in shown):
+        headers.insert(-1, ("waits", "right"))
     for header, justify in headers:
         # Where 80 columns do not suffice, names are folded; numbers stay whole.
         name = header in ("layer", "output")
         table.add_column(header, justify=justify, no_wrap=not name, overflow="fold")  # type: ignore[arg-type]
     for layer in shown:
-        table.add_row(*_layer_row(layer, unit)[: len(headers)])
+        row = _layer_row(layer, unit)
+        table.add_row(*(row[header] for header, _ in headers))
     if len(report.layers) > _LAYERS_SHOWN:
         rest = len(report.layers) - _LAYERS_SHOWN
         table.add_row("", f"... {rest} more in report.json")
     return table
 
 
-def _layer_row(layer: LayerReport, unit: str) -> tuple[str, ...]:
-    cost = getattr(layer, unit)
-    return (
-        str(layer.index),
-        layer.kind.lower(),
-        "x".join(str(d) for d in layer.output_shape),
-        f"{layer.macs:,}" if layer.macs else "",
-        f"{layer.parameter_bytes:,}" if layer.parameter_bytes else "",
-        f"{layer.live_bytes:,}",
-        "" if cost is None else f"{cost:,.0f}",
-        "" if layer.share is None else f"{layer.share:.1%}",
-    )
+def _layer_row(layer: LayerReport, unit: str) -> dict[str, str]:
+    """Return the cells of a row by their column's header."""
+    cost, waits = getattr(layer, unit), layer.wait_cycles
+    return {
+        "#": str(layer.index),
+        "layer": layer.kind.lower(),
+        "output": "x".join(str(d) for d in layer.output_shape),
+        "MACs": f"{layer.macs:,}" if layer.macs else "",
+        "weights": f"{layer.parameter_bytes:,}" if layer.parameter_bytes else "",
+        "live": f"{layer.live_bytes:,}",
+        _COSTS[unit]: "" if cost is None else f"{cost:,.0f}",
+        "waits": "" if waits is None else f"{waits:,}",
+        "share": "" if layer.share is None else f"{layer.share:.1%}",
+    }
 
 
 def _compression_table(report: Report) -> RenderableType:
@@ -246,8 +251,8 @@ def _comparison_line(report: Report) -> str:
 
 
 def format_figure(figure: Figure) -> str:
-    """Return a figure's value with its unit, for people."""
-    return format_value(figure.value, figure.unit)
+    """Return a figure's value, or its bounds, with the unit, for people."""
+    return format_range(figure.least, figure.most, lambda value: format_value(value, figure.unit))
 
 
 def format_value(value: float, unit: str) -> str:

@@ -10,6 +10,7 @@ from edgebuild.units import (
     format_duration,
     format_frequency,
     format_points,
+    format_range,
     format_size,
     parse_count,
     parse_duration_us,
@@ -220,3 +221,11 @@ def test_ranges(text, limits):
 def test_what_is_no_range(text):
     with pytest.raises(InputError, match="is not a range"):
         parse_range(text)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "text"),
+    [(4100, 5300, "4.1 to 5.3 ms"), (900, 1200, "900 us to 1.2 ms"), (5000, 5000.001, "5 ms")],
+)
+def test_format_range(low, high, text):
+    assert format_range(low, high, format_duration) == text

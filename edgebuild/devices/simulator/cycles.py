@@ -76,21 +76,28 @@ _CONDITIONS = ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge",
 
 @dataclass(frozen=True)
 class Instruction:
-    """One decoded instruction: mnemonic without suffixes, registers, and whether it may branch."""
+    """One decoded instruction: mnemonic without suffixes, registers, and whether it loads a literal
+    from beside the code."""
 
     name: str
     registers: int
     reads: frozenset[int]
     writes: frozenset[int]
+    literal: bool = False
 
 
 @dataclass(frozen=True)
 class BlockCost:
-    """Instructions of a block, and its cycles when its last branch is taken and when not."""
+    """Instructions of a block, and its cycles when its last branch is taken and when not.
+
+    ``literals`` are loads from beside the code, ``accesses`` all others and stores.
+    """
 
     instructions: int
     taken: int
     not_taken: int
+    literals: int
+    accesses: int
 
 
 class Decoder:
@@ -122,7 +129,11 @@ class Decoder:
                 continue
             reads, writes = decoded.regs_access()
             count = _listed_registers(decoded)
-            found.append(Instruction(_plain(decoded), count, frozenset(reads), frozenset(writes)))
+            found.append(
+                Instruction(
+                    _plain(decoded), count, frozenset(reads), frozenset(writes), _literal(decoded)
+                )
+            )
             offset += decoded.size
         return found
 
@@ -136,7 +147,9 @@ def _cost(_timing: str, code: bytes, decoder: Decoder) -> BlockCost:
     branch = decoder.timing.taken - 1
     if instructions and instructions[-1].name in ("bl", "blx", "pop"):
         branch += decoder.timing.call
-    return BlockCost(len(instructions), cycles + branch, cycles)
+    literals = sum(instruction.literal for instruction in instructions)
+    accesses = sum(_accesses(instruction) for instruction in instructions) - literals
+    return BlockCost(len(instructions), cycles + branch, cycles, literals, accesses)
 
 
 def block_cycles(timing: Timing, instructions: Sequence[Instruction]) -> int:
@@ -172,6 +185,22 @@ def _pairs(first: Instruction, second: Instruction) -> bool:
 
 def _is_memory(instruction: Instruction) -> bool:
     return instruction.name.startswith(("ldr", "str", "ldm", "stm", "push", "pop", "vld", "vst"))
+
+
+def _accesses(instruction: Instruction) -> int:
+    if instruction.name in _MULTIPLES:
+        return instruction.registers
+    if not _is_memory(instruction):
+        return 0
+    return 2 if instruction.name in ("ldrd", "strd") else 1
+
+
+def _literal(decoded: Any) -> bool:
+    """Return whether an instruction loads from an address that follows the program counter."""
+    from capstone.arm import ARM_OP_MEM, ARM_REG_PC
+
+    memory = [operand for operand in decoded.operands if operand.type == ARM_OP_MEM]
+    return any(operand.mem.base == ARM_REG_PC for operand in memory)
 
 
 def _cycles(timing: Timing, instruction: Instruction, previous: Instruction | None) -> int:

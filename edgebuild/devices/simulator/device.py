@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgebuild.cycles.traffic import Reads
+from edgebuild.cycles.waits import Layer, MemoryModel, Waits, latency_figures, layer_waits
 from edgebuild.devices.base import LayerSample, RunResult, Samples
+from edgebuild.devices.simulator.code import Ran, RunCode, within
 from edgebuild.devices.simulator.cycles import Decoder
 from edgebuild.devices.simulator.machine import Machine, Region, check_core
 from edgebuild.devices.simulator.trace import BlockTrace, Segment
@@ -23,14 +26,24 @@ _TENSOR_INFO_BYTES = 24
 
 
 @dataclass(frozen=True)
-class Counts:
-    """Instructions and modelled cycles of some code."""
+class LayerTrace:
+    """The code that a layer ran; ``layer`` is None for what comes behind the last one."""
 
-    instructions: int
-    cycles: int
+    layer: int | None
+    code: RunCode
 
-    def __add__(self, other: Counts) -> Counts:
-        return Counts(self.instructions + other.instructions, self.cycles + other.cycles)
+    @property
+    def instructions(self) -> int:
+        """Executed instructions."""
+        return sum(one.count * one.cost.instructions for one in self.code.ran)
+
+    @property
+    def cycles(self) -> int:
+        """Modelled cycles with zero wait states."""
+        return sum(
+            one.count * (one.cost.taken if one.block.taken else one.cost.not_taken)
+            for one in self.code.ran
+        )
 
 
 class Simulator:
@@ -41,35 +54,45 @@ class Simulator:
         core: e.g. ``cortex-m4``; ToolError for one that cannot be emulated.
         regions: the target's memory; nothing else exists.
         clock_hz: turns cycles into latency; None leaves the latency unknown.
+        memory: how fast the regions are; None for zero wait states.
+        reads: what each layer reads of its constants and activations.
     """
 
     def __init__(
-        self, image: Image, core: str, regions: Sequence[Region], clock_hz: int | None = None
+        self,
+        image: Image,
+        core: str,
+        regions: Sequence[Region],
+        clock_hz: int | None = None,
+        memory: MemoryModel | None = None,
+        reads: Sequence[tuple[Reads, ...]] = (),
     ) -> None:
         check_core(core)
         self._image, self._core = image, core
         self._regions, self._clock_hz = tuple(regions), clock_hz
+        self._memory, self._reads = memory, tuple(reads)
         self.raw_instructions = 0
         """Instructions from entering ``run`` to its return, the layer hook's included."""
+        self.traces: tuple[LayerTrace, ...] = ()
+        """What each layer ran, in order; what comes behind the last one has no number."""
 
     def run(self, samples: Samples) -> RunResult:
         """Run every sample; the first one is counted, further ones run at full speed."""
         machine = Machine(self._image.elf, self._core, self._regions)
         model = _Model(machine)
-        counted = None
         outputs = []
         for number, sample in enumerate(samples):
             model.write_inputs(sample)
             if number == 0:
-                counted = self._count(model)
+                self.traces = self._count(model)
             else:
                 model.run()
             outputs.append(model.read_outputs())
-        if counted is None:
+        if not outputs:
             raise ToolError("the simulator was given no sample to run")
-        return self._result(model, tuple(outputs), *counted)
+        return self._result(model, tuple(outputs))
 
-    def _count(self, model: _Model) -> tuple[Counts, tuple[LayerSample, ...]]:
+    def _count(self, model: _Model) -> tuple[LayerTrace, ...]:
         machine = Machine(self._image.elf, self._core, self._regions)
         # Hooks slow a machine down for good, so the counted run has one of its own.
         twin = _Model(machine)
@@ -91,41 +114,58 @@ class Simulator:
         trace.finish()
         model.run()
         decoder = Decoder(self._core)
-        parts = [_counts(machine, decoder, segment) for segment in trace.segments]
-        layers = tuple(
-            LayerSample(segment.layer, part.instructions, part.cycles)
-            for segment, part in zip(trace.segments, parts, strict=True)
-            if segment.layer is not None
-        )
-        total = sum(parts, Counts(0, 0))
-        hook = _counts(machine, decoder, trace.hook)
-        self.raw_instructions = total.instructions + hook.instructions
-        return total, layers
+        traces = tuple(_layer_trace(machine, decoder, segment) for segment in trace.segments)
+        hook = _layer_trace(machine, decoder, trace.hook)
+        self.raw_instructions = sum(one.instructions for one in (*traces, hook))
+        return traces
 
-    def _result(
-        self,
-        model: _Model,
-        outputs: tuple[tuple[bytes, ...], ...],
-        total: Counts,
-        layers: tuple[LayerSample, ...],
-    ) -> RunResult:
+    def _result(self, model: _Model, outputs: tuple[tuple[bytes, ...], ...]) -> RunResult:
         name = Decoder(self._core).timing.name
-        cycles = Figure(total.cycles, "cycles", How.MODELLED, name)
-        latency = None
+        cycles = sum(trace.cycles for trace in self.traces)
+        instructions = sum(trace.instructions for trace in self.traces)
+        each, waits = self._waits()
+        latency, zero_wait = None, None
+        slow = self._memory.slow if self._memory else ()
         if self._clock_hz:
-            mhz = self._clock_hz / 1e6
-            source = f"{name}, {mhz:g} MHz"
-            latency = Figure(total.cycles / mhz, "us", How.MODELLED, source)
+            latency, zero_wait = latency_figures(
+                cycles, waits, self._clock_hz, slow, How.MODELLED, name
+            )
+        layers = tuple(
+            LayerSample(
+                trace.layer,
+                trace.instructions,
+                trace.cycles,
+                wait_cycles=round(wait.high) if slow else None,
+            )
+            for trace, wait in zip(self.traces, each, strict=True)
+            if trace.layer is not None
+        )
         return RunResult(
             device=f"simulated {self._core}",
             outputs=outputs,
-            instructions=Figure(total.instructions, "instructions", How.MEASURED, "simulator"),
-            cycles=cycles,
+            instructions=Figure(instructions, "instructions", How.MEASURED, "simulator"),
+            cycles=Figure(cycles, "cycles", How.MODELLED, name),
             latency_us=latency,
+            zero_wait_us=zero_wait,
             layers=layers,
             stack_bytes=Figure(model.stack_bytes(), "B", How.MEASURED, "simulator, painted"),
             arena_bytes=Figure(model.arena_used(), "B", How.MEASURED, "simulator, painted"),
         )
+
+    def _waits(self) -> tuple[tuple[Waits, ...], Waits]:
+        memory = self._memory
+        if memory is None:
+            return (Waits(),) * len(self.traces), Waits()
+        regions = dict.fromkeys(
+            region for role in ("code", "kernels") for region in memory.placement.of(role)
+        )
+        layers = []
+        for trace in self.traces:
+            parts = {r: within(trace.code, r.origin, r.end) for r in regions}
+            reads = () if trace.layer is None else self._reads[trace.layer]
+            code = {region: part for region, part in parts.items() if part.ran}
+            layers.append(Layer(code, reads, trace.cycles))
+        return layer_waits(layers, memory)
 
 
 def _layer_hook(trace: BlockTrace, machine: Machine) -> Any:
@@ -135,13 +175,12 @@ def _layer_hook(trace: BlockTrace, machine: Machine) -> Any:
     return callback
 
 
-def _counts(machine: Machine, decoder: Decoder, segment: Segment) -> Counts:
-    instructions = cycles = 0
-    for block, count in segment.blocks():
-        cost = decoder.cost(machine.code(block.address, block.size))
-        instructions += count * cost.instructions
-        cycles += count * (cost.taken if block.taken else cost.not_taken)
-    return Counts(instructions, cycles)
+def _layer_trace(machine: Machine, decoder: Decoder, segment: Segment) -> LayerTrace:
+    ran = tuple(
+        Ran(block, count, decoder.cost(machine.code(block.address, block.size)))
+        for block, count in segment.blocks()
+    )
+    return LayerTrace(segment.layer, RunCode(ran, tuple(segment.windows)))
 
 
 class _Model:

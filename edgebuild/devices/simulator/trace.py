@@ -1,4 +1,4 @@
-"""How often each basic block ran, by layer, from unicorn's stream of blocks."""
+"""How often each basic block ran, by layer, and pieces of unicorn's stream of blocks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ _ADDRESS = np.uint64(0xFFFF_FFFF)
 _SIZE_SHIFT = np.uint64(32)
 _TAKEN_BIT = np.uint64(1 << 63)
 _CHUNK = 1 << 20
+_WINDOW = 1 << 13
+_WINDOWS = 4
+"""Pieces that are kept of each layer, and blocks in each."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +30,14 @@ class Block:
 
 @dataclass
 class Segment:
-    """What ran from the end of one layer to the end of the next, or inside the layer hook."""
+    """What ran from the end of one layer to the end of the next, or inside the layer hook.
+
+    ``windows`` are pieces of the stream, as ``address | size << 32``.
+    """
 
     layer: int | None = None
     counts: Counter[int] = field(default_factory=Counter)
+    windows: list[np.ndarray] = field(default_factory=list)
 
     def blocks(self) -> list[tuple[Block, int]]:
         """Return each block and how often it ran."""
@@ -129,6 +136,15 @@ class BlockTrace:
 
 
 def _add(segment: Segment, keys: np.ndarray) -> None:
+    if len(segment.windows) < _WINDOWS:
+        segment.windows += _windows(keys)
     values, counts = np.unique(keys, return_counts=True)
     for value, count in zip(values.tolist(), counts.tolist(), strict=True):
         segment.counts[value] += count
+
+
+def _windows(keys: np.ndarray) -> list[np.ndarray]:
+    """Return pieces that lie evenly in ``keys``, or all of them."""
+    last = len(keys) - _WINDOW
+    starts = np.linspace(0, last, _WINDOWS, dtype=int).tolist() if last > 0 else [0]
+    return [keys[start : start + _WINDOW] & ~_TAKEN_BIT for start in starts]

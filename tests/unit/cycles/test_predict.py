@@ -11,7 +11,8 @@ import pytest
 from edgebuild.cycles import predict, predict_cycles
 from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import WORK, kernel_name
-from edgebuild.cycles.predict import DATA, load_weights
+from edgebuild.cycles.predict import DATA, KernelWeights, load_weights
+from edgebuild.cycles.traffic import MOVED
 from edgebuild.devices.simulator.cycles import TIMINGS
 from edgebuild.errors import InternalError
 from edgebuild.figures import How
@@ -142,6 +143,32 @@ def test_a_kernel_without_weights_is_guessed(monkeypatch):
     assert predict_cycles(small_graph(), load_target("cortex-m4")).guessed == ("softmax_s8",)
 
 
+def test_shapes_unlike_the_fitted_ones_are_called_rough():
+    weights = KernelWeights({"a": 10.0, "b": 10.0}, {"a": 0.9, "b": 0.3}, {}, {})
+    assert weights.beyond({"a": 8, "b": 2}) == 0
+    assert weights.beyond({"a": 5, "b": 5}) == pytest.approx(0.2)
+    assert weights.beyond({"a": 8, "never seen": 1}) == 1
+    assert weights.total({"a": 8, "b": 2}) == 100
+
+
+def test_a_rough_layer_is_named_where_it_matters(monkeypatch):
+    """Weights that know loops only in passing."""
+    weights, target = load_weights("cortex-m4"), load_target("cortex-m4")
+    assert predict_cycles(small_graph(), target).rough == ()
+    kernel = weights.kernels["conv2d_s8_dsp"]
+    narrow = dataclasses.replace(kernel, share=dict.fromkeys(kernel.share, 0.01))
+    kernels = {**weights.kernels, "conv2d_s8_dsp": narrow}
+    changed = dataclasses.replace(weights, kernels=kernels)
+    monkeypatch.setattr(predict, "load_weights", lambda _: changed)
+    found = predict_cycles(small_graph(), target)
+    assert found.rough == ("conv2d_s8_dsp: a shape unlike those it was fitted to",)
+    assert "rough (conv2d_s8_dsp: " in found.latency_us.source
+    small = {**weights.kernels, "softmax_s8": dataclasses.replace(narrow, share={})}
+    changed = dataclasses.replace(weights, kernels=small)
+    found = predict_cycles(small_graph(), target)
+    assert found.layers[-1].rough and found.rough == ()  # a thousandth of the network
+
+
 def test_the_portable_form_beyond_the_dsp_kernels_limits(bench):
     target = load_target("cortex-m4")
     graph = bench.Layers().conv((1, 6, 6, 4), 6, scale=0.0002)
@@ -176,6 +203,9 @@ def test_weights_are_cycles_not_nonsense():
         for name, fit in json.loads(path.read_text())["kernels"].items():
             assert all(0 < v < math.inf for v in fit["cycles"].values()), (path.name, name)
             assert fit["mean_error"] < 0.03 and fit["worst_error"] < 0.15, (path.name, name)
+            assert all(0 <= share < 1.1 for share in fit["share"].values()), (path.name, name)
+            assert all(size > 0 and times > 0 for size, times in fit["code"].values())
+            assert set(fit["moved"]) == set(MOVED)
 
 
 def test_the_sweep_of_the_fit_is_deterministic(bench):

@@ -197,6 +197,18 @@ def test_values(value, unit, shown):
     assert format_figure(Figure(value, unit, How.MEASURED, "x")) == shown
 
 
+def test_bounds_are_shown_and_the_bar_is_of_the_upper_one():
+    latency = Figure(6300.0, "us", How.MODELLED, "x", low=5100.0, high=6300.0)
+    assert format_figure(latency) == "5.100 to 6.300 ms"
+
+
+def test_waits_have_a_column_where_there_are_some():
+    assert "waits" not in rendered(report())
+    text = rendered(report(layers=(layer(0, wait_cycles=77_123), layer(1))))
+    header = next(line for line in text.splitlines() if line.split()[:1] == ["#"])
+    assert header.split()[-3:] == ["cycles", "waits", "share"] and "77,123" in text
+
+
 def test_what_each_pass_did_is_told():
     cost, good = Cost(1000, 1000, 5000, 4000), Quality(0.9, "accuracy", 100)
     layers = tuple(f"conv{i}: 8 to 4 channels" for i in range(5))

@@ -1,0 +1,249 @@
+"""Cycles that a core waits for its memory, from what a layer moves and what the regions are.
+
+A region's numbers come from the target's profile (``edgebuild.regions.Access``); docs/cycles.md has
+their sources and what this model leaves out. Where only bounds are known, both are given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from edgebuild.cycles.traffic import Code, Reads
+from edgebuild.figures import Figure, How
+from edgebuild.profile import Cpu, TargetProfile
+from edgebuild.regions import Access, Cache, Memory, Placement
+
+SMALL_CACHE = 512
+"""A data cache below this size (STM32's) keeps no literals beside a stream of weights."""
+
+
+@dataclass(frozen=True)
+class Waits:
+    """Cycles between two bounds."""
+
+    low: float = 0.0
+    high: float = 0.0
+
+    def __add__(self, other: Waits) -> Waits:
+        return Waits(self.low + other.low, self.high + other.high)
+
+    def __bool__(self) -> bool:
+        return self.high > 0
+
+
+NO_WAITS = Waits()
+
+
+@dataclass(frozen=True)
+class Layer:
+    """What one layer moves. ``code`` is by the region that it lies in, ``cycles`` without waits."""
+
+    code: Mapping[Memory, Code]
+    reads: tuple[Reads, ...]
+    cycles: float
+
+    @property
+    def code_size(self) -> float:
+        """Bytes of code, each counted once."""
+        return sum((code.size for code in self.code.values()), 0.0)
+
+    def of(self, role: str) -> tuple[Reads, ...]:
+        """Return the reads of ``weights`` or of the ``arena``."""
+        return tuple(read for read in self.reads if read.role == role)
+
+
+@dataclass(frozen=True)
+class MemoryModel:
+    """Where everything lies, and the core with its caches."""
+
+    placement: Placement
+    cpu: Cpu
+
+    @property
+    def slow(self) -> tuple[str, ...]:
+        """The regions of code, kernels, weights and arena that are slower than the core."""
+        roles = ("code", "kernels", "weights", "arena")
+        used = dict.fromkeys(memory for role in roles for memory in self.placement.of(role))
+        return tuple(memory.name for memory in used if _speed(memory) is not None)
+
+
+def memory_model(target: TargetProfile) -> MemoryModel | None:
+    """Return the model of a target's memory; None where it has no memory map."""
+    return MemoryModel(target.placement, target.cpu) if target.placement else None
+
+
+def layer_waits(layers: Iterable[Layer], model: MemoryModel) -> tuple[tuple[Waits, ...], Waits]:
+    """Return the waits of each layer, and their sum, of one of many inferences."""
+    layers = tuple(layers)
+    # What stays in a cache from one inference to the next is not filled again.
+    kept = sum(read.size for layer in layers for read in layer.of("weights"))
+    code = max((layer.code_size for layer in layers), default=0.0)
+    found = tuple(_Waiting(layer, model, kept + code).total() for layer in layers)
+    return found, sum(found, NO_WAITS)
+
+
+def latency_figures(
+    cycles: float, waits: Waits, clock_hz: int, slow: Sequence[str], how: How, source: str
+) -> tuple[Figure, Figure | None]:
+    """Return the latency and, where the regions ``slow`` add to it, that with zero wait states.
+
+    ``cycles`` are those without waits, known as ``how`` and ``source`` say. The latency's value is
+    its upper bound: budgets are checked against it.
+    """
+    mhz = clock_hz / 1e6
+    zero_wait = Figure(cycles / mhz, "us", how, f"{source}, {mhz:g} MHz")
+    if not slow:
+        return zero_wait, None
+    low, high = ((cycles + wait) / mhz for wait in (waits.low, waits.high))
+    source = f"{zero_wait.source}, waits for {' and '.join(slow)}"
+    if low == high:
+        return Figure(high, "us", how, source), zero_wait
+    return Figure(high, "us", how, source, low, high), zero_wait
+
+
+def _speed(memory: Memory) -> Access | None:
+    """Return how fast a region is, None where it is as fast as the core."""
+    access = memory.access
+    slow = access is not None and (access.wait_states or access.wait_states_max)
+    return access if slow else None
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """The waits of one layer; ``kept``: bytes of all constants, and of the largest kernel."""
+
+    layer: Layer
+    model: MemoryModel
+    kept: float
+
+    def total(self) -> Waits:
+        found = Waits()
+        for memory, code in self.layer.code.items():
+            if (access := _speed(memory)) is not None:
+                found += self._code(code, memory, access)
+        (weights,) = self.model.placement.of("weights")
+        if (access := _speed(weights)) is not None:
+            found += self._weights(weights, access)
+        # An arena in several banks: which tensor lies in which is not known here.
+        banks = [self._arena(access) for m in self.model.placement.arena if (access := _speed(m))]
+        if banks:
+            fast = len(banks) < len(self.model.placement.arena)
+            low = 0.0 if fast else min(bank.low for bank in banks)
+            found += Waits(low, max(bank.high for bank in banks))
+        return found
+
+    def _code(self, code: Code, memory: Memory, access: Access) -> Waits:
+        """Fetches, and the literals beside the code."""
+        cache, wait = instruction_cache(access, self.model.cpu), _bounds(access)
+        line = access.line_bytes
+        if cache is None:
+            lines = Waits(code.fetched / line, code.fetched / line + code.jumps)
+            each = wait
+        else:
+            line = cache.line_bytes
+            lines, each = self._code_lines(code, memory, cache), _fill(access, line)
+        # While the core runs what one line holds, a prefetch brings the next one.
+        hidden = 0.0
+        if access.prefetch and code.fetched:
+            hidden = self.layer.cycles * line / code.fetched
+        low = lines.low * max(0.0, each.low - hidden)
+        if cache is None and access.prefetch:
+            low = max(low, code.jumps * wait.low)
+        found = Waits(low, lines.high * each.high)
+        data = data_cache(access, self.model.cpu)
+        if data is None:
+            return found + Waits(code.literals * wait.low, code.literals * wait.high)
+        if data.size_bytes < SMALL_CACHE:
+            return found + Waits(0.0, code.literals * wait.high)
+        return found
+
+    def _code_lines(self, code: Code, memory: Memory, cache: Cache) -> Waits:
+        if self.kept <= cache.size_bytes / 2:
+            return Waits()
+        missed = code.misses(cache)
+        high = missed
+        (weights,) = self.model.placement.of("weights")
+        if weights is memory and memory.access and memory.access.cache is not None:
+            # A stream of weights drives out of the common cache what runs once in a pass.
+            streams = [r for r in self.layer.of("weights") if r.size > cache.size_bytes / 2]
+            passes = max((read.passes for read in streams), default=0.0)
+            high += passes * code.size / cache.line_bytes
+        # The layer before may have left the same kernel in the cache.
+        return Waits(max(0.0, missed - code.size / cache.line_bytes), high)
+
+    def _weights(self, memory: Memory, access: Access) -> Waits:
+        cache, wait = data_cache(access, self.model.cpu), _bounds(access)
+        # A prefetch of instructions may be under way when data are asked for.
+        busy = access.prefetch and memory in self.layer.code
+        found = Waits()
+        for read in self.layer.of("weights"):
+            if cache is None:
+                lines, each = Waits(read.touched(access.line_bytes), read.loads), wait
+            else:
+                lines, each = self._lines(read, cache, access), _stream(access, cache.line_bytes)
+            found += Waits(lines.low * each.low, lines.high * (each.high + busy * wait.high))
+        return found
+
+    def _lines(self, read: Reads, cache: Cache, access: Access) -> Waits:
+        line, size = cache.line_bytes, cache.size_bytes
+        if self.kept <= size / 2:
+            return Waits()
+        shared = self.layer.code_size if access.cache is not None else 0.0
+        # Only in sets that hold more lines than ways is every line missed.
+        low = read.misses(line, size * (1 + 1 / cache.ways)) if self.kept > size else 0.0
+        return Waits(low, max(low, read.misses(line, max(0.0, size - shared))))
+
+    def _arena(self, access: Access) -> Waits:
+        """Loads and stores of activations, and of the stack where it lies in the same region."""
+        cache, wait = data_cache(access, self.model.cpu), _bounds(access)
+        reads = self.layer.of("arena")
+        size = sum(read.size for read in reads)
+        if cache is None:
+            loads = sum(read.loads for read in self.layer.of("weights"))
+            others = sum(code.accesses for code in self.layer.code.values()) - loads
+            return Waits(size / 4 * wait.low, max(size / 4, others) * wait.high)
+        each = _stream(access, cache.line_bytes)
+        most = sum(read.misses(cache.line_bytes, cache.size_bytes / 2) for read in reads)
+        least = 0.0 if size <= cache.size_bytes else size / cache.line_bytes
+        return Waits(min(least, most) * each.low, most * each.high)
+
+
+def _bounds(access: Access) -> Waits:
+    most = access.wait_states_max
+    return Waits(access.wait_states, access.wait_states if most is None else most)
+
+
+def _next(access: Access) -> Waits:
+    """Return the wait states of the line behind one that was just read."""
+    sequential = access.sequential_wait_states
+    return _bounds(access) if sequential is None else Waits(sequential, sequential)
+
+
+def _fill(access: Access, line: int) -> Waits:
+    """Return what one line of a cache takes beyond a hit. The core may go on with the word that it
+    asked for, or wait for the whole line."""
+    first, more = _bounds(access), _chunks(access, line) - 1
+    return Waits(first.low, first.high + more * (1 + _next(access).high))
+
+
+def _stream(access: Access, line: int) -> Waits:
+    """Return the same where lines are read one behind the other, so that none can be hidden."""
+    first, more = _bounds(access), _chunks(access, line) - 1
+    return Waits(first.low + more * (1 + _next(access).low), _fill(access, line).high)
+
+
+def _chunks(access: Access, line: int) -> int:
+    return max(1, -(-line // access.line_bytes))
+
+
+def instruction_cache(access: Access, cpu: Cpu) -> Cache | None:
+    """Return the cache that serves instructions from a region."""
+    own = cpu.instruction_cache if access.core_caches else None
+    return access.cache or access.instruction_cache or own
+
+
+def data_cache(access: Access, cpu: Cpu) -> Cache | None:
+    """Return the cache that serves data from a region."""
+    own = cpu.data_cache if access.core_caches else None
+    return access.cache or access.data_cache or own

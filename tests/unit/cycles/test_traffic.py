@@ -1,0 +1,92 @@
+"""What layers move: constants, activations and code."""
+
+import pytest
+
+from edgebuild.cycles.traffic import CodeRuns, Reads, code_runs, layer_reads
+from edgebuild.ops import OPS
+from edgebuild.regions import Cache
+from edgebuild.targets import load_target
+
+
+def reads_of(graph, core):
+    node = graph.node(0)
+    return layer_reads(node, OPS[node.kind].kernel(node, load_target(core).cpu.features))
+
+
+def weights(reads):
+    return [read for read in reads if read.role == "weights"]
+
+
+def test_what_fits_is_filled_once_and_what_does_not_in_every_pass():
+    read = Reads("weights", 1000, passes=5)
+    assert read.misses(line=16, capacity=1000) == 63
+    assert read.misses(line=16, capacity=999) == 5 * 63
+    assert (read.loads, read.touched(16)) == (5 * 250, 5 * 1000 / 16)
+
+
+def test_runs_that_lie_apart_share_their_lines_only_where_a_whole_row_of_them_fits():
+    taps = Reads("weights", 900, passes=2, run=4, unit=1, taps=9)
+    assert taps.misses(line=16, capacity=9 * 16) == 2 * 57
+    assert taps.misses(line=16, capacity=8 * 16) == 2 * 225
+    assert taps.loads == 1800 and taps.touched(16) == 2 * 900 / 4
+
+
+def test_a_window_is_filled_again_where_it_does_not_fit():
+    read = Reads("weights", 640, window=64, repeats=10)
+    assert read.misses(line=32, capacity=64) == 20
+    assert read.misses(line=32, capacity=32) == 200
+
+
+def test_every_pair_of_pixels_reads_all_weights(bench):
+    for core, unit in (("cortex-m4", 4), ("cortex-m0plus", 1)):
+        kernel, channels = weights(reads_of(bench.Layers().conv((1, 5, 7, 8), 6), core))
+        assert (kernel.size, kernel.unit) == ((72 * 6), unit)
+        assert kernel.passes == channels.passes == 5 * 4
+        pointwise = bench.Layers().conv((1, 5, 7, 8), 6, (1, 1))
+        assert weights(reads_of(pointwise, core))[0].passes == 18
+
+
+def test_a_dense_layer_reads_its_weights_once_for_each_batch(bench):
+    for batches in (1, 3):
+        (kernel, _) = weights(reads_of(bench.Layers().dense((batches, 32), 10), "cortex-m0plus"))
+        assert (kernel.size, kernel.passes) == (320, batches)
+        assert kernel.loads == 320 * batches
+
+
+@pytest.mark.parametrize("core", ["cortex-m0plus", "cortex-m4"])
+def test_every_case_of_every_operator_reads_what_it_is_given(core):
+    """All of the constants, and all inputs and outputs at least once."""
+    for operator in OPS.values():
+        for case in operator.cases():
+            node = case.graph.node(0)
+            reads = reads_of(case.graph, core)
+            moved = [t for t in (*node.inputs, *node.outputs) if t and not t.is_constant]
+            arena = sum(read.size for read in reads if read.role == "arena")
+            if not node.kind.startswith("FULLY"):  # its input is read in another form
+                assert arena == sum(tensor.nbytes for tensor in moved), case.name
+            assert all(read.passes > 0 and read.repeats >= 1 for read in reads), case.name
+
+
+def runs(*loops):
+    return CodeRuns(tuple(loops), 0.0, 0.0, 0.0, 0.0)
+
+
+def test_loops_that_fit_are_filled_once():
+    assert runs((400, 1e6), (200, 100)).misses(Cache(1024, 16, 64)) == 600 / 16
+
+
+def test_a_loop_that_does_not_fit_is_missed_in_every_round_and_the_innermost_is_not():
+    code = runs((400, 1e6), (800, 100), (300, 3))
+    # The inner 400 bytes stay while they run; the 1,200 of both are filled 100 times.
+    assert code.misses(Cache(1024, 16, 64)) == (1200 * 100 + 300 * 3) / 16
+    assert code.misses(Cache(2048, 16, 64)) == 1500 / 16
+
+
+def test_the_code_of_a_kernel_follows_its_counts():
+    found = code_runs(
+        {"call": [40, 1.0], "pixel": [100, 0.5], "never": [60, 1.0]},
+        {"fetched": {"pixel": 50}, "jumps": {"pixel": 2}, "literals": {}, "accesses": {"call": 3}},
+        {"call": 1.0, "pixel": 8.0},
+    )
+    assert found.runs == ((40, 1.0), (100, 4.0)) and found.size == 140
+    assert (found.fetched, found.jumps, found.literals, found.accesses) == (400, 16, 0, 3)
