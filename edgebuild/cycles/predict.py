@@ -180,35 +180,27 @@ def predict_cycles(
     weights = load_weights(target.cpu.core)
     if weights is None:
         return None
-    known = [
-        calls[node.position] if calls is not None else _call(node, target) for node in graph.nodes()
-    ]
+    model = memory_model(target)
+    slow = model.slow if model is not None else ()
     lifetimes = tensor_lifetimes(graph)
     layers, moved = [], []
-    for node, call in zip(graph.nodes(), known, strict=True):
+    for node in graph.nodes():
+        call = calls[node.position] if calls is not None else _call(node, target)
         view = call is not None and call.view and shares_memory(node, 0, 0, lifetimes)
+        name = VIEW if view else node.kind if call is None else kernel_name(call)
+        kernel = weights.kernels.get(name)
         counts = {"call": 1.0} if view or call is None else _counts(call)
-        kernel = weights.kernels.get(VIEW if view else kernel_name(call) if call else "")
-        layers.append(_layer(node, call, VIEW if view else None, kernel, counts))
-        moved.append((kernel, counts, () if view or call is None else layer_reads(node, call)))
-    model = memory_model(target)
+        layers.append(_layer(node, name, kernel, counts))
+        if slow and model is not None:
+            code = code_runs(kernel.code, kernel.moved, counts) if kernel else None
+            reads = () if view or call is None else layer_reads(node, call)
+            held = {model.placement.kernels: code} if code else {}
+            moved.append(Layer(held, reads, layers[-1].cycles))
+    if model is not None and moved:
+        waits, _ = layer_waits(moved, model)
+        layers = [dataclasses.replace(a, waits=b) for a, b in zip(layers, waits, strict=True)]
     source = f"{weights.timing}, {weights.toolchain}"
-    if model is None or not model.slow:
-        return CyclePrediction(tuple(layers), source, target.cpu.clock_hz)
-    kernels = model.placement.kernels
-    waits, _ = layer_waits(
-        [
-            Layer(
-                {kernels: code_runs(kernel.code, kernel.moved, counts)} if kernel else {},
-                reads,
-                layer.cycles,
-            )
-            for layer, (kernel, counts, reads) in zip(layers, moved, strict=True)
-        ],
-        model,
-    )
-    layers = [dataclasses.replace(a, waits=b) for a, b in zip(layers, waits, strict=True)]
-    return CyclePrediction(tuple(layers), source, target.cpu.clock_hz, model.slow)
+    return CyclePrediction(tuple(layers), source, target.cpu.clock_hz, slow)
 
 
 def _call(node: Node, target: TargetProfile) -> KernelCall | None:
@@ -222,13 +214,8 @@ def _counts(call: KernelCall) -> Mapping[str, float]:
 
 
 def _layer(
-    node: Node,
-    call: KernelCall | None,
-    view: str | None,
-    kernel: KernelWeights | None,
-    counts: Mapping[str, float],
+    node: Node, name: str, kernel: KernelWeights | None, counts: Mapping[str, float]
 ) -> LayerCycles:
-    name = view or (node.kind if call is None else kernel_name(call))
     if kernel is not None and counts:
         rough = "" if kernel.beyond(counts) <= BEYOND else "a shape unlike those it was fitted to"
         return LayerCycles(node.position, node.kind, name, kernel.total(counts), rough=rough)

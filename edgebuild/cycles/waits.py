@@ -96,7 +96,7 @@ def latency_figures(
     if not slow:
         return zero_wait, None
     low, high = ((cycles + wait) / mhz for wait in (waits.low, waits.high))
-    source = f"{zero_wait.source}, waits for {' and '.join(slow)}"
+    source = f"{zero_wait.source}, plus waits for {' and '.join(slow)}"
     if low == high:
         return Figure(high, "us", how, source), zero_wait
     return Figure(high, "us", how, source, low, high), zero_wait

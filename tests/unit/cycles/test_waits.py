@@ -146,7 +146,7 @@ def test_an_arena_in_slow_memory():
 def test_figures_name_the_regions_and_hold_the_upper_bound():
     latency, zero = latency_figures(1000, Waits(200, 500), 1_000_000, ("flash",), How.MODELLED, "m")
     assert (latency.value, latency.low, latency.high) == (1500, 1200, 1500)
-    assert latency.source == "m, 1 MHz, waits for flash" and zero.value == 1000
+    assert latency.source == "m, 1 MHz, plus waits for flash" and zero.value == 1000
     exact, _ = latency_figures(1000, Waits(5, 5), 1_000_000, ("flash",), How.MODELLED, "m")
     assert (exact.value, exact.low, exact.high) == (1005, None, None)
     alone, none = latency_figures(1000, NO_WAITS, 1_000_000, (), How.MODELLED, "m")
