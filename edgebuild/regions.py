@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from edgebuild.errors import InputError, InternalError, nearest
-from edgebuild.units import quoted
+from edgebuild.units import format_size, quoted
 
 MEMORY_KINDS = ("flash", "ram")
 
@@ -190,6 +190,25 @@ def _role_faults(role: str, regions: Sequence[Memory]) -> Iterator[str]:
             yield f"puts '{role}' in '{region.name}', which is not RAM"
         if role in ("code", "kernels") and not region.executes:
             yield f"puts '{role}' in '{region.name}', which cannot execute (execute_in_place)"
+
+
+def unused_regions(
+    memories: Iterable[Memory], placement: Placement, kind: str | None = None
+) -> tuple[str, ...]:
+    """Return a sentence for each region (of ``kind``) that nothing is placed in: its size, and the
+    flag that would use it for what is likely largest there."""
+    used = placement.used
+    sentences = []
+    for region in memories:
+        if region in used or kind not in (None, region.kind) or not region.usable_bytes:
+            continue
+        names = [region.name]
+        role = "weights" if region.kind == "flash" else "arena"
+        if role == "arena" and region.usable_bytes < placement.arena[0].usable_bytes:
+            names = [*(bank.name for bank in placement.arena), region.name]
+        size = format_size(region.usable_bytes)
+        sentences.append(f"{region.name} {size} is not used: --place {role}={','.join(names)}")
+    return tuple(sentences)
 
 
 def parse_place(text: str) -> tuple[str, tuple[str, ...]]:

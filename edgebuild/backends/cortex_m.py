@@ -7,7 +7,7 @@ from pathlib import Path
 from edgebuild.backends.accounting import footprint
 from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import LIBRARY, emit_library, with_tflm_form
-from edgebuild.codegen.c_library import INCLUDE_DIRS
+from edgebuild.codegen.c_library import INCLUDE_DIRS, further_banks
 from edgebuild.codegen.linker import render_linker_script
 from edgebuild.codegen.templates import render
 from edgebuild.cycles.traffic import layer_reads
@@ -17,14 +17,13 @@ from edgebuild.errors import CheckFailedError, InternalError, ToolError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph, Node
+from edgebuild.memory import STACK_BYTES
 from edgebuild.models.preprocessing import NONE, Preprocessing
+from edgebuild.regions import Memory, Placement, required_placement, unused_regions
 from edgebuild.resources import resource_dir
-from edgebuild.targets import Memory, TargetProfile
+from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import CompileJob, Image, find_toolchain
 from edgebuild.units import format_size
-
-STACK_BYTES = 4096
-"""Room for the stack; what a run used of it is measured."""
 
 
 class CortexMBackend:
@@ -42,19 +41,26 @@ class CortexMBackend:
         preprocessing: Preprocessing = NONE,
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
-        emitted = emit_library(graph, name, target.cpu.features, preprocessing)
+        emitted = emit_library(graph, name, target.cpu.features, preprocessing, target.placement)
         return with_tflm_form(emitted, source, model, target.cpu.core)
 
     def check_room(self, emitted: Emitted, target: TargetProfile) -> None:
         """Check that arena and stack fit the target's RAM."""
-        _, ram = _regions(target)
-        arena = emitted.plan.arena_bytes
-        if arena + STACK_BYTES > ram.usable_bytes:
+        placement = required_placement(target.placement, target.name)
+        missing = [
+            f"arena {size:,} B{f' and stack {stack:,} B' if stack else ''}, "
+            f"available {format_size(available)} in {region.name}"
+            for size, (region, available, stack) in zip(
+                emitted.plan.bank_bytes, _arena_room(placement), strict=False
+            )
+            if size + stack > available
+        ]
+        if missing:
+            unused = unused_regions(target.memories, placement, "ram")
             raise CheckFailedError(
-                f"RAM of {target.name} is too small: arena {arena:,} B and stack "
-                f"{STACK_BYTES:,} B, available {format_size(ram.usable_bytes)}",
+                f"RAM of {target.name} is too small: {'; '.join(missing)}",
                 details=_largest(emitted),
-                hint="a smaller model, or a target with more RAM",
+                hint="; ".join([*unused, "a smaller model, or a target with more RAM"]),
             )
 
     def compile(
@@ -62,7 +68,8 @@ class CortexMBackend:
     ) -> Compiled:
         """Compile and link ``firmware.elf``; CheckFailedError when memory does not suffice."""
         self.check_room(emitted, target)
-        script = _linker_script(target)
+        placement = required_placement(target.placement, target.name)
+        script = render_linker_script(placement, STACK_BYTES)
         atomic_write(out / "firmware.ld", script)
         compiler = find_toolchain(toolchain)
         job = firmware_job(emitted, target)
@@ -72,7 +79,7 @@ class CortexMBackend:
             raise CheckFailedError(
                 f"{emitted.name} for {target.name}: {error.message}",
                 details=_heaviest(emitted),
-                hint=error.hint,
+                hint="; ".join([*_unused(target), *filter(None, [error.hint])]),
             ) from None
         parts = footprint(image, emitted.name, LIBRARY)
         tool = compiler.version()
@@ -96,7 +103,12 @@ def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
         raise InternalError(f"target {target.name} has no firmware port")
     firmware = resource_dir("firmware")
     sources = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
-    sources["app_model.c"] = render("app_model.c.j2", name=emitted.name, macro=emitted.name.upper())
+    sources["app_model.c"] = render(
+        "app_model.c.j2",
+        name=emitted.name,
+        macro=emitted.name.upper(),
+        banks=further_banks(emitted.plan),
+    )
     for folder in ("app", f"ports/{target.firmware.port}"):
         for path in sorted((firmware / folder).glob("*.[ch]")):
             sources[f"{folder}/{path.name}"] = path.read_text()
@@ -104,22 +116,17 @@ def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
     return CompileJob(sources, includes, {"EB_PROFILE": "1", **target.firmware.defines})
 
 
-def _regions(target: TargetProfile) -> tuple[Memory, Memory]:
-    flash, ram = target.flash, target.ram
-    if flash is None or ram is None:
-        raise InternalError(f"target {target.name} has no flash or RAM region")
-    return flash, ram
+def _unused(target: TargetProfile) -> tuple[str, ...]:
+    placement = required_placement(target.placement, target.name)
+    return unused_regions(target.memories, placement)
 
 
-def _linker_script(target: TargetProfile) -> str:
-    flash, ram = _regions(target)
-    return render_linker_script(
-        flash_origin=flash.origin,
-        flash_bytes=flash.usable_bytes,
-        ram_origin=ram.origin,
-        ram_bytes=ram.usable_bytes,
-        stack_bytes=STACK_BYTES,
-    )
+def _arena_room(placement: Placement) -> list[tuple[Memory, int, int]]:
+    """Return for each bank its region, the bytes of it, and those that the stack takes there."""
+    return [
+        (region, region.usable_bytes, STACK_BYTES if region == placement.data else 0)
+        for region in placement.arena
+    ]
 
 
 def _largest(emitted: Emitted) -> list[str]:

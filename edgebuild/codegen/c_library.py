@@ -19,7 +19,7 @@ from edgebuild.codegen.sources import kernel_files
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Node, Tensor
-from edgebuild.memory import MemoryPlan
+from edgebuild.memory import HEADER_BYTES, MemoryPlan
 from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops import OPS, KernelCall
 from edgebuild.targets import CpuFeatures
@@ -136,7 +136,9 @@ def generate_library(
     values = {
         "name": name,
         "macro": name.upper(),
-        "arena_bytes": max(plan.arena_bytes, 1),
+        "arena_bytes": max(plan.bank_bytes[0], 1),
+        "banks": further_banks(plan),
+        "header_bytes": HEADER_BYTES,
         "inputs": [_io(graph, plan, i) for i in graph.inputs],
         "outputs": [_io(graph, plan, i) for i in graph.outputs],
         "layers": layers,
@@ -155,6 +157,15 @@ def generate_library(
         files[f"{name}_preprocess.c"] = render("model_preprocess.c.j2", **values)
     files.update(kernel_files(used))
     return files
+
+
+def further_banks(plan: MemoryPlan) -> list[dict[str, int]]:
+    """Return number and size of the arena's banks behind the first, for templates."""
+    return [
+        {"number": number, "bytes": max(size, 1)}
+        for number, size in enumerate(plan.bank_bytes)
+        if number
+    ]
 
 
 def constant_bytes(graph: Graph, calls: Sequence[KernelCall]) -> int:
@@ -176,7 +187,7 @@ def _check_outputs(graph: Graph) -> None:
 
 
 def _layer(node: Node, call: KernelCall, plan: MemoryPlan, writer: _Writer) -> Layer:
-    if call.view and plan.offsets[node.output.index] == plan.offsets.get(node.input(0).index):
+    if call.view and plan.place(node.output.index) == plan.place(node.input(0).index):
         return Layer(node.position, node.kind, "")
     arguments = []
     params_name = params = ""
@@ -189,7 +200,8 @@ def _layer(node: Node, call: KernelCall, plan: MemoryPlan, writer: _Writer) -> L
     arguments += _grouped(inputs, call.inputs_as_array, "const ")
     arguments += _grouped(outputs, call.outputs_as_array, "")
     if call.scratch_bytes:
-        arguments.append(f"base + {plan.scratch_offsets[node.position]}")
+        bank = plan.scratch_banks.get(node.position, 0)
+        arguments.append(f"{_bank(bank)} + {plan.scratch_offsets[node.position]}")
     statement = f"{call.function}({', '.join(arguments)});"
     return Layer(node.position, node.kind, statement, call.params_type or "", params_name, params)
 
@@ -208,13 +220,20 @@ def _input(tensor: Tensor, plan: MemoryPlan, writer: _Writer) -> str:
 
 def _pointer(tensor: Tensor, plan: MemoryPlan, *, const: bool) -> str:
     qualifier = "const " if const else ""
-    return f"({qualifier}{tensor.dtype.c} *)(base + {plan.offsets[tensor.index]})"
+    bank = plan.banks.get(tensor.index, 0)
+    return f"({qualifier}{tensor.dtype.c} *)({_bank(bank)} + {plan.offsets[tensor.index]})"
+
+
+def _bank(bank: int) -> str:
+    """Return the name of the pointer to a bank of the arena."""
+    return f"bank{bank}" if bank else "base"
 
 
 def _io(graph: Graph, plan: MemoryPlan, index: int) -> dict[str, object]:
     tensor = graph.tensors[index]
     return {
         "offset": plan.offsets[index],
+        "bank": plan.banks.get(index, 0),
         "label": c_string(tensor.name),
         "shape": ", ".join(str(d) for d in tensor.shape) or "1",
         "rank": len(tensor.shape),

@@ -1,37 +1,107 @@
-"""The linker script of a target, from plain numbers."""
+"""The linker script of a target, from its placement of roles in memory regions."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
+from edgebuild.regions import Memory, Placement
 
 STACK_ALIGN = 8
 VECTOR_ALIGN = 128
 """The vector table has 16 words; VTOR ignores the lowest seven bits."""
 
+REGION_PREFIX = "EB_"
+"""Regions are called as in the profile, behind this: some of their names are a linker's words."""
 
-def render_linker_script(
-    *, flash_origin: int, flash_bytes: int, ram_origin: int, ram_bytes: int, stack_bytes: int
-) -> str:
+STACK_REGION = "EB_STACK_ROOM"
+
+_OBJECTS = {
+    # Objects lie as their sources do. What kernels call in their loops goes with them.
+    "kernels": ("*lib/kernels/*.o", "*startup/libc.o", "*compiler_rt.a:*", "*libgcc.a:*"),
+    "weights": ("*lib/*_weights.o",),
+}
+_SECTIONS = {
+    "kernels": ".text .text.* .rodata .rodata.*",
+    "weights": ".rodata .rodata.*",
+}
+
+
+def region_name(region: Memory) -> str:
+    """Return what the linker script, and so the linker's messages, call a region."""
+    return REGION_PREFIX + region.name
+
+
+def render_linker_script(placement: Placement, stack_bytes: int) -> str:
     """Return a linker script for GNU ld and lld.
 
-    The stack takes the last ``stack_bytes`` of RAM, ``.data``, ``.bss`` and ``.eb_arena`` the rest.
+    The stack takes the last ``stack_bytes`` of the data's region. Kernels and weights are output
+    sections of their own where they are placed apart from the code; in RAM they are stored with the
+    code, and the words between ``__copy_table`` and ``__copy_table_end`` (from, to, end) say what
+    the start-up code copies. ``.eb_arena`` is the arena, ``.eb_arena1`` its second bank.
+
     Raises InputError when the stack does not fit.
     """
+    data = placement.data
     stack_bytes = -(-stack_bytes // STACK_ALIGN) * STACK_ALIGN
-    stack_origin = (ram_origin + ram_bytes) // STACK_ALIGN * STACK_ALIGN - stack_bytes
-    if stack_bytes <= 0 or stack_origin <= ram_origin:
+    stack_origin = (data.origin + data.usable_bytes) // STACK_ALIGN * STACK_ALIGN - stack_bytes
+    if stack_bytes <= 0 or stack_origin <= data.origin:
         raise InputError(
-            f"a stack of {stack_bytes:,} B leaves nothing of {ram_bytes:,} B of RAM",
+            f"a stack of {stack_bytes:,} B leaves nothing of {data.usable_bytes:,} B of RAM",
             hint="make the stack smaller, or the RAM region larger",
         )
+    regions = [
+        {
+            "name": region_name(region),
+            "access": "rx" if region.kind == "flash" else "rwx",
+            "origin": hex(region.origin),
+            "bytes": stack_origin - data.origin if region == data else region.usable_bytes,
+        }
+        for region in placement.used
+    ]
     return render(
         "linker.ld.j2",
-        flash_origin=hex(flash_origin),
-        flash_bytes=flash_bytes,
-        ram_origin=hex(ram_origin),
-        ram_bytes=stack_origin - ram_origin,
+        regions=regions,
+        code=region_name(placement.code),
+        data=region_name(data),
+        apart=list(_apart(placement)),
+        arena=list(_banks(placement)),
+        free_after_bss=data not in placement.arena,
+        stack_region=STACK_REGION,
         stack_origin=hex(stack_origin),
         stack_bytes=stack_bytes,
         vector_align=VECTOR_ALIGN,
     )
+
+
+def _apart(placement: Placement) -> Iterator[dict[str, object]]:
+    """Yield the output sections of kernels and weights that do not lie with the code."""
+    for role, patterns in _OBJECTS.items():
+        (region,) = placement.of(role)
+        if region == placement.code:
+            continue
+        yield {
+            "name": role,
+            "region": region_name(region),
+            "copied": region.kind == "ram",
+            "inputs": [f"{pattern}({_SECTIONS[role]})" for pattern in patterns],
+        }
+
+
+def _banks(placement: Placement) -> Iterator[dict[str, object]]:
+    """Yield the output sections of the arena's banks, that in the data's region first: it has to
+    come right behind ``.bss`` for the stack to grow down to its end."""
+    banks = list(enumerate(placement.arena))
+    for number, region in sorted(banks, key=lambda bank: bank[1] != placement.data):
+        yield {
+            "section": arena_section(number),
+            "region": region_name(region),
+            "segment": "ram" if region == placement.data else f"arena{number}",
+            "before_stack": region == placement.data,
+        }
+
+
+def arena_section(bank: int) -> str:
+    """Return the section that holds a bank of the arena."""
+    return f".eb_arena{bank or ''}"

@@ -57,6 +57,7 @@ class BuildRequest:
     ``edgetpu_container`` is an image with the Edge TPU's compiler, for Coral.
     ``normalization`` is that of inputs by name, for an app to read from TFLite metadata.
     ``accuracy_gate`` False lets a build pass that has lost much (``edgebuild.report.gate``).
+    ``place`` says which of the target's memory regions hold a role, over the profile's own.
     ``data_folder`` is where relative paths and Python entries are looked for.
     """
 
@@ -81,6 +82,7 @@ class BuildRequest:
     normalization: Mapping[str, Normalization] = field(default_factory=dict)
     data_folder: Path = field(default_factory=Path)
     accuracy_gate: bool = True
+    place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class BuildPlan:
 
 def make_plan(request: BuildRequest) -> BuildPlan:
     """Resolve a request; InputError for anything that cannot be right."""
-    target = load_target(request.target)
+    target = load_target(request.target).placed(request.place, "place")
     run = request.run or target.run.default
     if request.toolchain not in TOOLCHAINS:
         raise InputError(f"unknown toolchain '{request.toolchain}'", hint=" or ".join(TOOLCHAINS))

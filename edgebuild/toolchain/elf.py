@@ -15,7 +15,7 @@ from edgebuild.toolchain.base import Image, Section, Symbol
 
 _SHF_WRITE, _SHF_ALLOC = 1, 2
 _GAP = b"\xff"
-_MAX_BINARY_BYTES = 1 << 28
+_MAX_GAP_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,17 @@ def read_elf(path: Path) -> ElfContents:
 
 
 def read_image(elf: Path, map_file: Path, toolchain: str) -> Image:
-    """Read ``elf``, name each symbol's object file from the map, write the ``.bin`` beside it."""
+    """Read ``elf``, name each symbol's object file from the map, write the ``.bin`` beside it.
+
+    What lies in a second memory goes to a file of its own, with its address in the name:
+    ``firmware-90000000.bin``.
+    """
     contents = read_elf(elf)
     binary = elf.with_suffix(".bin")
-    atomic_write(binary, flash_content(contents))
+    first, *further = flash_pieces(contents) or [(0, b"")]
+    atomic_write(binary, first[1])
+    for address, content in further:
+        atomic_write(elf.with_name(f"{elf.stem}-{address:08x}.bin"), content)
     objects = object_ranges(map_file.read_text(errors="replace"))
     symbols = tuple(
         dataclasses.replace(s, object_file=objects.find(s.address) if s.section else "")
@@ -73,20 +80,25 @@ def read_image(elf: Path, map_file: Path, toolchain: str) -> Image:
     return Image(elf, binary, map_file, contents.sections, symbols, toolchain)
 
 
-def flash_content(contents: ElfContents) -> bytes:
-    """Return the stored bytes from the lowest load address on; gaps are 0xFF, as erased flash."""
-    stored = sorted((s for s in contents.segments if s.content), key=lambda s: s.load_address)
-    if not stored:
-        return b""
-    start = stored[0].load_address
-    end = max(s.load_address + len(s.content) for s in stored)
-    if end - start > _MAX_BINARY_BYTES:
-        raise ToolError(f"the image spans {end - start:,} B from {start:#x} to {end:#x}")
-    binary = bytearray(_GAP * (end - start))
-    for segment in stored:
-        offset = segment.load_address - start
-        binary[offset : offset + len(segment.content)] = segment.content
-    return bytes(binary)
+def flash_pieces(contents: ElfContents) -> list[tuple[int, bytes]]:
+    """Return what is stored, by ascending address: one piece for each memory.
+
+    Gaps inside a piece are 0xFF, as erased flash; a gap of more than ``_MAX_GAP_BYTES`` begins
+    another memory, such as external flash.
+    """
+    pieces: list[tuple[int, bytearray]] = []
+    for segment in sorted(contents.segments, key=lambda s: s.load_address):
+        if not segment.content:
+            continue
+        gap = segment.load_address - (pieces[-1][0] + len(pieces[-1][1])) if pieces else None
+        if gap is None or gap > _MAX_GAP_BYTES:
+            pieces.append((segment.load_address, bytearray(segment.content)))
+        else:
+            start, piece = pieces[-1]
+            piece.extend(_GAP * gap)
+            offset = segment.load_address - start
+            piece[offset : offset + len(segment.content)] = segment.content
+    return [(start, bytes(piece)) for start, piece in pieces]
 
 
 def _sections(elf: Any, segments: tuple[Segment, ...]) -> list[Section]:

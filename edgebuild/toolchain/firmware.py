@@ -26,7 +26,7 @@ _STARTUP_FLAGS = {
     "startup/startup_cortexm.c": ("-fno-builtin",),
 }
 _OVERFLOW = re.compile(
-    r"region [`'\"]?(?P<region>FLASH|RAM|STACK)['\"]?:?\s+overflowed by (?P<bytes>\d+) bytes"
+    r"region [`'\"]?EB_(?P<region>\w+)['\"]?:?\s+overflowed by (?P<bytes>\d+) bytes"
 )
 _ABSOLUTE = re.compile(r"(?<![^\s(])/[^\s()]*/(?=[^\s()/]+\.(?:a|o)\b)")
 
@@ -85,9 +85,8 @@ def build_firmware(
 
 def _overflow(error: ToolError) -> CheckFailedError | None:
     """Return the linker's "region overflowed" in our words, or None."""
-    names = {"FLASH": "flash", "RAM": "RAM", "STACK": "stack"}
     missed = {
-        names[match["region"]]: int(match["bytes"])
+        match["region"]: int(match["bytes"])
         for line in error.details
         for match in _OVERFLOW.finditer(line)
     }

@@ -7,6 +7,11 @@
 /* Free RAM and the stack below Reset_Handler's frame are filled with this word. */
 #define EB_STACK_PATTERN UINT32_C(0x5AFE57AC)
 
+/* Makes memories usable that are not after reset: clocks of RAM banks, controllers of external
+ * memory. Runs before variables have their values and may use none. Does nothing unless the port or
+ * the board's own code defines it. */
+void eb_memory_init(void);
+
 /* Set by the linker script. */
 extern uint32_t __stack_top[];    /* first address past the stack */
 extern uint32_t __stack_bottom[]; /* lowest address of the room reserved for the stack */

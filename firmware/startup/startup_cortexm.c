@@ -8,7 +8,14 @@
 /* Bytes below the stack pointer that painting leaves alone: its own frame. */
 #define OWN_FRAME_BYTES 64U
 
-extern uint32_t __data_start[], __data_end[], __data_load[];
+/* What runs or is written in RAM but is stored in flash: variables, and what a profile places. */
+typedef struct {
+    const uint32_t *from;
+    uint32_t *to;
+    uint32_t *end;
+} copy;
+
+extern const copy __copy_table[], __copy_table_end[];
 extern uint32_t __bss_start[], __bss_end[];
 
 int main(void);
@@ -55,6 +62,10 @@ __attribute__((section(".vectors"), used)) const vector eb_vectors[16] = {
 
 volatile eb_fault_record eb_fault_info;
 
+__attribute__((weak)) void eb_memory_init(void)
+{
+}
+
 static uint32_t *stack_pointer(void)
 {
     uint32_t *sp;
@@ -65,9 +76,11 @@ static uint32_t *stack_pointer(void)
 /* Apart from Reset_Handler: with Helium the compiler may use vector registers in here. */
 __attribute__((noinline)) static void prepare_ram(void)
 {
-    const uint32_t *from = __data_load;
-    for (uint32_t *to = __data_start; to < __data_end; to++) {
-        *to = *from++;
+    for (const copy *c = __copy_table; c < __copy_table_end; c++) {
+        const uint32_t *from = c->from;
+        for (uint32_t *to = c->to; to < c->end; to++) {
+            *to = *from++;
+        }
     }
     for (uint32_t *to = __bss_start; to < __bss_end; to++) {
         *to = 0U;
@@ -87,7 +100,9 @@ void Reset_Handler(void)
     SCB_CPACR |= CPACR_CP10_CP11_FULL;
     __asm volatile("dsb\n\tisb" ::: "memory");
 #endif
+    eb_memory_init();
     prepare_ram();
+    __asm volatile("dsb\n\tisb" ::: "memory"); /* code may have been copied */
     (void)main();
     for (;;) {
     }

@@ -127,7 +127,7 @@ def test_every_reader_opens_files_in_one_way():
 
 def test_many_operators_take_linear_time():
     """The planner looks at pairs of blocks; what is alive together must not cost their square."""
-    from edgebuild.memory.planner import Block, place
+    from edgebuild.memory.placing import Block, place
 
     blocks = [Block(16, 0, 1) for _ in range(30_000)]
     start = time.process_time()

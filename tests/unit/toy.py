@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgebuild.codegen.linker import render_linker_script
 from edgebuild.devices.simulator import Region
+from edgebuild.regions import Memory, placement_of
 from edgebuild.resources import resource_dir
 from edgebuild.toolchain import CompileJob, Image, find_toolchain
 
@@ -13,10 +15,11 @@ INPUT_BYTES = 64
 ARENA_BYTES = 192
 FLASH_BYTES = 4 << 20
 RAM_BYTES = 128 << 10
-REGIONS = (
-    Region("flash", 0, FLASH_BYTES, "flash"),
-    Region("ram", 0x2000_0000, RAM_BYTES, "ram"),
+MEMORIES = (
+    Memory("flash", "flash", 0, FLASH_BYTES),
+    Memory("ram", "ram", 0x2000_0000, RAM_BYTES),
 )
+REGIONS = tuple(Region(m.name, m.origin, m.size_bytes, m.kind) for m in MEMORIES)
 
 MODEL = r"""
 #include <string.h>
@@ -117,15 +120,16 @@ def toy_job(*, profile: bool = True, extra: str = "", optimize: str = "-O2") -> 
     return CompileJob(sources, defines={"EB_PROFILE": "1"} if profile else {}, optimize=optimize)
 
 
-def toy_script(*, flash_bytes: int = FLASH_BYTES, stack_bytes: int = 4096) -> str:
-    """Return the linker script for REGIONS."""
-    return render_linker_script(
-        flash_origin=0,
-        flash_bytes=flash_bytes,
-        ram_origin=0x2000_0000,
-        ram_bytes=RAM_BYTES,
-        stack_bytes=stack_bytes,
-    )
+def toy_script(
+    memories: Sequence[Memory] = MEMORIES,
+    place: Mapping[str, Sequence[str]] | None = None,
+    *,
+    stack_bytes: int = 4096,
+) -> str:
+    """Return the linker script for ``memories``."""
+    placement = placement_of(memories, place or {})
+    assert placement is not None
+    return render_linker_script(placement, stack_bytes)
 
 
 def toy_image(folder: Path, core: str, toolchain: str = "zig", **options: object) -> Image:

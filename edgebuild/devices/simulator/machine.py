@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edgebuild.errors import InputError, ToolError
+from edgebuild.errors import ToolError
 from edgebuild.interrupts import signals_stop
 from edgebuild.toolchain.elf import ElfContents, read_elf
 
@@ -127,33 +127,18 @@ class Machine:
         return f"at {address:#010x}" + (f" in {symbol}" if symbol else "")
 
     def _map(self) -> None:
-        protection = {
-            "flash": self._unicorn.UC_PROT_READ | self._unicorn.UC_PROT_EXEC,
-            "ram": self._unicorn.UC_PROT_ALL,
-        }
-        for region in self.regions:
-            if region.kind in protection:
-                start = region.origin // _PAGE * _PAGE
-                end = -(-(region.origin + region.size) // _PAGE) * _PAGE
-                self._map_pages(region, start, end, protection[region.kind])
+        read, write = self._unicorn.UC_PROT_READ, self._unicorn.UC_PROT_WRITE
+        protection = {"flash": read | self._unicorn.UC_PROT_EXEC, "ram": self._unicorn.UC_PROT_ALL}
+        for start, end, kind in _mapped(self.regions):
+            self.uc.mem_map(start, end - start, protection[kind])
         # The core's own registers (SysTick, DWT): the benchmark's layer hook reads them.
         for page in _CORE_PAGES:
-            self.uc.mem_map(page, _PAGE, self._unicorn.UC_PROT_READ | self._unicorn.UC_PROT_WRITE)
+            self.uc.mem_map(page, _PAGE, read | write)
         for page in _RETURN_PAGES:
             if not any(r.origin < page + _PAGE and page < r.origin + r.size for r in self.regions):
                 self._return = page
                 break
         self.uc.mem_map(self._return, _PAGE, protection["flash"])
-
-    def _map_pages(self, region: Region, start: int, end: int, protection: int) -> None:
-        try:
-            self.uc.mem_map(start, end - start, protection)
-        except self._unicorn.UcError as error:
-            raise InputError(
-                f"memory region '{region.name}' at {region.origin:#010x} cannot be simulated: "
-                f"{error}",
-                hint="regions must not share a page of 4 KiB",
-            ) from error
 
     def _load(self) -> None:
         for segment in self.contents.segments:
@@ -199,6 +184,24 @@ class Machine:
         return ToolError(
             f"the simulated model {verb} {size} B at {address:#010x}{outside}, {where}", hint=hint
         )
+
+
+def _mapped(regions: Sequence[Region]) -> Iterator[tuple[int, int, str]]:
+    """Yield (start, end, kind) of whole pages that cover the regions, none twice; a page that flash
+    and RAM share can be written to."""
+    kinds = [r for kind in ("ram", "flash") for r in regions if r.kind == kind]
+    taken: list[tuple[int, int]] = []
+    for region in kinds:
+        start = region.origin // _PAGE * _PAGE
+        end = -(-(region.origin + region.size) // _PAGE) * _PAGE
+        for low, high in sorted(taken):
+            if start < low < end:
+                yield start, low, region.kind
+            if low < end and start < high:
+                start = max(start, high)
+        if start < end:
+            yield start, end, region.kind
+        taken.append((region.origin // _PAGE * _PAGE, end))
 
 
 def check_core(core: str) -> None:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
-from edgebuild.memory.planner import ALIGN, Block, place, plan_memory
+from edgebuild.memory.placing import ALIGN, Block, place
+from edgebuild.memory.planner import plan_memory
 from edgebuild.ops.base import KernelCall
 
 

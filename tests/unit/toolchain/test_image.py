@@ -6,12 +6,15 @@ import subprocess
 
 import pytest
 
+from edgebuild.codegen.linker import VECTOR_ALIGN
+from edgebuild.devices.simulator import Region, Simulator
 from edgebuild.errors import CheckFailedError, InputError, InternalError, ToolError
+from edgebuild.regions import Memory
 from edgebuild.toolchain import CORES, TOOLCHAINS, CompileJob, find_toolchain
 from edgebuild.toolchain.cache import cache_dir
 from edgebuild.toolchain.cores import find_core
-from edgebuild.toolchain.elf import Segment, flash_content, object_ranges, read_elf
-from tests.unit.toy import REGIONS, toy_image, toy_job, toy_script
+from edgebuild.toolchain.elf import Segment, flash_pieces, object_ranges, read_elf
+from tests.unit.toy import MEMORIES, REGIONS, toy_image, toy_job, toy_reference, toy_script
 
 GCC = pytest.param(
     "gcc",
@@ -120,7 +123,10 @@ __attribute__((section(".boot2"))) const uint8_t boot[256] = { 0xB0, 0x07 };
 def test_overflow_is_a_missed_budget(toolchain, tmp_path):
     with pytest.raises(CheckFailedError, match=r"misses flash by [\d,]+ B"):
         find_toolchain(toolchain).build_image(
-            toy_job(), "cortex-m4", toy_script(flash_bytes=1024), tmp_path
+            toy_job(),
+            "cortex-m4",
+            toy_script((Memory("flash", "flash", 0, 1024), MEMORIES[1])),
+            tmp_path,
         )
     assert not list(tmp_path.iterdir())
 
@@ -192,12 +198,46 @@ def contents(*segments):
     return ElfContents(0, segments, (), ())
 
 
-def test_flash_content_fills_gaps():
+def test_stored_pieces_are_those_of_each_memory():
     first, second = Segment(0, 0, b"ab", 2), Segment(4, 0x2000_0000, b"c", 1)
-    assert flash_content(contents(second, first)) == b"ab\xff\xffc"
-    assert flash_content(contents(Segment(0, 0, b"", 8))) == b""
-    with pytest.raises(ToolError, match="the image spans"):
-        flash_content(contents(first, Segment(0x4000_0000, 0, b"x", 1)))
+    assert flash_pieces(contents(second, first)) == [(0, b"ab\xff\xffc")]
+    assert flash_pieces(contents(Segment(0, 0, b"", 8))) == []
+    external = Segment(0x4000_0000, 0x4000_0000, b"x", 1)
+    assert flash_pieces(contents(external, first)) == [(0, b"ab"), (0x4000_0000, b"x")]
+
+
+ODD_ORIGINS = [0x27000, 0x1000, 0x1100, 0x0800_8000, 0x0800_8080, 0x1000_0010]
+
+
+@BOTH
+@pytest.mark.parametrize("origin", ODD_ORIGINS, ids=hex)
+def test_flash_behind_a_boot_loader(toolchain, origin, tmp_path):
+    """No byte of the file lies outside of the regions, whatever the flash's origin."""
+    memories = (
+        Memory("flash", "flash", origin, 0x1_0000),
+        Memory("ram", "ram", 0x2000_2804, 0x1_0000 - 0x2804),
+    )
+    script = toy_script(memories)
+    image = find_toolchain(toolchain).build_image(toy_job(), "cortex-m4", script, tmp_path)
+    segments = read_elf(image.elf).segments
+    for segment in segments:
+        places = {(segment.load_address, len(segment.content)): segment.content}
+        places[segment.address, segment.memory_bytes] = True
+        for (start, size), there in places.items():
+            inside = any(m.origin <= start and start + size <= m.end for m in memories)
+            assert inside or not there, (hex(start), size)
+    vectors = image.symbol("eb_vectors").address
+    assert vectors == -(-origin // VECTOR_ALIGN) * VECTOR_ALIGN
+    start = min(s.load_address for s in segments if s.content)
+    assert image.binary.read_bytes()[4:8] == (image.symbol("Reset_Handler").address | 1).to_bytes(
+        4, "little"
+    )
+    assert start == vectors
+    x = bytes((3 * i) & 0xFF for i in range(64))
+    regions = [Region(m.name, m.origin, m.size_bytes, m.kind) for m in memories]
+    outputs = Simulator(image, "cortex-m4", regions).run([(x,)]).outputs
+    signed = [v - 256 if v > 127 else v for v in x]
+    assert outputs[0][0] == bytes(v & 0xFF for v in toy_reference(signed))
 
 
 def test_objects_from_a_map_of_gnu_ld():
