@@ -15,6 +15,7 @@ from edgebuild.budget import Budget, read_budget
 from edgebuild.errors import InputError, nearest
 from edgebuild.limits import SETTINGS_BYTES, read_file
 from edgebuild.profile import FORMATS
+from edgebuild.region_reader import read_place
 from edgebuild.targets import target_names
 from edgebuild.toml_reader import MAX_FLOAT, Problems, Reader, key_path, read_toml
 from edgebuild.units import quoted
@@ -31,8 +32,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
 @dataclass(frozen=True)
 class TargetSettings:
-    """What ``[target.<name>]`` says for one target only; the last three are for those with a
-    delegate."""
+    """What ``[target.<name>]`` says for one target only; ``format``, ``fail_on`` and
+    ``edgetpu_container`` are for those with a delegate, ``place`` for those with memory regions."""
 
     budget: Budget = field(default_factory=Budget)
     run: str | None = None
@@ -40,6 +41,7 @@ class TargetSettings:
     format: str | None = None
     fail_on: tuple[str, ...] = ()
     edgetpu_container: str = ""
+    place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,7 @@ class Project:
     trust_model: bool = False
     accuracy_gate: bool = True
     normalization: Mapping[str, Normalization] = field(default_factory=dict)
+    place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -102,6 +105,7 @@ class Project:
             budget=self.budget.overridden_by(own.budget),
             run=own.run or self.run,
             toolchain=own.toolchain or self.toolchain,
+            place={**self.place, **own.place},
         )
 
 
@@ -194,6 +198,7 @@ def _read(reader: Reader, file: Path) -> Project:
         trust_model=reader.flag("trust_model", False),
         accuracy_gate=reader.flag("accuracy_gate", True),
         normalization=_read_normalization(reader.table("normalization")),
+        place=read_place(reader.table("place")),
     )
     reader.finish()
     return project
@@ -216,6 +221,7 @@ def _read_targets(reader: Reader, folder: Path, source: str) -> dict[str, Target
             format=table.choice("format", FORMATS, None),
             fail_on=table.texts("fail_on"),
             edgetpu_container=table.text("edgetpu_container", ""),
+            place=read_place(table.table("place")),
         )
         table.finish()
     return settings

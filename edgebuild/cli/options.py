@@ -88,6 +88,17 @@ def fail_on_option(command: Command) -> Command:
     )(command)
 
 
+def place_option(command: Command) -> Command:
+    """Add ``--place``, passed as ``place``: a tuple of what ``parse_place`` reads."""
+    return click.option(
+        "--place",
+        multiple=True,
+        metavar="ROLE=REGION",
+        help="Memory region for code, kernels, weights, arena or data: weights=qspi, "
+        "arena=dtcm,ram. May be repeated.",
+    )(command)
+
+
 BUDGETS = (
     *("max_flash", "max_ram", "max_latency", "max_accuracy_drop", "max_class_drop"),
     *("max_error_increase", "min_similarity"),

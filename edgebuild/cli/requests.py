@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from edgebuild.budget import Budget
-from edgebuild.cli.options import BUDGETS, COUNT, flag_budget
+from edgebuild.cli.options import BUDGETS, COUNT, flag_budget, place_option
 from edgebuild.errors import InputError
 from edgebuild.pipeline.plan import BuildRequest
 from edgebuild.profile import FORMATS
@@ -22,6 +22,7 @@ from edgebuild.project import (
     parse_normalization,
     read_project,
 )
+from edgebuild.regions import parse_place
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -47,6 +48,7 @@ def resolving_options(command: Command) -> Command:
             click.option(
                 "--toolchain", type=click.Choice(TOOLCHAINS), help=f"Compiler [{TOOLCHAINS[0]}]."
             ),
+            place_option,
             click.option(
                 "--run",
                 type=click.Choice(RUN_CHOICES),
@@ -99,6 +101,8 @@ def requests(
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     if "normalization" in given:
         given["normalization"] = dict(map(parse_normalization, given["normalization"]))
+    if "place" in given:
+        given["place"] = dict(map(parse_place, given["place"]))
     if given.get("compress", "").endswith(".json"):  # below this folder, not the project's
         given["compress"] = str(Path(given["compress"]).absolute())
     file = None if model is not None else find_project(Path())
@@ -146,4 +150,5 @@ def _from_project(
         edgetpu_container=settings.edgetpu_container,
         normalization=project.normalization,
     )
-    return replace(request, **given)
+    place = {**settings.place, **given.get("place", {})}
+    return replace(request, **{**given, "place": place})

@@ -23,8 +23,8 @@ _OBJECTS = {
     "weights": ("*lib/*_weights.o",),
 }
 _SECTIONS = {
-    "kernels": ".text .text.* .rodata .rodata.*",
-    "weights": ".rodata .rodata.*",
+    "kernels": (".text", ".text.*", ".rodata", ".rodata.*"),
+    "weights": (".rodata", ".rodata.*"),
 }
 
 
@@ -65,6 +65,8 @@ def render_linker_script(placement: Placement, stack_bytes: int) -> str:
         regions=regions,
         code=region_name(placement.code),
         data=region_name(data),
+        text=_inputs(placement, ".text"),
+        rodata=_inputs(placement, ".rodata"),
         apart=list(_apart(placement)),
         arena=list(_banks(placement)),
         free_after_bss=data not in placement.arena,
@@ -73,6 +75,22 @@ def render_linker_script(placement: Placement, stack_bytes: int) -> str:
         stack_bytes=stack_bytes,
         vector_align=VECTOR_ALIGN,
     )
+
+
+def _inputs(placement: Placement, section: str) -> str:
+    """Return the input sections that lie with the code: all but those of what lies apart.
+
+    Where the others come first does not matter then; each segment's sections stay together, which
+    lld's layout of the file needs.
+    """
+    excluded = " ".join(
+        pattern
+        for role, patterns in _OBJECTS.items()
+        if placement.of(role) != (placement.code,) and section in _SECTIONS[role]
+        for pattern in patterns
+    )
+    but = f"EXCLUDE_FILE({excluded}) " if excluded else ""
+    return f"{but}{section} {but}{section}.*"
 
 
 def _apart(placement: Placement) -> Iterator[dict[str, object]]:
@@ -85,7 +103,7 @@ def _apart(placement: Placement) -> Iterator[dict[str, object]]:
             "name": role,
             "region": region_name(region),
             "copied": region.kind == "ram",
-            "inputs": [f"{pattern}({_SECTIONS[role]})" for pattern in patterns],
+            "inputs": [f"{pattern}({' '.join(_SECTIONS[role])})" for pattern in patterns],
         }
 
 

@@ -77,7 +77,7 @@ def plan_memory(
     places = [(0, offset) for offset in place(blocks, lower_bound=lower_bound)]
     bank_bytes = bank_ends(blocks, places, 1)
     if len(capacities) > 1 and bank_bytes[0] > capacities[0]:
-        places = place_in_banks(blocks, [capacities[0] - HEADER_BYTES, *capacities[1:]])
+        places = place_in_banks(blocks, [max(0, capacities[0] - HEADER_BYTES), *capacities[1:]])
         # Bank 0 begins with the addresses of the others.
         places = [(bank, at if bank else at + HEADER_BYTES) for bank, at in places]
         first, *further = bank_ends(blocks, places, len(capacities))
