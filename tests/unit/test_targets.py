@@ -162,9 +162,7 @@ def test_the_device_is_the_limit_where_the_profile_has_no_budget(write):
         "ram_bytes": "profile mine",
         "latency_us": "profile mine",
     }
-    assert load_target("host").default_budget().to_json() == dict.fromkeys(
-        ("flash_bytes", "ram_bytes", "latency_us", "max_accuracy_drop", "max_class_drop")
-    )
+    assert set(load_target("host").default_budget().to_json().values()) == {None}
 
 
 def test_the_hash_is_of_what_is_said_not_of_how(write):
