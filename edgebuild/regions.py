@@ -20,6 +20,7 @@ ROLES: Mapping[str, str] = {
 """What a region may hold, with what that is."""
 
 MAX_ARENA_BANKS = 4
+_NULL_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class Memory:
     def end(self) -> int:
         """The first address behind the region."""
         return self.origin + self.size_bytes
+
+    @property
+    def first(self) -> int:
+        """The first address that a build uses: in RAM not 0, which is no address of an object."""
+        return self.origin or (_NULL_BYTES if self.kind == "ram" else 0)
 
     @property
     def usable_bytes(self) -> int:

@@ -55,8 +55,9 @@ def render_linker_script(placement: Placement, stack_bytes: int) -> str:
         {
             "name": region_name(region),
             "access": "rx" if region.kind == "flash" else "rwx",
-            "origin": hex(region.origin),
-            "bytes": stack_origin - data.origin if region == data else region.usable_bytes,
+            "origin": hex(region.first),
+            "bytes": (stack_origin if region == data else region.origin + region.usable_bytes)
+            - region.first,
         }
         for region in placement.used
     ]

@@ -24,7 +24,7 @@ def arena_capacities(placement: Placement | None, copied_bytes: int) -> tuple[in
 
 
 def _capacity(region: Memory, placement: Placement, copied_bytes: int) -> int:
-    start = -(-region.origin // ALIGN) * ALIGN
+    start = -(-region.first // ALIGN) * ALIGN
     room = region.origin + region.usable_bytes - start
     if region == placement.data:
         room -= STACK_BYTES + VARIABLE_BYTES

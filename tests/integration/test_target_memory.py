@@ -19,8 +19,8 @@ static void semihost(int op, const void *argument) {
   __asm__ volatile("bkpt 0xab" : "+r"(r0) : "r"(r1) : "memory");
 }
 void reset(void) {
-  volatile uint32_t *ram = (volatile uint32_t *)RAM;
-  uint32_t words = RAM_SIZE / 4 - 256; /* the stack is above */
+  volatile uint32_t *ram = (volatile uint32_t *)REGION;
+  uint32_t words = REGION_SIZE / 4 - 256; /* the stack may be above */
   int good = *(volatile const uint32_t *)(FLASH + FLASH_SIZE - 4) == 0x12345678;
   for (uint32_t i = 0; i < words; i += 1024) ram[i] = i ^ 0xa5a5a5a5u;
   for (uint32_t i = 0; i < words; i += 1024) good &= ram[i] == (i ^ 0xa5a5a5a5u);
@@ -40,9 +40,15 @@ SECTIONS {{
 @pytest.mark.qemu
 @pytest.mark.gcc
 @pytest.mark.parametrize(
-    "target", [t for t in list_targets() if t.run.qemu_machine], ids=lambda t: t.name
+    ("target", "region"),
+    [
+        pytest.param(target, region, id=f"{target.name}-{region.name}")
+        for target in list_targets()
+        for region in target.memories
+        if target.run.qemu_machine and region.kind == "ram"
+    ],
 )
-def test_the_memory_map_is_the_machines(target, tmp_path):
+def test_the_memory_map_is_the_machines(target, region, tmp_path):
     for tool in ("arm-none-eabi-gcc", "qemu-system-arm"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
@@ -53,6 +59,8 @@ def test_the_memory_map_is_the_machines(target, tmp_path):
     defines = {
         "RAM": ram.origin,
         "RAM_SIZE": ram.size_bytes,
+        "REGION": region.origin,
+        "REGION_SIZE": region.size_bytes,
         "FLASH": flash.origin,
         "FLASH_SIZE": flash.size_bytes,
     }

@@ -2,6 +2,8 @@
  *
  * HSI 64 MHz / 10 * 125 / 2 = 400 MHz; the AXI bus runs at a half, the peripherals at a quarter.
  * 400 MHz is what every revision of the chip reaches at VOS1. Registers: ST RM0433. */
+#include "eb_startup.h"
+
 #define CLOCK_HZ UINT32_C(400000000)
 #define UART_HZ (CLOCK_HZ / 4U)
 #define BAUD_UNIT 1U
@@ -23,6 +25,7 @@
 #define RCC_PLLCFGR UINT32_C(0x5802442C)
 #define RCC_PLL1DIVR UINT32_C(0x58024430)
 #define RCC_D2CCIP2R UINT32_C(0x58024454)
+#define RCC_AHB2ENR UINT32_C(0x580244DC)
 #define RCC_AHB4ENR UINT32_C(0x580244E0)
 #define RCC_APB1LENR UINT32_C(0x580244E8)
 #define CR_HSION BIT(0)
@@ -62,6 +65,15 @@
 #define UART_CR3 REG(USART3 + 0x08U)
 #define CR3_OVRDIS BIT(12)
 #define CR1_ENABLE (BIT(0) | BIT(3) | BIT(2)) /* UE, TE, RE */
+
+#define AHB2ENR_SRAM_1_TO_3 (UINT32_C(7) << 29)
+
+/* RM0433: the RAM of domain 2 has no clock after reset. */
+void eb_memory_init(void)
+{
+    REG(RCC_AHB2ENR) |= AHB2ENR_SRAM_1_TO_3;
+    (void)REG(RCC_AHB2ENR); /* it is there two cycles of the bus later */
+}
 
 static void barrier(void)
 {
