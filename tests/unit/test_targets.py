@@ -138,7 +138,7 @@ def test_a_generic_core_runs_the_same_image_as_its_qemu_board():
         generic, real = load_target(core), load_target(board)
         assert generic.run.qemu_machine == real.run.qemu_machine == board
         assert generic.firmware == real.firmware
-        for mine, whole in zip(generic.memories, real.memories, strict=True):
+        for mine, whole in zip(generic.memories, real.memories, strict=False):
             assert mine.origin == whole.origin and mine.end <= whole.end
 
 
