@@ -68,6 +68,16 @@ class CheckFailedError(EdgebuildError):
     exit_code = Exit.CHECK_FAILED
 
 
+class OverflowedError(CheckFailedError):
+    """A linked image does not fit the target's memory: it is ``missed_bytes`` too large."""
+
+    def __init__(
+        self, message: str, *, missed_bytes: int, details: Iterable[str] = (), hint: str = ""
+    ) -> None:
+        super().__init__(message, details=details, hint=hint)
+        self.missed_bytes = missed_bytes
+
+
 class CannotRunError(CheckFailedError):
     """The model was made, but the target has no kernels for its number format.
 

@@ -21,7 +21,7 @@ from edgebuild.toml_reader import MAX_FLOAT, Problems, Reader, key_path, read_to
 from edgebuild.units import quoted
 
 FILE_NAME = "edgebuild.toml"
-TOOLCHAINS = ("zig", "gcc")
+TOOLCHAINS = ("auto", "zig", "gcc")
 RUN_CHOICES = ("simulator", "qemu", "adb", "host", "none")
 DEFAULT_OUT = "build"
 DEFAULT_SAMPLES = 8

@@ -172,7 +172,10 @@ class Backend(Protocol):
         ...
 
     def compile(
-        self, emitted: Emitted, target: TargetProfile, toolchain: str, out: Path, progress: Progress
+        self, emitted: Emitted, target: TargetProfile, tool: str, out: Path, progress: Progress
     ) -> Compiled:
-        """Compile and link below ``out``; ToolError when the compiler fails."""
+        """Compile and link below ``out`` with ``tool`` (see ``edgebuild.toolchain.choice``).
+
+        OverflowedError when the target's memory is too small; ToolError when the compiler fails.
+        """
         ...

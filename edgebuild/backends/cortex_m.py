@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from edgebuild.backends.accounting import footprint
@@ -13,7 +14,7 @@ from edgebuild.codegen.templates import render
 from edgebuild.cycles.traffic import layer_reads
 from edgebuild.cycles.waits import memory_model
 from edgebuild.devices.base import Device
-from edgebuild.errors import CheckFailedError, InternalError, ToolError
+from edgebuild.errors import CheckFailedError, InternalError, OverflowedError, ToolError
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph, Node
@@ -22,7 +23,8 @@ from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.regions import Memory, Placement, required_placement, unused_regions
 from edgebuild.resources import resource_dir
 from edgebuild.targets import TargetProfile
-from edgebuild.toolchain import CompileJob, Image, find_toolchain
+from edgebuild.toolchain import CompileJob, Image, parse_tool
+from edgebuild.toolchain.choice import SPEED
 from edgebuild.units import format_size
 
 
@@ -64,37 +66,38 @@ class CortexMBackend:
             )
 
     def compile(
-        self, emitted: Emitted, target: TargetProfile, toolchain: str, out: Path, progress: Progress
+        self, emitted: Emitted, target: TargetProfile, tool: str, out: Path, progress: Progress
     ) -> Compiled:
-        """Compile and link ``firmware.elf``; CheckFailedError when memory does not suffice."""
+        """Compile and link ``firmware.elf``; OverflowedError when memory does not suffice."""
         self.check_room(emitted, target)
         placement = required_placement(target.placement, target.name)
         script = render_linker_script(placement, STACK_BYTES)
         atomic_write(out / "firmware.ld", script)
-        compiler = find_toolchain(toolchain)
-        job = firmware_job(emitted, target)
+        compiler, level = parse_tool(tool)
+        job = dataclasses.replace(firmware_job(emitted, target), optimize=level)
         try:
             image = compiler.build_image(job, target.cpu.core, script, out, progress=progress)
-        except CheckFailedError as error:
-            raise CheckFailedError(
+        except OverflowedError as error:
+            raise OverflowedError(
                 f"{emitted.name} for {target.name}: {error.message}",
+                missed_bytes=error.missed_bytes,
                 details=_heaviest(emitted),
                 hint="; ".join([*_unused(target), *filter(None, [error.hint])]),
             ) from None
         parts = footprint(image, emitted.name, LIBRARY)
-        tool = compiler.version()
+        by = compiler.version() if level == SPEED else f"{compiler.version()} {level}"
         linked = {
-            "weights": Figure(parts.weights, "B", How.LINKED, f"{tool}: constants of the model"),
-            "code": Figure(parts.code, "B", How.LINKED, f"{tool}: layers and kernels"),
-            "runtime": Figure(parts.runtime, "B", How.LINKED, f"{tool}: helpers that they call"),
+            "weights": Figure(parts.weights, "B", How.LINKED, f"{by}: constants of the model"),
+            "code": Figure(parts.code, "B", How.LINKED, f"{by}: layers and kernels"),
+            "runtime": Figure(parts.runtime, "B", How.LINKED, f"{by}: helpers that they call"),
         }
-        total = Figure(parts.model_flash, "B", How.LINKED, f"{tool}: weights, code and runtime")
+        total = Figure(parts.model_flash, "B", How.LINKED, f"{by}: weights, code and runtime")
 
         def open_device(kind: str) -> Device:
             return _device(kind, image, target, emitted)
 
-        static = Figure(parts.static_ram, "B", How.LINKED, f"{tool}: without the arena")
-        return Compiled(tool, total, static, linked, open_device, image)
+        static = Figure(parts.static_ram, "B", How.LINKED, f"{by}: without the arena")
+        return Compiled(by, total, static, linked, open_device, image)
 
 
 def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:

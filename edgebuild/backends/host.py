@@ -35,12 +35,12 @@ class HostBackend:
         """Return: a computer's memory is not checked."""
 
     def compile(
-        self, emitted: Emitted, target: TargetProfile, toolchain: str, out: Path, progress: Progress
+        self, emitted: Emitted, target: TargetProfile, tool: str, out: Path, progress: Progress
     ) -> Compiled:
         """Compile a shared library into ``out``."""
-        device = compile_for_host(emitted, toolchain, out, progress)
+        device = compile_for_host(emitted, tool, out, progress)
 
         def open_device(_kind: str) -> HostDevice:
             return device
 
-        return Compiled(f"{toolchain} (native)", None, None, {}, open_device)
+        return Compiled(f"{tool} (native)", None, None, {}, open_device)

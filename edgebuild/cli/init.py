@@ -107,8 +107,9 @@ out = {_quoted(DEFAULT_OUT)}
 # Where builds run: {run_kinds}. By default what the target's profile says.
 # run = "simulator"
 
-# The compiler: zig (comes with edgebuild) | gcc (arm-none-eabi-gcc)
-toolchain = "zig"
+# The compiler: zig (comes with edgebuild) | gcc (arm-none-eabi-gcc) | auto (zig, and gcc where it
+# is installed and memory is short)
+toolchain = "auto"
 
 # How many inputs are compared byte for byte with TFLite Micro.
 samples = {DEFAULT_SAMPLES}

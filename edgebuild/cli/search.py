@@ -64,7 +64,7 @@ _SHOWN_LAYERS = 3
 @click.option(
     "--out", "-o", type=click.Path(path_type=Path), help="Folder to write builds to [build]."
 )
-@click.option("--toolchain", type=click.Choice(TOOLCHAINS), help="Compiler [zig].")
+@click.option("--toolchain", type=click.Choice(TOOLCHAINS), help=f"Compiler [{TOOLCHAINS[0]}].")
 @click.option("--seed", type=COUNT, help="Random seed [0].")
 @click.option(
     "--trust-model",

@@ -26,10 +26,10 @@ from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import resolve_delegated
 from edgebuild.pipeline.steps import (
     LazyHost,
+    Runner,
     judge,
     measured_memory,
     model_facts,
-    run,
 )
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
@@ -76,7 +76,9 @@ def _run(
     if library is None:
         return None, None
     host = LazyHost(library.graph, plan.name, plan.request.toolchain, scratch, progress)
-    return run(plan, loaded, library.graph, delivered.open_device, host, progress)
+    runner = Runner(plan, loaded, library.graph, host, progress)
+    result = runner.run(delivered.open_device)
+    return result, runner.compare(result)
 
 
 def make_report(

@@ -174,7 +174,7 @@ def make_plan(request: BuildRequest) -> BuildPlan:
         inputs |= {words: hash_path(path) for words, path in recipe_files(recipe).items()}
     out = (request.out or Path(DEFAULT_OUT)) / f"{name}-{target.name}"
     budget = merge(target.default_budget(), request.budget)
-    tools = {**_tool_versions(request.toolchain), **_vendor_tools(target)}
+    tools = {**_tool_versions(request.toolchain, target), **_vendor_tools(target)}
     return BuildPlan(request, target, budget, name, run, out, inputs, tools, recipe)
 
 
@@ -274,18 +274,20 @@ def _hash_data(data: str, folder: Path) -> str:
     return hash_path(module) if module.is_file() else "unknown"
 
 
-def _tool_versions(toolchain: str) -> dict[str, str]:
+def _tool_versions(toolchain: str, target: TargetProfile) -> dict[str, str]:
     versions = {"edgebuild source": _source_sha256()}
     for name in _TOOLS:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             versions[name] = "absent"
-    if toolchain != TOOLCHAINS[0]:  # that one is a package, and listed above
-        from edgebuild.toolchain import find_toolchain
+    from edgebuild.toolchain.choice import AUTO, TOOLCHAINS
 
-        compiler = find_toolchain(toolchain)
-        versions[toolchain] = compiler.version() if compiler.available() else "absent"
+    used = list(TOOLCHAINS) if toolchain == AUTO and target.family == "cortex-m" else [toolchain]
+    for name in used:
+        if name not in (AUTO, "zig"):  # zig is a package, and listed above
+            compiler = TOOLCHAINS[name]()
+            versions[name] = compiler.version() if compiler.available() else "absent"
     return versions
 
 

@@ -60,7 +60,7 @@ def _finish(plan: BuildPlan, folder: Path, report: Report) -> Report:
     atomic_write(folder / REPORT_NAME, _dump(report.to_json()))
     # The report cannot hold its own hash; the lock does.
     locked = {**artifacts, REPORT_NAME: hash_path(folder / REPORT_NAME)}
-    _lock(plan, folder, locked)
+    _lock(plan, folder, locked, report=report)
     return report
 
 
@@ -72,8 +72,14 @@ def _leave(plan: BuildPlan, folder: Path, files: Mapping[str, bytes]) -> None:
     _lock(plan, folder, dict(hash_tree(folder)))
 
 
-def _lock(plan: BuildPlan, folder: Path, artifacts: Mapping[str, str]) -> None:
+def _lock(
+    plan: BuildPlan, folder: Path, artifacts: Mapping[str, str], *, report: Report | None = None
+) -> None:
+    """Write what the build was made of; of the compilers, which was kept and what each needed."""
     lock = {"plan_sha256": plan.sha256, "plan": plan.to_json(), "artifacts": dict(artifacts)}
+    if report is not None:
+        made = report.to_json()
+        lock["compiler"] = {"kept": made["toolchain"], "tried": made["compilers"]}
     atomic_write(folder / LOCK_NAME, _dump(lock))
 
 

@@ -24,6 +24,7 @@ from edgebuild.graph import Graph
 from edgebuild.judging import Judgement, judge_outputs
 from edgebuild.models.data import DataSet, match_inputs, quantize_input
 from edgebuild.ops import OPS
+from edgebuild.pipeline.compilers import compile_and_run
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import Loaded, resolve
@@ -43,21 +44,28 @@ from edgebuild.verification import (
 def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
     """Run every step of ``plan`` and leave its files in ``folder``."""
     resolved = resolve(plan, progress)
-    backend, loaded, emitted = resolved.backend, resolved.loaded, resolved.emitted
+    loaded, emitted = resolved.loaded, resolved.emitted
     try:
         atomic_write(folder / "model.tflite", loaded.model)
         if loaded.compressed and loaded.compressed.packed is not None:
             atomic_write(folder / "weights.huff", loaded.compressed.packed)
         for path, text in emitted.files.items():
             atomic_write(folder / path, text)
-        compiled = backend.compile(emitted, plan.target, plan.request.toolchain, folder, progress)
         with TemporaryDirectory(prefix="edgebuild-") as scratch:
             host = LazyHost(
                 loaded.graph, plan.name, plan.request.toolchain, Path(scratch), progress
             )
-            result, comparison = run(
-                plan, loaded, loaded.graph, compiled.open_device, host, progress
+            runner = Runner(plan, loaded, loaded.graph, host, progress)
+            chosen = compile_and_run(
+                plan,
+                resolved,
+                folder,
+                progress,
+                lambda compiled: runner.run(compiled.open_device),
+                lambda compiled, result: target_metrics(emitted, compiled, result),
             )
+            compiled, result = chosen.compiled, chosen.result
+            comparison = runner.compare(result)
             judgement = judge(
                 *(plan, loaded, loaded.graph, host.engine, progress),
                 reference=LiteRt(loaded.model),
@@ -65,7 +73,8 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
     finally:
         loaded.source.close()
     report = make_report(plan, loaded, emitted, compiled, result, comparison, judgement)
-    return dataclasses.replace(report, notes=resolved.notes)
+    notes = (*resolved.notes, *chosen.notes)
+    return dataclasses.replace(report, notes=notes, compilers=chosen.trials)
 
 
 class LazyHost:
@@ -101,28 +110,40 @@ class LazyHost:
         return self.device.trace(sample, places)
 
 
-def run(
-    plan: BuildPlan,
-    loaded: Prepared,
-    graph: Graph,
-    open_device: Callable[[str], Device] | None,
-    host: LazyHost,
-    progress: Progress,
-) -> tuple[RunResult | None, Comparison | None]:
-    """Run samples of ``graph`` on the device and compare every output byte with TFLite Micro's."""
-    if plan.run == "none":
-        return None, None
-    progress(f"running on {plan.run}")
-    count = plan.request.samples
-    real = quantized_samples(graph, loaded.data, count)
-    samples = make_samples(graph, count, plan.request.seed, real)
-    if plan.run == "host" or open_device is None:
-        device: Device = host.device
-    else:
-        device = open_device(plan.run)
-    result = device.run(samples)
-    progress("comparing with TFLite Micro")
-    return result, compare(graph, loaded.model, samples, result, host.trace)
+class Runner:
+    """Runs samples of ``graph`` and compares every output byte with TFLite Micro's."""
+
+    def __init__(
+        self, plan: BuildPlan, loaded: Prepared, graph: Graph, host: LazyHost, progress: Progress
+    ) -> None:
+        self._plan, self._loaded, self._graph = plan, loaded, graph
+        self._host, self._progress = host, progress
+
+    @cached_property
+    def samples(self) -> Any:
+        """The inputs of all inferences."""
+        request = self._plan.request
+        real = quantized_samples(self._graph, self._loaded.data, request.samples)
+        return make_samples(self._graph, request.samples, request.seed, real)
+
+    def run(self, open_device: Callable[[str], Device] | None) -> RunResult | None:
+        """Return what a run on the plan's device gives; None where the plan asks for none."""
+        kind = self._plan.run
+        if kind == "none":
+            return None
+        self._progress(f"running on {kind}")
+        if kind == "host" or open_device is None:
+            device: Device = self._host.device
+        else:
+            device = open_device(kind)
+        return device.run(self.samples)
+
+    def compare(self, result: RunResult | None) -> Comparison | None:
+        """Return how the outputs of a run compare with the oracle's."""
+        if result is None:
+            return None
+        self._progress("comparing with TFLite Micro")
+        return compare(self._graph, self._loaded.model, self.samples, result, self._host.trace)
 
 
 def quantized_samples(graph: Graph, data: DataSet | None, most: int) -> list[list[np.ndarray]]:

@@ -91,6 +91,7 @@ def check_failure(report: Judged) -> CheckFailedError | None:
         sentences += [gate.departure.sentence] if gate.departure else []
         sentences += [cause.sentence for cause in gate.causes]
         hint = hint or (gate_hint(gate) if lost else "")
+    sentences += _tried(report)
     sentences += report.refusals
     return CheckFailedError(f"{report.name} for {report.target['name']}: {sentences[0]}",
                             details=sentences[1:], hint=hint)  # fmt: skip
@@ -114,6 +115,21 @@ _OTHER_LIMITS = {
     "similarity": "--min-similarity",
     "constant": "",
 }
+
+
+def _tried(report: Judged) -> list[str]:
+    """Return a line on what each compiler made, where several were tried."""
+    trials = report.compilers if isinstance(report, Report) else ()
+    short = any(v.budget in ("flash", "ram") and not v.unknown for v in report.violations)
+    if len(trials) < 2 or not short:
+        return []
+    words = [
+        f"{trial.tool} {trial.flash_bytes.value:,.0f} B"
+        if trial.flash_bytes is not None
+        else f"{trial.tool} does not link"
+        for trial in trials
+    ]
+    return [f"flash by compiler: {', '.join(words)}"]
 
 
 def weighs_most(report: Judged, violation: Violation) -> list[str]:

@@ -75,6 +75,19 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class CompilerTrial:
+    """What one compiler made of the model. ``tool`` is its name, with the level of optimization
+    where that is not ``-O2``; ``too_large`` says why its image does not link."""
+
+    tool: str
+    flash_bytes: Figure | None = None
+    ram_bytes: Figure | None = None
+    latency_us: Figure | None = None
+    too_large: str = ""
+    kept: bool = False
+
+
+@dataclass(frozen=True)
 class Report:
     """Everything a build tells. ``passed`` decides the exit code.
 
@@ -115,6 +128,7 @@ class Report:
     parts: ModelParts | None = None
     notes: tuple[str, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
+    compilers: tuple[CompilerTrial, ...] = ()
     out_dir: str = ""
     cached: bool = False
 
@@ -183,7 +197,13 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
         parts=parts_from_json(v["parts"]) if v.get("parts") else None,
         notes=tuple(v["notes"]),
         artifacts=v["artifacts"],
+        compilers=tuple(_trial(row) for row in v.get("compilers", ())),
     )
+
+
+def _trial(row: Mapping[str, Any]) -> CompilerTrial:
+    figures = {name: _figure(row[name]) for name in ("flash_bytes", "ram_bytes", "latency_us")}
+    return CompilerTrial(**{**row, **figures})
 
 
 def _figure(value: Mapping[str, Any] | None) -> Figure | None:

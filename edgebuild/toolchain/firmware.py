@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
-from edgebuild.errors import CheckFailedError, InternalError, ToolError
+from edgebuild.errors import InternalError, OverflowedError, ToolError
 from edgebuild.files import atomic_write, explained
 from edgebuild.resources import resource_dir
 from edgebuild.toolchain.base import CompileJob, Image, Progress
@@ -83,7 +83,7 @@ def build_firmware(
     return read_image(out_dir / "firmware.elf", out_dir / "firmware.map", toolchain)
 
 
-def _overflow(error: ToolError) -> CheckFailedError | None:
+def _overflow(error: ToolError) -> OverflowedError | None:
     """Return the linker's "region overflowed" in our words, or None."""
     missed = {
         match["region"]: int(match["bytes"])
@@ -94,7 +94,8 @@ def _overflow(error: ToolError) -> CheckFailedError | None:
         return None
     # One message for each output section; the last one counts all of them.
     words = ", ".join(f"{region} by {size:,} B" for region, size in missed.items())
-    return CheckFailedError(
+    return OverflowedError(
         f"the firmware does not fit the target: it misses {words}",
+        missed_bytes=sum(missed.values()),
         hint="a smaller model, or a target with more memory",
     )

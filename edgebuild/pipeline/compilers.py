@@ -1,0 +1,181 @@
+"""Compile with the preferred compiler, and with others where memory is short; keep the smaller."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from edgebuild.backends.base import Compiled, Progress
+from edgebuild.budget import Budget, Metrics
+from edgebuild.devices.base import RunResult
+from edgebuild.errors import CheckFailedError, OverflowedError
+from edgebuild.pipeline.plan import BuildPlan
+from edgebuild.pipeline.resolve import Resolved
+from edgebuild.report.model import CompilerTrial
+from edgebuild.toolchain.choice import tools_for
+
+COMFORT = 0.9
+"""Up to this share of a flash or RAM budget no other compiler is tried."""
+
+Run = Callable[[Compiled], RunResult | None]
+Measure = Callable[[Compiled, RunResult | None], Metrics]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one tool made, in ``folder``, and what a run of it measured."""
+
+    tool: str
+    folder: Path
+    compiled: Compiled
+    result: RunResult | None
+    metrics: Metrics
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The candidate that is kept, all that were tried, and a note where there were several."""
+
+    compiled: Compiled
+    result: RunResult | None
+    trials: tuple[CompilerTrial, ...]
+    notes: tuple[str, ...]
+
+
+def compile_and_run(
+    plan: BuildPlan, resolved: Resolved, out: Path, progress: Progress, run: Run, measure: Measure
+) -> Chosen:
+    """Compile for the plan's target and run; leave the files of what is kept below ``out``.
+
+    With ``--toolchain auto`` the first compiler's result is kept where flash and RAM use at most
+    ``COMFORT`` of their budgets. Else the other compilers are tried, and those that optimize for
+    size where flash is still missed.
+
+    Raises:
+        OverflowedError: nothing links; the message names all that was tried.
+    """
+    rounds = tools_for(plan.request.toolchain)
+    if plan.target.family != "cortex-m":  # nothing is linked for a device
+        rounds = (rounds[0][:1],)
+    found: list[Candidate] = []
+    refused: dict[str, OverflowedError] = {}
+    with TemporaryDirectory(prefix="edgebuild-compilers-") as scratch:
+        for tool in (tool for tools in rounds for tool in tools):
+            if not _wanted(tool, rounds, found, refused, plan.budget):
+                continue
+            folder = Path(scratch) / tool.replace(" ", "")
+            folder.mkdir()
+            try:
+                compiled = resolved.backend.compile(
+                    resolved.emitted, plan.target, tool, folder, progress
+                )
+            except OverflowedError as error:
+                refused[tool] = error
+                continue
+            result = run(compiled)
+            metrics = measure(compiled, result)
+            found.append(Candidate(tool, folder, compiled, result, metrics))
+        if not found:
+            raise _nothing_links(refused)
+        best = min(found, key=lambda one: _rank(one.metrics, plan.budget))
+        shutil.copytree(best.folder, out, dirs_exist_ok=True)
+    trials = _trials(found, refused, best)
+    return Chosen(best.compiled, best.result, trials, _why(found, refused, best, plan.budget))
+
+
+def _wanted(
+    tool: str,
+    rounds: Sequence[Sequence[str]],
+    found: Sequence[Candidate],
+    refused: dict[str, OverflowedError],
+    budget: Budget,
+) -> bool:
+    """Return whether ``tool`` may do better than what there is."""
+    if not found:
+        return True
+    if tool in rounds[0]:
+        return not any(comfortable(one.metrics, budget) for one in found)
+    return all("flash" in _missed(one.metrics, budget) for one in found)
+
+
+def comfortable(metrics: Metrics, budget: Budget) -> bool:
+    """Return whether flash and RAM are well within their budgets."""
+    return all(share <= COMFORT for share in _shares(metrics, budget).values())
+
+
+def _shares(metrics: Metrics, budget: Budget) -> dict[str, float]:
+    """Return what share of each memory budget is used."""
+    pairs = {
+        "flash": (metrics.flash_bytes, budget.flash_bytes),
+        "RAM": (metrics.ram_bytes, budget.ram_bytes),
+    }
+    return {
+        name: figure.value / max(limit, 1)
+        for name, (figure, limit) in pairs.items()
+        if figure is not None and limit is not None
+    }
+
+
+def _missed(metrics: Metrics, budget: Budget) -> set[str]:
+    """Return the budgets that are missed and whose figure is known."""
+    return {violation.budget for violation in budget.check(metrics) if not violation.unknown}
+
+
+def _rank(metrics: Metrics, budget: Budget) -> tuple[int, float]:
+    """Return what candidates are sorted by, the best first: budgets missed, then the fullest
+    memory."""
+    return len(_missed(metrics, budget)), max(_shares(metrics, budget).values(), default=0.0)
+
+
+def _trials(
+    found: Sequence[Candidate], refused: dict[str, OverflowedError], best: Candidate
+) -> tuple[CompilerTrial, ...]:
+    made = [
+        CompilerTrial(
+            one.tool,
+            one.metrics.flash_bytes,
+            one.metrics.ram_bytes,
+            one.metrics.latency_us,
+            kept=one is best,
+        )
+        for one in found
+    ]
+    return (*made, *(CompilerTrial(tool, too_large=e.message) for tool, e in refused.items()))
+
+
+def _why(
+    found: Sequence[Candidate],
+    refused: dict[str, OverflowedError],
+    best: Candidate,
+    budget: Budget,
+) -> tuple[str, ...]:
+    """Return a sentence on the choice where several tools were tried."""
+    if len(found) + len(refused) == 1:
+        return ()
+    shares = {one.tool: _shares(one.metrics, budget) for one in found}
+    used = [
+        f"{tool} uses {' and '.join(f'{share:.1%} of the {name}' for name, share in each.items())}"
+        for tool, each in shares.items()
+    ]
+    unlinked = [f"{tool} does not link" for tool in refused]
+    return (
+        f"compiled with {best.tool}, as memory is short: {', '.join([*used, *unlinked])} that the "
+        "budget allows",
+    )
+
+
+def _nothing_links(refused: dict[str, OverflowedError]) -> CheckFailedError:
+    """Return the refusal of the tool that came closest, with the names of all."""
+    tool, nearest = min(refused.items(), key=lambda item: item[1].missed_bytes)
+    if len(refused) == 1:
+        return nearest
+    names = " and ".join([", ".join(list(refused)[:-1]), list(refused)[-1]])
+    return OverflowedError(
+        f"{nearest.message} with {tool}, the closest of {names}",
+        missed_bytes=nearest.missed_bytes,
+        details=nearest.details,
+        hint=nearest.hint,
+    )
