@@ -51,8 +51,8 @@ def compile_and_run(
     """Compile for the plan's target and run; leave the files of what is kept below ``out``.
 
     With ``--toolchain auto`` the first compiler's result is kept where flash and RAM use at most
-    ``COMFORT`` of their budgets. Else the other compilers are tried, and those that optimize for
-    size where flash is still missed.
+    ``COMFORT`` of their budgets and latency is within its own. Else the other compilers are tried,
+    and those that optimize for size where flash is still missed.
 
     Raises:
         OverflowedError: nothing links; the message names all that was tried.
@@ -97,13 +97,14 @@ def _wanted(
     if not found:
         return True
     if tool in rounds[0]:
-        return not any(comfortable(one.metrics, budget) for one in found)
+        return not any(_enough(one.metrics, budget) for one in found)
     return all("flash" in _missed(one.metrics, budget) for one in found)
 
 
-def comfortable(metrics: Metrics, budget: Budget) -> bool:
-    """Return whether flash and RAM are well within their budgets."""
-    return all(share <= COMFORT for share in _shares(metrics, budget).values())
+def _enough(metrics: Metrics, budget: Budget) -> bool:
+    """Return whether flash and RAM are well within their budgets and latency is kept."""
+    shares = _shares(metrics, budget).values()
+    return all(share <= COMFORT for share in shares) and not _missed(metrics, budget)
 
 
 def _shares(metrics: Metrics, budget: Budget) -> dict[str, float]:
@@ -155,16 +156,13 @@ def _why(
     """Return a sentence on the choice where several tools were tried."""
     if len(found) + len(refused) == 1:
         return ()
-    shares = {one.tool: _shares(one.metrics, budget) for one in found}
-    used = [
-        f"{tool} uses {' and '.join(f'{share:.1%} of the {name}' for name, share in each.items())}"
-        for tool, each in shares.items()
-    ]
+    used = []
+    for one in found:
+        shares = _shares(one.metrics, budget).items()
+        parts = [f"{share:.1%} of the {name} budget" for name, share in shares]
+        used.append(f"{one.tool} takes {' and '.join(parts)}")
     unlinked = [f"{tool} does not link" for tool in refused]
-    return (
-        f"compiled with {best.tool}, as memory is short: {', '.join([*used, *unlinked])} that the "
-        "budget allows",
-    )
+    return (f"compiled with {best.tool}, as a budget is short: {', '.join([*used, *unlinked])}",)
 
 
 def _nothing_links(refused: dict[str, OverflowedError]) -> CheckFailedError:

@@ -48,14 +48,15 @@ def _evaluate(problem: Problem, task: Task) -> Outcome:
         context = context_of(problem)
         steps = explicit(recipe_from_json(task.recipe), context)
         shape = apply_untrained(steps, State(context.teacher), context)
-        found = _cost(problem, shape, task.limits.latency_us)
+        tool = task.tool or problem.toolchain
+        found = _cost(problem, shape, tool, task.limits.latency_us)
         if task.epochs and found.settled(task.table_bytes).fits(task.limits):
             context = context_of(problem)  # Keras's names begin anew, as in the build of the recipe
             steps = with_epochs(steps, task.epochs)
             state = State(context.teacher)
             for step in steps:
                 state, _ = step.apply(state, context)
-            found = _cost(problem, state)
+            found = _cost(problem, state, tool)
             quality = _quality(state, context)
             found = dataclasses.replace(
                 found, quality=quality.value, measure=quality.measure, epochs=task.epochs
@@ -147,8 +148,8 @@ def context_of(problem: Problem) -> Context:
     )
 
 
-def _cost(problem: Problem, state: State, most_us: float | None = None) -> Outcome:
-    """Compile, link and run what ``state`` has become, as a build does.
+def _cost(problem: Problem, state: State, tool: str, most_us: float | None = None) -> Outcome:
+    """Compile with ``tool``, link and run what ``state`` has become, as a build does.
 
     It is not run when the predicted latency is well above ``most_us``: that is then the figure.
     """
@@ -163,7 +164,7 @@ def _cost(problem: Problem, state: State, most_us: float | None = None) -> Outco
     assert state.flatbuffer is not None
     found = Outcome(
         (), 0, macs=model_cost(state.model).macs,
-        sha256=hashlib.sha256(state.flatbuffer).hexdigest(),
+        sha256=hashlib.sha256(state.flatbuffer).hexdigest(), tool=tool,
     )  # fmt: skip
     source = read_tflite(state.flatbuffer, name=problem.name, where="the candidate")
     graph = supported_graph(source, where="the candidate").graph
@@ -173,9 +174,7 @@ def _cost(problem: Problem, state: State, most_us: float | None = None) -> Outco
     found = dataclasses.replace(found, table_bytes=tables)
     with tempfile.TemporaryDirectory(prefix="edgebuild-search-") as folder:
         try:
-            compiled = backend.compile(
-                emitted, target, problem.toolchain, Path(folder), lambda _: None
-            )
+            compiled = backend.compile(emitted, target, tool, Path(folder), lambda _: None)
         except CheckFailedError as error:
             return dataclasses.replace(found, too_large=error.message)
         result = None

@@ -67,13 +67,14 @@ class Task:
     ``recipe`` holds passes as plain JSON values, as ``recipe_to_json`` gives them, ``quantize``
     last. Without ``epochs`` its shape alone is built and costed. With them, the candidate is
     trained for so many epochs, unless its cost misses ``limits`` already, softmax tables counted
-    as ``Outcome.settled`` does.
+    as ``Outcome.settled`` does. ``tool`` is what compiles it (``edgebuild.toolchain.choice``).
     """
 
     recipe: tuple[dict[str, Any], ...]
     epochs: int = 0
     limits: Budget = field(default_factory=Budget)
     table_bytes: int | None = None
+    tool: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class Outcome:
     ``cycles`` and ``latency_us`` are of the linked and run image; None where the profile has no
     such figure. ``quality`` is of the int8 file, None when it was not trained; ``measure`` says
     what it is. ``sha256`` is that of the ``.tflite``. ``too_large`` says why it does not even link.
+    ``tool`` compiled it.
     """
 
     recipe: tuple[dict[str, Any], ...]
@@ -100,6 +102,7 @@ class Outcome:
     sha256: str = ""
     too_large: str = ""
     seconds: float = 0.0
+    tool: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as plain JSON values."""

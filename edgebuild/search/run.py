@@ -34,8 +34,9 @@ from edgebuild.search.neighbours import trials_for_moves, try_neighbours
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.search.profiling import ModelProfile, profile
 from edgebuild.search.ranking import best_of, closest, missed, pareto
-from edgebuild.search.space import Space
+from edgebuild.search.space import Space, Structure
 from edgebuild.search.study import Study, Trials
+from edgebuild.toolchain.choice import tools_for
 
 _MARGIN = 0.02
 _EXACT = 5
@@ -107,6 +108,7 @@ class Search:
         self._attempts = Attempts(crew, study, budget, effort, progress, architecture=architecture)
         self._study, self._budget, self._progress = study, budget, progress
         self._baseline_missed = baseline_missed
+        self._rounds = tools_for(problem.toolchain)
         self._costing = Costing(self._attempts)
 
     def run(self) -> Found:
@@ -118,7 +120,7 @@ class Search:
         known = self._profile()
         space, scaled = (known.space(architecture=scales) for scales in (False, True))
         neutral = Space().recipe(Space().neutral())
-        (baseline,) = attempts.run([Task(neutral, epochs=1)])
+        baseline = self._compiled(neutral)
         attempts.table_bytes = baseline.table_bytes
         found = Found(known, self._budget, baseline, (baseline,), None)
         smallest: Outcome | None = None
@@ -126,17 +128,9 @@ class Search:
         fits = baseline.fits(self._budget)
         if not fits:
             self._progress("costing the smallest network")
-            smallest, reduction = self._costing.smallest(space, scaled)
+            smallest, reduction = self._smallest(space, scaled)
             if not smallest.fits(self._budget):
-                failed = tuple(attempts.failed)
-                which = "that could be costed" if failed else "of the search"
-                reason = (
-                    f"not even the smallest network {which} (one channel in each layer, every "
-                    f"removable block gone) fits; {missed(smallest, self._budget)}"
-                )
-                return dataclasses.replace(
-                    found, nearest=smallest, proved=not failed, reason=reason, failed=failed
-                )
+                return self._proof(found, smallest)
             space = self._costing.aimed(space, reduction)
             first = _first_structures(space)
         moves = 0 if fits else trials_for_moves(attempts.effort.trials)
@@ -147,6 +141,52 @@ class Search:
         wanted = math.inf if self._baseline_missed else known.quality
         train_finalists(attempts, wanted, baseline)
         return self._conclude(found)
+
+    def _compiled(self, neutral: tuple[dict[str, Any], ...]) -> Outcome:
+        """Return what the original costs, with the compiler that the search goes on with: the first
+        where it fits, else the one with which the original comes closest."""
+        attempts = self._attempts
+        costed: list[Outcome] = []
+        for tools in self._rounds:
+            for tool in tools:
+                costed += attempts.run([Task(neutral, epochs=1, tool=tool)])
+                if costed[-1].fits(self._budget):
+                    break
+            if any(outcome.fits(self._budget) for outcome in costed):
+                break
+        best = closest(costed, self._budget)
+        assert best is not None
+        attempts.tool = best.tool or self._rounds[0][0]
+        return best
+
+    def _smallest(self, space: Space, scaled: Space) -> tuple[Outcome, Structure]:
+        """Return the smallest network, with the first compiler that makes it fit; with none the one
+        that comes closest. The search goes on with that compiler."""
+        attempts = self._attempts
+        found = {}
+        tools = [tool for tools in self._rounds for tool in tools]
+        for tool in sorted(tools, key=lambda tool: tool != attempts.tool):
+            attempts.tool = tool
+            found[tool] = self._costing.smallest(space, scaled)
+            if found[tool][0].fits(self._budget):
+                return found[tool]
+        best = closest((outcome for outcome, _ in found.values()), self._budget)
+        attempts.tool = next(tool for tool, pair in found.items() if pair[0] is best)
+        return found[attempts.tool]
+
+    def _proof(self, found: Found, smallest: Outcome) -> Found:
+        """Say that not even the smallest network fits, with every compiler at hand."""
+        failed = tuple(self._attempts.failed)
+        which = "that could be costed" if failed else "of the search"
+        tools = [tool for tools in self._rounds for tool in tools]
+        by = f" in int8 with {', '.join(tools)}"
+        reason = (
+            f"not even the smallest network {which} (one channel in each layer, every "
+            f"removable block gone) fits{by}; {missed(smallest, self._budget)}"
+        )
+        return dataclasses.replace(
+            found, nearest=smallest, proved=not failed, reason=reason, failed=failed
+        )
 
     def _profile(self) -> ModelProfile:
         found = self._study.known("profile", "")

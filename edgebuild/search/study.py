@@ -243,7 +243,7 @@ def _label(kind: str, content: Any) -> str:
 
 def _tried(task: Task) -> dict[str, Any]:
     """Return what decides a task's outcome, limits apart, as plain JSON values."""
-    return {"recipe": list(task.recipe), "epochs": task.epochs}
+    return {"recipe": list(task.recipe), "epochs": task.epochs, "tool": task.tool}
 
 
 def outcome_from_json(row: Mapping[str, Any]) -> Outcome:

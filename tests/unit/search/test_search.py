@@ -81,10 +81,51 @@ def test_what_cannot_fit_is_proved_by_the_smallest_network(tmp_path):
     assert found.proved
     assert found.reason == (
         "not even the smallest network of the search (one channel in each layer, every removable "
-        "block gone) fits; it needs flash 8,004 B of 8,001 B"
+        "block gone) fits in int8 with zig; it needs flash 8,004 B of 8,001 B"
     )
     # Beside the original: the smallest network, with its layers whole and as factors.
     assert [task.recipe[1]["pass"] for task in crew.tasks[1:]] == ["prune", *["low_rank"] * 3]
+
+
+def by_compiler(task):
+    """Some compilers make the same network smaller."""
+    found = candidate(task)
+    saved = {"zig": 0, "gcc": 2_000, "zig -Os": 3_000, "gcc -Os": 4_000}[task.tool]
+    smaller = dataclasses.replace(
+        found, flash_bytes=found.flash_bytes - saved, tool=task.tool, quality=None, epochs=0
+    )
+    if task.epochs and smaller.fits(task.limits):
+        quality = found.quality or candidate(dataclasses.replace(task, limits=Budget())).quality
+        smaller = dataclasses.replace(smaller, quality=quality, epochs=task.epochs)
+    return smaller
+
+
+@pytest.fixture
+def several(monkeypatch):
+    """Two compilers, and a problem that takes either."""
+    monkeypatch.setattr("edgebuild.toolchain.choice.installed", lambda: ("zig", "gcc"))
+    auto = dataclasses.replace(problem(), toolchain="auto")
+    monkeypatch.setattr("tests.unit.search.formulas.problem", lambda: auto)
+    crew = Crew()
+    crew.candidate = by_compiler
+    return crew
+
+
+def test_a_proof_is_one_over_all_compilers(tmp_path, several):
+    """8,004 B with zig, 4,004 B with gcc -Os."""
+    found = run(tmp_path, Budget(flash_bytes=4_001), several)
+    assert found.proved and found.nearest.tool == "gcc -Os"
+    assert "fits in int8 with zig, gcc, zig -Os, gcc -Os; it needs flash 4,004 B" in found.reason
+    found = run(tmp_path, Budget(flash_bytes=4_500), several)
+    assert found.best.flash_bytes <= 4_500 and found.best.tool == "gcc -Os"
+
+
+def test_a_compiler_with_which_the_original_fits_needs_no_search_of_others(tmp_path, several):
+    found = run(tmp_path, Budget(flash_bytes=46_500), several)
+    assert found.baseline.tool == found.best.tool == "gcc"
+    assert {task.tool for task in several.tasks} == {"zig", "gcc"}
+    found = run(tmp_path, Budget(flash_bytes=30_000), several)
+    assert found.best.tool == found.baseline.tool == "gcc -Os"
 
 
 def test_factors_that_fit_are_no_proof_of_the_contrary(tmp_path):

@@ -1,0 +1,130 @@
+"""``--toolchain auto``: another compiler where a budget is short, and which one is kept."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+import edgebuild
+from edgebuild.budget import Budget
+from edgebuild.errors import OverflowedError
+from edgebuild.pipeline.forecast import forecast
+from edgebuild.pipeline.plan import BuildRequest
+from edgebuild.report.advice import check_failure
+from edgebuild.toolchain.gcc import GccToolchain
+
+GCC = pytest.mark.gcc
+
+
+@pytest.fixture
+def with_gcc():
+    if shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("no arm-none-eabi-gcc")
+
+
+def build(folder, **options):
+    """Build ``small.tflite``, which zig makes 14,022 B large."""
+    options = {"target": "cortex-m4", "samples": 1, "out": folder / "out", **options}
+    return edgebuild.build(folder / "small.tflite", **options)
+
+
+def flash(limit):
+    return Budget(flash_bytes=limit).named("the command line")
+
+
+def tried(report):
+    return [trial.tool for trial in report.compilers]
+
+
+def kept(report):
+    return [trial.tool for trial in report.compilers if trial.kept]
+
+
+@GCC
+def test_one_compiler_is_enough_where_there_is_room(folder, with_gcc):
+    report = build(folder, budget=flash(20_000))
+    assert report.passed and tried(report) == kept(report) == ["zig"]
+    assert report.toolchain.startswith("zig") and not any(
+        "compiled with" in n for n in report.notes
+    )
+
+
+@GCC
+@pytest.mark.parametrize("limit", [14_500, 12_500])
+def test_what_zig_misses_or_nearly_misses_fits_with_gcc(folder, with_gcc, limit):
+    """Within 10 % of the limit, and over it: the smaller is kept, and why is written down."""
+    report = build(folder, budget=flash(limit))
+    assert report.passed and report.comparison.equal
+    assert (tried(report), kept(report)) == (["zig", "gcc"], ["gcc"])
+    assert "gcc" in report.toolchain and "gcc" in report.metrics.flash_bytes.source
+    (why,) = [note for note in report.notes if "compiled with gcc" in note]
+    assert "zig takes" in why and "gcc takes" in why
+    out = folder / "out" / "small-cortex-m4"
+    lock = json.loads((out / "build.lock").read_text())
+    assert lock["plan"]["toolchain"] == "auto" and lock["plan"]["tools"]["gcc"] != "absent"
+    assert lock["compiler"]["kept"] == report.toolchain
+    assert [row["tool"] for row in lock["compiler"]["tried"]] == ["zig", "gcc"]
+    again = build(folder, budget=flash(limit))
+    assert again.cached and again.compilers == report.compilers
+    assert not build(folder, budget=flash(limit), toolchain="zig").passed == (limit == 12_500)
+
+
+@GCC
+def test_what_fits_only_when_optimized_for_size(folder, with_gcc):
+    report = build(folder, budget=flash(11_000))
+    assert report.passed and report.comparison.equal and kept(report)[0].endswith("-Os")
+    assert report.toolchain.endswith("-Os")
+    least = build(folder, budget=flash(8_000))
+    assert not least.passed and tried(least) == ["zig", "gcc", "zig -Os", "gcc -Os"]
+    smallest = min(least.compilers, key=lambda trial: trial.flash_bytes.value)
+    assert kept(least) == [smallest.tool]
+    (line,) = [d for d in check_failure(least).details if "flash by compiler" in d]
+    assert all(tool in line for tool in tried(least))
+
+
+def test_without_gcc_zig_alone_is_asked(folder, monkeypatch):
+    monkeypatch.setattr(GccToolchain, "available", lambda _: False)
+    report = build(folder, budget=flash(14_500))
+    assert tried(report) == ["zig"]
+    report = build(folder, budget=flash(11_500))
+    assert report.passed and tried(report) == ["zig", "zig -Os"]
+
+
+def test_a_chosen_compiler_is_the_only_one(folder):
+    report = build(folder, budget=flash(11_500), toolchain="zig")
+    assert not report.passed and tried(report) == ["zig"]
+
+
+PROFILE = """schema = 1
+name = "tiny"
+based_on = "cortex-m4"
+[[memory]]
+name = "flash"
+kind = "flash"
+origin = 0
+size = "%d"
+[[memory]]
+name = "ram"
+kind = "ram"
+origin = 0x20000000
+size = "64KiB"
+"""
+
+
+def test_what_nothing_links_names_all_that_was_tried(folder, monkeypatch):
+    monkeypatch.setattr(GccToolchain, "available", lambda _: False)
+    (folder / "tiny.toml").write_text(PROFILE % 9_000)
+    with pytest.raises(OverflowedError, match="it misses flash by") as caught:
+        build(folder, target="tiny.toml")
+    assert caught.value.message.endswith("with zig -Os, the closest of zig and zig -Os")
+    (folder / "tiny.toml").write_text(PROFILE % 14_600)
+    report = build(folder, target="tiny.toml")
+    assert report.passed and kept(report) == ["zig -Os"]
+    assert [t.tool for t in report.compilers if t.too_large] == ["zig"]
+
+
+def test_a_forecast_does_not_call_too_large_what_another_compiler_may_fit(folder):
+    found = forecast(BuildRequest(folder / "small.tflite", "cortex-m4", budget=flash(12_500)))
+    assert not found.passed and found.uncertain
