@@ -48,8 +48,6 @@ def test_one_compiler_is_enough_where_there_is_room(folder, with_gcc):
     assert report.passed and tried(report) == kept(report) == ["zig"]
     assert report.toolchain.startswith("zig")
     assert not any("compiled with" in note for note in report.notes)
-        "compiled with" in n for n in report.notes
-    )
 
 
 @GCC
