@@ -125,7 +125,7 @@ def test_init_writes_a_file_that_loads(edgebuild, tmp_path):
     code, out, _ = edgebuild("init", tmp_path)
     assert code == 0 and f"wrote {tmp_path}/edgebuild.toml" in out
     project = load_project(tmp_path)
-    assert (project.model, project.targets, project.toolchain) == (None, ("cortex-m4",), "zig")
+    assert (project.model, project.targets, project.toolchain) == (None, ("cortex-m4",), "auto")
 
 
 def test_every_commented_setting_of_init_is_valid_too(edgebuild, tmp_path):
