@@ -11,6 +11,9 @@ from edgebuild.figures import Figure
 from edgebuild.toml_reader import Reader
 from edgebuild.units import format_duration, format_points, format_size
 
+MEMORY_OF = "memory of "
+"""How the source of a limit begins that is a device's own memory."""
+
 
 @dataclass(frozen=True)
 class Metrics:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgebuild.budget import Budget
+from edgebuild.budget import MEMORY_OF, Budget
 from edgebuild.errors import InputError
 from edgebuild.regions import Cache, Memory, Placement, placement_faults, placement_of
 
@@ -155,8 +155,8 @@ class TargetProfile:
         """The region that holds data and stack; None on targets without a memory map."""
         return self.placement.data if self.placement else None
 
-    def placed(self, place: Mapping[str, tuple[str, ...]], source: str) -> TargetProfile:
-        """Return the profile with ``place`` over its own; ``source`` says who asks for it.
+    def placed(self, place: Mapping[str, tuple[str, ...]]) -> TargetProfile:
+        """Return the profile with ``place`` over its own.
 
         Raises InputError for regions that it does not have, and for roles that cannot go there.
         """
@@ -164,12 +164,12 @@ class TargetProfile:
             return self
         profile = dataclasses.replace(self, place={**self.place, **place})
         if not self.memories:
-            raise InputError(f"{source}: target {self.name} has no memory regions")
+            raise InputError(f"target {self.name} has no memory regions to place roles in")
         faults = list(placement_faults(profile.memories, profile.place))
         if faults:
             regions = ", ".join(f"{m.name} ({m.kind})" for m in self.memories)
             raise InputError(
-                f"{source}: {'; '.join(f'{key} {fault}' for key, fault in faults)}",
+                "; ".join(f"{key} {fault}" for key, fault in faults),
                 hint=f"regions of {self.name}: {regions}",
             )
         return profile
@@ -180,7 +180,7 @@ class TargetProfile:
         device = Budget(
             flash_bytes=sum(m.usable_bytes for m in used if m.kind == "flash") or None,
             ram_bytes=sum(m.usable_bytes for m in used if m.kind == "ram") or None,
-        ).named(f"memory of {self.name}")
+        ).named(f"{MEMORY_OF}{self.name}")
         return device.overridden_by(self.budget.named(f"profile {self.name}"))
 
     def to_json(self) -> dict[str, Any]:

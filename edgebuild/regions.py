@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from edgebuild.errors import InputError, InternalError, nearest
 from edgebuild.units import format_size, quoted
@@ -215,6 +216,17 @@ def unused_regions(
         size = format_size(region.usable_bytes)
         sentences.append(f"{region.name} {size} is not used: --place {role}={','.join(names)}")
     return tuple(sentences)
+
+
+def unused_of_profile(profile: Mapping[str, Any], kind: str) -> tuple[str, ...]:
+    """Return ``unused_regions`` of a profile as plain JSON values (``TargetProfile.to_json``)."""
+    memories = [
+        Memory(m["name"], m["kind"], m["origin"], m["size_bytes"], m["reserved_bytes"],
+               tuple(m["holds"]))
+        for m in profile.get("memories", ())
+    ]  # fmt: skip
+    placement = placement_of(memories, profile.get("place", {}))
+    return unused_regions(memories, placement, kind) if placement is not None else ()
 
 
 def parse_place(text: str) -> tuple[str, tuple[str, ...]]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
-from edgebuild.toolchain.base import Image
+from edgebuild.regions import Memory, Placement
+from edgebuild.toolchain.base import Image, Section
 from edgebuild.toolchain.elf import object_ranges
 
 
@@ -12,13 +15,15 @@ from edgebuild.toolchain.elf import object_ranges
 class Footprint:
     """Bytes by origin. ``weights``: constants of the model; ``code``: layers and kernels with their
     parameters; ``runtime``: what they pull in (memcpy, arithmetic helpers); ``application``: the
-    benchmark firmware around them. ``static_ram``: .data and .bss of the model's own code."""
+    benchmark firmware around them. ``static_ram``: what the model's own code has in RAM: .data,
+    .bss, and what is copied there. ``regions``: of all but the application, by memory region."""
 
     weights: int
     code: int
     runtime: int
     application: int
     static_ram: int
+    regions: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def model_flash(self) -> int:
@@ -26,12 +31,15 @@ class Footprint:
         return self.weights + self.code + self.runtime
 
 
-def footprint(image: Image, name: str, library: str) -> Footprint:
+def footprint(
+    image: Image, name: str, library: str, placement: Placement | None = None
+) -> Footprint:
     """Sum the image's input sections by where they come from, as the linker's map tells.
 
     ``library`` is the folder of the generated library among the sources; weights are all of
-    ``<name>_weights.c``.
+    ``<name>_weights.c``. Regions are those of ``placement``.
     """
+    regions: Counter[str] = Counter()
     sums = dict.fromkeys(("weights", "code", "runtime", "application", "static_ram"), 0)
     ranges = object_ranges(image.map_file.read_text()).ranges
     for section in image.sections:
@@ -41,9 +49,23 @@ def footprint(image: Image, name: str, library: str) -> Footprint:
             origin = _origin(object_file, name, library)
             if section.in_flash:
                 sums[origin] += end - start
-            if section.in_ram and origin != "application":
+            if origin == "application":
+                continue
+            if section.in_ram:
                 sums["static_ram"] += end - start
-    return Footprint(**sums)
+            if placement is not None:
+                for region in _occupied(section, placement):
+                    regions[region.name] += end - start
+    return Footprint(**sums, regions=dict(regions))
+
+
+def _occupied(section: Section, placement: Placement) -> Iterator[Memory]:
+    """Yield where a section takes room: in flash where it lies, or with the code what is copied."""
+    at = [m for m in placement.used if m.origin <= section.address < m.end]
+    if section.in_ram:
+        yield from at
+    if section.in_flash:
+        yield from [placement.code] if section.in_ram else at
 
 
 def _origin(object_file: str, name: str, library: str) -> str:

@@ -50,7 +50,8 @@ class Compiled:
 
     ``flash_bytes`` is what the model costs in the user's own firmware: code, constants and the
     runtime that they pull in, without the benchmark application. ``static_ram_bytes`` likewise,
-    without the arena. ``image`` is None where nothing is linked for a device.
+    without the arena. ``image`` is None where nothing is linked for a device. ``regions`` are the
+    bytes of both by memory region.
     """
 
     toolchain: str
@@ -59,6 +60,7 @@ class Compiled:
     flash: Mapping[str, Figure]
     open_device: Callable[[str], Device]
     image: Image | None = None
+    regions: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgebuild.backends.accounting import footprint
 from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import LIBRARY, emit_library, with_tflm_form
-from edgebuild.codegen.c_library import INCLUDE_DIRS, further_banks
+from edgebuild.codegen.c_library import INCLUDE_DIRS, constant_bytes, further_banks
 from edgebuild.codegen.linker import render_linker_script
 from edgebuild.codegen.templates import render
 from edgebuild.cycles.traffic import layer_reads
@@ -47,8 +47,9 @@ class CortexMBackend:
         return with_tflm_form(emitted, source, model, target.cpu.core)
 
     def check_room(self, emitted: Emitted, target: TargetProfile) -> None:
-        """Check that arena and stack fit the target's RAM."""
+        """Check that arena and stack fit the target's RAM, and weights a region of their own."""
         placement = required_placement(target.placement, target.name)
+        _check_weights(emitted, target, placement)
         missing = [
             f"arena {size:,} B{f' and stack {stack:,} B' if stack else ''}, "
             f"available {format_size(available)} in {region.name}"
@@ -84,7 +85,7 @@ class CortexMBackend:
                 details=_heaviest(emitted),
                 hint="; ".join([*_unused(target), *filter(None, [error.hint])]),
             ) from None
-        parts = footprint(image, emitted.name, LIBRARY)
+        parts = footprint(image, emitted.name, LIBRARY, placement)
         by = compiler.version() if level == SPEED else f"{compiler.version()} {level}"
         linked = {
             "weights": Figure(parts.weights, "B", How.LINKED, f"{by}: constants of the model"),
@@ -97,7 +98,7 @@ class CortexMBackend:
             return _device(kind, image, target, emitted)
 
         static = Figure(parts.static_ram, "B", How.LINKED, f"{by}: without the arena")
-        return Compiled(by, total, static, linked, open_device, image)
+        return Compiled(by, total, static, linked, open_device, image, parts.regions)
 
 
 def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
@@ -117,6 +118,27 @@ def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
             sources[f"{folder}/{path.name}"] = path.read_text()
     includes = (*(f"{LIBRARY}/{d}" if d != "." else LIBRARY for d in INCLUDE_DIRS), "app")
     return CompileJob(sources, includes, {"EB_PROFILE": "1", **target.firmware.defines})
+
+
+def _check_weights(emitted: Emitted, target: TargetProfile, placement: Placement) -> None:
+    """Check the weights' region where they do not lie with the code."""
+    region = placement.weights
+    if region == placement.code:
+        return
+    size = constant_bytes(emitted.graph, emitted.calls)
+    arena = sum(
+        size
+        for bank, size in zip(placement.arena, emitted.plan.bank_bytes, strict=False)
+        if bank == region
+    )
+    if size + arena > region.usable_bytes:
+        beside = f" beside {arena:,} B of the arena" if arena else ""
+        raise CheckFailedError(
+            f"region {region.name} of {target.name} is too small: weights {size:,} B{beside}, "
+            f"available {format_size(region.usable_bytes)}",
+            details=_heaviest(emitted),
+            hint="; ".join([*_unused(target), "a smaller model, or --place weights=REGION"]),
+        )
 
 
 def _unused(target: TargetProfile) -> tuple[str, ...]:

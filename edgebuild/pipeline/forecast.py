@@ -17,6 +17,7 @@ from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.resolve import resolve, resolve_delegated
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import LayerReport
+from edgebuild.units import format_size
 
 CODE_BYTES_PER_SOURCE = 1500
 """Rough size of one kernel source at -O2 on a Cortex-M; a build gives the real figure."""
@@ -148,10 +149,27 @@ def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
         limits,
         metrics,
         limits.check(metrics),
-        (),
+        _region_refusals(plan, found),
         layers=found.layers,
         analysis=found,
         notes=resolved.notes,
+    )
+
+
+def _region_refusals(plan: BuildPlan, found: Analysis) -> tuple[str, ...]:
+    """Return what a single region lacks where flash as a whole would do: the code's."""
+    placement = plan.target.placement
+    if placement is None or placement.weights == placement.code:
+        return ()
+    code = GLUE_BYTES + CODE_BYTES_PER_SOURCE * len(found.kernel_sources)
+    copied = found.constant_bytes if placement.weights.kind == "ram" else 0
+    least = round(CODE_BOUNDS[0] * code) + copied
+    room = placement.code.usable_bytes
+    if least <= room:
+        return ()
+    return (
+        f"region {placement.code.name} is too small: code needs {least:,} B or more, available "
+        f"{format_size(room)}",
     )
 
 
@@ -169,13 +187,27 @@ def _metrics(plan: BuildPlan, found: Analysis) -> Metrics:
         round(low),
         round(high),
     )
+    copied, low, high = _copied(plan, found, code)
     ram = Figure(
-        found.arena_bytes + STACK_BYTES,
+        found.arena_bytes + STACK_BYTES + copied,
         "B",
         How.ESTIMATED,
-        f"arena {found.arena_bytes:,} B as planned, stack about {STACK_BYTES} B",
-        found.arena_bytes,
-        found.arena_bytes + 2 * STACK_BYTES,
+        f"arena {found.arena_bytes:,} B as planned, stack about {STACK_BYTES} B"
+        + (f", copied from flash about {copied:,} B" if copied else ""),
+        found.arena_bytes + low,
+        found.arena_bytes + 2 * STACK_BYTES + high,
     )
     timed = plan.run == "simulator"  # nothing else tells a build the time
     return Metrics(flash, ram, found.latency_us if timed else None)
+
+
+def _copied(plan: BuildPlan, found: Analysis, code: int) -> tuple[int, int, int]:
+    """Return the bytes of kernels and weights that run or lie in RAM: likely, at least, at most."""
+    placement = plan.target.placement
+    likely = low = high = 0
+    if placement is not None and placement.weights.kind == "ram":
+        likely = low = high = found.constant_bytes
+    if placement is not None and placement.kernels.kind == "ram":
+        bounds = [round(factor * code) for factor in CODE_BOUNDS]
+        likely, low, high = likely + code, low + bounds[0], high + bounds[1]
+    return likely, low, high

@@ -151,7 +151,7 @@ class BuildPlan:
 
 def make_plan(request: BuildRequest) -> BuildPlan:
     """Resolve a request; InputError for anything that cannot be right."""
-    target = load_target(request.target).placed(request.place, "place")
+    target = load_target(request.target).placed(request.place)
     run = request.run or target.run.default
     if request.toolchain not in TOOLCHAINS:
         raise InputError(f"unknown toolchain '{request.toolchain}'", hint=" or ".join(TOOLCHAINS))

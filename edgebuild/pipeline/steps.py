@@ -30,8 +30,9 @@ from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import Loaded, resolve
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
-from edgebuild.targets import CpuFeatures
+from edgebuild.targets import CpuFeatures, TargetProfile
 from edgebuild.toolchain import Symbol
+from edgebuild.units import format_size
 from edgebuild.verification import (
     Engine,
     GeneratedC,
@@ -226,7 +227,34 @@ def make_report(
         sections=compiled.image.sections if compiled.image else (),
         symbols=_sized(compiled.image.symbols) if compiled.image else (),
         compression=loaded.compressed.steps if loaded.compressed else (),
+        regions=region_figures(plan.target, emitted, compiled, result),
     )
+
+
+def region_figures(
+    target: TargetProfile, emitted: Emitted, compiled: Compiled, result: RunResult | None
+) -> dict[str, Figure]:
+    """Return the model's bytes in each memory region that is used; the source says of how many."""
+    placement = target.placement
+    if placement is None or compiled.image is None:
+        return {}
+    sizes = dict.fromkeys((region.name for region in placement.used), 0)
+    for name, size in compiled.regions.items():
+        sizes[name] += size
+    for region, size in zip(placement.arena, emitted.plan.bank_bytes, strict=False):
+        sizes[region.name] += size
+    if result is not None and result.stack_bytes is not None:
+        sizes[placement.data.name] += int(result.stack_bytes.value)
+    return {
+        region.name: Figure(
+            sizes[region.name],
+            "B",
+            How.LINKED,
+            f"{sizes[region.name] / max(1, region.usable_bytes):.1%} of "
+            f"{format_size(region.usable_bytes)}: {', '.join(placement.roles_of(region))}",
+        )
+        for region in placement.used
+    }
 
 
 def memory_figures(

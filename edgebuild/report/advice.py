@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from edgebuild.budget import Violation
+from edgebuild.budget import MEMORY_OF, Violation
 from edgebuild.errors import CheckFailedError
+from edgebuild.regions import unused_of_profile
 from edgebuild.report.gate import AccuracyGate
 from edgebuild.report.model import LayerReport, Report
 from edgebuild.units import format_points
@@ -82,6 +83,8 @@ def check_failure(report: Judged) -> CheckFailedError | None:
         hint = hint or (
             _UNSURE if violation.uncertain else budget_hint(violation, family, labels=labels)
         )
+        if violation.source.startswith(MEMORY_OF):
+            hint = "; ".join([*unused_of_profile(report.target, violation.budget), hint])
     gate = report.gate if isinstance(report, Report) else None
     if gate is not None:
         lost = () if gate.passed else gate.losses

@@ -98,7 +98,8 @@ class Report:
     ``sections`` and ``symbols`` are those of the linked firmware, the benchmark application among
     them; empty for the host. ``compatibility`` is there where LiteRT runs the model, and
     ``refusals`` are sentences on what the user forbade the delegate and it does. ``parts`` are
-    those in which the model was left too.
+    those in which the model was left too. ``regions`` are the target's memory regions that the
+    build uses, with the model's bytes in each.
     """
 
     edgebuild: str
@@ -126,6 +127,7 @@ class Report:
     regression: RegressionReport | None = None
     gate: AccuracyGate | None = None
     parts: ModelParts | None = None
+    regions: Mapping[str, Figure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     artifacts: Mapping[str, str] = field(default_factory=dict)
     compilers: tuple[CompilerTrial, ...] = ()
@@ -195,6 +197,7 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
         regression=regression_from_json(v["regression"]) if v.get("regression") else None,
         gate=gate_from_json(v["gate"]) if v.get("gate") else None,
         parts=parts_from_json(v["parts"]) if v.get("parts") else None,
+        regions=_figures(v.get("regions", {})),
         notes=tuple(v["notes"]),
         artifacts=v["artifacts"],
         compilers=tuple(_trial(row) for row in v.get("compilers", ())),

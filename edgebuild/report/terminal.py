@@ -136,7 +136,8 @@ def _figures_table(report: Report) -> RenderableType:
     table.add_column("")
     table.add_column("", justify="right")
     table.add_column("", style="dim", overflow="fold")
-    groups = {**report.flash, **report.memory, **report.run}
+    regions = {f"in {name}": figure for name, figure in report.regions.items()}
+    groups = {**report.flash, **report.memory, **regions, **report.run}
     if report.tflm_arena is not None:
         groups["TFLite Micro arena"] = report.tflm_arena
     for label, figure in groups.items():

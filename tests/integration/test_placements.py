@@ -95,9 +95,13 @@ def addresses(report, target):
     return symbols, {s.name: region(s.address) for s in report.sections}
 
 
+def placed_roles(place):
+    return {role: place.get(role, default) for role, default in DEFAULTS.items()}
+
+
 def check_places(report, target, place):
     symbols, sections = addresses(report, target)
-    placed = {role: place.get(role, default) for role, default in DEFAULTS.items()}
+    placed = placed_roles(place)
     assert None not in sections.values()
     assert sections[".vectors"] == sections[".text"] == "flash"
     assert symbols["small_params0"] == symbols["eb_vectors"] == "flash"
@@ -126,7 +130,13 @@ def test_placed_roles_are_there_and_compute_the_same(folder, place, toolchain):
     report = edgebuild.build("small.tflite", target=target, toolchain=toolchain, samples=2)
     assert report.passed and report.comparison.device == "simulated cortex-m4"
     check_places(report, target, place)
-    assert report.metrics.ram_bytes.value <= 16 << 10
+    used, metrics = report.regions, report.metrics
+    kinds = {region.name: region.kind for region in load_target(target).memories}
+    for kind, total in (("flash", metrics.flash_bytes), ("ram", metrics.ram_bytes)):
+        assert sum(f.value for n, f in used.items() if kinds[n] == kind) == total.value
+    assert set(used) == {
+        name for names in placed_roles(place).values() for name in names.split(",")
+    }
 
 
 @pytest.mark.qemu
@@ -169,12 +179,30 @@ def test_regions_that_are_not_used_are_named_where_memory_is_missed(folder, comm
     assert "tiny 640 B is not used: --place arena=ram,tiny" in caught.value.hint
 
 
+def test_check_names_them_too_and_agrees_with_build(folder, command):
+    """A second flash and a second RAM: used when a role is placed there, named when none is."""
+    target = profile(folder, "mps2-an386", flash="6KiB")
+    code, _, err = command("check", "small.tflite", "--target", target)
+    assert code == 1 and "far 1 MiB is not used: --place weights=far" in " ".join(err.split())
+    target = profile(folder, "mps2-an386", flash="16KiB", far="4KiB")
+    for verb in ("check", "build"):
+        code, _, err = command(verb, "small.tflite", "--target", target, "--place", "weights=far")
+        assert code == 1
+        assert "region far of board is too small: weights" in " ".join(err.split())
+    target = profile(folder, "mps2-an386", {"weights": "psram", "arena": "psram"}, psram="6KiB")
+    code, _, err = command("check", "small.tflite", "--target", target)
+    assert code == 1 and "B beside" in " ".join(err.split())
+    target = profile(folder, "mps2-an386", {"weights": "far"}, flash="1KiB")
+    code, _, err = command("check", "small.tflite", "--target", target)
+    assert code == 1 and "region flash is too small: code needs" in " ".join(err.split())
+
+
 def test_a_placement_that_cannot_be_is_bad_input(folder, command):
     target = profile(folder, "mps2-an386")
     code, _, err = command("build", "small.tflite", "--target", target, "--place", "arena=flash")
     assert code == 2
     assert "place.arena puts 'arena' in 'flash', which is not RAM" in " ".join(err.split())
-    with pytest.raises(InputError, match="target host has no memory regions"):
+    with pytest.raises(InputError, match="target host has no memory regions to place"):
         edgebuild.build("small.tflite", target="host", place={"weights": ("far",)})
 
 

@@ -79,7 +79,7 @@ def test_roles_and_speed_are_read(write):
 
 def test_roles_are_part_of_a_profiles_identity(write):
     target = load_target(write(GOOD))
-    moved = target.placed({"weights": ("flash",)}, "--place")
+    moved = target.placed({"weights": ("flash",)})
     assert moved.placement.weights.name == "flash"
     assert moved.sha256 != target.sha256
 
@@ -92,11 +92,11 @@ def test_regions_that_are_used_make_the_budget(write):
 
 def test_placing_in_a_region_that_is_not_there_names_those_that_are(write):
     with pytest.raises(InputError) as error:
-        load_target(write(GOOD)).placed({"weights": ("psram",)}, "--place")
+        load_target(write(GOOD)).placed({"weights": ("psram",)})
     assert "names 'psram', which is not a region" in error.value.message
     assert "qspi (flash)" in error.value.hint
     with pytest.raises(InputError, match="host has no memory regions"):
-        load_target("host").placed({"weights": ("qspi",)}, "--place")
+        load_target("host").placed({"weights": ("qspi",)})
 
 
 FAULTS = [
