@@ -7,6 +7,7 @@ that reading goes on. ``finish`` reports what was in the table but never declare
 
 from __future__ import annotations
 
+import datetime
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -337,7 +338,9 @@ _KINDS: dict[type, str] = {
 
 
 def _kind(value: Any) -> str:
-    return _KINDS.get(type(value), "a date or time")
+    if isinstance(value, (datetime.date, datetime.time)):
+        return "a date or time"
+    return _KINDS.get(type(value)) or f"a {type(value).__name__}"
 
 
 def _has_control(text: str) -> bool:

@@ -32,9 +32,13 @@ from edgebuild.project import (
 )
 from edgebuild.targets import TargetProfile, load_target
 from edgebuild.toolchain.cache import cache_dir
+from edgebuild.units import quoted
 
 LOCK_NAME = "build.lock"
 REPORT_NAME = "report.json"
+MAX_COUNT = (1 << 32) - 1
+"""Of samples, and as a seed: libraries take no larger one."""
+
 _TOOLS = (
     "edgebuild", "ai-edge-litert", "keras", "litert-quantizer", "numpy", "tensorflow",
     "tflite-micro", "unicorn", "ziglang",
@@ -157,8 +161,13 @@ def make_plan(request: BuildRequest) -> BuildPlan:
         raise InputError(f"unknown toolchain '{request.toolchain}'", hint=" or ".join(TOOLCHAINS))
     _check_run(run, target)
     _check_delegate(request, target)
-    if request.samples < 1:
-        raise InputError("samples must be at least 1")
+    for name, least, value in (
+        ("samples", 1, request.samples),
+        ("calibration_samples", 1, request.calibration_samples),
+        ("seed", 0, request.seed),
+    ):
+        if not least <= value <= MAX_COUNT:
+            raise InputError(f"{name} must be {least:,} to {MAX_COUNT:,}, not {quoted(value)}")
     name = c_identifier(request.name or request.model.stem)
     inputs = {"model": hash_path(request.model, most=MODEL_BYTES)}
     if request.data is not None:

@@ -15,6 +15,7 @@ from edgebuild.compress.run import SynthesisJob, synthesize
 from edgebuild.errors import InputError
 from edgebuild.files import atomic_write
 from edgebuild.models.source import Kind, open_model
+from edgebuild.units import quoted
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,8 @@ def make_inputs(
         raise InputError(f"{file} is a folder", hint="give the name of a file with --out")
     if samples < 1 or steps < 1:
         raise InputError("samples and steps are at least 1")
+    if not 0 <= seed < 1 << 32:
+        raise InputError(f"seed must be 0 to {(1 << 32) - 1:,}, not {quoted(seed)}")
     if limits is not None and not limits[0] < limits[1]:
         raise InputError(f"the limits {limits[0]:g} and {limits[1]:g} are no range")
     progress("reading the model")

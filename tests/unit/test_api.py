@@ -1,0 +1,216 @@
+"""The public functions: each argument is checked, and named when it is wrong."""
+
+import dataclasses
+import inspect
+import typing
+
+import numpy as np
+import pytest
+
+import edgebuild
+from edgebuild import api
+from edgebuild.arguments import checked, matches
+from edgebuild.budget import Budget, read_budget
+from edgebuild.cli.options import BUDGETS
+from edgebuild.errors import EdgebuildError, InputError
+from edgebuild.pipeline import BuildRequest, make_plan
+from edgebuild.project import Normalization
+from edgebuild.toml_reader import Problems, Reader
+from tests.small import small_model
+
+PUBLIC = {name: getattr(edgebuild, name) for name in edgebuild.__all__}
+VALUES = {
+    "None": None,
+    "True": True,
+    "int": 7,
+    "numpy int": np.int64(7),
+    "float": 0.5,
+    "nan": float("nan"),
+    "str": "text",
+    "bytes": b"bytes",
+    "list": [1, 2],
+    "tuple": (1, 2),
+    "dict": {1: 2},
+    "set": {1},
+    "array": np.zeros(2),
+    "class": dict,
+    "function": len,
+    "object": object(),
+}
+"""One value of each kind, to be given for every parameter that does not take it."""
+
+
+def wrong_arguments():
+    for name, function in PUBLIC.items():
+        hints = typing.get_type_hints(inspect.unwrap(function))
+        for key in inspect.signature(function).parameters:
+            for label, value in VALUES.items():
+                if not matches(value, hints[key]):
+                    yield pytest.param(name, key, value, id=f"{name}-{key}-{label}")
+
+
+@pytest.mark.parametrize(("name", "key", "value"), list(wrong_arguments()))
+def test_a_wrong_type_is_an_error_that_names_the_argument(tmp_path, name, key, value):
+    required = {
+        k: str(tmp_path / "nothing")
+        for k, p in inspect.signature(PUBLIC[name]).parameters.items()
+        if p.default is p.empty
+    }
+    with pytest.raises(EdgebuildError, match=rf"^{name}\(\): '{key}' must be ") as caught:
+        PUBLIC[name](**{**required, key: value})
+    assert "Traceback" not in str(caught.value)
+
+
+def test_every_parameter_has_wrong_values():
+    given = {(p.values[0], p.values[1]) for p in wrong_arguments()}
+    wanted = {(n, k) for n, f in PUBLIC.items() for k in inspect.signature(f).parameters}
+    assert given == wanted
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_unknown_missing_and_misplaced_arguments(name):
+    with pytest.raises(InputError, match=rf"{name}\(\) has no argument 'sampels'; did you mean"):
+        PUBLIC[name]("m", sampels=3)
+    with pytest.raises(InputError, match=rf"{name}\(\) needs the argument 'model'"):
+        PUBLIC[name]()
+    with pytest.raises(InputError, match=r"takes '\w+' and what follows by name"):
+        PUBLIC[name]("m", "t", **dict.fromkeys(required(name), "x"))
+
+
+def required(name):
+    parameters = inspect.signature(PUBLIC[name]).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind == p.KEYWORD_ONLY]
+
+
+def test_build_takes_every_field_of_a_request():
+    """A field that is added to BuildRequest gets an argument of the same name."""
+    fields = {field.name for field in dataclasses.fields(BuildRequest)}
+    assert fields - set(inspect.signature(edgebuild.build).parameters) == set()
+
+
+def test_build_takes_every_budget_of_the_command_line():
+    assert set(BUDGETS) - set(inspect.signature(edgebuild.build).parameters) == set()
+    reader = Reader(dict.fromkeys(BUDGETS), "file", problems := Problems())
+    read_budget(reader)
+    assert not any("is not a field" in problem for problem in problems.found)
+
+
+def test_signatures_are_typed():
+    for function in PUBLIC.values():
+        signature = inspect.signature(function)
+        assert all(
+            p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) and p.annotation is not p.empty
+            for p in signature.parameters.values()
+        )
+        assert signature.return_annotation is not signature.empty
+
+
+def request_of(monkeypatch, tmp_path, **options):
+    """Return the request that ``build`` makes of its arguments."""
+    requests = []
+    (tmp_path / "small.tflite").write_bytes(small_model())
+    monkeypatch.setattr(api, "run_plan", lambda plan, use_cache: plan)
+    monkeypatch.setattr(api, "make_plan", lambda r: requests.append(r) or make_plan(r))
+    edgebuild.build(**{"model": tmp_path / "small.tflite", "target": "host", **options})
+    return requests[0]
+
+
+def test_strings_and_paths_are_the_same(monkeypatch, tmp_path):
+    options = {"out": tmp_path / "out", "data_folder": tmp_path, "compress": tmp_path / "r.json"}
+    del options["compress"]
+    as_paths = request_of(monkeypatch, tmp_path, **options)
+    as_text = {key: str(value) for key, value in options.items()}
+    model = str(tmp_path / "small.tflite")
+    assert request_of(monkeypatch, tmp_path, model=model, **as_text) == as_paths
+
+
+def test_nothing_given_is_the_default(monkeypatch, tmp_path):
+    model = tmp_path / "small.tflite"
+    assert request_of(monkeypatch, tmp_path) == BuildRequest(model, "host")
+
+
+def test_budgets_as_a_mapping_and_by_name(monkeypatch, tmp_path):
+    given = {"max_flash": "64KiB", "max_ram": 4096, "max_latency": "5ms"}
+    found = request_of(monkeypatch, tmp_path, budget=given, max_ram=np.int64(8192)).budget
+    assert found == Budget(65536, 8192, 5000.0)
+    assert request_of(monkeypatch, tmp_path, **given).budget == Budget(65536, 4096, 5000.0)
+    whole = Budget(flash_bytes=1)
+    assert request_of(monkeypatch, tmp_path, budget=whole, max_accuracy_drop="1%").budget == Budget(
+        flash_bytes=1, max_accuracy_drop=0.01
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"budget": {"max_flsh": 1}}, r"budget\.max_flsh is not a field; did you mean 'max_flash'"),
+        ({"budget": {"max_ram": "much"}}, r"budget\.max_ram 'much' is not a size"),
+        ({"max_flash": "64 KB"}, r"max_flash .*KiB"),
+        ({"max_latency": "5"}, r"max_latency '5' has no unit"),
+        ({"max_accuracy_drop": 7.0}, "max_accuracy_drop"),
+        ({"samples": 0}, "samples must be 1 to"),
+        ({"seed": -1}, "seed must be 0 to"),
+        ({"calibration_samples": 1 << 80}, "calibration_samples must be 1 to"),
+        ({"toolchain": "clang"}, "unknown toolchain 'clang'"),
+        ({"run": "moon"}, "unknown run kind 'moon'"),
+        ({"normalization": {"x": "a/b"}}, "is no INPUT=MEAN/STD"),
+        ({"normalization": {"x": 3}}, "'normalization' must be a dictionary"),
+        ({"fail_on": [1]}, "'fail_on' must be a string or a list, each a string"),
+        ({"data": {}}, "'data' has no arrays"),
+        ({"data": np.array([object()])}, "'data': the array 'x' holds Python objects"),
+        ({"trials": 3}, "'trials' is for a search"),
+        ({"search": True, "timeout": 0}, "'timeout' must be more than 0"),
+        ({"search": True, "trials": 0}, "'trials' must be at least 1"),
+        ({"model": "a\0b"}, "is not a path"),
+        ({"target": "a\0b"}, "target"),
+    ],
+)
+def test_wrong_values(monkeypatch, tmp_path, options, message):
+    with pytest.raises(EdgebuildError, match=message):
+        request_of(monkeypatch, tmp_path, **options)
+
+
+def test_arrays_are_data(monkeypatch, tmp_path):
+    monkeypatch.setenv("EDGEBUILD_CACHE_DIR", str(tmp_path / "cache"))
+    x, y = np.zeros((3, 8, 8, 1), np.float32), np.arange(3)
+    found = request_of(monkeypatch, tmp_path, data=(x, y), train={"x": x})
+    with np.load(found.data) as archive:
+        assert sorted(archive.files) == ["x", "y"]
+    again = request_of(monkeypatch, tmp_path, data=(x.copy(), y), train=x)
+    assert (again.data, again.train) == (found.data, found.train)
+    assert request_of(monkeypatch, tmp_path, data=(x + 1, y)).data != found.data
+
+
+def test_normalization_as_text(monkeypatch, tmp_path):
+    found = request_of(
+        monkeypatch, tmp_path, normalization={"a": "1/2"}, fail_on="fallback", target="android-cpu"
+    )
+    assert found.normalization == {"a": Normalization((1.0,), (2.0,))}
+    assert found.fail_on == ("fallback",)
+
+
+def test_a_model_that_is_none_of_keras(tmp_path):
+    class Other:
+        name = "other"
+
+        def save(self, filepath):
+            raise AssertionError
+
+        def count_params(self):
+            return 0
+
+    with pytest.raises(InputError, match="is no model of Keras 3"):
+        edgebuild.build(Other(), target="host")
+
+
+def test_checked_keeps_what_it_wraps():
+    @checked
+    def half(value: float, *, times: int = 1) -> float:
+        """Return it."""
+        return value / 2**times
+
+    assert half(np.float32(3)) == 1.5
+    assert half(4, times=np.int8(2)) == 1.0
+    assert half.__doc__ == "Return it."
+    with pytest.raises(InputError, match=r"half\(\): 'times' must be a whole number, not True or"):
+        half(1.0, times=True)
