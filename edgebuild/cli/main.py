@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("edgebuild.cli.init", "Write a commented edgebuild.toml."),
     "targets": ("edgebuild.cli.targets", "List, show and check target profiles."),
     "ops": ("edgebuild.cli.ops", "List the supported operators and their limits."),
+    "cache": ("edgebuild.cli.cache", "Show or clear what is kept to save work."),
     "doctor": ("edgebuild.cli.doctor", "Show what is installed, what is missing, how to get it."),
     "completion": ("edgebuild.cli.completion", "Print a shell completion script."),
 }

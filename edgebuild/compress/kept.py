@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgebuild.compress.base import Context, State
-from edgebuild.files import atomic_write
+from edgebuild.kept import read_kept, write_kept
 
 
 def digest(*values: str | bytes | np.ndarray | np.generic) -> str:
@@ -38,7 +38,8 @@ class Measured:
 
     def __init__(self, folder: Path | None, kind: str, deciding: str) -> None:
         self._file = None if folder is None else folder / f"{kind}-{deciding}.json"
-        self._figures = _read(self._file)
+        self._key = deciding
+        self._figures = _read(self._file, deciding)
 
     def get(self, name: str, measure: Callable[[], float]) -> float:
         """Return the figure of ``name``; it is measured when it is not known.
@@ -53,7 +54,7 @@ class Measured:
             finally:
                 random.setstate(state)
             if self._file is not None:
-                atomic_write(self._file, json.dumps(self._figures))
+                write_kept(self._file, self._key, json.dumps(self._figures).encode())
         return self._figures[name]
 
 
@@ -66,11 +67,12 @@ def measured(kind: str, state: State, context: Context) -> Measured:
     return Measured(context.checkpoints, kind, deciding)
 
 
-def _read(file: Path | None) -> dict[str, float]:
-    if file is None or not file.is_file():
+def _read(file: Path | None, key: str) -> dict[str, float]:
+    content = None if file is None else read_kept(file, key)
+    if content is None:
         return {}
     try:
-        found = json.loads(file.read_text())
+        found = json.loads(content)
         return {str(name): float(figure) for name, figure in found.items()}
     except (OSError, ValueError, AttributeError, TypeError):
         return {}

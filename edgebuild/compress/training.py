@@ -25,7 +25,7 @@ from edgebuild.compress.rebuild import finish
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.splits import Split
 from edgebuild.errors import InputError
-from edgebuild.files import atomic_write
+from edgebuild.kept import read_kept, write_kept
 from edgebuild.models.tf_model import as_list, inputs_of
 
 
@@ -302,13 +302,15 @@ class _Keeper:
 
     def __init__(self, folder: Path | None, fingerprint: str) -> None:
         self._file = None if folder is None else folder / f"{fingerprint}.npz"
+        self._key = fingerprint
 
     def restore(self, loop: _Loop) -> int:
         """Load what was kept; return how many epochs are done."""
-        if self._file is None or not self._file.is_file():
+        content = None if self._file is None else read_kept(self._file, self._key)
+        if content is None:
             return 0
         try:
-            with np.load(self._file, allow_pickle=False) as archive:
+            with np.load(io.BytesIO(content), allow_pickle=False) as archive:
                 values = [archive[f"arr_{i}"] for i in range(len(archive.files))]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return 0
@@ -326,7 +328,7 @@ class _Keeper:
             return
         content = io.BytesIO()
         np.savez(content, np.array(epochs), *(np.asarray(v) for v in loop.variables))
-        atomic_write(self._file, content.getvalue())
+        write_kept(self._file, self._key, content.getvalue())
 
 
 def _fingerprint(state: State, context: Context, job: _Job) -> str:

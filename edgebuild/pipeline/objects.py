@@ -6,13 +6,16 @@ with nothing changed is answered from the last report.
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import io
 import json
 import re
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -21,7 +24,7 @@ import numpy as np
 from edgebuild.arguments import say
 from edgebuild.errors import InputError, ModelError
 from edgebuild.files import atomic_write
-from edgebuild.toolchain.cache import cache_dir
+from edgebuild.toolchain.cache import cache_dir, read_only_note
 
 FOLDER = "inputs"
 """Below the cache's folder."""
@@ -115,9 +118,18 @@ def data_file(data: Arrays, name: str) -> Path:
 
 
 def _kept(content: bytes, name: str) -> Path:
-    path = cache_dir() / FOLDER / hashlib.sha256(content).hexdigest()[:32] / name
+    folder = _own_folder() if read_only_note() else cache_dir() / FOLDER
+    path = folder / hashlib.sha256(content).hexdigest()[:32] / name
     atomic_write(path, content)
     return path
+
+
+@cache
+def _own_folder() -> Path:
+    """Return a folder that lives as long as this process."""
+    folder = Path(tempfile.mkdtemp(prefix="edgebuild-inputs-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def _without_clock(content: bytes) -> bytes:

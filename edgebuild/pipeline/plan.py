@@ -241,6 +241,8 @@ def cached_report(plan: BuildPlan) -> dict[str, Any] | None:
         report = read_json(plan.out / REPORT_NAME)
         if lock["plan_sha256"] != plan.sha256 or not isinstance(report, dict):
             return None
+        if REPORT_NAME not in lock["artifacts"] or report["plan_sha256"] != plan.sha256:
+            return None
         for path, digest in lock["artifacts"].items():
             if hash_path(plan.out / path) != digest:
                 return None

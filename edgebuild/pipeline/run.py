@@ -20,6 +20,7 @@ from edgebuild.pipeline.plan import (
     hash_tree,
 )
 from edgebuild.report.model import Report, report_from_json
+from edgebuild.toolchain.cache import read_only_note, trim
 
 
 def run_plan(
@@ -43,6 +44,8 @@ def run_plan(
     with staged_directory(plan.out, marker=LOCK_NAME) as folder:
         try:
             report = build(plan, folder, progress)
+            if note := read_only_note():
+                report = dataclasses.replace(report, notes=(*report.notes, note))
         except CannotRunError as error:
             refused = error
             _leave(plan, folder, error.files)
@@ -50,6 +53,7 @@ def run_plan(
             report = _finish(plan, folder, report)
     if refused is not None:
         raise refused
+    trim()
     return dataclasses.replace(report, out_dir=str(plan.out))
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from edgebuild.errors import ToolError
 from edgebuild.toolchain.base import CompileJob, Image, Progress, silent
-from edgebuild.toolchain.cache import ObjectCache, cache_dir, cache_key
+from edgebuild.toolchain.cache import ObjectCache, cache_dir, cache_key, read_only_note
 from edgebuild.toolchain.compiler import COMMON, Compiler, compile_objects, work_folder
 from edgebuild.toolchain.cores import Core, find_core
 from edgebuild.toolchain.firmware import FIRMWARE_FLAGS, build_firmware
@@ -158,7 +158,8 @@ class ZigToolchain:
                 what="compiling its run-time library",
                 missing_hint=_HINT,
                 cwd=folder,
-                env=_environment(),
+                # The library itself is one of Zig's own files: it is made anew.
+                env={**_environment(), "ZIG_GLOBAL_CACHE_DIR": ".zig-cache"},
             )
             content = (folder / name).read_bytes()
             cache_.put(key, content)
@@ -192,6 +193,11 @@ def _version(program: str) -> str:
 
 
 def _environment() -> dict[str, str]:
-    """Keep Zig's own cache beside ours, so that one variable moves both."""
-    folder = os.environ.get("ZIG_GLOBAL_CACHE_DIR", str(cache_dir() / "zig"))
-    return {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": folder}
+    """Keep Zig's own cache beside ours, so that one variable moves both.
+
+    What it compiles for us stays in the folder that it works in, which goes when that is done: ours
+    is checked when it is read, Zig's is not.
+    """
+    own = ".zig-cache" if read_only_note() else str(cache_dir() / "zig")
+    folder = os.environ.get("ZIG_GLOBAL_CACHE_DIR", own)
+    return {"ZIG_GLOBAL_CACHE_DIR": folder, "ZIG_LOCAL_CACHE_DIR": ".zig-cache"}

@@ -21,7 +21,7 @@ from edgebuild.compress.ptq.linear import Linear, linear_of
 from edgebuild.compress.ptq.network import Network, Operator
 from edgebuild.compress.ptq.rounding import Fit, adaround, channel_scales, nearest
 from edgebuild.compress.ptq.writer import write
-from edgebuild.files import atomic_write
+from edgebuild.kept import read_kept, write_kept
 
 Samples = Sequence[Sequence[np.ndarray]]
 
@@ -155,16 +155,17 @@ class _Layer:
         deciding = digest(options, fit_.rows, fit_.target, fit_.bias, matrix, scales)
         folder = self.how.checkpoints
         file = None if folder is None else folder / f"round-{deciding}.npy"
-        if file is not None and file.is_file():
+        content = None if file is None else read_kept(file, deciding)
+        if content is not None:
             try:
-                kept = np.load(file, allow_pickle=False)
+                kept = np.load(io.BytesIO(content), allow_pickle=False)
                 if kept.shape == matrix.shape:
                     return np.asarray(kept, np.float64)
             except (OSError, ValueError, EOFError, zipfile.BadZipFile):
                 pass
         q = adaround(fit_, matrix, scales, self.bits, steps=self.how.steps, seed=self.how.seed)
         if file is not None:
-            content = io.BytesIO()
-            np.save(content, q.astype(np.int8))
-            atomic_write(file, content.getvalue())
+            made = io.BytesIO()
+            np.save(made, q.astype(np.int8))
+            write_kept(file, deciding, made.getvalue())
         return q
