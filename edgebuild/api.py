@@ -33,6 +33,9 @@ def build(
     max_latency: str | None = None,
     max_accuracy_drop: str | float | None = None,
     max_class_drop: str | float | None = None,
+    max_error_increase: str | float | None = None,
+    min_similarity: str | float | None = None,
+    accuracy_gate: bool = True,
     name: str | None = None,
     out: str | os.PathLike[str] | None = None,
     toolchain: str | None = None,
@@ -47,6 +50,7 @@ def build(
     fail_on: str | Sequence[str] = (),
     edgetpu_container: str | None = None,
     normalization: Mapping[str, str | Normalization] | None = None,
+    place: Mapping[str, str | Sequence[str]] | None = None,
     data_folder: str | os.PathLike[str] | None = None,
     use_cache: bool = True,
     search: bool = False,
@@ -72,6 +76,9 @@ def build(
         max_latency: of one inference: ``"50ms"``.
         max_accuracy_drop: a ratio, or a text such as ``"1%"``.
         max_class_drop: likewise, of every class and slice.
+        max_error_increase: a ratio of the float model's error, or a text such as ``"5%"``.
+        min_similarity: of the outputs to the float model's, at most 1.
+        accuracy_gate: do not pass a model that lost much, where no limit was set.
         name: prefix of the generated C; by default the model's name.
         out: where ``<name>-<target>`` is written; by default ``build``.
         toolchain: the compiler.
@@ -86,6 +93,7 @@ def build(
         fail_on: what a delegate may not do: ``"fallback"``, ``"partitions:2"``.
         edgetpu_container: an image with ``edgetpu_compiler``, for Coral.
         normalization: for an app's metadata, by input: ``"127.5/127.5"`` is mean and deviation.
+        place: which of the target's memory regions hold a role: ``{"weights": "qspi"}``.
         data_folder: where relative paths of data and Python entries are looked for.
         use_cache: answer from the last build when nothing has changed.
         search: when a budget is missed, search a compression that keeps it, as the command does.
@@ -159,6 +167,7 @@ def _request(given: Mapping[str, Any]) -> BuildRequest:
         "target": os.fspath(given["target"]),
         "budget": _budget(given),
         "fail_on": _words(given["fail_on"]),
+        "place": {role: _words(names) for role, names in (given["place"] or {}).items()},
         "normalization": _normalization(given["normalization"] or {}),
     }
     for name in ("data", "train"):
