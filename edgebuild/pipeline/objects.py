@@ -24,6 +24,7 @@ import numpy as np
 from edgebuild.arguments import say
 from edgebuild.errors import InputError, ModelError
 from edgebuild.files import atomic_write
+from edgebuild.limits import read_model
 from edgebuild.toolchain.cache import cache_dir, read_only_note
 
 FOLDER = "inputs"
@@ -92,7 +93,7 @@ def model_file(model: KerasModel) -> Path:
                 f"Keras cannot save the model '{name}': {lines[0][:300]}",
                 hint="call it once, so that it has weights; custom layers need get_config",
             ) from error
-        return _kept(_without_clock(path.read_bytes()), path.name)
+        return _kept(_without_clock(read_model(path)), path.name)
 
 
 def data_file(data: Arrays, name: str) -> Path:
