@@ -132,6 +132,7 @@ static void uart_init(void)
 void eb_port_init(void)
 {
     clock_init();
+    fast_flash();
     uart_init();
     ticks_start();
 }

@@ -18,6 +18,10 @@
 #define POSTDIV_1 UINT32_C(5) /* 1500 MHz / 10 = 150 MHz */
 #define POSTDIV_2 UINT32_C(2)
 
+#include "rp2350_flash.h"
+
+#define fast_flash eb_rp2350_fast_flash
+
 /* The smallest IMAGE_DEF: an executable, secure, Arm, RP2350; the vector table is at the start of
  * the image. A block loop of one block. */
 __attribute__((section(".embedded_block"), used)) static const uint32_t image_def[] = {
