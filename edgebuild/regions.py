@@ -172,6 +172,9 @@ def placement_faults(
         for fault in _role_faults(role, [m for m in memories if role in m.holds]):
             yield "memory", fault
     for role, names in place.items():
+        if role not in ROLES:
+            yield f"place.{role[:60]}", f"is not a role{nearest(role[:60], ROLES)}"
+            continue
         unknown = [name for name in names if name not in by_name]
         for name in unknown:
             known = nearest(name[:60], by_name)

@@ -138,6 +138,12 @@ accuracy_gate = true
 # [target.{_bare(targets[0])}.budget]
 # max_ram = "32KiB"
 
+# Which of the target's memory regions (`edgebuild targets show`) hold code, kernels, weights, arena
+# and data, where its profile's choice is not yours:
+# [place]
+# weights = "qspi"
+# arena = ["dtcm", "ram"]
+
 # For a phone or an accelerator also its number format (int8 | dynamic | float16 | float32), and
 # what its delegate may not do:
 # [target.android-gpu]

@@ -7,6 +7,7 @@ import click
 from edgebuild.cli.console import heading, line, print_json, table
 from edgebuild.cli.options import complete_target, json_option
 from edgebuild.errors import InputError
+from edgebuild.regions import Memory
 from edgebuild.targets import (
     Delegate,
     Latency,
@@ -77,22 +78,24 @@ def show_command(target: str, as_json: bool) -> None:
         return
     line(f"{profile.name}: {profile.description}", style="bold")
     table(("", ""), _facts(profile))
+    placement = profile.placement
     if profile.memories:
         heading("memory")
         table(
-            ("region", "kind", "from", "to", "size", "reserved"),
+            ("region", "kind", "from", "size", "reserved", "waits", "holds"),
             [
                 (
                     memory.name,
                     memory.kind,
                     f"0x{memory.origin:08x}",
-                    f"0x{memory.end - 1:08x}",
                     format_size(memory.size_bytes),
                     format_size(memory.reserved_bytes) if memory.reserved_bytes else "-",
+                    _wait_states(memory),
+                    ", ".join(placement.roles_of(memory)) if placement else "",
                 )
                 for memory in profile.memories
             ],
-            right=(4, 5),
+            right=(3, 4, 5),
         )
 
 
@@ -174,6 +177,13 @@ def _delegate_facts(delegate: Delegate | None) -> list[tuple[str, str]]:
         ("NPU", f"{delegate.vendor} {delegate.soc}" if delegate.vendor else ""),
         ("Android API", f"{delegate.min_sdk} or later" if delegate.kind != "edgetpu" else ""),
     ]
+
+
+def _wait_states(memory: Memory) -> str:
+    if memory.access is None:
+        return "unknown"
+    low, high = memory.access.wait_states, memory.access.wait_states_max
+    return f"{low} to {high}" if memory.access.is_bounded else f"{low}"
 
 
 def _latency(latency: Latency) -> str:

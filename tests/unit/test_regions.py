@@ -54,6 +54,7 @@ def test_kernels_and_weights_go_with_the_code():
         ({"kernels": ["dtcm"]}, "puts 'kernels' in 'dtcm', which cannot execute"),
         ({"weights": ["flash", "qspi"]}, "gives 'weights' to 'flash' and 'qspi'; it takes one"),
         ({"arena": ["ram", "ram"]}, "names a region twice for 'arena'"),
+        ({"weight": ["qspi"]}, "is not a role; did you mean 'weights'?"),
     ],
 )
 def test_a_role_where_it_cannot_be_is_a_fault(place, fault):
