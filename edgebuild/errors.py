@@ -103,9 +103,18 @@ class ToolError(EdgebuildError):
 
 
 class InternalError(EdgebuildError):
-    """edgebuild broke one of its own rules: a bug to report."""
+    """edgebuild broke one of its own rules: a bug to report.
+
+    ``log`` is what a child process said of it, for the report.
+    """
 
     exit_code = Exit.INTERNAL
+
+    def __init__(
+        self, message: str, *, details: Iterable[str] = (), hint: str = "", log: str = ""
+    ) -> None:
+        super().__init__(message, details=details, hint=hint)
+        self.log = log
 
 
 _MOST_CANDIDATES = 1000  # comparing takes about 20 us each

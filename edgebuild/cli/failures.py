@@ -130,6 +130,7 @@ def write_log(error: BaseException, arguments: Sequence[str]) -> Path | None:
             f"arguments: {list(arguments)!r}",
             "",
             *traceback.format_exception(error),
+            getattr(error, "log", ""),
         ]
     )
     name = f"crash-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"

@@ -9,13 +9,12 @@ import dataclasses
 import json
 import os
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgebuild.errors import EdgebuildError, ModelError
-from edgebuild.models.worker import error_reply
+from edgebuild.errors import EdgebuildError
+from edgebuild.models.worker import error_reply, unexpected
 
 Say = Callable[[dict[str, Any]], None]
 
@@ -133,9 +132,7 @@ def main() -> None:
     except EdgebuildError as error:
         say(error_reply(error))
     except Exception as error:
-        traceback.print_exc()
-        first = str(error).strip().splitlines() or [""]
-        say(error_reply(ModelError(f"{type(error).__name__}: {first[0][:300]}")))
+        say(error_reply(unexpected(error, "compression")))
 
 
 if __name__ == "__main__":

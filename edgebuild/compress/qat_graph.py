@@ -1,13 +1,14 @@
-"""The operators of a float ``.tflite`` as differentiable TensorFlow operations."""
+"""The operators of a float ``.tflite`` as plain values, to be trained with integers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from edgebuild.compress.ptq.network import Network, Operator
+from edgebuild.compress.qat_ops import ACTIVATIONS, COMPUTE, Spec
 from edgebuild.errors import InputError
 from edgebuild.models.float_tflite import unpack
 from edgebuild.tflite import schema
@@ -16,7 +17,8 @@ SAME_SCALE = {
     *("RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "CONCATENATION", "TRANSPOSE"),
     *("SQUEEZE", "EXPAND_DIMS", "STRIDED_SLICE", "SLICE", "MAXIMUM", "MINIMUM"),
     *("RESIZE_NEAREST_NEIGHBOR", "RESIZE_BILINEAR", "SPLIT", "UNPACK", "PACK"),
-    "REDUCE_MAX",
+    *("REDUCE_MAX", "REDUCE_MIN", "TILE", "PADV2", "MIRROR_PAD", "DEPTH_TO_SPACE"),
+    *("SPACE_TO_DEPTH", "SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"),
 }
 """Operators that only move values (or choose among them): int8 in and out have one scale."""
 
@@ -24,14 +26,12 @@ FIXED = {
     "SOFTMAX": (0.0, 255.0 / 256.0),
     "LOGISTIC": (0.0, 255.0 / 256.0),
     "TANH": (-1.0, 127.0 / 128.0),
+    "LOG_SOFTMAX": (-255.0 / 16.0, 0.0),
 }
 """Operators whose int8 output has a scale that the format prescribes, with its range."""
 
-WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-
-Spec = dict[str, Any]
-"""An operator as plain JSON values: number, kind, inputs, outputs, options, which inputs
-are computed, integer constants by position."""
+WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "TRANSPOSE_CONV")
+"""Operators whose second input is a kernel, with a scale for each output channel."""
 
 
 def spec_of(network: Network) -> list[Spec]:
@@ -40,7 +40,7 @@ def spec_of(network: Network) -> list[Spec]:
     found, unknown = [], []
     computed = set(network.computed())
     for op in network.operators:
-        if op.kind not in _COMPUTE:
+        if op.kind not in COMPUTE:
             unknown.append(network.label(op))
             continue
         found.append(
@@ -62,12 +62,18 @@ def spec_of(network: Network) -> list[Spec]:
     return found
 
 
+def biases_of(spec: Spec) -> list[int]:
+    """Return the bias of a weighted operator, in a list that is empty where it has none."""
+    place = 3 if spec["kind"] == "TRANSPOSE_CONV" else 2
+    return [t for t in spec["inputs"][place : place + 1] if t >= 0]
+
+
 def compute(spec: Spec, inputs: Sequence[Any]) -> list[Any]:
     """Return the operator's outputs, its activation included, for a batch of any size."""
-    value = _COMPUTE[spec["kind"]](spec, inputs)
+    value = COMPUTE[spec["kind"]](spec, inputs)
     if isinstance(value, (list, tuple)):
         return list(value)
-    return [_ACTIVATIONS[spec["options"].get("activation", "NONE")](value)]
+    return [ACTIVATIONS[spec["options"].get("activation", "NONE")](value)]
 
 
 def _options(op: Operator) -> dict[str, Any]:
@@ -91,7 +97,10 @@ def _integers(network: Network, model: Any, op: Operator) -> dict[str, list[int]
         if tensor < 0 or network.is_float(tensor):
             continue
         raw = model.buffers[graph.tensors[tensor].buffer].data
-        if raw is None or graph.tensors[tensor].type != types.INT32:
+        known = raw is not None and graph.tensors[tensor].type == types.INT32
+        if not known and op.kind == "RESHAPE":
+            continue  # the output's shape says it
+        if not known:
             raise InputError(
                 f"quantize: {network.label(op)} has a shape that is computed",
                 hint="leave out epochs",
@@ -103,256 +112,3 @@ def _integers(network: Network, model: Any, op: Operator) -> dict[str, list[int]
     if op.kind in ("SLICE", "STRIDED_SLICE"):
         found["shape"] = list(network.shape(op.inputs[0]))
     return found
-
-
-def _conv2d(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return _convolved("conv", spec, inputs, tf.transpose(inputs[1], [1, 2, 3, 0]))
-
-
-def _depthwise(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    _, height, width, outputs = inputs[1].shape
-    channels = inputs[0].shape[-1]
-    kernel = tf.reshape(inputs[1], [height, width, channels, outputs // channels])
-    return _convolved("depthwise_conv", spec, inputs, kernel)
-
-
-def _convolved(function: str, spec: Spec, inputs: Sequence[Any], kernel: Any) -> Any:
-    """Return what Keras's operation of that name gives: unlike TensorFlow's own on a CPU, it has a
-    gradient where the kernel is dilated or grouped, too."""
-    import keras
-
-    o = spec["options"]
-    value = getattr(keras.ops, function)(
-        inputs[0],
-        kernel,
-        strides=(o["strideH"], o["strideW"]),
-        padding=o["padding"].lower(),
-        data_format="channels_last",
-        dilation_rate=(o["dilationHFactor"], o["dilationWFactor"]),
-    )
-    return value + inputs[2] if len(inputs) > 2 and inputs[2] is not None else value
-
-
-def _fully_connected(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    x = inputs[0]
-    if not spec["options"].get("keepNumDims"):
-        x = tf.reshape(x, [-1, inputs[1].shape[-1]])
-    value = tf.linalg.matmul(x, inputs[1], transpose_b=True)
-    return value + inputs[2] if len(inputs) > 2 and inputs[2] is not None else value
-
-
-def _pool(kind: str) -> Callable[[Spec, Sequence[Any]], Any]:
-    def run(spec: Spec, inputs: Sequence[Any]) -> Any:
-        import tensorflow as tf
-
-        o = spec["options"]
-        return tf.nn.pool(
-            inputs[0],
-            [o["filterHeight"], o["filterWidth"]],
-            kind,
-            [o["strideH"], o["strideW"]],
-            o["padding"],
-        )
-
-    return run
-
-
-def _reduce(function: str) -> Callable[[Spec, Sequence[Any]], Any]:
-    def run(spec: Spec, inputs: Sequence[Any]) -> Any:
-        import tensorflow as tf
-
-        axes = np.atleast_1d(spec["integers"]["1"]).tolist()
-        keep = bool(spec["options"].get("keepDims"))
-        return getattr(tf, f"reduce_{function}")(inputs[0], axes, keepdims=keep)
-
-    return run
-
-
-def _reshape(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.reshape(inputs[0], [-1, *spec["integers"]["shape"][1:]])
-
-
-def _resize(method: str) -> Callable[[Spec, Sequence[Any]], Any]:
-    def run(spec: Spec, inputs: Sequence[Any]) -> Any:
-        import tensorflow as tf
-
-        o = spec["options"]
-        which = getattr(tf.compat.v1.image, f"resize_{method}")
-        return which(
-            inputs[0],
-            spec["integers"]["1"],
-            align_corners=bool(o.get("alignCorners")),
-            half_pixel_centers=bool(o.get("halfPixelCenters")),
-        )
-
-    return run
-
-
-def _pad(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.pad(inputs[0], spec["integers"]["1"])
-
-
-def _concatenation(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.concat(list(inputs), spec["options"]["axis"])
-
-
-def _pack(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.stack(list(inputs), spec["options"]["axis"])
-
-
-def _split(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    axis = int(np.reshape(spec["integers"]["0"], -1)[0])
-    return tf.split(inputs[1], spec["options"]["numSplits"], axis)
-
-
-def _unpack(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.unstack(inputs[0], spec["options"]["num"], spec["options"]["axis"])
-
-
-def _slice(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    begin, sizes = spec["integers"]["1"], spec["integers"]["2"]
-    # All of a dimension, whatever its size: the file's batch is 1.
-    whole = [-1 if n == d else n for n, d in zip(sizes, spec["integers"]["shape"], strict=True)]
-    return tf.slice(inputs[0], begin, whole)
-
-
-def _strided_slice(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    o, begin, end, strides = spec["options"], *(spec["integers"][i] for i in "123")
-    masks = [int(o.get(f"{name}Mask", 0)) for name in ("begin", "end", "shrinkAxis")]
-    for i, size in enumerate(spec["integers"]["shape"][: len(begin)]):
-        if begin[i] == 0 and end[i] >= size and strides[i] == 1 and not masks[2] >> i & 1:
-            masks[0], masks[1] = masks[0] | 1 << i, masks[1] | 1 << i
-    return tf.strided_slice(
-        inputs[0],
-        begin,
-        end,
-        strides,
-        begin_mask=masks[0],
-        end_mask=masks[1],
-        shrink_axis_mask=masks[2],
-    )
-
-
-def _transpose(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.transpose(inputs[0], spec["integers"]["1"])
-
-
-def _leaky_relu(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.nn.leaky_relu(inputs[0], spec["options"]["alpha"])
-
-
-def _softmax(spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return tf.nn.softmax(inputs[0] * spec["options"].get("beta", 1.0))
-
-
-def _plain(function: str) -> Callable[[Spec, Sequence[Any]], Any]:
-    """Return the operation of that name below ``tf`` of all inputs."""
-
-    def run(_spec: Spec, inputs: Sequence[Any]) -> Any:
-        import tensorflow as tf
-
-        found: Any = tf
-        for part in function.split("."):
-            found = getattr(found, part)
-        return found(*inputs)
-
-    return run
-
-
-def _pairwise(function: str) -> Callable[[Spec, Sequence[Any]], Any]:
-    """Return the operation of that name of two inputs that broadcast.
-
-    With a batch of 1 the file may leave out dimensions behind the first; they are put back.
-    """
-
-    def run(spec: Spec, inputs: Sequence[Any]) -> Any:
-        import tensorflow as tf
-
-        rank = max(len(value.shape) for value in inputs)
-        matched = []
-        for value, computed in zip(inputs, spec["computed"], strict=True):
-            missing = rank - len(value.shape)
-            if computed and missing:
-                value = tf.reshape(value, [-1, *[1] * missing, *value.shape[1:]])
-            matched.append(value)
-        return getattr(tf, function)(*matched)
-
-    return run
-
-
-def _hard_swish(_spec: Spec, inputs: Sequence[Any]) -> Any:
-    import tensorflow as tf
-
-    return inputs[0] * tf.nn.relu6(inputs[0] + 3.0) / 6.0
-
-
-_COMPUTE: Mapping[str, Callable[[Spec, Sequence[Any]], Any]] = {
-    "CONV_2D": _conv2d,
-    "DEPTHWISE_CONV_2D": _depthwise,
-    "FULLY_CONNECTED": _fully_connected,
-    "AVERAGE_POOL_2D": _pool("AVG"),
-    "MAX_POOL_2D": _pool("MAX"),
-    "MEAN": _reduce("mean"),
-    "SUM": _reduce("sum"),
-    "REDUCE_MAX": _reduce("max"),
-    "RESHAPE": _reshape,
-    "SQUEEZE": _reshape,
-    "EXPAND_DIMS": _reshape,
-    "PAD": _pad,
-    "CONCATENATION": _concatenation,
-    "PACK": _pack,
-    "SPLIT": _split,
-    "UNPACK": _unpack,
-    "SLICE": _slice,
-    "STRIDED_SLICE": _strided_slice,
-    "TRANSPOSE": _transpose,
-    "RESIZE_NEAREST_NEIGHBOR": _resize("nearest_neighbor"),
-    "RESIZE_BILINEAR": _resize("bilinear"),
-    "SOFTMAX": _softmax,
-    "LOGISTIC": _plain("sigmoid"),
-    "TANH": _plain("tanh"),
-    "RELU": _plain("nn.relu"),
-    "RELU6": _plain("nn.relu6"),
-    "LEAKY_RELU": _leaky_relu,
-    "HARD_SWISH": _hard_swish,
-    "ADD": _pairwise("add"),
-    "SUB": _pairwise("subtract"),
-    "MUL": _pairwise("multiply"),
-    "MAXIMUM": _pairwise("maximum"),
-    "MINIMUM": _pairwise("minimum"),
-}
-
-_ACTIVATIONS: Mapping[str, Callable[[Any], Any]] = {
-    "NONE": lambda value: value,
-    "RELU": lambda value: _plain("nn.relu")({}, [value]),
-    "RELU6": lambda value: _plain("nn.relu6")({}, [value]),
-    "RELU_N1_TO_1": lambda value: _plain("clip_by_value")({}, [value, -1.0, 1.0]),
-}

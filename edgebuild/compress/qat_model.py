@@ -10,7 +10,8 @@ import numpy as np
 
 from edgebuild.compress.ptq.calibration import Range
 from edgebuild.compress.ptq.network import Network
-from edgebuild.compress.qat_graph import FIXED, WEIGHTED, Spec, compute
+from edgebuild.compress.qat_graph import FIXED, WEIGHTED, biases_of, compute
+from edgebuild.compress.qat_ops import Spec
 from edgebuild.compress.quality import predict_all
 from edgebuild.errors import InputError
 
@@ -30,58 +31,64 @@ def quantized_model(
     """Return a functional Keras model that computes ``network`` with int8's rounding.
 
     ``groups`` names the range of each tensor that has a learned one; ``found`` is where they start.
+    Where the batch of 1 is built into a shape, samples go through it one by one, which is slow.
+    InputError when even that is not what the network computes.
     """
-    import keras
-
-    constants = _constants(network, spec)
     config = {
         "spec": list(spec),
         "inputs": list(network.inputs),
         "outputs": list(network.outputs),
+        "ends": [list(network.shape(t)) for t in network.outputs],
         "groups": {str(t): g for t, g in groups.items()},
-        "shapes": {str(t): list(array.shape) for t, array in constants.items()},
+        "shapes": {str(t): list(a.shape) for t, a in _constants(network, spec).items()},
         "starts": {str(g): list(ends) for g, ends in _starts(groups, found).items()},
     }
-    layer = _layer_class()(config, name=LAYER)
-    inputs = [keras.Input(network.shape(t)[1:], name=f"input_{t}") for t in network.inputs]
-    outputs = _called(layer, inputs)
-    for tensor, array in constants.items():
-        layer.tensors[str(tensor)].assign(array)
-    model = keras.Model(inputs, outputs, name=LAYER)
-    _check_batches(model)
-    return model
-
-
-def _mixes() -> InputError:
-    return InputError(
-        "quantize: the network mixes the samples of a batch, as unrolled recurrent layers do: it "
-        "cannot be trained with integers",
+    # One sample at a time everything has the file's shapes, and broadcasts as they do.
+    plain = [{**op, "computed": [False] * len(op["computed"])} for op in spec]
+    for form in ({"each": False}, {"each": True, "spec": plain}):
+        model = _model_of(network, {**config, **form}, _constants(network, spec))
+        if model is not None and _keeps_samples_apart(model):
+            return model
+    raise InputError(
+        "quantize: the network mixes the samples of a batch: it cannot be trained with integers",
         hint="leave out epochs: the calibrated form needs no training",
     )
 
 
-def _called(layer: Any, inputs: Any) -> Any:
-    """Return the layer's symbolic outputs. The network is of batch 1: where that is built into a
-    shape, another batch cannot be computed."""
+def _model_of(
+    network: Network, config: Mapping[str, Any], constants: Mapping[int, np.ndarray]
+) -> Any:
+    """Return the Keras model, None where it cannot be computed for a batch."""
+    import keras
+
+    layer = _layer_class()(config, name=LAYER)
+    inputs = [keras.Input(network.shape(t)[1:], name=f"input_{t}") for t in network.inputs]
     try:
-        return layer(inputs)
-    except (ValueError, TypeError) as error:
-        raise _mixes() from error
+        outputs = layer(inputs)
+    except (ValueError, TypeError):
+        return None
+    for tensor, array in constants.items():
+        layer.tensors[str(tensor)].assign(array)
+    return keras.Model(inputs, outputs, name=LAYER)
 
 
-def _check_batches(model: Any) -> None:
-    """Refuse a network that computes something else for two samples than for each."""
+def _keeps_samples_apart(model: Any) -> bool:
+    """Return whether the network computes for two samples what it computes for each.
+
+    The file is of batch 1: where that is built into a shape, two cannot be computed at once.
+    """
     rng = np.random.default_rng(0)
     x = [rng.standard_normal((2, *tensor.shape[1:])).astype(np.float32) for tensor in model.inputs]
     try:
         both = predict_all(model, x)
         each = [predict_all(model, [array[i : i + 1] for array in x]) for i in range(2)]
-    except Exception as error:  # TensorFlow's errors have no base of their own but Exception
-        raise _mixes() from error
+    except Exception:  # TensorFlow's errors have no base of their own but Exception
+        return False
     for i, output in enumerate(both):
         alone = np.concatenate([outputs[i] for outputs in each])
         if output.shape != alone.shape or not np.allclose(output, alone, atol=0.1 * np.ptp(alone)):
-            raise _mixes()
+            return False
+    return True
 
 
 def trained_constants(model: Any) -> dict[int, np.ndarray]:
@@ -138,16 +145,13 @@ def _layer_class() -> Any:
             super().__init__(**options)
             self.config = config
             # The dimension of each kernel that counts output channels.
+            weighted = [op for op in config["spec"] if op["kind"] in WEIGHTED]
             self.axis = {
                 str(op["inputs"][1]): 3 if op["kind"] == "DEPTHWISE_CONV_2D" else 0
-                for op in config["spec"]
-                if op["kind"] in WEIGHTED and str(op["inputs"][1]) in config["shapes"]
+                for op in weighted
+                if str(op["inputs"][1]) in config["shapes"]
             }
-            self.biases = {
-                str(op["inputs"][2])
-                for op in config["spec"]
-                if op["kind"] in WEIGHTED and len(op["inputs"]) > 2 and op["inputs"][2] >= 0
-            }
+            self.biases = {str(t) for op in weighted for t in biases_of(op)}
             self.tensors: dict[str, Any] = {}
             self.lows: dict[str, Any] = {}
             self.highs: dict[str, Any] = {}
@@ -201,21 +205,38 @@ def _layer_class() -> Any:
             In training probabilities are not rounded: the loss takes their logarithm, and rounded
             ones do not sum to 1 and have no gradient at zero.
             """
+            given = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs]
+            constants = {t: self.operand(t, v.value) for t, v in self.tensors.items()}
+            if self.config["each"]:
+                found = self._one_by_one(given, constants, training)
+            else:
+                found = self._computed(given, constants, training)
+            return found if len(found) > 1 else found[0]
+
+        def _one_by_one(self, given: list[Any], constants: dict[str, Any], training: bool) -> Any:
+            """Return the outputs of a network that takes one sample at a time."""
+
+            def run(sample: list[Any]) -> list[Any]:
+                rows = self._computed([x[tf.newaxis] for x in sample], constants, training)
+                ends = self.config["ends"]
+                return [tf.reshape(row, end[1:]) for row, end in zip(rows, ends, strict=True)]
+
+            types = [tf.TensorSpec(shape[1:], tf.float32) for shape in self.config["ends"]]
+            return tf.map_fn(run, given, fn_output_signature=types)
+
+        def _computed(self, given: list[Any], constants: dict[str, Any], training: bool) -> Any:
             config = self.config
             whole = set(config["outputs"]) if training else set()
-            given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
             values: dict[int, Any] = {}
             for tensor, value in zip(config["inputs"], given, strict=True):
                 values[tensor] = self._squeezed(tensor, value)
-            constants = {t: self.operand(t, v.value) for t, v in self.tensors.items()}
             for op in config["spec"]:
                 read = [values[t] if t in values else constants.get(str(t)) for t in op["inputs"]]
                 fixed = FIXED.get(op["kind"])
                 for tensor, value in zip(op["outputs"], compute(op, read), strict=True):
                     kept = fixed is not None and tensor in whole
                     values[tensor] = value if kept else self._squeezed(tensor, value, fixed)
-            found = [values[t] for t in config["outputs"]]
-            return found if len(found) > 1 else found[0]
+            return [values[t] for t in config["outputs"]]
 
         def _squeezed(self, tensor: int, value: Any, fixed: Range | None = None) -> Any:
             if fixed is not None:

@@ -18,12 +18,11 @@ from edgebuild.compress.base import CompressionStep, Pass, step_from_json
 from edgebuild.compress.ladder import LadderRung
 from edgebuild.compress.recipe import recipe_to_json
 from edgebuild.compress.splits import Splits
-from edgebuild.errors import ModelError
 from edgebuild.models.preprocessing import Preprocessing, preprocessing_from_json
-from edgebuild.models.worker import error_from_reply
+from edgebuild.models.worker import crash_error, error_from_reply
 from edgebuild.targets import CpuFeatures
 
-_LOG_LINES = 6
+_DOING = {"compress": "compressing the model", "synthesize": "making inputs for the model"}
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "-1",
@@ -114,7 +113,7 @@ def compress(
 ) -> Compressed:
     """Run the recipe below ``folder``.
 
-    The test split is not shown to it. Raises what the passes raise; ModelError when the child dies.
+    The test split is not shown to it. Raises what the passes raise; ToolError when the child dies.
     """
     _write_splits(splits, folder)
     description = {
@@ -176,7 +175,7 @@ def synthesize(
     job: SynthesisJob, folder: Path, progress: Callable[[str], None]
 ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return inputs, by the names that ``--data`` takes, and what ``Inversion`` says of them. Works
-    below ``folder``. Raises what ``invert`` raises; ModelError when the child dies."""
+    below ``folder``. Raises what ``invert`` raises; ToolError when the child dies."""
     description = {
         **dataclasses.asdict(job),
         "task": "synthesize",
@@ -223,11 +222,8 @@ def _run(
                 process.terminate()
             process.wait()
     if not reply:
-        lines = (folder / "log").read_text(errors="replace").strip().splitlines()
-        raise ModelError(
-            f"the process that trains ended with code {process.returncode}",
-            details=[line[:200] for line in lines[-_LOG_LINES:]],
-            hint="not enough memory? give a smaller model or less data",
+        raise crash_error(
+            "TensorFlow", _DOING[description["task"]], process.returncode, folder / "log"
         )
     if "error" in reply:
         raise error_from_reply(reply)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -10,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from edgebuild.errors import InputError
+from edgebuild.errors import EdgebuildError, InputError
 
 Augment = Callable[[tuple[np.ndarray, ...], np.random.Generator], tuple[np.ndarray, ...]]
 """Maps a batch, an array (samples, ...) for each input, to a varied one of the same shapes."""
@@ -25,6 +26,22 @@ def _check_positive(name: str, value: Any) -> None:
 
 def _shown(value: Any) -> str:
     return repr(value)[:60]
+
+
+def call_users(role: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return what a function of the user's gives; InputError, which names its ``role``, where it
+    fails."""
+    try:
+        return function(*arguments)
+    except EdgebuildError:
+        raise
+    except Exception as error:  # whatever the user's function raises
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        why = next(iter(str(error).splitlines()), "")
+        raise InputError(
+            f"the training entry's {role} failed: {type(error).__name__}: {why[:200]}",
+            details=[f"{frame.filename}, line {frame.lineno}: {frame.line}"],
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -99,7 +116,7 @@ class TrainingSetup:
     def make_optimizer(self, learning_rate: Any) -> Any:
         """Return a new optimizer."""
         if self.optimizer is not None:
-            return self.optimizer(learning_rate)
+            return call_users("optimizer", self.optimizer, learning_rate)
         import keras
 
         return keras.optimizers.Adam(learning_rate)

@@ -22,7 +22,7 @@ from edgebuild.compress.kept import digest
 from edgebuild.compress.losses import Losses, distance, losses_of
 from edgebuild.compress.quality import graph_of, predict_all
 from edgebuild.compress.rebuild import finish
-from edgebuild.compress.setup import Distillation, TrainingSetup
+from edgebuild.compress.setup import Distillation, TrainingSetup, call_users
 from edgebuild.compress.splits import Split
 from edgebuild.errors import InputError
 from edgebuild.kept import read_kept, write_kept
@@ -186,13 +186,19 @@ class _Loop:
             inputs = [tf.constant(np.asarray(a, np.float32)) for a in x]
             labels = None if batch.y is None else tf.constant(self._losses.labels(batch))
             teacher = self._targets(chosen, inputs)
-            losses.append(self._step(inputs, labels, teacher))
+            losses.append(self._stepped(inputs, labels, teacher))
         return float(np.mean([float(loss) for loss in losses]))
+
+    def _stepped(self, inputs: Sequence[Any], labels: Any, teacher: Any) -> Any:
+        """Take a step; what goes wrong in it with the user's own loss is the user's to know."""
+        if self._setup.loss is None:
+            return self._step(inputs, labels, teacher)
+        return call_users("loss", self._step, inputs, labels, teacher)
 
     def _varied(self, batch: Split, rng: np.random.Generator) -> Sequence[np.ndarray]:
         """Return what the user's augmentation makes of a batch."""
         assert self._setup.augment is not None
-        made = self._setup.augment(batch.x, rng)
+        made = call_users("augment", self._setup.augment, batch.x, rng)
         if isinstance(made, (tuple, list)):
             shapes = [np.shape(array) for array in made]
             if shapes == [array.shape for array in batch.x]:

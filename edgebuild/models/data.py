@@ -7,8 +7,11 @@ What ``--data`` takes:
   several outputs are named like these, or ``y0``, ``y1``, ...;
 * ``set.npy``: ``x`` alone;
 * a folder of images, one folder for each class, classes in the order of their sorted names;
-* ``package.module:function``, which returns ``(x, y)``, ``x``, or a dictionary of arrays named as
-  in ``.npz``; ``x`` and ``y`` may be lists with an array for each input and output;
+* likewise a folder of WAV files (16-bit PCM, one channel) for a model that takes waveforms: values
+  from -1 to 1, shorter files filled up with zeros;
+* ``package.module:function``, which returns ``(x, y)``, ``x``, a dictionary of arrays named as in
+  ``.npz``, or what gives these piece by piece (a ``tf.data.Dataset``, a generator, a
+  ``PyDataset``); ``x`` and ``y`` may be lists with an array for each input and output;
 * ``random``: seeded noise, enough to build but not to judge accuracy.
 
 Slices and class names: see ``edgebuild.models.slices``.
@@ -139,16 +142,18 @@ def load_data(
         _check_random(inputs)
         return DataSet(_random(inputs, scale, seed), None, str(spec), is_random=True)
     if path.is_dir():
-        content = data_files.load_image_folder(path, _image_shape(path, inputs))
+        shape = _sample_shape(inputs[0]) if len(inputs) == 1 else []
+        content = data_files.load_folder(path, shape, lambda: _image_shape(path, inputs))
     elif path.exists():
         content = data_files.load_arrays(path, names)
     elif ":" in text and not any(c in text for c in "/\\"):
-        content = data_files.call_entry(text, base, names)
+        shapes = [tuple(_sample_shape(tensor)) for tensor in inputs]
+        content = data_files.call_entry(text, base, names, shapes)
     else:
         raise InputError(
             f"{path}: no such data set",
-            hint="--data set.npz, set.npy, a folder of images by class, package.module:function, "
-            "or random",
+            hint="--data set.npz, set.npy, a folder of images or WAV files by class, "
+            "package.module:function, or random",
         )
     return _data_set(str(spec), text, content, scale)
 

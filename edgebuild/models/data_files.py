@@ -6,7 +6,7 @@ import importlib
 import sys
 import traceback
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -24,7 +24,9 @@ from edgebuild.limits import (
     is_file,
     open_file,
 )
+from edgebuild.models.audio import read_waveforms, sounds_in, waveform_length
 from edgebuild.models.slices import CLASSES, CSV_NAME, check_names, is_annotation, read_slices_csv
+from edgebuild.models.streams import collect, is_stream
 
 Shape = tuple[int, ...]
 Arrays = tuple[np.ndarray, ...]
@@ -226,36 +228,69 @@ def _read_array(file: IO[bytes], size: int, label: str) -> np.ndarray:
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
 
-def load_image_folder(path: Path, shape: tuple[int, int, int]) -> Content:
-    """Read images as uint8 (samples, height, width, channels), resized (bilinear) to ``shape``.
+def load_folder(path: Path, shape: Sequence[int], image: Callable[[], Shape]) -> Content:
+    """Read a folder of images or of WAV files.
 
-    Classes are the sub-folders in sorted order; a folder that holds images directly has no labels.
+    Classes are the sub-folders in sorted order; a folder that holds files directly has no labels.
     ``slices.csv`` beside them names their slices.
+
+    Args:
+        path: the folder.
+        shape: what one sample of the model's first input takes.
+        image: returns (height, width, channels) of an image; raises where the model takes none.
     """
-    found = entries(path)
-    classes = sorted(Path(e.path) for e in found if e.is_dir() and not e.name.startswith("."))
-    groups = [(number, images_in(folder)) for number, folder in enumerate(classes)]
-    if not any(images for _, images in groups):
-        groups = [(-1, images_in(path))]
-    files = [(number, image) for number, images in groups for image in images]
-    if not files:
+    found = _files_by_class(path, images_in)
+    sounds = _Files((), ()) if found.files else _files_by_class(path, sounds_in)
+    if sounds.files:
+        x = read_waveforms(sounds.files, waveform_length(path, shape))
+        return _with_labels(path, x, sounds)
+    wanted = image()
+    if not found.files:
         raise InputError(
-            f"{path}: has no images",
+            f"{path}: has no images and no WAV files",
             hint=f"put them in one folder for each class ({', '.join(sorted(IMAGE_SUFFIXES))})",
         )
+    return _with_labels(path, _read_images(path, found.files, wanted), found)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """Files of samples, and for each the number of its class; no numbers where there are none."""
+
+    files: tuple[Path, ...]
+    labels: tuple[int, ...]
+    classes: tuple[str, ...] = ()
+
+
+def _files_by_class(path: Path, files_in: Callable[[Path], list[Path]]) -> _Files:
+    found = entries(path)
+    classes = sorted(Path(e.path) for e in found if e.is_dir() and not e.name.startswith("."))
+    groups = [(number, files_in(folder)) for number, folder in enumerate(classes)]
+    if not any(files for _, files in groups):
+        return _Files(tuple(files_in(path)), ())
+    pairs = [(file, number) for number, files in groups for file in files]
+    files, labels = zip(*pairs, strict=True)
+    return _Files(files, labels, tuple(folder.name for folder in classes))
+
+
+def _with_labels(path: Path, x: np.ndarray, found: _Files) -> Content:
+    names = [file.relative_to(path).as_posix() for file in found.files]
+    annotations = read_slices_csv(path / CSV_NAME, names)
+    if not found.labels:
+        return Content((x,), {}, annotations)
+    annotations[CLASSES] = np.array(found.classes)
+    return Content((x,), {0: np.array(found.labels)}, annotations)
+
+
+def _read_images(path: Path, files: Sequence[Path], shape: Shape) -> np.ndarray:
+    """Return uint8 (samples, height, width, channels), resized (bilinear) to ``shape``."""
     height, width, channels = shape
     if len(files) * height * width * channels > DATA_BYTES:
         raise InputError(f"{path}: {len(files):,} images of {list(shape)} do not fit in memory")
     x = np.empty((len(files), *shape), np.uint8)
-    for position, (_, file) in enumerate(files):
+    for position, file in enumerate(files):
         x[position] = _read_image(file, shape)
-    names = [file.relative_to(path).as_posix() for _, file in files]
-    annotations = read_slices_csv(path / CSV_NAME, names)
-    labels = np.array([number for number, _ in files])
-    if labels[0] < 0:
-        return Content((x,), {}, annotations)
-    annotations[CLASSES] = np.array([folder.name for folder in classes])
-    return Content((x,), {0: labels}, annotations)
+    return x
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -264,7 +299,7 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(folder / n for n in names if Path(n).suffix.lower() in IMAGE_SUFFIXES)
 
 
-def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
+def _read_image(file: Path, shape: Shape) -> np.ndarray:
     from PIL import Image
 
     height, width, channels = shape
@@ -288,14 +323,30 @@ def _read_image(file: Path, shape: tuple[int, int, int]) -> np.ndarray:
         raise InputError(f"{file}: not a readable image: {str(error)[:200]}") from error
 
 
-def call_entry(entry: str, folder: Path, names: Names) -> Content:
-    """Return the data that ``package.module:function`` gives: (x, y), x, or a dictionary of arrays
-    with the names that a ``.npz`` has."""
-    return _unpack(entry, call_python(entry, folder, "data entry"), names)
+def call_entry(entry: str, folder: Path, names: Names, shapes: Sequence[Shape]) -> Content:
+    """Return the data that ``package.module:function`` gives.
+
+    That is (x, y), x, a dictionary of arrays with the names that a ``.npz`` has, or something to
+    be read piece by piece (``edgebuild.models.streams``) for inputs of these ``shapes``.
+    """
+
+    def read(result: Any) -> Any:
+        if not is_stream(result):
+            return result
+        try:
+            return collect(result, shapes, names.inputs, len(names.outputs))
+        except InputError as error:
+            error.message = f"data entry {entry}: {error.message}"
+            raise
+
+    return _unpack(entry, call_python(entry, folder, "data entry", read), names)
 
 
-def call_python(entry: str, folder: Path, role: str) -> Any:
-    """Call ``package.module:function``, with ``folder`` on the search path; return its result.
+def call_python(
+    entry: str, folder: Path, role: str, read: Callable[[Any], Any] = lambda result: result
+) -> Any:
+    """Call ``package.module:function``, with ``folder`` on the search path; return what ``read``
+    makes of its result, there.
 
     InputError, which begins with ``role``, for an entry that is not there or fails.
     """
@@ -307,7 +358,7 @@ def call_python(entry: str, folder: Path, role: str) -> Any:
         function = getattr(importlib.import_module(module_name), function_name, None)
         if not callable(function):
             raise InputError(f"{role} {entry}: module '{module_name}' has no such function")
-        return function()
+        return read(function())
     except InputError:
         raise
     except ModuleNotFoundError as error:

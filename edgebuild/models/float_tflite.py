@@ -12,6 +12,7 @@ import numpy as np
 
 from edgebuild.errors import ModelError
 from edgebuild.models.bias import repair_biases
+from edgebuild.models.float16_tflite import in_float32
 from edgebuild.tflite import schema
 from edgebuild.tflite.reader import clean_name
 
@@ -131,24 +132,31 @@ class FinishedTflite:
 def run_litert(
     content: bytes, arrays: Sequence[np.ndarray], *, xnnpack: bool = True
 ) -> list[np.ndarray]:
-    """Run a whole data set, an array (samples, \\*shape) for each input; likewise for outputs."""
+    """Run a whole data set, an array (samples, \\*shape) for each input; likewise for outputs.
+
+    ModelError for a model that LiteRT does not take.
+    """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-    interpreter = Interpreter(
-        model_content=content,
-        num_threads=1,
-        experimental_op_resolver_type=OpResolverType.AUTO if xnnpack else resolver,
-    )
-    interpreter.allocate_tensors()
-    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    results: list[list[np.ndarray]] = [[] for _ in outputs]
-    for sample in zip(*arrays, strict=True):
-        for detail, array in zip(inputs, sample, strict=True):
-            interpreter.set_tensor(detail["index"], array)
-        interpreter.invoke()
-        for found, detail in zip(results, outputs, strict=True):
-            found.append(interpreter.get_tensor(detail["index"]))
+    try:
+        resolver = OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        interpreter = Interpreter(
+            model_content=content,
+            num_threads=1,
+            experimental_op_resolver_type=OpResolverType.AUTO if xnnpack else resolver,
+        )
+        interpreter.allocate_tensors()
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        results: list[list[np.ndarray]] = [[] for _ in outputs]
+        for sample in zip(*arrays, strict=True):
+            for detail, array in zip(inputs, sample, strict=True):
+                interpreter.set_tensor(detail["index"], array)
+            interpreter.invoke()
+            for found, detail in zip(results, outputs, strict=True):
+                found.append(interpreter.get_tensor(detail["index"]))
+    except (RuntimeError, ValueError) as error:  # what LiteRT raises, whatever the cause
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise ModelError(f"LiteRT cannot run it: {first[:300]}") from error
     return [
         np.stack(found) if found else np.zeros((0, *detail["shape"]), detail["dtype"])
         for found, detail in zip(results, outputs, strict=True)
@@ -159,9 +167,10 @@ def normalised(content: bytes) -> bytes:
     """Return the model as litert-quantizer takes it.
 
     Tensors get distinct names, the model gets one signature, and weights that are stored in 8 bits
-    (dynamic range) become float32.
+    (dynamic range) or in float16 become float32.
     """
     model = unpack(content)
+    in_float32(model)
     for code in model.operatorCodes:
         # Models from before 2020 have only the 8-bit field, which litert-quantizer does not read.
         code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
@@ -177,6 +186,13 @@ def normalised(content: bytes) -> bytes:
     signature.inputs = _map(subgraph.inputs, "input")
     signature.outputs = _map(subgraph.outputs, "output")
     model.signatureDefs = [signature]
+    return pack(model)
+
+
+def float16_as_float32(content: bytes) -> bytes:
+    """Return a model with float32 in the place of float16."""
+    model = unpack(content)
+    in_float32(model)
     return pack(model)
 
 

@@ -17,6 +17,8 @@ from edgebuild.errors import ModelError, ToolError, UnsupportedOperatorError
 from edgebuild.graph import KERNEL_DTYPES, DType, Graph
 from edgebuild.graph.demand import check_demand
 from edgebuild.graph.formats import is_quantized
+from edgebuild.models.float_tflite import float16_as_float32
+from edgebuild.models.foreign import foreign_archive, foreign_file, foreign_folder
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import read_tflite
 
@@ -51,7 +53,7 @@ class SourceModel:
     ``is_int8`` is True for a ``.tflite`` that is quantized already, which passes unchanged.
     ``content`` holds the bytes of a ``.tflite``, ``stored_format`` is the number format of a float
     one whose weights were made smaller (``dynamic``, ``float16``), None of a plain one. ``outputs``
-    are the names of the outputs, in order.
+    are the names of the outputs, in order; ``notes`` say what is not as it was saved.
     """
 
     path: Path
@@ -62,6 +64,7 @@ class SourceModel:
     stored_format: str | None = None
     worker: Worker | None = None
     outputs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def close(self) -> None:
         """End the child process; it also ends when the model is no longer referred to."""
@@ -100,8 +103,8 @@ def open_model(path: Path | str, *, trust: bool = False, any_format: bool = Fals
     except BaseException:
         worker.close()
         raise
-    outputs = tuple(str(name) for name in reply["outputs"])
-    return SourceModel(path, kind, inputs, worker=worker, outputs=outputs)
+    outputs, notes = (tuple(str(text) for text in reply[key]) for key in ("outputs", "notes"))
+    return SourceModel(path, kind, inputs, worker=worker, outputs=outputs, notes=notes)
 
 
 _LABELS = {
@@ -132,8 +135,8 @@ def _recognise(path: Path) -> Kind:
         return Kind.KERAS
     if any(head[offset : offset + 8] == _HDF5 for offset in _HDF5_OFFSETS):
         return Kind.H5
-    raise ModelError(
-        f"{path}: not a model that edgebuild reads, or damaged (it begins with {head[:8]!r})",
+    raise foreign_file(path, head) or ModelError(
+        f"{path}: not a model that edgebuild reads (it begins with {head[:8]!r})",
         hint=f"give {FORMATS}",
     )
 
@@ -142,7 +145,7 @@ def _recognise_folder(path: Path) -> Kind:
     if (path / "saved_model.pb").is_file():
         _check_folder(path)
         return Kind.SAVED_MODEL
-    raise ModelError(
+    raise foreign_folder(path) or ModelError(
         f"{path}: this folder is no SavedModel (it has no saved_model.pb)", hint=f"give {FORMATS}"
     )
 
@@ -157,14 +160,14 @@ def _check_archive(path: Path) -> None:
     """Refuse what is no ``.keras`` archive, and one that would unpack to fill the memory."""
     try:
         with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
+            entries, foreign = archive.infolist(), foreign_archive(path, archive)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
         raise ModelError(
             f"{path}: damaged .keras archive: {error}", hint="save or copy the model again"
         ) from error
     sizes = {entry.filename: entry.file_size for entry in entries}
     if "config.json" not in sizes:
-        raise ModelError(
+        raise foreign or ModelError(
             f"{path}: a zip archive without config.json is no .keras model",
             hint=f"give {FORMATS}",
         )
@@ -199,7 +202,11 @@ def _input_spec(path: Path, position: int, entry: dict[str, object]) -> InputSpe
 def _open_tflite(path: Path, any_format: bool) -> SourceModel:
     content = limits.read_model(path)
     graph = read_tflite(content, name=path.stem, where=str(path))
+    notes: tuple[str, ...] = ()
     if not (any_format or is_quantized(graph)):
+        if any(tensor.dtype == DType.FLOAT16 for tensor in graph.tensors.values()):
+            graph = read_tflite(float16_as_float32(content), name=path.stem, where=str(path))
+            notes = ("has float16 numbers, taken as float32",)
         _refuse_foreign(graph, str(path))
     check_demand(graph, where=str(path))
     inputs = tuple(InputSpec(t.name, t.shape, t.dtype) for t in graph.input_tensors)
@@ -208,7 +215,9 @@ def _open_tflite(path: Path, any_format: bool) -> SourceModel:
         return SourceModel(path, Kind.TFLITE, inputs, True, content, outputs=outputs)
     worker = Worker(str(path), {"path": str(path.resolve()), "kind": "tflite", "trust": False})
     stored = _stored_format(graph)
-    return SourceModel(path, Kind.TFLITE, inputs, False, content, stored, worker, outputs)
+    if notes:
+        stored = "float16"
+    return SourceModel(path, Kind.TFLITE, inputs, False, content, stored, worker, outputs, notes)
 
 
 def _refuse_foreign(graph: Graph, where: str) -> None:

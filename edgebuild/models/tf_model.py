@@ -13,16 +13,21 @@ from typing import Any
 
 import numpy as np
 
-from edgebuild.errors import ModelError
+from edgebuild.errors import EdgebuildError, ModelError
 from edgebuild.models.float_tflite import distinct_names, named, stripped
 from edgebuild.models.keras_import import import_keras
+from edgebuild.models.obstacles import Danger, converter_error, danger, refuse_state
 
 _BATCH = 128
 
 
 class TfModel:
     """A TensorFlow function from a list of batches to a list of outputs, and the object that owns
-    its variables."""
+    its variables.
+
+    ``outputs`` are the names of its outputs, ``notes`` say what is not as it was saved, ``warn`` is
+    called before a step that may end the process.
+    """
 
     def __init__(
         self,
@@ -32,6 +37,8 @@ class TfModel:
         owner: Any,
     ) -> None:
         self.inputs = inputs
+        self.notes: tuple[str, ...] = ()
+        self.warn: Callable[[Danger], None] = lambda _: None
         self._outputs = outputs
         self._function = function
         self._owner = owner
@@ -52,51 +59,72 @@ class TfModel:
             for sample in zip(*samples, strict=True):
                 yield [tf.constant(array) for array in sample]
 
-        converter = self._converter()
-        converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        converter.representative_dataset = representative
-        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = tf.int8
-        converter.inference_output_type = tf.int8
-        return self._converted(converter, "full int8")
+        def prepare(converter: Any) -> None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = representative
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = tf.int8
+            converter.inference_output_type = tf.int8
+
+        return self._converted(prepare, "full int8", calibrates=True)
 
     def to_tflite(self, form: str = "float32") -> bytes:
         """Return the model as ``.tflite``, batch 1, operators fused: ``float32``, ``float16``
         (weights) or ``dynamic`` range (int8 weights)."""
         import tensorflow as tf
 
-        converter = self._converter()
-        if form != "float32":
-            converter.optimizations = [tf.lite.Optimize.DEFAULT]
-        if form == "float16":
-            converter.target_spec.supported_types = [tf.float16]
-        return self._converted(converter, f"{form} .tflite")
+        def prepare(converter: Any) -> None:
+            if form != "float32":
+                converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            if form == "float16":
+                converter.target_spec.supported_types = [tf.float16]
 
-    def _converted(self, converter: Any, wanted: str) -> bytes:
-        try:
-            content = stripped(converter.convert())
-        except Exception as error:
-            raise _conversion_error(error, wanted) from error
-        return named(content, [entry["name"] for entry in self.inputs], self._outputs)
+        return self._converted(prepare, f"{form} .tflite")
 
-    def _converter(self) -> Any:
+    def _converted(
+        self, prepare: Callable[[Any], None], wanted: str, *, calibrates: bool = False
+    ) -> bytes:
+        """Return what the converter makes.
+
+        Raises:
+            ModelError: a known cause keeps it from that.
+            ToolError: it fails for another.
+        """
         import tensorflow as tf
         from tensorflow.python.framework.convert_to_constants import (
             convert_variables_to_constants_v2,
         )
 
-        # The converter sorts arguments by name; two digits keep their order.
-        specs = [
+        graph = tf.Graph()
+        try:
+            concrete = tf.function(self._single).get_concrete_function(*self._specs())
+            graph = concrete.graph
+            refuse_state(graph, self._owner)
+            frozen = convert_variables_to_constants_v2(concrete)
+            converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], self._owner)
+            prepare(converter)
+            found = danger(graph, self._owner) if calibrates else None
+            if found is not None:
+                self.warn(found)
+            content = stripped(converter.convert())
+        except EdgebuildError:
+            raise
+        except Exception as error:
+            raise converter_error(error, wanted, graph, self._owner) from error
+        return named(content, [entry["name"] for entry in self.inputs], self._outputs)
+
+    def _single(self, *arguments: Any) -> list[Any]:
+        return self._function(list(arguments))
+
+    def _specs(self) -> list[Any]:
+        """Return the inputs for one sample; the converter sorts arguments by name, and two digits
+        keep their order."""
+        import tensorflow as tf
+
+        return [
             tf.TensorSpec([1, *entry["shape"][1:]], entry["dtype"], name=f"input_{i:02}")
             for i, entry in enumerate(self.inputs)
         ]
-
-        def single(*arguments: Any) -> list[Any]:
-            return self._function(list(arguments))
-
-        concrete = tf.function(single).get_concrete_function(*specs)
-        frozen = convert_variables_to_constants_v2(concrete)
-        return tf.lite.TFLiteConverter.from_concrete_functions([frozen], self._owner)
 
     def predict(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Return the float outputs for arrays (samples, 1, \\*shape), in the same form."""
@@ -118,9 +146,12 @@ def open_tf_model(path: Path, kind: str, *, trust: bool) -> TfModel:
     tf.config.threading.set_inter_op_parallelism_threads(1)
     if kind == "saved_model":
         return _open_saved_model(path, trust=trust)
-    from edgebuild.models.keras_file import load_keras_model
+    from edgebuild.models.keras_file import load_keras
 
-    return of_keras(load_keras_model(path, kind, trust=trust))
+    model, notes = load_keras(path, kind, trust=trust)
+    opened = of_keras(model)
+    opened.notes = notes
+    return opened
 
 
 def of_keras(model: Any) -> TfModel:
@@ -197,7 +228,7 @@ def _open_saved_model(path: Path, *, trust: bool) -> TfModel:
             if entry.name != "saved_model.pb":
                 (folder / entry.name).symlink_to(entry.resolve())
         (folder / "saved_model.pb").write_bytes(proto.SerializeToString())
-        model = tf.saved_model.load(name)
+        model = _load_saved_model(path, name)
     signatures = dict(model.signatures)
     if not signatures:
         raise ModelError(f"{path}: has no signature", hint="save it with signatures=...")
@@ -216,6 +247,22 @@ def _open_saved_model(path: Path, *, trust: bool) -> TfModel:
         return [made[name] for name in outputs]
 
     return TfModel(inputs, outputs, call, model)
+
+
+def _load_saved_model(path: Path, folder: str) -> Any:
+    import tensorflow as tf
+
+    try:
+        return tf.saved_model.load(folder)
+    except MemoryError:
+        raise
+    except Exception as error:  # of many kinds: of protobuf, of files, of missing operators
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{path}: TensorFlow cannot load the SavedModel: {first[:300]}",
+            hint="export the model again with this TensorFlow (model.export(...)), and copy the "
+            "whole folder",
+        ) from error
 
 
 def _signature_input(name: str, spec: Any) -> dict[str, Any]:
@@ -250,13 +297,3 @@ def _refuse_side_effects(path: Path, proto: Any) -> None:
 def _natural(name: str) -> list[tuple[int, str]]:
     """Return a sort key that puts ``output_2`` before ``output_10``."""
     return [(int(p), "") if p.isdigit() else (0, p) for p in re.split(r"(\d+)", name)]
-
-
-def _conversion_error(error: Exception, wanted: str) -> ModelError:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [line[:200] for line in lines if "error:" in line or "is neither" in line]
-    return ModelError(
-        f"the TFLite converter cannot make a {wanted} model: {(lines or [''])[0][:200]}",
-        details=telling[:4],
-        hint="replace the layers that it names by ones that TFLite has in int8",
-    )

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import traceback
 import weakref
 from collections.abc import Sequence
 from contextlib import suppress
@@ -23,10 +24,18 @@ from typing import IO, Any
 
 import numpy as np
 
-from edgebuild.errors import EdgebuildError, InputError, ModelError, ToolError
+from edgebuild.errors import EdgebuildError, InputError, InternalError, ModelError, ToolError
 
 _ERRORS = {cls.__name__: cls for cls in (InputError, ModelError, ToolError)}
 _LOG_LINES = 6
+_LOG_CHARACTERS = 20_000
+_DOING = {
+    "open": "opening the model",
+    "int8": "quantizing the model",
+    "convert": "converting the model",
+    "predict": "running the model",
+}
+_LIBRARIES = {"tflite": "litert-quantizer or LiteRT", "finished": "LiteRT", "plain": "LiteRT"}
 _OPEN_S = 600.0
 _GRACE_S = 2.0
 
@@ -52,9 +61,11 @@ class Worker:
     def request(self, op: str, *, timeout_s: float, **arguments: object) -> dict[str, Any]:
         """Have the child do ``op`` and return its reply.
 
-        Raises the EdgebuildError that the child reports; ModelError when it crashes or does not
-        answer in ``timeout_s`` seconds.
+        Raises the EdgebuildError that the child reports; when it crashes, ModelError where the
+        child knew what the model would do to it, else ToolError, as when it does not answer in
+        ``timeout_s`` seconds.
         """
+        danger: dict[str, str] = {}
         if self._process is None and op != "open":
             self.start()
         process = self._process or self._launch()
@@ -63,17 +74,20 @@ class Worker:
             process.stdin.write(json.dumps({"op": op, **arguments}) + "\n")
             process.stdin.flush()
             line = self._replies.get(timeout=timeout_s)
+            while line is not None and "danger" in (told := json.loads(line)):
+                danger = told["danger"]
+                line = self._replies.get(timeout=timeout_s)
         except queue.Empty:
             process.kill()
             self.close()
-            raise ModelError(
-                f"{self.where}: no answer in {timeout_s:.0f} s ({op})",
-                hint="the model may be damaged, or too large for this machine",
+            raise ToolError(
+                f"{self.where}: {_DOING.get(op, op)} took more than {timeout_s:.0f} s",
+                hint="a smaller model or fewer samples, or a faster machine",
             ) from None
         except OSError:
             line = None
         if line is None:
-            raise self._crash(op)
+            raise self._crash(op, danger)
         reply: dict[str, Any] = json.loads(line)
         if "error" in reply:
             raise error_from_reply(reply)
@@ -117,23 +131,40 @@ class Worker:
         threading.Thread(target=_read, args=(process.stdout, self._replies), daemon=True).start()
         return process
 
-    def _crash(self, op: str) -> EdgebuildError:
+    def _crash(self, op: str, danger: dict[str, str]) -> EdgebuildError:
         process, self._process = self._process, None
         assert process is not None
         code = process.wait()
-        lines = (self.folder / "log").read_text(errors="replace").splitlines()
-        details = [line.strip()[:200] for line in lines if line.strip()][-_LOG_LINES:]
-        ended = f"exit code {code}"
-        if code < 0:
-            ended = signal.Signals(-code).name
-        hint = "the model may be damaged; save or copy it again"
-        if code == -signal.SIGKILL:
-            hint = "the machine may have run out of memory"
-        return ModelError(
-            f"{self.where}: the process that holds the model died ({ended}, {op})",
-            details=details,
-            hint=hint,
+        if danger and code < 0:
+            return ModelError(
+                f"{self.where}: TensorFlow's converter crashed (signal {-code}) while "
+                f"{danger['doing']}",
+                hint=danger["hint"],
+            )
+        library = _LIBRARIES.get(str(self._model.get("kind")), "TensorFlow")
+        return crash_error(
+            f"{self.where}: {library}", _DOING.get(op, op), code, self.folder / "log"
         )
+
+
+def crash_error(who: str, doing: str, code: int, log: Path) -> ToolError:
+    """Return the error for a child process that ended by itself with ``code`` while ``doing``
+    something; ``log`` is what it printed."""
+    text = log.read_text(errors="replace") if log.exists() else ""
+    lines = [line.strip()[:200] for line in text.splitlines() if line.strip()]
+    if code == -signal.SIGKILL:
+        return ToolError(
+            f"{who} was killed while {doing}",
+            details=lines[-_LOG_LINES:],
+            hint="the machine may have run out of memory: close other programs, or use less data",
+        )
+    ended = f"signal {-code}, {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+    return ToolError(
+        f"{who} crashed ({ended}) while {doing}",
+        details=lines[-_LOG_LINES:],
+        hint="the cause is not known; try the model without its unusual layers, or another version "
+        "of the library (edgebuild doctor shows which is there)",
+    )
 
 
 _QUIET = {
@@ -167,6 +198,23 @@ def _end(process: subprocess.Popen[str], grace_s: float = _GRACE_S) -> None:
             process.stdout.close()
 
 
+def unexpected(error: Exception, where: str) -> EdgebuildError:
+    """Return the error for what a library raised in a child process and nobody has foreseen.
+
+    Memory that is not enough is no bug; all else is one, with a log to report.
+    """
+    first = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return ToolError(
+            f"{where}: out of memory: {first[:200]}",
+            hint="close other programs, or use a smaller model or less data",
+        )
+    log = "".join(traceback.format_exception(error))
+    return InternalError(
+        f"{where}: {type(error).__name__}: {first[:300]}", log=log[-_LOG_CHARACTERS:]
+    )
+
+
 def error_reply(error: EdgebuildError) -> dict[str, Any]:
     """Return what a child process says of a failure, as plain JSON values."""
     return {
@@ -174,10 +222,13 @@ def error_reply(error: EdgebuildError) -> dict[str, Any]:
         "message": error.message,
         "details": list(error.details),
         "hint": error.hint,
+        "log": getattr(error, "log", ""),
     }
 
 
 def error_from_reply(reply: dict[str, Any]) -> EdgebuildError:
     """Return the error of a child's ``error_reply``."""
-    kind = _ERRORS.get(reply["error"], ModelError)
-    return kind(reply["message"], details=reply["details"], hint=reply["hint"])
+    message, details, hint = reply["message"], reply["details"], reply["hint"]
+    if reply["error"] == InternalError.__name__:
+        return InternalError(message, details=details, hint=hint, log=reply["log"])
+    return _ERRORS.get(reply["error"], ModelError)(message, details=details, hint=hint)

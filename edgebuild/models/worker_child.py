@@ -5,26 +5,28 @@ It reads one JSON request a line and answers each with one line of JSON.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import sys
-import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from edgebuild.errors import EdgebuildError, ModelError
-from edgebuild.models.worker import error_reply
+from edgebuild.errors import EdgebuildError
+from edgebuild.models.worker import error_reply, unexpected
 
 
 class _Session:
-    """The model that this process holds."""
+    """The model that this process holds; ``say`` sends a line that is no answer yet."""
 
-    def __init__(self) -> None:
+    def __init__(self, say: Callable[[dict[str, Any]], None]) -> None:
         self.where = "model"
         self.model: Any = None
+        self.say = say
 
     def open(self, path: str, kind: str, trust: bool) -> dict[str, Any]:
-        """Load the model; return its inputs and the names of its outputs."""
+        """Load the model; return its inputs, the names of its outputs, and notes."""
         self.where = path
         if kind == "tflite":
             from edgebuild.models.float_tflite import FloatTflite
@@ -38,7 +40,9 @@ class _Session:
             from edgebuild.models.tf_model import open_tf_model
 
             self.model = open_tf_model(Path(path), kind, trust=trust)
-        return {"inputs": self.model.inputs, "outputs": self.model.outputs}
+            self.model.warn = lambda danger: self.say({"danger": dataclasses.asdict(danger)})
+        found = {"inputs": self.model.inputs, "outputs": self.model.outputs}
+        return {**found, "notes": list(getattr(self.model, "notes", ()))}
 
     def int8(self, data: str, out: str) -> dict[str, Any]:
         """Write the model as full int8 ``.tflite`` to ``out``, calibrated with ``data``."""
@@ -73,25 +77,21 @@ def _answer(session: _Session, request: dict[str, Any]) -> dict[str, Any]:
     except EdgebuildError as error:
         return error_reply(error)
     except Exception as error:
-        traceback.print_exc()
-        first = str(error).strip().splitlines() or [""]
-        return error_reply(
-            ModelError(
-                f"{session.where}: cannot be used: {type(error).__name__}: {first[0][:300]}",
-                details=[line[:200] for line in first[1:4] if line.strip()],
-                hint="the model may be damaged, or use what edgebuild's libraries do not read",
-            )
-        )
+        return error_reply(unexpected(error, session.where))
 
 
 def main() -> None:
     """Answer requests until the parent closes the pipe."""
     replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # libraries print: that goes to the log
-    session = _Session()
-    for line in sys.stdin:
-        replies.write(json.dumps(_answer(session, json.loads(line))) + "\n")
+
+    def say(reply: dict[str, Any]) -> None:
+        replies.write(json.dumps(reply) + "\n")
         replies.flush()
+
+    session = _Session(say)
+    for line in sys.stdin:
+        say(_answer(session, json.loads(line)))
 
 
 if __name__ == "__main__":

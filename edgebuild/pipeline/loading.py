@@ -94,7 +94,7 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
         raise
     said = renamed(request.name or request.model.stem)
     extra = [*([_ASSUMED] if assumed else ()), *([said] if said else ())]
-    notes = (*converted.notes, *extra)
+    notes = (*source.notes, *converted.notes, *extra)
     return Prepared(source, data, converted.model, notes, compressed, sets)
 
 

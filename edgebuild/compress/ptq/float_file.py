@@ -9,6 +9,7 @@ import numpy as np
 
 from edgebuild.compress.base import Cost
 from edgebuild.compress.ptq.artifact import constants
+from edgebuild.models.float_tflite import float16_as_float32
 from edgebuild.models.tf_model import open_tf_model
 from edgebuild.ops import OPS
 from edgebuild.tflite.reader import read_tflite
@@ -37,5 +38,5 @@ class FloatFile:
 def open_float_file(path: Path, kind: str, *, trust: bool) -> FloatFile:
     """Return the model at ``path``, of one of ``KINDS``. ModelError when it cannot be converted."""
     if kind == "tflite":
-        return FloatFile(path.read_bytes())
+        return FloatFile(float16_as_float32(path.read_bytes()))
     return FloatFile(open_tf_model(path, kind, trust=trust).to_tflite())

@@ -188,11 +188,10 @@ def test_operators_of_every_kind(keras):
 
 def test_what_cannot_be_trained_is_named(keras):
     inputs = keras.Input((4, 4, 2))
-    x = keras.layers.Conv2DTranspose(3, 2)(inputs)
-    model = keras.Model(inputs, x)
+    model = keras.Model(inputs, keras.ops.cumsum(keras.layers.Conv2D(3, 2)(inputs), 1))
     part = Split((np.zeros((32, 4, 4, 2), np.float32),), None)
     context = Context(part, part, model, TrainingSetup())
-    with pytest.raises(InputError, match=r"cannot be trained with integers: #.* TRANSPOSE_CONV"):
+    with pytest.raises(InputError, match=r"cannot be trained with integers: #.* CUMSUM"):
         Quantize(epochs=1).apply(State(model), context)
     with pytest.raises(InputError, match="training with int16x8 is not there"):
         Quantize(epochs=1, format="int16x8").apply(State(model), context)
@@ -296,14 +295,33 @@ def test_two_inputs_that_share_their_layers(keras):
     assert len(set(names)) == len(names) and {"left", "right"} <= set(names)
 
 
-def test_a_network_that_mixes_samples_is_refused(keras):
+@pytest.mark.parametrize("kind", ["LSTM", "GRU"])
+def test_a_batch_that_is_built_into_shapes(keras, kind):
+    """Unrolled recurrent layers start from constants of batch 1: samples go one by one."""
     layers = keras.layers
+    keras.utils.set_random_seed(0)
     inputs = keras.Input((3, 4))
-    model = keras.Model(inputs, layers.Dense(2)(layers.LSTM(4, unroll=True)(inputs)))
-    part = Split((np.zeros((32, 3, 4), np.float32),), None)
-    context = Context(part, part, model, TrainingSetup())
-    with pytest.raises(InputError, match="mixes the samples of a batch"):
-        Quantize(epochs=1).apply(State(model), context)
+    model = keras.Model(inputs, layers.Dense(2)(getattr(layers, kind)(4, unroll=True)(inputs)))
+    part = noise((3, 4), 32)
+    context = Context(part, part, model, TrainingSetup(batch_size=16))
+    state, notes = Quantize(epochs=1).apply(State(model), context)
+    assert state_quality(state, part, model).value > 0.95
+    assert "with int8" in notes[-1]
+
+
+def test_transposed_convolutions_and_attention(keras):
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 4))
+    x = layers.MultiHeadAttention(2, 3)(inputs, inputs)
+    x = layers.LayerNormalization()(layers.Add()([x, inputs]))
+    x = layers.PReLU()(layers.Reshape((6, 1, 4))(x))
+    x = layers.Conv2DTranspose(5, (3, 2), strides=2, padding="same", activation="elu")(x)
+    model = keras.Model(inputs, layers.Dense(2)(layers.GlobalAveragePooling2D()(x)))
+    part = noise((6, 4), 32)
+    context = Context(part, part, model, TrainingSetup(batch_size=16))
+    state, _ = Quantize(epochs=1).apply(State(model), context)
+    assert state_quality(state, part, model).value > 0.8
 
 
 def test_the_better_of_calibrated_and_trained_is_kept(trained, context):

@@ -1,6 +1,7 @@
 import json
 import os
 import shutil
+import signal
 import zipfile
 from importlib import util
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgebuild import limits
-from edgebuild.errors import ModelError, ToolError
+from edgebuild.errors import InternalError, ModelError, ToolError
 from edgebuild.graph import DType
 from edgebuild.models.source import Kind, open_model
 from edgebuild.models.worker import Worker
@@ -27,7 +28,7 @@ def refused(path, message, hint="", **options):
     ("content", "message"),
     [
         (b"", "the file is empty"),
-        (b"hello, world", "not a model that edgebuild reads, or damaged"),
+        (b"hello, world", "not a model that edgebuild reads"),
         (b"\x1c\x00\x00\x00TFL3", "damaged or truncated"),
         (b"PK\x03\x04 broken", "damaged .keras archive"),
     ],
@@ -107,10 +108,19 @@ def test_a_worker_that_dies(tmp_path):
     worker = Worker("m", {"path": "m", "kind": "tflite", "trust": False})
     process = worker._launch()
     process.kill()
-    with pytest.raises(
-        ModelError, match=r"the process that holds the model died \(SIGKILL, open\)"
-    ):
+    with pytest.raises(ToolError, match="m: litert-quantizer or LiteRT was killed while opening"):
         worker.start()
+    worker.close()
+
+
+def test_a_worker_that_crashes(tmp_path):
+    worker = Worker("m", {"path": "m", "kind": "keras", "trust": False})
+    process = worker._launch()
+    (worker.folder / "log").write_text("one\n\ntwo\n")
+    process.send_signal(signal.SIGSEGV)
+    with pytest.raises(ToolError, match=r"m: TensorFlow crashed \(signal 11, SIGSEGV\)") as caught:
+        worker.start()
+    assert caught.value.details == ("one", "two") and "damaged" not in str(caught.value)
     worker.close()
 
 
@@ -118,17 +128,18 @@ def test_a_worker_that_does_not_answer(tmp_path):
     path = tmp_path / "m.tflite"
     path.write_bytes(b"x")
     worker = Worker("m", {"path": str(path), "kind": "tflite", "trust": False})
-    with pytest.raises(ModelError, match="no answer in 0 s"):
+    with pytest.raises(ToolError, match="opening the model took more than 0 s"):
         worker.request("open", timeout_s=0.0, path=str(path), kind="tflite", trust=False)
     assert not worker.folder.exists()
 
 
-def test_an_error_of_a_library_gets_words(tmp_path):
+def test_an_error_that_nobody_has_foreseen_is_a_bug_with_a_log(tmp_path):
     path = tmp_path / "m.tflite"
     path.write_bytes(b"x" * 100)
     worker = Worker("m", {"path": str(path), "kind": "tflite", "trust": False})
-    with pytest.raises(ModelError, match="cannot be used: "):
+    with pytest.raises(InternalError, match=r"m\.tflite: ") as caught:
         worker.start()
+    assert "Traceback" in caught.value.log and "Traceback" not in str(caught.value)
     worker.close()
 
 
