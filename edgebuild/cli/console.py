@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgebuild.cli.failures import printable
+from edgebuild.versions import JSON_SCHEMA
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,9 +30,9 @@ def console(err: bool = False) -> Console:
     return made
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON document."""
-    click.echo(json.dumps(value, indent=2, allow_nan=False))
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON document, with the version of its keys first."""
+    click.echo(json.dumps({"schema": JSON_SCHEMA, **value}, indent=2, allow_nan=False))
 
 
 def line(text: str = "", style: str = "") -> None:

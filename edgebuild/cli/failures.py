@@ -15,6 +15,7 @@ import click
 
 from edgebuild.errors import EdgebuildError, Exit, InternalError
 from edgebuild.files import explain_os_error
+from edgebuild.versions import JSON_SCHEMA
 
 
 class CommandLineError(EdgebuildError):
@@ -47,7 +48,7 @@ def explain(error: BaseException, arguments: Sequence[str]) -> EdgebuildError:
 def report(failure: EdgebuildError, *, as_json: bool) -> None:
     """Print a failure: JSON to standard output, or text to standard error."""
     if as_json:
-        click.echo(json.dumps({"error": failure_json(failure)}, indent=2))
+        click.echo(json.dumps({"schema": JSON_SCHEMA, "error": failure_json(failure)}, indent=2))
         return
     _say("error: ", failure.message, fg="red", bold=True)
     for line in failure.details:

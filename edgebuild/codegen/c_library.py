@@ -23,6 +23,7 @@ from edgebuild.memory import HEADER_BYTES, MemoryPlan
 from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops import OPS, KernelCall
 from edgebuild.targets import CpuFeatures
+from edgebuild.versions import C_INTERFACE
 
 INCLUDE_DIRS = (".", "kernels")
 """Include paths of the library, relative to its folder."""
@@ -136,6 +137,7 @@ def generate_library(
     values = {
         "name": name,
         "macro": name.upper(),
+        "interface": C_INTERFACE,
         "arena_bytes": max(plan.bank_bytes[0], 1),
         "banks": further_banks(plan),
         "header_bytes": HEADER_BYTES,

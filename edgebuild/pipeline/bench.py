@@ -22,9 +22,10 @@ from edgebuild.pipeline.plan import LOCK_NAME, REPORT_NAME, hash_path
 from edgebuild.pipeline.runners.base import Build, Measured, Reference, Runner
 from edgebuild.pipeline.steps import LazyHost, measured_memory, quantized_samples, ram_figure
 from edgebuild.report.layers import with_samples
-from edgebuild.report.model import SCHEMA_VERSION, Comparison, Report, report_from_json
+from edgebuild.report.model import Comparison, Report, report_from_json
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.verification import compare, compare_with_litert, make_samples
+from edgebuild.versions import JSON_SCHEMA
 
 EDGETPU_LSB = 1
 """How far the Edge TPU's integers may be from LiteRT's: it rounds in its own way."""
@@ -215,9 +216,9 @@ def read_build(folder: Path) -> Build:
         lock = read_json(folder / LOCK_NAME)
         value = read_json(folder / REPORT_NAME)
         changed = [p for p, sha256 in lock["artifacts"].items() if hash_path(folder / p) != sha256]
-        if value["schema"] != SCHEMA_VERSION:
+        if value["schema"] != JSON_SCHEMA:
             raise InputError(
-                f"{folder}: the report has schema {value['schema']}, not {SCHEMA_VERSION}",
+                f"{folder}: the report has schema {value['schema']}, not {JSON_SCHEMA}",
                 hint=again,
             )
         report = report_from_json(value)

@@ -21,6 +21,7 @@ from edgebuild.pipeline.plan import (
 )
 from edgebuild.report.model import Report, report_from_json
 from edgebuild.toolchain.cache import read_only_note, trim
+from edgebuild.versions import JSON_SCHEMA
 
 
 def run_plan(
@@ -80,7 +81,12 @@ def _lock(
     plan: BuildPlan, folder: Path, artifacts: Mapping[str, str], *, report: Report | None = None
 ) -> None:
     """Write what the build was made of; of the compilers, which was kept and what each needed."""
-    lock = {"plan_sha256": plan.sha256, "plan": plan.to_json(), "artifacts": dict(artifacts)}
+    lock: dict[str, Any] = {
+        "schema": JSON_SCHEMA,
+        "plan_sha256": plan.sha256,
+        "plan": plan.to_json(),
+        "artifacts": dict(artifacts),
+    }
     if report is not None:
         made = report.to_json()
         lock["compiler"] = {"kept": made["toolchain"], "tried": made["compilers"]}

@@ -1,6 +1,6 @@
 """The report of one build: what was made, what it needs, how each number was obtained.
 
-``to_json`` is the stable form; ``SCHEMA_VERSION`` rises when a field changes its meaning or goes.
+``to_json`` is the stable form; ``edgebuild.versions.JSON_SCHEMA`` rises when its keys change.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from edgebuild.report.gate import AccuracyGate, gate_from_json
 from edgebuild.report.parts import ModelParts, parts_from_json
 from edgebuild.report.regression import RegressionReport, regression_from_json
 from edgebuild.toolchain.base import Section, Symbol
-
-SCHEMA_VERSION = 1
+from edgebuild.versions import JSON_SCHEMA
 
 
 @dataclass(frozen=True)
@@ -149,7 +148,7 @@ class Report:
             for f in dataclasses.fields(self)
             if f.name not in ("out_dir", "cached")
         }
-        return {"schema": SCHEMA_VERSION, **fields, "passed": self.passed}
+        return {"schema": JSON_SCHEMA, **fields, "passed": self.passed}
 
 
 def _plain(value: Any) -> Any:

@@ -7,6 +7,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Rises when code written for the one before would no longer compile, link or mean the same.
+ * Generated headers check it. */
+#define EB_INTERFACE_VERSION 1
+
 #define EB_ARENA_ALIGN 16U
 
 typedef enum {

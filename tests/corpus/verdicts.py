@@ -1,7 +1,8 @@
-"""What ``check`` and ``build`` say of each model of the corpus.
+"""What ``check`` and ``build`` say of each model of the corpus, and where they disagree.
 
-``python -m tests.corpus.verdicts FILE`` writes the exit code and the first sentence of ``build``
-for all of them: what built before a change has to build after it.
+``python -m tests.corpus.verdicts FILE`` writes for each model the exit code and the first sentence
+of ``build``, and in what ``check`` differs. What built before a change has to build after it:
+``before.json`` has the verdicts of a commit before this corpus.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +41,7 @@ def verdict(command: str, case: Case, folder: Path) -> Verdict:
     flags = [*case.flags, *(("--data", case.data) if case.data else ())]
     if command == "build":
         flags += ["--no-search", "--no-cache", "--samples", "2", "--out", str(folder / "build")]
+        flags += ["--no-accuracy-gate"]  # noise for data judges nothing
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = run([command, str(model), "--target", case.target, *flags, "--json"])
@@ -47,20 +50,71 @@ def verdict(command: str, case: Case, folder: Path) -> Verdict:
 
 
 def _refusal(answer: dict[str, Any]) -> str:
+    """Return the first sentence of a refusal, of missed budgets their names."""
     if "error" in answer:
         return str(answer["error"]["message"])
-    (report,) = answer.get("reports", [answer])
-    missed = [v["budget"] for v in report.get("violations", ())]
-    return f"misses {', '.join(missed)}" if missed else ""
+    (said,) = answer.get("reports", [answer])
+    missed = [v["budget"] for v in said.get("violations", ())]
+    return f"misses {', '.join(missed)}" if missed else "".join(said.get("refusals", ())[:1])
 
 
-def all_cases() -> list[Case]:
-    """Return the whole corpus."""
-    return [*tflite_cases(), *keras_cases()]
+def disagreements(check: Verdict, build: Verdict) -> list[str]:
+    """Return in what the two verdicts differ as they must not; empty where they agree."""
+    internal = [
+        f"{name} exits with 70: {said.refusal}"
+        for name, said in (("check", check), ("build", build))
+        if said.code == 70
+    ]
+    if internal:
+        return internal
+    unsure = bool(check.answer.get("uncertain"))
+    if unsure and build.code in (0, 1):
+        return [] if "error" in build.answer else _figures(check, build)
+    if check.code != build.code:
+        return [
+            f"check exits with {check.code} ({check.refusal}), "
+            f"build with {build.code} ({build.refusal})"
+        ]
+    overflowed = "does not fit the target" in build.refusal and check.refusal == "misses flash"
+    if check.refusal != build.refusal and not overflowed:
+        return [f"check says: {check.refusal}", f"build says: {build.refusal}"]
+    return [] if "error" in build.answer else _figures(check, build)
+
+
+def _figures(check: Verdict, build: Verdict) -> list[str]:
+    """Return the figures that are not those of the build, or do not have it in their bounds."""
+    (report,) = build.answer["reports"]
+    found = []
+    if "arena_bytes" in check.answer:
+        arena = report["memory"]["arena"]["value"]
+        if check.answer["arena_bytes"] != arena:
+            found.append(f"arena {check.answer['arena_bytes']}, not {arena}")
+    if "fallbacks" in check.answer:
+        for key in ("verdicts", "partitions", "crossing_bytes"):
+            if check.answer[key] != report["compatibility"][key]:
+                found.append(f"{key} differ")
+    for name, said in check.answer["metrics"].items():
+        known = report["metrics"][name]
+        if said is None or known is None:
+            if (said is None) != (known is None) and "drop" not in name:
+                found.append(f"{name}: {said}, not {known}")
+            continue
+        low, high = (said.get(bound, said["value"]) for bound in ("low", "high"))
+        if said["how"] == "predicted":
+            low, high = 0.9 * low, 1.1 * high
+        if not low <= known["value"] <= high:
+            found.append(f"{name}: {low:,.0f} to {high:,.0f}, not {known['value']:,.0f}")
+    return found
+
+
+def all_cases() -> Iterator[Case]:
+    """Yield the whole corpus; the Keras models, which TensorFlow makes, come last."""
+    yield from tflite_cases()
+    yield from keras_cases()
 
 
 def main(path: Path, most_s: float = math.inf) -> bool:
-    """Record what ``build`` says, going on where an earlier run stopped; return whether all is."""
+    """Record the verdicts, going on where an earlier run stopped; return whether all are there."""
     found = json.loads(path.read_text()) if path.exists() else {}
     begun = time.monotonic()
     for case in all_cases():
@@ -70,10 +124,15 @@ def main(path: Path, most_s: float = math.inf) -> bool:
             return False
         start = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
-            said = verdict("build", case, Path(folder))
-        found[case.name] = {"code": said.code, "refusal": said.refusal.replace(folder, "")}
-        print(f"{time.monotonic() - start:5.1f} s  {case.name}: {said.code} {said.refusal[:100]}")
-        sys.stdout.flush()
+            check, build = (verdict(verb, case, Path(folder)) for verb in ("check", "build"))
+        wrong = disagreements(check, build)
+        found[case.name] = {
+            "code": build.code,
+            "refusal": build.refusal.replace(folder, ""),
+            "differ": wrong,
+        }
+        words = "; ".join(wrong) or "agree"
+        print(f"{time.monotonic() - start:5.1f} s  {case.name}: {build.code}, {words}", flush=True)
         path.write_text(json.dumps(found, indent=0, sort_keys=True) + "\n")
     return True
 
