@@ -13,13 +13,15 @@ from edgebuild.cycles import CyclePrediction, predict_cycles
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import check_compatibility
 from edgebuild.devices.base import LayerSample
+from edgebuild.errors import InputError, UnsupportedOperatorError
 from edgebuild.figures import Figure
-from edgebuild.graph import Graph, Tensor
+from edgebuild.graph import Graph
 from edgebuild.graph.demand import check_demand
 from edgebuild.limits import read_model
 from edgebuild.memory import MemoryPlan, plan_memory
 from edgebuild.ops import KernelCall
 from edgebuild.passes import supported_graph
+from edgebuild.report.contents import Contents, contents, describe_tensor
 from edgebuild.report.layers import layer_reports, parameter_bytes
 from edgebuild.report.model import LayerReport
 from edgebuild.targets import TargetProfile, load_target
@@ -75,8 +77,8 @@ def describe(
     layers = layer_reports(graph, plan, _samples(predicted))
     return Analysis(
         target=target.name,
-        inputs=tuple(_describe(t) for t in graph.input_tensors),
-        outputs=tuple(_describe(t) for t in graph.output_tensors),
+        inputs=tuple(describe_tensor(t) for t in graph.input_tensors),
+        outputs=tuple(describe_tensor(t) for t in graph.output_tensors),
         layers=layers,
         macs=sum(layer.macs for layer in layers),
         parameter_bytes=sum(t.nbytes for t in graph.tensors.values() if t.is_constant),
@@ -88,15 +90,6 @@ def describe(
         latency_us=predicted.latency_us if predicted else None,
         zero_wait_us=predicted.zero_wait_us if predicted else None,
     )
-
-
-def compiled_model(model: Path) -> CompiledModel | None:
-    """Return what the Edge TPU compiler left in ``model``, None for a model that it did not make.
-
-    Raises:
-        ModelError: the file is no ``.tflite``, or its package is damaged.
-    """
-    return describe_package(read_tflite_file(model), where=str(model))
 
 
 @dataclass(frozen=True)
@@ -136,20 +129,48 @@ def survey(model: Path, target: TargetProfile) -> Survey:
             node.position,
             node.kind,
             node.op.version,
-            str(node.output.dtype),
-            node.output.shape,
+            str(node.outputs[0].dtype) if node.outputs else "",
+            node.outputs[0].shape if node.outputs else (),
             parameter_bytes(node),
             verdict.reason,
         )
         for node, verdict in zip(graph.nodes(), found.verdicts, strict=True)
     )
     return Survey(
-        tuple(_describe(t) for t in graph.input_tensors),
-        tuple(_describe(t) for t in graph.output_tensors),
+        tuple(describe_tensor(t) for t in graph.input_tensors),
+        tuple(describe_tensor(t) for t in graph.output_tensors),
         operators,
         found,
         read_metadata(read_model(model), where=str(model)),
     )
+
+
+Inspected = CompiledModel | Analysis | Survey | Contents
+"""What ``inspect`` finds: the first of these that says most of a model."""
+
+
+def inspect(model: Path, target_name: str) -> Inspected:
+    """Return what is in ``model``, any valid ``.tflite``.
+
+    Of one that the Edge TPU's compiler wrote its package, else what the target makes of it, else
+    what the file says, with the reason why there is no more.
+
+    Raises:
+        ModelError: the file or its package is damaged, or it is no ``.tflite``.
+    """
+    target = load_target(target_name)
+    graph = read_tflite_file(model)
+    compiled = describe_package(graph, where=str(model))
+    if compiled is not None:
+        return compiled
+    try:
+        if target.delegate is not None:
+            return survey(model, target)
+        return analyze(model, target_name)
+    except UnsupportedOperatorError:
+        return contents(graph)
+    except InputError as error:
+        return contents(graph, (error.message,))
 
 
 def _samples(predicted: CyclePrediction | None) -> tuple[LayerSample, ...]:
@@ -162,14 +183,4 @@ def _samples(predicted: CyclePrediction | None) -> tuple[LayerSample, ...]:
             wait_cycles=round(layer.waits.high) if slow else None,
         )
         for layer in layers
-    )
-
-
-def _describe(tensor: Tensor) -> str:
-    shape = "x".join(map(str, tensor.shape))
-    if tensor.quantization is None:
-        return f"{tensor.dtype} {shape} ({tensor.name})"
-    return (
-        f"{tensor.dtype} {shape}, scale {tensor.scale:.6g}, zero point {tensor.zero_point} "
-        f"({tensor.name})"
     )

@@ -1,4 +1,4 @@
-"""``edgebuild inspect``: layers, MACs, parameters, and memory over time. Nothing is compiled."""
+"""``edgebuild inspect``: what is inside any ``.tflite``. Nothing is compiled."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from edgebuild.units import format_duration, format_range, format_size
 if TYPE_CHECKING:
     from edgebuild.analysis import Analysis, Survey
     from edgebuild.coral.package import CompiledModel, Package
+    from edgebuild.report.contents import Contents
     from edgebuild.tflite.metadata import ModelMetadata, TensorMetadata
 
 _BAR = 28
@@ -24,31 +25,69 @@ _BAR = 28
 @target_option()
 @json_option
 def command(model: Path, target: str | None, as_json: bool) -> None:
-    """Show what is inside an int8 .tflite MODEL, its predicted cycles, and its memory over time.
+    """Show what is inside any .tflite MODEL: operators, number formats, subgraphs, what is missing.
 
-    Cycles and plan are those of --target (cortex-m4 when none is given). With a target on which
-    LiteRT runs the model, it may have any number format, and each operator is shown with the reason
-    why it is left to the CPU. Of a model that was compiled for the Edge TPU, the compiled package
-    is shown instead.
+    Of a model that can be built for --target (cortex-m4 when none is given) it shows the predicted
+    cycles and the memory over time. With a target on which LiteRT runs the model, each operator is
+    shown with the reason why it stays on the CPU. A model that was compiled for the Edge TPU is
+    shown with its package, one for an Arm Ethos-U with its command streams.
     """
-    from edgebuild.analysis import analyze, compiled_model, survey
-    from edgebuild.targets import load_target
+    from edgebuild.analysis import Analysis, Survey, inspect
+    from edgebuild.report.contents import Contents
 
-    compiled = compiled_model(model)
-    if compiled is not None:
-        _show_compiled(model, compiled, as_json)
-        return
-    profile = load_target(target or "cortex-m4")
-    if profile.delegate is not None:
-        _show_survey(model, survey(model, profile), as_json)
-        return
-    _show_analysis(model, analyze(model, target or "cortex-m4"), as_json)
-
-
-def _show_analysis(model: Path, found: Analysis, as_json: bool) -> None:
+    found = inspect(model, target or "cortex-m4")
     if as_json:
         print_json(found.to_json())
-        return
+    elif isinstance(found, Contents):
+        _show_contents(model, found)
+    elif isinstance(found, Survey):
+        _show_survey(model, found)
+    elif isinstance(found, Analysis):
+        _show_analysis(model, found)
+    else:
+        _show_compiled(model, found)
+
+
+def _show_contents(model: Path, found: Contents) -> None:
+    several = f" in {found.subgraphs} subgraphs" if found.subgraphs > 1 else ""
+    count = len(found.operators)
+    line(
+        f"{model.name}: {count} operator{'' if count == 1 else 's'}{several}, computes on "
+        f"{found.number_format}s, {found.parameter_bytes:,} B of parameters",
+        style="bold",
+    )
+    if found.compiled_for:
+        line(f"compiled for {found.compiled_for}")
+    for role, tensors in (("input", found.inputs), ("output", found.outputs)):
+        for tensor in tensors:
+            line(f"{role}: {tensor}")
+    heading("operators")
+    table(
+        ("#", "operator", "formats", "output", "parameters", "in generated C"),
+        [
+            (
+                f"{row.subgraph}:{row.position}" if found.subgraphs > 1 else str(row.position),
+                row.kind,
+                row.formats,
+                "x".join(map(str, row.output_shape)),
+                f"{row.parameter_bytes:,}",
+                row.reason,
+            )
+            for row in found.operators
+        ],
+        right=(0, 4),
+        styles=["yellow" if row.reason else "" for row in found.operators],
+    )
+    if found.unsupported:
+        heading("what keeps it from generated C")
+        for text in (found.unsupported.summary(), *found.unsupported.lines()):
+            line(text)
+        line(f"try: {found.unsupported.hint()}")
+    for note in found.notes:
+        line(f"note: {note}")
+
+
+def _show_analysis(model: Path, found: Analysis) -> None:
     line(
         f"{model.name}: {len(found.layers)} layers, {found.macs:,} MACs, "
         f"{found.parameter_bytes:,} B of parameters",
@@ -106,10 +145,7 @@ def _show_memory(found: Analysis) -> None:
     line(f"arena {arena}, lower bound {bound}")
 
 
-def _show_survey(model: Path, found: Survey, as_json: bool) -> None:
-    if as_json:
-        print_json(found.to_json())
-        return
+def _show_survey(model: Path, found: Survey) -> None:
     line(f"{model.name}: {len(found.operators)} operators", style="bold")
     line(found.compatibility.summary())
     for role, tensors in (("input", found.inputs), ("output", found.outputs)):
@@ -158,18 +194,15 @@ def _numbers(values: tuple[float, ...]) -> str:
     return " ".join(f"{value:g}" for value in values)
 
 
-def _show_compiled(model: Path, compiled: CompiledModel, as_json: bool) -> None:
-    if as_json:
-        print_json(compiled.to_json())
-        return
+def _show_compiled(model: Path, compiled: CompiledModel) -> None:
     line(f"{model.name}: compiled for the Edge TPU", style="bold")
     for package in compiled.packages:
         _show_package(package)
     if compiled.cpu_operators:
-        heading("left to the CPU")
+        heading("on the CPU")
         table(("operator", "count"), [(k, str(n)) for k, n in compiled.cpu_operators], right=(1,))
     else:
-        line("nothing is left to the CPU")
+        line("nothing stays on the CPU")
 
 
 def _show_package(package: Package) -> None:

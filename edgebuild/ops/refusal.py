@@ -91,7 +91,7 @@ class Unsupported:
             return "this is a float model, and generated C computes on integers"
         count = sum(len(form.places) for form in self.forms)
         if count:
-            of = f"{count} of {self.operators} operators have"
+            of = f"{count} of {self.operators} operators {'has' if count == 1 else 'have'}"
             of = "the model's one operator has" if self.operators == 1 else of
             kinds = len({form.kind for form in self.forms})
             return f"{of} no kernel in edgebuild" + (f" ({kinds} kinds)" if kinds > 1 else "")
@@ -110,6 +110,22 @@ class Unsupported:
             *(line for line in whole if line != said),
             *(line for form in self.forms for line in form.lines()),
         ]
+
+    @property
+    def only_contradicts(self) -> bool:
+        """True where every operator has a kernel, and the file is wrong."""
+        return bool(self.contradictions) and not (self.forms or self.problems or self.is_float)
+
+    def hint(self) -> str:
+        """Return what to try."""
+        if self.is_float:
+            return (
+                "`edgebuild build --data calibration.npz` quantizes it to int8 "
+                "(--data random for a first look)"
+            )
+        if self.only_contradicts:
+            return "export the model again; the converter writes these values"
+        return "`edgebuild ops list` shows every operator with its limits"
 
     def reasons(self) -> list[str]:
         """Return one short sentence for each thing that is unsupported; empty where nothing is."""

@@ -56,27 +56,13 @@ def check_supported(graph: Graph, *, where: str = "model") -> None:
         return
     lines = found.lines()
     more = [f"... and {len(lines) - _SHOWN} more lines; --json has all"]
-    kind = ModelError if _only_contradicts(found) else UnsupportedOperatorError
+    kind = ModelError if found.only_contradicts else UnsupportedOperatorError
     raise kind(
         f"{where}: {found.summary()}",
         details=lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], *more],
-        hint=_hint(found),
+        hint=found.hint(),
         facts={"unsupported": found.to_json()},
     )
-
-
-def _only_contradicts(found: Unsupported) -> bool:
-    return not (found.forms or found.problems or found.is_float)
-
-
-def _hint(found: Unsupported) -> str:
-    if found.is_float:
-        return (
-            "`edgebuild build --data calibration.npz` quantizes it to int8 (--data random: a trial)"
-        )
-    if _only_contradicts(found):
-        return "export the model again; the converter writes these values"
-    return "`edgebuild ops list` shows every operator with its limits"
 
 
 def node_reason(node: Node) -> str:
