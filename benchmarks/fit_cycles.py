@@ -286,13 +286,14 @@ def layers_of(name: str, target: TargetProfile, shapes: Random, count: int) -> l
     return found
 
 
-def _call(graph: Graph, target: TargetProfile) -> KernelCall:
+def kernel_call(graph: Graph, target: TargetProfile) -> KernelCall:
+    """Return how ``target`` runs a graph of one operator."""
     node = graph.node(0)
     return OPS[node.kind].kernel(node, target.cpu.features)
 
 
 def _kernel(graph: Graph, target: TargetProfile) -> str:
-    return kernel_name(_call(graph, target))
+    return kernel_name(kernel_call(graph, target))
 
 
 def traces_of(name: str, graphs: list[Graph], target: TargetProfile) -> list[LayerTrace]:
@@ -309,7 +310,7 @@ def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = F
     """Simulate ``graphs`` and fit the cycles of the kernel's parts."""
     traces = traces_of(name, graphs, target)
     cycles = np.array([trace.cycles for trace in traces], float)
-    counts = [WORK[name](_call(graph, target).params).counts for graph in graphs]
+    counts = [WORK[name](kernel_call(graph, target).params).counts for graph in graphs]
     parts = sorted({part for row in counts for part in row})
     matrix = np.array([[row.get(part, 0.0) for part in parts] for row in counts])
     solution = weights_of(matrix, cycles)
@@ -317,7 +318,9 @@ def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = F
     errors = np.abs(ratios - 1)
     if verbose:
         for i in np.argsort(-errors)[:8]:
-            params = {k: v for k, v in _call(graphs[i], target).params.items() if np.size(v) < 2}
+            params = {
+                k: v for k, v in kernel_call(graphs[i], target).params.items() if np.size(v) < 2
+            }
             print(f"   {ratios[i]:.3f} of {cycles[i]:,.0f} {params}")
     shares = (matrix * solution / cycles[:, None]).max(axis=0)
     moved = {}

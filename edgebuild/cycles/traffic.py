@@ -25,7 +25,7 @@ class Reads:
     ``role`` is ``weights`` or ``arena``. All ``size`` bytes are read ``passes`` times, in runs of
     ``run`` bytes that lie apart (None: from the first byte to the last), by loads of ``unit``
     bytes. Within a pass, parts of ``window`` bytes, or ``taps`` lines, are read ``repeats`` times
-    before the walk goes on.
+    before the walk goes on. ``maybe``: the compiler may keep some of it in registers.
     """
 
     role: str
@@ -36,6 +36,7 @@ class Reads:
     window: int = 0
     taps: int = 1
     repeats: float = 1.0
+    maybe: bool = False
 
     @property
     def loads(self) -> float:
@@ -47,16 +48,18 @@ class Reads:
         step = max(self.unit, min(line, self.run or line))
         return self.size * self.passes * self.repeats / step
 
-    def misses(self, line: int, capacity: float) -> float:
+    def misses(self, line: int, capacity: float, window: float | None = None) -> float:
         """Return the lines that a cache with room for ``capacity`` bytes of it has to fill.
 
         The cache replaces what was used longest ago: what does not fit is missed in every pass.
+        ``window``: the room while a part is read repeatedly; as much when None.
         """
+        room = capacity if window is None else window
         lines = -(-self.size // line)
         if self.size <= capacity:
             return lines
         once = float(lines)
-        if max(self.window, self.taps * line if self.run else 0) > capacity:
+        if max(self.window, self.taps * line if self.run else 0) > room:
             step = min(line, self.run or line)
             once = self.size * self.repeats / step
         return self.passes * once
@@ -159,8 +162,11 @@ def layer_reads(node: Node, call: KernelCall) -> tuple[Reads, ...]:
 def _constants(node: Node, call: KernelCall) -> Iterator[Reads]:
     name = kernel_name(call)
     p: Mapping[str, Any] = call.params
+    passes = 1.0
     if name in _WALKS:
-        yield from _WALKS[name](p)
+        walked = tuple(_WALKS[name](p))
+        passes = max(read.passes for read in walked)
+        yield from walked
     elif name in ("lookup_8", "softmax_s8"):
         # Which entry comes next depends on the data.
         for array in _arrays(p):
@@ -173,6 +179,8 @@ def _constants(node: Node, call: KernelCall) -> Iterator[Reads]:
     else:
         for array in _arrays(p):
             yield Reads("weights", array.nbytes, unit=array.itemsize)
+    if p:
+        yield Reads("weights", 4 * _fields(p), passes, maybe=True)
     for position in call.inputs:
         tensor = node.input(position)
         if tensor.is_constant and tensor.nbytes:
@@ -187,6 +195,12 @@ def _arrays(params: Mapping[str, Any]) -> Iterator[np.ndarray]:
             yield value
         elif isinstance(value, Mapping):
             yield from _arrays(value)
+
+
+def _fields(params: Mapping[str, Any]) -> int:
+    """Return the words of the parameters' structure."""
+    nested = (_fields(value) if isinstance(value, Mapping) else 1 for value in params.values())
+    return sum(nested)
 
 
 def _conv(p: Mapping[str, Any]) -> Iterator[Reads]:

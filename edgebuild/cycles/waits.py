@@ -182,17 +182,24 @@ class _Waiting:
                 lines, each = Waits(read.touched(access.line_bytes), read.loads), wait
             else:
                 lines, each = self._lines(read, cache, access), _stream(access, cache.line_bytes)
-            found += Waits(lines.low * each.low, lines.high * (each.high + busy * wait.high))
+            low = 0.0 if read.maybe else lines.low * each.low
+            found += Waits(low, lines.high * (each.high + busy * wait.high))
         return found
 
     def _lines(self, read: Reads, cache: Cache, access: Access) -> Waits:
         line, size = cache.line_bytes, cache.size_bytes
         if self.kept <= size / 2:
             return Waits()
-        shared = self.layer.code_size if access.cache is not None else 0.0
+        # What is read in the same passes lies between two reads of the same line.
+        others = [r for r in self.layer.of("weights") if r is not read and r.passes == read.passes]
+        sure = sum(other.size for other in others if not other.maybe)
+        most = float(sum(other.size for other in others))
+        most += self.layer.code_size if access.cache is not None else 0.0
         # Only in sets that hold more lines than ways is every line missed.
-        low = read.misses(line, size * (1 + 1 / cache.ways)) if self.kept > size else 0.0
-        return Waits(low, max(low, read.misses(line, max(0.0, size - shared))))
+        low = 0.0
+        if self.kept > size:
+            low = read.misses(line, size * (1 + 1 / cache.ways) - sure, size)
+        return Waits(low, max(low, read.misses(line, size - most, size)))
 
     def _arena(self, access: Access) -> Waits:
         """Loads and stores of activations, and of the stack where it lies in the same region."""

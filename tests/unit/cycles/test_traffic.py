@@ -14,7 +14,7 @@ def reads_of(graph, core):
 
 
 def weights(reads):
-    return [read for read in reads if read.role == "weights"]
+    return [read for read in reads if read.role == "weights" and not read.maybe]
 
 
 def test_what_fits_is_filled_once_and_what_does_not_in_every_pass():
@@ -35,6 +35,7 @@ def test_a_window_is_filled_again_where_it_does_not_fit():
     read = Reads("weights", 640, window=64, repeats=10)
     assert read.misses(line=32, capacity=64) == 20
     assert read.misses(line=32, capacity=32) == 200
+    assert read.misses(line=32, capacity=0, window=64) == 20
 
 
 def test_every_pair_of_pixels_reads_all_weights(bench):
@@ -44,6 +45,12 @@ def test_every_pair_of_pixels_reads_all_weights(bench):
         assert kernel.passes == channels.passes == 5 * 4
         pointwise = bench.Layers().conv((1, 5, 7, 8), 6, (1, 1))
         assert weights(reads_of(pointwise, core))[0].passes == 18
+
+
+def test_parameters_are_read_again_for_each_pair_of_pixels_or_kept(bench):
+    reads = reads_of(bench.Layers().conv((1, 5, 7, 8), 6), "cortex-m4")
+    (parameters,) = [read for read in reads if read.maybe]
+    assert parameters.passes == 20 and 80 < parameters.size < 160
 
 
 def test_a_dense_layer_reads_its_weights_once_for_each_batch(bench):

@@ -8,6 +8,7 @@ from edgebuild.cycles import predict_cycles
 from edgebuild.cycles.traffic import CodeRuns, Reads
 from edgebuild.cycles.waits import NO_WAITS, Layer, MemoryModel, Waits, latency_figures, layer_waits
 from edgebuild.figures import How
+from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.profile import Cpu
 from edgebuild.regions import Access, Cache, Memory, placement_of
 from edgebuild.targets import load_target
@@ -70,6 +71,16 @@ def test_around_the_size_of_the_cache_there_are_only_bounds():
     slow = flash(wait_states=20, line_bytes=8, cache=Cache(1024, 8, 2))
     found = waits([reading(Reads("weights", 1200, passes=10))], slow, RAM)
     assert found == Waits(150 * 20, 1500 * 20)
+
+
+def test_arrays_that_are_read_together_share_the_cache():
+    slow = flash(wait_states=20, line_bytes=8, cache=Cache(1024, 8, 2))
+    both = reading(Reads("weights", 800, passes=10), Reads("weights", 1600, passes=10))
+    assert waits([both], slow, RAM) == Waits(3000 * 20, 3000 * 20)
+    apart = reading(Reads("weights", 800, passes=10), Reads("weights", 1600, passes=9))
+    assert waits([apart], slow, RAM) == Waits((100 + 1800) * 20, (100 + 1800) * 20)
+    maybe = reading(Reads("weights", 800, 10), Reads("weights", 1600, 10, maybe=True))
+    assert waits([maybe], slow, RAM) == Waits(100 * 20, 3000 * 20)
 
 
 def test_the_words_of_a_line_come_one_after_another():
@@ -160,6 +171,52 @@ def slow_serial(target):
         dataclasses.replace(m, access=access) if m is target.flash else m for m in target.memories
     )
     return dataclasses.replace(target, memories=memories)
+
+
+def accelerated(target):
+    """An STM32's flash: prefetch, a cache for code and eight lines for data."""
+    access = Access(
+        wait_states=5,
+        line_bytes=16,
+        prefetch=True,
+        instruction_cache=Cache(1024, 16, 64),
+        data_cache=Cache(128, 16, 8),
+    )
+    memories = tuple(
+        dataclasses.replace(m, access=access) if m is target.flash else m for m in target.memories
+    )
+    return dataclasses.replace(target, memories=memories)
+
+
+@pytest.mark.parametrize(("board", "slow"), [("rpi-pico", slow_serial), ("cortex-m4", accelerated)])
+def test_the_bounds_enclose_what_exact_caches_count(bench, board, slow):
+    """Every fetch and every read of flash, one by one."""
+    import memory_trace
+
+    layers = bench.Layers(3)
+    graph = bench.side_by_side(
+        [
+            layers.conv((1, 5, 6, 12), 40, (3, 3)),
+            layers.depthwise((1, 6, 6, 12), (3, 3)),
+            layers.dense((1, 300), 64),
+        ]
+    )
+    cycles, least, exact, most = memory_trace.compare(graph, slow(load_target(board)))
+    assert 0.99 * least <= exact <= 1.01 * most
+    assert most < 2.5 * least and exact > 0.05 * cycles
+
+
+@pytest.mark.parametrize("seed", [2, 5])
+@pytest.mark.parametrize(("board", "slow"), [("rpi-pico", slow_serial), ("cortex-m4", accelerated)])
+def test_predicted_waits_of_networks_are_those_of_the_simulator(bench, board, slow, seed):
+    import random_nets
+
+    graph = run_passes(random_nets.odd_net(seed), DEFAULT_PASSES).graph
+    target = slow(bench.roomy(board))
+    run, predicted = bench.simulate(graph, target), predict_cycles(graph, target)
+    assert predicted.latency_us.least == pytest.approx(run.latency_us.least, rel=0.06)
+    assert predicted.latency_us.most == pytest.approx(run.latency_us.most, rel=0.06)
+    assert not predicted.rough and run.latency_us.most > 1.02 * run.zero_wait_us.value
 
 
 def test_a_dense_model_executed_in_place_takes_what_its_weights_take_to_read(bench):
