@@ -25,8 +25,8 @@ _MAX_LINES = 10_000
 _MAX_TENSOR_BYTES = 1 << 30
 _GRACE_S = 30
 _HINTS = {
-    2: "the runner and edgebuild do not fit: install edgebuild again",
-    3: "is there space in /tmp of the board?",
+    2: "the runner does not match this edgebuild: reinstall edgebuild",
+    3: "is there space in /tmp on the board?",
     4: "compile the model for the board's runtime (min_runtime); inspect shows what it needs",
     5: "is the Edge TPU plugged in, and is libedgetpu installed (package libedgetpu1-std)?",
     6: "install python3-tflite-runtime, or pip install tflite-runtime or ai-edge-litert",
@@ -48,7 +48,7 @@ class RunnerOptions:
 
     def __post_init__(self) -> None:
         if self.device not in ("", "usb", "pci"):
-            raise InputError(f"'{self.device[:40]}' is no kind of Edge TPU", hint="usb or pci")
+            raise InputError(f"'{self.device[:40]}' is not a kind of Edge TPU", hint="usb or pci")
         check_within("warmup", self.warmup, 0, 1_000_000)
         check_within("runs", self.runs, 1, 1_000_000)
         check_within("the time limit in seconds", self.limit_s, 1, 86_400)
@@ -134,7 +134,7 @@ def _answer(finished: Finished, where: str) -> tuple[dict[str, Any], dict[str, A
     tail = next((v for v in reversed(found) if v.get("done") is True), None)
     if head is None or tail is None:
         raise ToolError(
-            f"{where}: the runner's answer is not whole",
+            f"{where}: the runner's answer is incomplete",
             details=[clean_name(line.encode()) for line in lines[-3:]],
             hint="run it again; something else may write to its output",
         )
@@ -162,7 +162,7 @@ def _result(
     if options.edgetpu and head.get("edgetpu") is not True:
         raise ToolError(
             f"{where}: the Edge TPU did not run the model",
-            hint="give a model that was compiled for it: edgebuild inspect shows its package",
+            hint="use a model compiled for this chip; `edgebuild inspect` shows its package",
         )
     outputs = _integers(head.get("outputs"), _MAX_TENSOR_BYTES, "sizes of outputs", where)
     times = _integers(tail.get("times_ns"), 10**15, "times", where)
@@ -190,7 +190,7 @@ def _integers(value: Any, most: int, what: str, where: str) -> tuple[int, ...]:
         and all(isinstance(v, int) and not isinstance(v, bool) and 0 < v <= most for v in value)
     ):
         return tuple(value)
-    raise ToolError(f"{where}: the runner's {what} make no sense: {str(value)[:80]}")
+    raise ToolError(f"{where}: the runner's {what} are not valid: {str(value)[:80]}")
 
 
 def _cut(content: bytes, sizes: Sequence[int], count: int) -> tuple[tuple[bytes, ...], ...]:

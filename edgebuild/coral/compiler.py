@@ -39,7 +39,7 @@ _HINT = (
 _ENGINE_HINTS = {
     125: "start the service of {engine}, see that you may use it, and that it has the image: "
     "{engine} pull {image}",
-    126: "name an image in which the compiler can be executed; it is for x86-64 alone",
+    126: "use an image in which the compiler is executable; it runs on x86-64 only",
     127: "name an image that has the compiler on its PATH",
 }
 """By exit code of ``run``, as docker and podman document them."""
@@ -75,7 +75,7 @@ class CompilerOptions:
             raise InputError(f"'{self.container[:80]}' is not the name of a container image")
         if self.engine and self.engine not in ENGINES:
             raise InputError(
-                f"'{self.engine[:40]}' is no container engine", hint="docker or podman"
+                f"'{self.engine[:40]}' is not a container engine", hint="docker or podman"
             )
 
 
@@ -135,7 +135,7 @@ def _sources(models: Sequence[Path]) -> dict[str, tuple[bytes, Graph]]:
         data = read_model(path)
         graph = read_tflite(data, name=stem, where=str(path))
         if describe_package(graph, where=str(path)) is not None:
-            raise InputError(f"{path} is compiled already", hint="give the model it was made from")
+            raise InputError(f"{path} is compiled already", hint="use the model it was made from")
         found[stem] = (data, graph)
     return found
 
@@ -207,9 +207,9 @@ def _judged(finished: Finished) -> CompilerLog:
     if finished.returncode != 0:
         what = f"{PROGRAM} failed (exit code {finished.returncode})"
     else:
-        what = f"{PROGRAM} does not say that it compiled the model"
+        what = f"{PROGRAM} did not report that it compiled the model"
     text = " ".join(details)
-    hint = "see what `edgebuild check` says of the model's operators"
+    hint = "`edgebuild check` shows which of the model's operators map"
     if "large activation" in text:
         hint = "give the model a smaller input, or fewer channels in its first layers"
     elif "builtin opcode" in text or "Invalid model" in text:
@@ -225,7 +225,7 @@ def _checked(
     """Return a compiled file's bytes, package and log; ToolError unless they fit the source."""
     if not path.is_file():
         raise ToolError(
-            f"{PROGRAM} says that it compiled {stem}.tflite, but wrote no {path.name}",
+            f"{PROGRAM} reported that it compiled {stem}.tflite, but did not write {path.name}",
             hint="run it by hand and look at its log",
         )
     data = read_model(path)
@@ -244,7 +244,7 @@ def _checked(
     differences = compiled_differences(source, compiled, model, own)
     if differences:
         raise ToolError(
-            f"what {PROGRAM} wrote for {stem}.tflite is not that model",
+            f"the file {PROGRAM} wrote for {stem}.tflite is a different model",
             details=differences[:_SHOWN],
             hint="compile again in an empty folder; use another version of the compiler",
         )

@@ -139,7 +139,7 @@ def decode_package(options: bytes, *, position: int = 0, where: str = "model") -
 def _package(options: bytes, position: int) -> Package:
     content = flexbuffer_map(options).get("4")
     if not isinstance(content, bytes):
-        raise Damage("the custom options hold no package")
+        raise Damage("the custom options contain no package")
     package = root(content, b"DWN1")
     programs = root(package.content(1)).contents(0)
     if not programs:

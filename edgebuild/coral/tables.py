@@ -134,7 +134,7 @@ def flexbuffer_map(data: bytes) -> dict[str, int | bytes]:
         raise Damage("no flexbuffer")
     root_width, packed = data[-1], data[-2]
     if root_width not in _PARENTS or packed >> 2 != _FLEX_MAP:
-        raise Damage("the options are no flexbuffer map")
+        raise Damage("the options are not a flexbuffer map")
     at, width = _followed(data, len(data) - 2 - root_width, root_width), 1 << (packed & 3)
     count = _unsigned(data, at - width, width)
     if count > 256:

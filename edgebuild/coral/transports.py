@@ -146,7 +146,7 @@ class SshTransport:
         lines = made.output.split()
         folder = lines[-1] if lines else ""
         if made.returncode != 0 or not _FOLDER.fullmatch(folder):
-            raise self._failure(made, "has made no folder in /tmp")
+            raise self._failure(made, "did not create a folder in /tmp")
         self._folder = folder
         return self
 
@@ -169,7 +169,7 @@ class SshTransport:
             missing_hint="install OpenSSH's client",
         )
         if finished.returncode != 0:
-            raise self._failure(finished, f"has not taken {name}")
+            raise self._failure(finished, f"did not accept {name}")
 
     def read(self, name: str, max_bytes: int) -> bytes:
         """Return a file of the folder; ToolError where it is larger than ``max_bytes``.
@@ -182,7 +182,7 @@ class SshTransport:
         except OutputLimitError as error:
             raise _too_large(self.name, name, max_bytes) from error
         if finished.returncode != 0:
-            raise self._failure(finished, f"has not given {name}")
+            raise self._failure(finished, f"did not return {name}")
         return finished.stdout
 
     def python(self, arguments: Sequence[str], *, timeout_s: float) -> Finished:
@@ -191,7 +191,7 @@ class SshTransport:
         command = f"cd {shlex.quote(self._folder)} && exec {words}"
         finished = self._ssh(command, "running the model", timeout_s)
         if finished.returncode == _SSH_FAILED:
-            raise self._failure(finished, "has closed the connection")
+            raise self._failure(finished, "closed the connection")
         return finished
 
     def _ssh(
@@ -213,7 +213,7 @@ class SshTransport:
         return ToolError(
             f"{self.name} {what} (exit code {finished.returncode})",
             details=lines[-6:],
-            hint=f"try `ssh {self.name} true`; it must work with a key, without a question",
+            hint=f"try `ssh {self.name} true`; it must log in with a key, without a prompt",
         )
 
 

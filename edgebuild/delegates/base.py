@@ -104,9 +104,9 @@ class Compatibility:
         count = len(self.verdicts)
         taken = count - len(self.fallbacks)
         if not self.known:
-            return f"which of {count} operators the {self.delegate} runs is not known yet"
+            return f"it is not known yet which of {count} operators the {self.delegate} runs"
         if not taken:
-            return f"{self.delegate} runs none of {count} operators: all is left to the CPU"
+            return f"{self.delegate} runs none of {count} operators: everything stays on the CPU"
         parts = self.delegated_partitions
         sentence = (
             f"{self.delegate} runs {taken} of {count} operators in {parts} "

@@ -45,7 +45,7 @@ def check_compatibility(graph: Graph, target: TargetProfile) -> Compatibility:
     found = with_unknown_customs(graph, answer(graph, target.delegate))
     if not graph.others:
         return found
-    note = f"{len(graph.others)} further subgraphs of the model are not looked at"
+    note = f"{len(graph.others)} further subgraphs of the model are not examined"
     return dataclasses.replace(found, notes=(*found.notes, note))
 
 
@@ -59,7 +59,7 @@ class FailOn:
     def refusals(self, found: Compatibility) -> tuple[str, ...]:
         """Return a sentence for each thing that is forbidden and happens."""
         if not found.known and (self.fallback or self.partitions is not None):
-            return (f"{found.summary()}: nothing can be promised of it",)
+            return (f"{found.summary()}: no promise is possible",)
         sentences = []
         if self.fallback and found.fallbacks:
             first = found.fallbacks[0]

@@ -141,8 +141,8 @@ def refuse_compiled(graph: Graph) -> None:
     """Raise InputError for a model that the compiler has made: no table says anything of it."""
     if is_compiled(graph):
         raise InputError(
-            f"{graph.name} is compiled for the Edge TPU already",
-            hint="give the model it was made from; `edgebuild inspect` shows what was compiled",
+            f"{graph.name} is already compiled for the Edge TPU",
+            hint="use the model it was made from; `edgebuild inspect` shows what was compiled",
         )
 
 
@@ -215,7 +215,7 @@ def _notes(graph: Graph, reasons: Sequence[str]) -> list[str]:
     if unseen:
         kinds_unseen = ", ".join(unseen)
         notes.append(
-            f"no compiled model showed the parameters of {kinds_unseen}: their bytes are a guess"
+            f"no compiled model has shown the parameters of {kinds_unseen}: their bytes are a guess"
         )
     if any(not reason for reason in reasons):
         notes.append(

@@ -45,7 +45,7 @@ _MAX_OUTPUT_BYTES = 256 << 20
 _NOT_EXECUTABLE, _NOT_FOUND, _SIGNAL = 126, 127, 128
 _SIGNALS = {
     4: "the CPU lacks an instruction: --isa base",
-    9: "the phone ended it: is its memory full?",
+    9: "the phone killed it: is its memory full?",
 }
 
 
@@ -199,7 +199,7 @@ class AdbDevice:
     def _pull_outputs(self, place: Workspace, size: int) -> bytes:
         if size > _MAX_OUTPUT_BYTES:
             raise ToolError(
-                f"{self.serial}: the program tells of {size:,} B of outputs",
+                f"{self.serial}: the program reports {size:,} B of outputs",
                 hint=f"fewer --samples: at most {_MAX_OUTPUT_BYTES:,} B are brought back",
             )
         return self._link.pull(place.path(_OUTPUT), size) if size else b""
@@ -249,7 +249,8 @@ def parse_cpus(text: str) -> list[int]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if first > last or last >= _CPUS:
             raise InputError(
-                f"{quoted(text)} is no list of CPUs", hint="numbers and ranges, for example 0-3,7"
+                f"{quoted(text)} is not a list of CPUs",
+                hint="numbers and ranges, for example 0-3,7",
             )
         cpus.update(range(first, last + 1))
     return sorted(cpus)

@@ -72,7 +72,7 @@ def program_arguments(
 ) -> list[str]:
     """Return the program's arguments; see docs/arm64.md. ``cpus`` is a list such as ``0-3,7``."""
     if isa is not None and isa not in ISAS:
-        raise InputError(f"'{isa}' is no instruction set", hint=f"one of {', '.join(ISAS)}")
+        raise InputError(f"'{isa}' is not an instruction set", hint=f"one of {', '.join(ISAS)}")
     arguments = ["--input", input_file, "--output", output_file, "--count", str(count)]
     arguments += ["--warmup", str(warmup), "--runs", str(runs)]
     arguments += ["--isa", isa] if isa is not None else []
@@ -102,7 +102,7 @@ def program_failure(code: int, stderr: str, label: str) -> EdgebuildError:
         return ToolError(
             f"{label}: the instruction set or the CPUs are not available",
             details=details,
-            hint="leave them to the program, or name what the device has",
+            hint="leave them out, or name what the device has",
         )
     ended = f"exit code {code}" if code >= 0 else f"signal {-code}"
     return ToolError(f"{label}: the program ended with {ended}", details=details, hint=_HINT)
@@ -130,7 +130,7 @@ def parse_result(stdout: str, *, model: str, runs: int, layers: bool, label: str
     if first.text("model") != model:
         raise first.wrong("model", f"'{model}': another model's program")
     if last.values.get("done") is not True:
-        raise last.wrong("done", "true: the program did not end as it should")
+        raise last.wrong("done", "true: the program did not finish cleanly")
     isa = first.text("isa")
     if isa not in ISAS:
         raise first.wrong("isa", f"one of {', '.join(ISAS)}")
@@ -303,7 +303,7 @@ class _Record:
             values = None
         if not isinstance(values, Mapping):
             raise ToolError(
-                f"{self._where} is no JSON object", details=[line[:_SHOWN_CHARS]], hint=_HINT
+                f"{self._where} is not a JSON object", details=[line[:_SHOWN_CHARS]], hint=_HINT
             )
         self.values: Mapping[str, Any] = values
 

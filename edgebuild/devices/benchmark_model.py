@@ -83,7 +83,7 @@ def detect(help_text: str) -> Tool:
         return Tool.TFLITE
     first = next((shown(line) for line in lines(help_text) if line.strip()), "nothing")
     raise ToolError(
-        "the program is no benchmark_model that edgebuild knows",
+        "the program is not a benchmark_model that edgebuild knows",
         details=[f"its help starts: {first}"],
         hint="TFLite's or LiteRT's benchmark_model for android_arm64",
     )
@@ -134,7 +134,7 @@ def parse_output(tool: Tool, text: str, label: str) -> ToolResult:
         raise ToolError(
             f"{label}: {tool} printed no average time",
             details=last,
-            hint="does the tool's version go with the model? Try its flags with --delegate-args",
+            hint="does the tool's version match the model? Try its flags with --delegate-args",
         )
     delegation, partitions = _delegation(text)
     runs = found.pop("runs", None)

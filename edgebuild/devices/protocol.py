@@ -275,11 +275,11 @@ class Client:
                 if frame.sequence == self._sequence and frame.command == command | _REPLY_BIT:
                     return frame
             if passed_over > _RESYNC_BYTES:
-                raise self._nonsense("a flood of bytes that are no frames")
+                raise self._nonsense("many bytes that are not frames")
         return None
 
     def _nonsense(self, what: str) -> ToolError:
         return ToolError(
-            f"{self._transport.name}: the device sends nonsense: {what}",
+            f"{self._transport.name}: the device sent something unexpected: {what}",
             hint="flash the firmware that edgebuild built",
         )

@@ -174,5 +174,5 @@ def _parse(path: Path, text: str | bytes) -> dict[str, Any]:
             hint="save or copy the model again",
         ) from error
     if not isinstance(config, dict):
-        raise ModelError(f"{path}: the model's configuration is no JSON object")
+        raise ModelError(f"{path}: the model's configuration is not a JSON object")
     return config

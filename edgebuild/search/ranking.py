@@ -82,4 +82,4 @@ def missed(outcome: Outcome, budget: Budget) -> str:
         elif outcome.latency_us > budget.latency_us:
             shown = (format_duration(v) for v in (outcome.latency_us, budget.latency_us))
             needs.append("latency {} of {}".format(*shown))
-    return "it needs " + ", ".join(needs) if needs else "it keeps all limits"
+    return "it needs " + ", ".join(needs) if needs else "it meets every limit"

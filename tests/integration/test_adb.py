@@ -125,7 +125,7 @@ def test_another_models_program_is_told_by_its_outputs(phone_build, phones, tmp_
         ({"full_output": True}, "No space left on device", "free space"),
         ({"noexec": True}, "the program cannot be started", "allowed to run"),
         ({"hang": True}, "bench-arm64 did not end in 1 s and was killed", "--time-limit"),
-        ({"garbage": b"\xff\x00\x1b[2J\n{]\n"}, "first line is no JSON object", "run it again"),
+        ({"garbage": b"\xff\x00\x1b[2J\n{]\n"}, "first line is not a JSON object", "run it again"),
         ({"garbage": b'{"edgebuild": 1}\n{"done": true}\n'}, "'model' is absent", "run it again"),
         ({"garbage": answer([1 << 39])}, "the program tells of 1,099,511,627,776 B", "--samples"),
         ({"garbage": answer([1, 9]), "outputs": bytes(20)}, "outputs of [1, 9] B", "another build"),

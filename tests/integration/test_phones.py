@@ -266,7 +266,7 @@ def test_of_several_subgraphs_the_first_is_looked_at(folder, command):
     model.subgraphs.append(model.subgraphs[0])
     (folder / "two.tflite").write_bytes(pack(model))
     code, out, _ = command("check", "two.tflite", "--target", "android-cpu")
-    assert code == 0 and "1 further subgraphs of the model are not looked at" in out
+    assert code == 0 and "1 further subgraphs of the model are not examined" in out
     report = edgebuild.build("two.tflite", target="android-cpu")
     assert "no generated C beside it: the model has 2 subgraphs" in report.notes
 
@@ -327,7 +327,7 @@ def test_inspect_shows_each_operator_as_the_delegate_takes_it(folder, command):
         (["--port", "x", "--baud", "0"], "baud is 0"),
         (["--device", "x", "--runs", "0"], "runs is 0"),
         (["--device", "x", "--time-limit", "0s"], "the time limit in seconds is 0"),
-        (["--device", "x", "--cpus", "4-1"], "'4-1' is no list of CPUs"),
+        (["--device", "x", "--cpus", "4-1"], "'4-1' is not a list of CPUs"),
         (["--device", "all", "--device", "x"], "--device all and --device SERIAL together"),
         (["--device", "x", "--benchmark-model", "none"], "File 'none' does not exist"),
         (

@@ -109,7 +109,9 @@ def health_notes(before: Health, after: Health) -> list[str]:
     if level is not None and level < _LOW_BATTERY and not after.charging:
         notes.append(f"the battery is at {level} %: battery saving may slow the phone")
     if after == Health():
-        notes.append("the phone tells no temperature and no clocks: throttling is not known")
+        notes.append(
+            "the phone reports neither temperature nor clocks: whether it throttled is unknown"
+        )
     return notes
 
 

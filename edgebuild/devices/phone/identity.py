@@ -93,7 +93,7 @@ def read_phone(link: Link) -> Phone:
     """Ask a phone what it is. Raises ToolError when the arm64 program cannot run on it."""
     if "shell_v2" not in link.features():
         raise ToolError(
-            f"{link.serial}: its adb tells no exit codes (shell v2)",
+            f"{link.serial}: its adb reports no exit codes (shell v2)",
             hint="a phone with Android 7 or newer",
         )
     command = "; ".join(f"getprop {name}" for name in _PROPERTIES)
@@ -101,7 +101,7 @@ def read_phone(link: Link) -> Phone:
     values = [shown(line, _MAX_VALUE) for line in lines(answer)]
     if len(values) != len(_PROPERTIES):
         raise ToolError(
-            f"{link.serial}: {len(values)} properties were answered, not {len(_PROPERTIES)}",
+            f"{link.serial}: {len(values)} properties in the answer, not {len(_PROPERTIES)}",
             details=[shown(answer)],
             hint="`adb shell getprop` shows what it answers",
         )

@@ -86,7 +86,7 @@ def open_client() -> Any:
         return adbutils.AdbClient(socket_timeout=ANSWER_S)
     except ValueError as error:
         raise InputError(
-            f"ANDROID_ADB_SERVER_PORT is no port: {error}", hint="unset it, or set it to 5037"
+            f"ANDROID_ADB_SERVER_PORT is not a port: {error}", hint="unset it, or set it to 5037"
         ) from error
 
 

@@ -54,4 +54,4 @@ def test_what_is_not_known_is_not_promised():
     assert FailOn().refusals(unknown) == ()
     for forbidden in (FailOn(True), FailOn(partitions=1)):
         (sentence,) = forbidden.refusals(unknown)
-        assert sentence.endswith("is not known yet: nothing can be promised of it")
+        assert sentence.endswith("is not known yet: no promise is possible")

@@ -66,7 +66,7 @@ def test_arguments():
     assert whole[6:] == [
         *("--warmup", "2", "--runs", "3", "--isa", "i8mm", "--cpus", "0-3", "--layers")
     ]
-    with pytest.raises(InputError, match="'sve' is no instruction set"):
+    with pytest.raises(InputError, match="'sve' is not an instruction set"):
         program_arguments("i", "o", 1, isa="sve")
 
 
@@ -122,14 +122,14 @@ def test_each_wrong_value_is_named(first, last, message):
     [
         ("", "has 0 of at least 2 lines"),
         (json.dumps(FIRST), "has 1 of at least 2 lines"),
-        ("Segmentation fault\nbye\n", "first line is no JSON object"),
-        (json.dumps(FIRST) + "\n[1]\n", "last line is no JSON object"),
-        (json.dumps(FIRST) + "\n" + "[" * 100_000 + "\n", "last line is no JSON object"),
-        (json.dumps(FIRST) + '\n{"done":true,"times_n', "last line is no JSON object"),
+        ("Segmentation fault\nbye\n", "first line is not a JSON object"),
+        (json.dumps(FIRST) + "\n[1]\n", "last line is not a JSON object"),
+        (json.dumps(FIRST) + "\n" + "[" * 100_000 + "\n", "last line is not a JSON object"),
+        (json.dumps(FIRST) + '\n{"done":true,"times_n', "last line is not a JSON object"),
         ("{}\n{}\n", "'edgebuild' is absent"),
         (json.dumps(FIRST) + '\n{"done":true}\n', "'times_ns' is absent"),
         ("\x00\xff" * 50, "lines"),
-        ("9" * 5000 + "\n{}\n", "first line is no JSON object"),
+        ("9" * 5000 + "\n{}\n", "first line is not a JSON object"),
     ],
 )
 def test_garbage(text, message):

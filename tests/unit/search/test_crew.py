@@ -123,7 +123,7 @@ def test_a_cluster_without_edgebuild_is_explained(cluster, tmp_path, who, reason
     finally:
         crew.close()
     whose = "a worker of " if who == "worker" else ""
-    said = f"{whose}the Dask scheduler at {address} cannot work: {reason}"
+    said = f"{whose}the Dask scheduler at {address} does not work: {reason}"
     assert caught.value.message.startswith(said)
     assert "install the same edgebuild for the scheduler and each worker" in caught.value.hint
     assert caught.value.exit_code == Exit.BAD_INPUT

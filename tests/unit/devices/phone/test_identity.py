@@ -73,5 +73,5 @@ def test_maker_that_the_name_has_already():
 
 
 def test_another_number_of_answers():
-    with pytest.raises(ToolError, match="1 properties were answered, not 8"):
+    with pytest.raises(ToolError, match="1 properties in the answer, not 8"):
         read_phone(Answers("arm64-v8a"))
