@@ -34,7 +34,7 @@ WINNER = "recipe.json"
 _MOST_JOBS = 8
 _MUCH = 0.1
 """A loss of accuracy that is worth a word."""
-_NO_SEARCH = "a search may find what fits; it needs Optuna: pip install '.[search]'"
+_NO_SEARCH = "a search may find what fits; it needs Optuna: pip install 'edgebuild[search]'"
 
 
 @dataclass(frozen=True)
