@@ -77,12 +77,12 @@ def test_options_reach_the_compiler(stand_in, coral_dir, tmp_path):
 TROUBLES = {
     "large": (ToolError, "failed .exit code 1.", "smaller input"),
     "version": (ToolError, "failed", "older TensorFlow"),
-    "missing": (ToolError, "wrote no dense_256_edgetpu", "by hand"),
-    "wrong": (ToolError, "is not that model", "another version"),
+    "missing": (ToolError, "did not write dense_256_edgetpu", "by hand"),
+    "wrong": (ToolError, "is a different model", "another version"),
     "damaged": (ModelError, "package of operator 0 is damaged", "compile the model again"),
     "truncated": (ModelError, "damaged|truncated", "again"),
     "source": (CheckFailedError, "not one operator of dense_256", "int8"),
-    "silent": (ToolError, "does not say that it compiled", "edgebuild check"),
+    "silent": (ToolError, "did not report that it compiled", "edgebuild check"),
 }
 
 
