@@ -135,7 +135,7 @@ def _sources(models: Sequence[Path]) -> dict[str, tuple[bytes, Graph]]:
         data = read_model(path)
         graph = read_tflite(data, name=stem, where=str(path))
         if describe_package(graph, where=str(path)) is not None:
-            raise InputError(f"{path} is compiled already", hint="use the model it was made from")
+            raise InputError(f"{path} is already compiled", hint="use the model it was made from")
         found[stem] = (data, graph)
     return found
 

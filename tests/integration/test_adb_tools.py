@@ -81,7 +81,7 @@ def test_litert_tool_alone_with_its_libraries(phone_build, phones, tools, tmp_pa
         ("litert", "nnapi", [], "has no flag for the delegate 'nnapi'"),
         ("tflite", "gpu", ["--delegate-args", "--nope=1"], "Unconsumed cmdline flags: --nope=1"),
         ("silent", "gpu", [], "printed no average time"),
-        ("bench", "gpu", [], "is no benchmark_model that edgebuild knows"),
+        ("bench", "gpu", [], "is not a benchmark_model that edgebuild knows"),
     ],
 )
 def test_a_tool_that_fails(

@@ -21,7 +21,7 @@ def test_a_compiled_model_is_no_source(coral_dir, folder, command, target):
     model = coral_dir / "split_concat_edgetpu.tflite"
     for verb in ("check", "build"):
         code, _, err = command(verb, model, "--target", target)
-        assert code == 2 and "is compiled for the Edge TPU already" in err
+        assert code == 2 and "is already compiled for the Edge TPU" in err
     code, _, err = command("check", "small.tflite", "--with", model, "--target", "coral-usb")
     assert code == 2 and "split_concat_edgetpu is already compiled for the Edge TPU" in err
     assert list((folder / "build").iterdir()) == []

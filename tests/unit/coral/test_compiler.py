@@ -135,7 +135,7 @@ def test_without_a_compiler(coral_dir, tmp_path, monkeypatch):
 
 
 def test_a_compiled_model_is_not_compiled_again(coral_dir, tmp_path):
-    with pytest.raises(InputError, match="compiled already"):
+    with pytest.raises(InputError, match="already compiled"):
         compile_models([coral_dir / "dense_256_edgetpu.tflite"], tmp_path)
 
 

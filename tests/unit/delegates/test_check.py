@@ -50,8 +50,8 @@ def test_a_model_that_is_taken_whole_is_never_refused():
 
 def test_what_is_not_known_is_not_promised():
     unknown = dataclasses.replace(compatibility(chain(1, 1), "NPU", ["?"]), known=False)
-    assert unknown.summary() == "which of 1 operators the NPU runs is not known yet"
+    assert unknown.summary() == "it is not known yet which of 1 operators the NPU runs"
     assert FailOn().refusals(unknown) == ()
     for forbidden in (FailOn(True), FailOn(partitions=1)):
         (sentence,) = forbidden.refusals(unknown)
-        assert sentence.endswith("is not known yet: no promise is possible")
+        assert sentence.endswith("the NPU runs: no promise is possible")

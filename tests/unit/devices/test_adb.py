@@ -16,7 +16,7 @@ def test_lists_of_cpus(text, cpus):
 
 @pytest.mark.parametrize("text", ["", "a", "3-1", "1,", "-1", "0-9999", "1024", "٣", "0;ls"])
 def test_what_is_no_list_of_cpus(text):
-    with pytest.raises(InputError, match="is no list of CPUs"):
+    with pytest.raises(InputError, match="is not a list of CPUs"):
         parse_cpus(text)
 
 

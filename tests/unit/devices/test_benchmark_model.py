@@ -37,7 +37,7 @@ def test_the_help_tells_which_tool_it_is(words, tool):
 
 @pytest.mark.parametrize("words", ["", "usage: ls\x1b[2J", "\n\n"])
 def test_another_program(words):
-    with pytest.raises(ToolError, match="no benchmark_model"):
+    with pytest.raises(ToolError, match="not a benchmark_model"):
         detect(words)
 
 

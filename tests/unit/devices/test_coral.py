@@ -127,7 +127,7 @@ def test_outputs_that_have_no_size_before_a_run_are_told(tmp_path):
 def test_a_board_that_answers_another_folder_is_not_cleaned_up(tmp_path, ssh, answer):
     folder = tmp_path / "bin"
     (folder / "ssh").write_text(f'#!/bin/sh\necho "ssh $*" >> {ssh}\necho "{answer}"\n')
-    with pytest.raises(ToolError, match="has made no folder"), SshTransport("mendel@board"):
+    with pytest.raises(ToolError, match="did not create a folder"), SshTransport("mendel@board"):
         pass
     assert "rm -rf" not in ssh.read_text()
 
@@ -159,7 +159,7 @@ def test_a_host_that_cannot_be_reached(model, samples, ssh):
 def test_a_copy_that_fails(model, samples, ssh):
     scp = ssh.parent / "bin" / "scp"
     scp.write_text("#!/bin/sh\necho 'scp: write failed: No space left on device' >&2; exit 1\n")
-    with pytest.raises(ToolError, match=r"has not taken eb_coral_runner\.py") as caught:
+    with pytest.raises(ToolError, match=r"did not accept eb_coral_runner\.py") as caught:
         CoralDevice.ssh(model, "mendel@board", CPU).run(samples)
     assert "No space left" in caught.value.details[0]
     assert ssh.read_text().splitlines()[-1].split()[-3:-1] == ["rm", "-rf"]
@@ -220,7 +220,7 @@ def test_a_runner_that_never_stops_talking(model, samples, ssh, scratch):
 def test_outputs_that_are_not_there(model, samples, ssh):
     python = ssh.parent / "bin" / "python3"
     python.write_text(f'#!/bin/sh\n{shlex.quote(sys.executable)} "$@" && rm outputs\n')
-    with pytest.raises(ToolError, match="mendel@board has not given outputs") as caught:
+    with pytest.raises(ToolError, match="mendel@board did not return outputs") as caught:
         CoralDevice.ssh(model, "mendel@board", CPU).run(samples)
     assert "No such file" in caught.value.details[0]
 
@@ -256,13 +256,13 @@ def test_an_answer_of_the_edge_tpu(model, samples):
 @pytest.mark.parametrize(
     ("lines", "outputs", "words"),
     [
-        (answer()[:1], b"\0" * 50, "answer is not whole"),
-        (["{" * 5000, "\x00"], b"", "answer is not whole"),
-        (["[" * 200_000], b"", "answer is not whole"),
+        (answer()[:1], b"\0" * 50, "answer is incomplete"),
+        (["{" * 5000, "\x00"], b"", "answer is incomplete"),
+        (["[" * 200_000], b"", "answer is incomplete"),
         (answer({**HEAD, "edgetpu": False}), b"\0" * 50, "Edge TPU did not run the model"),
-        (answer({**HEAD, "outputs": [-1]}), b"\0" * 50, "sizes of outputs make no sense"),
-        (answer({**HEAD, "outputs": "x"}), b"\0" * 50, "sizes of outputs make no sense"),
-        (answer(tail={**TAIL, "times_ns": [5, True, 7]}), b"\0" * 50, "times make no sense"),
+        (answer({**HEAD, "outputs": [-1]}), b"\0" * 50, "sizes of outputs are not valid"),
+        (answer({**HEAD, "outputs": "x"}), b"\0" * 50, "sizes of outputs are not valid"),
+        (answer(tail={**TAIL, "times_ns": [5, True, 7]}), b"\0" * 50, "times are not valid"),
         (answer(tail={**TAIL, "times_ns": [5]}), b"\0" * 50, "1 times for 3 runs"),
         (answer(), b"\0" * 49, "49 bytes of outputs"),
         (answer(), b"\0" * 51, "outputs is larger than the 50 B"),

@@ -145,7 +145,7 @@ def identity(status=0, arena=100, layers=2, inputs=1, outputs=1, payload=512, hz
 )
 def test_a_lying_identity(raw):
     talker, _ = client(lambda *_: (0, raw))
-    with pytest.raises(ToolError, match="the device sends nonsense"):
+    with pytest.raises(ToolError, match="the device sent something unexpected"):
         talker.identify()
 
 

@@ -63,7 +63,7 @@ def test_notes():
     assert "CPU 7 were limited, to 1.40 of 2.80 GHz" in notes[1]
     assert "battery is at 12 %" in notes[2]
     assert health_notes(Health(status=0), Health(status=0)) == []
-    assert "throttling is not known" in health_notes(Health(), Health())[0]
+    assert "whether it throttled is unknown" in health_notes(Health(), Health())[0]
 
 
 @given(st.text() | st.lists(st.sampled_from(PHONE.splitlines())).map("\n".join))
