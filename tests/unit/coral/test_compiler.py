@@ -160,7 +160,7 @@ cd "$folder" && exec edgetpu_compiler "$@" """,
     [
         (125, "Cannot connect to the Docker daemon", "start the service of docker"),
         (125, "Unable to find image 'nosuchimage:latest' locally", "docker pull nosuchimage"),
-        (126, "exec: edgetpu_compiler: permission denied", "it is for x86-64 alone"),
+        (126, "exec: edgetpu_compiler: permission denied", "it runs on x86-64 only"),
         (127, "exec: edgetpu_compiler: not found", "has the compiler on its PATH"),
     ],
 )
