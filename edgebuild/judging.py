@@ -115,7 +115,7 @@ def _outputs(
         shape = _shape(tensor)
         mine = ours[position].reshape(len(data), *shape)
         original = None
-        if originals is not None and originals[position].size == mine.size:
+        if originals is not None and _comparable(originals[position], mine):
             original = originals[position].reshape(mine.shape)
         probability = graph_gives_probability(graph, position)
         cut = real_threshold(probability)
@@ -133,6 +133,11 @@ def _outputs(
             )
         )
     return found
+
+
+def _comparable(original: np.ndarray, ours: np.ndarray) -> bool:
+    """Return whether the float model's output can be compared: of the same size, and all finite."""
+    return original.size == ours.size and bool(np.isfinite(original).all())
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:

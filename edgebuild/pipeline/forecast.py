@@ -13,6 +13,9 @@ from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import parse_fail_on
 from edgebuild.figures import Figure, How
+from edgebuild.models.convert import float_outputs
+from edgebuild.models.data import match_inputs
+from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.resolve import resolve, resolve_delegated
 from edgebuild.report.layers import layer_reports
@@ -118,7 +121,7 @@ def _limits(plan: BuildPlan) -> tuple[Budget, tuple[str, ...]]:
 
 def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve_delegated(plan, progress, forecast=True)
-    resolved.loaded.source.close()
+    _run_once(resolved.loaded, progress)
     shipment = resolved.shipment
     size = Figure(len(shipment.model), "B", How.MEASURED, "size of model.tflite")
     metrics = Metrics(flash_bytes=size)
@@ -139,7 +142,7 @@ def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
 
 def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve(plan, progress, forecast=True)
-    resolved.loaded.source.close()
+    _run_once(resolved.loaded, progress)
     emitted = resolved.emitted
     found = describe(emitted.graph, emitted.calls, emitted.plan, plan.target)
     metrics = _metrics(plan, found)
@@ -171,6 +174,20 @@ def _region_refusals(plan: BuildPlan, found: Analysis) -> tuple[str, ...]:
         f"region {placement.code.name} is too small: code needs {least:,} B or more, available "
         f"{format_size(room)}",
     )
+
+
+def _run_once(loaded: Prepared, progress: Progress) -> None:
+    """Run the float model on one sample of the data, as a build that judges it runs it on all, and
+    end its process; ModelError where it does not run."""
+    source, data = loaded.source, loaded.data
+    try:
+        if data is None or source.is_int8:
+            return
+        progress("running the float model once")
+        arrays = match_inputs(data, source.inputs)
+        float_outputs(source, [array[:1] for array in arrays])
+    finally:
+        source.close()
 
 
 def _metrics(plan: BuildPlan, found: Analysis) -> Metrics:
