@@ -17,11 +17,13 @@ _LEAST = 10
 @dataclass(frozen=True, eq=False)
 class Split:
     """Samples: an array (samples, ...) for each model input, labels (samples, ...) or None, and
-    for each slice that the user names (samples,) of strings."""
+    for each slice that the user names (samples,) of strings. ``more`` are labels of further outputs
+    by their positions; nothing is trained with them."""
 
     x: tuple[np.ndarray, ...]
     y: np.ndarray | None
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)
+    more: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x[0])
@@ -32,6 +34,7 @@ class Split:
             tuple(array[positions] for array in self.x),
             None if self.y is None else self.y[positions],
             {name: values[positions] for name, values in self.slices.items()},
+            {output: labels[positions] for output, labels in self.more.items()},
         )
 
     def first(self, count: int) -> Split:
@@ -55,13 +58,14 @@ def split_data(
     slices: Mapping[str, np.ndarray] | None = None,
     *,
     test: Split | None = None,
+    more: Mapping[int, np.ndarray] | None = None,
 ) -> Splits:
     """Divide one data set 70 : 15 : 15, shuffled by ``seed``, stratified by class and by the values
     of ``slices`` where there are some; with a ``test`` set of its own, 85 : 15.
 
     InputError for fewer samples than can be divided.
     """
-    whole = Split(tuple(x), y, slices or {})
+    whole = Split(tuple(x), y, slices or {}, more or {})
     if len(whole) < _LEAST:
         raise InputError(
             f"{len(whole)} samples cannot be divided into training, validation and test",

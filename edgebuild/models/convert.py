@@ -64,7 +64,7 @@ def to_int8_tflite(
             "--format dynamic without data",
         )
     arrays = match_inputs(data, source.inputs)
-    chosen = _draw(len(data), samples, seed)
+    chosen = calibration_draw(len(data), samples, seed)
     worker = _worker(source)
     out = worker.folder / "int8.tflite"
     path = worker.write_arrays([array[chosen] for array in arrays])
@@ -197,7 +197,7 @@ def _worker(source: SourceModel) -> Worker:
     return source.worker
 
 
-def _draw(count: int, samples: int, seed: int) -> np.ndarray:
+def calibration_draw(count: int, samples: int, seed: int) -> np.ndarray:
     """Return the sorted positions of ``samples`` of ``count`` samples."""
     if samples < 1:
         raise InputError("the number of calibration samples must be at least 1")

@@ -62,6 +62,13 @@ class _Session:
             np.savez(file, *self.model.predict(_arrays(data)))
         return {}
 
+    def departures(self, folder: str, pairs: list[list[float]]) -> dict[str, Any]:
+        """Compare two models that lie in ``folder``, tensor by tensor."""
+        from edgebuild.models.departures import run_side_by_side
+
+        run_side_by_side(folder, pairs)
+        return {}
+
 
 def _arrays(path: str) -> list[Any]:
     import numpy as np

@@ -32,7 +32,7 @@ class Prepared:
 
     ``source`` is what the user gave, ``model`` the file's bytes. ``data`` is what the build is
     judged on: the test split when the model was compressed, else all. ``sets`` are all that the
-    user gave.
+    user gave, ``calibration`` is the one that ranges were taken from.
     """
 
     source: SourceModel
@@ -41,6 +41,7 @@ class Prepared:
     notes: tuple[str, ...]
     compressed: Compressed | None
     sets: tuple[DataSet, ...]
+    calibration: DataSet | None
 
 
 def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Prepared:
@@ -76,7 +77,13 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
                     stack.callback(shown.close)
                 assert data is not None
                 calibration, data = (
-                    dataclasses.replace(data, x=split.x, y=split.y, slices=split.slices)
+                    dataclasses.replace(
+                        data,
+                        x=split.x,
+                        y=split.y,
+                        slices=split.slices,
+                        more_labels=split.more,
+                    )
                     for split in (splits.train, splits.test)
                 )
             if compressed is not None and compressed.tflite is not None:
@@ -95,7 +102,7 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
     said = renamed(request.name or request.model.stem)
     extra = [*([_ASSUMED] if assumed else ()), *([said] if said else ())]
     notes = (*source.notes, *converted.notes, *extra)
-    return Prepared(source, data, converted.model, notes, compressed, sets)
+    return Prepared(source, data, converted.model, notes, compressed, sets, calibration)
 
 
 _ASSUMED = "a build of this model needs data: --data; here its ranges are assumed"
@@ -161,10 +168,13 @@ def training_splits(
         )
     test = None
     if train is not None:
-        test = Split(tuple(a[:, 0] for a in match_inputs(data, source.inputs)), data.y, data.slices)
+        arrays = tuple(a[:, 0] for a in match_inputs(data, source.inputs))
+        test = Split(arrays, data.y, data.slices, data.more_labels)
         data = train
-    arrays = [array[:, 0] for array in match_inputs(data, source.inputs)]
-    return split_data(arrays, data.y, request.seed, data.slices, test=test)
+    arrays = tuple(array[:, 0] for array in match_inputs(data, source.inputs))
+    return split_data(
+        *(arrays, data.y, request.seed, data.slices), test=test, more=data.more_labels
+    )
 
 
 def _compressed(

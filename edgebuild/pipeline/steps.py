@@ -15,9 +15,10 @@ from edgebuild import __version__
 from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library
 from edgebuild.backends.native import compile_for_host
-from edgebuild.budget import Metrics
+from edgebuild.budget import OF_QUALITY, Metrics
 from edgebuild.devices.base import Device, RunResult
 from edgebuild.devices.host import HostDevice
+from edgebuild.diagnosis import diagnose
 from edgebuild.figures import Figure, How
 from edgebuild.files import atomic_write
 from edgebuild.graph import Graph
@@ -175,12 +176,24 @@ def judge(
     if data is None:
         return Judgement()
     progress("measuring accuracy on the whole data set")
-    return judge_outputs(
+    found = judge_outputs(
         *(loaded.source, graph, data, engine),
         reference=reference,
         budget=plan.budget,
         gate=plan.request.accuracy_gate,
     )
+    missed = plan.budget.check(Metrics(**found.metrics))
+    known = [v for v in missed if v.budget in OF_QUALITY and not v.unknown]
+    if found.gate is None or not (found.gate.losses or known):
+        return found
+    progress("finding the tensor that loses it")
+    steps = loaded.compressed.steps if loaded.compressed else ()
+    gate = diagnose(
+        *(found.gate, loaded.source, loaded.model, data, loaded.calibration, steps),
+        samples=plan.request.calibration_samples,
+        seed=plan.request.seed,
+    )
+    return dataclasses.replace(found, gate=gate)
 
 
 def make_report(

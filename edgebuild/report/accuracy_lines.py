@@ -17,7 +17,7 @@ from edgebuild.report.accuracy import (
     points,
     worst_of,
 )
-from edgebuild.report.gate import AccuracyGate
+from edgebuild.report.gate import AccuracyGate, few_values
 from edgebuild.report.regression import ErrorRow, Errors, RegressionReport
 from edgebuild.units import quoted
 
@@ -145,14 +145,10 @@ def _channel_lines(similarity: SimilarityReport) -> Iterator[RenderableType]:
     few = [row for row in similarity.channels if row.has_few_values]
     for row in few[:_OUTPUTS_SHOWN]:
         yield _indented(
-            f"{row.label} takes {_values(row.values)}, the float model's {row.float_values:,}"
+            f"{row.label} takes {few_values(row.values)}, the float model's {row.float_values:,}"
         )
     if len(few) > _OUTPUTS_SHOWN:
         yield _indented(f"... {len(few) - _OUTPUTS_SHOWN} more such channels in report.json")
-
-
-def _values(count: int) -> str:
-    return "a single value" if count == 1 else f"{count} distinct values"
 
 
 def regression_lines(regression: RegressionReport) -> Iterator[RenderableType]:

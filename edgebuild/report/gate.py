@@ -169,11 +169,16 @@ def _disagrees(row: OutputLikeness) -> bool:
 
 def _shown(row: ChannelRow) -> str:
     few = (
-        f", {row.values} distinct values where the float model's has {row.float_values:,}"
+        f", {few_values(row.values)} where the float model's has {row.float_values:,}"
         if row.has_few_values
         else ""
     )
     return f"{row.label}: similarity {row.similarity:.4f}{few}"
+
+
+def few_values(count: int) -> str:
+    """Return a count of distinct values for people."""
+    return "a single value" if count == 1 else f"{count} distinct values"
 
 
 def gate_from_json(value: Mapping[str, Any]) -> AccuracyGate:
