@@ -26,7 +26,7 @@ from edgebuild.report.gate import AccuracyGate, Cause, Departure
 from edgebuild.tflite.reader import read_tflite
 
 _SAMPLES = 48
-_MUCH = 0.7
+_MUCH = 0.4
 """The first tensor that departs by this share of the largest departure is the culprit."""
 
 _LEAST = 0.01
@@ -124,8 +124,11 @@ def _of_tensors(
     index, before, node = worst
     tensor = graph.tensors[index]
     layer = "" if node is None else node.where
-    departure = Departure(called(tensor.name), layer, stats[index].fidelity, before)
+    # Of what a converter calls by a number the float model knows the name.
+    name = float_graph.tensors[paired_tensors(float_graph, graph)[index]].name
+    departure = Departure(called(name), layer, stats[index].fidelity, before)
     weights = 1.0 if node is None else _weight_similarity(float_graph, graph, node)
+    tensor = dataclasses.replace(tensor, name=name)
     return departure, tensor_reasons(graph, node, tensor, stats, weights)
 
 

@@ -215,7 +215,9 @@ def _joined(
         return None
     joins = [node]
     if node.kind == "QUANTIZE":
-        joins = [n for n in graph.nodes() if n.kind == "CONCATENATION" and tensor in n.inputs]
+        joins = [
+            n for n in graph.nodes() if n.kind == "CONCATENATION" and tensor.index in n.op.inputs
+        ]
     for join in joins:
         parts = [t for t in join.inputs if t is not None and t.index in stats]
         sizes = [

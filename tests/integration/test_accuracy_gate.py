@@ -1,0 +1,89 @@
+"""The accuracy gate on real builds: each kind of spoiling is caught, with its cause.
+
+`benchmarks/accuracy_gate.py` spoils three tasks in twelve ways each; these are some of them, and
+the kinds of failure that were found in public reports.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgebuild.models import causes
+from edgebuild.report.advice import check_failure
+from tests.gate_tasks import SPOILED, TASKS
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_no_false_alarm(tmp_path, name):
+    report = TASKS[name]().build(tmp_path)
+    assert report.passed and report.gate.losses == () and report.gate.departure is None
+
+
+@pytest.mark.parametrize(
+    ("task", "way", "loss", "tensor"),
+    [
+        ("classes", "one value", "accuracy-drop", "x"),
+        ("classes", "a large channel", "accuracy-drop", "hidden"),
+        ("values", "an input's unit", "similarity", "x"),
+        ("values", "too small", "similarity", "x"),
+        ("boxes", "joined outputs", "similarity", None),
+        ("boxes", "a large weight", "similarity", None),
+    ],
+    ids=[
+        "outlier",
+        "outlier_channels",
+        "regression_scales",
+        "narrow",
+        "box_score_concat",
+        "weights",
+    ],
+)
+def test_what_spoils_a_task_is_caught_and_named(tmp_path, task, way, loss, tensor):
+    spoil, cause = SPOILED[way]
+    report = spoil(TASKS[task]()).build(tmp_path)
+    assert not report.passed
+    assert loss in {found.kind for found in report.gate.losses}
+    assert cause in {found.kind for found in report.gate.causes}
+    assert report.gate.departure is not None
+    if tensor is not None:
+        assert report.gate.departure.tensor == tensor
+    failure = check_failure(report)
+    assert failure.exit_code == 1 and "--no-accuracy-gate turns the gate off" in failure.hint
+    assert any(found.sentence in failure.details for found in report.gate.causes)
+
+
+def test_one_bad_sample_is_named_with_its_place_and_value(tmp_path):
+    """Also where one data set calibrates and judges: the sample is among those that are drawn."""
+    task = TASKS["classes"]()
+    task.calibration[7, 2] = 1e4
+    report = task.build(tmp_path)
+    (cause,) = report.gate.causes
+    assert cause.kind == causes.OUTLIER
+    assert cause.sentence.startswith("sample 7 of the calibration data has 10000 at [2] of input")
+    assert "quantize:calibration=percentile" in cause.remedy
+
+
+def test_a_gate_that_is_off_says_what_it_would_have_said(tmp_path):
+    spoil, cause = SPOILED["one value"]
+    report = spoil(TASKS["classes"]()).build(tmp_path, accuracy_gate=False)
+    assert report.passed and report.gate.losses
+    assert cause in {found.kind for found in report.gate.causes}
+
+
+def test_the_same_on_a_phone(tmp_path):
+    """LiteRT runs what is shipped there; its float formats lose nothing."""
+    spoil, cause = SPOILED["one value"]
+    task = spoil(TASKS["classes"]())
+    report = task.build(tmp_path, target="android-cpu", format="int8")
+    assert not report.passed and cause in {found.kind for found in report.gate.causes}
+    assert task.build(tmp_path, target="android-cpu", format="float16").passed
+
+
+def test_labels_of_each_output_judge_it(tmp_path):
+    report = TASKS["boxes"]().build(tmp_path)
+    assert report.accuracy.output == "kind" and report.accuracy.drop.value < 0.02
+    assert [row.output for row in report.regression.outputs] == ["box"]
+    assert {row.output for row in report.similarity.channels} == {"box"}
+    assert len(report.regression.channels) == 4
+    assert np.isfinite(report.metrics.error_increase.value)
