@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,11 @@ from edgebuild.compress.metrics import metric_values
 from edgebuild.compress.ptq.artifact import run_reals
 from edgebuild.compress.ptq.float_file import FloatFile
 from edgebuild.compress.splits import Split
-from edgebuild.models.accuracy import evaluate
+from edgebuild.models.accuracy import evaluate, labels_for
 from edgebuild.models.last_activation import graph_gives_probability, keras_gives_probability
-from edgebuild.models.likeness import is_classifier, likeness
+from edgebuild.models.likeness import is_classifier, least_similarity, likeness
+from edgebuild.models.output_parts import output_cuts
+from edgebuild.models.regression import error_increase
 from edgebuild.models.tf_model import as_list, inputs_of
 from edgebuild.tflite.reader import read_tflite
 
@@ -41,6 +44,37 @@ def state_quality(state: State, split: Split, teacher: Any, metrics: Sequence[An
     if split.y is None or not metrics:
         return found
     return dataclasses.replace(found, metrics=metric_values(metrics, split.y, outputs))
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What budgets of quality limit besides accuracy, as a build measures it: ``similarity`` of the
+    output or channel that is least like the original's, and the largest ``error_increase`` of one
+    with labels that are values, None without such."""
+
+    similarity: float
+    error_increase: float | None = None
+
+
+def quality_kept(state: State, split: Split, teacher: Any) -> Kept:
+    """Return what ``state``'s flatbuffer keeps of ``teacher`` on ``split``, over all outputs."""
+    assert state.flatbuffer is not None
+    graph = read_tflite(state.flatbuffer)
+    ours, originals = run_reals(state.flatbuffer, split.x), predict_all(teacher, split.x)
+    similarities, increases = [1.0], []
+    for position, (mine, wanted) in enumerate(zip(ours, originals, strict=True)):
+        mine = np.asarray(mine).reshape(wanted.shape)
+        similarities.append(least_similarity(mine, wanted, output_cuts(graph, position)))
+        y = split.y if position == 0 else split.more.get(position)
+        probability = graph_gives_probability(graph, position)
+        labels = labels_for(wanted.shape[1:], y, split.x[0], probability=probability)
+        if labels is None or labels.values is None:
+            continue
+        before, after = (np.asarray(a, float).reshape(labels.values.shape) for a in (wanted, mine))
+        for c in range(labels.values.shape[-1]):
+            rise, _ = error_increase(before[..., c], after[..., c], labels.values[..., c])
+            increases += [rise] if rise is not None else []
+    return Kept(min(similarities), max(increases, default=None))
 
 
 def output_quality(

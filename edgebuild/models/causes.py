@@ -36,7 +36,10 @@ _BEYOND = 0.002
 _FEW_STEPS = 12.0
 """A channel that varies by fewer steps is lost in them."""
 
-_JOINS = {"CONCATENATION", "PACK", "ADD", "SUB", "MAXIMUM", "MINIMUM", "QUANTIZE"}
+_SHARING = {"CONCATENATION", "PACK"}
+"""Operators whose inputs have the scale of their output."""
+
+_JOINS = {*_SHARING, "ADD", "SUB", "MAXIMUM", "MINIMUM"}
 _STEPS = 256
 
 
@@ -134,7 +137,7 @@ def tensor_reasons(
     step = tensor.scale if tensor.quantization is not None else 0.0
     if step and own.clipped > _BEYOND:
         found.append(_narrow(label, tensor, own))
-    if step and (joined := _joined(graph, node, tensor, stats)) is not None:
+    if step and (joined := _joined(graph, tensor, stats)) is not None:
         return [*found, joined]
     size = np.maximum(np.abs(own.low), np.abs(own.high))[own.live]
     spread = (own.high - own.low)[own.live]
@@ -207,17 +210,14 @@ def _channels(label: str, own: TensorStats) -> Reason:
     )
 
 
-def _joined(
-    graph: Graph, node: Node | None, tensor: Tensor, stats: dict[int, TensorStats]
-) -> Reason | None:
+def _joined(graph: Graph, tensor: Tensor, stats: dict[int, TensorStats]) -> Reason | None:
     """Return that ``tensor`` has the scale of a join of values of very different size."""
-    if node is None or node.kind not in _JOINS:
-        return None
-    joins = [node]
-    if node.kind == "QUANTIZE":
-        joins = [
-            n for n in graph.nodes() if n.kind == "CONCATENATION" and tensor.index in n.op.inputs
-        ]
+    joins = [
+        n
+        for n in graph.nodes()
+        if (n.kind in _JOINS and tensor.index in n.op.outputs)
+        or (n.kind in _SHARING and tensor.index in n.op.inputs)
+    ]
     for join in joins:
         parts = [t for t in join.inputs if t is not None and t.index in stats]
         sizes = [

@@ -13,6 +13,9 @@ from edgebuild.models.statistics import Z95, Interval, wilson
 
 AGREEMENT = "agreement with the original"
 SIMILARITY = "similarity to the original"
+LEAST_SHARE = 0.01
+"""A channel is judged when it varies by more than this share of its output's variance."""
+
 _TINY = 1e-12
 
 
@@ -102,6 +105,16 @@ def channel_likeness(
     return ChannelLikeness(
         similarity, np.where(varies, share, 0.0), _distinct(given), _distinct(wanted)
     )
+
+
+def least_similarity(outputs: np.ndarray, original: np.ndarray, cuts: Sequence[int] = ()) -> float:
+    """Return the likeness of an output, or of the worst of its channels that are judged."""
+    whole = likeness(outputs, original)
+    if whole.measure == AGREEMENT:
+        return whole.value
+    found = channel_likeness(outputs, original, cuts)
+    judged = found.similarity[found.share > LEAST_SHARE]
+    return min(whole.value, float(judged.min(initial=1.0)))
 
 
 def _distinct(rows: np.ndarray) -> np.ndarray:

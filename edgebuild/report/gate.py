@@ -27,9 +27,6 @@ MOST_DROP = 0.05
 LEAST_SIMILARITY = 0.95
 """Of every channel that is judged."""
 
-LEAST_SHARE = 0.01
-"""A channel is judged when it varies by more than this share of its output's variance."""
-
 FEWEST_SAMPLES = 10
 """Fewer say too little of a similarity: the gate only warns."""
 

@@ -11,10 +11,9 @@ import numpy as np
 
 from edgebuild.budget import Budget
 from edgebuild.models.data import DataSet
-from edgebuild.models.likeness import SIMILARITY, channel_likeness, likeness
-from edgebuild.models.statistics import Z95, Interval
+from edgebuild.models.likeness import LEAST_SHARE, SIMILARITY, channel_likeness, likeness
+from edgebuild.models.regression import error_increase
 from edgebuild.report.accuracy import ChannelRow, OutputLikeness, SimilarityReport
-from edgebuild.report.gate import LEAST_SHARE
 from edgebuild.report.judge import slices_of
 from edgebuild.report.regression import ErrorRow, Errors, RegressionReport
 from edgebuild.units import quoted
@@ -24,9 +23,6 @@ MOST_CHANNELS = 4096
 
 _VARIES = 1e-3
 """Of an output's largest value: less is no variation."""
-
-_SMALL_ERROR = 1e-3
-"""Of the labels' spread: a float model's error below that counts as that."""
 
 
 def similarity_report(
@@ -134,11 +130,7 @@ def _error_row(
     if baseline is None:
         return ErrorRow(name, channel, None, shipped)
     before = _errors(baseline, labels)
-    first, second = (
-        np.mean((a - labels).reshape(len(labels), -1) ** 2, axis=1) for a in (baseline, ours)
-    )
-    floor = (_SMALL_ERROR * float(labels.std())) ** 2
-    return ErrorRow(name, channel, before, shipped, *_increase(first, second, floor))
+    return ErrorRow(name, channel, before, shipped, *error_increase(baseline, ours, labels))
 
 
 def _errors(outputs: np.ndarray, labels: np.ndarray) -> Errors:
@@ -146,25 +138,6 @@ def _errors(outputs: np.ndarray, labels: np.ndarray) -> Errors:
     square, spread = float(np.mean(wrong**2)), float(labels.var())
     r2 = 1 - square / spread if spread > 0 else None
     return Errors(float(np.mean(np.abs(wrong))), math.sqrt(square), r2)
-
-
-def _increase(
-    before: np.ndarray, after: np.ndarray, floor: float
-) -> tuple[float | None, Interval | None]:
-    """Return by how much the root mean square rose and its 95 % interval, from squares (samples,).
-
-    The interval is that of the logarithm of a ratio of means, by the delta method. ``floor`` is the
-    least mean square that counts: a model that is all but right may have none.
-    """
-    first, second = max(float(before.mean()), floor), max(float(after.mean()), floor)
-    if first <= 0:
-        return None, None
-    ratio = math.sqrt(second / first)
-    if len(before) < 2:
-        return ratio - 1, None
-    relative = after / second - before / first
-    half = Z95 * 0.5 * float(relative.std(ddof=1)) / math.sqrt(len(before))
-    return ratio - 1, Interval(ratio * math.exp(-half) - 1, ratio * math.exp(half) - 1)
 
 
 def _error_warning(report: RegressionReport, budget: Budget) -> Iterator[str]:

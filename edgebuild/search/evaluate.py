@@ -58,8 +58,14 @@ def _evaluate(problem: Problem, task: Task) -> Outcome:
                 state, _ = step.apply(state, context)
             found = _cost(problem, state, tool)
             quality = _quality(state, context)
+            kept = _kept(state, context)
             found = dataclasses.replace(
-                found, quality=quality.value, measure=quality.measure, epochs=task.epochs
+                found,
+                quality=quality.value,
+                measure=quality.measure,
+                similarity=kept.similarity,
+                error_increase=kept.error_increase,
+                epochs=task.epochs,
             )
     return dataclasses.replace(
         found,
@@ -209,3 +215,9 @@ def _quality(state: State, context: Context) -> Any:
     from edgebuild.compress.quality import state_quality
 
     return state_quality(state, context.validation, context.teacher)
+
+
+def _kept(state: State, context: Context) -> Any:
+    from edgebuild.compress.quality import quality_kept
+
+    return quality_kept(state, context.validation, context.teacher)

@@ -7,14 +7,14 @@ from typing import Any
 from edgebuild.errors import ModelError
 from edgebuild.search.attempts import FINALISTS, Attempts
 from edgebuild.search.problem import Outcome
-from edgebuild.search.ranking import best_of, fitting, shape
+from edgebuild.search.ranking import fitting, rank, shape
 
 
 def train_finalists(attempts: Attempts, wanted: float, baseline: Outcome) -> None:
     """Train the best candidates long; quantize the best of them in other ways, and the original
     where it fits: those of the two that are below the quality that is ``wanted``."""
     finals = _trained_long(attempts)
-    leader = best_of(finals, attempts.budget)
+    leader = min(fitting(finals, attempts.budget), key=rank, default=None)
     leaders = {shape(o.recipe): o for o in (baseline, leader) if o is not None}
     below = [o for o in fitting(leaders.values(), attempts.budget) if (o.quality or 0.0) < wanted]
     if not below or attempts.over:

@@ -84,7 +84,8 @@ class Outcome:
     ``recipe`` builds it: channels are given for each layer. ``flash_bytes``, ``ram_bytes``,
     ``cycles`` and ``latency_us`` are of the linked and run image; None where the profile has no
     such figure. ``quality`` is of the int8 file, None when it was not trained; ``measure`` says
-    what it is. ``sha256`` is that of the ``.tflite``. ``too_large`` says why it does not even link.
+    what it is; ``similarity`` and ``error_increase`` are those that budgets limit (None untrained).
+    ``sha256`` is that of the ``.tflite``. ``too_large`` says why it does not even link.
     ``tool`` compiled it.
     """
 
@@ -99,6 +100,8 @@ class Outcome:
     table_bytes: int = 0
     quality: float | None = None
     measure: str = ""
+    similarity: float | None = None
+    error_increase: float | None = None
     sha256: str = ""
     too_large: str = ""
     seconds: float = 0.0
@@ -139,6 +142,18 @@ class Outcome:
         settled = min(self.table_bytes, table_bytes)
         flash = self.flash_bytes - (self.table_bytes - settled)
         return dataclasses.replace(self, flash_bytes=flash, table_bytes=settled)
+
+    def lost(self, budget: Budget) -> list[str]:
+        """Return which limits of similarity and error a trained candidate misses, in words."""
+        found = []
+        least, most = budget.min_similarity, budget.max_error_increase
+        if least is not None and (self.similarity is None or self.similarity < least):
+            known = "unknown" if self.similarity is None else f"{self.similarity:.4f}"
+            found.append(f"similarity {known} of at least {least:g}")
+        if most is not None and (self.error_increase is None or self.error_increase > most):
+            rise = "unknown" if self.error_increase is None else f"{self.error_increase:.1%}"
+            found.append(f"error increase {rise} of at most {most:.4g}")
+        return found
 
     def fits(self, budget: Budget) -> bool:
         """Return whether flash, RAM and latency keep the budget."""

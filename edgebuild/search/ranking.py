@@ -12,12 +12,14 @@ from edgebuild.units import format_duration
 
 
 def best_of(outcomes: Iterable[Outcome], budget: Budget) -> Outcome | None:
-    """Return the most accurate that fits; of equals the smallest and fastest."""
-    return min(fitting(outcomes, budget), key=rank, default=None)
+    """Return the most accurate that fits and keeps the limits of quality; of equals the smallest
+    and fastest."""
+    kept = (o for o in fitting(outcomes, budget) if not o.lost(budget))
+    return min(kept, key=rank, default=None)
 
 
 def fitting(outcomes: Iterable[Outcome], budget: Budget) -> list[Outcome]:
-    """Return those that were trained and keep the budget."""
+    """Return those that were trained and whose costs keep the budget."""
     return [o for o in outcomes if o.quality is not None and o.fits(budget)]
 
 
@@ -82,4 +84,7 @@ def missed(outcome: Outcome, budget: Budget) -> str:
         elif outcome.latency_us > budget.latency_us:
             shown = (format_duration(v) for v in (outcome.latency_us, budget.latency_us))
             needs.append("latency {} of {}".format(*shown))
-    return "it needs " + ", ".join(needs) if needs else "it meets every limit"
+    if needs:
+        return "it needs " + ", ".join(needs)
+    lost = outcome.lost(budget) if outcome.quality is not None else []
+    return "it has " + ", ".join(lost) if lost else "it meets every limit"

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from edgebuild.budget import Budget
+from edgebuild.budget import OF_QUALITY, Budget
 from edgebuild.compress.recipe import recipe_from_json, write_recipe
 from edgebuild.errors import CheckFailedError, InputError
 from edgebuild.files import atomic_write, directory_lock, explained
@@ -152,7 +152,7 @@ def build_within_budget(
         request,
         lambda text: progress(f"searching: {text}"),
         keep_training=True,
-        baseline_missed=any(v.budget in ("accuracy-drop", "class-drop") for v in violations),
+        baseline_missed=_lost_too_much(report),
     )
     if found.best is None:
         raise no_fit(found, plan)
@@ -160,6 +160,14 @@ def build_within_budget(
     chosen = dataclasses.replace(request.build, compress=str(recipe))
     report = run_plan(make_plan(chosen), progress=progress, use_cache=use_cache)
     return dataclasses.replace(report, notes=(*report.notes, *_much_lost(found, plan.budget)))
+
+
+def _lost_too_much(report: Report | None) -> bool:
+    """Return whether a build's quality misses a budget, or the accuracy gate refuses it."""
+    if report is None:
+        return False
+    refused = report.gate is not None and not report.gate.passed
+    return refused or any(v.budget in OF_QUALITY for v in report.violations)
 
 
 def _much_lost(found: Found, budget: Budget) -> list[str]:

@@ -287,6 +287,8 @@ class Search:
         """Return why there is nothing to build, ``near`` being the closest."""
         if near is not None and not near.fits(self._budget):
             return "no candidate fits; " + missed(near, self._budget)
+        if near is not None and near.quality is not None and near.lost(self._budget):
+            return "no candidate that fits is good enough; " + missed(near, self._budget)
         why = failed[0] if failed else "the time was over" if self._attempts.late else ""
         return "no candidate was trained" + (f": {why}" if why else "")
 

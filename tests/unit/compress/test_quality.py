@@ -10,7 +10,7 @@ import pytest
 from edgebuild.compress.base import Context, State, run_pass
 from edgebuild.compress.metrics import metric_values
 from edgebuild.compress.prune import Prune
-from edgebuild.compress.quality import predict, predict_all
+from edgebuild.compress.quality import predict, predict_all, quality_kept
 from edgebuild.compress.quantize import Quantize
 from edgebuild.compress.setup import TrainingSetup
 from edgebuild.compress.splits import Split
@@ -48,6 +48,28 @@ def test_outputs_of_a_dictionary_are_in_the_models_order(keras):
     split = Split((x,), predict(model, (x,)).argmax(axis=1))
     result = run_pass(Quantize(), State(model), Context(split, split, model, TrainingSetup()))
     assert result.quality[0].value == 1.0 and result.quality[1].value > 0.9
+
+
+def test_what_a_budget_of_similarity_or_error_limits_is_measured_over_all_outputs(keras):
+    """The second output's values suffer from a weight that dwarfs the others."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    outputs = [keras.layers.Dense(2, name="a")(inputs), keras.layers.Dense(1, name="b")(inputs)]
+    model = keras.Model(inputs, outputs)
+    weights = model.get_weights()
+    weights[2][:] = [[1.0], [-1.0], [0.5], [4000.0]]
+    model.set_weights(weights)
+    x = np.random.default_rng(0).normal(size=(200, 4)).astype(np.float32)
+    x[:, 3] = 0.0
+    x[0, 3] = 1e-3
+    first, second = predict_all(model, (x,))
+    split = Split((x,), None, more={1: second + 0.01 * first[:, :1]})
+    context = Context(split, split, model, TrainingSetup())
+    state = run_pass(Quantize(bias_correction=False), State(model), context).state
+    kept = quality_kept(state, split, model)
+    assert kept.similarity < 0.95 and kept.error_increase > 1.0
+    fine = Split((x,), None)
+    assert quality_kept(state, fine, model).error_increase is None
 
 
 def test_the_users_metrics_are_told_before_and_after(trained, context, keras):
