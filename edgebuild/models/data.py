@@ -32,8 +32,9 @@ import numpy as np
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Tensor
 from edgebuild.limits import DATA_BYTES, elements, in_words
-from edgebuild.models import data_files
-from edgebuild.models.data_files import SCALES, Arrays, Content, Names, Shape
+from edgebuild.models import data_files, data_folders
+from edgebuild.models.data_content import Arrays, Content, Names, Shape
+from edgebuild.models.data_files import SCALES
 from edgebuild.models.slices import class_names, read_slices
 
 RANDOM_SAMPLES = 200
@@ -143,7 +144,7 @@ def load_data(
         return DataSet(_random(inputs, scale, seed), None, str(spec), is_random=True)
     if path.is_dir():
         shape = _sample_shape(inputs[0]) if len(inputs) == 1 else []
-        content = data_files.load_folder(path, shape, lambda: _image_shape(path, inputs))
+        content = data_folders.load_folder(path, shape, lambda: _image_shape(path, inputs))
     elif path.exists():
         content = data_files.load_arrays(path, names)
     elif ":" in text and not any(c in text for c in "/\\"):

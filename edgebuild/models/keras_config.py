@@ -77,9 +77,9 @@ def refuse_code(path: Path, config: Mapping[str, Any], *, trust: bool) -> None:
             raise refused(path, f"code in the {kind} layer '{str(name)[:100]}'")
         if not trust and kind in _CODE_CLASSES:
             raise refused(path, f"a Python {str(kind).strip('_')}")
-        if isinstance(name, str) and "_from_" in name and str(kind).endswith("DTypePolicy"):
+        if isinstance(settings, dict) and "mode" in settings and str(kind).endswith("DTypePolicy"):
             raise ModelError(
-                f"{path}: quantized by Keras already ({name[:60]}), in a form of its own",
+                f"{path}: quantized by Keras already ({settings['mode']}), in a form of its own",
                 hint="give the float model, as it was before model.quantize(...)",
             )
 
@@ -103,7 +103,7 @@ def other_floats(config: Mapping[str, Any]) -> list[str]:
     found = set[str]()
     for entry in _objects(config):
         settings = entry.get("config")
-        if not isinstance(settings, dict):
+        if not isinstance(settings, dict) or entry["class_name"] == "__keras_tensor__":
             continue
         names = [settings.get(key) for key in _DTYPES]
         if entry.get("class_name") in _POLICIES:

@@ -97,17 +97,17 @@ def _nodes(graph: Any, kinds: tuple[str, ...]) -> Iterator[str]:
 
 
 def _known_layers(model: Any) -> Mapping[str, str]:
-    """Return {name: class} of the layers of a Keras model, the nested ones too."""
+    """Return {name: class} of the layers of a Keras model and of the models nested in it."""
     found = getattr(model, "_flatten_layers", None)
     layers = () if found is None else found(include_self=False)
-    return {layer.name: type(layer).__name__ for layer in layers}
+    return {x.name: type(x).__name__ for x in layers if not hasattr(x, "_nodes_by_depth")}
 
 
 def _layer_of(node: str, known: Mapping[str, str]) -> str:
-    """Return the layer that a node belongs to: the last part of its name that is one's, with or
-    without the number that a repeated name gets."""
+    """Return the layer that a node belongs to: the first part of its name that is one's (a
+    ``Bidirectional`` holds others), with or without the number that a repeated name gets."""
     parts = node.split("/")
-    for part in reversed(parts):
+    for part in parts:
         for name in (part, re.sub(r"_\d+$", "", part)):
             if name in known:
                 return f"{known[name]} '{name}'"

@@ -17,6 +17,7 @@ from edgebuild.errors import EdgebuildError, ModelError
 from edgebuild.models.float_tflite import distinct_names, named, stripped
 from edgebuild.models.keras_import import import_keras
 from edgebuild.models.obstacles import Danger, converter_error, danger, refuse_state
+from edgebuild.models.tf_float32 import in_float32
 
 _BATCH = 128
 
@@ -100,7 +101,7 @@ class TfModel:
             concrete = tf.function(self._single).get_concrete_function(*self._specs())
             graph = concrete.graph
             refuse_state(graph, self._owner)
-            frozen = convert_variables_to_constants_v2(concrete)
+            frozen = in_float32(convert_variables_to_constants_v2(concrete))
             converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen], self._owner)
             prepare(converter)
             found = danger(graph, self._owner) if calibrates else None

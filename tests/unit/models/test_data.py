@@ -11,7 +11,7 @@ from PIL import Image
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Quantization, Tensor
 from edgebuild.models import data as data_module
-from edgebuild.models import data_files
+from edgebuild.models import data_files, data_folders
 from edgebuild.models.data import (
     check_class_names,
     dequantize,
@@ -324,7 +324,7 @@ def test_folders_that_cannot_be_used(tmp_path):
 
 
 def test_an_image_with_too_many_pixels(tmp_path, monkeypatch):
-    monkeypatch.setattr(data_files, "IMAGE_PIXELS", 10)
+    monkeypatch.setattr(data_folders, "IMAGE_PIXELS", 10)
     image(tmp_path / "d/1.png", 10)
     bad(tmp_path, "8x8 pixels are too many", "d")
 

@@ -43,8 +43,8 @@ def test_loops_are_named(keras, kind, shape, wrapped):
 
     looped = model()
     found = danger(graph_of(looped), looped)
-    name = "memory'" if not wrapped else "both'"
-    assert name in found.doing.replace("forward_", "") and "whose loop" in found.doing
+    name = "Bidirectional 'both'" if wrapped else f"{kind} 'memory'"
+    assert found.doing == f"calibrating a model with {name}, whose loop it cannot calibrate"
     assert "unroll=True" in found.hint
     unrolled = model(unroll=True)
     assert danger(graph_of(unrolled), unrolled) is None

@@ -7,11 +7,11 @@ import pytest
 
 from edgebuild.errors import ModelError
 from edgebuild.graph import DType
-from edgebuild.models.convert import to_int8_tflite, to_tflite
+from edgebuild.models.convert import litert_outputs, to_int8_tflite, to_tflite
 from edgebuild.models.data import DataSet
 from edgebuild.models.keras_file import load_keras
 from edgebuild.models.source import open_model
-from edgebuild.models.tf_model import of_keras
+from edgebuild.models.tf_model import of_keras, open_tf_model
 from edgebuild.tflite.reader import read_tflite
 
 pytestmark = pytest.mark.keras
@@ -47,6 +47,16 @@ def test_every_policy(keras, tmp_path, policy, suffix):
     np.testing.assert_allclose(np.asarray(loaded(X)), theirs, atol=0.02)
     graph = read_tflite(of_keras(loaded).to_int8([X[:, None]]))
     assert DType.FLOAT32 not in {t.dtype for t in graph.tensors.values()}
+
+
+def test_a_saved_model(keras, tmp_path):
+    model = mixed(keras, "mixed_float16")
+    model.export(tmp_path / "saved", verbose=False)
+    opened = open_tf_model(tmp_path / "saved", "saved_model", trust=False)
+    graph = read_tflite(opened.to_int8([X[:, None]]))
+    assert DType.FLOAT32 not in {t.dtype for t in graph.tensors.values()}
+    (found,) = litert_outputs(opened.to_tflite(), [X[:, None]])
+    np.testing.assert_allclose(found[:, 0], np.asarray(model(X)), atol=0.02)
 
 
 def test_float32_has_no_note(keras, tmp_path):
