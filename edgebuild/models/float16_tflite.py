@@ -18,6 +18,7 @@ def in_float32(model: Any) -> None:
         wide = _widen(model, subgraph)
         if wide:
             _leave_out_casts(model, subgraph, wide)
+            _leave_out_tensors(model, subgraph)
 
 
 def _widen(model: Any, subgraph: Any) -> set[int]:
@@ -67,3 +68,19 @@ def _leave_out_casts(model: Any, subgraph: Any, wide: set[int]) -> None:
     for signature in model.signatureDefs or []:
         for entry in signature.outputs or []:
             entry.tensorIndex = instead.get(int(entry.tensorIndex), int(entry.tensorIndex))
+
+
+def _leave_out_tensors(model: Any, subgraph: Any) -> None:
+    """Leave out the tensors that nothing reads or makes any more."""
+    ends = (subgraph.inputs, subgraph.outputs)
+    lists = [*ends, *(x for op in subgraph.operators for x in (op.inputs, op.outputs))]
+    used = sorted({int(i) for found in lists for i in found if i >= 0})
+    place = {old: new for new, old in enumerate(used)} | {-1: -1}
+    subgraph.tensors = [subgraph.tensors[old] for old in used]
+    subgraph.inputs, subgraph.outputs = ([place[int(i)] for i in end] for end in ends)
+    for op in subgraph.operators:
+        op.inputs = [place[int(i)] for i in op.inputs]
+        op.outputs = [place[int(i)] for i in op.outputs]
+    for signature in model.signatureDefs or []:
+        for entry in (*(signature.inputs or []), *(signature.outputs or [])):
+            entry.tensorIndex = place[int(entry.tensorIndex)]

@@ -156,7 +156,7 @@ def run_litert(
                 found.append(interpreter.get_tensor(detail["index"]))
     except (RuntimeError, ValueError) as error:  # what LiteRT raises, whatever the cause
         first = (str(error).strip().splitlines() or [""])[0]
-        raise ModelError(f"LiteRT cannot run it: {first[:300]}") from error
+        raise ModelError(f"LiteRT cannot run the model: {first[:300]}") from error
     return [
         np.stack(found) if found else np.zeros((0, *detail["shape"]), detail["dtype"])
         for found, detail in zip(results, outputs, strict=True)

@@ -14,6 +14,8 @@ from edgebuild.models.source import InputSpec
 
 
 class Waveforms:
+    outputs = ()
+
     def __init__(self, *shapes):
         self.inputs = [InputSpec(f"in{i}", s, DType.FLOAT32) for i, s in enumerate(shapes)]
 

@@ -11,7 +11,7 @@ from edgebuild.models.convert import litert_outputs, to_int8_tflite, to_tflite
 from edgebuild.models.data import DataSet
 from edgebuild.models.keras_file import load_keras
 from edgebuild.models.source import open_model
-from edgebuild.models.tf_model import of_keras, open_tf_model
+from edgebuild.models.tf_model import of_keras
 from edgebuild.tflite.reader import read_tflite
 
 pytestmark = pytest.mark.keras
@@ -52,10 +52,11 @@ def test_every_policy(keras, tmp_path, policy, suffix):
 def test_a_saved_model(keras, tmp_path):
     model = mixed(keras, "mixed_float16")
     model.export(tmp_path / "saved", verbose=False)
-    opened = open_tf_model(tmp_path / "saved", "saved_model", trust=False)
-    graph = read_tflite(opened.to_int8([X[:, None]]))
+    source = open_model(tmp_path / "saved")
+    graph = read_tflite(to_int8_tflite(source, DataSet((X,), None, "x")).model)
     assert DType.FLOAT32 not in {t.dtype for t in graph.tensors.values()}
-    (found,) = litert_outputs(opened.to_tflite(), [X[:, None]])
+    (found,) = litert_outputs(to_tflite(source, None, "float32").model, [X[:, None]])
+    source.close()
     np.testing.assert_allclose(found[:, 0], np.asarray(model(X)), atol=0.02)
 
 

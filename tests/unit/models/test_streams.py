@@ -58,6 +58,11 @@ def test_several_inputs_without_labels():
     assert np.array_equal(found["x1"], 2 * X) and list(found) == ["x0", "x1"]
 
 
+def test_labels_of_several_outputs():
+    found = collect(((x, (1, 2)) for x in X), [(2, 2)], ["in0"], 2)
+    assert found["y0"].tolist() == [1] * 6 and found["y1"].tolist() == [2] * 6
+
+
 def test_what_is_no_stream():
     for data in (X, [X, X], (X, Y), {"x": X}, "text"):
         assert not is_stream(data)
@@ -80,6 +85,7 @@ def test_streams_that_cannot_be_used(monkeypatch, data, message):
 
 
 class Model:
+    outputs = ()
     inputs = (InputSpec("in0", (1, 2, 2), DType.FLOAT32),)
 
 

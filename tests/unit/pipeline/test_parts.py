@@ -128,7 +128,7 @@ def test_a_model_that_cannot_be_cut_is_left_whole(tmp_path, monkeypatch, graph, 
 def test_a_model_that_litert_does_not_run_is_left_whole(tmp_path):
     found, (note,), files = left(tmp_path, model("CUSTOM mine"))
     assert (found, files) == (None, [])
-    assert note.startswith("not cut into parts: the model: LiteRT cannot run it: ")
+    assert note.startswith("not cut into parts: LiteRT cannot run the model: ")
     assert "mine" in note
 
 
