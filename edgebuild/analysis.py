@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from edgebuild.graph import Graph
 from edgebuild.graph.demand import check_demand
 from edgebuild.limits import read_model
 from edgebuild.memory import MemoryPlan, plan_memory
+from edgebuild.models.shapes import declared_inputs, settle
+from edgebuild.models.source import open_model
 from edgebuild.ops import KernelCall
 from edgebuild.passes import supported_graph
 from edgebuild.report.contents import Contents, contents, describe_tensor
@@ -26,7 +28,7 @@ from edgebuild.report.layers import layer_reports, parameter_bytes
 from edgebuild.report.model import LayerReport
 from edgebuild.targets import TargetProfile, load_target
 from edgebuild.tflite.metadata import ModelMetadata, read_metadata
-from edgebuild.tflite.reader import read_tflite_file
+from edgebuild.tflite.reader import read_tflite, read_tflite_file
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ class Analysis:
 
 def analyze(model: Path, target_name: str) -> Analysis:
     """Read ``model`` (an int8 ``.tflite``) and plan it for a target, without compiling."""
-    target = load_target(target_name)
-    read = read_tflite_file(model)
-    graph = supported_graph(read, where=str(model)).graph
-    check_demand(read, where=str(model))
+    return _analyze(read_tflite_file(model), str(model), load_target(target_name))
+
+
+def _analyze(read: Graph, where: str, target: TargetProfile) -> Analysis:
+    graph = supported_graph(read, where=where).graph
+    check_demand(read, where=where)
     calls = kernel_calls(graph, target.cpu.features)
     return describe(graph, calls, plan_memory(graph, calls), target)
 
@@ -122,7 +126,11 @@ class Survey:
 
 def survey(model: Path, target: TargetProfile) -> Survey:
     """Read ``model`` and ask the table of the target's delegate; nothing is compiled."""
-    graph = read_tflite_file(model)
+    content = read_model(model)
+    return _survey(read_tflite(content, name=model.stem, where=str(model)), content, model, target)
+
+
+def _survey(graph: Graph, content: bytes, model: Path, target: TargetProfile) -> Survey:
     found = check_compatibility(graph, target)
     operators = tuple(
         SurveyedOperator(
@@ -141,7 +149,7 @@ def survey(model: Path, target: TargetProfile) -> Survey:
         tuple(describe_tensor(t) for t in graph.output_tensors),
         operators,
         found,
-        read_metadata(read_model(model), where=str(model)),
+        read_metadata(content, where=str(model)),
     )
 
 
@@ -149,28 +157,44 @@ Inspected = CompiledModel | Analysis | Survey | Contents
 """What ``inspect`` finds: the first of these that says most of a model."""
 
 
-def inspect(model: Path, target_name: str) -> Inspected:
-    """Return what is in ``model``, any valid ``.tflite``.
+def inspect(
+    model: Path, target_name: str, shapes: Mapping[str, tuple[int, ...]] | None = None
+) -> Inspected:
+    """Return what is in ``model``, any valid ``.tflite``, with inputs of these ``shapes`` where it
+    leaves dimensions open.
 
     Of one that the Edge TPU's compiler wrote its package, else what the target makes of it, else
     what the file says, with the reason why there is no more.
 
     Raises:
         ModelError: the file or its package is damaged, or it is no ``.tflite``.
+        InputError: the shapes do not fit it.
     """
     target = load_target(target_name)
-    graph = read_tflite_file(model)
+    content = _content(model, shapes or {})
+    graph = read_tflite(content, name=model.stem, where=str(model))
     compiled = describe_package(graph, where=str(model))
     if compiled is not None:
         return compiled
     try:
         if target.delegate is not None:
-            return survey(model, target)
-        return analyze(model, target_name)
+            return _survey(graph, content, model, target)
+        settle(str(model), declared_inputs(graph), {})
+        return _analyze(graph, str(model), target)
     except UnsupportedOperatorError:
         return contents(graph)
     except InputError as error:
-        return contents(graph, (error.message,))
+        return contents(graph, (f"{error.message}; try: {error.hint}",))
+
+
+def _content(model: Path, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+    if not shapes:
+        return read_model(model, hint="give a .tflite file; `edgebuild build` takes others too")
+    source = open_model(model, any_format=True, shapes=shapes)
+    source.close()
+    if not source.content:
+        raise InputError(f"{model}: inspect takes .tflite files", hint="edgebuild build")
+    return source.content
 
 
 def _samples(predicted: CyclePrediction | None) -> tuple[LayerSample, ...]:

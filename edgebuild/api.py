@@ -14,7 +14,7 @@ from edgebuild.errors import InputError
 from edgebuild.pipeline import BuildRequest, make_plan, run_plan
 from edgebuild.pipeline.objects import Arrays, KerasModel, data_file, model_file
 from edgebuild.pipeline.synthesis import Synthesis, make_inputs
-from edgebuild.project import Normalization, parse_normalization
+from edgebuild.project import Normalization, parse_input_shape, parse_normalization
 from edgebuild.report.model import Report
 from edgebuild.toml_reader import Problems, Reader
 from edgebuild.units import parse_duration_us
@@ -50,6 +50,7 @@ def build(
     fail_on: str | Sequence[str] = (),
     edgetpu_container: str | None = None,
     normalization: Mapping[str, str | Normalization] | None = None,
+    input_shapes: Mapping[str, str | Sequence[int]] | None = None,
     place: Mapping[str, str | Sequence[str]] | None = None,
     data_folder: str | os.PathLike[str] | None = None,
     use_cache: bool = True,
@@ -93,6 +94,7 @@ def build(
         fail_on: what a delegate may not do: ``"fallback"``, ``"partitions:2"``.
         edgetpu_container: an image with ``edgetpu_compiler``, for Coral.
         normalization: for an app's metadata, by input: ``"127.5/127.5"`` is mean and deviation.
+        input_shapes: of inputs by name, where the model leaves dimensions open: ``[1, 96, 96, 1]``.
         place: which of the target's memory regions hold a role: ``{"weights": "qspi"}``.
         data_folder: where relative paths of data and Python entries are looked for.
         use_cache: answer from the last build when nothing has changed.
@@ -169,6 +171,7 @@ def _request(given: Mapping[str, Any]) -> BuildRequest:
         "fail_on": _words(given["fail_on"]),
         "place": {role: _words(names) for role, names in (given["place"] or {}).items()},
         "normalization": _normalization(given["normalization"] or {}),
+        "input_shapes": _shapes(given["input_shapes"] or {}),
     }
     for name in ("data", "train"):
         values[name] = _data(given[name], name)
@@ -220,6 +223,11 @@ def _normalization(given: Mapping[str, str | Normalization]) -> dict[str, Normal
         name: parse_normalization(f"{name}={value}")[1] if isinstance(value, str) else value
         for name, value in given.items()
     }
+
+
+def _shapes(given: Mapping[str, str | Sequence[int]]) -> dict[str, tuple[int, ...]]:
+    texts = {n: v if isinstance(v, str) else ",".join(map(str, v)) for n, v in given.items()}
+    return {name: parse_input_shape(f"{name}={text}")[1] for name, text in texts.items()}
 
 
 def _seconds(timeout: str | float | None) -> float | None:

@@ -26,6 +26,8 @@ RUN_CHOICES = ("simulator", "qemu", "adb", "host", "none")
 DEFAULT_OUT = "build"
 DEFAULT_SAMPLES = 8
 DEFAULT_CALIBRATION_SAMPLES = 200
+MAX_LENGTH = 1 << 24
+"""Of one dimension of an input."""
 _MAX_SAMPLES = 1_000_000
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 
@@ -68,7 +70,7 @@ class Project:
     ``model`` and ``out`` are absolute. ``data`` is as it is written: a path relative to ``folder``,
     or a Python entry ``package.module:function`` that is found from there; ``train`` likewise.
     ``targets`` are names, or absolute paths of profiles; ``per_target`` has the same keys.
-    ``normalization`` has the names of inputs as keys.
+    ``normalization`` and ``input_shapes`` have the names of inputs as keys.
     """
 
     file: Path
@@ -91,6 +93,7 @@ class Project:
     accuracy_gate: bool = True
     normalization: Mapping[str, Normalization] = field(default_factory=dict)
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
     @property
     def folder(self) -> Path:
@@ -199,6 +202,7 @@ def _read(reader: Reader, file: Path) -> Project:
         accuracy_gate=reader.flag("accuracy_gate", True),
         normalization=_read_normalization(reader.table("normalization")),
         place=read_place(reader.table("place")),
+        input_shapes=_read_shapes(reader.table("input_shapes")),
     )
     reader.finish()
     return project
@@ -239,6 +243,32 @@ def _read_normalization(tables: Reader) -> dict[str, Normalization]:
             except InputError as error:
                 tables.fault(name, error.message)
     return found
+
+
+def _read_shapes(table: Reader) -> dict[str, tuple[int, ...]]:
+    found = {}
+    for name in table.keys:
+        lengths = table.numbers(name, required=True)
+        if any(not length.is_integer() or not 1 <= length <= MAX_LENGTH for length in lengths):
+            table.fault(name, f"a shape is made of whole numbers from 1 to {MAX_LENGTH}")
+        found[name] = tuple(map(int, lengths))
+    return found
+
+
+def parse_input_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    """Return the input's name and its shape of ``"image=1,96,96,1"``; the name may be left out
+    where the model has one input."""
+    name, _, lengths = text.rpartition("=")
+    try:
+        shape = tuple(int(length) for length in lengths.split(","))
+    except ValueError:
+        shape = ()
+    if not shape or not all(1 <= length <= MAX_LENGTH for length in shape):
+        raise InputError(
+            f"--input-shape {quoted(text)} is no INPUT=1,96,96,1",
+            hint=f"whole numbers from 1 to {MAX_LENGTH}, the batch first",
+        )
+    return name, shape
 
 
 def parse_normalization(text: str) -> tuple[str, Normalization]:

@@ -150,6 +150,10 @@ accuracy_gate = true
 # format = "float16"
 # fail_on = ["fallback", "partitions:2"]
 
+# Shapes of inputs whose dimensions the model leaves open, the batch first:
+# [input_shapes]
+# image = [1, 96, 96, 1]
+
 # How an app prepares an input, for the metadata of a phone's model: (value - mean) / std, one
 # number each or one for each channel.
 # [normalization.image]

@@ -23,8 +23,15 @@ _BAR = 28
 @click.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @target_option()
+@click.option(
+    "--input-shape",
+    "input_shapes",
+    multiple=True,
+    metavar="INPUT=1,H,W,C",
+    help="Where the model leaves dimensions open. May be repeated.",
+)
 @json_option
-def command(model: Path, target: str | None, as_json: bool) -> None:
+def command(model: Path, target: str | None, input_shapes: tuple[str, ...], as_json: bool) -> None:
     """Show what is inside any .tflite MODEL: operators, number formats, subgraphs, what is missing.
 
     Of a model that can be built for --target (cortex-m4 when none is given) it shows the predicted
@@ -33,9 +40,11 @@ def command(model: Path, target: str | None, as_json: bool) -> None:
     shown with its package, one for an Arm Ethos-U with its command streams.
     """
     from edgebuild.analysis import Analysis, Survey, inspect
+    from edgebuild.project import parse_input_shape
     from edgebuild.report.contents import Contents
 
-    found = inspect(model, target or "cortex-m4")
+    shapes = dict(map(parse_input_shape, input_shapes))
+    found = inspect(model, target or "cortex-m4", shapes)
     if as_json:
         print_json(found.to_json())
     elif isinstance(found, Contents):

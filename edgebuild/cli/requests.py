@@ -19,6 +19,7 @@ from edgebuild.project import (
     TOOLCHAINS,
     Project,
     find_project,
+    parse_input_shape,
     parse_normalization,
     read_project,
 )
@@ -82,6 +83,13 @@ def resolving_options(command: Command) -> Command:
                 help="Number format on phones [the target's best].",
             ),
             click.option(
+                "--input-shape",
+                "input_shapes",
+                multiple=True,
+                metavar="INPUT=1,H,W,C",
+                help="Where the model leaves dimensions open. May be repeated.",
+            ),
+            click.option(
                 "--normalization",
                 multiple=True,
                 metavar="INPUT=MEAN/STD",
@@ -103,6 +111,8 @@ def requests(
         given["normalization"] = dict(map(parse_normalization, given["normalization"]))
     if "place" in given:
         given["place"] = dict(map(parse_place, given["place"]))
+    if "input_shapes" in given:
+        given["input_shapes"] = dict(map(parse_input_shape, given["input_shapes"]))
     if given.get("compress", "").endswith(".json"):  # below this folder, not the project's
         given["compress"] = str(Path(given["compress"]).absolute())
     file = None if model is not None else find_project(Path())
@@ -149,6 +159,7 @@ def _from_project(
         fail_on=settings.fail_on,
         edgetpu_container=settings.edgetpu_container,
         normalization=project.normalization,
+        input_shapes=project.input_shapes,
     )
     place = {**settings.place, **given.get("place", {})}
     return replace(request, **{**given, "place": place})

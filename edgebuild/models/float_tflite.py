@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from edgebuild.errors import ModelError
+from edgebuild.errors import InputError, ModelError
 from edgebuild.models.bias import repair_biases
 from edgebuild.models.float16_tflite import in_float32
 from edgebuild.tflite import schema
@@ -161,6 +161,42 @@ def run_litert(
         np.stack(found) if found else np.zeros((0, *detail["shape"]), detail["dtype"])
         for found, detail in zip(results, outputs, strict=True)
     ]
+
+
+def resized(content: bytes, shapes: Sequence[Sequence[int]]) -> bytes:
+    """Return the model with its inputs in these shapes, and every other tensor in the shape that
+    LiteRT finds for it in a run on zeros.
+
+    InputError where the operators do not take such inputs.
+    """
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    interpreter = Interpreter(
+        model_content=content,
+        num_threads=1,
+        experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+        experimental_preserve_all_tensors=True,
+    )
+    try:
+        for detail, shape in zip(interpreter.get_input_details(), shapes, strict=True):
+            interpreter.resize_tensor_input(detail["index"], shape)
+        interpreter.allocate_tensors()
+        for detail in interpreter.get_input_details():
+            interpreter.set_tensor(detail["index"], np.zeros(detail["shape"], detail["dtype"]))
+        interpreter.invoke()
+    except (RuntimeError, ValueError) as error:
+        words = str(error).strip().splitlines() or [""]
+        raise InputError(
+            f"the model does not take inputs of {' and '.join(map(str, shapes))}: {words[0][:200]}",
+            hint="--input-shape with the lengths that it was trained with",
+        ) from error
+    model = unpack(content)
+    tensors = model.subgraphs[0].tensors
+    for detail in interpreter.get_tensor_details():
+        if detail["index"] < len(tensors):
+            tensors[detail["index"]].shape = np.array(detail["shape"], np.int32)
+            tensors[detail["index"]].shapeSignature = None
+    return pack(model)
 
 
 def normalised(content: bytes) -> bytes:

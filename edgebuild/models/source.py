@@ -7,6 +7,7 @@ TensorFlow is opened in a child process (see ``edgebuild.models.worker``).
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib import util
@@ -19,10 +20,12 @@ from edgebuild.graph.demand import check_demand
 from edgebuild.graph.formats import is_quantized
 from edgebuild.models.float_tflite import float16_as_float32
 from edgebuild.models.foreign import foreign_archive, foreign_file, foreign_folder
+from edgebuild.models.shapes import Declared, Shape, declared_inputs, settle
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import read_tflite
 
 FORMATS = "a .keras, .h5 or .tflite file, or a SavedModel folder"
+_SHAPE_S = 120.0
 _TOO_MUCH = "this is no model for a microcontroller, or a hostile file"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_OFFSETS = (0, 512, 1024, 2048)
@@ -53,7 +56,8 @@ class SourceModel:
     ``is_int8`` is True for a ``.tflite`` that is quantized already, which passes unchanged.
     ``content`` holds the bytes of a ``.tflite``, ``stored_format`` is the number format of a float
     one whose weights were made smaller (``dynamic``, ``float16``), None of a plain one. ``outputs``
-    are the names of the outputs, in order; ``notes`` say what is not as it was saved.
+    are the names of the outputs, in order; ``notes`` say what is not as it was saved, and which
+    open dimensions were settled.
     """
 
     path: Path
@@ -72,7 +76,13 @@ class SourceModel:
             self.worker.close()
 
 
-def open_model(path: Path | str, *, trust: bool = False, any_format: bool = False) -> SourceModel:
+def open_model(
+    path: Path | str,
+    *,
+    trust: bool = False,
+    any_format: bool = False,
+    shapes: Mapping[str, Shape] | None = None,
+) -> SourceModel:
     """Open the model at ``path``.
 
     Args:
@@ -80,15 +90,17 @@ def open_model(path: Path | str, *, trust: bool = False, any_format: bool = Fals
             decides, not the name.
         trust: allow Lambda layers and other code that a model file can carry.
         any_format: take a ``.tflite`` with number formats and subgraphs that only LiteRT runs.
+        shapes: of inputs by name, where the model leaves dimensions open.
 
     Raises:
         ModelError: the file is missing, damaged, hostile, or of no kind that edgebuild reads.
+        InputError: a dimension beside the batch is open and not given.
         ToolError: TensorFlow is needed and not installed.
     """
     path = Path(path)
     kind = _recognise(path)
     if kind == Kind.TFLITE:
-        return _open_tflite(path, any_format)
+        return _open_tflite(path, any_format, shapes or {})
     if kind == Kind.KERAS:
         _check_archive(path)
     if util.find_spec("tensorflow") is None:
@@ -99,12 +111,18 @@ def open_model(path: Path | str, *, trust: bool = False, any_format: bool = Fals
     worker = Worker(str(path), {"path": str(path.resolve()), "kind": str(kind), "trust": trust})
     try:
         reply = worker.start()
-        inputs = tuple(_input_spec(path, i, entry) for i, entry in enumerate(reply["inputs"]))
+        declared = [_declared(path, i, entry) for i, entry in enumerate(reply["inputs"])]
+        settled, notes = settle(str(path), declared, shapes or {})
+        worker.request("shape", timeout_s=_SHAPE_S, shapes=[list(shape) for shape in settled])
+        inputs = tuple(
+            InputSpec(one.name, (1, *shape[1:]) if shape else (), DType(str(entry["dtype"])))
+            for one, shape, entry in zip(declared, settled, reply["inputs"], strict=True)
+        )
     except BaseException:
         worker.close()
         raise
-    outputs, notes = (tuple(str(text) for text in reply[key]) for key in ("outputs", "notes"))
-    return SourceModel(path, kind, inputs, worker=worker, outputs=outputs, notes=notes)
+    outputs, said = (tuple(str(text) for text in reply[key]) for key in ("outputs", "notes"))
+    return SourceModel(path, kind, inputs, worker=worker, outputs=outputs, notes=(*said, *notes))
 
 
 _LABELS = {
@@ -186,38 +204,75 @@ def _check_archive(path: Path) -> None:
         )
 
 
-def _input_spec(path: Path, position: int, entry: dict[str, object]) -> InputSpec:
+def _declared(path: Path, position: int, entry: dict[str, object]) -> Declared:
     name, dtype, shape = str(entry["name"]), str(entry["dtype"]), entry["shape"]
-    label = f"{path}: input {position} '{name}'"
     if dtype not in KERNEL_DTYPES:
-        raise ModelError(f"{label} has type {dtype}", hint="use float32 inputs")
-    if not isinstance(shape, list) or any(not isinstance(d, int) or d < 1 for d in shape[1:]):
         raise ModelError(
-            f"{label} has shape {shape}; every dimension but the batch must be known",
-            hint="give the model's Input layer a full shape",
+            f"{path}: input {position} '{name}' has type {dtype}", hint="use float32 inputs"
         )
-    return InputSpec(name, (1, *shape[1:]) if shape else (), DType(dtype))
+    return Declared(name, tuple(shape) if isinstance(shape, list) else None)
 
 
-def _open_tflite(path: Path, any_format: bool) -> SourceModel:
+def _open_tflite(path: Path, any_format: bool, given: Mapping[str, Shape]) -> SourceModel:
     content = limits.read_model(path)
     graph = read_tflite(content, name=path.stem, where=str(path))
-    notes: tuple[str, ...] = ()
+    halves: tuple[str, ...] = ()
     if not (any_format or is_quantized(graph)):
         if any(tensor.dtype == DType.FLOAT16 for tensor in graph.tensors.values()):
-            graph = read_tflite(float16_as_float32(content), name=path.stem, where=str(path))
-            notes = ("has float16 numbers, taken as float32",)
-        _refuse_foreign(graph, str(path))
+            halves = ("has float16 numbers, taken as float32",)
+        graph = _checked_float(path, content)
+    shaped, notes = _shaped(path, content, graph, given, any_format)
+    is_shaped = shaped is not content
+    if is_shaped:
+        graph = _checked_float(path, shaped) if halves else read_tflite(shaped, where=str(path))
     check_demand(graph, where=str(path))
     inputs = tuple(InputSpec(t.name, t.shape, t.dtype) for t in graph.input_tensors)
     outputs = tuple(t.name for t in graph.output_tensors)
     if is_quantized(graph):
-        return SourceModel(path, Kind.TFLITE, inputs, True, content, outputs=outputs)
+        return SourceModel(path, Kind.TFLITE, inputs, True, shaped, outputs=outputs, notes=notes)
+    model: dict[str, object] = {"path": str(path.resolve()), "kind": "tflite", "trust": False}
+    worker = Worker(str(path), model)
+    stored = "float16" if halves else _stored_format(graph)
+    if is_shaped:
+        model["path"] = str(worker.folder / "shaped.tflite")
+        (worker.folder / "shaped.tflite").write_bytes(shaped)
+    notes = (*halves, *notes)
+    return SourceModel(path, Kind.TFLITE, inputs, False, shaped, stored, worker, outputs, notes)
+
+
+def _checked_float(path: Path, content: bytes) -> Graph:
+    """Return a float model as it is quantized, its float16 numbers as float32."""
+    graph = read_tflite(content, name=path.stem, where=str(path))
+    if any(tensor.dtype == DType.FLOAT16 for tensor in graph.tensors.values()):
+        graph = read_tflite(float16_as_float32(content), name=path.stem, where=str(path))
+    _refuse_foreign(graph, str(path))
+    return graph
+
+
+def _shaped(
+    path: Path, content: bytes, graph: Graph, given: Mapping[str, Shape], any_format: bool
+) -> tuple[bytes, tuple[str, ...]]:
+    """Return the model with every shape known, and notes; LiteRT computes what follows from the
+    inputs' shapes. What LiteRT runs may leave dimensions open, unless they are given."""
+    declared = declared_inputs(graph)
+    if any_format and not given:
+        names = ", ".join(one.name for one in declared if None in (one.shape or ())[1:])
+        note = f"dimensions of {names} are left open, and measured with 1"
+        return content, ((note,) if names else ())
+    settled, notes = settle(str(path), declared, given)
+    inside = {i for op in graph.ops for i in op.outputs}
+    is_open = any(-1 in graph.tensors[i].signature[1:] for i in inside)
+    if settled == tuple(t.shape for t in graph.input_tensors) and not is_open:
+        return content, notes
     worker = Worker(str(path), {"path": str(path.resolve()), "kind": "tflite", "trust": False})
-    stored = _stored_format(graph)
-    if notes:
-        stored = "float16"
-    return SourceModel(path, Kind.TFLITE, inputs, False, content, stored, worker, outputs, notes)
+    try:
+        out = worker.folder / "shaped.tflite"
+        worker.request(
+            "resize", timeout_s=_SHAPE_S, shapes=[list(shape) for shape in settled], out=str(out)
+        )
+        return out.read_bytes(), notes
+    finally:
+        worker.close()
 
 
 def _refuse_foreign(graph: Graph, where: str) -> None:

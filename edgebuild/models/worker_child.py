@@ -44,6 +44,19 @@ class _Session:
         found = {"inputs": self.model.inputs, "outputs": self.model.outputs}
         return {**found, "notes": list(getattr(self.model, "notes", ()))}
 
+    def shape(self, shapes: list[list[int]]) -> dict[str, Any]:
+        """Set the shapes of the inputs, of which some may be open in the model."""
+        for entry, shape in zip(self.model.inputs, shapes, strict=True):
+            entry["shape"] = shape
+        return {}
+
+    def resize(self, shapes: list[list[int]], out: str) -> dict[str, Any]:
+        """Write the ``.tflite`` with inputs of these shapes, and all that follows, to ``out``."""
+        from edgebuild.models.float_tflite import resized
+
+        Path(out).write_bytes(resized(Path(self.where).read_bytes(), shapes))
+        return {}
+
     def int8(self, data: str, out: str) -> dict[str, Any]:
         """Write the model as full int8 ``.tflite`` to ``out``, calibrated with ``data``."""
         Path(out).write_bytes(self.model.to_int8(_arrays(data)))

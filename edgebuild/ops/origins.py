@@ -28,6 +28,9 @@ _ROUNDING = Origin("keras.ops rounding", "leave it out: int8 values are rounded 
 _LATER = Origin("control flow in a Lambda or tf.function", "run it behind the model, in C")
 _VIDEO = Origin("Conv3D or Conv3DTranspose", "Conv2D over frames stacked as channels")
 _BLOCKS = Origin("tf.nn.space_to_depth and its kin", "strided Conv2D, or UpSampling2D")
+_DILATED = Origin(
+    "a dilated convolution that was exported with an open batch", "export with a batch of 1"
+)
 _STATE = Origin("a variable that the model keeps", "give the state as an input and an output")
 _NORM = Origin("LayerNormalization, GroupNormalization or UnitNormalization", "BatchNormalization")
 _STABLE = Origin("JAX or PyTorch exports", "convert with the TFLite builtin operators")
@@ -41,7 +44,7 @@ _ORIGINS: dict[str, Origin] = {
         "MultiHeadAttention, Attention, Dot or keras.ops.matmul",
         "Dense or convolution layers, whose weights are constant",
     ),
-    "BATCH_TO_SPACE_ND": Origin("dilated convolution", "the layer's own dilation_rate"),
+    "BATCH_TO_SPACE_ND": _DILATED,
     "BIDIRECTIONAL_SEQUENCE_LSTM": _UNROLL,
     "BIDIRECTIONAL_SEQUENCE_RNN": _UNROLL,
     "BROADCAST_ARGS": _SHAPES,
@@ -105,14 +108,17 @@ _ORIGINS: dict[str, Origin] = {
     "SELECT_V2": _COMPARE,
     "SHAPE": _SHAPES,
     "SIN": Origin("keras.ops.sin", "a table in front of the model, in C"),
-    "SPACE_TO_BATCH_ND": Origin("dilated convolution", "the layer's own dilation_rate"),
+    "SPACE_TO_BATCH_ND": _DILATED,
     "SPACE_TO_DEPTH": _BLOCKS,
     "SPLIT_V": Origin("keras.ops.split at given indices", "slices, x[..., a:b]"),
     "SQRT": _NORM,
     "SQUARE": Origin("keras.ops.square", "the product of x with itself"),
     "SQUARED_DIFFERENCE": _NORM,
     "SVDF": Origin("a streaming model from before Keras 3", "Conv1D layers"),
-    "TILE": Origin("RepeatVector or keras.ops.tile", "Concatenate, or an Add that broadcasts"),
+    "TILE": Origin(
+        "RepeatVector, keras.ops.tile, or UpSampling2D exported with an open batch",
+        "export with a batch of 1, or Concatenate",
+    ),
     "TOPK_V2": Origin("keras.ops.top_k", "sort the scores behind the model, in C"),
     "TRANSPOSE_CONV": Origin("Conv2DTranspose", "UpSampling2D and Conv2D"),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _UNROLL,

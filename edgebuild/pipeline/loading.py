@@ -53,7 +53,12 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
     request = plan.request
     progress(f"loading {request.model.name}")
     in_litert = plan.target.delegate is not None
-    source = open_model(request.model, trust=request.trust_model, any_format=in_litert)
+    source = open_model(
+        request.model,
+        trust=request.trust_model,
+        any_format=in_litert,
+        shapes=request.input_shapes,
+    )
     try:
         _refuse_other_format(source, request)
         if in_litert and source.content:
@@ -73,7 +78,9 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
                     plan, source, splits, Path(folder), progress, forecast=forecast
                 )
                 if compressed.tflite is None:
-                    shown = open_model(compressed.model, trust=request.trust_model)
+                    shown = open_model(
+                        compressed.model, trust=request.trust_model, shapes=request.input_shapes
+                    )
                     stack.callback(shown.close)
                 assert data is not None
                 calibration, data = (

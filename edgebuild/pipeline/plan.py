@@ -62,6 +62,7 @@ class BuildRequest:
     ``normalization`` is that of inputs by name, for an app to read from TFLite metadata.
     ``accuracy_gate`` False lets a build pass that has lost much (``edgebuild.report.gate``).
     ``place`` says which of the target's memory regions hold a role, over the profile's own.
+    ``input_shapes`` are those of inputs by name, where the model leaves dimensions open.
     ``data_folder`` is where relative paths and Python entries are looked for.
     """
 
@@ -84,6 +85,7 @@ class BuildRequest:
     fail_on: tuple[str, ...] = ()
     edgetpu_container: str = ""
     normalization: Mapping[str, Normalization] = field(default_factory=dict)
+    input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     data_folder: Path = field(default_factory=Path)
     accuracy_gate: bool = True
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -126,6 +128,7 @@ class BuildPlan:
                 name: {"mean": list(pair.mean), "std": list(pair.std)}
                 for name, pair in request.normalization.items()
             },
+            "input_shapes": {k: list(shape) for k, shape in request.input_shapes.items()},
             "data": request.data,
             "train": request.train,
             "inputs": dict(self.inputs),

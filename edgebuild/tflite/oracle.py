@@ -250,7 +250,7 @@ def _start(job: _Job, inputs: Sequence[np.ndarray], count: int) -> _Raw:
         except subprocess.TimeoutExpired as error:
             raise ModelError(
                 f"TFLite Micro did not end in {timeout:.0f} s on this model ({count} inferences)",
-                hint="the model may be damaged; export it again",
+                hint="fewer --samples, or a smaller model",
             ) from error
         except OSError as error:
             raise ToolError(f"the oracle process cannot be started: {error.strerror}") from error
@@ -300,7 +300,7 @@ def _failure(returncode: int, ready: bool, log: str) -> Exception:
         return ModelError(
             f"TFLite Micro crashed on this model ({_signal_name(returncode).strip()})",
             details=_tail(log),
-            hint="the model may be damaged; export it again",
+            hint="export the model again, or with another version of its converter",
         )
     return ModelError("TFLite Micro cannot run this model", details=_tail(log))
 

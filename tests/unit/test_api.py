@@ -155,6 +155,8 @@ def test_budgets_as_a_mapping_and_by_name(monkeypatch, tmp_path):
         ({"run": "moon"}, "unknown run kind 'moon'"),
         ({"normalization": {"x": "a/b"}}, "is no INPUT=MEAN/STD"),
         ({"normalization": {"x": 3}}, "'normalization' must be a dictionary"),
+        ({"input_shapes": {"x": [1, 0]}}, "is no INPUT=1,96,96,1"),
+        ({"input_shapes": {"x": 3}}, "'input_shapes' must be a dictionary"),
         ({"fail_on": [1]}, "'fail_on' must be a string or a list, each a string"),
         ({"data": {}}, "'data' has no arrays"),
         ({"data": np.array([object()])}, "'data': the array 'x' holds Python objects"),
@@ -187,6 +189,12 @@ def test_normalization_as_text(monkeypatch, tmp_path):
     )
     assert found.normalization == {"a": Normalization((1.0,), (2.0,))}
     assert found.fail_on == ("fallback",)
+
+
+def test_input_shapes_as_text_and_as_numbers(monkeypatch, tmp_path):
+    given = {"a": "1,96", "b": [1, 8, 8, 3]}
+    found = request_of(monkeypatch, tmp_path, input_shapes=given)
+    assert found.input_shapes == {"a": (1, 96), "b": (1, 8, 8, 3)}
 
 
 def test_a_model_that_is_none_of_keras(tmp_path):

@@ -6,7 +6,9 @@ from edgebuild.project import (
     Project,
     find_project,
     load_project,
+    parse_input_shape,
     parse_normalization,
+    read_project,
 )
 
 PYPROJECT = "pyproject.toml"
@@ -176,6 +178,24 @@ FAULTS = [
         )
     ),
 ]
+
+
+def test_an_input_shape_as_a_flag():
+    assert parse_input_shape("serving=x:0=1,96,96,1") == ("serving=x:0", (1, 96, 96, 1))
+    assert parse_input_shape("1,96") == ("", (1, 96))
+    for text in ("image", "image=", "image=1,x", "image=1,0", "image=1,-1", f"image={2**40}"):
+        with pytest.raises(InputError, match="is no INPUT=1,96,96,1"):
+            parse_input_shape(text)
+
+
+def test_input_shapes_of_a_project(tmp_path):
+    file = tmp_path / "edgebuild.toml"
+    file.write_text('model = "m"\n[input_shapes]\nimage = [1, 96, 96, 1]\n"a=b" = [1, 2]\n')
+    assert read_project(file).input_shapes == {"image": (1, 96, 96, 1), "a=b": (1, 2)}
+    file.write_text('model = "m"\n[input_shapes]\nimage = [1, 9.5]\nother = [0]\n')
+    with pytest.raises(InputError) as error:
+        read_project(file)
+    assert str(error.value).count("whole numbers from 1") == 2
 
 
 def test_a_normalization_as_a_flag():

@@ -9,11 +9,15 @@ import numpy as np
 import pytest
 
 from edgebuild import limits
-from edgebuild.errors import InternalError, ModelError, ToolError
+from edgebuild.errors import InputError, InternalError, ModelError, ToolError
 from edgebuild.graph import DType
+from edgebuild.models.convert import float_predict, to_tflite
+from edgebuild.models.shapes import BATCH_NOTE
 from edgebuild.models.source import Kind, open_model
 from edgebuild.models.worker import Worker
 from edgebuild.ops.cases import activation, one_op
+from edgebuild.tflite import schema
+from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
 
 
@@ -276,4 +280,57 @@ def test_saved_models_that_are_refused(keras, tiny_saved_model, tmp_path):
 def test_shapes_must_be_known(keras, folder):
     path = folder / "open.keras"
     keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalMaxPooling2D()]).save(path)
-    refused(path, r"has shape \[None, None, None, 3\]; every dimension but the batch")
+    with pytest.raises(InputError, match=r"leaves dimensions open: \?,\?,\?,3"):
+        open_model(path)
+    source = open_model(path, shapes={"": (1, 8, 6, 3)})
+    assert [spec.shape for spec in source.inputs] == [(1, 8, 6, 3)]
+    assert source.notes == (BATCH_NOTE,)
+    made = read_tflite(to_tflite(source, None, "float32").model)
+    assert [t.shape for t in made.input_tensors] == [(1, 8, 6, 3)]
+    source.close()
+    open_shapes = tf_lite(keras.models.load_model(path))
+    (folder / "open.tflite").write_bytes(open_shapes)
+    source = open_model(folder / "open.tflite", shapes={"": (1, 8, 6, 3)})
+    assert [t.shape for t in read_tflite(source.content).input_tensors] == [(1, 8, 6, 3)]
+    assert not read_tflite(source.content).input_tensors[0].signature
+    found = float_predict(source, [np.ones((2, 1, 8, 6, 3), np.float32)])
+    assert found.size == 2 * 3 and np.all(found == 1)
+    source.close()
+
+
+def tf_lite(model):
+    import tensorflow as tf
+
+    return tf.lite.TFLiteConverter.from_keras_model(model).convert()
+
+
+def open_relu(lengths):
+    """Return an int8 ``.tflite`` of RELU whose input and output leave dimensions open."""
+    import flatbuffers
+
+    s = schema.module()
+    ends = [activation((1, 1, 1, 3))], [activation((1, 1, 1, 3))]
+    content = write_tflite(one_op("relu", "RELU", *ends).graph)
+    model = s.ModelT.InitFromObj(s.Model.GetRootAs(content, 0))
+    for tensor in model.subgraphs[0].tensors:
+        tensor.shapeSignature = lengths
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+    return bytes(builder.Output())
+
+
+def test_open_dimensions_of_an_int8_file(tmp_path):
+    path = tmp_path / "open.tflite"
+    path.write_bytes(open_relu([-1, -1, -1, 3]))
+    with pytest.raises(InputError, match="input 'in0' leaves dimensions open"):
+        open_model(path)
+    graph = read_tflite(open_model(path, shapes={"in0": (1, 4, 5, 3)}).content)
+    assert [t.shape for t in graph.tensors.values()] == [(1, 4, 5, 3)] * 2
+    with pytest.raises(InputError, match="does not fit the model's"):
+        open_model(path, shapes={"in0": (1, 4, 5, 4)})
+    # What LiteRT runs on a phone may stay open.
+    source = open_model(path, any_format=True)
+    assert source.content == path.read_bytes() and "left open" in source.notes[0]
+    path.write_bytes(open_relu([-1, 1, 1, 3]))
+    source = open_model(path)
+    assert source.content == path.read_bytes() and source.notes == (BATCH_NOTE,)
