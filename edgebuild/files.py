@@ -9,10 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
 import tempfile
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 from edgebuild.errors import EdgebuildError, InputError, ToolError
@@ -24,6 +27,7 @@ _BAD_PATH = {
     *(errno.ELOOP, errno.ENOENT, errno.EEXIST),
 }
 _MACHINE = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ENOMEM}
+_PREFIX, _OWNER, _YOUNG_S = "edgebuild-", ".owner", 10.0
 _ELSEWHERE = "give another folder with --out"
 
 
@@ -112,9 +116,11 @@ def staged_directory(
                 _refuse_foreign(final, marker)
                 _swap(final, staging, old)
         finally:
-            shutil.rmtree(staging, ignore_errors=True)
+            with suppress(OSError):
+                remove(staging)
             if final.exists():
-                shutil.rmtree(old, ignore_errors=True)
+                with suppress(OSError):
+                    remove(old)
 
 
 @contextmanager
@@ -124,7 +130,7 @@ def directory_lock(final: Path, *, wait_s: float = 0.0) -> Iterator[None]:
     deadline = time.monotonic() + wait_s
     while True:
         with explained(path):
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = _open_lock(path)
         if _try_lock(handle) and _same_file(handle, path):
             break
         os.close(handle)
@@ -141,6 +147,32 @@ def directory_lock(final: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         with suppress(OSError):
             path.unlink()
         os.close(handle)
+
+
+def _open_lock(path: Path) -> int:
+    """Open or create a lock file; InputError for what is none: it is not followed, or written."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
+    hint = "remove it, or give another folder with --out"
+    try:
+        handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
+    except OSError as error:
+        if path.is_symlink():
+            raise InputError(f"{path} is a symbolic link, not a lock file", hint=hint) from error
+        if error.errno == errno.EISDIR:
+            raise InputError(f"{path} is a folder, not a lock file", hint=hint) from error
+        raise
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InputError(f"{path} is not a lock file", hint=hint)
+    return handle
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (not what it leads to) or a folder with all in it; None is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _refuse_foreign(final: Path, marker: str) -> None:
@@ -160,11 +192,10 @@ def _beside(final: Path, role: str) -> Path:
 
 def _recover(final: Path, staging: Path, old: Path) -> None:
     """Clear what a killed process left, and put back the output that it had moved away."""
-    if old.exists() and not final.exists():
+    if old.is_dir() and not old.is_symlink() and not final.exists():
         old.rename(final)
     for leftover in (staging, old):
-        if leftover.exists():
-            shutil.rmtree(leftover)
+        remove(leftover)
 
 
 def _swap(final: Path, staging: Path, old: Path) -> None:
@@ -177,6 +208,68 @@ def _swap(final: Path, staging: Path, old: Path) -> None:
         if moved:
             old.rename(final)
         raise
+
+
+class TemporaryFolder:
+    """A temporary folder, removed when it is closed, or by the next run when this one is killed.
+
+    A locked file in it says that its owner lives: the system frees the lock however that ends.
+    ``role`` is a part of its name.
+    """
+
+    def __init__(self, role: str) -> None:
+        collect_abandoned()
+        with explained(tempfile.gettempdir()):
+            self.path = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{role}-"))
+            flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            handle = os.open(self.path / _OWNER, flags, 0o600)
+        _try_lock(handle)
+        self._finalizer = weakref.finalize(self, _discard, self.path, handle)
+
+    def close(self) -> None:
+        """Remove the folder, as far as the system lets it."""
+        self._finalizer()
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _discard(path: Path, handle: int) -> None:
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        os.close(handle)
+
+
+@cache
+def collect_abandoned() -> None:
+    """Remove the temporary folders of this user's runs that were killed."""
+    with suppress(OSError):
+        for entry in os.scandir(tempfile.gettempdir()):
+            if entry.name.startswith(_PREFIX) and _is_abandoned(Path(entry.path)):
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Return whether ``folder`` is ours, has an owner's file, and nobody holds that."""
+    owner = folder / _OWNER
+    try:
+        facts, mark = folder.lstat(), owner.lstat()
+        if not (stat.S_ISDIR(facts.st_mode) and stat.S_ISREG(mark.st_mode)):
+            return False
+        ours = {facts.st_uid, mark.st_uid} == {os.geteuid()}
+        # One that was just made may not be locked yet.
+        if not ours or time.time() - mark.st_mtime < _YOUNG_S:
+            return False
+        handle = os.open(owner, os.O_RDWR | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0))
+    except (OSError, AttributeError):  # Windows has no user numbers
+        return False
+    try:
+        return _try_lock(handle)
+    finally:
+        os.close(handle)
 
 
 def _file_mode(path: Path) -> int:
@@ -209,7 +302,7 @@ def _try_lock(handle: int) -> bool:
 def _same_file(handle: int, path: Path) -> bool:
     """Return whether ``path`` still is the file that was opened."""
     try:
-        ours, named = os.fstat(handle), path.stat()
+        ours, named = os.fstat(handle), path.lstat()
     except FileNotFoundError:
         return False
     return (ours.st_dev, ours.st_ino) == (named.st_dev, named.st_ino)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgebuild import children
 from edgebuild.compress.base import CompressionStep, Pass, step_from_json
 from edgebuild.compress.ladder import LadderRung
 from edgebuild.compress.recipe import recipe_to_json
@@ -200,7 +201,7 @@ def _run(
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     environment = {**os.environ, **ENVIRONMENT, "PYTHONPATH": os.pathsep.join(paths)}
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(
+        process = children.start(
             [sys.executable, "-P", "-m", "edgebuild.compress.child", str(folder / "job.json")],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -221,6 +222,7 @@ def _run(
             if process.poll() is None and not reply:
                 process.terminate()
             process.wait()
+            children.ended(process)
     if not reply:
         raise crash_error(
             "TensorFlow", _DOING[description["task"]], process.returncode, folder / "log"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import statistics
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from edgebuild.coral.transports import Transport
 from edgebuild.errors import InputError, ToolError
+from edgebuild.files import TemporaryFolder
 from edgebuild.resources import resource_dir
 from edgebuild.tflite.reader import clean_name, read_tflite_file
 from edgebuild.toolchain.process import Finished
@@ -92,7 +92,7 @@ def run_model(
         raise InputError("no samples to run")
     graph = read_tflite_file(model)
     output_bytes = sum(tensor.nbytes for tensor in graph.output_tensors)
-    with tempfile.TemporaryDirectory(prefix="edgebuild-coral-") as scratch, transport as there:
+    with TemporaryFolder("coral") as scratch, transport as there:
         inputs = Path(scratch) / "inputs"
         inputs.write_bytes(b"".join(part for sample in samples for part in sample))
         there.push(resource_dir("firmware") / "coral" / RUNNER, RUNNER)

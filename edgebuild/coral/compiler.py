@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from edgebuild.coral.checks import compiled_differences
 from edgebuild.coral.compiler_log import CompilerLog, ModelLog, read_log
 from edgebuild.coral.package import CompiledModel, describe_package
 from edgebuild.errors import CheckFailedError, EdgebuildError, InputError, ToolError
-from edgebuild.files import atomic_write
+from edgebuild.files import TemporaryFolder, atomic_write
 from edgebuild.graph import Graph
 from edgebuild.limits import read_model
 from edgebuild.tflite.reader import read_tflite
@@ -104,7 +103,7 @@ def compile_models(
     """
     options = options or CompilerOptions()
     sources = _sources(models)
-    with tempfile.TemporaryDirectory(prefix="edgebuild-edgetpu-") as scratch:
+    with TemporaryFolder("edgetpu") as scratch:
         folder = Path(scratch)
         for stem, (data, _) in sources.items():
             (folder / f"{stem}.tflite").write_bytes(data)

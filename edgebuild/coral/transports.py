@@ -10,7 +10,6 @@ import re
 import shlex
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -18,7 +17,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from edgebuild.errors import EdgebuildError, InputError, ToolError
-from edgebuild.files import explained
+from edgebuild.files import TemporaryFolder, explained
 from edgebuild.toolchain.process import (
     MAX_OUTPUT_BYTES,
     Finished,
@@ -73,11 +72,10 @@ class LocalTransport:
     def __init__(self, interpreter: str = sys.executable) -> None:
         self.name = "this computer"
         self._interpreter = interpreter
-        self._folder: Path | None = None
+        self._temporary: TemporaryFolder | None = None
 
     def __enter__(self) -> Self:
-        with explained():
-            self._folder = Path(tempfile.mkdtemp(prefix="edgebuild-coral-"))
+        self._temporary = TemporaryFolder("coral")
         return self
 
     def __exit__(
@@ -86,7 +84,8 @@ class LocalTransport:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        shutil.rmtree(self._place(), ignore_errors=True)
+        if self._temporary is not None:
+            self._temporary.close()
 
     def push(self, source: Path, name: str) -> None:
         """Copy a file into the folder."""
@@ -116,9 +115,9 @@ class LocalTransport:
         )
 
     def _place(self) -> Path:
-        if self._folder is None:
+        if self._temporary is None:
             raise ToolError("the transport is not open")
-        return self._folder
+        return self._temporary.path
 
 
 def check_host(host: str) -> None:

@@ -10,16 +10,17 @@ import itertools
 import json
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgebuild import children
 from edgebuild.devices.base import LayerSample, RunResult, Samples
 from edgebuild.devices.qemu_count import InstructionCounter, can_count
 from edgebuild.errors import EdgebuildError, InputError, InternalError, ToolError
 from edgebuild.figures import Figure, How
+from edgebuild.files import TemporaryFolder
 
 ISAS = ("base", "dotprod", "i8mm")
 """Instruction sets of the NEON kernels, each with those before it."""
@@ -228,7 +229,7 @@ class QemuArm64Device:
 
     def run(self, samples: Samples) -> RunResult:
         """Run every sample once."""
-        with tempfile.TemporaryDirectory(prefix="edgebuild-", ignore_cleanup_errors=True) as name:
+        with TemporaryFolder("work") as name:
             folder = Path(name)
             (folder / "input").write_bytes(input_bytes(samples))
             arguments = program_arguments(
@@ -265,12 +266,7 @@ class QemuArm64Device:
     def _execute(self, arguments: Sequence[str], options: Sequence[str] = ()) -> str:
         command = [find_qemu(), "-cpu", self._cpu, *options, str(self._program), *arguments]
         try:
-            done = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_TIMEOUT_S,
-            )
+            done = children.run(command, timeout=_TIMEOUT_S)
         except subprocess.TimeoutExpired as error:
             raise ToolError(
                 f"{self.label}: the program did not end in {_TIMEOUT_S:.0f} s",

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import IO
 
+from edgebuild import children
 from edgebuild.devices.base import RunResult, Samples
 from edgebuild.devices.serial import BAUD, SerialDevice
 from edgebuild.errors import ToolError
@@ -58,7 +59,7 @@ class QemuDevice:
         command += ["-display", "none", "-monitor", "none", "-serial", "pty"]
         command += ["-icount", "shift=0,sleep=off"]
         with tempfile.TemporaryFile() as log:
-            process = subprocess.Popen(
+            process = children.start(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log
             )
             assert process.stdout is not None
@@ -67,8 +68,7 @@ class QemuDevice:
                 with _explained(process, log):
                     yield pty
             finally:
-                process.kill()
-                process.wait()
+                children.ended(process)
                 process.stdout.close()
 
 

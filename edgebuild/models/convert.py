@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from edgebuild.errors import EdgebuildError, InputError, ModelError
+from edgebuild.files import TemporaryFolder
 from edgebuild.graph import DType
 from edgebuild.graph.formats import is_quantized
 from edgebuild.models.data import DataSet, match_inputs
@@ -163,7 +163,7 @@ def litert_outputs(
     2 apart: it serves for accuracy, and TFLite Micro, which is slower, for exactness. Without
     ``xnnpack`` an operator computes the same in whatever model it stands.
     """
-    with tempfile.TemporaryDirectory(prefix="edgebuild-litert-") as folder:
+    with TemporaryFolder("litert") as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)
         kind = "finished" if xnnpack else "plain"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from edgebuild import limits
 from edgebuild.errors import ModelError
+from edgebuild.files import TemporaryFolder
 from edgebuild.models.foreign import WEIGHTS_HINT
 from edgebuild.models.hdf5 import check_hdf5
 from edgebuild.models.keras_config import (
@@ -33,7 +33,7 @@ def load_keras(path: Path, kind: str, *, trust: bool) -> tuple[Any, tuple[str, .
     ModelError for a file that is damaged, hostile, or holds no model of Keras 3.
     """
     prepare = _prepare_h5 if kind == "h5" else _prepare_archive
-    with tempfile.TemporaryDirectory(prefix="edgebuild-keras-") as name:
+    with TemporaryFolder("keras") as name:
         prepared, floats = prepare(path, Path(name), trust=trust)
         model = _load(prepared, path, trust=trust)
     notes = (f"trained in {', '.join(floats)}, taken as float32",) if floats else ()

@@ -6,7 +6,6 @@ Every TensorFlow import in this module is inside a function.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.errors import EdgebuildError, ModelError
+from edgebuild.files import TemporaryFolder
 from edgebuild.models.float_tflite import distinct_names, named, stripped
 from edgebuild.models.keras_import import import_keras
 from edgebuild.models.obstacles import Danger, converter_error, danger, refuse_state
@@ -223,13 +223,13 @@ def _open_saved_model(path: Path, *, trust: bool) -> TfModel:
         # An optimizer's slots need the optimizer's class, and inference needs neither.
         for node in meta_graph.object_graph_def.nodes:
             del node.slot_variables[:]
-    with tempfile.TemporaryDirectory(prefix="edgebuild-saved-model-") as name:
+    with TemporaryFolder("saved-model") as name:
         folder = Path(name)
         for entry in path.iterdir():
             if entry.name != "saved_model.pb":
                 (folder / entry.name).symlink_to(entry.resolve())
         (folder / "saved_model.pb").write_bytes(proto.SerializeToString())
-        model = _load_saved_model(path, name)
+        model = _load_saved_model(path, str(name))
     signatures = dict(model.signatures)
     if not signatures:
         raise ModelError(f"{path}: has no signature", hint="save it with signatures=...")

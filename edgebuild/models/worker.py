@@ -9,11 +9,9 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import traceback
 import weakref
@@ -24,7 +22,9 @@ from typing import IO, Any
 
 import numpy as np
 
+from edgebuild import children
 from edgebuild.errors import EdgebuildError, InputError, InternalError, ModelError, ToolError
+from edgebuild.files import TemporaryFolder
 
 _ERRORS = {cls.__name__: cls for cls in (InputError, ModelError, ToolError)}
 _LOG_LINES = 6
@@ -51,8 +51,8 @@ class Worker:
         self._model = model
         self._process: subprocess.Popen[str] | None = None
         self._replies: queue.Queue[str | None] = queue.Queue()
-        self.folder = Path(tempfile.mkdtemp(prefix="edgebuild-model-"))
-        self._finalizer = weakref.finalize(self, shutil.rmtree, self.folder, True)
+        self._temporary = TemporaryFolder("model")
+        self.folder = self._temporary.path
 
     def start(self) -> dict[str, Any]:
         """Start the child and have it open the model; return what it says of the model."""
@@ -104,7 +104,7 @@ class Worker:
         if self._process is not None:
             _end(self._process)
             self._process = None
-        self._finalizer()
+        self._temporary.close()
 
     def _launch(self) -> subprocess.Popen[str]:
         self.folder.mkdir(exist_ok=True)
@@ -112,7 +112,7 @@ class Worker:
         paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
         with (self.folder / "log").open("wb") as log:
             try:
-                process = subprocess.Popen(
+                process = children.start(
                     [sys.executable, "-P", "-m", "edgebuild.models.worker_child"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
@@ -192,7 +192,7 @@ def _end(process: subprocess.Popen[str], grace_s: float = _GRACE_S) -> None:
         process.wait(timeout=grace_s)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+    children.ended(process)
     with suppress(OSError):
         if process.stdout is not None:
             process.stdout.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import tempfile
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from edgebuild.backends.base import Progress
 from edgebuild.budget import Budget
 from edgebuild.devices.base import Samples
 from edgebuild.errors import EdgebuildError, InputError, ToolError
+from edgebuild.files import TemporaryFolder
 from edgebuild.graph import Graph
 from edgebuild.limits import read_json, read_model
 from edgebuild.models.data import load_data
@@ -71,7 +71,7 @@ def bench(request: BenchRequest, *, progress: Progress = lambda _: None) -> list
     if graph is not None:
         sizes = [tensor.nbytes for tensor in graph.output_tensors]
         measured = [_with_sizes(found, sizes) for found in measured]
-    with tempfile.TemporaryDirectory(prefix="edgebuild-") as scratch:
+    with TemporaryFolder("work") as scratch:
         host = None
         if graph is not None and reference == Reference.TFLITE_MICRO:
             toolchain = _toolchain(build.folder)

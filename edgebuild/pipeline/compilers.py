@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from edgebuild.backends.base import Compiled, Progress
 from edgebuild.budget import Budget, Metrics
 from edgebuild.devices.base import RunResult
 from edgebuild.errors import CheckFailedError, OverflowedError
+from edgebuild.files import TemporaryFolder
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import Resolved
 from edgebuild.report.model import CompilerTrial
@@ -62,7 +62,7 @@ def compile_and_run(
         rounds = (rounds[0][:1],)
     found: list[Candidate] = []
     refused: dict[str, OverflowedError] = {}
-    with TemporaryDirectory(prefix="edgebuild-compilers-") as scratch:
+    with TemporaryFolder("compilers") as scratch:
         for tool in (tool for tools in rounds for tool in tools):
             if not _wanted(tool, rounds, found, refused, plan.budget):
                 continue

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from edgebuild import __version__
 from edgebuild.backends.base import (
@@ -18,7 +17,7 @@ from edgebuild.budget import Metrics
 from edgebuild.delegates.check import parse_fail_on
 from edgebuild.devices.base import RunResult
 from edgebuild.figures import Figure, How
-from edgebuild.files import atomic_write
+from edgebuild.files import TemporaryFolder, atomic_write
 from edgebuild.judging import Judgement
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.parts import leave_parts
@@ -50,7 +49,7 @@ def build_delegated(plan: BuildPlan, folder: Path, progress: Progress) -> Report
         delivered = backend.deliver(shipment, plan.target, folder, progress, tools)
         cuts = backend.cuts(shipment)
         parts, remarks = leave_parts(plan, shipment, cuts, loaded.data, folder, progress)
-        with TemporaryDirectory(prefix="edgebuild-") as scratch:
+        with TemporaryFolder("work") as scratch:
             result, comparison = _run(plan, loaded, shipment, delivered, Path(scratch), progress)
         judgement = judge(plan, loaded, shipment.graph, LiteRt(shipment.model), progress)
     finally:

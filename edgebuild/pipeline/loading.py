@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from edgebuild.backends.base import Progress
 from edgebuild.codegen.names import renamed
@@ -19,6 +18,7 @@ from edgebuild.compress.splits import Split, Splits, split_data
 from edgebuild.delegates.check import check_compatibility
 from edgebuild.delegates.customs import refuse_unknown_customs
 from edgebuild.errors import InputError
+from edgebuild.files import TemporaryFolder
 from edgebuild.models.convert import Converted, to_tflite
 from edgebuild.models.data import DataSet, load_data, match_inputs
 from edgebuild.models.source import Kind, SourceModel, open_model
@@ -72,7 +72,7 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
             shown, calibration = source, train or data
             compressed = None
             if plan.recipe:
-                folder = stack.enter_context(TemporaryDirectory(prefix="edgebuild-compress-"))
+                folder = stack.enter_context(TemporaryFolder("compress"))
                 splits = training_splits(source, data, train, request, plan.recipe)
                 compressed = _compressed(
                     plan, source, splits, Path(folder), progress, forecast=forecast

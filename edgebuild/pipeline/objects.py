@@ -6,16 +6,12 @@ with nothing changed is answered from the last report.
 
 from __future__ import annotations
 
-import atexit
 import hashlib
 import io
 import json
 import re
-import shutil
-import tempfile
 import zipfile
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -23,7 +19,7 @@ import numpy as np
 
 from edgebuild.arguments import say
 from edgebuild.errors import InputError, ModelError
-from edgebuild.files import atomic_write
+from edgebuild.files import TemporaryFolder, atomic_write
 from edgebuild.limits import read_model
 from edgebuild.toolchain.cache import cache_dir, read_only_note
 
@@ -83,7 +79,7 @@ def model_file(model: KerasModel) -> Path:
             hint="save it as .keras, .h5 or a SavedModel, and give the file",
         )
     name = re.sub(r"[^A-Za-z0-9_-]", "_", str(model.name))[:60] or "model"
-    with tempfile.TemporaryDirectory(prefix="edgebuild-") as folder:
+    with TemporaryFolder("work") as folder:
         path = Path(folder) / f"{name}.keras"
         try:
             model.save(path)
@@ -125,12 +121,12 @@ def _kept(content: bytes, name: str) -> Path:
     return path
 
 
-@cache
+_OWN: dict[str, TemporaryFolder] = {}
+
+
 def _own_folder() -> Path:
     """Return a folder that lives as long as this process."""
-    folder = Path(tempfile.mkdtemp(prefix="edgebuild-inputs-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
+    return _OWN.setdefault("inputs", TemporaryFolder("inputs")).path
 
 
 def _without_clock(content: bytes) -> bytes:

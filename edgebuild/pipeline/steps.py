@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from edgebuild.devices.base import Device, RunResult
 from edgebuild.devices.host import HostDevice
 from edgebuild.diagnosis import diagnose
 from edgebuild.figures import Figure, How
-from edgebuild.files import atomic_write
+from edgebuild.files import TemporaryFolder, atomic_write
 from edgebuild.graph import Graph
 from edgebuild.judging import Judgement, judge_outputs
 from edgebuild.models.data import DataSet, match_inputs, quantize_input
@@ -53,7 +52,7 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
             atomic_write(folder / "weights.huff", loaded.compressed.packed)
         for path, text in emitted.files.items():
             atomic_write(folder / path, text)
-        with TemporaryDirectory(prefix="edgebuild-") as scratch:
+        with TemporaryFolder("work") as scratch:
             host = LazyHost(
                 loaded.graph, plan.name, plan.request.toolchain, Path(scratch), progress
             )

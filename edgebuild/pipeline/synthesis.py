@@ -6,14 +6,13 @@ import io
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from edgebuild.compress.run import SynthesisJob, synthesize
 from edgebuild.errors import InputError
-from edgebuild.files import atomic_write
+from edgebuild.files import TemporaryFolder, atomic_write
 from edgebuild.models.source import Kind, open_model
 from edgebuild.units import quoted
 
@@ -83,7 +82,7 @@ def make_inputs(
             hint="give the Keras model that it was made from",
         )
     job = SynthesisJob(model, str(source.kind), trust, samples, steps, seed, limits)
-    with TemporaryDirectory(prefix="edgebuild-synthesize-") as folder:
+    with TemporaryFolder("synthesize") as folder:
         arrays, found = synthesize(job, Path(folder), progress)
     content = io.BytesIO()
     np.savez_compressed(content, allow_pickle=False, **arrays)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Any
 
 from edgebuild.compress.base import Context, Pass, State
 from edgebuild.errors import CheckFailedError, EdgebuildError, ModelError
+from edgebuild.files import TemporaryFolder
 from edgebuild.ops import KernelCall
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.toolchain.cache import cache_dir
@@ -138,7 +138,7 @@ def context_of(problem: Problem) -> Context:
     """Return the context that a build of the recipe has too."""
     from edgebuild.compress.apply import open_original, training_setup
 
-    with tempfile.TemporaryDirectory(prefix="edgebuild-search-") as folder:
+    with TemporaryFolder("search") as folder:
         path = Path(folder) / f"model.{problem.kind}"
         path.write_bytes(problem.model)
         original = open_original(path, problem.kind, trust=problem.trust, seed=problem.seed)
@@ -178,7 +178,7 @@ def _cost(problem: Problem, state: State, tool: str, most_us: float | None = Non
     emitted = backend.emit(graph, source, state.flatbuffer, problem.name, target)
     tables = sum(_table_bytes(call) for call in emitted.calls)
     found = dataclasses.replace(found, table_bytes=tables)
-    with tempfile.TemporaryDirectory(prefix="edgebuild-search-") as folder:
+    with TemporaryFolder("search") as folder:
         try:
             compiled = backend.compile(emitted, target, tool, Path(folder), lambda _: None)
         except CheckFailedError as error:

@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,7 +20,9 @@ from pathlib import Path
 
 import numpy as np
 
+from edgebuild import children
 from edgebuild.errors import InputError, ModelError, ToolError
+from edgebuild.files import TemporaryFolder
 from edgebuild.graph import Graph, Tensor
 from edgebuild.tflite.reader import read_tflite
 
@@ -234,19 +235,13 @@ def _first_arena(graph: Graph) -> int:
 
 
 def _start(job: _Job, inputs: Sequence[np.ndarray], count: int) -> _Raw:
-    with tempfile.TemporaryDirectory(prefix="edgebuild-oracle-") as name:
-        folder = Path(name)
+    with TemporaryFolder("oracle") as folder:
         _write_job(folder, job, inputs, count)
         child = Path(__file__).with_name("oracle_child.py")
         timeout = job.timeout or _START_S + _SAMPLE_S * count
         try:
             # -P: the child's own folder must not come before the installed packages.
-            done = subprocess.run(
-                [sys.executable, "-P", str(child), name],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=timeout,
-            )
+            done = children.run([sys.executable, "-P", str(child), str(folder)], timeout=timeout)
         except subprocess.TimeoutExpired as error:
             raise ModelError(
                 f"TFLite Micro did not end in {timeout:.0f} s on this model ({count} inferences)",

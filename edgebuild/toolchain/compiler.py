@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgebuild.errors import InternalError
-from edgebuild.files import explained
+from edgebuild.files import TemporaryFolder, explained
 from edgebuild.toolchain.base import CompileJob, Progress
 from edgebuild.toolchain.cache import ObjectCache, cache_key
 from edgebuild.toolchain.process import run_tool
@@ -60,10 +59,8 @@ class Source:
 @contextmanager
 def work_folder() -> Iterator[Path]:
     """Yield a temporary folder; a full disk or a missing permission is explained."""
-    with explained(tempfile.gettempdir()):
-        folder = tempfile.TemporaryDirectory(prefix="edgebuild-", ignore_cleanup_errors=True)
-    with folder as name:
-        yield Path(name)
+    with TemporaryFolder("work") as folder:
+        yield folder
 
 
 def compile_objects(

@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import re
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgebuild.delegates.npu import SDKS, Sdk, known_chip, npu_model_name
 from edgebuild.errors import ToolError
-from edgebuild.files import atomic_write
+from edgebuild.files import TemporaryFolder, atomic_write
 from edgebuild.profile import Delegate
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.toolchain.process import run_tool
@@ -51,7 +50,7 @@ def compile_for_npu(model: bytes, delegate: Delegate, folder: Path) -> NpuModel:
     missing = sdk.missing()
     if missing:
         raise ToolError(f"{missing}; {soc} needs it", hint=sdk.hint)
-    with tempfile.TemporaryDirectory(prefix="edgebuild-npu-") as scratch:
+    with TemporaryFolder("npu") as scratch:
         answer = _ask(Path(scratch), model, delegate, sdk)
         content = Path(answer["file"]).read_bytes()
         read_tflite(content, where=f"the model compiled for {soc}")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import signal
 import subprocess
 import tempfile
 import time
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from edgebuild import children
 from edgebuild.errors import EdgebuildError, ToolError
 from edgebuild.files import atomic_write, explain_os_error
 from edgebuild.toolchain.cache import cache_dir, cache_key
@@ -72,14 +72,13 @@ def run_limited(
     # Files instead of pipes: a grandchild that keeps a pipe open would hold its reader up.
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
         try:
-            process = subprocess.Popen(
-                list(command),
+            process = children.start(
+                command,
                 cwd=cwd,
                 env={**os.environ, "LC_ALL": "C", **(env or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
-                start_new_session=True,
             )
         except FileNotFoundError as error:
             raise ToolError(f"{command[0]} is not installed", hint=missing_hint) from error
@@ -92,7 +91,7 @@ def run_limited(
         try:
             returncode = _wait(process, Path(command[0]).name, what, timeout_s, limits)
         finally:
-            _end_group(process)
+            children.ended(process)
         out.seek(0)
         err.seek(0)
         kept = MAX_OUTPUT_BYTES if max_output_bytes is None else max_output_bytes
@@ -120,12 +119,6 @@ def _wait(
         if returncode is None and not left:
             raise TimeLimitError(f"{name} did not end in {timeout_s:.0f} s while {what}")
     return returncode
-
-
-def _end_group(process: subprocess.Popen[bytes]) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
 
 
 def run_tool(

@@ -3,10 +3,13 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 
+from edgebuild import files
 from edgebuild.errors import Exit, InputError, ToolError
 from edgebuild.files import (
     atomic_write,
@@ -254,3 +257,82 @@ def test_a_folder_without_permission_is_explained(tmp_path):
             pass
     finally:
         tmp_path.chmod(0o700)
+
+
+@pytest.mark.parametrize("role", ["lock", "staging", "old"])
+@pytest.mark.parametrize("make", ["file", "folder", "dangling", "self"])
+def test_links_at_our_names_are_neither_followed_nor_a_crash(tmp_path, role, make):
+    theirs = tmp_path / "theirs"
+    if make == "file":
+        theirs.write_text("precious")
+    elif make == "folder":
+        theirs.mkdir()
+        (theirs / "kept").write_text("precious")
+    link = tmp_path / f".out.{role}"
+    link.symlink_to(link.name if make == "self" else theirs)
+    try:
+        with staged_directory(tmp_path / "out") as folder:
+            (folder / "build.lock").write_text("new")
+    except InputError as error:
+        assert role == "lock"
+        assert "is a symbolic link, not a lock file" in error.message
+        assert not (tmp_path / "out").exists()
+    else:
+        assert (tmp_path / "out" / "build.lock").read_text() == "new"
+        assert not link.is_symlink()
+    if make == "file":
+        assert theirs.read_text() == "precious"
+    elif make == "folder":
+        assert (theirs / "kept").read_text() == "precious"
+    else:
+        assert not theirs.exists()
+
+
+@pytest.mark.parametrize(("make", "message"), [(os.mkfifo, "not a lock"), (os.mkdir, "a folder")])
+def test_a_lock_that_is_no_file(tmp_path, make, message):
+    make(tmp_path / ".out.lock")
+    with pytest.raises(InputError, match=message), staged_directory(tmp_path / "out"):
+        pass
+
+
+OWNER = """
+import os, signal
+from edgebuild.files import TemporaryFolder
+folders = [TemporaryFolder("test") for _ in range(2)]
+print(*(f.path for f in folders), flush=True)
+signal.pause()
+"""
+
+
+def test_folders_of_killed_runs_are_collected_and_no_others(tmp_path, monkeypatch):
+    env = {**os.environ, "TMPDIR": str(tmp_path)}
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(files, "_YOUNG_S", -1.0)
+    others = [tmp_path / name for name in ("edgebuild-no-owner", "another-program", "edgebuild-x")]
+    for other in others:
+        other.mkdir()
+    (others[1] / ".owner").write_text("")
+    (others[2] / ".owner").symlink_to(tmp_path / "another-program" / ".owner")
+    (tmp_path / "edgebuild-link").symlink_to(others[1])
+    owners = [
+        subprocess.Popen([sys.executable, "-c", OWNER], env=env, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        dead, living = ([Path(p) for p in o.stdout.readline().split()] for o in owners)
+        owners[0].kill()
+        owners[0].wait()
+        assert all(p.is_dir() for p in (*dead, *living))
+        files.collect_abandoned.cache_clear()
+        with files.TemporaryFolder("mine") as mine:
+            files.collect_abandoned.cache_clear()
+            files.collect_abandoned()
+            assert mine.is_dir()
+        assert not mine.exists()
+        assert not any(p.exists() for p in dead)
+        assert all(p.is_dir() for p in (*living, *others))
+    finally:
+        for owner in owners:
+            owner.kill()
+            owner.wait()
+            owner.stdout.close()

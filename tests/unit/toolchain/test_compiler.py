@@ -82,7 +82,7 @@ def test_full_disk_is_explained(fresh_cache, tmp_path, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("tempfile.TemporaryDirectory", full)
+    monkeypatch.setattr("tempfile.mkdtemp", full)
     with pytest.raises(ToolError, match="no space left on the disk"):
         compiled_files(JOB, tmp_path)
 
