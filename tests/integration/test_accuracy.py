@@ -18,6 +18,7 @@ from edgebuild.report.advice import check_failure
 from edgebuild.report.model import Report, report_from_json
 from edgebuild.tflite.writer import write_tflite
 from tests.conftest import ROOT
+from tests.gate_tasks import WITHOUT_REMEDIES
 
 NAMES = ["left", "right", "faint"]
 EACH = 200
@@ -84,6 +85,7 @@ def build(
         data=str(folder / data),
         budget=Budget(**budget),
         accuracy_gate=gate,
+        **WITHOUT_REMEDIES,
     )
 
 
