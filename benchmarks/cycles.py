@@ -25,12 +25,12 @@ from typing import Any
 
 import numpy as np
 from cycle_layers import CORES, roomy, simulate
-from fit_cycles import SWEEPS, Random, kernel_call, layers_of, traces_of
+from fit_cycles import SMALL_CYCLES, SWEEPS, Random, kernel_call, layers_of, traces_of
 from random_nets import odd_net, random_net
 
 from edgebuild.cycles import predict_cycles
 from edgebuild.cycles.kernels import WORK
-from edgebuild.cycles.predict import BEYOND, load_weights
+from edgebuild.cycles.predict import load_weights
 from edgebuild.errors import CheckFailedError
 from edgebuild.graph import Graph
 from edgebuild.passes import DEFAULT_PASSES, run_passes
@@ -45,8 +45,6 @@ FIRST_SEED = 1000
 ALLOWED = 0.10
 MAY_MISS = 5 / 60
 REACH = 2.0
-SMALL_CYCLES = 2000
-"""Below this, a layer is its call; errors of such layers are not counted."""
 
 
 def nets(count: int) -> dict[str, Any]:
@@ -144,7 +142,7 @@ def layers(count: int, cores: Sequence[str]) -> dict[str, Any]:
             for graph, trace in zip(graphs, traces, strict=True):
                 counts = WORK[name](kernel_call(graph, target).params).counts
                 error = abs(kernel.total(counts) / trace.cycles - 1)
-                rough = kernel.beyond(counts) > BEYOND
+                rough = bool(kernel.rough(counts))
                 if trace.cycles < SMALL_CYCLES:
                     continue
                 row["layers"] += 1

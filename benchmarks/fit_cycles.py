@@ -21,6 +21,7 @@ from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
 from edgebuild.cycles.predict import DATA, SCHEMA
 from edgebuild.cycles.traffic import MOVED
+from edgebuild.cycles.work import loop_rounds
 from edgebuild.devices.simulator.cycles import TIMINGS
 from edgebuild.devices.simulator.device import LayerTrace
 from edgebuild.graph import DType, Graph
@@ -29,7 +30,10 @@ from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import find_toolchain
 
 LAYERS = 60
-"""Layers for each kernel; those with more kinds of borders get two to four times as many."""
+"""Layers for each kernel; those with more kinds of borders get two to six times as many."""
+
+SMALL_CYCLES = 2000
+"""Below this, a layer is its call."""
 
 
 class Random:
@@ -65,7 +69,7 @@ class Random:
         if self.rng.random() < 0.35:
             x = self.image(8, 60)
             return self.make.conv(x, self.up_to(40), (1, 1), scale=scale, **self.act())
-        channels = self.up_to(20)
+        channels = self.up_to(40)
         groups = int(self.one(channels, 2)) if self.rng.random() < 0.15 else 1
         channels += channels % groups
         x, kernel, window = self.window(channels)
@@ -75,7 +79,7 @@ class Random:
     def window(self, channels: int) -> tuple[Shape, Shape, dict[str, object]]:
         """Return image, kernel, and stride, dilation and padding; all sides are drawn alone."""
         usual = self.rng.random() < 0.4
-        kernel = (3, 3) if usual else self.sides(7)
+        kernel = (3, 3) if usual else self.sides(20)
         stride = (1, 1) if self.rng.random() < 0.5 else (self.up_to(3), self.up_to(3))
         dilation = (self.up_to(3), self.up_to(3)) if self.rng.random() < 0.15 else (1, 1)
         padding = self.one("SAME", "SAME", "VALID")
@@ -113,7 +117,7 @@ class Random:
             x = self.image(30, 8)
             return self.make.pool(kind, x, x[1:3])
         x = self.image(14, 16)
-        size = (2, 2) if self.rng.random() < 0.25 else self.sides(8)
+        size = (2, 2) if self.rng.random() < 0.25 else self.sides(16)
         size = (min(size[0], x[1]), min(size[1], x[2]))
         stride = self.one(size, (1, 1), (2, 2), (self.up_to(3), self.up_to(3)))
         return self.make.pool(kind, x, size, stride, self.one("SAME", "VALID"))
@@ -188,7 +192,7 @@ class Random:
         attrs = {"align_corners": False, "half_pixel_centers": bool(self.rng.integers(2))}
         size = [self.up_to(16), self.up_to(16)]
         dtype = DType.INT8 if kind == "RESIZE_BILINEAR" else self.dtype()
-        return self.make.moved(kind, self.image(8, 20), size, dtype=dtype, **attrs)
+        return self.make.moved(kind, self.image(8, 64), size, dtype=dtype, **attrs)
 
     def largest(self) -> Graph:
         """ARG_MAX."""
@@ -236,15 +240,18 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
 
 @dataclass(frozen=True)
 class Fit:
-    """What is known of a kernel, and the relative errors over the layers it was fitted to.
+    """What is known of a kernel, and the relative errors over the layers it was fitted to; the
+    worst is that of layers that take ``SMALL_CYCLES`` or more.
 
     ``cycles`` of each part; ``share``: the largest share of a layer's cycles that the part took;
+    ``loops``: the most rounds of four that an entry of each loop ran, on average over a layer;
     ``code``: for each part the bytes that belong to it and how often they run at one execution;
     ``moved``: for each of ``MOVED`` how much of it each part moves.
     """
 
     cycles: Mapping[str, float]
     share: Mapping[str, float]
+    loops: Mapping[str, float]
     code: Mapping[str, Sequence[float]]
     moved: Mapping[str, Mapping[str, float]]
     layers: int
@@ -259,6 +266,7 @@ class Fit:
             "worst_error": round(self.worst_error, 5),
             "cycles": {name: round(value, 4) for name, value in sorted(self.cycles.items())},
             "share": {name: round(value, 3) for name, value in sorted(self.share.items())},
+            "loops": {name: round(value, 3) for name, value in sorted(self.loops.items())},
             "code": {
                 name: [round(value, 3) for value in values]
                 for name, values in sorted(self.code.items())
@@ -330,12 +338,22 @@ def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = F
     return Fit(
         _named(parts, solution),
         dict(zip(parts, shares.tolist(), strict=True)),
+        _longest(counts),
         code_parts(traces, parts, matrix),
         moved,
         len(graphs),
         float(errors.mean()),
-        float(errors.max()),
+        float(errors[cycles >= SMALL_CYCLES].max(initial=0.0)),
     )
+
+
+def _longest(counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return ``Fit.loops``."""
+    found: dict[str, float] = {}
+    for row in counts:
+        for loop, rounds in loop_rounds(row).items():
+            found[loop] = max(found.get(loop, 0.0), rounds)
+    return found
 
 
 def weights_of(matrix: np.ndarray, amounts: np.ndarray) -> np.ndarray:
@@ -389,7 +407,7 @@ def view_cycles(target: TargetProfile) -> Fit:
     trace = layer_traces(side_by_side(graphs), target)[1]
     moved = {what: {"call": getattr(trace.code, what)} for what in MOVED}
     code = {"call": [trace.code.size, 1.0]}
-    return Fit({"call": float(trace.cycles)}, {"call": 1.0}, code, moved, 1, 0.0, 0.0)
+    return Fit({"call": float(trace.cycles)}, {"call": 1.0}, {}, code, moved, 1, 0.0, 0.0)
 
 
 def main() -> None:

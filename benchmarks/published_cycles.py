@@ -65,9 +65,7 @@ def compare(shared: Path) -> list[dict[str, Any]]:
         rows.append(
             {
                 "model": name,
-                "published_cycles": cycles,
                 "published_by": source,
-                "tflm_zero_wait_cycles": counted[name],
                 "edgebuild_zero_wait_cycles": own,
                 "waits": [round(bound - 1, 4) for bound in bounds],
                 "zero_wait_error": round(counted[name] / cycles - 1, 4),

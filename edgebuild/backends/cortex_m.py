@@ -11,6 +11,7 @@ from edgebuild.backends.emit import LIBRARY, emit_library, with_tflm_form
 from edgebuild.codegen.c_library import INCLUDE_DIRS, constant_bytes, further_banks
 from edgebuild.codegen.linker import render_linker_script
 from edgebuild.codegen.templates import render
+from edgebuild.cycles.kernels import kernel_name
 from edgebuild.cycles.traffic import layer_reads
 from edgebuild.cycles.waits import memory_model
 from edgebuild.devices.base import Device
@@ -175,7 +176,7 @@ def _device(kind: str, image: Image, target: TargetProfile, emitted: Emitted) ->
 
         regions = [Region(m.name, m.origin, m.size_bytes, m.kind) for m in target.memories]
         nodes = zip(emitted.graph.nodes(), emitted.calls, strict=True)
-        reads = [layer_reads(node, call) for node, call in nodes]
+        reads = [(kernel_name(call), layer_reads(node, call)) for node, call in nodes]
         model = memory_model(target)
         return Simulator(image, target.cpu.core, regions, target.cpu.clock_hz, model, reads)
     if kind == "qemu" and target.run.qemu_machine is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgebuild.cli.console import heading, line, print_json, table
+from edgebuild.cli.console import heading, line, print_json, prose, table
 from edgebuild.cli.options import json_option, target_option
 from edgebuild.units import format_duration, format_range, format_size
 
@@ -132,7 +132,7 @@ def _show_layers(found: Analysis) -> None:
         line(f"predicted: {found.cycles:,} cycles, {duration} on {found.target}")
         if zero_wait is not None:
             line(f"with zero wait states: {format_duration(zero_wait.value)}")
-        line(f"assumed: {latency.source}")
+        prose(f"assumed: {latency.source}")
 
 
 def _show_memory(found: Analysis) -> None:

@@ -26,6 +26,7 @@ from edgebuild.cycles.waits import (
     layer_waits,
     memory_model,
 )
+from edgebuild.cycles.work import loop_rounds
 from edgebuild.errors import InternalError
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph, Node
@@ -34,10 +35,16 @@ from edgebuild.ops import OPS, KernelCall
 from edgebuild.profile import TargetProfile
 
 DATA = Path(__file__).resolve().parent / "data"
-SCHEMA = 2
+SCHEMA = 3
 CYCLES_PER_BYTE = 20
 CYCLES_PER_MAC = 10
 """The guess for a kernel that nothing is known of: bytes in and out, and products."""
+
+ALLOWED = 0.10
+"""What a prediction may be off by without being called rough."""
+
+KNOWN_ROUNDS = 3.0
+"""A loop that ran at least so many rounds of four in the fit is known at any length."""
 
 BEYOND = 0.15
 """A layer is rough when its counts leave the fitted ones by more than this share of its cycles."""
@@ -65,11 +72,14 @@ class KernelWeights:
     """What was fitted for a kernel.
 
     ``cycles`` of each part; ``share``: the largest share of a layer's cycles that a part took in
-    the fit; ``code`` and ``moved``: see ``code_runs``.
+    the fit; ``loops``: the most rounds of four in an entry of a loop; ``worst_error``: over the
+    fit's layers that are no mere calls; ``code`` and ``moved``: see ``code_runs``.
     """
 
     cycles: Mapping[str, float]
     share: Mapping[str, float]
+    loops: Mapping[str, float]
+    worst_error: float
     code: Mapping[str, Sequence[float]]
     moved: Mapping[str, Mapping[str, float]]
 
@@ -77,17 +87,27 @@ class KernelWeights:
         """Return the cycles of parts that run ``counts`` times."""
         return round(sum(self.cycles.get(part, 0.0) * count for part, count in counts.items()))
 
+    def rough(self, counts: Mapping[str, float]) -> str:
+        """Return why the cycles of these counts may be off by more than 10 %, "" where not."""
+        if self.worst_error > ALLOWED:
+            return "its cycles depend on the data"
+        if any(count and part not in self.share for part, count in counts.items()):
+            return "a part of it never ran in the fit"
+        for loop, rounds in loop_rounds(counts).items():
+            # So few rounds do not tell what one costs from what an entry costs.
+            if self.loops.get(loop, KNOWN_ROUNDS) < KNOWN_ROUNDS and rounds > self.loops[loop]:
+                return f"the loop '{loop}' is longer than in the fit"
+        return "a shape unlike those it was fitted to" if self.beyond(counts) > BEYOND else ""
+
     def beyond(self, counts: Mapping[str, float]) -> float:
         """Return the share of the cycles by which these counts leave what was fitted.
 
         Of a part that weighs more in them than in any fitted layer, the fit knows less than of
-        others. 1 where a part was never seen.
+        others.
         """
-        if any(count and part not in self.share for part, count in counts.items()):
-            return 1.0
         total = max(1, self.total(counts))
         shares = ((p, self.cycles.get(p, 0.0) * count / total) for p, count in counts.items())
-        return sum(max(0.0, share - self.share[part]) for part, share in shares if share)
+        return sum(max(0.0, share - self.share.get(part, 0.0)) for part, share in shares)
 
 
 @dataclass(frozen=True)
@@ -195,7 +215,7 @@ def predict_cycles(
             code = code_runs(kernel.code, kernel.moved, counts) if kernel else None
             reads = () if view or call is None else layer_reads(node, call)
             held = {model.placement.kernels: code} if code else {}
-            moved.append(Layer(held, reads, layers[-1].cycles))
+            moved.append(Layer(held, reads, layers[-1].cycles, name))
     if model is not None and moved:
         waits, _ = layer_waits(moved, model)
         layers = [dataclasses.replace(a, waits=b) for a, b in zip(layers, waits, strict=True)]
@@ -217,8 +237,8 @@ def _layer(
     node: Node, name: str, kernel: KernelWeights | None, counts: Mapping[str, float]
 ) -> LayerCycles:
     if kernel is not None and counts:
-        rough = "" if kernel.beyond(counts) <= BEYOND else "a shape unlike those it was fitted to"
-        return LayerCycles(node.position, node.kind, name, kernel.total(counts), rough=rough)
+        cycles, rough = kernel.total(counts), kernel.rough(counts)
+        return LayerCycles(node.position, node.kind, name, cycles, rough=rough)
     operator = OPS.get(node.kind)
     macs = operator.macs(node) if operator is not None else 0
     moved = sum(t.nbytes for t in (*node.inputs, *node.outputs) if t is not None)
@@ -237,7 +257,14 @@ def load_weights(core: str) -> Weights | None:
         if value["schema"] != SCHEMA:
             raise ValueError(f"schema {value['schema']}")
         kernels = {
-            name: KernelWeights(fit["cycles"], fit["share"], fit["code"], fit["moved"])
+            name: KernelWeights(
+                fit["cycles"],
+                fit["share"],
+                fit["loops"],
+                fit["worst_error"],
+                fit["code"],
+                fit["moved"],
+            )
             for name, fit in value["kernels"].items()
         }
         return Weights(value["timing"], value["toolchain"], value["firmware_sha256"], kernels)

@@ -37,11 +37,13 @@ NO_WAITS = Waits()
 
 @dataclass(frozen=True)
 class Layer:
-    """What one layer moves. ``code`` is by the region that it lies in, ``cycles`` without waits."""
+    """What one layer moves. ``code`` is by the region that it lies in, ``cycles`` without waits;
+    layers of the same ``kernel`` run the same code."""
 
     code: Mapping[Memory, Code]
     reads: tuple[Reads, ...]
     cycles: float
+    kernel: str = ""
 
     @property
     def code_size(self) -> float:
@@ -77,9 +79,12 @@ def layer_waits(layers: Iterable[Layer], model: MemoryModel) -> tuple[tuple[Wait
     """Return the waits of each layer, and their sum, of one of many inferences."""
     layers = tuple(layers)
     # What stays in a cache from one inference to the next is not filled again.
-    kept = sum(read.size for layer in layers for read in layer.of("weights"))
-    code = max((layer.code_size for layer in layers), default=0.0)
-    found = tuple(_Waiting(layer, model, kept + code).total() for layer in layers)
+    kept = float(sum(read.size for layer in layers for read in layer.of("weights")))
+    kernels: dict[str, float] = {}
+    for layer in layers:
+        kernels[layer.kernel] = max(kernels.get(layer.kernel, 0.0), layer.code_size)
+    kept += sum(kernels.values())
+    found = tuple(_Waiting(layer, model, kept).total() for layer in layers)
     return found, sum(found, NO_WAITS)
 
 
@@ -111,7 +116,7 @@ def _speed(memory: Memory) -> Access | None:
 
 @dataclass(frozen=True)
 class _Waiting:
-    """The waits of one layer; ``kept``: bytes of all constants, and of the largest kernel."""
+    """The waits of one layer; ``kept``: bytes of all constants and all kernels."""
 
     layer: Layer
     model: MemoryModel

@@ -8,6 +8,16 @@ from collections.abc import Mapping
 import numpy as np
 
 WORD = 4
+_FOURS, _ENTRIES = ": fours", ": four or more"
+
+
+def loop_rounds(counts: Mapping[str, float]) -> dict[str, float]:
+    """Return how many rounds of four an entry of each loop runs on average, where it runs any."""
+    return {
+        part.removesuffix(_FOURS): count / counts[part.removesuffix(_FOURS) + _ENTRIES]
+        for part, count in counts.items()
+        if part.endswith(_FOURS)
+    }
 
 
 class Work:
@@ -41,8 +51,8 @@ class Work:
             return
         fours, left = divmod(length, 4)
         if fours:
-            counts[f"{name}: four or more"] += entries
-            counts[f"{name}: fours"] += entries * fours
+            counts[name + _ENTRIES] += entries
+            counts[name + _FOURS] += entries * fours
         if left:
             counts[f"{name}: {left} left"] += entries
 

@@ -310,6 +310,27 @@ def test_check(folder, command):
     assert latency["value"] == pytest.approx(built.metrics.latency_us.value, rel=0.03)
 
 
+def test_a_boards_latency_has_the_waits_for_its_memory(folder, command):
+    """As bounds, beside the one with zero wait states; a limit between them is not kept."""
+    built = edgebuild.build("small.tflite", target="nucleo-f446re")
+    latency, zero_wait = built.metrics.latency_us, built.run["latency, zero wait states"]
+    assert zero_wait.value < latency.low < latency.high == latency.value
+    assert latency.source.endswith("plus waits for flash") and latency.how == "modelled"
+    assert sum(layer.wait_cycles for layer in built.layers) > 0
+    _, out, _ = command("check", "small.tflite", "--target", "nucleo-f446re", "--json")
+    found = json.loads(out)
+    predicted = found["metrics"]["latency_us"]
+    assert predicted["low"] == pytest.approx(latency.low, rel=0.1)
+    assert predicted["high"] == pytest.approx(latency.high, rel=0.1)
+    assert found["zero_wait_us"]["value"] == pytest.approx(zero_wait.value, rel=0.03)
+    between = f"{(predicted['low'] + predicted['high']) / 2:.1f}us"
+    code, out, err = command(
+        *("check", "small.tflite", "--target", "nucleo-f446re", "--max-latency", between)
+    )
+    assert code == 1 and "latency budget may be missed" in err
+    assert "with zero wait states" in out
+
+
 def test_check_json_of_a_miss(folder, command):
     code, out, err = command(
         *("check", "small.tflite", "--target", "cortex-m4", "--max-flash", "1KiB", "--json")

@@ -55,7 +55,7 @@ class Simulator:
         regions: the target's memory; nothing else exists.
         clock_hz: turns cycles into latency; None leaves the latency unknown.
         memory: how fast the regions are; None for zero wait states.
-        reads: what each layer reads of its constants and activations.
+        reads: of each layer the kernel's name, and what it reads of constants and activations.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Simulator:
         regions: Sequence[Region],
         clock_hz: int | None = None,
         memory: MemoryModel | None = None,
-        reads: Sequence[tuple[Reads, ...]] = (),
+        reads: Sequence[tuple[str, tuple[Reads, ...]]] = (),
     ) -> None:
         check_core(core)
         self._image, self._core = image, core
@@ -162,9 +162,9 @@ class Simulator:
         layers = []
         for trace in self.traces:
             parts = {r: within(trace.code, r.origin, r.end) for r in regions}
-            reads = () if trace.layer is None else self._reads[trace.layer]
+            kernel, reads = ("", ()) if trace.layer is None else self._reads[trace.layer]
             code = {region: part for region, part in parts.items() if part.ran}
-            layers.append(Layer(code, reads, trace.cycles))
+            layers.append(Layer(code, reads, trace.cycles, kernel))
         return layer_waits(layers, memory)
 
 

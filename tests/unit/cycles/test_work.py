@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgebuild.cycles.work import Work
+from edgebuild.cycles.work import Work, loop_rounds
 
 
 def counts(work):
@@ -24,6 +24,14 @@ def test_a_loop(length, expected):
     work.loop("x", length, 3)
     assert counts(work) == expected
     assert work.counts["call"] == 1
+
+
+def test_the_rounds_of_a_loop():
+    work = Work()
+    work.loop("x", 13, 3)
+    work.loop("x", 5, 1)
+    work.loop("short", 3)
+    assert loop_rounds(work.counts) == {"x": (3 * 3 + 1) / 4}
 
 
 def test_a_loop_that_is_never_entered_counts_nothing():
