@@ -13,8 +13,11 @@ from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import parse_fail_on
 from edgebuild.figures import Figure, How
+from edgebuild.graph import Graph
+from edgebuild.judging import check_sizes
 from edgebuild.models.convert import float_outputs
 from edgebuild.models.data import match_inputs
+from edgebuild.models.source import Kind
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.resolve import resolve, resolve_delegated
@@ -26,7 +29,7 @@ CODE_BYTES_PER_SOURCE = 1500
 """Rough size of one kernel source at -O2 on a Cortex-M; a build gives the real figure."""
 
 GLUE_BYTES = 900
-CODE_BOUNDS = (0.45, 1.6)
+CODE_BOUNDS = (0.3, 1.6)
 STACK_BYTES = 512
 """Typical stack of a run; a build measures it."""
 
@@ -121,7 +124,7 @@ def _limits(plan: BuildPlan) -> tuple[Budget, tuple[str, ...]]:
 
 def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve_delegated(plan, progress, forecast=True)
-    _run_once(resolved.loaded, progress)
+    _run_once(resolved.loaded, resolved.shipment.graph, progress)
     shipment = resolved.shipment
     size = Figure(len(shipment.model), "B", How.MEASURED, "size of model.tflite")
     metrics = Metrics(flash_bytes=size)
@@ -142,7 +145,7 @@ def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
 
 def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve(plan, progress, forecast=True)
-    _run_once(resolved.loaded, progress)
+    _run_once(resolved.loaded, resolved.emitted.graph, progress)
     emitted = resolved.emitted
     found = describe(emitted.graph, emitted.calls, emitted.plan, plan.target)
     metrics = _metrics(plan, found)
@@ -176,7 +179,7 @@ def _region_refusals(plan: BuildPlan, found: Analysis) -> tuple[str, ...]:
     )
 
 
-def _run_once(loaded: Prepared, progress: Progress) -> None:
+def _run_once(loaded: Prepared, graph: Graph, progress: Progress) -> None:
     """Run the float model on one sample of the data, as a build that judges it runs it on all, and
     end its process; ModelError where it does not run."""
     source, data = loaded.source, loaded.data
@@ -185,7 +188,9 @@ def _run_once(loaded: Prepared, progress: Progress) -> None:
             return
         progress("running the float model once")
         arrays = match_inputs(data, source.inputs)
-        float_outputs(source, [array[:1] for array in arrays])
+        outputs = float_outputs(source, [array[:1] for array in arrays])
+        if source.kind == Kind.TFLITE:
+            check_sizes(graph, outputs, 1, str(source.path))
     finally:
         source.close()
 
