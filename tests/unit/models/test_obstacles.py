@@ -52,7 +52,7 @@ def test_loops_are_named(keras, kind, shape, wrapped):
 
 def test_a_crash_of_the_converter_and_the_way_around_it(keras, tmp_path, monkeypatch):
     """The same weights with unroll=True build, and compute what Keras computes."""
-    monkeypatch.setenv("EDGEBUILD_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr("edgebuild.pipeline.plan.cache_dir", lambda: tmp_path / "cache")
     layers = keras.layers
     looped = sequence(keras, layers.LSTM(4, name="memory"))
     looped.save(tmp_path / "looped.keras")
