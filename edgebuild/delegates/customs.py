@@ -10,6 +10,7 @@ from edgebuild.delegates.npu import COMPILED_OP
 from edgebuild.delegates.table import load_table
 from edgebuild.errors import UnsupportedOperatorError
 from edgebuild.graph import Graph
+from edgebuild.ops.refusal import FormGroups, Unsupported
 
 LITERT_CUSTOMS = (
     "AudioSpectrogram",
@@ -40,12 +41,16 @@ def refuse_unknown_customs(graph: Graph, found: Compatibility, *, where: str) ->
     unknown = _unknown(graph, found)
     if not unknown:
         return
+    groups = FormGroups()
+    for verdict in unknown:
+        groups.add(graph.node(verdict.position), verdict.reason)
     more = [f"... and {len(unknown) - _SHOWN} more"] if len(unknown) > _SHOWN else []
     raise UnsupportedOperatorError(
         f"{where}: no runtime at hand has {len(unknown)} of the model's custom operators",
         details=[f"{v.kind} (operator {v.position}): {v.reason}" for v in unknown[:_SHOWN]] + more,
         hint="convert it with TFLITE_BUILTINS alone, or replace the layer; `edgebuild inspect` "
         "shows every operator",
+        facts={"unsupported": Unsupported(len(graph.ops), groups.forms()).to_json()},
     )
 
 

@@ -96,5 +96,7 @@ def test_each_is_told():
     error = caught.value
     assert error.exit_code == Exit.BAD_INPUT
     assert error.message == "m.tflite: no runtime at hand has 15 of the model's custom operators"
+    forms = error.facts["unsupported"]["forms"]
+    assert sum(len(form["places"]) for form in forms) == 15
     assert error.details[0].startswith("CUSTOM Mine (operator 0): XNNPACK has no CUSTOM Mine")
     assert len(error.details) == 13 and error.details[-1] == "... and 3 more"
