@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import lzma
+import struct
 import sys
+import tokenize
 import traceback
 import zipfile
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +30,12 @@ from edgebuild.models.streams import collect, is_stream
 
 SCALES = {"0..255": (0.0, 255.0), "0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
 _NAMED = 4
-_DAMAGE = (ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError)
+_DAMAGE = (
+    *(ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError),
+    *(zlib.error, lzma.LZMAError, struct.error, KeyError),
+    *(SyntaxError, TypeError, tokenize.TokenError),  # a header is parsed as a Python literal
+)
+"""What reading a damaged archive or header raises; anything else is a bug."""
 
 
 def load_arrays(path: Path, names: Names) -> Content:
@@ -48,9 +57,6 @@ def load_arrays(path: Path, names: Names) -> Content:
         raise InputError(
             f"{path}: damaged or unreadable: {str(error)[:200]}", hint="save the data again"
         ) from error
-    except Exception as error:
-        # zlib's error is its own class, and a damaged header is parsed as a Python literal.
-        raise InputError(f"{path}: damaged: {str(error)[:200]}", hint="save it again") from error
     raise InputError(
         f"{path}: neither .npz nor .npy",
         hint="np.savez('set.npz', x=x, y=y) writes what edgebuild reads",

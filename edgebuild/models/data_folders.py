@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,6 +91,13 @@ def images_in(folder: Path) -> list[Path]:
     return sorted(folder / n for n in names if Path(n).suffix.lower() in IMAGE_SUFFIXES)
 
 
+_IMAGE_DAMAGE = (
+    *(OSError, EOFError, SyntaxError, ValueError, TypeError, KeyError, IndexError),
+    *(OverflowError, NotImplementedError, RuntimeError, AttributeError, struct.error, zlib.error),
+)
+"""What Pillow's plug-ins raise on damaged files."""
+
+
 def _read_image(file: Path, shape: Shape) -> np.ndarray:
     from PIL import Image
 
@@ -108,6 +117,7 @@ def _read_image(file: Path, shape: Shape) -> np.ndarray:
             return np.asarray(converted, np.uint8).reshape(shape)
     except InputError:
         raise
-    except Exception as error:
-        # Pillow's plug-ins raise all kinds of errors on damaged files.
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{file}: has more than {IMAGE_PIXELS:,} pixels") from error
+    except _IMAGE_DAMAGE as error:
         raise InputError(f"{file}: not a readable image: {str(error)[:200]}") from error
