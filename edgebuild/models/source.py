@@ -270,7 +270,7 @@ def _shaped(
         worker.request(
             "resize", timeout_s=_SHAPE_S, shapes=[list(shape) for shape in settled], out=str(out)
         )
-        return out.read_bytes(), notes
+        return limits.read_model(out), notes
     finally:
         worker.close()
 

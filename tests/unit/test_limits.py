@@ -106,7 +106,13 @@ def test_sizes_in_words():
 OWN_FILES = {
     # Files that edgebuild, its children or a compiler wrote in a folder of its own.
     *("backends", "codegen", "cycles", "delegates", "devices", "toolchain", "tflite/oracle"),
-    *("tflite/oracle_child", "models/convert", "models/worker", "models/worker_child"),
+    *(
+        "tflite/oracle_child",
+        "models/convert",
+        "models/worker",
+        "models/worker_child",
+        "models/departures",
+    ),
     *("compress/run", "compress/child", "compress/kept", "compress/ptq", "compress/training"),
     *("coral/transports", "pipeline/runners", "limits", "pipeline/plan", "models/tf_model"),
 }

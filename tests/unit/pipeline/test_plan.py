@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 
@@ -160,6 +161,10 @@ def test_an_installed_compiler_is_part_of_the_plan(request_, monkeypatch):
     assert make_plan(by_gcc).tools["gcc"] == "absent"
 
 
+def rewritten(path, changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
 @pytest.mark.parametrize(
     "damage",
     [
@@ -168,6 +173,9 @@ def test_an_installed_compiler_is_part_of_the_plan(request_, monkeypatch):
         lambda folder: (folder / "build.lock").write_text("[]"),
         lambda folder: (folder / "report.json").write_text("[]"),
         lambda folder: (folder / "firmware.elf").unlink(),
+        lambda folder: rewritten(folder / "build.lock", {"artifacts": {}}),
+        lambda folder: rewritten(folder / "report.json", {"name": "another"}),
+        lambda folder: (os.remove(folder / "report.json"), os.mkfifo(folder / "report.json")),
         lambda folder: (folder / "lib" / "small.h").write_text(""),
     ],
 )
