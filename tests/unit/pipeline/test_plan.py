@@ -175,7 +175,7 @@ def rewritten(path, changes):
         lambda folder: (folder / "firmware.elf").unlink(),
         lambda folder: rewritten(folder / "build.lock", {"artifacts": {}}),
         lambda folder: rewritten(folder / "report.json", {"name": "another"}),
-        lambda folder: (os.remove(folder / "report.json"), os.mkfifo(folder / "report.json")),
+        lambda folder: ((folder / "report.json").unlink(), os.mkfifo(folder / "report.json")),
         lambda folder: (folder / "lib" / "small.h").write_text(""),
     ],
 )
