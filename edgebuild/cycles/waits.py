@@ -164,18 +164,27 @@ class _Waiting:
         return found
 
     def _code_lines(self, code: Code, memory: Memory, cache: Cache) -> Waits:
-        if self.kept <= cache.size_bytes / 2:
-            return Waits()
+        again = self._again(cache)
         missed = code.misses(cache)
-        high = missed
+        high = missed * again
         (weights,) = self.model.placement.of("weights")
-        if weights is memory and memory.access and memory.access.cache is not None:
+        shared = weights is memory and memory.access and memory.access.cache is not None
+        if shared and self.kept > cache.size_bytes:
             # A stream of weights drives out of the common cache what runs once in a pass.
             streams = [r for r in self.layer.of("weights") if r.size > cache.size_bytes / 2]
             passes = max((read.passes for read in streams), default=0.0)
             high += passes * code.size / cache.line_bytes
         # The layer before may have left the same kernel in the cache.
-        return Waits(max(0.0, missed - code.size / cache.line_bytes), high)
+        low = max(0.0, missed - code.size / cache.line_bytes)
+        return Waits(min(low, high), high)
+
+    def _again(self, cache: Cache) -> float:
+        """Return the share, at most, of what fits that an inference fills again.
+
+        Nothing where all constants and kernels take half of the cache; all of it where they are
+        larger than the cache.
+        """
+        return min(1.0, max(0.0, 2 * self.kept / cache.size_bytes - 1))
 
     def _weights(self, memory: Memory, access: Access) -> Waits:
         cache, wait = data_cache(access, self.model.cpu), _bounds(access)
@@ -193,18 +202,16 @@ class _Waiting:
 
     def _lines(self, read: Reads, cache: Cache, access: Access) -> Waits:
         line, size = cache.line_bytes, cache.size_bytes
-        if self.kept <= size / 2:
-            return Waits()
         # What is read in the same passes lies between two reads of the same line.
         others = [r for r in self.layer.of("weights") if r is not read and r.passes == read.passes]
         sure = sum(other.size for other in others if not other.maybe)
         most = float(sum(other.size for other in others))
         most += self.layer.code_size if access.cache is not None else 0.0
         # Only in sets that hold more lines than ways is every line missed.
-        low = 0.0
         if self.kept > size:
             low = read.misses(line, size * (1 + 1 / cache.ways) - sure, size)
-        return Waits(low, max(low, read.misses(line, size - most, size)))
+            return Waits(low, max(low, read.misses(line, size - most, size)))
+        return Waits(0.0, self._again(cache) * read.misses(line, read.size))
 
     def _arena(self, access: Access) -> Waits:
         """Loads and stores of activations, and of the stack where it lies in the same region."""
