@@ -13,11 +13,8 @@ from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import parse_fail_on
 from edgebuild.figures import Figure, How
-from edgebuild.graph import Graph
-from edgebuild.judging import check_sizes
 from edgebuild.models.convert import float_outputs
 from edgebuild.models.data import match_inputs
-from edgebuild.models.source import Kind
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.resolve import resolve, resolve_delegated
@@ -124,7 +121,7 @@ def _limits(plan: BuildPlan) -> tuple[Budget, tuple[str, ...]]:
 
 def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve_delegated(plan, progress, forecast=True)
-    _run_once(resolved.loaded, resolved.shipment.graph, progress)
+    _run_once(resolved.loaded, progress)
     shipment = resolved.shipment
     size = Figure(len(shipment.model), "B", How.MEASURED, "size of model.tflite")
     metrics = Metrics(flash_bytes=size)
@@ -145,7 +142,7 @@ def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
 
 def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve(plan, progress, forecast=True)
-    _run_once(resolved.loaded, resolved.emitted.graph, progress)
+    _run_once(resolved.loaded, progress)
     emitted = resolved.emitted
     found = describe(emitted.graph, emitted.calls, emitted.plan, plan.target)
     metrics = _metrics(plan, found)
@@ -179,7 +176,7 @@ def _region_refusals(plan: BuildPlan, found: Analysis) -> tuple[str, ...]:
     )
 
 
-def _run_once(loaded: Prepared, graph: Graph, progress: Progress) -> None:
+def _run_once(loaded: Prepared, progress: Progress) -> None:
     """Run the float model on one sample of the data, as a build that judges it runs it on all, and
     end its process; ModelError where it does not run."""
     source, data = loaded.source, loaded.data
@@ -188,9 +185,7 @@ def _run_once(loaded: Prepared, graph: Graph, progress: Progress) -> None:
             return
         progress("running the float model once")
         arrays = match_inputs(data, source.inputs)
-        outputs = float_outputs(source, [array[:1] for array in arrays])
-        if source.kind == Kind.TFLITE:
-            check_sizes(graph, outputs, 1, str(source.path))
+        float_outputs(source, [array[:1] for array in arrays])
     finally:
         source.close()
 
