@@ -72,6 +72,7 @@ def judge_outputs(
     data: DataSet,
     engine: Engine,
     *,
+    fed: DataSet | None = None,
     reference: Engine | None = None,
     budget: Budget = NO_BUDGET,
     gate: bool = True,
@@ -81,12 +82,13 @@ def judge_outputs(
     The models are the float one, the shipped one, and where ``reference`` is given the shipped one
     in another engine. ``budget`` takes the place of the accuracy gate's limits and is what reports
     warn of when the samples cannot tell. Without ``gate`` losses are found and do not count.
+    ``fed`` is the data as the shipped model reads them, where that is not what the original reads.
 
     Raises InputError for labels that do not fit the model.
     """
     if source.is_int8 and not data.has_labels:
         return Judgement()
-    outputs = _outputs(source, graph, data, engine, reference)
+    outputs = _outputs(source, graph, data, fed or data, engine, reference)
     accuracy = _accuracy(outputs, data, budget, engine, reference, source)
     regression = _regression(outputs, data, budget)
     similarity = _similarity(outputs, graph, data, budget)
@@ -101,11 +103,16 @@ def judge_outputs(
 
 
 def _outputs(
-    source: SourceModel, graph: Graph, data: DataSet, engine: Engine, reference: Engine | None
+    source: SourceModel,
+    graph: Graph,
+    data: DataSet,
+    fed: DataSet,
+    engine: Engine,
+    reference: Engine | None,
 ) -> list[_Output]:
     quantized = [
         quantize_input(a, t)
-        for a, t in zip(match_inputs(data, graph.input_tensors), graph.input_tensors, strict=True)
+        for a, t in zip(match_inputs(fed, graph.input_tensors), graph.input_tensors, strict=True)
     ]
     ours = engine.outputs(quantized)
     others = reference.outputs(quantized) if reference is not None and data.has_labels else None

@@ -91,6 +91,7 @@ class Project:
     seed: int = 0
     trust_model: bool = False
     accuracy_gate: bool = True
+    ladder: bool = True
     normalization: Mapping[str, Normalization] = field(default_factory=dict)
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -200,6 +201,7 @@ def _read(reader: Reader, file: Path) -> Project:
         seed=reader.count("seed", 0),
         trust_model=reader.flag("trust_model", False),
         accuracy_gate=reader.flag("accuracy_gate", True),
+        ladder=reader.flag("ladder", True),
         normalization=_read_normalization(reader.table("normalization")),
         place=read_place(reader.table("place")),
         input_shapes=_read_shapes(reader.table("input_shapes")),

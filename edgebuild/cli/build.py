@@ -38,6 +38,11 @@ from edgebuild.errors import Exit
     default=None,
     help="Fail the build when the model lost much accuracy [yes].",
 )
+@click.option(
+    "--ladder/--no-ladder",
+    default=None,
+    help="Try remedies when quantization loses much accuracy [yes].",
+)
 @click.option("--samples", type=COUNT, help="Number of inferences to run and compare [8].")
 @fail_on_option
 @click.option(

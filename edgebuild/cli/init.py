@@ -124,6 +124,9 @@ trust_model = false
 # Whether a build fails whose model has lost much of its accuracy; budgets below set other limits.
 accuracy_gate = true
 
+# Whether remedies are tried by themselves where quantization loses much.
+ladder = true
+
 # A build that misses a budget exits with code 1. By default the device's own memory is the limit.
 [budget]
 # max_flash = "128KiB"

@@ -153,6 +153,7 @@ def _from_project(
         seed=project.seed,
         trust_model=project.trust_model,
         accuracy_gate=project.accuracy_gate,
+        ladder=project.ladder,
         compress=project.compress,
         training=project.training,
         format=settings.format,

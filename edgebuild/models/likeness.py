@@ -11,6 +11,9 @@ import numpy as np
 
 from edgebuild.models.statistics import Z95, Interval, wilson
 
+LEAST_SHARE = 0.01
+"""A channel is judged when it varies by more than this share of its output's variance."""
+
 AGREEMENT = "agreement with the original"
 SIMILARITY = "similarity to the original"
 LEAST_SHARE = 0.01

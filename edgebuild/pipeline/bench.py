@@ -19,6 +19,7 @@ from edgebuild.models.data import load_data
 from edgebuild.models.source import open_model
 from edgebuild.passes import supported_graph
 from edgebuild.pipeline.plan import LOCK_NAME, REPORT_NAME, hash_path
+from edgebuild.pipeline.remedies import preprocessed
 from edgebuild.pipeline.runners.base import Build, Measured, Reference, Runner
 from edgebuild.pipeline.steps import LazyHost, measured_memory, quantized_samples, ram_figure
 from edgebuild.report.layers import with_samples
@@ -108,6 +109,7 @@ def _samples(request: BenchRequest, reference: Reference) -> tuple[Graph, Sample
     if request.data is not None:
         source = open_model(path, any_format=in_litert)
         data = load_data(request.data, source, folder=Path(), seed=request.seed)
+        data = preprocessed(data, source.inputs, build.report.preprocessing)
     real = quantized_samples(graph, data, request.samples)
     return graph, make_samples(graph, request.samples, request.seed, real)
 

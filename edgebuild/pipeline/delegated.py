@@ -48,7 +48,7 @@ def build_delegated(plan: BuildPlan, folder: Path, progress: Progress) -> Report
         tools = DeliverySettings(edgetpu_container=plan.request.edgetpu_container)
         delivered = backend.deliver(shipment, plan.target, folder, progress, tools)
         cuts = backend.cuts(shipment)
-        parts, remarks = leave_parts(plan, shipment, cuts, loaded.data, folder, progress)
+        parts, remarks = leave_parts(plan, shipment, cuts, loaded.fed, folder, progress)
         with TemporaryFolder("work") as scratch:
             result, comparison = _run(plan, loaded, shipment, delivered, Path(scratch), progress)
         judgement = judge(plan, loaded, shipment.graph, LiteRt(shipment.model), progress)
@@ -125,6 +125,9 @@ def make_report(
         gate=judgement.gate,
         violations=plan.budget.check(metrics),
         compression=loaded.compressed.steps if loaded.compressed else (),
+        baseline=loaded.review.baseline,
+        calibration=loaded.review.calibration,
+        ladder=loaded.review.ladder,
         compatibility=found.plain(),
         refusals=parse_fail_on(plan.request.fail_on).refusals(found),
     )

@@ -12,6 +12,7 @@ from edgebuild import __version__
 from edgebuild.errors import InputError, nearest
 from edgebuild.graph import DType, Graph, Tensor
 from edgebuild.models.data import DataSet
+from edgebuild.models.preprocessing import NONE, Preprocessing, Step, affine
 from edgebuild.project import Normalization
 from edgebuild.tflite.metadata import TensorMetadata, describe, read_metadata, write_metadata
 
@@ -24,6 +25,7 @@ def with_metadata(
     labels: tuple[str, ...] = (),
     sets: Sequence[DataSet] = (),
     normalization: Mapping[str, Normalization] | None = None,
+    preprocessing: Preprocessing = NONE,
 ) -> bytes:
     """Return ``model`` with TFLite metadata; one that has metadata of its own keeps it.
 
@@ -34,6 +36,7 @@ def with_metadata(
         labels: of the first output.
         sets: the data that the user gave; noise among them says nothing.
         normalization: of inputs by name, over what the data show.
+        preprocessing: what comes after that, before the model reads them.
 
     Raises:
         InputError: the normalization is of no input, does not fit it, or cannot be added.
@@ -50,9 +53,13 @@ def with_metadata(
     said = describe(graph, name=name, description=f"made by edgebuild {__version__}")
     real = [data for data in sets if not data.is_random and len(data.x) == len(graph.inputs)]
     inputs = [
-        _with_range(
-            _with_normalization(own, tensor, position, real, given.get(tensor.name)),
-            [data.x[position] for data in real],
+        _prepared(
+            _with_range(
+                _with_normalization(own, tensor, position, real, given.get(tensor.name)),
+                [data.x[position] for data in real],
+            ),
+            preprocessing.steps.get(position, ()),
+            tensor,
         )
         for position, (own, tensor) in enumerate(zip(said.inputs, graph.input_tensors, strict=True))
     ]
@@ -96,6 +103,23 @@ def _with_normalization(
     found = {data.normalization(position) for data in sets}
     pair = found.pop() if takes_reals and len(found) == 1 else None
     return own if pair is None else dataclasses.replace(own, mean=pair[:1], std=pair[1:])
+
+
+def _prepared(own: TensorMetadata, steps: Sequence[Step], tensor: Tensor) -> TensorMetadata:
+    """Add ``steps`` behind the normalization that is there: both are one, ``(value - mean) / std``.
+    Where they differ within a channel metadata cannot say it, and says nothing."""
+    channels = tensor.shape[-1] if tensor.shape else 1
+    pair = affine(steps, channels) if steps else None
+    if not steps:
+        return own
+    if pair is None or not pair[0].all():
+        return dataclasses.replace(own, mean=(), std=(), minimum=(), maximum=())
+    scale, offset = pair
+    before = np.asarray(own.mean or (0.0,)), np.asarray(own.std or (1.0,))
+    mean, std = before[0] - offset * before[1] / scale, before[1] / scale
+    return dataclasses.replace(
+        own, mean=tuple(mean.tolist()), std=tuple(std.tolist()), minimum=(), maximum=()
+    )
 
 
 def _with_range(own: TensorMetadata, arrays: Sequence[np.ndarray]) -> TensorMetadata:

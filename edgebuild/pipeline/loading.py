@@ -23,6 +23,14 @@ from edgebuild.models.convert import Converted, to_tflite
 from edgebuild.models.data import DataSet, load_data, match_inputs
 from edgebuild.models.source import Kind, SourceModel, open_model
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest
+from edgebuild.pipeline.remedies import (
+    Review,
+    is_calibrated,
+    preprocessed,
+    question_baseline,
+    question_calibration,
+    try_remedies,
+)
 from edgebuild.tflite.reader import read_tflite
 
 
@@ -31,8 +39,9 @@ class Prepared:
     """A finished ``.tflite`` with the data that came with it.
 
     ``source`` is what the user gave, ``model`` the file's bytes. ``data`` is what the build is
-    judged on: the test split when the model was compressed, else all. ``sets`` are all that the
-    user gave, ``calibration`` is the one that ranges were taken from.
+    judged on, as the original reads them: the test split when the model was compressed or remedies
+    were chosen, else all. ``sets`` are all that the user gave, ``calibration`` is the one that
+    ranges were taken from. ``review`` is what is questionable, and what was done about it.
     """
 
     source: SourceModel
@@ -42,6 +51,12 @@ class Prepared:
     compressed: Compressed | None
     sets: tuple[DataSet, ...]
     calibration: DataSet | None
+    review: Review
+
+    @property
+    def fed(self) -> DataSet | None:
+        """``data`` as the finished model reads them."""
+        return preprocessed(self.data, self.source.inputs, self.review.preprocessing)
 
 
 def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Prepared:
@@ -70,7 +85,7 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
         sets = tuple(found for found in (data, train) if found is not None)
         with ExitStack() as stack:
             shown, calibration = source, train or data
-            compressed = None
+            compressed, splits = None, None
             if plan.recipe:
                 folder = stack.enter_context(TemporaryFolder("compress"))
                 splits = training_splits(source, data, train, request, plan.recipe)
@@ -103,13 +118,58 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
                     samples=request.calibration_samples,
                     seed=request.seed,
                 )
+            prepared = Prepared(
+                *(source, data, converted.model, converted.notes, compressed, sets),
+                calibration=calibration,
+                review=Review(),
+            )
+            if not forecast:
+                prepared = _reviewed(plan, prepared, shown, calibration, train, splits, progress)
     except BaseException:
         source.close()
         raise
     said = renamed(request.name or request.model.stem)
     extra = [*([_ASSUMED] if assumed else ()), *([said] if said else ())]
-    notes = (*source.notes, *converted.notes, *extra)
-    return Prepared(source, data, converted.model, notes, compressed, sets, calibration)
+    notes = (*source.notes, *prepared.notes, *extra)
+    return dataclasses.replace(prepared, notes=notes)
+
+
+def _reviewed(
+    plan: BuildPlan,
+    prepared: Prepared,
+    shown: SourceModel,
+    calibration: DataSet | None,
+    train: DataSet | None,
+    splits: Splits | None,
+    progress: Progress,
+) -> Prepared:
+    """Question what was given; where plain quantization loses too much, put a remedy in its place.
+
+    ``shown`` is the float model that was quantized with ``calibration``, ``splits`` how the data
+    are divided already. The original and the data that judge it are those of ``prepared``.
+    """
+    source, data, request = prepared.source, prepared.data, plan.request
+    review = Review(baseline=question_baseline(source, data))
+    if calibration is None or not is_calibrated(plan, source):
+        return dataclasses.replace(prepared, review=review)
+    found = None
+    if request.ladder and data is not None and not data.is_random:
+        found = try_remedies(plan, source, shown, prepared.model, data, train, splits, progress)
+    judged = data if found is None else found.data
+    review = dataclasses.replace(
+        review,
+        ladder=None if found is None else found.ladder,
+        calibration=question_calibration(source, calibration, judged, request.calibration_samples),
+    )
+    if found is None:
+        return dataclasses.replace(prepared, review=review)
+    return dataclasses.replace(
+        prepared,
+        data=found.data,
+        model=found.model,
+        notes=(*prepared.notes, *found.notes),
+        review=review,
+    )
 
 
 _ASSUMED = "a build of this model needs data: --data; here its ranges are assumed"

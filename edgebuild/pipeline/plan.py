@@ -60,7 +60,8 @@ class BuildRequest:
     that the target runs best, and ``fail_on`` what may not happen (``edgebuild.delegates.check``).
     ``edgetpu_container`` is an image with the Edge TPU's compiler, for Coral.
     ``normalization`` is that of inputs by name, for an app to read from TFLite metadata.
-    ``accuracy_gate`` False lets a build pass that has lost much (``edgebuild.report.gate``).
+    ``accuracy_gate`` False lets a build pass that has lost much (``edgebuild.report.gate``);
+    ``ladder`` False tries no remedies then (``edgebuild.compress.ladder``).
     ``place`` says which of the target's memory regions hold a role, over the profile's own.
     ``input_shapes`` are those of inputs by name, where the model leaves dimensions open.
     ``data_folder`` is where relative paths and Python entries are looked for.
@@ -89,6 +90,7 @@ class BuildRequest:
     data_folder: Path = field(default_factory=Path)
     accuracy_gate: bool = True
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    ladder: bool = True
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,7 @@ class BuildPlan:
             "format": self.format,
             "fail_on": list(request.fail_on),
             "accuracy_gate": request.accuracy_gate,
+            "ladder": request.ladder,
             "edgetpu_container": request.edgetpu_container,
             "normalization": {
                 name: {"mean": list(pair.mean), "std": list(pair.std)}

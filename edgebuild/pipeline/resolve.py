@@ -17,6 +17,7 @@ from edgebuild.errors import InputError
 from edgebuild.graph import Graph
 from edgebuild.graph.demand import check_outputs
 from edgebuild.models.data import DataSet, check_class_names, match_inputs
+from edgebuild.models.preprocessing import Preprocessing
 from edgebuild.ops.support import unsupported
 from edgebuild.passes import READ_PASSES, run_passes, supported_graph
 from edgebuild.pipeline.describe import with_metadata
@@ -85,7 +86,8 @@ def resolve(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> R
     try:
         progress("generating C")
         emitted = backend.emit(
-            loaded.graph, loaded.source_graph, loaded.model, plan.name, plan.target
+            *(loaded.graph, loaded.source_graph, loaded.model, plan.name, plan.target),
+            preprocessing=loaded.review.preprocessing,
         )
         backend.check_room(emitted, plan.target)
     except BaseException:
@@ -130,7 +132,7 @@ def _ship(
     _check_data(loaded.data, graph)
     progress("checking what the delegate takes")
     found = check_compatibility(graph, plan.target)
-    library, notes = _library(plan, graph, backend, progress)
+    library, notes = _library(plan, graph, backend, loaded.review.preprocessing, progress)
     labels = _labels(loaded, graph)
     model = loaded.model
     if backend.has_metadata:
@@ -140,6 +142,7 @@ def _ship(
                 labels=labels,
                 sets=loaded.sets,
                 normalization=plan.request.normalization,
+                preprocessing=loaded.review.preprocessing,
             )
         except InputError as error:
             if plan.request.normalization:
@@ -149,7 +152,11 @@ def _ship(
 
 
 def _library(
-    plan: BuildPlan, graph: Graph, backend: DelegateBackend, progress: Progress
+    plan: BuildPlan,
+    graph: Graph,
+    backend: DelegateBackend,
+    preprocessing: Preprocessing,
+    progress: Progress,
 ) -> tuple[Emitted | None, tuple[str, ...]]:
     """Return the generated C beside the model where there are kernels for it, and notes."""
     reasons = without_library(graph)
@@ -166,7 +173,8 @@ def _library(
         return None, (f"no generated C beside it: {'; '.join(reasons[:_SHOWN])}{more}",)
     progress("generating C")
     simple = supported_graph(graph, where=str(plan.request.model))
-    return emit_library(simple.graph, plan.name, plan.target.cpu.features), simple.notes
+    features = plan.target.cpu.features
+    return emit_library(simple.graph, plan.name, features, preprocessing), simple.notes
 
 
 def without_library(graph: Graph) -> list[str]:

@@ -124,7 +124,7 @@ class Runner:
     def samples(self) -> Any:
         """The inputs of all inferences."""
         request = self._plan.request
-        real = quantized_samples(self._graph, self._loaded.data, request.samples)
+        real = quantized_samples(self._graph, self._loaded.fed, request.samples)
         return make_samples(self._graph, request.samples, request.seed, real)
 
     def run(self, open_device: Callable[[str], Device] | None) -> RunResult | None:
@@ -177,6 +177,7 @@ def judge(
     progress("measuring accuracy on the whole data set")
     found = judge_outputs(
         *(loaded.source, graph, data, engine),
+        fed=loaded.fed,
         reference=reference,
         budget=plan.budget,
         gate=plan.request.accuracy_gate,

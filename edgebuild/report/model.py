@@ -12,8 +12,12 @@ from typing import Any
 
 from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.compress.base import CompressionStep, step_from_json
+from edgebuild.compress.ladder import Ladder, ladder_from_json
 from edgebuild.delegates.base import Compatibility, compatibility_from_json
 from edgebuild.figures import Figure, How
+from edgebuild.models.baseline_review import BaselineReview, baseline_from_json
+from edgebuild.models.calibration_review import Finding, finding_from_json
+from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.report.accuracy import (
     AccuracyReport,
     SimilarityReport,
@@ -92,7 +96,9 @@ class Report:
 
     ``accuracy`` is there when labels are classes, ``regression`` when they are values; outputs that
     are not judged by classes have a ``similarity`` when there is a float model to compare with.
-    ``gate`` says whether too much was lost, where data and a float model tell.
+    ``gate`` says whether too much was lost, where data and a float model tell. ``baseline`` is
+    there where the float model is no better than a constant answer, ``calibration`` holds what is
+    questionable about the calibration data, ``ladder`` the remedies that were tried.
 
     ``sections`` and ``symbols`` are those of the linked firmware, the benchmark application among
     them; empty for the host. ``compatibility`` is there where LiteRT runs the model, and
@@ -125,6 +131,9 @@ class Report:
     refusals: tuple[str, ...] = ()
     regression: RegressionReport | None = None
     gate: AccuracyGate | None = None
+    baseline: BaselineReview | None = None
+    calibration: tuple[Finding, ...] = ()
+    ladder: Ladder | None = None
     parts: ModelParts | None = None
     regions: Mapping[str, Figure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -132,6 +141,12 @@ class Report:
     compilers: tuple[CompilerTrial, ...] = ()
     out_dir: str = ""
     cached: bool = False
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What firmware does to inputs before the quantized model reads them."""
+        found = self.ladder.preprocessing if self.ladder is not None else None
+        return found or NONE
 
     @property
     def passed(self) -> bool:
@@ -153,6 +168,8 @@ class Report:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Figure):
+        return value.to_json()
+    if isinstance(value, Preprocessing):
         return value.to_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
@@ -195,6 +212,9 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
         refusals=tuple(v.get("refusals", ())),
         regression=regression_from_json(v["regression"]) if v.get("regression") else None,
         gate=gate_from_json(v["gate"]) if v.get("gate") else None,
+        baseline=baseline_from_json(v["baseline"]) if v.get("baseline") else None,
+        calibration=tuple(finding_from_json(row) for row in v.get("calibration", ())),
+        ladder=ladder_from_json(v["ladder"]) if v.get("ladder") else None,
         parts=parts_from_json(v["parts"]) if v.get("parts") else None,
         regions=_figures(v.get("regions", {})),
         notes=tuple(v["notes"]),

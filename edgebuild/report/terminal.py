@@ -15,6 +15,7 @@ from edgebuild.report.accuracy_lines import (
 )
 from edgebuild.report.compatibility_lines import compatibility_lines
 from edgebuild.report.model import LayerReport, Report
+from edgebuild.report.remedy_lines import baseline_lines, calibration_lines, ladder_lines
 from edgebuild.units import format_range, format_size
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ def render_report(report: Report) -> Iterator[RenderableType]:
     from rich.text import Text
 
     yield _headline(report)
+    yield from baseline_lines(report.baseline)
     yield _budget_table(report)
     yield _figures_table(report)
     if report.compatibility is not None:
@@ -51,6 +53,8 @@ def render_report(report: Report) -> Iterator[RenderableType]:
         yield Text(_comparison_line(report))
         if report.comparison.first_divergence:
             yield Text(f"  first difference: {report.comparison.first_divergence}", style="red")
+    yield from calibration_lines(report.calibration)
+    yield from ladder_lines(report.ladder)
     if report.accuracy is not None:
         yield from accuracy_lines(report.accuracy)
     if report.regression is not None:

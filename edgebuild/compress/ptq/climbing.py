@@ -39,7 +39,8 @@ from edgebuild.compress.splits import Split
 from edgebuild.errors import EdgebuildError
 from edgebuild.models.calibration_review import outlying_samples
 from edgebuild.models.last_activation import graph_gives_probability
-from edgebuild.models.likeness import SIMILARITY
+from edgebuild.models.likeness import LEAST_SHARE, SIMILARITY, channel_likeness
+from edgebuild.models.output_parts import output_cuts
 from edgebuild.models.preprocessing import Preprocessing, Step
 from edgebuild.ops.support import check_supported
 from edgebuild.tflite.reader import read_tflite
@@ -185,7 +186,9 @@ class _Climber:
         self.validated = len(self._split)
         self._floats = _Floats(Network(content), Preprocessing(), train.x, self._split.x)
         self._outputs = run_reals(content, self._split.x)
-        self._probability = graph_gives_probability(read_tflite(content))
+        graph = read_tflite(content)
+        self._cuts = [output_cuts(graph, i) for i in range(len(graph.outputs))]
+        self._probability = graph_gives_probability(graph)
         self.quality = self._quality(self._outputs[0])
         self.rungs: list[LadderRung] = []
         self.notes: list[str] = []
@@ -224,6 +227,9 @@ class _Climber:
     def _quality(self, first: np.ndarray) -> Quality:
         return output_quality(first, self._split, self._outputs[0], probability=self._probability)
 
+    def _noise(self, outputs: Sequence[np.ndarray]) -> float:
+        return 1.0 - min(map(_least_similarity, outputs, self._outputs, self._cuts))
+
     def _try(self, candidate: _Candidate, *, must: bool = False) -> None:
         """Quantize and measure; a remedy that cannot be carried out is a rung with a note."""
         self._progress(f"trying {candidate.name}")
@@ -250,11 +256,7 @@ class _Climber:
 
     def _measure(self, candidate: _Candidate, content: bytes, note: str = "") -> None:
         outputs = run_reals(content, candidate.floats.validation)
-        noise = 1.0 - min(
-            _least_similarity(ours, wanted)
-            for ours, wanted in zip(outputs, self._outputs, strict=True)
-        )
-        found = self._quality(outputs[0])
+        noise, found = self._noise(outputs), self._quality(outputs[0])
         lost = noise if found.measure == SIMILARITY else self.quality.value - found.value
         self.rungs.append(LadderRung(candidate.name, float(lost), float(noise), note))
         self._candidates.append(
@@ -372,7 +374,7 @@ class _Climber:
         def noise(narrow: Sequence[int]) -> float:
             tried = {**formats, **dict.fromkeys(narrow, "int8")}
             outputs = run_reals(write(network, found, tried), best.floats.validation)
-            return 1.0 - min(map(_least_similarity, outputs, self._outputs))
+            return self._noise(outputs)
 
         self._progress("finding the operators that need int16")
         order = sorted(wide, key=lambda number: (noise([number]), number))
@@ -427,15 +429,9 @@ def _scaled(floats: _Floats, position: int) -> tuple[str, _Floats] | None:
     return "input channels scaled", dataclasses.replace(made, before=before)
 
 
-def _least_similarity(outputs: np.ndarray, original: np.ndarray) -> float:
-    """Return 1 minus the noise-to-signal ratio of the channel of the last axis that is least like
-    the original's, among those with at least a hundredth of the channels' mean variance."""
-    given, wanted = (np.asarray(a, np.float64) for a in (outputs, original))
-    channels = wanted.shape[-1] if wanted.ndim > 1 else 1
-    given, wanted = given.reshape(-1, channels), wanted.reshape(-1, channels)
-    signal = wanted.var(axis=0)
-    judged = (signal > 0.01 * signal.mean()) & (signal > _TINY)
-    if not judged.any():
-        return 1.0
-    noise = np.mean((given - wanted) ** 2, axis=0)
-    return float(np.min(1.0 - noise[judged] / signal[judged]))
+def _least_similarity(outputs: np.ndarray, original: np.ndarray, cuts: Sequence[int]) -> float:
+    """Return the similarity of the output channel that is least like the original's, among those
+    that the accuracy gate judges."""
+    found = channel_likeness(outputs, original, cuts)
+    judged = found.similarity[found.share > LEAST_SHARE]
+    return float(judged.min(initial=1.0))
