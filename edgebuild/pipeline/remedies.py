@@ -168,7 +168,7 @@ def losses(
 ) -> tuple[str, ...]:
     """Return what ``model`` loses too much of on ``data``, as LiteRT runs it: by the accuracy gate,
     or by the user's own budget. None of a model that the target does not run."""
-    graph = read_tflite(model, name=plan.name, where=str(plan.request.model), survey=True)
+    graph = read_tflite(model, name=plan.name, where=str(plan.request.model))
     try:
         if plan.target.delegate is None:
             supported_graph(graph, where=plan.name)

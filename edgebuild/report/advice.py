@@ -93,11 +93,19 @@ def check_failure(report: Judged) -> CheckFailedError | None:
             sentences += _lost_most(report)
         sentences += [gate.departure.sentence] if gate.departure else []
         sentences += [cause.sentence for cause in gate.causes]
+        if lost and isinstance(report, Report):
+            sentences += _questionable(report)
         hint = hint or (gate_hint(gate) if lost else "")
     sentences += _tried(report)
     sentences += report.refusals
     return CheckFailedError(f"{report.name} for {report.target['name']}: {sentences[0]}",
                             details=sentences[1:], hint=hint)  # fmt: skip
+
+
+def _questionable(report: Report) -> list[str]:
+    """Return what may be why a build lost much: its data, and why no remedy helped."""
+    data = [found.sentence for found in report.calibration if found.warning]
+    return [*data, *(report.ladder.notes if report.ladder is not None else ())]
 
 
 def gate_hint(gate: AccuracyGate) -> str:

@@ -11,26 +11,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
 from edgebuild.compress.base import Quality
 from edgebuild.compress.ladder import MIN_MAX, LadderRung
 from edgebuild.compress.ptq.artifact import run_reals
-from edgebuild.compress.ptq.calibration import Histogram, Range, histograms, ranges
+from edgebuild.compress.ptq.candidates import (
+    LITTLE_NOISE,
+    NO_LOSS,
+    PERCENTILES,
+    Candidate,
+    Floats,
+    drawn,
+    scaled,
+    unlike_parts,
+    usual,
+)
 from edgebuild.compress.ptq.equalize import equalize
 from edgebuild.compress.ptq.fitting import Fitting, fit
 from edgebuild.compress.ptq.float_file import FloatFile
 from edgebuild.compress.ptq.front import (
-    BETTER,
-    FEWEST_STEPS,
-    fewest_steps,
     folded,
     front_of,
     inputs_to_scale,
-    standard_steps,
-    taken_out,
 )
 from edgebuild.compress.ptq.network import Network
 from edgebuild.compress.ptq.writer import possible, write
@@ -41,15 +45,9 @@ from edgebuild.models.calibration_review import outlying_samples
 from edgebuild.models.last_activation import graph_gives_probability
 from edgebuild.models.likeness import LEAST_SHARE, SIMILARITY, channel_likeness
 from edgebuild.models.output_parts import output_cuts
-from edgebuild.models.preprocessing import Preprocessing, Step
+from edgebuild.models.preprocessing import Preprocessing
 from edgebuild.ops.support import check_supported
 from edgebuild.tflite.reader import read_tflite
-
-NO_LOSS = 0.005
-"""Half a point of the measure is no loss that another remedy is tried for,"""
-
-LITTLE_NOISE = 0.01
-"""as long as no output channel has more noise than a hundredth of its signal."""
 
 INT16_ANYWHERE = "litert"
 """LiteRT runs int16 activations; else ``kernels``: where generated C has kernels for them."""
@@ -63,7 +61,6 @@ _FITTING = (32, 60e9)
 
 _MOST_WEIGHTS = 1_500_000
 _MOST_FORMATS = 40
-_PERCENTILES = (99.99, 99.9)
 
 
 @dataclass(frozen=True)
@@ -89,58 +86,6 @@ class Climbed:
     validated: int
     preprocessing: Preprocessing
     notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class _Floats:
-    """A float network with the samples that it reads, raw ones preprocessed."""
-
-    network: Network
-    before: Preprocessing
-    train: tuple[np.ndarray, ...]
-    validation: tuple[np.ndarray, ...]
-
-    @property
-    def samples(self) -> list[tuple[np.ndarray, ...]]:
-        """An array (\\*shape) for each input, sample by sample."""
-        return list(zip(*self.train, strict=True))
-
-    @cached_property
-    def histograms(self) -> dict[int, Histogram]:
-        """Of every tensor."""
-        return histograms(self.network, self.samples)
-
-    def preprocessed(self, network: Network, position: int, steps: tuple[Step, ...]) -> _Floats:
-        """Return ``network``, which reads input ``position`` after ``steps``."""
-        made_from = self.before.made_from
-        before = Preprocessing({**self.before.steps, position: steps}, made_from)
-        only = Preprocessing({position: steps})
-        return _Floats(network, before, only.apply(self.train), only.apply(self.validation))
-
-
-@dataclass(frozen=True, eq=False)
-class _Candidate:
-    """A way to quantize, and once it was tried what that gave."""
-
-    name: str
-    floats: _Floats
-    method: str = MIN_MAX
-    percentile: float = _PERCENTILES[0]
-    adaround: bool = False
-    bias_correction: bool = False
-    content: bytes = b""
-    lost: float = 0.0
-    noise: float = 0.0
-
-    @property
-    def good(self) -> bool:
-        """Whether nothing worth another remedy is lost."""
-        return self.lost <= NO_LOSS and self.noise <= LITTLE_NOISE
-
-    @property
-    def ranges(self) -> dict[int, Range]:
-        """Of its tensors."""
-        return ranges(self.floats.histograms, self.method, percentile=self.percentile)
 
 
 def climb(
@@ -179,12 +124,11 @@ class _Climber:
         self._terms, self._progress = terms, progress
         self._macs = max(1, FloatFile(content).cost().macs)
         count = min(terms.samples, self._affordable(*_CALIBRATION))
-        train = _drawn(train, count, terms.seed)
+        train = drawn(train, count, terms.seed)
         # What no range can hold says nothing of the ranges to choose.
-        usual = _usual(validation, train)
-        self._split = _drawn(usual, self._affordable(*_VALIDATION), terms.seed)
+        self._split = drawn(usual(validation, train), self._affordable(*_VALIDATION), terms.seed)
         self.validated = len(self._split)
-        self._floats = _Floats(Network(content), Preprocessing(), train.x, self._split.x)
+        self._floats = Floats(Network(content), Preprocessing(), train.x, self._split.x)
         self._outputs = run_reals(content, self._split.x)
         graph = read_tflite(content)
         self._cuts = [output_cuts(graph, i) for i in range(len(graph.outputs))]
@@ -192,11 +136,11 @@ class _Climber:
         self.quality = self._quality(self._outputs[0])
         self.rungs: list[LadderRung] = []
         self.notes: list[str] = []
-        self._candidates: list[_Candidate] = []
+        self._candidates: list[Candidate] = []
 
-    def climb(self) -> _Candidate:
+    def climb(self) -> Candidate:
         """Try rung after rung until one is good; return the best."""
-        self._try(_Candidate(MIN_MAX, self._floats), must=True)
+        self._try(Candidate(MIN_MAX, self._floats), must=True)
         for rung in (
             self._scale_inputs, self._leave_out_samples, self._choose_ranges, self._equalize,
             self._correct_biases, self._round, self._widen,
@@ -204,10 +148,12 @@ class _Climber:
             if self.best.good:
                 break
             rung()
+        if not self.best.good:
+            self.notes += unlike_parts(self.best.floats)
         return self.best
 
     @property
-    def best(self) -> _Candidate:
+    def best(self) -> Candidate:
         """The candidate that loses least; of those that lose as little, to within a sample, the
         one with least noise, and the first of equals."""
         least = max(0.0, min(found.lost for found in self._candidates))
@@ -230,7 +176,7 @@ class _Climber:
     def _noise(self, outputs: Sequence[np.ndarray]) -> float:
         return 1.0 - min(map(_least_similarity, outputs, self._outputs, self._cuts))
 
-    def _try(self, candidate: _Candidate, *, must: bool = False) -> None:
+    def _try(self, candidate: Candidate, *, must: bool = False) -> None:
         """Quantize and measure; a remedy that cannot be carried out is a rung with a note."""
         self._progress(f"trying {candidate.name}")
         try:
@@ -240,7 +186,7 @@ class _Climber:
                 raise
             self.rungs.append(LadderRung(candidate.name, note=error.message))
 
-    def _written(self, candidate: _Candidate) -> bytes:
+    def _written(self, candidate: Candidate) -> bytes:
         floats, found = candidate.floats, candidate.ranges
         network, formats = floats.network, _all(floats.network, "int8")
         if candidate.adaround or candidate.bias_correction:
@@ -254,7 +200,7 @@ class _Climber:
             network, _ = fit(network, found, formats, floats.samples[:most], how)
         return write(network, found, formats)
 
-    def _measure(self, candidate: _Candidate, content: bytes, note: str = "") -> None:
+    def _measure(self, candidate: Candidate, content: bytes, note: str = "") -> None:
         outputs = run_reals(content, candidate.floats.validation)
         noise, found = self._noise(outputs), self._quality(outputs[0])
         lost = noise if found.measure == SIMILARITY else self.quality.value - found.value
@@ -272,14 +218,14 @@ class _Climber:
         """Take the scaling of an input out of the quantized part where int8 cannot hold it."""
         best = self.best
         for position in inputs_to_scale(best.floats.train):
-            scaled = _scaled(best.floats, position)
-            if scaled is None:
+            found = scaled(best.floats, position)
+            if found is None:
                 self.notes.append(
                     f"input {position} has channels that int8 cannot hold beside each other, and "
                     "its first layer cannot take a scale for each channel over"
                 )
                 continue
-            name, best = scaled[0], dataclasses.replace(best, floats=scaled[1])
+            name, best = found[0], dataclasses.replace(best, floats=found[1])
             self._try(dataclasses.replace(best, name=name))
         for position, tensor in enumerate(best.floats.network.inputs):
             if position in best.floats.before.steps:
@@ -304,7 +250,7 @@ class _Climber:
         self._again(name, floats=dataclasses.replace(floats, train=train))
 
     def _choose_ranges(self) -> None:
-        for percentile in _PERCENTILES:
+        for percentile in PERCENTILES:
             self._again(f"percentile {percentile:g}", method="percentile", percentile=percentile)
         if not self.best.good:
             self._again("mse", method="mse")
@@ -394,39 +340,6 @@ class _Climber:
 
 def _all(network: Network, choice: str) -> dict[int, str]:
     return {op.number: choice for op in network.operators}
-
-
-def _usual(split: Split, other: Split) -> Split:
-    """Return ``split`` without the samples that are outliers among those of both."""
-    both = [np.concatenate(pair) for pair in zip(split.x, other.x, strict=True)]
-    kept = np.setdiff1d(np.arange(len(split)), outlying_samples(both))
-    return split.take(kept) if len(kept) else split
-
-
-def _drawn(split: Split, most: int, seed: int) -> Split:
-    if len(split) <= most:
-        return split
-    chosen = np.random.default_rng(seed).choice(len(split), most, replace=False)
-    return split.take(np.sort(chosen))
-
-
-def _scaled(floats: _Floats, position: int) -> tuple[str, _Floats] | None:
-    """Return the name of a rung and the network whose input ``position`` is scaled by the user:
-    by the model's own layers where they do it, else by ranges of the samples."""
-    network, tensor = floats.network, floats.network.inputs[position]
-    front = front_of(network, tensor)
-    if front is not None:
-        inner = floats.preprocessed(taken_out(network, tensor, front), position, front.steps)
-        steps = fewest_steps(inner.train[position])
-        if steps >= min(FEWEST_STEPS, BETTER * fewest_steps(floats.train[position])):
-            return "input scaling taken out", inner
-        return None
-    found = standard_steps(network, tensor, floats.train[position])
-    if found is None:
-        return None
-    made = floats.preprocessed(found[1], position, found[0])
-    before = Preprocessing(made.before.steps, "data")
-    return "input channels scaled", dataclasses.replace(made, before=before)
 
 
 def _least_similarity(outputs: np.ndarray, original: np.ndarray, cuts: Sequence[int]) -> float:

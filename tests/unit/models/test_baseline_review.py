@@ -1,0 +1,71 @@
+"""Whether a float model is right at all, and which scale of the data it takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+
+from edgebuild.models.baseline_review import baseline_from_json, review_baseline
+
+RNG = np.random.default_rng(0)
+Y = np.arange(400) % 4
+X = (np.eye(4)[Y] * 0.6 + RNG.uniform(0, 0.4, (400, 4))).astype(np.float32)
+
+
+def classifier(x):
+    """Right for values from 0 to 1; far beyond them or between the first steps it names class 0."""
+    scores = np.asarray(x[0], np.float64)
+    odd = (scores.max(axis=1) > 2) | (scores.max(axis=1) < 0.3)
+    return np.where(odd[:, np.newaxis], [1.0, 0, 0, 0], scores)
+
+
+@pytest.mark.parametrize(
+    ("given", "scale"), [(X * 255, "x / 255"), (X / 255, "x * 255"), (X, None)]
+)
+def test_the_scale_that_brings_a_classifier_back(given, scale):
+    found = review_baseline(classifier, [given], Y)
+    if scale is None:
+        assert found is None
+        return
+    assert (found.measure, found.value, found.constant) == ("accuracy", 0.25, 0.25)
+    assert found.scale == scale
+    assert f"with {scale} it is 100.00%: scale the data so" in found.sentence
+    assert baseline_from_json(json.loads(json.dumps(asdict(found)))) == found
+
+
+def test_images_from_0_to_255_for_a_model_of_minus_1_to_1():
+    def centred(x):
+        return np.where(np.abs(x[0]).max(axis=1)[:, np.newaxis] > 1.1, [1.0, 0, 0, 0], x[0] - 1)
+
+    given = (X * 255).astype(np.uint8)
+    found = review_baseline(centred, [given], Y)
+    assert found.scale in ("x / 127.5 - 1", "x / 255") and found.attempts[2].value == 1.0
+
+
+def test_where_no_scale_helps_that_is_said():
+    found = review_baseline(lambda x: np.tile([0.4, 0.3, 0.2, 0.1], (len(x[0]), 1)), [X], Y)
+    assert found.scale == "" and "none of x / 255, x * 255" in found.sentence
+
+
+def test_few_samples_of_a_right_model_are_not_questioned():
+    assert review_baseline(classifier, [X[:40]], Y[:40]) is None
+
+
+def test_a_regression_that_is_no_better_than_the_mean():
+    labels = X @ np.array([[1.0], [2], [3], [4]])
+
+    def model(x):
+        return np.asarray(x[0], np.float64) @ np.array([[1.0], [2], [3], [4]])
+
+    assert review_baseline(model, [X], labels) is None
+    found = review_baseline(model, [X * 255], labels)
+    assert (found.measure, found.scale) == ("R2", "x / 255") and found.value < 0
+    assert found.sentence.startswith("the float model's error is no smaller than that of always")
+    assert "with x / 255 it is R2 1: scale the data so" in found.sentence
+
+
+def test_without_labels_nothing_is_questioned():
+    assert review_baseline(classifier, [X], None) is None
