@@ -14,6 +14,7 @@ from edgebuild.files import TemporaryFolder
 from edgebuild.graph import DType
 from edgebuild.graph.formats import is_quantized
 from edgebuild.models.data import DataSet, match_inputs
+from edgebuild.models.recent import Recent
 from edgebuild.models.source import SourceModel
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import read_tflite
@@ -150,7 +151,8 @@ def float_outputs(
         raise InputError(f"{source.path}: an int8 model has no float baseline")
     given = (x,) if isinstance(x, np.ndarray) else tuple(x)
     arrays = match_inputs(DataSet(given, None, "x"), source.inputs)
-    return _predict(_worker(source), arrays)
+    worker = _worker(source)
+    return worker.recent.get(b"", arrays, lambda: _predict(worker, arrays))
 
 
 def litert_outputs(
@@ -163,6 +165,16 @@ def litert_outputs(
     2 apart: it serves for accuracy, and TFLite Micro, which is slower, for exactness. Without
     ``xnnpack`` an operator computes the same in whatever model it stands.
     """
+    name = b"xnnpack" if xnnpack else b"plain"
+    return _RECENT.get(name + model, arrays, lambda: _litert_outputs(model, arrays, xnnpack))
+
+
+_RECENT = Recent()
+
+
+def _litert_outputs(
+    model: bytes, arrays: Sequence[np.ndarray], xnnpack: bool
+) -> tuple[np.ndarray, ...]:
     with TemporaryFolder("litert") as folder:
         path = Path(folder) / "model.tflite"
         path.write_bytes(model)

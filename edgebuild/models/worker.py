@@ -25,6 +25,7 @@ import numpy as np
 from edgebuild import children
 from edgebuild.errors import EdgebuildError, InputError, InternalError, ModelError, ToolError
 from edgebuild.files import TemporaryFolder
+from edgebuild.models.recent import Recent
 
 _ERRORS = {cls.__name__: cls for cls in (InputError, ModelError, ToolError)}
 _LOG_LINES = 6
@@ -43,7 +44,7 @@ _GRACE_S = 2.0
 class Worker:
     """One child process (``edgebuild.models.worker_child``), started when it is first needed.
 
-    ``model`` holds what the child is to open: path, kind and trust.
+    ``model`` holds what the child is to open: path, kind and trust. ``recent`` keeps outputs.
     """
 
     def __init__(self, where: str, model: dict[str, object]) -> None:
@@ -51,6 +52,7 @@ class Worker:
         self._model = model
         self._process: subprocess.Popen[str] | None = None
         self._replies: queue.Queue[str | None] = queue.Queue()
+        self.recent = Recent()
         self._temporary = TemporaryFolder("model")
         self.folder = self._temporary.path
 
