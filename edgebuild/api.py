@@ -36,6 +36,7 @@ def build(
     max_error_increase: str | float | None = None,
     min_similarity: str | float | None = None,
     accuracy_gate: bool = True,
+    ladder: bool = True,
     name: str | None = None,
     out: str | os.PathLike[str] | None = None,
     toolchain: str | None = None,
@@ -80,6 +81,7 @@ def build(
         max_error_increase: a ratio of the float model's error, or a text such as ``"5%"``.
         min_similarity: of the outputs to the float model's, at most 1.
         accuracy_gate: do not pass a model that lost much, where no limit was set.
+        ladder: try remedies where quantization loses much.
         name: prefix of the generated C; by default the model's name.
         out: where ``<name>-<target>`` is written; by default ``build``.
         toolchain: the compiler.

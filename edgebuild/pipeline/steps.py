@@ -240,6 +240,9 @@ def make_report(
         sections=compiled.image.sections if compiled.image else (),
         symbols=_sized(compiled.image.symbols) if compiled.image else (),
         compression=loaded.compressed.steps if loaded.compressed else (),
+        baseline=loaded.review.baseline,
+        calibration=loaded.review.calibration,
+        ladder=loaded.review.ladder,
         regions=region_figures(plan.target, emitted, compiled, result),
     )
 
