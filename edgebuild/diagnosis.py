@@ -21,6 +21,7 @@ from edgebuild.models.causes import (
 from edgebuild.models.convert import calibration_draw, to_tflite
 from edgebuild.models.data import DataSet, match_inputs, quantize_input
 from edgebuild.models.departures import TensorStats, measure_departures, paired_tensors
+from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.models.source import Kind, SourceModel
 from edgebuild.report.gate import AccuracyGate, Cause, Departure
 from edgebuild.tflite.reader import read_tflite
@@ -41,6 +42,7 @@ def diagnose(
     calibration: DataSet | None,
     steps: Sequence[CompressionStep] = (),
     *,
+    preprocessing: Preprocessing = NONE,
     samples: int = 200,
     seed: int = 0,
 ) -> AccuracyGate:
@@ -54,6 +56,7 @@ def diagnose(
         calibration: what its ranges were calibrated with: ``samples`` of it, drawn by ``seed``.
         steps: passes of compression before it. Where one trained or cut the network, tensors have
             no float partners, and the pass that lost most is named.
+        preprocessing: what is done to inputs before the shipped model reads them.
     """
     changed = [step for step in steps if step.name != "quantize"]
     reasons: list[Reason] = []
@@ -65,7 +68,7 @@ def diagnose(
         if changed:
             reasons += _of_steps(steps)
         else:
-            departure, found = _of_tensors(source, shipped, data)
+            departure, found = _of_tensors(source, shipped, data, preprocessing)
             # What is wrong with the calibration data says it better than the range that came of it.
             reasons += [r for r in found if not (reasons and r.kind in OF_RANGES)]
     except EdgebuildError as error:
@@ -104,7 +107,7 @@ def _of_steps(steps: Sequence[CompressionStep]) -> list[Reason]:
 
 
 def _of_tensors(
-    source: SourceModel, shipped: bytes, data: DataSet
+    source: SourceModel, shipped: bytes, data: DataSet, preprocessing: Preprocessing
 ) -> tuple[Departure | None, list[Reason]]:
     float_model = (
         source.content if source.kind == Kind.TFLITE else to_tflite(source, None, "float32").model
@@ -113,9 +116,10 @@ def _of_tensors(
     chosen = np.unique(np.linspace(0, len(data) - 1, _SAMPLES).astype(int))
     some = dataclasses.replace(data, x=tuple(array[chosen] for array in data.x))
     real = match_inputs(some, float_graph.input_tensors)
+    fed = dataclasses.replace(some, x=preprocessing.apply(match_inputs(some, source.inputs)))
     quantized = [
         quantize_input(a, t)
-        for a, t in zip(match_inputs(some, graph.input_tensors), graph.input_tensors, strict=True)
+        for a, t in zip(match_inputs(fed, graph.input_tensors), graph.input_tensors, strict=True)
     ]
     stats = measure_departures(float_model, shipped, (float_graph, graph), real, quantized)
     worst = _first_departure(graph, stats)

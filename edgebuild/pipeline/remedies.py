@@ -188,8 +188,12 @@ def losses(
 def _divided(source: SourceModel, given: DataSet, test: DataSet | None, seed: int) -> Splits:
     """Divide ``given`` as a search divides it; all of ``test`` to judge with where it is there."""
     x = _columns(source, given)
-    held = None if test is None else Split(_columns(source, test), test.y, test.slices)
-    return split_data(x, given.y, seed, given.slices, test=held)
+    held = (
+        None
+        if test is None
+        else Split(_columns(source, test), test.y, test.slices, test.more_labels)
+    )
+    return split_data(x, given.y, seed, given.slices, test=held, more=given.more_labels)
 
 
 def _columns(source: SourceModel, data: DataSet) -> tuple[np.ndarray, ...]:
@@ -197,7 +201,9 @@ def _columns(source: SourceModel, data: DataSet) -> tuple[np.ndarray, ...]:
 
 
 def _part(data: DataSet, split: Split) -> DataSet:
-    return dataclasses.replace(data, x=split.x, y=split.y, slices=split.slices)
+    return dataclasses.replace(
+        data, x=split.x, y=split.y, slices=split.slices, more_labels=split.more
+    )
 
 
 def _climbed(plan: BuildPlan, shown: SourceModel, splits: Splits, progress: Progress) -> BestRung:

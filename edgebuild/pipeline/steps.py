@@ -190,6 +190,7 @@ def judge(
     steps = loaded.compressed.steps if loaded.compressed else ()
     gate = diagnose(
         *(found.gate, loaded.source, loaded.model, data, loaded.calibration, steps),
+        preprocessing=loaded.review.preprocessing,
         samples=plan.request.calibration_samples,
         seed=plan.request.seed,
     )
