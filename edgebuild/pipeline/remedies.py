@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from edgebuild.compress.ladder import Ladder
 from edgebuild.compress.run import BestRung, LadderJob, climb_ladder
 from edgebuild.compress.splits import Split, Splits, class_numbers, split_data
 from edgebuild.errors import EdgebuildError, InputError
+from edgebuild.files import TemporaryFolder
 from edgebuild.judging import judge_outputs
 from edgebuild.models.baseline_review import BaselineReview, review_baseline
 from edgebuild.models.calibration_review import Finding, review_calibration
@@ -210,7 +210,7 @@ def _climbed(plan: BuildPlan, shown: SourceModel, splits: Splits, progress: Prog
     content = to_tflite(shown, None, "float32").model
     request = plan.request
     job = LadderJob(content, request.calibration_samples, request.seed, _int16(plan))
-    with TemporaryDirectory(prefix="edgebuild-ladder-") as folder:
+    with TemporaryFolder("ladder") as folder:
         return climb_ladder(job, splits, Path(folder), lambda text: progress(f"remedies: {text}"))
 
 
