@@ -22,7 +22,7 @@ from edgebuild.models.calibration_review import Finding, review_calibration
 from edgebuild.models.convert import float_outputs, to_tflite
 from edgebuild.models.data import DataSet, match_inputs
 from edgebuild.models.preprocessing import NONE, Preprocessing
-from edgebuild.models.source import SourceModel
+from edgebuild.models.source import Kind, SourceModel
 from edgebuild.passes import supported_graph
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.tflite.reader import read_tflite
@@ -97,7 +97,7 @@ def question_calibration(
     names = [tensor.name for tensor in source.inputs]
     labels, others = (None if data is None else class_numbers(data.y) for data in (given, judged))
     return review_calibration(
-        match_inputs(given, source.inputs),
+        _columns(source, given),
         names,
         drawn=min(drawn, len(given)),
         labels=labels,
@@ -207,7 +207,8 @@ def _part(data: DataSet, split: Split) -> DataSet:
 
 
 def _climbed(plan: BuildPlan, shown: SourceModel, splits: Splits, progress: Progress) -> BestRung:
-    content = to_tflite(shown, None, "float32").model
+    is_file = shown.kind == Kind.TFLITE  # whose tensors have their own names
+    content = shown.content if is_file else to_tflite(shown, None, "float32").model
     request = plan.request
     job = LadderJob(content, request.calibration_samples, request.seed, _int16(plan))
     with TemporaryFolder("ladder") as folder:
