@@ -82,9 +82,12 @@ def question_baseline(source: SourceModel, data: DataSet | None) -> BaselineRevi
     """Return what is wrong with the float model on ``data``, None where nothing is known to be."""
     if data is None or data.y is None or data.is_random or source.is_int8:
         return None
-    return review_baseline(
-        lambda x: float_outputs(source, x)[0], match_inputs(data, source.inputs), data.y
-    )
+    try:
+        return review_baseline(
+            lambda x: float_outputs(source, x)[0], match_inputs(data, source.inputs), data.y
+        )
+    except InputError:
+        return None  # judging refuses labels that fit no output, and names the output
 
 
 def question_calibration(

@@ -17,6 +17,7 @@ from edgebuild.report.accuracy import AccuracyReport
 from edgebuild.report.advice import check_failure
 from edgebuild.report.model import Report, report_from_json
 from edgebuild.tflite.writer import write_tflite
+from edgebuild.versions import JSON_SCHEMA
 from tests.conftest import ROOT
 from tests.gate_tasks import WITHOUT_REMEDIES
 
@@ -119,7 +120,7 @@ def test_the_gate_needs_no_asking(hurt, tmp_path, capsys):
     """A third of the samples is lost: exit 1, also from the cache, and 0 where it is turned off."""
     arguments = [
         *("build", str(hurt / "net.tflite"), "--target", "host", "--out", str(tmp_path)),
-        *("--data", str(hurt / "set.npz"), "--run", "none"),
+        *("--data", str(hurt / "set.npz"), "--run", "none", "--no-ladder"),
     ]
     for cached in (False, True):
         assert run(arguments) == 1
@@ -163,7 +164,7 @@ def test_slices_and_what_they_cannot_tell(hurt, tmp_path):
 def test_the_report_comes_back_from_its_json(hurt, tmp_path):
     report = build(hurt, tmp_path)
     value = json.loads((tmp_path / "net-host" / "report.json").read_text())
-    assert value["schema"] == 1 and len(value["accuracy"]["classes"]) == 3
+    assert value["schema"] == JSON_SCHEMA and len(value["accuracy"]["classes"]) == 3
     again = report_from_json(value)
     assert again.accuracy == report.accuracy and again.similarity is None
     for name in ("intervals", "drop", "classes", "slices", "warnings"):  # as older ones are
@@ -178,7 +179,7 @@ def test_the_terminal_has_what_matters(hurt, tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     arguments = [
         *("build", str(hurt / "net.tflite"), "--target", "host", "--out", str(tmp_path)),
-        *("--data", str(hurt / "set.npz")),
+        *("--data", str(hurt / "set.npz"), "--no-ladder"),
     ]
     assert run([*arguments, "--max-class-drop", "5%"]) == 1
     captured = capsys.readouterr()
@@ -296,7 +297,7 @@ def test_the_python_in_the_documentation(hurt, capsys, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     code = code.replace("model.keras", str(hurt / "net.tflite")).replace("cortex-m4", "host")
     exec(code, {"edgebuild": edgebuild})
-    assert "class 'faint' 200 0.0 Drop(value=1.0" in capsys.readouterr().out
+    assert "class 'faint' 30 1.0 Drop(value=0.0" in capsys.readouterr().out
 
 
 def test_several_outputs_are_compared_each_with_its_own(tmp_path):
