@@ -13,9 +13,11 @@ Arm's ABI may store them in one.
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
 
 from edgebuild.codegen.tflm_kernels import (
     ALIGN,
@@ -195,19 +197,27 @@ def planned_bytes(buffers: Sequence[Buffer]) -> int:
     Largest first, of equal ones the last added first; each goes to the first gap, from the start,
     between placed buffers that are alive at the same time.
     """
+    return _planned_bytes(tuple(buffers))
+
+
+@lru_cache(maxsize=8)  # several sets of kernels often ask for the same
+def _planned_bytes(buffers: tuple[Buffer, ...]) -> int:
     order = sorted(range(len(buffers)), key=lambda i: (-buffers[i].size, -i))
-    placed: list[tuple[int, Buffer]] = []
-    for wanted in (buffers[i] for i in order):
-        offset = 0
-        for start, other in placed:
-            if other.first > wanted.last or wanted.first > other.last:
-                continue
-            if start - offset >= wanted.size:
-                break
-            offset = max(offset, start + other.size)
+    # Columns start, end, first, last of what is placed, by rising start.
+    placed = np.empty((4, len(buffers)), np.int64)
+    for count, wanted in enumerate(buffers[i] for i in order):
+        start, end, first, last = placed[:, :count]
+        beside = (first <= wanted.last) & (last >= wanted.first)
+        begins, reached = start[beside], np.maximum.accumulate(end[beside])
+        # Where the buffers so far end before each, and behind the last.
+        free = np.concatenate(([0], reached))
+        fits = np.flatnonzero(begins - free[:-1] >= wanted.size)
+        offset = int(free[fits[0]] if len(fits) else free[-1])
         # At an equal offset it goes behind the ones that are there.
-        bisect.insort_right(placed, (offset, wanted), key=lambda item: item[0])
-    return max((start + b.size for start, b in placed), default=0)
+        at = int(np.searchsorted(start, offset, side="right"))
+        placed[:, at + 1 : count + 1] = placed[:, at:count].copy()
+        placed[:, at] = (offset, offset + wanted.size, wanted.first, wanted.last)
+    return int(placed[1].max(initial=0))
 
 
 def persistent_bytes(graph: Graph, scratch_count: int, word: int) -> int:
