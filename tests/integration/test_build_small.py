@@ -372,7 +372,7 @@ def test_an_unsupported_operator(folder, command):
         ({"target": "cortex-m5"}, "did you mean 'cortex-m"),
         ({"target": "cortex-m4", "toolchain": "tcc"}, "unknown toolchain 'tcc'"),
         ({"target": "cortex-m4", "run": "simulater"}, "did you mean 'simulator'"),
-        ({"target": "cortex-m4", "samples": 0}, "samples must be at least 1"),
+        ({"target": "cortex-m4", "samples": 0}, "samples must be 1 to 4,294,967,295, not 0"),
         ({"target": "cortex-m4", "data": "no.npz"}, "no.npz"),
     ],
 )
