@@ -17,6 +17,7 @@ from edgebuild.errors import ToolError
 from edgebuild.project import load_project
 from edgebuild.resources import resource_dir
 from edgebuild.targets import load_target, target_names
+from edgebuild.versions import JSON_SCHEMA
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def test_targets_show_says_what_counts(edgebuild):
         "simulator (default), qemu, host",
         "mps2-an386",
         "modelled by 'cortex-m4'",
-        "0x20000000  0x2003ffff",
+        "0x20000000  256 KiB",
     ):
         assert words in out
 
@@ -90,7 +91,7 @@ def test_targets_show_json(edgebuild):
     _, out, _ = edgebuild("targets", "show", "cortex-m4", "--json")
     shown = json.loads(out)
     assert shown.pop("sha256") == load_target("cortex-m4").sha256
-    assert shown == load_target("cortex-m4").to_json()
+    assert shown == {"schema": JSON_SCHEMA, **load_target("cortex-m4").to_json()}
 
 
 def test_targets_show_of_an_unknown_one(edgebuild):
