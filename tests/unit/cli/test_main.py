@@ -136,12 +136,13 @@ def test_json_errors_have_all_parts(failing, capsys):
     failing(InputError("it is wrong", details=["a line"], hint="do it right"))
     run(["boom", "--json"])
     assert json.loads(capsys.readouterr().out) == {
+        "schema": JSON_SCHEMA,
         "error": {
             "message": "it is wrong",
             "details": ["a line"],
             "hint": "do it right",
             "exit_code": 2,
-        }
+        },
     }
 
 
@@ -228,6 +229,7 @@ SLOW_BUILD = """
 import sys, time, types, pathlib, click
 from edgebuild.cli import main
 from edgebuild.files import staged_directory
+from edgebuild.versions import JSON_SCHEMA
 
 @click.command()
 def command():
