@@ -13,6 +13,7 @@ import pytest
 from edgebuild.cli import main as cli_main
 from edgebuild.cli.main import COMMANDS, cli, run
 from edgebuild.errors import CheckFailedError, InputError, InternalError, ToolError
+from edgebuild.versions import JSON_SCHEMA
 
 ON_LINUX = sys.platform == "linux"
 
