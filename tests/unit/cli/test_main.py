@@ -230,7 +230,6 @@ SLOW_BUILD = """
 import sys, time, types, pathlib, click
 from edgebuild.cli import main
 from edgebuild.files import staged_directory
-from edgebuild.versions import JSON_SCHEMA
 
 @click.command()
 def command():
