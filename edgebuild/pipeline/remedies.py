@@ -14,7 +14,7 @@ from edgebuild.budget import OF_QUALITY, Metrics
 from edgebuild.compress.ladder import Ladder
 from edgebuild.compress.run import BestRung, LadderJob, climb_ladder
 from edgebuild.compress.splits import Split, Splits, class_numbers, split_data
-from edgebuild.errors import EdgebuildError, InputError
+from edgebuild.errors import EdgebuildError, InputError, ModelError
 from edgebuild.files import TemporaryFolder
 from edgebuild.judging import judge_outputs
 from edgebuild.models.baseline_review import BaselineReview, review_baseline
@@ -175,10 +175,15 @@ def losses(
     try:
         if plan.target.delegate is None:
             supported_graph(graph, where=plan.name)
-        progress("measuring what quantization loses")
-        found = judge_outputs(source, graph, data, LiteRt(model), budget=plan.budget)
     except InputError:
         return ()  # the steps behind refuse it, in their words
+    progress("measuring what quantization loses")
+    try:
+        found = judge_outputs(source, graph, data, LiteRt(model), budget=plan.budget)
+    except ModelError as error:  # scales that are too far apart for LiteRT
+        return (f"the plainly quantized model does not run: {error.message}",)
+    except InputError:
+        return ()
     missed = [
         violation.sentence()
         for violation in plan.budget.check(Metrics(**found.metrics))
