@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgebuild.errors import EdgebuildError, InputError, ModelError
+from edgebuild.errors import EdgebuildError, InputError, ModelError, nearest
 
 MODEL_BYTES = 1 << 30
 """Size of a model file; of all files of a SavedModel together."""
@@ -158,9 +158,17 @@ def _unreadable(
     path: Path, failure: OSError, hint: str, error: type[EdgebuildError]
 ) -> EdgebuildError:
     if failure.errno == errno.ENOENT:
-        return error(f"{path}: no such file", hint=hint)
+        return error(f"{path}: no such file{_beside(path)}", hint=hint or "check the path")
     reason = (failure.strerror or str(failure)).lower()
     return error(f"{path}: cannot be read: {reason}", hint=hint)
+
+
+def _beside(path: Path) -> str:
+    """Return a guess at the file that was meant, from the names in the same folder."""
+    try:
+        return nearest(path.name, (entry.name for entry in path.parent.iterdir()))
+    except OSError:
+        return ""
 
 
 def _too_large(path: Path, most: int) -> str:

@@ -94,7 +94,10 @@ def _usage(error: click.ClickException) -> EdgebuildError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "edgebuild"
     message = error.format_message().rstrip(".")
-    return CommandLineError(message[:1].lower() + message[1:], hint=f"{command} --help")
+    hint = f"{command} --help"
+    if "unexpected extra argument" in message:
+        hint = f"{command} takes one at a time: run it once for each"
+    return CommandLineError(message[:1].lower() + message[1:], hint=hint)
 
 
 def _out_of_memory() -> EdgebuildError:

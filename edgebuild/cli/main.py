@@ -61,6 +61,11 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Return the command that ``args`` begin with; an unknown one gets the nearest name."""
         name = args[0]
+        if name.endswith((".keras", ".h5", ".tflite")):
+            raise click.UsageError(
+                f"'{name}' is a model, not a command: edgebuild build {name} --target cortex-m4",
+                ctx,
+            )
         if name not in COMMANDS and not name.startswith("-"):
             guess = nearest(name[:60], COMMANDS) or f"; commands: {', '.join(COMMANDS)}"
             raise click.UsageError(f"'{name}' is not a command{guess}", ctx)

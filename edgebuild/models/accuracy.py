@@ -220,7 +220,8 @@ def _in_range(flat: np.ndarray, classes: int, name: str) -> np.ndarray:
     if numbers.min() < 0 or numbers.max() >= classes:
         raise InputError(
             f"labels {name} go from {numbers.min()} to {numbers.max()}, "
-            f"the model has {classes} classes (0 to {classes - 1})"
+            f"the model has {classes} classes (0 to {classes - 1})",
+            hint="number the classes from 0" if numbers.min() > 0 else "correct the labels",
         )
     return numbers
 

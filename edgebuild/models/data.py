@@ -326,7 +326,10 @@ def _check(source: str, x: Arrays, labels: Mapping[int, np.ndarray]) -> None:
                 f"{label} has dtype {array.dtype}, expected numbers", hint="store x as float32"
             )
         if array.ndim == 0 or array.size == 0:
-            raise InputError(f"{label} is empty, its shape is {list(array.shape)}")
+            raise InputError(
+                f"{label} is empty, its shape is {list(array.shape)}",
+                hint="save at least one sample; 100 to 200 are good for calibration",
+            )
         if len(array) != len(x[0]):
             raise InputError(f"{label} has {len(array):,} samples, array 0 has {len(x[0]):,}")
         if array.dtype.kind == "f":
@@ -340,7 +343,10 @@ def _check(source: str, x: Arrays, labels: Mapping[int, np.ndarray]) -> None:
 def _check_labels(source: str, name: str, y: np.ndarray, samples: int) -> None:
     if y.ndim == 0 or len(y) != samples:
         given = f"{len(y):,} labels" if y.ndim else "a single label"
-        raise InputError(f"{source}: {name} has {given} for {samples:,} samples in x")
+        raise InputError(
+            f"{source}: {name} has {given} for {samples:,} samples in x",
+            hint=f"give one label per sample, or leave {name} out to calibrate without labels",
+        )
     if y.dtype.kind not in "fiub":
         raise InputError(
             f"{source}: {name} has dtype {y.dtype}", hint="store y as class numbers, or one-hot"
@@ -355,7 +361,8 @@ def _check_finite(label: str, array: np.ndarray) -> None:
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise InputError(
             f"{label} has {int(bad.sum()):,} values that are NaN or infinite, the first in "
-            f"sample {first[0]} at {list(first[1:])}"
+            f"sample {first[0]} at {list(first[1:])}",
+            hint="repair or remove these samples; np.isfinite finds them",
         )
 
 

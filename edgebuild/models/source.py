@@ -14,7 +14,7 @@ from importlib import util
 from pathlib import Path
 
 from edgebuild import limits
-from edgebuild.errors import ModelError, ToolError, UnsupportedOperatorError
+from edgebuild.errors import ModelError, ToolError, UnsupportedOperatorError, nearest
 from edgebuild.graph import KERNEL_DTYPES, DType, Graph
 from edgebuild.graph.demand import check_demand
 from edgebuild.graph.formats import is_quantized
@@ -138,7 +138,8 @@ def _recognise(path: Path) -> Kind:
         if path.is_dir():
             return _recognise_folder(path)
         if not path.exists():
-            raise ModelError(f"{path}: no such model", hint=f"give {FORMATS}")
+            guess = nearest(path.name, (entry.name for entry in path.parent.glob("*")))
+            raise ModelError(f"{path}: no such model{guess}", hint=f"give {FORMATS}")
         with limits.open_file(
             path, most=limits.MODEL_BYTES, hint=f"give {FORMATS}", error=ModelError
         ) as file:
@@ -150,6 +151,8 @@ def _recognise(path: Path) -> Kind:
     if head[4:8] == b"TFL3" or path.suffix == ".tflite":
         return Kind.TFLITE
     if head.startswith(b"PK\x03\x04"):
+        if (other := foreign_file(path, head)) is not None:  # PyTorch writes archives, too
+            raise other
         return Kind.KERAS
     if any(head[offset : offset + 8] == _HDF5 for offset in _HDF5_OFFSETS):
         return Kind.H5

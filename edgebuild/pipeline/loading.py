@@ -17,11 +17,13 @@ from edgebuild.compress.run import Compressed, CompressionJob, compress
 from edgebuild.compress.splits import Split, Splits, split_data
 from edgebuild.delegates.check import check_compatibility
 from edgebuild.delegates.customs import refuse_unknown_customs
-from edgebuild.errors import InputError
+from edgebuild.errors import InputError, UnsupportedOperatorError
 from edgebuild.files import TemporaryFolder
 from edgebuild.models.convert import Converted, to_tflite
 from edgebuild.models.data import DataSet, load_data, match_inputs
 from edgebuild.models.source import Kind, SourceModel, open_model
+from edgebuild.ops.refusal import FormGroups, Unsupported
+from edgebuild.ops.support import node_reason
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest
 from edgebuild.pipeline.remedies import (
     Review,
@@ -76,8 +78,9 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
     )
     try:
         _refuse_other_format(source, request)
-        if in_litert and source.content:
-            _refuse_unknown_customs(source, plan)
+        if source.content:
+            refuse = _refuse_unknown_customs if in_litert else _refuse_customs
+            refuse(source, plan)
         data, train = load_sets(source, request)
         assumed = forecast and data is None and _needs_data(source, plan)
         if assumed:
@@ -197,6 +200,26 @@ def _refuse_unknown_customs(source: SourceModel, plan: BuildPlan) -> None:
     where = str(source.path)
     graph = read_tflite(source.content, name=source.path.stem, where=where)
     refuse_unknown_customs(graph, check_compatibility(graph, plan.target), where=where)
+
+
+def _refuse_customs(source: SourceModel, plan: BuildPlan) -> None:
+    """Raise UnsupportedOperatorError where a model for generated C has custom operators; before a
+    conversion, which would fail on them."""
+    where = str(source.path)
+    graph = read_tflite(source.content, name=source.path.stem, where=where)
+    customs = [node for node in graph.nodes() if node.kind.startswith("CUSTOM")]
+    if not customs:
+        return
+    groups = FormGroups()
+    for node in customs:
+        groups.add(node, node_reason(node))
+    found = Unsupported(len(graph.ops), groups.forms())
+    raise UnsupportedOperatorError(
+        f"{where}: {found.summary()}",
+        details=found.lines(),
+        hint=found.hint(),
+        facts={"unsupported": found.to_json()},
+    )
 
 
 def load_sets(source: SourceModel, request: BuildRequest) -> tuple[DataSet | None, DataSet | None]:
