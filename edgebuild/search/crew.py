@@ -227,7 +227,7 @@ class DaskCrew:
                     raise
                 whose = "a worker of " if isinstance(error, ImportError) else ""
                 raise UnfitWorkerError(
-                    f"{whose}the Dask scheduler at {self._address} cannot work: "
+                    f"{whose}the Dask scheduler at {self._address} does not work: "
                     f"{str(error).splitlines()[0]}",
                     hint="install the same edgebuild for the scheduler and each worker: "
                     "pip install 'edgebuild[search]'",
