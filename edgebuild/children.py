@@ -7,6 +7,7 @@ kills what it left.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import subprocess
@@ -82,6 +83,15 @@ def run(
     return subprocess.CompletedProcess(list(command), process.returncode, output, errors)
 
 
+def _dismiss(guard: subprocess.Popen[bytes]) -> None:
+    """End a guard that has nothing left to watch."""
+    with suppress(OSError):
+        if guard.stdin is not None:
+            guard.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        guard.wait(2.0)
+
+
 def _tell(line: str | None) -> None:
     """Write a line to the guard, which is started when there is none."""
     global _guard
@@ -99,6 +109,7 @@ def _tell(line: str | None) -> None:
                 start_new_session=True,
                 cwd="/",
             )
+            atexit.register(_dismiss, _guard)
         if line is not None and _guard.stdin is not None:
             with suppress(OSError):
                 _guard.stdin.write(line.encode())

@@ -293,6 +293,7 @@ def test_ctrl_c(place, moment):
     assert process.returncode == 130, errors
     assert "interrupted" in errors and "Traceback" not in errors
     assert [p.name for p in out.iterdir() if not p.name.endswith(".lock")] == []
+    assert list(scratch.iterdir()) == []
     deadline = time.monotonic() + 20
     while left := [pid for pid in children if Path(f"/proc/{pid}").exists()]:
         assert time.monotonic() < deadline, left
