@@ -26,7 +26,8 @@ from edgebuild.errors import InputError
     [
         ("My Net-2", "my_net_2", "MyNet2"),
         ("fun", "model_fun", "ModelFun"),
-        ("string", "string", "StringModel"),
+        ("string", "model_string", "ModelString"),
+        ("array", "array", "ArrayModel"),
         ("r", "r", "RModel"),
         ("build_config", "build_config", "BuildConfigModel"),
         ("byte buffer", "byte_buffer", "ByteBufferModel"),
