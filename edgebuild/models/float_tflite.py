@@ -14,7 +14,7 @@ from edgebuild.errors import InputError, ModelError
 from edgebuild.models.bias import repair_biases
 from edgebuild.models.float16_tflite import in_float32
 from edgebuild.tflite import schema
-from edgebuild.tflite.reader import clean_name
+from edgebuild.tflite.reader import _DAMAGE, clean_name
 
 _SIGNATURE = "serving_default"
 
@@ -349,7 +349,13 @@ def _map(indices: Sequence[int], stem: str) -> list[Any]:
 def unpack(content: bytes) -> Any:
     """Return the model as objects, with the data that lies behind the flatbuffer inside it."""
     s = schema.module()
-    model = s.ModelT.InitFromObj(s.Model.GetRootAs(content, 0))
+    try:
+        model = s.ModelT.InitFromObj(s.Model.GetRootAs(content, 0))
+    except _DAMAGE as error:
+        raise ModelError(
+            f"the model's flatbuffer is damaged or truncated ({len(content):,} bytes): {error}",
+            hint="export or copy the model again",
+        ) from error
     for buffer in model.buffers:
         if buffer.offset > 1:
             raw = content[buffer.offset : buffer.offset + buffer.size]

@@ -211,6 +211,11 @@ def unexpected(error: Exception, where: str) -> EdgebuildError:
             f"{where}: out of memory: {first[:200]}",
             hint="close other programs, or use a smaller model or less data",
         )
+    if isinstance(error, ValueError) and "not a valid Flatbuffer" in first:
+        return ModelError(
+            f"{where}: the flatbuffer is damaged: LiteRT's verifier refuses it",
+            hint="export or copy the model again",
+        )
     log = "".join(traceback.format_exception(error))
     return InternalError(
         f"{where}: {type(error).__name__}: {first[:300]}", log=log[-_LOG_CHARACTERS:]

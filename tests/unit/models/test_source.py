@@ -14,7 +14,7 @@ from edgebuild.graph import DType
 from edgebuild.models.convert import float_predict, to_tflite
 from edgebuild.models.shapes import BATCH_NOTE
 from edgebuild.models.source import Kind, open_model
-from edgebuild.models.worker import Worker
+from edgebuild.models.worker import Worker, unexpected
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.tflite import schema
 from edgebuild.tflite.reader import read_tflite
@@ -334,3 +334,10 @@ def test_open_dimensions_of_an_int8_file(tmp_path):
     path.write_bytes(open_relu([-1, 1, 1, 3]))
     source = open_model(path)
     assert source.content == path.read_bytes() and source.notes == (BATCH_NOTE,)
+
+
+def test_a_flatbuffer_that_litert_refuses_is_the_files_fault():
+    error = unexpected(ValueError("The model is not a valid Flatbuffer buffer"), "m.tflite")
+    assert isinstance(error, ModelError)
+    assert "m.tflite: the flatbuffer is damaged" in error.message
+    assert isinstance(unexpected(ValueError("else"), "m.tflite"), InternalError)
