@@ -175,7 +175,7 @@ def test_zig_is_not_installed(place):
         "u.find_spec = lambda name, *a: None if name == 'ziglang' else find(name, *a)\n"
         "from edgebuild.cli.main import run; sys.exit(run(sys.argv[1:]))"
     )
-    arguments = ["build", "small.tflite", "--target", "cortex-m4"]
+    arguments = ["build", "small.tflite", "--target", "cortex-m4", "--toolchain", "zig"]
     env = {**os.environ, "EDGEBUILD_CACHE_DIR": str(place / "cache")}
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=env
