@@ -63,6 +63,7 @@ def request(folder, out, budget=LIMITS, **changes):
         train=str(folder / "train.npz"),
         budget=budget,
         out=out,
+        toolchain="zig",  # what a search costs with: `auto` may build with another that fits, too
     )
     return SearchRequest(build, **{"effort": EFFORT, "jobs": 1, **changes})
 
