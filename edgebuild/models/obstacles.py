@@ -17,6 +17,7 @@ _LOOPS = ("While", "StatelessWhile")
 _ASSIGNMENTS = ("AssignVariableOp", "AssignAddVariableOp", "AssignSubVariableOp")
 _SHOWN = 5
 _MISSING = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
+_DIAGNOSTIC = re.compile(r"^\S.*:\d+:\d+: error: (.+)$", re.MULTILINE)
 _UNROLL = (
     "build the model again with unroll=True in these layers and take over the weights "
     "(new.set_weights(model.get_weights())): what is left is no loop"
@@ -58,10 +59,7 @@ def danger(graph: Any, model: Any) -> Danger | None:
 def converter_error(error: Exception, wanted: str, graph: Any, model: Any) -> EdgebuildError:
     """Return the error for what the converter says when it cannot make ``wanted``."""
     text = str(error)
-    missing = dict.fromkeys(
-        re.findall(r"'tf\.(\w+)' op is neither a custom op nor a flex op", text)
-    )
-    lines = [line.strip()[:200] for line in text.splitlines() if line.strip()]
+    missing = dict.fromkeys(_MISSING.findall(text))
     if missing:
         return ModelError(
             f"TFLite has no operator for {', '.join(missing)}",
@@ -71,12 +69,21 @@ def converter_error(error: Exception, wanted: str, graph: Any, model: Any) -> Ed
             hint="replace these layers by others, or take them out of the model and compute them "
             "in the program that calls it",
         )
+    first, *rest = _reasons(text) or [type(error).__name__]
     return ToolError(
-        f"TensorFlow's converter failed to make a {wanted} model: {(lines or [''])[0]}",
-        details=lines[1:5],
-        hint="a model that Keras runs is not at fault: try another version of TensorFlow, or the "
-        "model without the layers that it names",
+        f"TensorFlow's converter failed to make a {wanted} model: {first}",
+        details=rest[:4],
+        hint="Keras runs the model, so this is the converter's fault: try another version of "
+        "TensorFlow, or take out layers until it converts",
     )
+
+
+def _reasons(text: str) -> list[str]:
+    """Return the lines of a converter's message that tell a reason: compiler diagnostics come with
+    the place in Python from which TensorFlow was called, which tells nothing of the model."""
+    found = [match[1] for match in _DIAGNOSTIC.finditer(text)]
+    lines = found or [line.strip() for line in text.splitlines() if line.strip()]
+    return [line[:200] for line in dict.fromkeys(lines)]
 
 
 def _layers(graph: Any, model: Any, kinds: tuple[str, ...]) -> str:

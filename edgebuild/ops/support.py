@@ -24,7 +24,8 @@ def unsupported(graph: Graph) -> Unsupported:
 
     ``graph`` is a model after ``edgebuild.passes.READ_PASSES``: what they fold is no reason.
     """
-    is_float = bool(graph.ops) and not is_quantized(graph)
+    # What only moves numbers has kernels for floats, too.
+    is_float = not is_quantized(graph) and any(node_reason(node) for node in graph.nodes())
     odd_tensors, groups = contradictions(graph), FormGroups()
     wrong = [problem for problems in odd_tensors.values() for problem in problems]
     for node in graph.nodes():

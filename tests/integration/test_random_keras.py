@@ -54,12 +54,12 @@ def built(path: Path, folder: Path) -> str:
 
 
 def in_words(error: dict[str, str]) -> bool:
-    """Return whether a refusal is one of edgebuild's own, for the user to act on, or says that the
-    converter failed on a model that Keras runs."""
+    """Return whether a refusal is for the user to act on, or says that the converter failed on a model
+    that Keras runs."""
     raw = ("Traceback", "Error: ", "report this", "damaged")
-    return error["kind"] in ("InputError", "ModelError") and not any(
-        w in error["words"] for w in raw
-    )
+    is_ours = error["kind"] in ("InputError", "ModelError")
+    is_converter = error["words"].startswith("TensorFlow's converter failed to make")
+    return (is_ours or is_converter) and not any(w in error["words"] for w in raw)
 
 
 @pytest.mark.parametrize("pairs", [*groups(0, IN_CI), *groups(IN_CI, NIGHTLY, pytest.mark.slow)])

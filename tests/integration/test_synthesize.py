@@ -88,7 +88,7 @@ def test_what_it_says(model, tmp_path, capsys, monkeypatch):
         (["--range", "255..0"], "'255..0' is not a range"),
         (["--range", "bright"], "for example 0..255"),
         (["--out", "."], "inputs are written as .npz"),
-        (["--seed", "4294967296"], "seed 4,294,967,296 is above 4,294,967,295"),
+        (["--seed", "4294967296"], "seed must be 0 to 4,294,967,295, not 4294967296"),
     ],
 )
 def test_options_that_cannot_be_right(model, tmp_path, capsys, monkeypatch, arguments, words):

@@ -149,9 +149,12 @@ class Machine:
                 self.write(segment.load_address, segment.content)
 
     def _check_range(self, address: int, size: int) -> None:
-        for region in self.regions:
-            if region.origin <= address and address + size <= region.origin + region.size:
-                return
+        at = address
+        for region in sorted(self.regions, key=lambda region: region.origin):
+            if region.origin <= at < region.origin + region.size:
+                at = region.origin + region.size  # goes on where the next one adjoins
+        if at >= address + size:
+            return
         raise ToolError(
             f"the firmware uses {size:,} B at {address:#010x}, outside the target's memory",
             hint="check the memory regions of the target profile",

@@ -133,6 +133,7 @@ VIOLATIONS = {
 class Built:
     violations: tuple[Violation, ...]
     notes: tuple[str, ...] = ()
+    gate: None = None
 
 
 @pytest.mark.parametrize(
