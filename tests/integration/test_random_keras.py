@@ -54,8 +54,7 @@ def built(path: Path, folder: Path) -> str:
 
 
 def in_words(error: dict[str, str]) -> bool:
-    """Return whether a refusal is for the user to act on, or says that the converter failed on a model
-    that Keras runs."""
+    """Return whether a refusal is for the user to act on, or says that the converter failed."""
     raw = ("Traceback", "Error: ", "report this", "damaged")
     is_ours = error["kind"] in ("InputError", "ModelError")
     is_converter = error["words"].startswith("TensorFlow's converter failed to make")
