@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edgebuild.compress.base import CompressionStep
@@ -19,9 +20,12 @@ from edgebuild.report.remedy_lines import baseline_lines, calibration_lines, lad
 from edgebuild.units import format_range, format_size
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.measure import Measurement
 
-_BAR = 24
+_BAR, _SHORT_BAR, _PER_CENT = 24, 8, 5
+"""Columns of a bar, of the shortest one, and of the share behind it."""
+
 _LAYERS_SHOWN = 40
 _SYMBOLS_SHOWN = 3
 _NOTES_SHOWN = 3
@@ -114,7 +118,7 @@ def _budget_table(report: Report) -> RenderableType:
             continue
         used = format_figure(figure) if figure else "unknown"
         shown = "-" if limit is None else format_value(limit, unit)
-        bar = _bar(figure.most, limit) if figure and limit and unit != "similarity" else ""
+        bar = _Bar(figure.most / limit) if figure and limit and unit != "similarity" else ""
         table.add_row(label, used, shown, bar, f"{figure.how}" if figure else "")
     return table
 
@@ -124,13 +128,25 @@ def _size_label(report: Report) -> str:
     return "model" if report.target.get("delegate") else "flash"
 
 
-def _bar(value: float, limit: float) -> RenderableType:
-    from rich.text import Text
+@dataclass(frozen=True)
+class _Bar:
+    """A share as a bar and in per cent, as wide as the table has room for."""
 
-    share = value / limit if limit else 0.0
-    filled = min(_BAR, max(0, round(share * _BAR)))
-    style = "red" if share > 1 else "yellow" if share > 0.9 else "green"
-    return Text.assemble(("█" * filled, style), ("░" * (_BAR - filled), "dim"), f" {share:4.0%}")
+    share: float
+
+    def __rich_measure__(self, _console: Console, options: ConsoleOptions) -> Measurement:
+        from rich.measure import Measurement
+
+        return Measurement(_SHORT_BAR + _PER_CENT, _BAR + _PER_CENT)
+
+    def __rich_console__(self, _console: Console, options: ConsoleOptions) -> RenderResult:
+        from rich.text import Text
+
+        room = min(_BAR, options.max_width - _PER_CENT)
+        filled = min(room, max(0, round(self.share * room)))
+        style = "red" if self.share > 1 else "yellow" if self.share > 0.9 else "green"
+        per_cent = f"{self.share:{_PER_CENT}.0%}"
+        yield Text.assemble(("█" * filled, style), ("░" * (room - filled), "dim"), per_cent)
 
 
 def _figures_table(report: Report) -> RenderableType:

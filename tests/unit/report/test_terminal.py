@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 
 import pytest
@@ -200,6 +201,17 @@ def test_values(value, unit, shown):
 def test_bounds_are_shown_and_the_bar_is_of_the_upper_one():
     latency = Figure(6300.0, "us", How.MODELLED, "x", low=5100.0, high=6300.0)
     assert format_figure(latency) == "5.100 to 6.300 ms"
+
+
+def test_bars_give_way_to_wide_figures():
+    wide = Figure(188.7e6, "us", How.MODELLED, "x", low=134.7e6, high=188.7e6)
+    given = report(Budget(40_000, latency_us=377.4e6))
+    given = dataclasses.replace(given, metrics=dataclasses.replace(given.metrics, latency_us=wide))
+    rows = {line.split()[0]: line for line in rendered(given).splitlines() if "█" in line}
+    bar, *rest = rows["latency"].split()[-3:]
+    assert 8 <= len(bar) < 24 and bar.count("█") == round(len(bar) / 2)
+    assert rest == ["50%", "modelled"]
+    assert rows["flash"].index("█") == rows["latency"].index("█")
 
 
 def test_waits_have_a_column_where_there_are_some():
