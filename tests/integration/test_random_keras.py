@@ -77,7 +77,7 @@ def test_pairs(tmp_path, monkeypatch, pairs):
             continue
         why = built(tmp_path / f"{row['pair']}.tflite", tmp_path / "out")
         refused += bool(why)
-    assert refused <= len(pairs) // 3  # a suite of refusals would prove nothing
+    assert refused <= len(pairs) // 2  # a suite of refusals would prove nothing
 
 
 def test_every_pass_is_put_on_models_at_least_five_times():
