@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from edgebuild.budget import Budget
+from edgebuild.budget import MUCH_ERROR, Budget
 from edgebuild.models.data import DataSet
 from edgebuild.models.likeness import LEAST_SHARE, SIMILARITY, channel_likeness, likeness
 from edgebuild.models.regression import error_increase
@@ -20,9 +20,6 @@ from edgebuild.units import quoted
 
 MOST_CHANNELS = 4096
 """A report has no more of one output."""
-
-MUCH_ERROR = 0.5
-"""A regression's error that surely rises by more than this share is warned of."""
 
 _VARIES = 1e-3
 """Of an output's largest value: less is no variation."""

@@ -50,9 +50,9 @@ class Problem:
         """A hash of all that decides what a candidate costs and how good it becomes."""
         digest = hashlib.sha256(self.model)
         for split in (self.train, self.validation):
-            for array in (*split.x, *(() if split.y is None else (split.y,))):
+            for array in split.arrays:
                 digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(memoryview(array.copy(order="C")).cast("B"))
+                digest.update(array.tobytes())
         plain = (self.kind, self.trust, self.run, self.toolchain, self.seed)
         training = (self.training, self.training_sha256)
         tools = sorted(self.tools.items())

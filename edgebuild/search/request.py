@@ -171,14 +171,19 @@ def _lost_too_much(report: Report | None) -> bool:
 
 
 def _much_lost(found: Found, budget: Budget) -> list[str]:
-    """Return a note where nobody said how much accuracy may go, and much does."""
+    """Return a note where nobody said how much of the quality may go, and much does."""
     assert found.best is not None
-    lost = found.profile.quality - (found.best.quality or 0.0)
-    if budget.max_accuracy_drop is not None or lost <= _MUCH:
+    measure, lost = found.profile.measure, found.profile.quality - (found.best.quality or 0.0)
+    limits = {
+        "accuracy": (budget.max_accuracy_drop, "--max-accuracy-drop 2%"),
+        "R2": (budget.max_error_increase, "--max-error-increase 20%"),
+    }
+    limit, option = limits.get(measure, (budget.min_similarity, "--min-similarity 0.95"))
+    if limit is not None or lost <= _MUCH:
         return []
     return [
-        f"the best that keeps the budget loses {100 * lost:.1f} points of {found.profile.measure} "
-        f"on the validation samples; --max-accuracy-drop 2% refuses such a build"
+        f"the best that keeps the budget loses {100 * lost:.1f} points of {measure} on the "
+        f"validation samples; {option} refuses such a build"
     ]
 
 

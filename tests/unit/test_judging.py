@@ -157,3 +157,30 @@ def test_what_is_no_number_in_the_float_model_is_warned_of(real):
     assert found.gate.passed and found.similarity is None
     assert warning.startswith("output 'y' is not compared with the float model's, which is NaN or")
     assert "2 of 20 samples (the first is sample 3)" in warning
+
+
+@pytest.mark.parametrize("shape", [(12, 3), (4, 5, 3), (12, 1), (4, 5, 1)])
+def test_sequences_and_masks_are_gated_by_their_positions(tmp_path, shape):
+    """A label for each position; the interval is that of samples, whose positions depend on each
+    other."""
+    tensors = [Tensor(i, name, (1, *shape), DType.FLOAT32) for i, name in enumerate("xy")]
+    graph = Graph("net", (0,), (1,), (Op("RELU", (0,), (1,)),), dict(enumerate(tensors)))
+    (tmp_path / "net.tflite").write_bytes(write_tflite(graph))
+    x = np.random.default_rng(0).normal(size=(60, *shape)).astype(np.float32)
+    ours = np.maximum(x, 0)
+    y = ours.argmax(-1) if shape[-1] > 1 else (ours[..., 0] > 0).astype(np.int64)
+    source, data = open_model(tmp_path / "net.tflite"), DataSet((x,), y, "x")
+    sound = judge_outputs(source, graph, data, Outputs([ours]))
+    positions = int(np.prod(shape[:-1]))
+    assert sound.accuracy.positions == positions and sound.accuracy.shipped.value == 1.0
+    assert sound.gate.passed and sound.gate.losses == ()
+    worse = ours.copy()
+    worse[:30] = ours[:30, ::-1] if shape[-1] > 1 else 1 - (ours[:30] > 0)
+    found = judge_outputs(source, graph, data, Outputs([worse]))
+    (loss,) = found.gate.losses
+    assert not found.gate.passed and loss.kind == "accuracy-drop"
+    assert 0.1 < found.metrics["accuracy_drop"].value < 0.6
+    # A few positions of one sample do not tell.
+    few = ours.copy()
+    few[0] = worse[0]
+    assert judge_outputs(source, graph, data, Outputs([few])).gate.losses == ()
