@@ -32,7 +32,13 @@ def _compress(job: dict[str, Any], say: Say) -> dict[str, Any]:
     context = Context(
         _split(folder / "train.npz"),
         _split(folder / "validation.npz"),
-        open_original(Path(job["model"]), job["kind"], trust=job["trust"], seed=job["seed"]),
+        open_original(
+            Path(job["model"]),
+            job["kind"],
+            trust=job["trust"],
+            seed=job["seed"],
+            shapes=job["shapes"],
+        ),
         training_setup(job["training"], Path(job["entry_folder"])),
         features=CpuFeatures(**job["features"]),
         seed=job["seed"],

@@ -47,7 +47,8 @@ class CompressionJob:
 
     ``model`` is a ``.keras`` or ``.h5`` file of that ``kind``; ``training`` a Python entry
     ``package.module:function`` below ``entry_folder``, which returns the fields of TrainingSetup.
-    ``checkpoints`` outlives the run.
+    ``checkpoints`` outlives the run. ``shapes`` are those of all inputs, None where the model
+    leaves none open.
     """
 
     model: Path
@@ -59,6 +60,7 @@ class CompressionJob:
     checkpoints: Path
     training: str | None = None
     entry_folder: Path = Path()
+    shapes: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
