@@ -67,7 +67,7 @@ class Remedied:
         if self.ladder.preprocessing:
             notes.append(
                 "inputs are prepared in float32 before the model reads them: <name>_preprocess in "
-                "the generated C, which is not part of the flash figure"
+                "the generated C, whose time is not part of the latency"
             )
         return tuple(notes)
 
