@@ -11,6 +11,9 @@ from edgebuild.figures import Figure
 from edgebuild.toml_reader import Reader
 from edgebuild.units import format_duration, format_points, format_size
 
+MUCH_ERROR = 0.5
+"""A regression's error that surely rises by more than this share is warned of without a limit."""
+
 MEMORY_OF = "memory of "
 """How the source of a limit begins that is a device's own memory."""
 

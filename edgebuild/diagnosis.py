@@ -121,7 +121,9 @@ def _of_tensors(
         quantize_input(a, t)
         for a, t in zip(match_inputs(fed, graph.input_tensors), graph.input_tensors, strict=True)
     ]
-    stats = measure_departures(float_model, shipped, (float_graph, graph), real, quantized)
+    stats = measure_departures(
+        float_model, shipped, (float_graph, graph), real, quantized, preprocessing.steps
+    )
     worst = _first_departure(graph, stats)
     if worst is None:
         return None, []

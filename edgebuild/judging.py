@@ -21,10 +21,11 @@ from edgebuild.models.last_activation import graph_gives_probability
 from edgebuild.models.output_parts import output_cuts
 from edgebuild.models.source import SourceModel
 from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
-from edgebuild.report.gate import AccuracyGate, find_losses
+from edgebuild.report.gate import AccuracyGate, Loss, find_losses
 from edgebuild.report.judge import accuracy_report
 from edgebuild.report.outputs import constant_parts, regression_report, similarity_report
 from edgebuild.report.regression import RegressionReport
+from edgebuild.units import quoted
 from edgebuild.verification import Engine
 
 NO_BUDGET = Budget()
@@ -66,6 +67,14 @@ class _Output:
         return np.asarray(outputs, np.float64).reshape(self.labels.values.shape)
 
 
+@dataclass(frozen=True)
+class _Unfit:
+    """What cannot be judged of an output; ``lost``: that itself is a loss."""
+
+    sentence: str
+    lost: bool = False
+
+
 def judge_outputs(
     source: SourceModel,
     graph: Graph,
@@ -88,14 +97,18 @@ def judge_outputs(
     """
     if source.is_int8 and not data.has_labels:
         return Judgement()
-    outputs = _outputs(source, graph, data, fed or data, engine, reference)
+    outputs, unfit = _outputs(source, graph, data, fed or data, engine, reference)
     accuracy = _accuracy(outputs, data, budget, engine, reference, source)
     regression = _regression(outputs, data, budget)
     similarity = _similarity(outputs, graph, data, budget)
     found = None
-    if not data.is_random and any(out.original is not None for out in outputs):
-        losses, warnings = find_losses(accuracy, similarity, _constant(outputs, graph), budget)
-        found = AccuracyGate(gate, losses, warnings=warnings)
+    if not data.is_random and (unfit or any(out.original is not None for out in outputs)):
+        losses, warnings = find_losses(
+            accuracy, regression, similarity, _constant(outputs, graph), budget
+        )
+        lost = tuple(Loss("not-finite", one.sentence) for one in unfit if one.lost)
+        said = tuple(one.sentence for one in unfit if not one.lost)
+        found = AccuracyGate(gate, (*lost, *losses), warnings=(*said, *warnings))
     metrics = quality_metrics(
         accuracy, regression, None if data.is_random else similarity, engine.label
     )
@@ -109,7 +122,8 @@ def _outputs(
     fed: DataSet,
     engine: Engine,
     reference: Engine | None,
-) -> list[_Output]:
+) -> tuple[list[_Output], list[_Unfit]]:
+    """Return the outputs that can be judged, and what cannot be judged or compared of any."""
     quantized = [
         quantize_input(a, t)
         for a, t in zip(match_inputs(fed, graph.input_tensors), graph.input_tensors, strict=True)
@@ -117,15 +131,20 @@ def _outputs(
     ours = engine.outputs(quantized)
     others = reference.outputs(quantized) if reference is not None and data.has_labels else None
     originals = None if source.is_int8 else float_outputs(source, data.x)
-    found = []
+    found: list[_Output] = []
+    unfit: list[_Unfit] = []
     for position, tensor in enumerate(graph.output_tensors):
         shape = _shape(tensor)
         if ours[position].size != len(data) * tensor.elements:
-            continue  # the file says another size than the model has when it runs
+            unfit.append(_of_another_size(tensor, ours[position], len(data)))
+            continue
         mine = ours[position].reshape(len(data), *shape)
-        original = None
-        if originals is not None and _comparable(originals[position], mine):
-            original = originals[position].reshape(mine.shape)
+        original = None if originals is None else originals[position]
+        if (why := _not_comparable(tensor, mine, original)) is not None:
+            unfit.append(why)
+            original = None
+        if original is not None:
+            original = original.reshape(mine.shape)
         probability = graph_gives_probability(graph, position)
         cut = real_threshold(probability)
         found.append(
@@ -141,12 +160,53 @@ def _outputs(
                 cut,
             )
         )
+    return found, unfit
+
+
+def _of_another_size(tensor: Tensor, ours: np.ndarray, samples: int) -> _Unfit:
+    """Return that the file says another size of an output than the model has when it runs."""
+    return _Unfit(
+        f"output {quoted(tensor.name)} is not judged: it gave {ours.size:,} values for "
+        f"{samples:,} samples where its shape in the file, {list(tensor.shape)}, says "
+        f"{samples * tensor.elements:,}"
+    )
+
+
+def _not_comparable(tensor: Tensor, ours: np.ndarray, original: np.ndarray | None) -> _Unfit | None:
+    """Return why our output (samples, ...) cannot be compared with the float model's, None where
+    it can or where there is none. NaN and infinity are a loss where the float model has neither."""
+    where = f"output {quoted(tensor.name)}"
+    if original is not None and original.size != ours.size:
+        return _Unfit(
+            f"{where} is not compared with the float model's: it has {ours[0].size:,} values a "
+            f"sample, the float model's {original.size // len(ours):,}"
+        )
+    mine = _not_finite(ours)
+    its = np.zeros_like(mine) if original is None else _not_finite(original.reshape(ours.shape))
+    if (mine & ~its).any():
+        return _Unfit(
+            f"{where} is NaN or infinite in {_counted(mine & ~its)}"
+            + (", where the float model's is finite" if original is not None else ""),
+            lost=True,
+        )
+    if its.any():
+        return _Unfit(
+            f"{where} is not compared with the float model's, which is NaN or infinite in "
+            f"{_counted(its)}: look for values that overflow or divide by zero in the data"
+        )
+    return None
+
+
+def _not_finite(outputs: np.ndarray) -> np.ndarray:
+    """Return which samples hold a NaN or an infinity: bool (samples,)."""
+    found: np.ndarray = ~np.isfinite(outputs.reshape(len(outputs), -1)).all(axis=1)
     return found
 
 
-def _comparable(original: np.ndarray, ours: np.ndarray) -> bool:
-    """Return whether the float model's output can be compared: of the same size, and all finite."""
-    return original.size == ours.size and bool(np.isfinite(original).all())
+def _counted(samples: np.ndarray) -> str:
+    """Return how many of the samples, bool (samples,), and which one is the first."""
+    count, first = int(np.count_nonzero(samples)), int(samples.argmax())
+    return f"{count:,} of {len(samples):,} samples (the first is sample {first})"
 
 
 def _shape(tensor: Tensor) -> tuple[int, ...]:
@@ -218,7 +278,9 @@ def _regression(
             out.labels.values,
         )
         for out in outputs
-        if out.labels is not None and out.labels.values is not None
+        if out.labels is not None
+        and out.labels.values is not None
+        and np.isfinite(out.real).all()  # else the gate names the samples
     ]
     return regression_report(rows, data, budget) if rows else None
 

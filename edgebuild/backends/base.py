@@ -25,7 +25,8 @@ Progress = Callable[[str], None]
 @dataclass(frozen=True)
 class Emitted:
     """What code generation made of a model; ``files`` by path below the build folder. ``notes`` say
-    what was left out beside the library, and why."""
+    what was left out beside the library, and why. ``functions`` are those that the user's firmware
+    calls to prepare inputs."""
 
     graph: Graph
     calls: tuple[KernelCall, ...]
@@ -34,6 +35,7 @@ class Emitted:
     files: Mapping[str, str]
     tflm_arena: Figure | None = None
     notes: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
 
     def with_files(self, files: Mapping[str, str], *, tflm_arena: Figure | None = None) -> Emitted:
         """Return a copy with more files, and TFLite Micro's arena size when it is known."""

@@ -73,7 +73,7 @@ class CortexMBackend:
         """Compile and link ``firmware.elf``; OverflowedError when memory does not suffice."""
         self.check_room(emitted, target)
         placement = required_placement(target.placement, target.name)
-        script = render_linker_script(placement, STACK_BYTES)
+        script = render_linker_script(placement, STACK_BYTES, emitted.functions)
         atomic_write(out / "firmware.ld", script)
         compiler, level = parse_tool(tool)
         job = dataclasses.replace(firmware_job(emitted, target), optimize=level)
@@ -90,7 +90,7 @@ class CortexMBackend:
         by = compiler.version() if level == SPEED else f"{compiler.version()} {level}"
         linked = {
             "weights": Figure(parts.weights, "B", How.LINKED, f"{by}: constants of the model"),
-            "code": Figure(parts.code, "B", How.LINKED, f"{by}: layers and kernels"),
+            "code": Figure(parts.code, "B", How.LINKED, f"{by}: {_code(emitted)}"),
             "runtime": Figure(parts.runtime, "B", How.LINKED, f"{by}: helpers that they call"),
         }
         total = Figure(parts.model_flash, "B", How.LINKED, f"{by}: weights, code and runtime")
@@ -100,6 +100,12 @@ class CortexMBackend:
 
         static = Figure(parts.static_ram, "B", How.LINKED, f"{by}: without the arena")
         return Compiled(by, total, static, linked, open_device, image, parts.regions)
+
+
+def _code(emitted: Emitted) -> str:
+    """Return what the code's figure counts."""
+    calls = [f"{function}()" for function in emitted.functions]
+    return "layers and kernels" + (f", {', '.join(calls)}" if calls else "")
 
 
 def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:

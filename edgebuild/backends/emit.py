@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgebuild.backends.base import Emitted
 from edgebuild.codegen.c_library import constant_bytes, generate_library, kernel_calls
+from edgebuild.codegen.preprocess import preprocess_functions
 from edgebuild.codegen.tflm import OFFLINE_PLAN, has_own_plan, tflm_arena, tflm_files
 from edgebuild.errors import InputError
 from edgebuild.graph import Graph
@@ -39,7 +40,9 @@ def emit_library(
     plan = plan_memory(graph, calls, arena_capacities(placement, copied))
     library = generate_library(graph, calls, plan, name, preprocessing)
     files = {f"{LIBRARY}/{path}": text for path, text in library.items()}
-    return Emitted(graph, calls, plan, name, files)
+    prepared = preprocess_functions(graph, preprocessing, name)
+    functions = tuple(str(function["name"]) for function in prepared)
+    return Emitted(graph, calls, plan, name, files, functions=functions)
 
 
 def with_tflm_form(emitted: Emitted, source: Graph, model: bytes, core: str) -> Emitted:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
@@ -33,8 +33,9 @@ def region_name(region: Memory) -> str:
     return REGION_PREFIX + region.name
 
 
-def render_linker_script(placement: Placement, stack_bytes: int) -> str:
-    """Return a linker script for GNU ld and lld.
+def render_linker_script(placement: Placement, stack_bytes: int, kept: Sequence[str] = ()) -> str:
+    """Return a linker script for GNU ld and lld, by which functions that are ``kept`` stay in the
+    image though nothing there calls them.
 
     The stack takes the last ``stack_bytes`` of the data's region. Kernels and weights are output
     sections of their own where they are placed apart from the code; in RAM they are stored with the
@@ -75,6 +76,7 @@ def render_linker_script(placement: Placement, stack_bytes: int) -> str:
         stack_origin=hex(stack_origin),
         stack_bytes=stack_bytes,
         vector_align=VECTOR_ALIGN,
+        kept=" ".join(kept),
     )
 
 

@@ -17,14 +17,18 @@ from edgebuild.errors import InputError, ModelError
 from edgebuild.models.keras_import import import_keras
 
 
-def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
+def open_original(
+    path: Path, kind: str, *, trust: bool, seed: int, shapes: Sequence[Sequence[int]] | None = None
+) -> Any:
     """Return the functional Keras model in a ``.keras`` or ``.h5`` file, without nested models.
 
     Keras's names and random numbers begin anew, so that what follows is the same in every process.
-    ModelError for a subclassed model. A ``.tflite`` or SavedModel is returned as a FloatFile.
+    ``shapes`` of all inputs fix the dimensions that the model leaves open. A ``.tflite`` or
+    SavedModel is returned as a FloatFile. ModelError for a subclassed model, InputError where the
+    model does not take the shapes.
     """
     if kind in FLOAT_KINDS:
-        return open_float_file(path, kind, trust=trust)
+        return open_float_file(path, kind, trust=trust, shapes=shapes)
     import_keras()
     import keras
 
@@ -42,7 +46,7 @@ def open_original(path: Path, kind: str, *, trust: bool, seed: int) -> Any:
             f"{path}: a subclassed model cannot be taken apart",
             hint="build it with the functional API or keras.Sequential",
         )
-    return flatten(model)
+    return flatten(model, shapes)
 
 
 def training_setup(entry: str | None, folder: Path) -> TrainingSetup:

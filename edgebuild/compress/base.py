@@ -58,8 +58,10 @@ class Cost:
 class Quality:
     """How good a model is on the validation split: higher is better, 1 is perfect.
 
-    ``measure`` says what ``value`` is: ``accuracy``, ``agreement with the original`` (share of
-    equal classes), or ``similarity to the original`` (1 - noise-to-signal ratio of the outputs).
+    ``measure`` says what ``value`` is: ``accuracy``, ``R2`` (coefficient of determination, of
+    labels that are values), ``accuracy and R2`` (the mean over outputs of both kinds), ``agreement
+    with the original`` (share of equal classes), or ``similarity to the original`` (1 -
+    noise-to-signal ratio of the outputs).
     ``metrics`` are the user's own, where there are labels.
     """
 

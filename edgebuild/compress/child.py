@@ -32,7 +32,13 @@ def _compress(job: dict[str, Any], say: Say) -> dict[str, Any]:
     context = Context(
         _split(folder / "train.npz"),
         _split(folder / "validation.npz"),
-        open_original(Path(job["model"]), job["kind"], trust=job["trust"], seed=job["seed"]),
+        open_original(
+            Path(job["model"]),
+            job["kind"],
+            trust=job["trust"],
+            seed=job["seed"],
+            shapes=job["shapes"],
+        ),
         training_setup(job["training"], Path(job["entry_folder"])),
         features=CpuFeatures(**job["features"]),
         seed=job["seed"],
@@ -73,7 +79,8 @@ def _synthesize(job: dict[str, Any], say: Say) -> dict[str, Any]:
 
 def _climb(job: dict[str, Any], say: Say) -> dict[str, Any]:
     """Try the ladder's remedies on the float model below the job's folder; return all rungs."""
-    from edgebuild.compress.ptq.climbing import Terms, climb
+    from edgebuild.compress.ladder import terms_from_json
+    from edgebuild.compress.ptq.climbing import climb
     from edgebuild.errors import ModelError
 
     folder = Path(job["folder"])
@@ -82,7 +89,7 @@ def _climb(job: dict[str, Any], say: Say) -> dict[str, Any]:
             (folder / "float.tflite").read_bytes(),
             _split(folder / "train.npz"),
             _split(folder / "validation.npz"),
-            Terms(job["samples"], job["seed"], job["int16"]),
+            terms_from_json(job["terms"]),
             lambda text: say({"progress": text}),
         )
     except ValueError as error:
@@ -91,16 +98,7 @@ def _climb(job: dict[str, Any], say: Say) -> dict[str, Any]:
             hint="build recurrent layers with unroll=True",
         ) from error
     (folder / "best.tflite").write_bytes(found.content)
-    return {
-        "chosen": found.chosen,
-        "rungs": [dataclasses.asdict(rung) for rung in found.rungs],
-        "measure": found.measure,
-        "baseline": found.baseline,
-        "calibrated": found.calibrated,
-        "validated": found.validated,
-        "preprocessing": found.preprocessing.to_json(),
-        "notes": list(found.notes),
-    }
+    return found.to_json()
 
 
 TASKS = {"compress": _compress, "synthesize": _synthesize, "climb": _climb}
@@ -112,9 +110,10 @@ def _split(path: Path) -> Any:
     from edgebuild.compress.splits import Split
 
     with np.load(path, allow_pickle=False) as archive:
-        y = archive["y"] if "y" in archive.files else None
-        count = len(archive.files) - (y is not None)
-        return Split(tuple(archive[f"x{i}"] for i in range(count)), y)
+        labels = {int(name[1:]): archive[name] for name in archive.files if name[0] == "y"}
+        count = len(archive.files) - len(labels)
+        x = tuple(archive[f"x{i}"] for i in range(count))
+        return Split(x, labels.pop(0, None), more=labels)
 
 
 def main() -> None:

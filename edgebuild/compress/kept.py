@@ -61,9 +61,8 @@ class Measured:
 def measured(kind: str, state: State, context: Context) -> Measured:
     """Return what is known of a state on the validation split."""
     split, loss = context.validation, getattr(context.setup.loss, "__qualname__", "")
-    labels = () if split.y is None else (split.y,)
     weights = (*state.model.get_weights(), *context.teacher.get_weights())
-    deciding = digest(state.model.to_json(), loss, *weights, *split.x, *labels)
+    deciding = digest(state.model.to_json(), loss, *weights, *split.arrays)
     return Measured(context.checkpoints, kind, deciding)
 
 

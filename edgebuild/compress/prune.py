@@ -104,7 +104,7 @@ class Prune:
             if least and wanted(self.fit, context):
                 smaller = reconstruct(now, smaller, context, choice.channels, least)
             now = fine_tune(smaller, context, epochs=epochs_after(step, self.steps, self.epochs))
-            if context.train.y is None:
+            if not context.train.labels:
                 now = nearer(smaller, now, context)
         sizes = {name: len(ids) for name, ids in channel_map(now.model).outputs.items()}
         gone = [name for name, ids in first.outputs.items() if sizes[name] < len(ids)]

@@ -1,4 +1,4 @@
-"""How good a model is: by labels where there are classes, else by the original's outputs."""
+"""How good a model is: by labels where there are some, else by the original's outputs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,17 @@ from edgebuild.compress.metrics import metric_values
 from edgebuild.compress.ptq.artifact import run_reals
 from edgebuild.compress.ptq.float_file import FloatFile
 from edgebuild.compress.splits import Split
-from edgebuild.models.accuracy import evaluate, labels_for
+from edgebuild.graph import Graph
+from edgebuild.models.accuracy import Labels, evaluate, labels_for, values_of
 from edgebuild.models.last_activation import graph_gives_probability, keras_gives_probability
-from edgebuild.models.likeness import is_classifier, least_similarity, likeness
+from edgebuild.models.likeness import least_similarity, likeness
 from edgebuild.models.output_parts import output_cuts
 from edgebuild.models.regression import error_increase
 from edgebuild.models.tf_model import as_list, inputs_of
 from edgebuild.tflite.reader import read_tflite
+
+ACCURACY, R2 = "accuracy", "R2"
+"""What a quality by labels is of: classes, or values."""
 
 _BATCH = 512
 
@@ -36,14 +40,14 @@ def state_quality(state: State, split: Split, teacher: Any, metrics: Sequence[An
     ``teacher`` is the original, ``metrics`` are the user's, told where there are labels.
     """
     if state.flatbuffer is None:
-        outputs = predict(state.model, split.x)
+        outputs = predict_all(state.model, split.x)
     else:
-        outputs = run_reals(state.flatbuffer, split.x)[0]
-    original = None if split.y is not None and is_classifier(outputs) else predict(teacher, split.x)
-    found = output_quality(outputs, split, original, probability=gives_probability(state.model))
+        outputs = run_reals(state.flatbuffer, split.x)
+    probable = [gives_probability(state.model, i) for i in range(len(outputs))]
+    found = output_quality(outputs, split, lambda: predict(teacher, split.x), probable)
     if split.y is None or not metrics:
         return found
-    return dataclasses.replace(found, metrics=metric_values(metrics, split.y, outputs))
+    return dataclasses.replace(found, metrics=metric_values(metrics, split.y, outputs[0]))
 
 
 @dataclass(frozen=True)
@@ -60,13 +64,21 @@ def quality_kept(state: State, split: Split, teacher: Any) -> Kept:
     """Return what ``state``'s flatbuffer keeps of ``teacher`` on ``split``, over all outputs."""
     assert state.flatbuffer is not None
     graph = read_tflite(state.flatbuffer)
-    ours, originals = run_reals(state.flatbuffer, split.x), predict_all(teacher, split.x)
+    return outputs_kept(
+        run_reals(state.flatbuffer, split.x), predict_all(teacher, split.x), split, graph
+    )
+
+
+def outputs_kept(
+    outputs: Sequence[np.ndarray], originals: Sequence[np.ndarray], split: Split, graph: Graph
+) -> Kept:
+    """Return what a model's outputs (samples, ...), real values, keep of the ``originals``;
+    ``graph`` has the outputs' last operators."""
     similarities, increases = [1.0], []
-    for position, (mine, wanted) in enumerate(zip(ours, originals, strict=True)):
+    for position, (mine, wanted) in enumerate(zip(outputs, originals, strict=True)):
         mine = np.asarray(mine).reshape(wanted.shape)
         similarities.append(least_similarity(mine, wanted, output_cuts(graph, position)))
-        y = split.y if position == 0 else split.more.get(position)
-        probability = graph_gives_probability(graph, position)
+        y, probability = split.labels.get(position), graph_gives_probability(graph, position)
         labels = labels_for(wanted.shape[1:], y, split.x[0], probability=probability)
         if labels is None or labels.values is None:
             continue
@@ -78,25 +90,41 @@ def quality_kept(state: State, split: Split, teacher: Any) -> Kept:
 
 
 def output_quality(
-    outputs: np.ndarray,
+    outputs: Sequence[np.ndarray],
     split: Split,
-    original: np.ndarray | None = None,
-    *,
-    probability: bool,
+    original: Callable[[], np.ndarray],
+    probable: Sequence[bool],
 ) -> Quality:
-    """Return the quality of first outputs (samples, ...), real values.
+    """Return the quality of a model's outputs (samples, ...), real values.
 
-    With labels that are classes it is accuracy. Without, it compares with the ``original``'s
-    outputs: agreement of classes for a classifier, else similarity. ``probability`` says whether a
-    single output is one.
+    It is the mean over the outputs with labels: of classes their accuracy, of values their R2 (see
+    ``_r2``). Without labels the first output is compared with the ``original``'s, which is asked
+    for only then: agreement of classes for a classifier, else similarity. ``probable`` says for
+    each output whether a single score of it is a probability.
     """
-    accuracy = evaluate(outputs, split.y, split.x[0], probability=probability)
-    if accuracy is not None:
-        return Quality(accuracy.value, "accuracy", len(split))
-    if original is None:
-        raise ValueError("without classes the original's outputs are needed")
-    found = likeness(outputs, original)
+    scores: dict[str, list[float]] = {}
+    for i, y in split.labels.items():
+        accuracy = evaluate(outputs[i], y, split.x[0], probability=probable[i])
+        if accuracy is not None:
+            scores.setdefault(ACCURACY, []).append(accuracy.value)
+        elif (explained := _r2(outputs[i], values_of(y, outputs[i].shape[1:]))) is not None:
+            scores.setdefault(R2, []).append(explained)
+    if scores:
+        values = [value for found in scores.values() for value in found]
+        return Quality(float(np.mean(values)), " and ".join(scores), len(split))
+    found = likeness(outputs[0], original())
     return Quality(found.value, found.measure, len(split))
+
+
+def _r2(outputs: np.ndarray, labels: Labels | None) -> float | None:
+    """Return the mean of 1 minus the squared error in units of the labels' variance, over the
+    channels whose labels vary; None where none do."""
+    if labels is None or labels.values is None:
+        return None
+    error = np.asarray(outputs, np.float64).reshape(labels.values.shape) - labels.values
+    spread = labels.values.var(axis=(0, 1))
+    lost = np.mean(error**2, axis=(0, 1))[spread > 0] / spread[spread > 0]
+    return float(np.mean(1.0 - lost)) if len(lost) else None
 
 
 def gives_probability(model: Any, output: int = 0) -> bool:

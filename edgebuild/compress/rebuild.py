@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from edgebuild.compress.costs import nodes
+from edgebuild.errors import InputError
 
 MakeLayer = Callable[[Any], Any]
 """Maps a layer to the new one in its place."""
@@ -45,19 +46,38 @@ def rebuild(
     return keras.Model(inputs, outputs, name=model.name), list(work.made.values())
 
 
-def flatten(model: Any) -> Any:
+def flatten(model: Any, shapes: Sequence[Sequence[int]] | None = None) -> Any:
     """Return ``model`` with nested models resolved into their layers, and each layer that is the
     activation of another behind it; itself when there is neither.
 
     A layer whose name is taken gets the nested model's name, or the other layer's, in front.
+    ``shapes`` of all inputs, each with a batch in front, take the place of those that the model
+    leaves open; InputError where its layers do not take them.
     """
+    given = [tuple(tensor.shape) for tensor in model.inputs]
+    wanted = [(shape[0], *one[1:]) for shape, one in zip(given, shapes or given, strict=True)]
+    nested = any(_inner(x) is not None or _activation(x) is not None for x in model.layers)
+    if not nested and wanted == given:
+        return model
+    try:
+        return _flattened(model, wanted)
+    except (ValueError, TypeError) as error:
+        if wanted == given:
+            raise
+        first = (str(error).strip().splitlines() or [""])[0]
+        raise InputError(
+            f"the model cannot be compressed for inputs of {' and '.join(map(str, shapes or ()))}: "
+            f"{first[:200]}",
+            hint="save it with a keras.Input of that shape, and give that without --input-shape",
+        ) from error
+
+
+def _flattened(model: Any, shapes: Sequence[tuple[int | None, ...]]) -> Any:
     import keras
 
-    if not any(_inner(x) is not None or _activation(x) is not None for x in model.layers):
-        return model
     work = _Rebuild(_without_activation, flat=True)
-    for tensor in model.inputs:
-        work.tensors[id(tensor)] = _new_input(tensor)
+    for tensor, shape in zip(model.inputs, shapes, strict=True):
+        work.tensors[id(tensor)] = _new_input(tensor, shape)
     work.calls(model)
     inputs = keras.tree.map_structure(lambda t: work.tensors[id(t)], model._inputs_struct)
     outputs = keras.tree.map_structure(work.read, model._outputs_struct)
@@ -166,11 +186,13 @@ def needed_calls(model: Any, instead: Mapping[int, Any]) -> set[int]:
     return found
 
 
-def _new_input(tensor: Any) -> Any:
+def _new_input(tensor: Any, shape: Sequence[int | None] | None = None) -> Any:
     import keras
 
     return keras.Input(
-        batch_shape=tensor.shape, dtype=tensor.dtype, name=tensor._keras_history.operation.name
+        batch_shape=tensor.shape if shape is None else shape,
+        dtype=tensor.dtype,
+        name=tensor._keras_history.operation.name,
     )
 
 

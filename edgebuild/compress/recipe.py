@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgebuild.compress.base import Pass, check_order
 from edgebuild.compress.blocks import RemoveBlocks
@@ -79,22 +79,31 @@ def parse_recipe(text: str) -> tuple[Pass, ...]:
     return _ordered([make_pass(name, options) for name, options in steps])
 
 
-def read_recipe(given: str, folder: Path) -> tuple[tuple[Pass, ...], int | None]:
-    """Return the passes that ``given`` names, and a seed.
+class Recipe(NamedTuple):
+    """Passes, and what a search found them with: a seed (None for a recipe's text), and the tool
+    that compiled (``edgebuild.toolchain.choice``; empty where it is not known)."""
 
-    ``given`` is a recipe's text, or the path (below ``folder``) of a ``.json`` file that
-    ``write_recipe`` wrote: that brings the seed with which it was found. Files that passes read
-    are looked up in ``folder``, or beside the recipe's file.
+    steps: tuple[Pass, ...]
+    seed: int | None = None
+    tool: str = ""
+
+
+def read_recipe(given: str, folder: Path) -> Recipe:
+    """Return the recipe that ``given`` names.
+
+    It is a recipe's text, or the path (below ``folder``) of a ``.json`` file that ``write_recipe``
+    wrote. Files that passes read are looked up in ``folder``, or beside the recipe's file.
     """
     if not given.endswith(".json"):
-        return _with_files_below(folder, parse_recipe(given)), None
+        return Recipe(_with_files_below(folder, parse_recipe(given)))
     path = folder / given
     try:
         content = read_json(path)
-        rows, seed = content["recipe"], content["seed"]
-        if content["schema"] != SCHEMA or not rows or type(seed) is not int or seed < 0:
+        rows, seed, tool = content["recipe"], content["seed"], content.get("tool", "")
+        known = type(seed) is int and seed >= 0 and isinstance(tool, str)
+        if content["schema"] != SCHEMA or not rows or not known:
             raise ValueError("not a recipe of this edgebuild")
-        return _with_files_below(path.parent, recipe_from_json(rows)), seed
+        return Recipe(_with_files_below(path.parent, recipe_from_json(rows)), seed, tool)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is not a recipe: {error}"[:300], hint=_usage()) from error
 
@@ -127,9 +136,10 @@ def _with_files_below(folder: Path, steps: Sequence[Pass]) -> tuple[Pass, ...]:
     return tuple(found(step) for step in steps)
 
 
-def write_recipe(path: Path, steps: Sequence[Pass], seed: int) -> None:
+def write_recipe(path: Path, steps: Sequence[Pass], seed: int, tool: str = "") -> None:
     """Write a recipe file, which ``--compress`` takes."""
     content = {"schema": SCHEMA, "seed": seed, "recipe": recipe_to_json(steps)}
+    content |= {"tool": tool} if tool else {}
     atomic_write(path, json.dumps(content, indent=1) + "\n")
 
 

@@ -41,7 +41,7 @@ _KINDS = {"Conv1D", "Conv2D", "Dense"}
 
 def wanted(fit: str, context: Context) -> bool:
     """Return whether a pass with the option ``fit`` reconstructs: without labels, if it is auto."""
-    return fit == "on" or (fit == "auto" and context.train.y is None)
+    return fit == "on" or (fit == "auto" and not context.train.labels)
 
 
 def reconstruct(

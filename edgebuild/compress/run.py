@@ -16,14 +16,17 @@ import numpy as np
 
 from edgebuild import children
 from edgebuild.compress.base import CompressionStep, Pass, step_from_json
-from edgebuild.compress.ladder import LadderRung
+from edgebuild.compress.ladder import Climbed, Terms, climbed_from_json
 from edgebuild.compress.recipe import recipe_to_json
 from edgebuild.compress.splits import Splits
-from edgebuild.models.preprocessing import Preprocessing, preprocessing_from_json
 from edgebuild.models.worker import crash_error, error_from_reply
 from edgebuild.targets import CpuFeatures
 
-_DOING = {"compress": "compressing the model", "synthesize": "making inputs for the model"}
+_DOING = {
+    "compress": "compressing the model",
+    "synthesize": "making inputs for the model",
+    "climb": "trying remedies for the quantized model",
+}
 ENVIRONMENT = {
     "TF_CPP_MIN_LOG_LEVEL": "3",
     "CUDA_VISIBLE_DEVICES": "-1",
@@ -44,7 +47,8 @@ class CompressionJob:
 
     ``model`` is a ``.keras`` or ``.h5`` file of that ``kind``; ``training`` a Python entry
     ``package.module:function`` below ``entry_folder``, which returns the fields of TrainingSetup.
-    ``checkpoints`` outlives the run.
+    ``checkpoints`` outlives the run. ``shapes`` are those of all inputs, None where the model
+    leaves none open.
     """
 
     model: Path
@@ -56,6 +60,7 @@ class CompressionJob:
     checkpoints: Path
     training: str | None = None
     entry_folder: Path = Path()
+    shapes: tuple[tuple[int, ...], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -70,32 +75,6 @@ class SynthesisJob:
     steps: int
     seed: int
     limits: tuple[float, float] | None = None
-
-
-@dataclass(frozen=True)
-class LadderJob:
-    """What remedies to try on a float ``.tflite``; see ``edgebuild.compress.ptq.climbing``."""
-
-    model: bytes
-    samples: int
-    seed: int
-    int16: str
-
-
-@dataclass(frozen=True, eq=False)
-class BestRung:
-    """The ``.tflite`` that lost least, of the rung of that name, and all rungs. ``measure`` is what
-    was compared and ``baseline`` the float model's value of it."""
-
-    tflite: bytes
-    chosen: str
-    rungs: tuple[LadderRung, ...]
-    measure: str
-    baseline: float
-    calibrated: int
-    validated: int
-    preprocessing: Preprocessing
-    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -137,38 +116,23 @@ def compress(
 
 
 def climb_ladder(
-    job: LadderJob, splits: Splits, folder: Path, progress: Callable[[str], None]
-) -> BestRung:
-    """Try the ladder's remedies below ``folder``; the test split is not shown to them.
+    model: bytes, terms: Terms, splits: Splits, folder: Path, progress: Callable[[str], None]
+) -> Climbed:
+    """Try the ladder's remedies on a float ``.tflite`` below ``folder``; the test split is not
+    shown to them. See ``edgebuild.compress.ptq.climbing``.
 
     Raises ModelError where the model cannot be quantized at all, or when the child dies.
     """
     _write_splits(splits, folder)
-    (folder / "float.tflite").write_bytes(job.model)
-    description = {
-        "task": "climb",
-        "samples": job.samples,
-        "seed": job.seed,
-        "int16": job.int16,
-        "folder": str(folder),
-    }
+    (folder / "float.tflite").write_bytes(model)
+    description = {"task": "climb", "terms": terms.to_json(), "folder": str(folder)}
     reply = _run(description, folder, progress)
-    return BestRung(
-        (folder / "best.tflite").read_bytes(),
-        reply["chosen"],
-        tuple(LadderRung(**row) for row in reply["rungs"]),
-        reply["measure"],
-        reply["baseline"],
-        reply["calibrated"],
-        reply["validated"],
-        preprocessing_from_json(reply["preprocessing"]),
-        tuple(reply["notes"]),
-    )
+    return climbed_from_json(reply, (folder / "best.tflite").read_bytes())
 
 
 def _write_splits(splits: Splits, folder: Path) -> None:
     for name, split in (("train", splits.train), ("validation", splits.validation)):
-        labels = {} if split.y is None else {"y": split.y}
+        labels = {f"y{output}": array for output, array in split.labels.items()}
         np.savez(folder / f"{name}.npz", allow_pickle=False, **named_arrays(split.x), **labels)
 
 

@@ -110,7 +110,7 @@ class Sparsify:
                 sparser = reconstruct(now, sparser, context)
             epochs = epochs_after(step, self.steps, self.epochs)
             now = fine_tune(sparser, context, epochs=epochs, near=fits)
-            if context.train.y is None:
+            if not context.train.labels:
                 now = nearer(sparser, now, context)
         notes = [self._zeros(path, now.masks[path]) for path in chosen]
         return silenced(now), (*notes, *short.values())

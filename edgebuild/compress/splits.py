@@ -17,8 +17,8 @@ _LEAST = 10
 @dataclass(frozen=True, eq=False)
 class Split:
     """Samples: an array (samples, ...) for each model input, labels (samples, ...) or None, and
-    for each slice that the user names (samples,) of strings. ``more`` are labels of further outputs
-    by their positions; nothing is trained with them."""
+    for each slice that the user names (samples,) of strings. ``y`` are the first output's, ``more``
+    those of further outputs by their positions."""
 
     x: tuple[np.ndarray, ...]
     y: np.ndarray | None
@@ -27,6 +27,19 @@ class Split:
 
     def __len__(self) -> int:
         return len(self.x[0])
+
+    @property
+    def labels(self) -> dict[int, np.ndarray]:
+        """The labels by the position of their output."""
+        first = {} if self.y is None else {0: self.y}
+        return {**first, **{output: self.more[output] for output in sorted(self.more)}}
+
+    @property
+    def arrays(self) -> list[np.ndarray]:
+        """All that decides what is learned from it, for a hash: inputs, labels, and of which
+        further outputs they are."""
+        further = [np.array(sorted(self.more))] if self.more else []
+        return [*self.x, *self.labels.values(), *further]
 
     def take(self, positions: np.ndarray) -> Split:
         """Return the samples at ``positions``."""

@@ -94,7 +94,7 @@ def fine_tune(
     model = clone(state.model)
     keeper = _Keeper(context.checkpoints, _fingerprint(state, context, job))
     loop = _Loop(model, state, context, job, losses, regularize)
-    with _statistics(model, epochs * loop.steps, known=near and context.train.y is None):
+    with _statistics(model, epochs * loop.steps, known=near and not context.train.labels):
         for epoch in range(keeper.restore(loop), epochs):
             loss = loop.epoch(epoch)
             _check_finite(loss, model, f"epoch {epoch + 1} of {epochs}", rate)
@@ -184,7 +184,7 @@ class _Loop:
             batch = self._train.take(chosen)
             x = batch.x if self._setup.augment is None else self._varied(batch, rng)
             inputs = [tf.constant(np.asarray(a, np.float32)) for a in x]
-            labels = None if batch.y is None else tf.constant(self._losses.labels(batch))
+            labels = [tf.constant(array) for array in self._losses.labels(batch)]
             teacher = self._targets(chosen, inputs)
             losses.append(self._stepped(inputs, labels, teacher))
         return float(np.mean([float(loss) for loss in losses]))
@@ -210,23 +210,24 @@ class _Loop:
 
     def _teach(self) -> list[np.ndarray] | None:
         """Return the teacher's outputs once and for all where samples do not vary."""
-        if not _uses_teacher(self._job, self._train) or self._setup.augment is not None:
+        if not _uses_teacher(self._job, self._losses) or self._setup.augment is not None:
             return None
         return predict_all(self._context.teacher, self._train.x)
 
     def _targets(self, chosen: np.ndarray, inputs: Sequence[Any]) -> list[Any] | None:
         import tensorflow as tf
 
-        if not _uses_teacher(self._job, self._train):
+        if not _uses_teacher(self._job, self._losses):
             return None
         if self._teacher_outputs is not None:
             return [tf.constant(output[chosen]) for output in self._teacher_outputs]
         return list(self._ask_teacher(inputs))
 
 
-def _uses_teacher(job: _Job, train: Split) -> bool:
+def _uses_teacher(job: _Job, losses: Losses) -> bool:
+    """Return whether anything is learned from the teacher: of outputs without labels all is."""
     distill = job.distill
-    return train.y is None or (distill is not None and (distill.weight > 0 or distill.hints > 0))
+    return losses.unlabelled or (distill is not None and (distill.weight > 0 or distill.hints > 0))
 
 
 def _make_step(
@@ -246,19 +247,18 @@ def _make_step(
     clusters = {v.path: np.asarray(state.clusters[v.path])
                 for v in variables if v.path in state.clusters}  # fmt: skip
     weight = 0.0 if job.distill is None else job.distill.weight
-    if context.train.y is None:
-        weight = 1.0
+    weights = [weight if i in losses.labelled else 1.0 for i in range(len(losses.classes))]
     temperature = job.distill.temperature if job.distill else 1.0
 
     def loss_of(outputs: list[Any], labels: Any, teacher: Any) -> Any:
         total = 0.0
-        if labels is not None and weight < 1.0:
-            total += (1.0 - weight) * losses.label_loss(labels, outputs[0])
+        if labels and weight < 1.0:
+            total += (1.0 - weight) * losses.label_loss(labels, outputs)
         if teacher is None:
             return total
         shown = len(losses.classes)  # further outputs are hidden values to match
-        if weight > 0.0:
-            total += weight * losses.teacher_loss(teacher[:shown], outputs[:shown], temperature)
+        if any(weights):
+            total += losses.teacher_loss(teacher[:shown], outputs[:shown], temperature, weights)
         for ours, theirs in zip(outputs[shown:], teacher[shown:], strict=True):
             total += job.distill.hint_weight * distance(theirs, ours) if job.distill else 0.0
         return total
@@ -341,14 +341,12 @@ def _fingerprint(state: State, context: Context, job: _Job) -> str:
     """Return a hash of all that decides how training goes."""
     setup = context.setup
     named = [getattr(f, "__qualname__", "") for f in (setup.optimizer, setup.loss, setup.augment)]
-    labels = () if context.train.y is None else (context.train.y,)
     weights = (*state.model.get_weights(), *context.teacher.get_weights())
     named_arrays = sorted((*state.masks.items(), *state.clusters.items()), key=lambda pair: pair[0])
     return digest(
         repr((job, setup.batch_size, named)),
         state.model.to_json(),
         *weights,
-        *context.train.x,
-        *labels,
+        *context.train.arrays,
         *(value for pair in named_arrays for value in pair),
     )

@@ -172,8 +172,8 @@ def _gradients(state: State, context: Context) -> Iterator[dict[str, np.ndarray]
     """Yield the gradient by each variable for batch after batch of training samples.
 
     It is the loss's where there are labels. Without, a model has no loss against itself: it is that
-    of its outputs, in units of their spread and each with a random sign, and the square of what
-    comes of it is on average how far the outputs move.
+    of the outputs without them, in units of their spread and each with a random sign, and the
+    square of what comes of it is on average how far the outputs move.
     """
     import tensorflow as tf
 
@@ -190,10 +190,8 @@ def _gradients(state: State, context: Context) -> Iterator[dict[str, np.ndarray]
         with tf.GradientTape() as tape:
             inputs = [tf.constant(np.asarray(a, np.float32)) for a in batch.x]
             outputs = as_list(model(inputs_of(model, inputs), training=False))
-            if batch.y is not None:
-                loss = losses.label_loss(tf.constant(losses.labels(batch)), outputs[0])
-            else:
-                loss = sum(_signed(output, rng) for output in outputs)
+            loss = losses.label_loss(losses.labels(batch), outputs)
+            loss += sum(_signed(o, rng) for i, o in enumerate(outputs) if i not in batch.labels)
         gradients = tape.gradient(loss, [v.value for v in variables])
         yield {
             v.path: np.asarray(tf.convert_to_tensor(g))  # an embedding's has only rows

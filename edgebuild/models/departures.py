@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,9 +59,13 @@ class TensorStats:
         return self.mean(self.similarity)
 
 
-def paired_tensors(float_graph: Graph, shipped: Graph) -> dict[int, int]:
-    """Return the float graph's tensor for each of the shipped one's that has a partner."""
-    pairs = dict(zip(shipped.inputs, float_graph.inputs, strict=False))
+def paired_tensors(
+    float_graph: Graph, shipped: Graph, prepared: Collection[int] = ()
+) -> dict[int, int]:
+    """Return the float graph's tensor for each of the shipped one's that has a partner. Inputs at
+    the positions ``prepared`` have none: the two graphs do not read the same there."""
+    inputs = enumerate(zip(shipped.inputs, float_graph.inputs, strict=False))
+    pairs = dict(pair for position, pair in inputs if position not in prepared)
     ours, theirs = (
         [node for node in graph.nodes() if node.kind not in _SKIPPED]
         for graph in (shipped, float_graph)
@@ -97,6 +101,7 @@ def measure_departures(
     graphs: tuple[Graph, Graph],
     real: Sequence[np.ndarray],
     quantized: Sequence[np.ndarray],
+    prepared: Collection[int] = (),
 ) -> dict[int, TensorStats]:
     """Return the stats of each tensor of ``shipped`` that has a partner, by its index.
 
@@ -106,10 +111,11 @@ def measure_departures(
         graphs: of the two, in this order.
         real: for each input samples (samples, \\*shape) as the float model takes them.
         quantized: the same as the shipped one takes them.
+        prepared: the positions of inputs that are not the same to both.
 
     Raises ModelError where one of the two cannot be run.
     """
-    pairs = paired_tensors(*graphs)
+    pairs = paired_tensors(*graphs, prepared)
     specs = []
     for mine, its in pairs.items():
         tensor = graphs[1].tensors[mine]

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.models.statistics import Z95, Interval
 
-_SMALL_ERROR = 1e-3
+SMALL_ERROR = 1e-3
 """Of the labels' spread: a float model's error below that counts as that."""
 
 
@@ -19,9 +19,9 @@ def error_increase(
     of the shape of ``labels`` (samples, ...), and its 95 % interval; None where there is none.
 
     The interval is that of the logarithm of a ratio of means, by the delta method. A model that is
-    all but right may have no error: see ``_SMALL_ERROR``.
+    all but right may have no error: see ``SMALL_ERROR``.
     """
-    floor = (_SMALL_ERROR * float(labels.std())) ** 2
+    floor = (SMALL_ERROR * float(labels.std())) ** 2
     mine, its = (
         np.mean((a - labels).reshape(len(labels), -1) ** 2, axis=1) for a in (after, before)
     )

@@ -52,7 +52,8 @@ def compile_and_run(
 
     With ``--toolchain auto`` the first compiler's result is kept where flash and RAM use at most
     ``COMFORT`` of their budgets and latency is within its own. Else the other compilers are tried,
-    and those that optimize for size where flash is still missed.
+    and those that optimize for size where flash is still missed. What a search found comes first
+    from the tool that it was costed with, and is kept where it keeps the budget.
 
     Raises:
         OverflowedError: nothing links; the message names all that was tried.
@@ -60,10 +61,15 @@ def compile_and_run(
     rounds = tools_for(plan.request.toolchain)
     if plan.target.family != "cortex-m":  # nothing is linked for a device
         rounds = (rounds[0][:1],)
+    tools = [tool for tools in rounds for tool in tools]
+    first = plan.tool if plan.tool in tools else ""
+    tools.sort(key=lambda tool: tool != first)
     found: list[Candidate] = []
     refused: dict[str, OverflowedError] = {}
     with TemporaryFolder("compilers") as scratch:
-        for tool in (tool for tools in rounds for tool in tools):
+        for tool in tools:
+            if found and found[0].tool == first and not _missed(found[0].metrics, plan.budget):
+                break
             if not _wanted(tool, rounds, found, refused, plan.budget):
                 continue
             folder = Path(scratch) / tool.replace(" ", "")
@@ -83,7 +89,10 @@ def compile_and_run(
         best = min(found, key=lambda one: _rank(one.metrics, plan.budget))
         shutil.copytree(best.folder, out, dirs_exist_ok=True)
     trials = _trials(found, refused, best)
-    return Chosen(best.compiled, best.result, trials, _why(found, refused, best, plan.budget))
+    why = _why(found, refused, best, plan.budget)
+    if len(trials) == 1 and first and best.tool != rounds[0][0]:
+        why = (f"compiled with {best.tool}, as in the search that found the recipe",)
+    return Chosen(best.compiled, best.result, trials, why)
 
 
 def _wanted(

@@ -222,6 +222,11 @@ def _refuse_customs(source: SourceModel, plan: BuildPlan) -> None:
     )
 
 
+def given_shapes(source: SourceModel, request: BuildRequest) -> tuple[tuple[int, ...], ...] | None:
+    """Return the shapes of all inputs where the request gives some, None where it does not."""
+    return tuple(spec.shape for spec in source.inputs) if request.input_shapes else None
+
+
 def load_sets(source: SourceModel, request: BuildRequest) -> tuple[DataSet | None, DataSet | None]:
     """Return the data sets that ``data`` and ``train`` name, None for those that are not given."""
     data, train = (
@@ -288,6 +293,7 @@ def _compressed(
         checkpoints=folder / "checkpoints" if forecast else plan.checkpoints,
         training=request.training,
         entry_folder=request.data_folder,
+        shapes=given_shapes(source, request),
     )
     found = compress(job, splits, folder, progress)
     shutil.rmtree(job.checkpoints, ignore_errors=True)  # they serve a run that was killed

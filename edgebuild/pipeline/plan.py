@@ -95,7 +95,8 @@ class BuildRequest:
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """A request resolved: profile, budget, places, and hashes of everything that goes in."""
+    """A request resolved: profile, budget, places, and hashes of everything that goes in. ``tool``
+    is what a search costed the recipe with, which ``--toolchain auto`` begins with."""
 
     request: BuildRequest
     target: TargetProfile
@@ -106,6 +107,7 @@ class BuildPlan:
     inputs: Mapping[str, str]
     tools: Mapping[str, str]
     recipe: tuple[Pass, ...] = ()
+    tool: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return what decides the build's result as plain JSON values."""
@@ -116,6 +118,7 @@ class BuildPlan:
             "budget": self.budget.to_json(),
             "run": self.run,
             "toolchain": request.toolchain,
+            "tool": self.tool,
             "samples": request.samples,
             "calibration_samples": request.calibration_samples,
             "seed": request.seed,
@@ -183,14 +186,15 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     if request.training is not None:
         inputs["training"] = _hash_data(request.training, request.data_folder)
     recipe: tuple[Pass, ...] = ()
+    tool = ""
     if request.compress is not None:
-        recipe, seed = read_recipe(request.compress, request.data_folder)
+        recipe, seed, tool = read_recipe(request.compress, request.data_folder)
         request = replace(request, seed=request.seed if seed is None else seed)
         inputs |= {words: hash_path(path) for words, path in recipe_files(recipe).items()}
     out = (request.out or Path(DEFAULT_OUT)) / f"{name}-{target.name}"
     budget = merge(target.default_budget(), request.budget)
     tools = {**_tool_versions(request.toolchain, target), **_vendor_tools(target)}
-    return BuildPlan(request, target, budget, name, run, out, inputs, tools, recipe)
+    return BuildPlan(request, target, budget, name, run, out, inputs, tools, recipe, tool)
 
 
 def _check_run(run: str, target: TargetProfile) -> None:

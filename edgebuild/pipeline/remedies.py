@@ -11,8 +11,8 @@ import numpy as np
 
 from edgebuild.backends.base import Progress
 from edgebuild.budget import OF_QUALITY, Metrics
-from edgebuild.compress.ladder import Ladder
-from edgebuild.compress.run import BestRung, LadderJob, climb_ladder
+from edgebuild.compress.ladder import Climbed, Ladder, Terms
+from edgebuild.compress.run import climb_ladder
 from edgebuild.compress.splits import Split, Splits, class_numbers, split_data
 from edgebuild.errors import EdgebuildError, InputError, ModelError
 from edgebuild.files import TemporaryFolder
@@ -67,7 +67,7 @@ class Remedied:
         if self.ladder.preprocessing:
             notes.append(
                 "inputs are prepared in float32 before the model reads them: <name>_preprocess in "
-                "the generated C, which is not part of the flash figure"
+                "the generated C, whose time is not part of the latency"
             )
         return tuple(notes)
 
@@ -163,7 +163,7 @@ def try_remedies(
         best.preprocessing or None,
         best.notes,
     )
-    return Remedied(best.tflite, judged, ladder)
+    return Remedied(best.content, judged, ladder)
 
 
 def losses(
@@ -214,13 +214,15 @@ def _part(data: DataSet, split: Split) -> DataSet:
     )
 
 
-def _climbed(plan: BuildPlan, shown: SourceModel, splits: Splits, progress: Progress) -> BestRung:
+def _climbed(plan: BuildPlan, shown: SourceModel, splits: Splits, progress: Progress) -> Climbed:
     is_file = shown.kind == Kind.TFLITE  # whose tensors have their own names
     content = shown.content if is_file else to_tflite(shown, None, "float32").model
     request = plan.request
-    job = LadderJob(content, request.calibration_samples, request.seed, _int16(plan))
+    terms = Terms(request.calibration_samples, request.seed, _int16(plan), plan.budget)
     with TemporaryFolder("ladder") as folder:
-        return climb_ladder(job, splits, Path(folder), lambda text: progress(f"remedies: {text}"))
+        return climb_ladder(
+            content, terms, splits, Path(folder), lambda text: progress(f"remedies: {text}")
+        )
 
 
 def _int16(plan: BuildPlan) -> str:

@@ -19,6 +19,7 @@ from edgebuild.report.accuracy import (
     format_interval,
     points,
 )
+from edgebuild.report.regression import RegressionReport
 from edgebuild.units import format_points, quoted
 
 MOST_DROP = 0.05
@@ -35,7 +36,8 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Loss:
-    """One thing that was lost: ``accuracy-drop``, ``similarity`` or ``constant``."""
+    """One thing that was lost: ``accuracy-drop``, ``error``, ``similarity``, ``constant`` or
+    ``not-finite``."""
 
     kind: str
     sentence: str
@@ -95,6 +97,7 @@ class AccuracyGate:
 
 def find_losses(
     accuracy: AccuracyReport | None,
+    regression: RegressionReport | None,
     similarity: SimilarityReport | None,
     constant: Sequence[str],
     budget: Budget,
@@ -103,7 +106,8 @@ def find_losses(
 
     Args:
         accuracy: of outputs whose labels are classes.
-        similarity: of the other outputs.
+        regression: of outputs whose labels are values.
+        similarity: of all outputs whose labels are no classes.
         constant: what has become constant while the float model's is not.
         budget: where it limits a quantity, the gate leaves that to it.
     """
@@ -120,6 +124,7 @@ def find_losses(
             )
         else:
             losses += _unlike(similarity)
+            losses += _wrong(regression)
     return tuple(losses), tuple(warnings)
 
 
@@ -132,6 +137,22 @@ def _drops(accuracy: AccuracyReport) -> Iterator[Loss]:
             "accuracy-drop",
             f"{points(one.drop.value)} points of accuracy{which} are lost (95 %: "
             f"{format_interval(one.drop.interval)}); the gate allows {format_points(MOST_DROP)}",
+        )
+
+
+def _wrong(regression: RegressionReport | None) -> Iterator[Loss]:
+    """Yield the channels that surely explain less of their labels than the gate allows."""
+    for row in regression.channels if regression else ():
+        before = row.float_baseline
+        if before is None or before.r2 is None or before.r2 <= 0 or row.interval is None:
+            continue
+        if before.unexplained * ((1 + row.interval.low) ** 2 - 1) <= MOST_DROP:
+            continue
+        yield Loss(
+            "error",
+            f"{row.label} explains less of its labels: R2 {before.r2:.4f} to "
+            f"{row.shipped.r2 or 0.0:.4f}, RMSE {before.rmse:.4g} to {row.shipped.rmse:.4g}; "
+            f"the gate allows R2 to fall by {MOST_DROP:g}",
         )
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from edgebuild.budget import Budget
+from edgebuild.budget import MUCH_ERROR, Budget
 from edgebuild.models.data import DataSet
 from edgebuild.models.likeness import LEAST_SHARE, SIMILARITY, channel_likeness, likeness
 from edgebuild.models.regression import error_increase
@@ -142,9 +142,25 @@ def _errors(outputs: np.ndarray, labels: np.ndarray) -> Errors:
 
 def _error_warning(report: RegressionReport, budget: Budget) -> Iterator[str]:
     limit, worst = budget.max_error_increase, report.worst
-    if limit is None or worst is None or worst.interval is None or worst.interval.decides(limit):
+    if worst is None or worst.interval is None:
         return
-    yield (
-        f"{report.samples:,} samples cannot tell whether the error rises by at most {limit:.4g}: "
-        f"{worst.label} has {worst.interval.low:.1%} to {worst.interval.high:.1%} (95 %)"
+    if limit is None:
+        if worst.interval.low > MUCH_ERROR:
+            yield _much_error(worst)
+    elif not worst.interval.decides(limit):
+        yield (
+            f"{report.samples:,} samples cannot tell whether the error rises by at most "
+            f"{limit:.4g}: {worst.label} has {worst.interval.low:.1%} to "
+            f"{worst.interval.high:.1%} (95 %)"
+        )
+
+
+def _much_error(worst: ErrorRow) -> str:
+    """Return that a channel's error surely rises by more than MUCH_ERROR, which nobody limits."""
+    assert worst.float_baseline is not None and worst.interval is not None
+    return (
+        f"the error of {worst.label} rises by {worst.increase:.1%} (95 %: {worst.interval.low:.1%} "
+        f"to {worst.interval.high:.1%}): RMSE {worst.float_baseline.rmse:.4g} to "
+        f"{worst.shipped.rmse:.4g}; if that is too much, --max-error-increase {MUCH_ERROR:.0%} "
+        "makes the build try remedies for it, and fail where none helps"
     )

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from edgebuild.models.regression import SMALL_ERROR
 from edgebuild.models.statistics import Interval
 from edgebuild.units import quoted
 
@@ -21,6 +22,11 @@ class Errors:
     mae: float
     rmse: float
     r2: float | None
+
+    @property
+    def unexplained(self) -> float:
+        """The share of the labels' variance that the error is, at least that of SMALL_ERROR."""
+        return max(1.0 - (1.0 if self.r2 is None else self.r2), SMALL_ERROR**2)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,8 @@ def _row(rung: LadderRung, ladder: Ladder) -> tuple[str, ...]:
     words = "; ".join([*shipped, *([rung.note] if rung.note else [])])
     if rung.lost is None or rung.noise is None:
         return rung.name, "-", "-", words
-    lost = f"{rung.lost:.4f}" if ladder.measure == SIMILARITY else f"{100 * rung.lost:.2f} points"
+    of_values = ladder.measure == SIMILARITY or "R2" in ladder.measure
+    lost = f"{rung.lost:.4f}" if of_values else f"{100 * rung.lost:.2f} points"
     return rung.name, lost, f"{rung.noise:.4f}", words
 
 

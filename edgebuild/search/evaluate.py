@@ -141,7 +141,12 @@ def context_of(problem: Problem) -> Context:
     with TemporaryFolder("search") as folder:
         path = Path(folder) / f"model.{problem.kind}"
         path.write_bytes(problem.model)
-        original = open_original(path, problem.kind, trust=problem.trust, seed=problem.seed)
+        original = open_original(
+            *(path, problem.kind),
+            trust=problem.trust,
+            seed=problem.seed,
+            shapes=problem.shapes,
+        )
     return Context(
         problem.train,
         problem.validation,

@@ -26,7 +26,8 @@ class Problem:
     choices are made on; the test split is not here. ``run`` is where candidates run: ``simulator``,
     ``qemu``, ``host`` or ``none``. ``checkpoints`` is a folder's name in the cache of the machine
     that trains; empty for one of the problem's own. ``tools`` are the versions that a build records
-    too, the hash of edgebuild's own source among them.
+    too, the hash of edgebuild's own source among them. ``shapes`` are those of all inputs, None
+    where the model leaves none open.
     """
 
     model: bytes
@@ -44,16 +45,17 @@ class Problem:
     checkpoints: str = ""
     training_sha256: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
+    shapes: tuple[tuple[int, ...], ...] | None = None
 
     @cached_property
     def key(self) -> str:
         """A hash of all that decides what a candidate costs and how good it becomes."""
         digest = hashlib.sha256(self.model)
         for split in (self.train, self.validation):
-            for array in (*split.x, *(() if split.y is None else (split.y,))):
+            for array in split.arrays:
                 digest.update(f"{array.dtype}{array.shape}".encode())
-                digest.update(memoryview(array.copy(order="C")).cast("B"))
-        plain = (self.kind, self.trust, self.run, self.toolchain, self.seed)
+                digest.update(array.tobytes())
+        plain = (self.kind, self.trust, self.run, self.toolchain, self.seed, self.shapes)
         training = (self.training, self.training_sha256)
         tools = sorted(self.tools.items())
         digest.update(pickle.dumps((plain, training, self.target.to_json(), tools)))

@@ -17,7 +17,7 @@ from edgebuild.errors import CheckFailedError, InputError
 from edgebuild.files import atomic_write, directory_lock, explained
 from edgebuild.limits import read_model
 from edgebuild.models.source import open_model
-from edgebuild.pipeline.loading import load_sets, training_splits
+from edgebuild.pipeline.loading import given_shapes, load_sets, training_splits
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.run import run_plan
 from edgebuild.report.model import Report
@@ -171,14 +171,19 @@ def _lost_too_much(report: Report | None) -> bool:
 
 
 def _much_lost(found: Found, budget: Budget) -> list[str]:
-    """Return a note where nobody said how much accuracy may go, and much does."""
+    """Return a note where nobody said how much of the quality may go, and much does."""
     assert found.best is not None
-    lost = found.profile.quality - (found.best.quality or 0.0)
-    if budget.max_accuracy_drop is not None or lost <= _MUCH:
+    measure, lost = found.profile.measure, found.profile.quality - (found.best.quality or 0.0)
+    limits = {
+        "accuracy": (budget.max_accuracy_drop, "--max-accuracy-drop 2%"),
+        "R2": (budget.max_error_increase, "--max-error-increase 20%"),
+    }
+    limit, option = limits.get(measure, (budget.min_similarity, "--min-similarity 0.95"))
+    if limit is not None or lost <= _MUCH:
         return []
     return [
-        f"the best that keeps the budget loses {100 * lost:.1f} points of {found.profile.measure} "
-        f"on the validation samples; --max-accuracy-drop 2% refuses such a build"
+        f"the best that keeps the budget loses {100 * lost:.1f} points of {measure} on the "
+        f"validation samples; {option} refuses such a build"
     ]
 
 
@@ -232,10 +237,10 @@ def describe(outcome: Outcome, found: Found) -> str:
 def open_problem(plan: BuildPlan) -> Problem:
     """Read the model and data of a plan."""
     request = plan.request
-    source = open_model(request.model, trust=request.trust_model)
+    source = open_model(request.model, trust=request.trust_model, shapes=request.input_shapes)
     try:
         splits = training_splits(source, *load_sets(source, request), request)
-        content = read_model(request.model)
+        content, shapes = read_model(request.model), given_shapes(source, request)
     finally:
         source.close()
     return Problem(
@@ -254,6 +259,7 @@ def open_problem(plan: BuildPlan) -> Problem:
         plan.checkpoints.name,
         plan.inputs.get("training", ""),
         dict(plan.tools),
+        shapes,
     )
 
 
@@ -271,9 +277,10 @@ def _write(folder: Path, found: Found, plan: BuildPlan) -> None:
     for old in points.glob("*.json") if points.is_dir() else ():
         old.unlink()
     for number, point in enumerate(found.front, 1):
-        write_recipe(points / f"{number:02}.json", recipe_from_json(point.recipe), seed)
+        write_recipe(points / f"{number:02}.json", recipe_from_json(point.recipe), seed, point.tool)
     if found.best is not None:
-        write_recipe(folder / WINNER, recipe_from_json(found.best.recipe), seed)
+        best = found.best
+        write_recipe(folder / WINNER, recipe_from_json(best.recipe), seed, best.tool)
     else:
         (folder / WINNER).unlink(missing_ok=True)
     plot_front(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 
@@ -11,7 +12,8 @@ import edgebuild
 from edgebuild.budget import Budget
 from edgebuild.errors import OverflowedError
 from edgebuild.pipeline.forecast import forecast
-from edgebuild.pipeline.plan import BuildRequest
+from edgebuild.pipeline.plan import BuildRequest, make_plan
+from edgebuild.pipeline.run import run_plan
 from edgebuild.report.advice import check_failure
 from edgebuild.toolchain.gcc import GccToolchain
 
@@ -68,6 +70,26 @@ def test_what_zig_misses_or_nearly_misses_fits_with_gcc(folder, with_gcc, limit)
     again = build(folder, budget=flash(limit))
     assert again.cached and again.compilers == report.compilers
     assert build(folder, budget=flash(limit), toolchain="zig").passed is (limit > 14_022)
+
+
+@GCC
+@pytest.mark.parametrize("tool", ["gcc", "gcc -Os", "zig -Os"])
+def test_what_a_search_costed_with_comes_first(folder, with_gcc, tool):
+    """And stays where it keeps the budget, however full: the search's figure is the build's."""
+    request = BuildRequest(
+        folder / "small.tflite", "cortex-m4", budget=flash(14_500), samples=1, out=folder / "out"
+    )
+    plan = dataclasses.replace(make_plan(request), tool=tool)
+    report = run_plan(plan)
+    assert report.passed and tried(report) == kept(report) == [tool]
+    (note,) = [note for note in report.notes if "compiled with" in note]
+    assert note == f"compiled with {tool}, as in the search that found the recipe"
+    # What does not keep the budget is compiled with the others, too.
+    missed = dataclasses.replace(plan, budget=flash(8_000))
+    assert tried(run_plan(missed))[0] == tool and len(tried(run_plan(missed))) == 4
+    # A compiler of the user's choice is that.
+    other = dataclasses.replace(plan, request=dataclasses.replace(request, toolchain="zig"))
+    assert tried(run_plan(other)) == ["zig"]
 
 
 @GCC

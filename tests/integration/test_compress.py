@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+import edgebuild
 from edgebuild.cli.main import run as cli
+from edgebuild.errors import InputError
+from edgebuild.pipeline.plan import BuildRequest, make_plan
 from edgebuild.report.model import report_from_json
+from edgebuild.search.evaluate import evaluate
+from edgebuild.search.problem import Task
+from edgebuild.search.request import open_problem
+from edgebuild.tflite.reader import read_tflite
 from tests.small import small_model
+from tests.unit.compress.conftest import blobs
 
 pytestmark = pytest.mark.keras
 
@@ -90,3 +99,63 @@ def test_packed_weights_are_beside_the_build(place, capsys):
     assert f"stored in {len(content):,} B" in body["compression"][2]["notes"][0]
     kernel = unpack(content)["fc/kernel"]
     assert 1 < len(np.unique(kernel)) <= 9 and np.mean(kernel == 0) > 0.5
+
+
+@pytest.fixture(scope="module")
+def unsized(tmp_path_factory):
+    """A model of images of any size, in Keras and as a SavedModel, and images of 8 x 8."""
+    import keras
+
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    folder = tmp_path_factory.mktemp("unsized")
+    inputs = keras.Input((None, None, 1), name="image")
+    x = layers.Conv2D(8, 3, activation="relu", name="first")(inputs)
+    x = layers.GlobalAveragePooling2D()(layers.Conv2D(8, 3, activation="relu")(x))
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax")(x))
+    x, y = blobs(200)
+    model.compile("adam", "sparse_categorical_crossentropy")
+    model.fit(x, y, epochs=4, verbose=0)
+    model.save(folder / "net.keras")
+    model.export(folder / "saved", verbose=False)
+    np.savez(folder / "data.npz", x=x, y=y)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("name", "recipe"),
+    [
+        ("net.keras", "prune:ratio=0.5,epochs=1"),
+        ("net.keras", "prune:ratio=0.5,epochs=1,quantize:epochs=1"),
+        ("net.keras", "quantize:calibration=percentile"),
+        ("saved", "quantize:calibration=percentile"),
+    ],
+)
+def test_the_shape_that_is_given_holds_for_compression_too(unsized, tmp_path, name, recipe):
+    report = edgebuild.build(
+        unsized / name,
+        target="host",
+        data=str(unsized / "data.npz"),
+        compress=recipe,
+        input_shapes={"image": (1, 8, 8, 1)},
+        out=tmp_path,
+        accuracy_gate=False,
+    )
+    assert report.comparison.equal
+    shipped = read_tflite((tmp_path / f"{report.name}-host" / "model.tflite").read_bytes())
+    assert [t.shape for t in shipped.input_tensors] == [(1, 8, 8, 1)]
+    assert report.compression[-1].cost[1].macs > 0
+
+
+def test_the_shape_that_is_given_holds_for_a_search_too(unsized, tmp_path):
+    request = BuildRequest(
+        unsized / "net.keras", "cortex-m4", data=str(unsized / "data.npz"), out=tmp_path
+    )
+    with pytest.raises(InputError, match="open"):
+        open_problem(make_plan(request))
+    given = dataclasses.replace(request, input_shapes={"image": (1, 8, 8, 1)})
+    problem = open_problem(make_plan(given))
+    assert problem.shapes == ((1, 8, 8, 1),)
+    assert problem.key != dataclasses.replace(problem, shapes=((1, 9, 9, 1),)).key
+    found = evaluate(problem, Task(({"pass": "quantize", "samples": 20},)))
+    assert found.macs == 36 * 9 * 8 + 16 * 72 * 8 + 24 and found.cycles > 0

@@ -12,7 +12,10 @@ import pytest
 import edgebuild
 from edgebuild.budget import Budget
 from edgebuild.graph import DType, Graph, Op, Tensor
+from edgebuild.pipeline.bench import BenchRequest, _samples, read_build
+from edgebuild.pipeline.runners.base import Reference
 from edgebuild.report.model import Report, report_from_json
+from edgebuild.tflite.metadata import read_metadata
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
 from tests.ladder_cases import outlier_channels_depthwise
@@ -147,6 +150,40 @@ def test_a_normalization_is_taken_out_as_c(unlike, keras):
 def test_data_without_labels_take_the_same_way(unlike):
     report = build(unlike, "android-cpu", data=str(unlike / "alone.npz"))
     assert report.passed and report.ladder.chosen == "input scaling taken out"
+
+
+def test_what_prepares_inputs_is_part_of_the_flash_figure(unlike):
+    """The user's firmware has it, though the benchmark's calls nothing of it."""
+    report = build(unlike, "cortex-m4", run="simulator")
+    assert report.passed and report.comparison.equal and report.ladder.preprocessing
+    (function,) = [symbol for symbol in report.symbols if symbol.name == "net_preprocess"]
+    assert function.size > 100
+    code = report.flash["code"]
+    assert code.source.endswith("layers and kernels, net_preprocess()")
+    assert code.value > function.size
+    parts = [report.flash[name].value for name in ("weights", "code", "runtime")]
+    assert report.metrics.flash_bytes.value == sum(parts)
+    assert any("whose time is not part of the latency" in note for note in report.notes)
+
+
+def test_data_are_prepared_once(unlike, keras):
+    """In a build, in a measurement of it, and by what metadata tell an app to do."""
+    build(unlike, run="host")
+    with np.load(unlike / "data.npz") as archive:
+        x = archive["x"]
+    scaled = np.asarray(keras.saving.load_model(unlike / "net.keras").get_layer("scaling")(x))
+    made = read_build(unlike / "build" / "net-host")
+    request = BenchRequest(made, (), samples=8, data=str(unlike / "data.npz"))
+    graph, samples = _samples(request, Reference.TFLITE_MICRO)
+    (tensor,) = graph.input_tensors
+    wanted = np.clip(np.rint(scaled / tensor.scale) + tensor.zero_point, -128, 127)
+    given = np.array([np.frombuffer(sample[0], np.int8) for sample in samples])
+    assert np.abs(given[3:].astype(int) - wanted[:5]).max() <= 1 and len(np.unique(given[3:])) > 10
+
+    build(unlike, "android-cpu")
+    shipped = (unlike / "build" / "net-android-cpu" / "model.tflite").read_bytes()
+    (said,) = read_metadata(shipped).inputs
+    np.testing.assert_allclose((x - said.mean) / said.std, scaled, atol=1e-3)
 
 
 def boxes_and_scores(folder: Path) -> Path:

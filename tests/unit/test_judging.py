@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from edgebuild.errors import InputError
+from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.judging import judge_outputs
 from edgebuild.models.convert import litert_version
 from edgebuild.models.data import DataSet
@@ -94,3 +95,92 @@ def test_labels_that_fit_nothing_are_refused(labelled):
     data = DataSet((x,), np.linspace(0, 1, 60), "set.npz")
     with pytest.raises(InputError, match=r"set.npz: labels y have fractions, the model has 10"):
         measured(source, data)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """An engine that gives these outputs."""
+
+    values: list
+    label: str = "outputs"
+
+    def outputs(self, arrays):
+        return self.values
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A float model of one RELU over four values, and 20 samples."""
+    tensors = [Tensor(0, "x", (1, 4), DType.FLOAT32), Tensor(1, "y", (1, 4), DType.FLOAT32)]
+    graph = Graph("net", (0,), (1,), (Op("RELU", (0,), (1,)),), dict(enumerate(tensors)))
+    path = tmp_path_factory.mktemp("real") / "net.tflite"
+    path.write_bytes(write_tflite(graph))
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    return open_model(path), read_tflite(path.read_bytes()), x
+
+
+def judged(real, ours, x=None, **options):
+    source, graph, given = real
+    data = DataSet((given if x is None else x,), None, "x")
+    return judge_outputs(source, graph, data, Outputs([ours]), **options)
+
+
+def test_an_output_of_another_size_is_named(real):
+    found = judged(real, np.zeros((20, 3), np.float32))
+    (warning,) = found.gate.warnings
+    assert found.gate.passed and found.similarity is None
+    assert warning.startswith("output 'y' is not judged: it gave 60 values for 20 samples")
+    assert "[1, 4], says 80" in warning
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_what_is_no_number_in_the_shipped_model_alone_is_lost(real, bad):
+    x = real[2]
+    ours = np.maximum(x, 0)
+    assert judged(real, ours).gate.losses == ()
+    ours[7, 2] = bad
+    found = judged(real, ours)
+    (loss,) = found.gate.losses
+    assert not found.gate.passed and loss.kind == "not-finite"
+    assert loss.sentence == (
+        "output 'y' is NaN or infinite in 1 of 20 samples (the first is sample 7), "
+        "where the float model's is finite"
+    )
+    assert judged(real, ours, gate=False).gate.passed
+
+
+def test_what_is_no_number_in_the_float_model_is_warned_of(real):
+    x = real[2].copy()
+    x[3:5, 1] = np.inf
+    found = judged(real, np.maximum(x, 0), x)
+    (warning,) = found.gate.warnings
+    assert found.gate.passed and found.similarity is None
+    assert warning.startswith("output 'y' is not compared with the float model's, which is NaN or")
+    assert "2 of 20 samples (the first is sample 3)" in warning
+
+
+@pytest.mark.parametrize("shape", [(12, 3), (4, 5, 3), (12, 1), (4, 5, 1)])
+def test_sequences_and_masks_are_gated_by_their_positions(tmp_path, shape):
+    """A label for each position; the interval is that of samples, whose positions depend on each
+    other."""
+    tensors = [Tensor(i, name, (1, *shape), DType.FLOAT32) for i, name in enumerate("xy")]
+    graph = Graph("net", (0,), (1,), (Op("RELU", (0,), (1,)),), dict(enumerate(tensors)))
+    (tmp_path / "net.tflite").write_bytes(write_tflite(graph))
+    x = np.random.default_rng(0).normal(size=(60, *shape)).astype(np.float32)
+    ours = np.maximum(x, 0)
+    y = ours.argmax(-1) if shape[-1] > 1 else (ours[..., 0] > 0).astype(np.int64)
+    source, data = open_model(tmp_path / "net.tflite"), DataSet((x,), y, "x")
+    sound = judge_outputs(source, graph, data, Outputs([ours]))
+    positions = int(np.prod(shape[:-1]))
+    assert sound.accuracy.positions == positions and sound.accuracy.shipped.value == 1.0
+    assert sound.gate.passed and sound.gate.losses == ()
+    worse = ours.copy()
+    worse[:30] = ours[:30, ::-1] if shape[-1] > 1 else 1 - (ours[:30] > 0)
+    found = judge_outputs(source, graph, data, Outputs([worse]))
+    (loss,) = found.gate.losses
+    assert not found.gate.passed and loss.kind == "accuracy-drop"
+    assert 0.1 < found.metrics["accuracy_drop"].value < 0.6
+    # A few positions of one sample do not tell.
+    few = ours.copy()
+    few[0] = worse[0]
+    assert judge_outputs(source, graph, data, Outputs([few])).gate.losses == ()

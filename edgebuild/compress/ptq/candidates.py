@@ -62,7 +62,8 @@ class Floats:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """A way to quantize, and once it was tried what that gave."""
+    """A way to quantize, and once it was tried what that gave; ``missed``: more than the user's own
+    limits allow."""
 
     name: str
     floats: Floats
@@ -73,11 +74,12 @@ class Candidate:
     content: bytes = b""
     lost: float = 0.0
     noise: float = 0.0
+    missed: bool = False
 
     @property
     def good(self) -> bool:
         """Whether nothing worth another remedy is lost."""
-        return self.lost <= NO_LOSS and self.noise <= LITTLE_NOISE
+        return self.lost <= NO_LOSS and self.noise <= LITTLE_NOISE and not self.missed
 
     @property
     def ranges(self) -> dict[int, Range]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from edgebuild.budget import MUCH_ERROR
 from edgebuild.compress.base import Quality
-from edgebuild.compress.ladder import MIN_MAX, LadderRung
+from edgebuild.compress.ladder import INT16_ANYWHERE, MIN_MAX, Climbed, LadderRung, Terms
 from edgebuild.compress.ptq.artifact import run_reals
 from edgebuild.compress.ptq.candidates import (
     LITTLE_NOISE,
@@ -38,7 +38,7 @@ from edgebuild.compress.ptq.front import (
 )
 from edgebuild.compress.ptq.network import Network
 from edgebuild.compress.ptq.writer import possible, write
-from edgebuild.compress.quality import output_quality
+from edgebuild.compress.quality import ACCURACY, output_quality, outputs_kept
 from edgebuild.compress.splits import Split
 from edgebuild.errors import EdgebuildError
 from edgebuild.models.calibration_review import outlying_samples
@@ -49,9 +49,6 @@ from edgebuild.models.preprocessing import Preprocessing
 from edgebuild.ops.support import check_supported
 from edgebuild.tflite.reader import read_tflite
 
-INT16_ANYWHERE = "litert"
-"""LiteRT runs int16 activations; else ``kernels``: where generated C has kernels for them."""
-
 _QUIETER = 0.9
 _TINY = 1e-9
 _CALIBRATION = (16, 20e9 / 6)
@@ -61,31 +58,6 @@ _FITTING = (32, 60e9)
 
 _MOST_WEIGHTS = 1_500_000
 _MOST_FORMATS = 40
-
-
-@dataclass(frozen=True)
-class Terms:
-    """What a climb is bound to: the samples to calibrate with, what is random, and whether the
-    target runs int16 activations (``litert``, ``kernels``, or a reason why not)."""
-
-    samples: int = 200
-    seed: int = 0
-    int16: str = "kernels"
-
-
-@dataclass(frozen=True, eq=False)
-class Climbed:
-    """The best ``.tflite``, by the rung of that name, and what its inputs go through before it."""
-
-    content: bytes
-    chosen: str
-    rungs: tuple[LadderRung, ...]
-    measure: str
-    baseline: float
-    calibrated: int
-    validated: int
-    preprocessing: Preprocessing
-    notes: tuple[str, ...] = ()
 
 
 def climb(
@@ -130,10 +102,10 @@ class _Climber:
         self.validated = len(self._split)
         self._floats = Floats(Network(content), Preprocessing(), train.x, self._split.x)
         self._outputs = run_reals(content, self._split.x)
-        graph = read_tflite(content)
+        self._graph = graph = read_tflite(content)
         self._cuts = [output_cuts(graph, i) for i in range(len(graph.outputs))]
-        self._probability = graph_gives_probability(graph)
-        self.quality = self._quality(self._outputs[0])
+        self._probable = [graph_gives_probability(graph, i) for i in range(len(graph.outputs))]
+        self.quality = self._quality(self._outputs)
         self.rungs: list[LadderRung] = []
         self.notes: list[str] = []
         self._candidates: list[Candidate] = []
@@ -154,12 +126,14 @@ class _Climber:
 
     @property
     def best(self) -> Candidate:
-        """The candidate that loses least; of those that lose as little, to within a sample, the
-        one with least noise, and the first of equals."""
-        least = max(0.0, min(found.lost for found in self._candidates))
+        """The candidate that loses least, of those that keep the user's limits if there are such;
+        of those that lose as little, to within a sample, the one with least noise, and the first of
+        equals."""
+        tried = [found for found in self._candidates if not found.missed] or self._candidates
+        least = max(0.0, min(found.lost for found in tried))
         most = least + max(NO_LOSS, 1.0 / self.validated) + _TINY
         best = None
-        for found in self._candidates:
+        for found in tried:
             if found.lost > most:
                 continue
             if best is None or found.noise < best.noise * _QUIETER:
@@ -170,8 +144,8 @@ class _Climber:
     def _affordable(self, least: int, macs: float) -> int:
         return max(least, int(macs / self._macs))
 
-    def _quality(self, first: np.ndarray) -> Quality:
-        return output_quality(first, self._split, self._outputs[0], probability=self._probability)
+    def _quality(self, outputs: Sequence[np.ndarray]) -> Quality:
+        return output_quality(outputs, self._split, lambda: self._outputs[0], self._probable)
 
     def _noise(self, outputs: Sequence[np.ndarray]) -> float:
         return 1.0 - min(map(_least_similarity, outputs, self._outputs, self._cuts))
@@ -202,11 +176,28 @@ class _Climber:
 
     def _measure(self, candidate: Candidate, content: bytes, note: str = "") -> None:
         outputs = run_reals(content, candidate.floats.validation)
-        noise, found = self._noise(outputs), self._quality(outputs[0])
-        lost = noise if found.measure == SIMILARITY else self.quality.value - found.value
+        noise, found = self._noise(outputs), self._quality(outputs)
+        # A float model that explains nothing of its labels is only to be kept as it is.
+        by_noise = found.measure == SIMILARITY or self.quality.value <= 0.0
+        lost = noise if by_noise else self.quality.value - found.value
+        missed = self._misses(outputs, lost if found.measure == ACCURACY else 0.0)
         self.rungs.append(LadderRung(candidate.name, float(lost), float(noise), note))
         self._candidates.append(
-            dataclasses.replace(candidate, content=content, lost=float(lost), noise=float(noise))
+            dataclasses.replace(
+                candidate, content=content, lost=float(lost), noise=float(noise), missed=missed
+            )
+        )
+
+    def _misses(self, outputs: Sequence[np.ndarray], drop: float) -> bool:
+        """Return whether outputs that lost so much accuracy miss a limit of the user's; errors that
+        rise by more than MUCH_ERROR do without one, too."""
+        budget = self._terms.budget
+        kept = outputs_kept(outputs, self._outputs, self._split, self._graph)
+        most = MUCH_ERROR if budget.max_error_increase is None else budget.max_error_increase
+        return (
+            (budget.max_accuracy_drop is not None and drop > budget.max_accuracy_drop)
+            or (budget.min_similarity is not None and kept.similarity < budget.min_similarity)
+            or (kept.error_increase is not None and kept.error_increase > most)
         )
 
     def _again(self, name: str, **changes: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from edgebuild.compress.base import Cost
 from edgebuild.compress.ptq.artifact import constants
-from edgebuild.models.float_tflite import float16_as_float32
+from edgebuild.models.float_tflite import float16_as_float32, resized
 from edgebuild.models.tf_model import open_tf_model
 from edgebuild.ops import OPS
 from edgebuild.tflite.reader import read_tflite
@@ -35,8 +36,15 @@ class FloatFile:
         )
 
 
-def open_float_file(path: Path, kind: str, *, trust: bool) -> FloatFile:
-    """Return the model at ``path``, of one of ``KINDS``. ModelError when it cannot be converted."""
+def open_float_file(
+    path: Path, kind: str, *, trust: bool, shapes: Sequence[Sequence[int]] | None = None
+) -> FloatFile:
+    """Return the model at ``path``, of one of ``KINDS``, with ``shapes`` for its inputs where they
+    are given. ModelError when it cannot be converted."""
     if kind == "tflite":
-        return FloatFile(float16_as_float32(path.read_bytes()))
-    return FloatFile(open_tf_model(path, kind, trust=trust).to_tflite())
+        content = path.read_bytes()
+        return FloatFile(float16_as_float32(resized(content, shapes) if shapes else content))
+    model = open_tf_model(path, kind, trust=trust)
+    for entry, shape in zip(model.inputs, shapes or (), strict=shapes is not None):
+        entry["shape"] = list(shape)
+    return FloatFile(model.to_tflite())

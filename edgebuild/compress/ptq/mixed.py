@@ -8,7 +8,7 @@ how many steps can be taken is measured on the whole model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,23 +56,24 @@ class Trial:
     ) -> None:
         self._network, self._found, self._split = network, found, split
         content = network.content()
-        labels = () if split.y is None else (split.y,)
-        deciding = digest(content, repr(sorted(found.items())), *split.x, *labels)
+        deciding = digest(content, repr(sorted(found.items())), *split.arrays)
         self._known = Measured(folder, "mixed", deciding)
-        self.outputs = run_reals(content, split.x)[0]
-        self._probability = graph_gives_probability(read_tflite(content))
+        self.outputs = run_reals(content, split.x)
+        graph = read_tflite(content)
+        self._probable = [graph_gives_probability(graph, i) for i in range(len(self.outputs))]
         self.quality = self._quality(self.outputs)
 
-    def _run(self, formats: Formats) -> np.ndarray:
+    def _run(self, formats: Formats) -> list[np.ndarray]:
         gridded = on_grid(self._network, formats)
-        return run_reals(write(gridded, self._found, formats), self._split.x)[0]
+        return run_reals(write(gridded, self._found, formats), self._split.x)
 
     def noise(self, formats: Formats) -> float:
-        """Return the ratio of noise to signal of the outputs."""
+        """Return the ratio of noise to signal of the first output."""
 
         def measure() -> float:
-            error = float(np.sum((self._run(formats) - self.outputs) ** 2.0))
-            signal = float(np.sum((self.outputs - self.outputs.mean()) ** 2.0))
+            ours, wanted = self._run(formats)[0], self.outputs[0]
+            error = float(np.sum((ours - wanted) ** 2.0))
+            signal = float(np.sum((wanted - wanted.mean()) ** 2.0))
             return error / (signal + _TINY)
 
         return self._known.get(f"noise {_name(formats)}", measure)
@@ -85,10 +86,9 @@ class Trial:
 
         return self._known.get(f"drop {_name(formats)}", measure)
 
-    def _quality(self, outputs: np.ndarray) -> float:
-        return output_quality(
-            outputs, self._split, self.outputs, probability=self._probability
-        ).value
+    def _quality(self, outputs: Sequence[np.ndarray]) -> float:
+        original = self.outputs[0]
+        return output_quality(outputs, self._split, lambda: original, self._probable).value
 
 
 def assign(

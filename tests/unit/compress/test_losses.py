@@ -11,7 +11,7 @@ from edgebuild.compress.base import Context, State
 from edgebuild.compress.distill import Distill
 from edgebuild.compress.losses import losses_of, split_loss
 from edgebuild.compress.prune import Prune
-from edgebuild.compress.quality import gives_probability, predict, quality
+from edgebuild.compress.quality import gives_probability, predict, predict_all, quality
 from edgebuild.compress.setup import Distillation, TrainingSetup
 from edgebuild.compress.splits import Split
 from edgebuild.compress.training import clone, fine_tune
@@ -94,7 +94,11 @@ def test_a_linear_output_with_other_labels_than_0_and_1_is_a_regression(keras):
     alone = Distillation(weight=0.0)
     after = fine_tune(State(model), context, epochs=20, distill=alone).model
     assert 0 <= split_loss(context, context.validation, after) < 0.2 * before
-    assert quality(after, context.validation, after).measure == "similarity to the original"
+    found = quality(after, context.validation, model)
+    assert (
+        found.measure == "R2"
+        and found.value > 0.8 > quality(model, context.validation, model).value
+    )
     with pytest.raises(InputError, match=r"labels y go from \d+ to \d+, the model has 2 classes"):
         losses_of(of_labels(network(keras, "sigmoid"), x, y))
 
@@ -137,3 +141,82 @@ def test_scores_may_have_inner_dimensions(keras):
     x, y = points(64)
     after = fine_tune(State(clone(model)), of_labels(model, x, y), epochs=1).model
     assert not np.array_equal(predict(after, (x,)), predict(model, (x,)))
+
+
+def two_outputs(keras):
+    """Return a network of 4 inputs with an output of two classes and one of two values."""
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(8, activation="relu")(inputs)
+    outputs = [keras.layers.Dense(2, activation="softmax")(x), keras.layers.Dense(2)(x)]
+    return keras.Model(inputs, outputs)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["both", "second alone"])
+@pytest.mark.parametrize("distillation", [Distillation(), None], ids=["distilled", "labels"])
+def test_labels_of_further_outputs_are_learned(keras, first, distillation):
+    """An output without labels learns from the original, also where nothing else is distilled."""
+    x, y = points()
+    values = np.stack([x[:, 0] - x[:, 2], 2 * x[:, 3]], axis=1)
+    model = two_outputs(keras)
+    split = Split((x,), y if first else None, more={1: values})
+    setup = TrainingSetup(learning_rate=0.02, distillation=distillation)
+    context = Context(split, split, model, setup)
+    losses = losses_of(context)
+    assert losses.classes == (True, False) and losses.labelled == ((0, 1) if first else (1,))
+    assert losses.unlabelled != first
+    after = fine_tune(State(model), context, epochs=20).model
+    (scores, found), (before, at_first) = (predict_all(m, (x,)) for m in (after, model))
+    wrong = np.mean((found - values) ** 2)
+    assert wrong < (0.2 if distillation is None else 0.7) * np.mean((at_first - values) ** 2)
+    if first:
+        assert np.mean(scores.argmax(1) == y) > 0.85
+        assert quality(after, split, model).measure == "accuracy and R2"
+    else:
+        assert np.abs(scores - before).mean() < 0.1
+        assert quality(after, split, model).measure == "R2"
+    assert split_loss(context, split, after) < split_loss(context, split, model)
+
+
+def test_labels_of_a_further_output_that_do_not_fit_are_named(keras):
+    x, y = points(50)
+    split = Split((x,), y, more={1: np.ones((50, 3))})
+    context = Context(split, split, two_outputs(keras), TrainingSetup())
+    with pytest.raises(InputError, match="labels y1 have 3 values a sample, the model has 2"):
+        losses_of(context)
+
+
+def mask_model(keras, classes):
+    """Return a network that gives each of 6 x 6 pixels ``classes`` scores."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 1))
+    x = keras.layers.Conv2D(6, 3, padding="same", activation="relu")(inputs)
+    last = "sigmoid" if classes == 1 else "softmax"
+    return keras.Model(inputs, keras.layers.Conv2D(classes, 1, activation=last)(x))
+
+
+def sequence_model(keras, classes):
+    """Return a network that gives each of 12 steps ``classes`` scores."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12, 1))
+    x = keras.layers.Conv1D(6, 3, padding="same", activation="relu")(inputs)
+    last = "sigmoid" if classes == 1 else "softmax"
+    return keras.Model(inputs, keras.layers.Conv1D(classes, 1, activation=last)(x))
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize("made", [mask_model, sequence_model])
+def test_a_label_for_each_position_is_learned(keras, made, classes):
+    """Segmentation masks and sequences: through training, pruning by worth, and the measure."""
+    model = made(keras, classes)
+    x = RNG.normal(size=(256, *model.input_shape[1:])).astype(np.float32)
+    cuts = [0.0] if classes == 1 else [-0.5, 0.5]
+    y = np.digitize(x[..., 0], cuts)
+    context = of_labels(model, x, y)
+    assert losses_of(context).classes == (True,)
+    before = quality(model, context.validation, model)
+    after = fine_tune(State(model), context, epochs=15)
+    found = quality(after.model, context.validation, model)
+    assert found.measure == "accuracy" and found.value > max(0.85, before.value + 0.1)
+    pruned, _ = Prune(ratio=0.3, criterion="taylor", epochs=2).apply(after, context)
+    assert quality(pruned.model, context.validation, model).value > 0.75

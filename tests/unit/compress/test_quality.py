@@ -10,7 +10,7 @@ import pytest
 from edgebuild.compress.base import Context, State, run_pass
 from edgebuild.compress.metrics import metric_values
 from edgebuild.compress.prune import Prune
-from edgebuild.compress.quality import predict, predict_all, quality_kept
+from edgebuild.compress.quality import output_quality, predict, predict_all, quality_kept
 from edgebuild.compress.quantize import Quantize
 from edgebuild.compress.setup import TrainingSetup
 from edgebuild.compress.splits import Split
@@ -70,6 +70,31 @@ def test_what_a_budget_of_similarity_or_error_limits_is_measured_over_all_output
     assert kept.similarity < 0.95 and kept.error_increase > 1.0
     fine = Split((x,), None)
     assert quality_kept(state, fine, model).error_increase is None
+
+
+def test_quality_by_labels_is_a_mean_over_outputs():
+    """Values by their R2, channel by channel: a channel of small values counts as much."""
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=(200, 2)) * [1000, 0.1] + [5, 3]
+    classes = rng.integers(0, 3, 200)
+    off = y + np.array([0.0, 0.05]) * np.where(rng.random((200, 1)) < 0.5, 1, -1)
+    scores = np.eye(3)[np.where(np.arange(200) < 150, classes, (classes + 1) % 3)]
+
+    def found(outputs, split):
+        probable = [False] * len(outputs)
+        return output_quality(outputs, split, lambda: pytest.fail("labels suffice"), probable)
+
+    x = (np.zeros((200, 1), np.float32),)
+    values = found([off], Split(x, y))
+    assert values.measure == "R2"
+    assert values.value == pytest.approx(1 - 0.05**2 / y[:, 1].var() / 2, abs=1e-6)
+    both = found([scores, off], Split(x, classes, more={1: y}))
+    assert both.measure == "accuracy and R2"
+    assert both.value == pytest.approx((0.75 + values.value) / 2)
+    assert found([off, scores], Split(x, None, more={1: classes})).value == 0.75
+    # A channel whose labels are all the same has no variance to explain.
+    still = np.stack([y[:, 0], np.ones(200)], axis=1)
+    assert found([np.add(still, [0, 9])], Split(x, still)).value == 1.0
 
 
 def test_the_users_metrics_are_told_before_and_after(trained, context, keras):

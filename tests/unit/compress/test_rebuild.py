@@ -13,6 +13,7 @@ from edgebuild.compress.groups import prunable_groups
 from edgebuild.compress.quality import predict_all
 from edgebuild.compress.rebuild import flatten, rebuild
 from edgebuild.compress.surgery import remove_channels
+from edgebuild.errors import InputError
 
 pytestmark = pytest.mark.keras
 
@@ -109,3 +110,41 @@ def test_what_is_read_instead(keras):
     small, pairs = rebuild(model, instead={id(middle): inputs})
     assert [new.name for _, new in pairs] == ["out"]
     assert [layer.name for layer in small.layers][1:] == ["out"]
+
+
+def test_dimensions_that_are_open_get_the_shape_that_is_given(keras, tmp_path):
+    """Whatever the model is: plain, nested, Sequential; its weights and names stay."""
+    layers = keras.layers
+    inputs = keras.Input((None, None, 2), name="image")
+    inner = keras.Sequential([keras.Input((None, None, 4)), layers.Conv2D(5, 3, name="c")])
+    x = inner(layers.Conv2D(4, 3, activation="relu", name="a")(inputs))
+    outputs = layers.Dense(3, name="out")(layers.GlobalAveragePooling2D()(x))
+    model = keras.Model(inputs, outputs)
+    model.save(tmp_path / "open.keras")
+    opened = open_original(
+        tmp_path / "open.keras", "keras", trust=False, seed=0, shapes=[(1, 12, 10, 2)]
+    )
+    assert opened.input_shape == (None, 12, 10, 2) and opened.inputs[0].name == "image"
+    assert opened.get_layer("c").output.shape == (None, 8, 6, 5)
+    x = [np.random.default_rng(0).normal(size=(3, 12, 10, 2)).astype(np.float32)]
+    np.testing.assert_array_equal(predict_all(opened, x)[0], predict_all(model, x)[0])
+    flat = keras.Sequential([keras.Input((None, 3)), layers.Conv1D(2, 3), layers.ReLU()])
+    flat.save(tmp_path / "flat.keras")
+    opened = open_original(
+        tmp_path / "flat.keras", "keras", trust=False, seed=0, shapes=[(1, 9, 3)]
+    )
+    assert opened.output_shape == (None, 7, 2)
+    fixed = keras.Model(opened.inputs, opened.outputs)
+    assert flatten(fixed, [(1, 9, 3)]) is fixed
+
+
+def test_a_shape_that_the_layers_do_not_take_is_refused_in_words(keras):
+    inputs = keras.Input((None, 4))
+    x = keras.layers.Reshape((2, 8))(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(2)(x))
+    assert flatten(model, [(1, 4, 4)]).output_shape == (None, 2, 2)
+    with pytest.raises(
+        InputError, match=r"cannot be compressed for inputs of \(1, 5, 4\)"
+    ) as caught:
+        flatten(model, [(1, 5, 4)])
+    assert "keras.Input of that shape" in caught.value.hint

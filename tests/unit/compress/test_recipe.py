@@ -93,14 +93,28 @@ def test_a_seed_in_a_file_is_no_negative_number(tmp_path):
         read_recipe("r.json", tmp_path)
 
 
+def test_a_file_brings_what_it_was_found_with(tmp_path):
+    write_recipe(tmp_path / "r.json", parse_recipe("prune"), 3, "gcc -Os")
+    assert read_recipe("r.json", tmp_path)[1:] == (3, "gcc -Os")
+    write_recipe(tmp_path / "r.json", parse_recipe("prune"), 3)
+    assert "tool" not in (tmp_path / "r.json").read_text()
+    assert read_recipe("r.json", tmp_path)[1:] == (3, "")
+    assert read_recipe("prune", tmp_path)[1:] == (None, "")
+    (tmp_path / "r.json").write_text(
+        '{"schema": 1, "seed": 3, "tool": 4, "recipe": [{"pass": "prune"}]}'
+    )
+    with pytest.raises(InputError, match="is not a recipe"):
+        read_recipe("r.json", tmp_path)
+
+
 def test_files_are_looked_up_beside_the_project_or_the_recipe(tmp_path):
-    (step,), _ = read_recipe("distill:teacher=big.keras", tmp_path)
+    (step,), *_ = read_recipe("distill:teacher=big.keras", tmp_path)
     assert step.teacher == str(tmp_path / "big.keras")
-    (step,), _ = read_recipe("distill:teacher=big.keras", Path())
+    (step,), *_ = read_recipe("distill:teacher=big.keras", Path())
     assert step.teacher == "big.keras"
     (tmp_path / "sub").mkdir()
     write_recipe(tmp_path / "sub" / "r.json", parse_recipe("prune,distill:teacher=big.keras"), 0)
-    steps, _ = read_recipe("sub/r.json", tmp_path)
+    steps, *_ = read_recipe("sub/r.json", tmp_path)
     assert recipe_files(steps) == {"distill 2: teacher": tmp_path / "sub" / "big.keras"}
     away = str(tmp_path / "away.keras")
     assert read_recipe(f"distill:teacher={away}", Path("x"))[0][0].teacher == away

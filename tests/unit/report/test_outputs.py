@@ -31,7 +31,7 @@ def test_pooling_hides_what_a_channel_shows():
     assert {row.values for row in scores} == {2} and all(row.has_few_values for row in scores)
     assert report.worst_channel in scores
     assert all(row.similarity > 0.999 and not row.has_few_values for row in report.channels[:4])
-    (loss,), _ = find_losses(None, report, (), NONE)
+    (loss,), _ = find_losses(None, None, report, (), NONE)
     assert loss.kind == "similarity"
     assert f"output 'out', channel {report.worst_channel.channel}: similarity -" in loss.sentence
     assert "2 distinct values where the float model's has 540" in loss.sentence
@@ -41,7 +41,7 @@ def test_a_channel_that_hardly_varies_is_told_and_not_judged():
     """Without a join the scores are 1e-5 of the output's variance."""
     report = similarity_report([("out", COARSE, JOINED)], data_of(60))
     assert not any(row.judged for row in report.channels if row.channel >= 4)
-    assert find_losses(None, report, (), NONE) == ((), ())
+    assert find_losses(None, None, report, (), NONE) == ((), ())
 
 
 def test_means_that_differ_hide_no_channel():
@@ -78,16 +78,16 @@ def test_probabilities_are_compared_by_their_classes():
     assert report.outputs[0].measure == "agreement with the original"
     assert 0.7 < report.outputs[0].value < 0.85
     assert not any(row.judged for row in report.channels)
-    (loss,), _ = find_losses(None, report, (), NONE)
+    (loss,), _ = find_losses(None, None, report, (), NONE)
     assert "another class than the float model in 2" in loss.sentence
     few = similarity_report([("mask", swapped[19:29], scores[19:29])], data_of(10))
-    assert find_losses(None, few, (), NONE) == ((), ())  # 10 samples do not tell
+    assert find_losses(None, None, few, (), NONE) == ((), ())  # 10 samples do not tell
 
 
 def test_too_few_samples_only_warn():
     original = RNG.normal(size=(9, 2))
     report = similarity_report([("y", -original, original)], data_of(9))
-    losses, (warning,) = find_losses(None, report, (), NONE)
+    losses, (warning,) = find_losses(None, None, report, (), NONE)
     assert losses == () and warning.startswith("9 samples are too few for the accuracy gate")
 
 
@@ -95,8 +95,8 @@ def test_too_few_samples_only_warn():
 def test_a_budget_takes_the_gates_place(budget):
     original = RNG.normal(size=(50, 2))
     report = similarity_report([("y", 0.5 * original, original)], data_of(50))
-    assert find_losses(None, report, (), NONE)[0]
-    assert find_losses(None, report, (), budget) == ((), ())
+    assert find_losses(None, None, report, (), NONE)[0]
+    assert find_losses(None, None, report, (), budget) == ((), ())
 
 
 def test_what_has_become_constant():
@@ -136,3 +136,47 @@ def test_a_float_model_that_is_always_right_has_an_error_to_compare_with():
     constant = np.ones((100, 1, 1))
     row = regression_report([("y", constant, constant, constant)], data_of(100), NONE).outputs[0]
     assert row.shipped.r2 is None and row.increase is None
+
+
+def regression(rows, budget=NONE):
+    """A report of outputs (samples, 1, 1): each ours, the float model's and the labels."""
+    judged = [(f"y{i}", *(a.reshape(-1, 1, 1) for a in row)) for i, row in enumerate(rows)]
+    return regression_report(judged, data_of(len(rows[0][0])), budget)
+
+
+def test_an_error_that_rises_much_is_warned_of_though_outputs_are_alike():
+    """The float model is so good that int8's own step multiplies its error."""
+    rng = np.random.default_rng(1)
+    labels = rng.uniform(0, 300, 300)
+    before = labels + rng.normal(0, 1, 300)
+    report = regression([(before + rng.normal(0, 4, 300), before, labels)])
+    alike = similarity_report([("y0", before[:, None] + 4, before[:, None])], data_of(300))
+    assert find_losses(None, report, alike, (), NONE) == ((), ())
+    (warning,) = report.warnings
+    assert warning.startswith("the error of output 'y0', channel 0 rises by 3")
+    assert "RMSE 0.9712 to 4.326" in warning and "--max-error-increase 50%" in warning
+    assert regression([(before, before, labels)]).warnings == ()
+    # A limit of the user's is judged as a budget, and the warning is about its samples.
+    assert regression([(before + 4, before, labels)], Budget(max_error_increase=9.0)).warnings == ()
+
+
+def test_a_channel_that_explains_much_less_of_its_labels_is_lost():
+    """Similar to the float model within the gate's limit, and errors that add up."""
+    rng = np.random.default_rng(1)
+    labels = rng.normal(size=400)
+    before = labels + 0.6 * rng.normal(size=400)
+    after = before + 0.35 * (before - labels)
+    report = regression([(before, before, labels), (after, before, labels)])
+    alike = similarity_report([("y1", after[:, None], before[:, None])], data_of(400))
+    assert alike.worst_channel.similarity > 0.95
+    (loss,), _ = find_losses(None, report, alike, (), NONE)
+    assert loss.kind == "error" and loss.sentence.startswith("output 'y1', channel 0 explains less")
+    assert (
+        "R2 0.5185 to 0.1225" in loss.sentence
+        and "the gate allows R2 to fall by 0.05" in loss.sentence
+    )
+    for budget in (Budget(max_error_increase=9.0), Budget(min_similarity=0.5)):
+        assert find_losses(None, report, alike, (), budget) == ((), ())
+    # What the float model never explained is not lost.
+    poor = regression([(after + 3, before + 3, labels)])
+    assert find_losses(None, poor, alike, (), NONE) == ((), ())

@@ -13,6 +13,7 @@ from edgebuild.search.evaluate import context_of, evaluate, explicit, with_epoch
 from edgebuild.search.moves import moves
 from edgebuild.search.problem import Problem, Task
 from edgebuild.search.profiling import profile
+from edgebuild.search.ranking import rank
 from edgebuild.targets import load_target
 
 pytestmark = pytest.mark.keras
@@ -169,3 +170,32 @@ def test_a_fault_of_a_candidate_is_its_own(problem, monkeypatch):
         evaluate(problem, Task((HALF, QUANTIZE)))
     with pytest.raises(InputError, match="unknown pass"):
         evaluate(problem, Task(({"pass": "nothing"},)))
+
+
+def test_a_regression_is_ranked_by_the_error_of_its_labels(problem, tmp_path):
+    """A candidate that is unlike the original and right is better than one that is like it."""
+    keras = pytest.importorskip("keras")
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((4,))
+    hidden = keras.layers.Dense(8, activation="relu", name="hidden")(inputs)
+    model = keras.Model(inputs, keras.layers.Dense(1, name="value")(hidden))
+    x = np.random.default_rng(0).normal(size=(400, 4)).astype(np.float32)
+    y = (2 * x[:, 0] - x[:, 1] * (x[:, 2] > 0) + 0.5).astype(np.float32)
+    model.compile("adam", "mse")
+    model.fit(x, y, epochs=3, verbose=0)
+    model.save(tmp_path / "m.keras")
+    values = dataclasses.replace(
+        problem,
+        model=(tmp_path / "m.keras").read_bytes(),
+        train=Split((x[:300],), y[:300]),
+        validation=Split((x[300:],), y[300:]),
+    )
+    known = profile(values)
+    assert known.measure == "R2" and known.quality < 0.9
+    plain = evaluate(values, Task((QUANTIZE,), epochs=1))
+    fewer = {"pass": "prune", "by": "bytes", "ratio": 0.1}
+    learnt = evaluate(values, Task((fewer, QUANTIZE), epochs=60))
+    assert plain.measure == learnt.measure == "R2"
+    assert plain.similarity > 0.95 > learnt.similarity
+    assert learnt.error_increase < 0.0 < plain.error_increase + 0.05
+    assert rank(learnt) < rank(plain) and learnt.quality > known.quality

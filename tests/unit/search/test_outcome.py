@@ -2,12 +2,16 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from edgebuild.budget import Budget
+from edgebuild.compress.splits import Split
 from edgebuild.search.attempts import Effort
 from edgebuild.search.problem import Outcome
 from edgebuild.search.ranking import best_of, pareto
+
+from .formulas import problem
 
 
 def test_pareto_keeps_what_nothing_beats():
@@ -42,3 +46,16 @@ def test_tables_of_softmax_are_expected_to_become_those_of_the_original():
     assert flat.settled(300).flash_bytes == 900
     assert flat.settled(500).flash_bytes == 1000
     assert flat.settled(0).fits(Budget(flash_bytes=600))
+
+
+def test_labels_of_further_outputs_are_part_of_the_problem():
+    """A study that is resumed is that of the same labels, on the same outputs."""
+    x, y = np.zeros((20, 4), np.float32), np.arange(20.0)
+
+    def key(first, more):
+        split = Split((x,), first, more=more)
+        return dataclasses.replace(problem(), train=split, validation=split).key
+
+    keys = [key(y, {}), key(None, {1: y}), key(None, {2: y}), key(y, {1: y}), key(y, {1: y + 1})]
+    assert len(set(keys)) == len(keys)
+    assert key(y, {1: y}) == keys[3] and key(y, {2: y, 1: 2 * y}) == key(y, {1: 2 * y, 2: y})
