@@ -12,6 +12,7 @@ from edgebuild.backends.base import Progress
 from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import parse_fail_on
+from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.models.convert import float_outputs
 from edgebuild.models.data import match_inputs
@@ -42,7 +43,8 @@ class Forecast:
     """What is known of a build before it compiles, held against its budget.
 
     ``analysis`` is there where generated C runs the model, ``compatibility`` where LiteRT does.
-    ``refusals`` are sentences of what a build would refuse besides missed budgets.
+    ``refusals`` are sentences of what a build would refuse besides missed budgets. ``lack`` is the
+    error of a build whose calibration data are missing: noise took their place here.
     """
 
     name: str
@@ -55,22 +57,25 @@ class Forecast:
     analysis: Analysis | None = None
     compatibility: Compatibility | None = None
     notes: tuple[str, ...] = ()
+    lack: InputError | None = None
 
     @property
     def passed(self) -> bool:
         """True when nothing that is known speaks against a build."""
-        return not self.violations and not self.refusals
+        return not self.violations and not self.refusals and self.lack is None
 
     @property
     def uncertain(self) -> bool:
         """True when a build may pass all the same: what is missed lies within an estimate."""
-        return not self.passed and not self.refusals and all(v.uncertain for v in self.violations)
+        sure = self.passed or self.refusals or self.lack is not None
+        return not sure and all(v.uncertain for v in self.violations)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""
         own = (part.to_json() for part in (self.analysis, self.compatibility) if part is not None)
         merged = {key: value for part in own for key, value in part.items()}
         notes = (*merged.pop("notes", ()), *self.notes)
+        lack = () if self.lack is None else (self.lack.message,)
         return {
             **merged,
             "name": self.name,
@@ -79,7 +84,7 @@ class Forecast:
             "budget": self.budget.to_json(),
             "violations": [violation.to_json() for violation in self.violations],
             "refusals": list(self.refusals),
-            "problems": [*(v.sentence() for v in self.violations), *self.refusals],
+            "problems": [*(v.sentence() for v in self.violations), *self.refusals, *lack],
             "notes": list(notes),
             "uncertain": self.uncertain,
             "fits": self.passed,
@@ -89,8 +94,8 @@ class Forecast:
 def forecast(request: BuildRequest, progress: Progress = lambda _: None) -> Forecast:
     """Resolve ``request`` as a build does and stop before the compiler.
 
-    A float model is converted, with noise for calibration where there are no data; a recipe is
-    applied without its training.
+    A float model is converted, with noise for calibration where there are no data (``lack`` is what
+    a build says of that); a recipe is applied without its training.
 
     Raises:
         EdgebuildError: what the build raises, in the same words.
@@ -139,6 +144,7 @@ def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
         layers=layer_reports(library.graph, library.plan) if library is not None else (),
         compatibility=found,
         notes=resolved.notes,
+        lack=resolved.loaded.lack,
     )
 
 
@@ -158,6 +164,7 @@ def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
         layers=found.layers,
         analysis=found,
         notes=resolved.notes,
+        lack=resolved.loaded.lack,
     )
 
 
@@ -183,7 +190,7 @@ def _run_once(loaded: Prepared, progress: Progress) -> None:
     end its process; ModelError where it does not run."""
     source, data = loaded.source, loaded.data
     try:
-        if data is None or source.is_int8:
+        if data is None or source.is_int8 or loaded.lack is not None:
             return
         progress("running the float model once")
         arrays = match_inputs(data, source.inputs)

@@ -77,9 +77,13 @@ def load(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Load
 
 
 def resolve(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Resolved:
-    """Load the model and generate its C; CheckFailedError where no compiler could make it fit.
+    """Load the model and generate its C.
 
-    ``forecast`` is that of ``prepare``.
+    ``forecast`` is that of ``prepare``, and answers where calibration data are missing, too.
+
+    Raises:
+        CheckFailedError: no compiler could make it fit.
+        InputError: nothing else speaks against the build, but calibration data are missing.
     """
     backend = backend_for(plan.target.family)
     loaded = load(plan, progress, forecast=forecast)
@@ -90,10 +94,16 @@ def resolve(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> R
             preprocessing=loaded.review.preprocessing,
         )
         backend.check_room(emitted, plan.target)
+        _refuse_lack(loaded, forecast)
     except BaseException:
         loaded.source.close()
         raise
     return Resolved(backend, loaded, emitted)
+
+
+def _refuse_lack(loaded: Prepared, forecast: bool) -> None:
+    if loaded.lack is not None and not forecast:
+        raise loaded.lack
 
 
 def _check_data(data: DataSet | None, graph: Graph) -> None:
@@ -111,13 +121,15 @@ def resolve_delegated(
 ) -> ResolvedShipment:
     """Load the model and check what the delegate takes of it; make the files beside it.
 
-    InputError where a run needs generated C and there is none.
+    InputError where a run needs generated C and there is none, and where calibration data are
+    missing and this is no ``forecast``.
     """
     backend = delegate_backend_for(plan.target.family)
     loaded = prepare(plan, progress, forecast=forecast)
     try:
         shipment, notes = _ship(plan, loaded, backend, progress)
         files = {"model.tflite": shipment.model, **backend.emit(shipment, plan.target)}
+        _refuse_lack(loaded, forecast)
     except BaseException:
         loaded.source.close()
         raise

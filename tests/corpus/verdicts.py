@@ -70,8 +70,6 @@ def disagreements(check: Verdict, build: Verdict) -> list[str]:
     ]
     if internal:
         return internal
-    if "needs calibration data" in build.refusal:  # a check assumes some, and says so
-        return []
     unsure = bool(check.answer.get("uncertain"))
     if unsure and build.code in (0, 1):
         return [] if "error" in build.answer else _figures(check, build)
