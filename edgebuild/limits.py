@@ -72,7 +72,7 @@ RESULT_BYTES = 2 << 30
 """Outputs of a model for all samples of a data set, as float32."""
 
 CLASSES = 100_000
-"""Names of classes that a data set may bring, and entries of a table that a Keras layer declares."""
+"""Names of classes that a data set may bring, and entries of a table that a Keras layer has."""
 
 BATCH = 65_536
 """Samples of a batch that a Keras model is fixed to."""

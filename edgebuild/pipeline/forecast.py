@@ -14,13 +14,17 @@ from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import parse_fail_on
 from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
+from edgebuild.graph import Graph
 from edgebuild.models.convert import float_outputs
 from edgebuild.models.data import match_inputs
+from edgebuild.pipeline.compilers import COMFORT
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.resolve import resolve, resolve_delegated
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import LayerReport
+from edgebuild.tflite.oracle import run_oracle
+from edgebuild.toolchain.choice import tools_for
 from edgebuild.units import format_size
 
 CODE_BYTES_PER_SOURCE = 1500
@@ -128,8 +132,8 @@ def _limits(plan: BuildPlan) -> tuple[Budget, tuple[str, ...]]:
 
 def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve_delegated(plan, progress, forecast=True)
-    _run_once(resolved.loaded, progress)
     shipment = resolved.shipment
+    _run_once(plan, resolved.loaded, shipment.graph, shipment.library is not None, progress)
     size = Figure(len(shipment.model), "B", How.MEASURED, "size of model.tflite")
     metrics = Metrics(flash_bytes=size)
     found = shipment.compatibility
@@ -150,7 +154,7 @@ def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
 
 def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve(plan, progress, forecast=True)
-    _run_once(resolved.loaded, progress)
+    _run_once(plan, resolved.loaded, resolved.loaded.source_graph, True, progress)
     emitted = resolved.emitted
     found = describe(emitted.graph, emitted.calls, emitted.plan, plan.target)
     metrics = _metrics(plan, found)
@@ -163,8 +167,26 @@ def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
         _region_refusals(plan, found),
         layers=found.layers,
         analysis=found,
-        notes=resolved.notes,
+        notes=(*resolved.notes, *_other_compilers(plan, metrics, limits)),
         lack=resolved.loaded.lack,
+    )
+
+
+def _other_compilers(plan: BuildPlan, metrics: Metrics, limits: Budget) -> tuple[str, ...]:
+    """Return a note where a build may keep another compiler's code, whose latency is not known."""
+    tools = [tool for tools in tools_for(plan.request.toolchain) for tool in tools]
+    pairs = (
+        (metrics.flash_bytes, limits.flash_bytes),
+        (metrics.ram_bytes, limits.ram_bytes),
+    )
+    short = any(
+        f is not None and limit is not None and f.most > COMFORT * limit for f, limit in pairs
+    )
+    if metrics.latency_us is None or len(tools) == 1 or not short:
+        return ()
+    return (
+        f"memory is short: a build tries {', '.join(tools)}, and the latency of all but the first "
+        "is not predicted",
     )
 
 
@@ -185,16 +207,23 @@ def _region_refusals(plan: BuildPlan, found: Analysis) -> tuple[str, ...]:
     )
 
 
-def _run_once(loaded: Prepared, progress: Progress) -> None:
-    """Run the float model on one sample of the data, as a build that judges it runs it on all, and
-    end its process; ModelError where it does not run."""
+def _run_once(
+    plan: BuildPlan, loaded: Prepared, graph: Graph, compares: bool, progress: Progress
+) -> None:
+    """Run what a build runs, on one sample, and end the float model's process: the float model,
+    which judges, and TFLite Micro on ``graph``, with which a build ``compares`` generated C.
+
+    ModelError where one does not run.
+    """
     source, data = loaded.source, loaded.data
     try:
-        if data is None or source.is_int8 or loaded.lack is not None:
-            return
-        progress("running the float model once")
-        arrays = match_inputs(data, source.inputs)
-        float_outputs(source, [array[:1] for array in arrays])
+        if data is not None and not source.is_int8 and loaded.lack is None:
+            progress("running the float model once")
+            arrays = match_inputs(data, source.inputs)
+            float_outputs(source, [array[:1] for array in arrays])
+        if compares and plan.run != "none":
+            progress("running TFLite Micro once")
+            run_oracle(loaded.model, [[bytes(tensor.nbytes) for tensor in graph.input_tensors]])
     finally:
         source.close()
 

@@ -1,4 +1,4 @@
-"""What a Keras file may declare: no more weights than it holds, no tables or batches of any size."""
+"""What a Keras file may declare: no more weights than it holds, bounded tables and batches."""
 
 from __future__ import annotations
 
