@@ -21,6 +21,7 @@ from edgebuild.models.preprocessing import Preprocessing
 from edgebuild.ops.support import unsupported
 from edgebuild.passes import READ_PASSES, run_passes, supported_graph
 from edgebuild.pipeline.describe import with_metadata
+from edgebuild.pipeline.effort import check_data_set, check_run
 from edgebuild.pipeline.formats import runnable
 from edgebuild.pipeline.loading import Prepared, prepare
 from edgebuild.pipeline.plan import BuildPlan
@@ -113,6 +114,7 @@ def _check_data(data: DataSet | None, graph: Graph) -> None:
     if not data.is_random:
         match_inputs(data, graph.input_tensors)
     check_outputs(graph, where=data.source, samples=len(data))
+    check_data_set(data.source, graph, len(data))
     check_class_names(data, graph)
 
 
@@ -185,6 +187,7 @@ def _library(
         return None, (f"no generated C beside it: {'; '.join(reasons[:_SHOWN])}{more}",)
     progress("generating C")
     simple = supported_graph(graph, where=str(plan.request.model))
+    check_run(plan, simple.graph)
     features = plan.target.cpu.features
     return emit_library(simple.graph, plan.name, features, preprocessing), simple.notes
 
