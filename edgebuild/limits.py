@@ -65,6 +65,9 @@ FOLDER_DEPTH = 64
 ACTIVATION_BYTES = 512 << 20
 """Memory for the activations of one inference, which the host runs too, in several engines."""
 
+WORK_S = 24 * 3600
+"""Time that running a model on this computer may be expected to take."""
+
 SAMPLES_BYTES = 1 << 30
 """Inputs and outputs of all inferences that are run and compared."""
 
@@ -72,7 +75,10 @@ RESULT_BYTES = 2 << 30
 """Outputs of a model for all samples of a data set, as float32."""
 
 CLASSES = 100_000
-"""Names of classes that a data set may bring."""
+"""Names of classes that a data set may bring, and entries of a table that a Keras layer has."""
+
+BATCH = 65_536
+"""Samples of a batch that a Keras model is fixed to."""
 
 
 def open_file(
@@ -294,6 +300,30 @@ def check_results(where: str, samples: int, elements: int) -> None:
             f"{in_words(RESULT_BYTES)}",
             hint=f"give at most {fewer:,} samples with --data" if fewer else "",
         )
+
+
+def expected_s(where: str, work: int, samples: int, per_s: float, *, hint: str) -> float:
+    """Return how long ``samples`` inferences of ``work`` steps each will take, in seconds.
+
+    Args:
+        where: what messages call the model or the data.
+        work: steps of one inference (multiply-accumulates, or values that are moved).
+        samples: number of inferences.
+        per_s: how many steps a second whatever runs them does, roughly.
+        hint: what to try with fewer samples; ``{}`` stands for their number.
+
+    Raises:
+        InputError: that is more than ``WORK_S``.
+    """
+    duration_s = samples * work / per_s
+    if duration_s > WORK_S:
+        fewer = int(WORK_S * per_s / work)
+        raise InputError(
+            f"{where}: {samples:,} inferences of {work:,} steps each would take about "
+            f"{duration_s / 3600:,.0f} hours, more than {WORK_S // 3600}",
+            hint=hint.format(fewer) if fewer else "a smaller model",
+        )
+    return duration_s
 
 
 def elements(shape: Iterable[int]) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +11,11 @@ import click
 
 from edgebuild.cli.build import steps
 from edgebuild.cli.console import console, line, print_json, prose, table
+from edgebuild.cli.failures import failure_json
 from edgebuild.cli.failures import report as report_failure
 from edgebuild.cli.options import budget_options, fail_on_option, json_option, target_option
 from edgebuild.cli.requests import requests, resolving_options
-from edgebuild.errors import Exit, InputError
+from edgebuild.errors import EdgebuildError, Exit, InputError
 from edgebuild.units import format_duration, format_range, format_size
 
 if TYPE_CHECKING:
@@ -53,8 +54,9 @@ def command(
     """Check whether a build of MODEL would fit a target, without compiling it.
 
     Takes the same models, settings and project file as `edgebuild build`, resolves them the same
-    way, and refuses what a build refuses. A float model is converted first; without --data its
-    ranges are assumed. Accuracy always needs a build.
+    way, and refuses what a build refuses. A float model is converted first; without --data noise
+    calibrates it to show what it needs, and the answer is that of a build: give data. Accuracy
+    always needs a build.
 
     On a microcontroller, RAM is planned exactly except for the stack, flash is the exact constants
     plus an estimate of the code, and latency is predicted. If a limit lies within an estimate's
@@ -66,7 +68,6 @@ def command(
         _together(model, targets, together, flags, as_json)
         return
     from edgebuild.pipeline.forecast import forecast
-    from edgebuild.report.advice import check_failure
 
     found = []
     for request in requests(model, targets, flags, command="check"):
@@ -74,13 +75,16 @@ def command(
             found.append(forecast(request, progress))
         if not as_json:
             _show(request.model, found[-1])
-            if (failure := check_failure(found[-1])) is not None:
+            for failure in _failures(found[-1]):
                 report_failure(failure, as_json=False)
+    lack = next((one.lack for one in found if one.lack is not None), None)
     if as_json:
         answers = [one.to_json() for one in found]
-        print_json(answers[0] if len(answers) == 1 else {"checks": answers})
+        error = {} if lack is None else {"error": failure_json(lack)}
+        print_json({**(answers[0] if len(answers) == 1 else {"checks": answers}), **error})
     if not all(one.passed for one in found):
-        click.get_current_context().exit(Exit.CHECK_FAILED)
+        code = Exit.CHECK_FAILED if lack is None else lack.exit_code
+        click.get_current_context().exit(code)
 
 
 def _together(
@@ -148,6 +152,14 @@ def _check_together(models: tuple[Path, ...], target: TargetProfile, as_json: bo
         if not on_chip:
             prose(f"{model.name}: {one.summary()}")
     line("estimated, in the order given: the first model's parameters are cached first")
+
+
+def _failures(found: Forecast) -> Iterator[EdgebuildError]:
+    """Yield what speaks against a build: what it would miss, and data that it would ask for."""
+    from edgebuild.report.advice import check_failure
+
+    missed = check_failure(found) if found.violations or found.refusals else None
+    yield from (failure for failure in (missed, found.lack) if failure is not None)
 
 
 def _show(model: Path, found: Forecast) -> None:

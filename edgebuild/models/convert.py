@@ -52,18 +52,7 @@ def to_int8_tflite(
     if source.is_int8:
         return Converted(source.content)
     if data is None:
-        raise InputError(
-            f"{source.path}: a float model needs calibration data to be quantized",
-            details=[
-                "--data calibration.npz            array x (samples first), labels y for accuracy",
-                "--data images/                    one folder of images for each class",
-                "--data package.module:function    returns (x, y) or x",
-                "--data synthetic.npz              edgebuild synthesize makes it of a .keras",
-                "--data random                     seeded noise: builds, but accuracy is lost",
-            ],
-            hint="--data calibration.npz, or --data random for a first look; phones run "
-            "--format dynamic without data",
-        )
+        raise lacks_data(source)
     arrays = match_inputs(data, source.inputs)
     chosen = calibration_draw(len(data), samples, seed)
     worker = _worker(source)
@@ -91,6 +80,22 @@ def to_int8_tflite(
     if floats:
         notes.append(f"kept in float32: {', '.join(floats[:5])}")
     return Converted(model, tuple(notes))
+
+
+def lacks_data(source: SourceModel) -> InputError:
+    """Return the error for a float model that is to be quantized without calibration data."""
+    return InputError(
+        f"{source.path}: a float model needs calibration data to be quantized",
+        details=[
+            "--data calibration.npz            array x (samples first), labels y for accuracy",
+            "--data images/                    one folder of images for each class",
+            "--data package.module:function    returns (x, y) or x",
+            "--data synthetic.npz              edgebuild synthesize makes it of a .keras",
+            "--data random                     seeded noise: builds, but accuracy is lost",
+        ],
+        hint="--data calibration.npz, or --data random for a first look; phones run "
+        "--format dynamic without data",
+    )
 
 
 def to_tflite(

@@ -7,7 +7,6 @@ the shape of what they give, in order, so that converters may name tensors as th
 from __future__ import annotations
 
 import difflib
-import tempfile
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from edgebuild.files import TemporaryFolder
 from edgebuild.graph import DType, Graph, Node, Tensor
 from edgebuild.models.worker import Worker
 
@@ -123,8 +123,7 @@ def measure_departures(
         info = np.iinfo(tensor.dtype.numpy) if q is not None else None
         limits = [0, 0] if info is None else [int(info.min), int(info.max)]
         specs.append([mine, its, q.scale if q else 0.0, q.zero_point if q else 0, *limits])
-    with tempfile.TemporaryDirectory(prefix="edgebuild-departures-") as name:
-        folder = Path(name)
+    with TemporaryFolder("departures") as folder:
         (folder / "float").write_bytes(float_model)
         (folder / "shipped").write_bytes(shipped)
         np.savez(folder / "real.npz", *real)
@@ -132,7 +131,7 @@ def measure_departures(
         model = {"path": str(folder / "shipped"), "kind": "plain", "trust": False}
         worker = Worker("the model", model)
         try:
-            worker.request("departures", timeout_s=_TIMEOUT_S, folder=name, pairs=specs)
+            worker.request("departures", timeout_s=_TIMEOUT_S, folder=str(folder), pairs=specs)
         finally:
             worker.close()
         with np.load(folder / "out.npz", allow_pickle=False) as found:

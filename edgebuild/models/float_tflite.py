@@ -48,7 +48,8 @@ class FloatTflite:
     def to_int8(self, samples: Sequence[np.ndarray]) -> bytes:
         """Return the model as full int8 with int8 inputs and outputs, per channel.
 
-        ``samples`` holds for each input an array (samples, \\*shape).
+        ``samples`` holds for each input an array (samples, \\*shape). ModelError for a model that
+        LiteRT does not run.
         """
         from litert_quantizer import qtyping, quantizer, recipe
         from litert_quantizer.calibrator import Calibrator
@@ -60,6 +61,7 @@ class FloatTflite:
         manager.load_quantization_recipe(static)
         names = [f"input_{i:02}" for i in range(len(samples))]
         data = [dict(zip(names, sample, strict=True)) for sample in zip(*samples, strict=True)]
+        run_litert(self.content, [array[:1] for array in samples])  # says in words why it cannot
         # One thread, and the extremes of all samples: the result depends on the data alone.
         calibrator = Calibrator(
             self.content, num_threads=1, qsv_update_func=qsv_utils.min_max_update

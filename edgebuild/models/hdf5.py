@@ -13,8 +13,9 @@ _MAX_DEPTH = 64
 _MAX_OBJECTS = 100_000
 
 
-def check_hdf5(path: Path, file: Any, size: int) -> None:
-    """Refuse what would read other files, or unpack to much more than there is.
+def check_hdf5(path: Path, file: Any, size: int) -> int:
+    """Refuse what would read other files, or unpack to much more than there is; return the number
+    of values in all data sets.
 
     Args:
         path: what messages call the model.
@@ -26,14 +27,16 @@ def check_hdf5(path: Path, file: Any, size: int) -> None:
             that declare more than ``limits.UNPACKED_MODEL_BYTES`` or ``limits.MODEL_RATIO`` times
             its size.
     """
-    total = 0
+    total = values = 0
     for number, dataset in enumerate(_datasets(path, file, 0)):
         if number > _MAX_OBJECTS:
             raise ModelError(f"{path}: more than {_MAX_OBJECTS:,} arrays")
         if getattr(dataset, "external", None) or getattr(dataset, "is_virtual", False):
             raise ModelError(f"{path}: the data of '{dataset.name}' is in another file")
         # An empty data set has no shape.
-        total += limits.elements(dataset.shape or ()) * dataset.dtype.itemsize
+        count = limits.elements(dataset.shape or ())
+        values += count
+        total += count * dataset.dtype.itemsize
     if total > limits.UNPACKED_MODEL_BYTES or (
         total > limits.RATIO_FREE_BYTES and total > limits.MODEL_RATIO * size
     ):
@@ -41,6 +44,7 @@ def check_hdf5(path: Path, file: Any, size: int) -> None:
             f"{path}: {size:,} B of weights would unpack to {total:,} B",
             hint="this is no model for a microcontroller, or a hostile file",
         )
+    return values
 
 
 def _datasets(path: Path, group: Any, depth: int) -> Iterator[Any]:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from edgebuild import limits
 from edgebuild.errors import ModelError
 
 TRUST = "if you trust where the model comes from, add --trust-model"
@@ -49,6 +50,10 @@ _SETTINGS_OF_TRAINING = ("_initializer", "_regularizer", "_constraint")
 _BASE = {"name", "trainable", "dtype", "batch_input_shape", "batch_shape", "input_shape"}
 _ACTIVATIONS = {"softmax_v2": "softmax", "swish": "silu", "hard_swish": "hard_silu"}
 _MAX_DEPTH = 64
+
+_BATCHES = {"batch_shape", "batch_input_shape"}
+_TABLES = {"num_oov_indices", "num_bins", "max_tokens", "vocabulary_size", "num_tokens"}
+"""Settings that say how many entries a table has."""
 
 _OTHER_FLOATS = {"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"}
 _POLICIES = {"DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"}
@@ -96,6 +101,30 @@ def _objects(value: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
     elif isinstance(value, list):
         for child in value:
             yield from _objects(child, depth + 1)
+
+
+def refuse_counts(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise ModelError for numbers that have Keras allocate beside weights and outputs, which are
+    bounded by themselves: tables of tokens, and states of a recurrent layer for each of a batch."""
+    for entry in _objects(config):
+        settings = entry.get("config")
+        if not isinstance(settings, dict):
+            continue
+        for key, value in settings.items():
+            if key in _BATCHES and isinstance(value, list):
+                value, most = next(iter(value), None), limits.BATCH
+            elif key in _TABLES:
+                most = limits.CLASSES
+            else:
+                continue
+            if isinstance(value, (int, float)) and value > most:
+                name = str(settings.get("name", "?"))[:100]
+                raise ModelError(
+                    f"{path}: layer '{name}' has {key} {value:,}, at most {most:,} are taken",
+                    hint="save the model with another batch"
+                    if key in _BATCHES
+                    else "turn text and tokens into numbers before the model",
+                )
 
 
 def other_floats(config: Mapping[str, Any]) -> list[str]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +20,22 @@ from edgebuild.models.keras_config import (
     in_float32,
     other_floats,
     refuse_code,
+    refuse_counts,
     refused,
     upgraded,
 )
+
+_FLOAT_BYTES = 4
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A copy of a model whose configuration Keras 3 takes, the number of values that its weights
+    hold, and the policies that it had beside float32."""
+
+    path: Path
+    values: int
+    floats: list[str]
 
 
 def load_keras_model(path: Path, kind: str, *, trust: bool) -> Any:
@@ -34,10 +50,45 @@ def load_keras(path: Path, kind: str, *, trust: bool) -> tuple[Any, tuple[str, .
     """
     prepare = _prepare_h5 if kind == "h5" else _prepare_archive
     with TemporaryFolder("keras") as name:
-        prepared, floats = prepare(path, Path(name), trust=trust)
-        model = _load(prepared, path, trust=trust)
-    notes = (f"trained in {', '.join(floats)}, taken as float32",) if floats else ()
+        prepared = prepare(path, Path(name), trust=trust)
+        with _bounded_weights(path, prepared.values):
+            model = _load(prepared.path, path, trust=trust)
+    floats = ", ".join(prepared.floats)
+    notes = (f"trained in {floats}, taken as float32",) if floats else ()
     return model, notes
+
+
+@contextmanager
+def _bounded_weights(path: Path, values: int) -> Iterator[None]:
+    """Refuse layers that ask for more weights than the file holds, before there is memory for them.
+
+    A configuration of some hundred bytes can declare a layer of any size. Some weights need no
+    values in the file (the states of random generators), hence the free bytes.
+    """
+    import keras
+
+    plain = keras.Variable.__init__
+    most = values + limits.RATIO_FREE_BYTES // _FLOAT_BYTES
+    taken = 0
+
+    def bounded(self: Any, initializer: Any, shape: Any = None, *more: Any, **options: Any) -> None:
+        nonlocal taken
+        lengths = (shape,) if isinstance(shape, int) else tuple(shape or ())
+        taken += limits.elements(length or 1 for length in lengths)
+        if taken > most:
+            wanted = " x ".join(f"{length or 1:,}" for length in lengths)
+            raise ModelError(
+                f"{path}: a layer declares a weight '{options.get('name')}' of {wanted} values, "
+                f"the file holds {values:,} in all",
+                hint="save the model again, with its weights",
+            )
+        plain(self, initializer, shape, *more, **options)
+
+    keras.Variable.__init__ = bounded
+    try:
+        yield
+    finally:
+        keras.Variable.__init__ = plain
 
 
 def _load(prepared: Path, path: Path, *, trust: bool) -> Any:
@@ -47,7 +98,7 @@ def _load(prepared: Path, path: Path, *, trust: bool) -> Any:
         if trust:  # copies of its layers too
             keras.config.enable_unsafe_deserialization()
         model = keras.saving.load_model(str(prepared), compile=False, safe_mode=not trust)
-    except MemoryError:
+    except (MemoryError, ModelError):
         raise
     except Exception as error:
         message = str(error).strip()
@@ -85,9 +136,7 @@ def _check_layers(path: Path, model: Any) -> None:
             limits.check_inference(f"{path}: layer '{operation.name}'", 4 * sum(sizes))
 
 
-def _prepare_h5(path: Path, folder: Path, *, trust: bool) -> tuple[Path, list[str]]:
-    """Return a copy of the file whose configuration Keras 3 takes, and the policies that it had
-    beside float32."""
+def _prepare_h5(path: Path, folder: Path, *, trust: bool) -> _Prepared:
     import h5py
 
     prepared = folder / "model.h5"
@@ -101,9 +150,10 @@ def _prepare_h5(path: Path, folder: Path, *, trust: bool) -> tuple[Path, list[st
                     f"{path}: holds weights without a model",
                     hint=WEIGHTS_HINT,
                 )
-            check_hdf5(path, file, path.stat().st_size)
+            values = check_hdf5(path, file, path.stat().st_size)
             config = _parse(path, text)
             refuse_code(path, config, trust=trust)
+            refuse_counts(path, config)
             file.attrs["model_config"] = json.dumps(in_float32(upgraded(config)))
             for name in ("training_config", "optimizer_weights"):
                 if name in file.attrs:
@@ -112,12 +162,10 @@ def _prepare_h5(path: Path, folder: Path, *, trust: bool) -> tuple[Path, list[st
         raise ModelError(
             f"{path}: damaged .h5 file: {str(error)[:200]}", hint="save or copy the model again"
         ) from error
-    return prepared, other_floats(config)
+    return _Prepared(prepared, values, other_floats(config))
 
 
-def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> tuple[Path, list[str]]:
-    """Return a copy of the archive, checked, with a configuration that Keras 3 takes, and the
-    policies that it had beside float32."""
+def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> _Prepared:
     try:
         with zipfile.ZipFile(path) as archive:
             config = _parse(path, archive.read("config.json"))
@@ -125,6 +173,7 @@ def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> tuple[Path, li
             if damaged is not None:
                 raise ModelError(f"{path}: '{damaged}' in the archive is damaged")
             refuse_code(path, config, trust=trust)
+            refuse_counts(path, config)
             changed = in_float32(upgraded(config))
             prepared = folder / "model.keras"
             with zipfile.ZipFile(prepared, "w") as copy:
@@ -133,7 +182,7 @@ def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> tuple[Path, li
                         copy.writestr(name, json.dumps(changed))
                     else:
                         _copy(archive, copy, name)
-            _check_weights(path, prepared)
+            values = _check_weights(path, prepared)
     except (zipfile.BadZipFile, OSError, KeyError, EOFError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"{path}: damaged .keras archive: {str(error)[:200]}",
@@ -144,7 +193,7 @@ def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> tuple[Path, li
             raise
         # zlib, bz2 and lzma each have an error class of their own.
         raise ModelError(f"{path}: damaged .keras archive: {str(error)[:200]}") from error
-    return prepared, other_floats(config)
+    return _Prepared(prepared, values, other_floats(config))
 
 
 def _copy(archive: zipfile.ZipFile, copy: zipfile.ZipFile, name: str) -> None:
@@ -153,16 +202,19 @@ def _copy(archive: zipfile.ZipFile, copy: zipfile.ZipFile, name: str) -> None:
         shutil.copyfileobj(source, target, 1 << 20)
 
 
-def _check_weights(path: Path, prepared: Path) -> None:
-    """Check the HDF5 files in the archive before Keras opens them."""
+def _check_weights(path: Path, prepared: Path) -> int:
+    """Check the HDF5 files in the archive before Keras opens them; return how many values they
+    hold."""
     import h5py
 
+    values = 0
     with zipfile.ZipFile(prepared) as archive:
         for entry in archive.infolist():
             if entry.filename.endswith(".h5"):
                 # The entry is not compressed any more, so that it can be read where it lies.
                 with archive.open(entry) as content, h5py.File(content, "r") as file:
-                    check_hdf5(path, file, entry.file_size)
+                    values += check_hdf5(path, file, entry.file_size)
+    return values
 
 
 def _parse(path: Path, text: str | bytes) -> dict[str, Any]:

@@ -112,6 +112,10 @@ class Operator(ABC):
         """Return the multiply-accumulates of one inference; 0 for operators without any."""
         return 0
 
+    def steps(self, node: Node) -> int:
+        """Return roughly how many values one inference computes with, or moves."""
+        return max(self.macs(node), *(tensor.elements for tensor in node.outputs), 1)
+
     @abstractmethod
     def cases(self) -> Iterable[Case]:
         """Yield small models that together reach every branch of the kernel and its limits."""

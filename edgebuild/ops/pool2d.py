@@ -80,6 +80,11 @@ class _Pool2D(Operator):
             },
         )
 
+    def steps(self, node: Node) -> int:
+        """Return the values of all windows."""
+        w = _window(node)
+        return node.output.elements * w.kernel_h * w.kernel_w
+
     def neon_fits(self, node: Node) -> bool:
         """Return whether the NEON kernel is exact for ``node``."""
         return True

@@ -12,14 +12,19 @@ from edgebuild.backends.base import Progress
 from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import parse_fail_on
+from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
+from edgebuild.graph import Graph
 from edgebuild.models.convert import float_outputs
 from edgebuild.models.data import match_inputs
+from edgebuild.pipeline.compilers import COMFORT
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.resolve import resolve, resolve_delegated
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import LayerReport
+from edgebuild.tflite.oracle import run_oracle
+from edgebuild.toolchain.choice import tools_for
 from edgebuild.units import format_size
 
 CODE_BYTES_PER_SOURCE = 1500
@@ -42,7 +47,8 @@ class Forecast:
     """What is known of a build before it compiles, held against its budget.
 
     ``analysis`` is there where generated C runs the model, ``compatibility`` where LiteRT does.
-    ``refusals`` are sentences of what a build would refuse besides missed budgets.
+    ``refusals`` are sentences of what a build would refuse besides missed budgets. ``lack`` is the
+    error of a build whose calibration data are missing: noise took their place here.
     """
 
     name: str
@@ -55,22 +61,25 @@ class Forecast:
     analysis: Analysis | None = None
     compatibility: Compatibility | None = None
     notes: tuple[str, ...] = ()
+    lack: InputError | None = None
 
     @property
     def passed(self) -> bool:
         """True when nothing that is known speaks against a build."""
-        return not self.violations and not self.refusals
+        return not self.violations and not self.refusals and self.lack is None
 
     @property
     def uncertain(self) -> bool:
         """True when a build may pass all the same: what is missed lies within an estimate."""
-        return not self.passed and not self.refusals and all(v.uncertain for v in self.violations)
+        sure = self.passed or self.refusals or self.lack is not None
+        return not sure and all(v.uncertain for v in self.violations)
 
     def to_json(self) -> dict[str, Any]:
         """Return everything as plain JSON values."""
         own = (part.to_json() for part in (self.analysis, self.compatibility) if part is not None)
         merged = {key: value for part in own for key, value in part.items()}
         notes = (*merged.pop("notes", ()), *self.notes)
+        lack = () if self.lack is None else (self.lack.message,)
         return {
             **merged,
             "name": self.name,
@@ -79,7 +88,7 @@ class Forecast:
             "budget": self.budget.to_json(),
             "violations": [violation.to_json() for violation in self.violations],
             "refusals": list(self.refusals),
-            "problems": [*(v.sentence() for v in self.violations), *self.refusals],
+            "problems": [*(v.sentence() for v in self.violations), *self.refusals, *lack],
             "notes": list(notes),
             "uncertain": self.uncertain,
             "fits": self.passed,
@@ -89,8 +98,8 @@ class Forecast:
 def forecast(request: BuildRequest, progress: Progress = lambda _: None) -> Forecast:
     """Resolve ``request`` as a build does and stop before the compiler.
 
-    A float model is converted, with noise for calibration where there are no data; a recipe is
-    applied without its training.
+    A float model is converted, with noise for calibration where there are no data (``lack`` is what
+    a build says of that); a recipe is applied without its training.
 
     Raises:
         EdgebuildError: what the build raises, in the same words.
@@ -123,8 +132,8 @@ def _limits(plan: BuildPlan) -> tuple[Budget, tuple[str, ...]]:
 
 def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve_delegated(plan, progress, forecast=True)
-    _run_once(resolved.loaded, progress)
     shipment = resolved.shipment
+    _run_once(plan, resolved.loaded, shipment.graph, shipment.library is not None, progress)
     size = Figure(len(shipment.model), "B", How.MEASURED, "size of model.tflite")
     metrics = Metrics(flash_bytes=size)
     found = shipment.compatibility
@@ -139,12 +148,13 @@ def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
         layers=layer_reports(library.graph, library.plan) if library is not None else (),
         compatibility=found,
         notes=resolved.notes,
+        lack=resolved.loaded.lack,
     )
 
 
 def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve(plan, progress, forecast=True)
-    _run_once(resolved.loaded, progress)
+    _run_once(plan, resolved.loaded, resolved.loaded.source_graph, True, progress)
     emitted = resolved.emitted
     found = describe(emitted.graph, emitted.calls, emitted.plan, plan.target)
     metrics = _metrics(plan, found)
@@ -157,7 +167,26 @@ def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
         _region_refusals(plan, found),
         layers=found.layers,
         analysis=found,
-        notes=resolved.notes,
+        notes=(*resolved.notes, *_other_compilers(plan, metrics, limits)),
+        lack=resolved.loaded.lack,
+    )
+
+
+def _other_compilers(plan: BuildPlan, metrics: Metrics, limits: Budget) -> tuple[str, ...]:
+    """Return a note where a build may keep another compiler's code, whose latency is not known."""
+    tools = [tool for tools in tools_for(plan.request.toolchain) for tool in tools]
+    pairs = (
+        (metrics.flash_bytes, limits.flash_bytes),
+        (metrics.ram_bytes, limits.ram_bytes),
+    )
+    short = any(
+        f is not None and limit is not None and f.most > COMFORT * limit for f, limit in pairs
+    )
+    if metrics.latency_us is None or len(tools) == 1 or not short:
+        return ()
+    return (
+        f"memory is short: a build tries {', '.join(tools)}, and the latency of all but the first "
+        "is not predicted",
     )
 
 
@@ -178,16 +207,23 @@ def _region_refusals(plan: BuildPlan, found: Analysis) -> tuple[str, ...]:
     )
 
 
-def _run_once(loaded: Prepared, progress: Progress) -> None:
-    """Run the float model on one sample of the data, as a build that judges it runs it on all, and
-    end its process; ModelError where it does not run."""
+def _run_once(
+    plan: BuildPlan, loaded: Prepared, graph: Graph, compares: bool, progress: Progress
+) -> None:
+    """Run what a build runs, on one sample, and end the float model's process: the float model,
+    which judges, and TFLite Micro on ``graph``, with which a build ``compares`` generated C.
+
+    ModelError where one does not run.
+    """
     source, data = loaded.source, loaded.data
     try:
-        if data is None or source.is_int8:
-            return
-        progress("running the float model once")
-        arrays = match_inputs(data, source.inputs)
-        float_outputs(source, [array[:1] for array in arrays])
+        if data is not None and not source.is_int8 and loaded.lack is None:
+            progress("running the float model once")
+            arrays = match_inputs(data, source.inputs)
+            float_outputs(source, [array[:1] for array in arrays])
+        if compares and plan.run != "none":
+            progress("running TFLite Micro once")
+            run_oracle(loaded.model, [[bytes(tensor.nbytes) for tensor in graph.input_tensors]])
     finally:
         source.close()
 

@@ -11,6 +11,7 @@ from edgebuild.errors import CannotRunError, InputError, ModelError, Unsupported
 from edgebuild.graph import Graph
 from edgebuild.graph.demand import check_demand
 from edgebuild.passes import supported_graph
+from edgebuild.pipeline.effort import check_run
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.tflite.edited import edited
 from edgebuild.tflite.oracle import run_oracle
@@ -53,6 +54,7 @@ def runnable(plan: BuildPlan, model: bytes, compressed: Compressed | None) -> Ru
             raise
         raise _refusal(plan, error, compressed, compressed.tflite) from error
     check_demand(graph, where=where, samples=plan.request.samples)
+    check_run(plan, found.graph)
     notes = found.notes
     if found.read is not graph and not _runs_in_tflite_micro(model, graph):
         model = edited(model, graph, found.read)

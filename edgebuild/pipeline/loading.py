@@ -17,9 +17,9 @@ from edgebuild.compress.run import Compressed, CompressionJob, compress
 from edgebuild.compress.splits import Split, Splits, split_data
 from edgebuild.delegates.check import check_compatibility
 from edgebuild.delegates.customs import refuse_unknown_customs
-from edgebuild.errors import InputError, UnsupportedOperatorError
+from edgebuild.errors import EdgebuildError, InputError, UnsupportedOperatorError
 from edgebuild.files import TemporaryFolder
-from edgebuild.models.convert import Converted, to_tflite
+from edgebuild.models.convert import Converted, lacks_data, to_tflite
 from edgebuild.models.data import DataSet, load_data, match_inputs
 from edgebuild.models.source import Kind, SourceModel, open_model
 from edgebuild.ops.refusal import FormGroups, Unsupported
@@ -44,6 +44,8 @@ class Prepared:
     judged on, as the original reads them: the test split when the model was compressed or remedies
     were chosen, else all. ``sets`` are all that the user gave, ``calibration`` is the one that
     ranges were taken from. ``review`` is what is questionable, and what was done about it.
+    ``lack`` is there where calibration data are missing and noise took their place: such a model
+    shows what it needs and what is unsupported, and is not to be shipped.
     """
 
     source: SourceModel
@@ -54,6 +56,7 @@ class Prepared:
     sets: tuple[DataSet, ...]
     calibration: DataSet | None
     review: Review
+    lack: InputError | None
 
     @property
     def fed(self) -> DataSet | None:
@@ -64,8 +67,9 @@ class Prepared:
 def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Prepared:
     """Load the model and its data, compress it, and convert it to the target's number format.
 
-    A ``forecast`` needs the model's shape, not its accuracy: where data are missing, noise
-    calibrates, and recipes are applied without their training.
+    Where calibration data are missing, noise calibrates and ``lack`` says so: what else speaks
+    against a build is told first. A ``forecast`` needs the model's shape, not its accuracy: recipes
+    are applied without their training.
     """
     request = plan.request
     progress(f"loading {request.model.name}")
@@ -82,8 +86,9 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
             refuse = _refuse_unknown_customs if in_litert else _refuse_customs
             refuse(source, plan)
         data, train = load_sets(source, request)
-        assumed = forecast and data is None and _needs_data(source, plan)
-        if assumed:
+        lack = None
+        if data is None and train is None and _needs_data(source, plan):
+            lack = lacks_data(source)
             data = load_data("random", source, folder=request.data_folder, seed=request.seed)
         sets = tuple(found for found in (data, train) if found is not None)
         with ExitStack() as stack:
@@ -116,24 +121,20 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
             else:
                 if not source.is_int8:
                     progress(f"converting to {plan.format}")
-                converted = to_tflite(
-                    *(shown, calibration, plan.format),
-                    samples=request.calibration_samples,
-                    seed=request.seed,
-                )
+                converted = _converted(plan, shown, calibration, lack)
             prepared = Prepared(
                 *(source, data, converted.model, converted.notes, compressed, sets),
                 calibration=calibration,
                 review=Review(),
+                lack=lack,
             )
-            if not forecast:
+            if not forecast and lack is None:
                 prepared = _reviewed(plan, prepared, shown, calibration, train, splits, progress)
     except BaseException:
         source.close()
         raise
     said = renamed(request.name or request.model.stem)
-    extra = [*([_ASSUMED] if assumed else ()), *([said] if said else ())]
-    notes = (*source.notes, *prepared.notes, *extra)
+    notes = (*source.notes, *prepared.notes, *([said] if said else ()))
     return dataclasses.replace(prepared, notes=notes)
 
 
@@ -175,7 +176,24 @@ def _reviewed(
     )
 
 
-_ASSUMED = "a build of this model needs data: --data; here its ranges are assumed"
+def _converted(
+    plan: BuildPlan, shown: SourceModel, calibration: DataSet | None, lack: InputError | None
+) -> Converted:
+    """Return the model in the plan's number format; a failure tells of noise in place of data."""
+    request = plan.request
+    try:
+        return to_tflite(
+            *(shown, calibration, plan.format),
+            samples=request.calibration_samples,
+            seed=request.seed,
+        )
+    except EdgebuildError as error:
+        if lack is not None:
+            error.details = (*error.details, _ASSUMED)
+        raise
+
+
+_ASSUMED = "no data were given (--data): noise took their place in the conversion"
 
 
 def _needs_data(source: SourceModel, plan: BuildPlan) -> bool:

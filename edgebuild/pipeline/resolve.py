@@ -21,6 +21,7 @@ from edgebuild.models.preprocessing import Preprocessing
 from edgebuild.ops.support import unsupported
 from edgebuild.passes import READ_PASSES, run_passes, supported_graph
 from edgebuild.pipeline.describe import with_metadata
+from edgebuild.pipeline.effort import check_data_set, check_run
 from edgebuild.pipeline.formats import runnable
 from edgebuild.pipeline.loading import Prepared, prepare
 from edgebuild.pipeline.plan import BuildPlan
@@ -77,9 +78,13 @@ def load(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Load
 
 
 def resolve(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> Resolved:
-    """Load the model and generate its C; CheckFailedError where no compiler could make it fit.
+    """Load the model and generate its C.
 
-    ``forecast`` is that of ``prepare``.
+    ``forecast`` is that of ``prepare``, and answers where calibration data are missing, too.
+
+    Raises:
+        CheckFailedError: no compiler could make it fit.
+        InputError: nothing else speaks against the build, but calibration data are missing.
     """
     backend = backend_for(plan.target.family)
     loaded = load(plan, progress, forecast=forecast)
@@ -90,10 +95,16 @@ def resolve(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> R
             preprocessing=loaded.review.preprocessing,
         )
         backend.check_room(emitted, plan.target)
+        _refuse_lack(loaded, forecast)
     except BaseException:
         loaded.source.close()
         raise
     return Resolved(backend, loaded, emitted)
+
+
+def _refuse_lack(loaded: Prepared, forecast: bool) -> None:
+    if loaded.lack is not None and not forecast:
+        raise loaded.lack
 
 
 def _check_data(data: DataSet | None, graph: Graph) -> None:
@@ -103,6 +114,7 @@ def _check_data(data: DataSet | None, graph: Graph) -> None:
     if not data.is_random:
         match_inputs(data, graph.input_tensors)
     check_outputs(graph, where=data.source, samples=len(data))
+    check_data_set(data.source, graph, len(data))
     check_class_names(data, graph)
 
 
@@ -111,13 +123,15 @@ def resolve_delegated(
 ) -> ResolvedShipment:
     """Load the model and check what the delegate takes of it; make the files beside it.
 
-    InputError where a run needs generated C and there is none.
+    InputError where a run needs generated C and there is none, and where calibration data are
+    missing and this is no ``forecast``.
     """
     backend = delegate_backend_for(plan.target.family)
     loaded = prepare(plan, progress, forecast=forecast)
     try:
         shipment, notes = _ship(plan, loaded, backend, progress)
         files = {"model.tflite": shipment.model, **backend.emit(shipment, plan.target)}
+        _refuse_lack(loaded, forecast)
     except BaseException:
         loaded.source.close()
         raise
@@ -173,6 +187,7 @@ def _library(
         return None, (f"no generated C beside it: {'; '.join(reasons[:_SHOWN])}{more}",)
     progress("generating C")
     simple = supported_graph(graph, where=str(plan.request.model))
+    check_run(plan, simple.graph)
     features = plan.target.cpu.features
     return emit_library(simple.graph, plan.name, features, preprocessing), simple.notes
 

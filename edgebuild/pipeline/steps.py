@@ -25,6 +25,7 @@ from edgebuild.judging import Judgement, judge_outputs
 from edgebuild.models.data import DataSet, match_inputs, quantize_input
 from edgebuild.ops import OPS
 from edgebuild.pipeline.compilers import compile_and_run
+from edgebuild.pipeline.effort import check_data_set, check_run
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import Loaded, resolve
@@ -132,7 +133,7 @@ class Runner:
         kind = self._plan.run
         if kind == "none":
             return None
-        self._progress(f"running on {kind}")
+        self._progress(f"running on {kind}{check_run(self._plan, self._graph)}")
         if kind == "host" or open_device is None:
             device: Device = self._host.device
         else:
@@ -174,7 +175,8 @@ def judge(
     data = loaded.data
     if data is None:
         return Judgement()
-    progress("measuring accuracy on the whole data set")
+    words = check_data_set(data.source, graph, len(data))
+    progress(f"measuring accuracy on the whole data set{words}")
     found = judge_outputs(
         *(loaded.source, graph, data, engine),
         fed=loaded.fed,

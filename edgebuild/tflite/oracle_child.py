@@ -33,20 +33,20 @@ def main(folder: Path) -> None:
         else np.zeros((job["samples"], *spec["shape"]), spec["dtype"])
         for i, spec in enumerate(job["inputs"])
     ]
-    outputs = [(folder / f"out{i}").open("wb") for i in range(job["outputs"])]
-    tensors = {index: (folder / f"tensor{index}").open("wb") for index in job["tensors"]}
+    outputs = [folder / f"out{i}" for i in range(job["outputs"])]
+    tensors = {index: folder / f"tensor{index}" for index in job["tensors"]}
+    for path in (*outputs, *tensors.values()):
+        path.touch()
     for sample in range(job["samples"]):
         if job["reset"]:
             interpreter.reset()
         for i, array in enumerate(inputs):
             interpreter.set_input(np.array(array[sample]), i)
         interpreter.invoke()
-        for i, file in enumerate(outputs):
-            file.write(_raw(interpreter.get_output(i)))
-        for index, file in tensors.items():
-            file.write(_raw(interpreter.GetTensor(index, 0)["tensor_data"]))
-    for file in (*outputs, *tensors.values()):
-        file.close()
+        for i, path in enumerate(outputs):
+            _append(path, interpreter.get_output(i))
+        for index, path in tensors.items():
+            _append(path, interpreter.GetTensor(index, 0)["tensor_data"])
     if job["allocations"]:
         interpreter.print_allocations()
     _say("done")
@@ -57,8 +57,10 @@ def _say(word: str) -> None:
     sys.stdout.flush()
 
 
-def _raw(array: Any) -> bytes:
-    return bytes(array.tobytes())
+def _append(path: Path, array: Any) -> None:
+    # Opened each time: a model may have more outputs than a process may have open files.
+    with path.open("ab") as file:
+        file.write(array.tobytes())
 
 
 if __name__ == "__main__":

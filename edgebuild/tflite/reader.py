@@ -13,6 +13,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 import unicodedata
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,21 @@ def read_tflite(data: bytes, *, name: str = "model", where: str = "model") -> Gr
     Raises:
         ModelError: the bytes are no TFLite model, are damaged, or break a rule of the IR.
     """
+    for content, graph in tuple(_recent):
+        if content is data or content == data:
+            return graph.replace(name=name)
+    graph = _read(data, name, where)
+    if len(data) <= _KEPT_BYTES:
+        _recent.append((data, graph))
+    return graph
+
+
+_KEPT_BYTES = 16 << 20
+_recent: deque[tuple[bytes, Graph]] = deque(maxlen=2)
+"""The models that were read last: several steps of a command read the same one."""
+
+
+def _read(data: bytes, name: str, where: str) -> Graph:
     if len(data) < 8 or data[4:8] != b"TFL3":
         raise ModelError(
             f"{where}: not a TFLite flatbuffer (no 'TFL3' identifier)",

@@ -192,6 +192,9 @@ def _odd() -> Iterator[Case]:
     custom = graph.replace(ops=(*graph.ops[:-1], Op("CUSTOM Invented", (11,), (12,))))
     for target in ("cortex-m4", "android-cpu"):
         yield Case(f"custom-{target}", write_tflite(custom), target)
+    for kind, target in itertools.product(("FULLY_CONNECTED", "ABS"), ("cortex-m4", "android-cpu")):
+        content = write_tflite(base(kind, "float32").graph())
+        yield Case(f"without-data-{kind.lower()}-{target}", content, target, ("--format", "int8"))
     yield Case("no-model", b"\x00" * 2000, "cortex-m4")
     yield Case("text", b"a model\n" * 40, "host")
     yield Case("wide", write_tflite(wide(600_000)), "cortex-m4")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
 from edgebuild.report.model import report_from_json
 from edgebuild.tflite.writer import write_tflite
 from edgebuild.versions import JSON_SCHEMA
+from tests.single_ops import base
 from tests.small import small_graph, small_model
 
 OUTPUT_BYTES = 10
@@ -338,6 +340,28 @@ def test_check_json_of_a_miss(folder, command):
     assert (code, err) == (1, "")
     found = json.loads(out)
     assert found["fits"] is False and found["violations"][0]["budget"] == "flash"
+
+
+def test_check_without_data_ends_as_a_build_without_data(folder, command):
+    Path("dense.tflite").write_bytes(write_tflite(base("FULLY_CONNECTED", "float32").graph()))
+    same = []
+    for verb in ("check", "build"):
+        code, out, err = command(verb, "dense.tflite", "--target", "cortex-m4")
+        assert code == 2 and ("constants 128 B exactly" in out) == (verb == "check")
+        same.append(err)
+        code, out, err = command(verb, "dense.tflite", "--target", "cortex-m4", "--json")
+        found = json.loads(out)
+        assert (code, err) == (2, "") and ("metrics" in found) == (verb == "check")
+        same.append(json.dumps(found["error"]))
+    assert same[:2] == same[2:] and same[0].startswith(
+        "error: dense.tflite: a float model needs calibration data to be quantized\n"
+    )
+    twice = ("check", "dense.tflite", "--target", "cortex-m4", "--target", "host", "--json")
+    code, out, _ = command(*twice)
+    found = json.loads(out)
+    assert code == 2 and len(found["checks"]) == 2 and json.dumps(found["error"]) == same[1]
+    code, _, err = command("check", "dense.tflite", "--target", "cortex-m4", "--max-flash", "1")
+    assert code == 2 and "flash budget missed" in err and "needs calibration data" in err
 
 
 def test_inspect(folder, command):

@@ -5,17 +5,21 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from edgebuild import children
+from edgebuild.files import _OWNER
+from tests.small import small_model
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="process groups")
 
 PARENT = """
 import subprocess, sys, time
 from edgebuild import children
+from tests.small import small_model
 from edgebuild.toolchain.process import run_limited
 import threading
 # A compiler that starts another: both are in one group.
@@ -71,3 +75,58 @@ def test_a_guard_that_is_gone_is_replaced():
     children._guard.wait()
     assert children.run(["true"], timeout=20).returncode == 0
     assert children._guard.poll() is None
+
+
+def workers_of(parent):
+    """Return the processes below ``parent`` that hold a model."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+            above = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if b"edgebuild.models.worker_child" in words and above == parent:
+            found.append(int(folder.name))
+    return found
+
+
+def has_tensorflow(pid):
+    """Return whether the process has loaded TensorFlow's library."""
+    with suppress(OSError):
+        return "libtensorflow" in Path(f"/proc/{pid}/maps").read_text()
+    return False
+
+
+@pytest.mark.keras
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_tensorflow_ends_with_a_build_that_is_killed_and_its_folders_go_with_the_next(tmp_path):
+    keras = pytest.importorskip("keras")
+    temporary, model = tmp_path / "tmp", tmp_path / "net.keras"
+    temporary.mkdir()
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)]).save(model)
+    (tmp_path / "small.tflite").write_bytes(small_model())
+    edgebuild = [sys.executable, "-m", "edgebuild"]
+    settings = {"env": {**os.environ, "TMPDIR": str(temporary)}, "cwd": tmp_path}
+    build = subprocess.Popen(
+        [*edgebuild, "build", str(model), "--target", "host", "--data", "random"],
+        **settings,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_for(lambda: any(has_tensorflow(pid) for pid in workers_of(build.pid)), 120)
+        (worker,) = workers_of(build.pid)
+        left = set(temporary.glob("edgebuild-model-*"))
+        assert alive(worker) and left
+    finally:
+        build.kill()
+        build.wait()
+    wait_for(lambda: not alive(worker))
+    assert set(temporary.glob("edgebuild-*")) >= left
+    for mark in temporary.glob(f"edgebuild-*/{_OWNER}"):
+        os.utime(mark, (0, 0))  # a run that is just beginning keeps its folder
+    check = [*edgebuild, "check", "small.tflite", "--target", "host"]
+    assert subprocess.run(check, **settings, stdout=subprocess.DEVNULL).returncode == 0
+    assert not list(temporary.glob("edgebuild-*"))
+    assert [path for path in tmp_path.rglob("*") if path.name == "report.json"] == []

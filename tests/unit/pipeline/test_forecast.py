@@ -9,7 +9,7 @@ import pytest
 
 import edgebuild
 from edgebuild.budget import Budget
-from edgebuild.errors import CheckFailedError, EdgebuildError
+from edgebuild.errors import CheckFailedError, EdgebuildError, InputError, UnsupportedOperatorError
 from edgebuild.figures import How
 from edgebuild.pipeline.forecast import forecast
 from edgebuild.pipeline.plan import BuildRequest
@@ -179,13 +179,33 @@ def test_a_float_model_is_judged_as_what_a_build_makes_of_it(tmp_path):
         assumed = of(model, target)
         given = of(model, target, data="random")
         built = edgebuild.build(model, target=target, data="random", out=tmp_path)
-        assert any("a build of this model needs data: --data" in note for note in assumed.notes)
-        assert not any("needs data" in note for note in given.notes)
+        assert given.passed and given.lack is None
+        assert not assumed.passed and "needs calibration data" in assumed.lack.message
         for found in (assumed, given):
-            assert found.passed and len(found.layers) == len(built.layers)
+            assert len(found.layers) == len(built.layers)
         if assumed.compatibility is not None:
             assert assumed.metrics == built.metrics
             assert assumed.compatibility.plain() == built.compatibility
+
+
+@pytest.mark.parametrize(("target", "form"), [("cortex-m4", None), ("android-cpu", "int8")])
+def test_missing_data_are_asked_for_by_both_after_all_else(tmp_path, target, form):
+    model, odd = tmp_path / "dense.tflite", tmp_path / "odd.tflite"
+    model.write_bytes(write_tflite(base("FULLY_CONNECTED", "float32").graph()))
+    odd.write_bytes(write_tflite(base("ABS", "float32").graph()))
+    found = of(model, target, format=form, budget=Budget(flash_bytes=10))
+    with pytest.raises(InputError, match="a float model needs calibration") as caught:
+        edgebuild.build(model, target=target, format=form, out=tmp_path / "build")
+    assert found.lack is not None and found.lack.message == caught.value.message
+    assert "--data random" in caught.value.hint
+    assert not [path for path in (tmp_path / "build").rglob("*") if path.is_file()]
+    assert not found.passed and not found.uncertain
+    assert found.to_json()["problems"][-1] == found.lack.message
+    assert [violation.budget for violation in found.violations] == ["flash"]
+    if target == "cortex-m4":  # what has no kernel is told before data are asked for
+        mine, its = both(odd, target, out=tmp_path / "odd")
+        assert isinstance(mine, UnsupportedOperatorError) and mine.message == its.message
+        assert mine.details == its.details
 
 
 def test_several_answers_have_the_same_keys(model):

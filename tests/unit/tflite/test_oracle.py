@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from edgebuild.errors import InputError, ModelError, ToolError
-from edgebuild.graph import DType
+from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.tflite import oracle
 from edgebuild.tflite.oracle import run_oracle, run_oracle_arrays, tflm_arena_used_host
@@ -162,3 +162,21 @@ def test_a_convolution_by_hand():
     )  # fmt: skip
     (outputs,) = run_oracle(model, [(bytes([1, 2, 3, 4, 5, 6, 7, 8]),)]).outputs
     assert np.frombuffer(outputs[0], np.int8).tolist() == [13, 25, 37, 49]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of open files")
+def test_a_model_may_have_more_outputs_than_a_process_open_files():
+    import resource
+
+    q = Quantization((0.1,), (0,))
+    tensors = {i: Tensor(i, f"t{i}", (1, 4), DType.INT8, q) for i in range(121)}
+    ops = tuple(Op("RELU", (0,), (i,)) for i in range(1, 121))
+    model = write_tflite(Graph("fan", (0,), tuple(range(1, 121)), ops, tensors))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
+    try:
+        found = run_oracle(model, [[bytes([1, 255, 3, 0])]] * 2, all_tensors=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert found.outputs == ((bytes([1, 0, 3, 0]),) * 120,) * 2
+    assert set(found.tensors[1].values()) == {bytes([1, 0, 3, 0])}

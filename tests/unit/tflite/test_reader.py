@@ -17,6 +17,7 @@ from edgebuild.tflite import schema
 from edgebuild.tflite.reader import clean_name, read_tflite, read_tflite_file
 from edgebuild.tflite.writer import write_tflite
 from tests.single_ops import base, c, edited, t
+from tests.small import small_model
 
 
 def small_graph():
@@ -279,3 +280,19 @@ def test_a_constant_without_elements_is_read():
     graph = read_tflite(write_tflite(spec.graph()))
     shape = graph.tensors[graph.ops[0].inputs[1]]
     assert shape.is_constant and shape.shape == (0,) and shape.data.dtype == "int32"
+
+
+def test_a_model_is_read_once_by_several_steps():
+    data = write_tflite(
+        one_op("m", "RELU", [activation((1, 4), 0.5)], [activation((1, 4), 0.5)]).graph
+    )
+    first, again = read_tflite(data, name="a"), read_tflite(bytes(bytearray(data)), name="b")
+    assert (first.name, again.name) == ("a", "b") and first.tensors is again.tensors
+    for number in range(3):
+        read_tflite(small_model(seed=number))
+    assert read_tflite(data, name="a").tensors is not first.tensors  # only the last ones are kept
+    assert read_tflite(data, name="a") == first
+    damaged = data[:-1]
+    for _ in range(2):
+        with pytest.raises(ModelError):
+            read_tflite(damaged[:40])
