@@ -110,7 +110,7 @@ def test_targets_validate(edgebuild, tmp_path):
     bad.write_text('schema = 1\nname = "bad"\nbased_on = "cortex-m4"\ncpu.clock_mhz = 1\nx = 1\n')
     code, out, err = edgebuild("targets", "validate", "host", bad)
     assert (code, out) == (2, "")
-    assert err.startswith("error: 2 faults\n")
+    assert err.startswith("error: 2 errors\n")
     assert f"{bad}: cpu.clock_mhz is not a field; did you mean 'clock_hz'?" in err
     code, out, err = edgebuild("targets", "validate", bad, "--json")
     assert (code, err) == (2, "")
