@@ -51,6 +51,7 @@ _ACTIVATIONS = {"softmax_v2": "softmax", "swish": "silu", "hard_swish": "hard_si
 _MAX_DEPTH = 64
 
 _OTHER_FLOATS = {"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"}
+_MODELS = {"Functional", "Sequential", "Model"}
 _POLICIES = {"DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"}
 _DTYPES = {"dtype", "default_policy"}
 """Settings that name a number format or a policy."""
@@ -96,6 +97,27 @@ def _objects(value: Any, depth: int = 0) -> Iterator[Mapping[str, Any]]:
     elif isinstance(value, list):
         for child in value:
             yield from _objects(child, depth + 1)
+
+
+def own_classes(config: Mapping[str, Any]) -> list[str]:
+    """Return in words the layers and other objects of a configuration whose classes are not Keras's
+    own, each class once."""
+    import keras
+
+    found: dict[str, str] = {}
+    for entry in _objects(config):
+        kind, module = str(entry["class_name"]), entry.get("module")
+        settings = entry.get("config")
+        name = settings.get("name") if isinstance(settings, dict) else None
+        if "module" in entry:
+            own = module is None or not str(module).startswith(("keras", "builtins"))
+            own = own and bool(entry.get("registered_name"))
+        else:  # as Keras 2 wrote it
+            own = name is not None and not hasattr(keras.layers, kind) and kind not in _MODELS
+        if own:
+            words = f"layer '{str(name)[:60]}' is a {kind[:60]}" if name else f"a {kind[:60]}"
+            found.setdefault(kind, words)
+    return list(found.values())
 
 
 def other_floats(config: Mapping[str, Any]) -> list[str]:
