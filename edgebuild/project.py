@@ -268,8 +268,8 @@ def parse_input_shape(text: str) -> tuple[str, tuple[int, ...]]:
     if not shape or not all(1 <= length <= MAX_LENGTH for length in shape):
         raise InputError(
             f"--input-shape {quoted(text)} does not have the form INPUT=1,96,96,1",
-            hint=f"--input-shape image=1,96,96,1: whole numbers from 1 to {MAX_LENGTH:,}, the batch "
-            "first",
+            hint="--input-shape image=1,96,96,1: the batch first, whole numbers from 1 to "
+            f"{MAX_LENGTH:,}",
         )
     return name, shape
 

@@ -102,7 +102,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 _FLATTER = "no setting needs that: check that this is the right file"
 _PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _BARE_TEXT = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*=\s*([A-Za-z./][^\"'\[{]*?)\s*(#.*)?")
-_TOML = 'a line is `name = value`: text in double quotes, numbers and true or false without; `[name]` '
+_TOML = (
+    "a line is `name = value`: text in double quotes, numbers and true or false without; `[name]` "
+)
 _TOML += "begins a table"
 
 

@@ -109,7 +109,7 @@ def open_model(
         _check_archive(path)
     if util.find_spec("tensorflow") is None:
         raise ToolError(
-            f"{path}: a {_LABELS[kind]} needs TensorFlow, which is not installed",
+            f"{path}: a {LABELS[kind]} needs TensorFlow, which is not installed",
             hint="pip install 'edgebuild[keras]'",
         )
     worker = Worker(str(path), {"path": str(path.resolve()), "kind": str(kind), "trust": trust})
@@ -129,12 +129,13 @@ def open_model(
     return SourceModel(path, kind, inputs, worker=worker, outputs=outputs, notes=(*said, *notes))
 
 
-_LABELS = {
+LABELS = {
     Kind.KERAS: ".keras file",
     Kind.H5: "Keras .h5 file",
     Kind.SAVED_MODEL: "SavedModel",
     Kind.TFLITE: ".tflite file",
 }
+"""What users call each kind."""
 
 
 def recognise(path: Path) -> Kind:

@@ -71,7 +71,8 @@ def check_failure(report: Judged) -> CheckFailedError | None:
     c = report.comparison if isinstance(report, Report) else None
     if c is not None and not c.equal:
         sentences.append(
-            f"{c.different_bytes:,} of {c.compared_bytes:,} output bytes differ from {c.oracle}'s"
+            f"{c.different_bytes:,} of {c.compared_bytes:,} output bytes differ from those of "
+            f"{c.oracle}"
         )
         sentences += [c.first_divergence] if c.first_divergence else []
         hint = "report this as a bug, with the model"
@@ -80,9 +81,8 @@ def check_failure(report: Judged) -> CheckFailedError | None:
         if not violation.unknown:
             sentences += weighs_most(report, violation)
         family, labels = str(report.target.get("family", "")), _labels(report)
-        hint = hint or (
-            _UNSURE if violation.uncertain else budget_hint(violation, family, labels=labels)
-        )
+        hint = hint or (_UNSURE if violation.uncertain else _smaller_code(report, violation))
+        hint = hint or budget_hint(violation, family, labels=labels)
         if violation.source.startswith(MEMORY_OF):
             hint = "; ".join([*unused_of_profile(report.target, violation.budget), hint])
     gate = report.gate if isinstance(report, Report) else None
@@ -157,6 +157,8 @@ def weighs_most(report: Judged, violation: Violation) -> list[str]:
     }
     if violation.budget not in measures:
         return []
+    if violation.budget == "flash" and (code := _code(report)):
+        return [code]
     cost, unit = measures[violation.budget]
     largest = sorted(report.layers, key=lambda layer: -cost(layer))[:_SHOWN]
     words = [
@@ -165,6 +167,44 @@ def weighs_most(report: Judged, violation: Violation) -> list[str]:
         if cost(layer)
     ]
     return [f"largest: {', '.join(words)}"] if words else []
+
+
+def _by_origin(report: Judged) -> tuple[float, float]:
+    """Return the bytes of code, and of weights, in the linked image; zeros where not known."""
+    flash = report.flash if isinstance(report, Report) else {}
+    values = {name: figure.value for name, figure in flash.items()}
+    return values.get("code", 0) + values.get("runtime", 0), values.get("weights", 0)
+
+
+def _code(report: Judged) -> str:
+    """Return what fills the flash where that is code rather than weights, else nothing."""
+    code, weights = _by_origin(report)
+    if code <= weights:
+        return ""
+    assert isinstance(report, Report)
+    in_flash = {section.name for section in report.sections if section.in_flash}
+    functions = [
+        f"{symbol.name} {symbol.size:,} B"
+        for symbol in report.symbols
+        if symbol.section in in_flash and "/app/" not in symbol.object_file
+        if "_weights" not in symbol.object_file
+    ]
+    largest = f"; largest: {', '.join(functions[:_SHOWN])}" if functions else ""
+    return f"code takes {code:,.0f} B of it, weights {weights:,.0f} B{largest}"
+
+
+def _smaller_code(report: Judged, violation: Violation) -> str:
+    """Return what to try where code fills the flash that ran short, else nothing."""
+    if violation.budget != "flash" or violation.unknown or not _code(report):
+        return ""
+    assert isinstance(report, Report)
+    ways = ["fewer kinds of operators: each brings its own kernel"]
+    if not any(trial.tool.startswith("gcc") for trial in report.compilers):
+        ways.insert(0, "install gcc (its code is often smaller; --toolchain auto tries both)")
+    limit = "or raise --max-flash"
+    if violation.source.startswith(MEMORY_OF):
+        limit = "or a target with more flash"
+    return ", ".join([*ways, limit])
 
 
 def _lost_most(report: Judged) -> list[str]:

@@ -69,7 +69,7 @@ def test_an_archive_that_unpacks_to_much_more(tmp_path):
     with zipfile.ZipFile(tmp_path / "m.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", "{}")
         archive.writestr("model.weights.h5", bytes(65 << 20))
-    refused(tmp_path / "m.keras", "more than 20 times as much", hint="hostile")
+    refused(tmp_path / "m.keras", "more than 20 times as much", hint="do not trust")
 
 
 def test_a_pipe_is_no_model(tmp_path):
@@ -278,7 +278,7 @@ def test_damaged_h5(tiny_h5, tmp_path):
     shutil.copy(tiny_h5, tmp_path / "json.h5")
     with h5py.File(tmp_path / "json.h5", "r+") as file:
         file.attrs["model_config"] = "{"
-    refused(tmp_path / "json.h5", "configuration is no JSON")
+    refused(tmp_path / "json.h5", "configuration is not valid JSON")
 
 
 @pytest.mark.keras

@@ -8,7 +8,7 @@ import pytest
 from edgebuild.budget import Budget
 from edgebuild.compress.recipe import recipe_from_json
 from edgebuild.compress.splits import Split
-from edgebuild.errors import InputError, ModelError
+from edgebuild.errors import InputError, InternalError, ModelError
 from edgebuild.search.evaluate import context_of, evaluate, explicit, with_epochs
 from edgebuild.search.moves import moves
 from edgebuild.search.problem import Problem, Task
@@ -169,3 +169,20 @@ def test_a_fault_of_a_candidate_is_its_own(problem, monkeypatch):
         evaluate(problem, Task((HALF, QUANTIZE)))
     with pytest.raises(InputError, match="unknown pass"):
         evaluate(problem, Task(({"pass": "nothing"},)))
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [(KeyError("units"), InternalError, 70), (MemoryError(), MemoryError, None)],
+)
+def test_what_nobody_has_foreseen_is_not_the_users_fault(monkeypatch, error, kind, code):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("edgebuild.search.evaluate._evaluate", fail)
+    with pytest.raises(kind) as caught:
+        evaluate(None, Task((QUANTIZE,)))
+    if code is not None:
+        assert caught.value.exit_code == code
+        assert caught.value.message == "a candidate of the search: KeyError: 'units'"
+        assert "Traceback" in caught.value.log
