@@ -80,7 +80,7 @@ def is_calibrated(plan: BuildPlan, source: SourceModel) -> bool:
 
 def question_baseline(source: SourceModel, data: DataSet | None) -> BaselineReview | None:
     """Return what is wrong with the float model on ``data``, None where nothing is known to be."""
-    if data is None or data.y is None or data.is_random or source.is_int8:
+    if data is None or data.is_random or source.is_int8:
         return None
     try:
         return review_baseline(
