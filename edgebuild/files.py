@@ -52,7 +52,7 @@ def explain_os_error(error: OSError, path: Path | str | None = None) -> Edgebuil
     if code in _BAD_PATH:
         return InputError(f"{where}: {reason}", hint="check the path")
     if code in _MACHINE:
-        return ToolError(f"{where}: {reason}", hint="the machine could not do it; try again")
+        return ToolError(f"{where}: {reason}", hint="a problem of this computer: try again")
     return None
 
 
@@ -162,7 +162,7 @@ def directory_lock(final: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         if time.monotonic() >= deadline:
             raise ToolError(
                 f"another edgebuild is writing {final}",
-                hint="wait until it has ended, or give another folder with --out",
+                hint="wait until it has finished, or give another folder with --out",
             )
         time.sleep(0.05)
     try:
@@ -204,7 +204,8 @@ def _refuse_foreign(final: Path, marker: str) -> None:
     if final.is_dir():
         if any(final.iterdir()) and not (final / marker).exists():
             raise InputError(
-                f"{final} holds files that edgebuild did not make; it would be replaced as a whole",
+                f"{final} contains files that edgebuild did not make, and a build replaces the "
+                "whole folder",
                 hint="give a new or an empty folder",
             )
     elif final.exists():

@@ -75,7 +75,7 @@ class Problems:
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file; InputError for what is not a small, flat, valid one."""
-    raw = read_file(path, most=SETTINGS_BYTES, hint="give a settings file (TOML)")
+    raw = read_file(path, most=SETTINGS_BYTES, hint="check the path")
     # The parser's memory grows with the square of the parts of a dotted key, which is one line.
     for number, line in enumerate(raw.splitlines(), 1):
         if len(line) > MAX_LINE_BYTES:

@@ -185,7 +185,9 @@ def constant_bytes(graph: Graph, calls: Sequence[KernelCall]) -> int:
 def _check_outputs(graph: Graph) -> None:
     for tensor in graph.output_tensors:
         if tensor.is_constant:
-            raise InputError(f"model output '{tensor.name}' is a constant: there is nothing to run")
+            raise InputError(
+                f"model output '{tensor.name}' is a constant: the model computes nothing"
+            )
 
 
 def _layer(node: Node, call: KernelCall, plan: MemoryPlan, writer: _Writer) -> Layer:

@@ -204,7 +204,7 @@ class _Loop:
             if shapes == [array.shape for array in batch.x]:
                 return made
         raise InputError(
-            "the training entry's augment does not return a tuple of arrays of the same shapes",
+            "the training entry's augment must return a tuple of arrays of the same shapes",
             hint="def augment(x, rng): return (x[0] + rng.normal(0, 0.1, x[0].shape),)",
         )
 

@@ -59,7 +59,9 @@ _DTYPES = {"dtype", "default_policy"}
 
 def refused(path: Path, what: str) -> ModelError:
     """Return the error for a model that carries code."""
-    return ModelError(f"{path}: the model carries {what}, which is not run", hint=TRUST)
+    return ModelError(
+        f"{path}: the model contains {what}, which edgebuild does not run", hint=TRUST
+    )
 
 
 def refuse_code(path: Path, config: Mapping[str, Any], *, trust: bool) -> None:

@@ -290,7 +290,7 @@ def _shaped(
     declared = declared_inputs(graph)
     if any_format and not given:
         names = ", ".join(one.name for one in declared if None in (one.shape or ())[1:])
-        note = f"dimensions of {names} are left open, and measured with 1"
+        note = f"dimensions of {names} are dynamic, and are measured as 1"
         return content, ((note,) if names else ())
     settled, notes = settle(str(path), declared, given)
     inside = {i for op in graph.ops for i in op.outputs}

@@ -14,17 +14,17 @@ from edgebuild.units import format_points
 
 _SHOWN = 3
 _LABELS = "`edgebuild build` with a float model and data with labels: --data set.npz with x and y"
-_UNSURE = "`edgebuild build`, which compiles the model and knows"
+_UNSURE = "`edgebuild build`, which compiles the model and measures"
 _ARE_VALUES = (
     "the labels are values, not classes: --max-error-increase or --min-similarity limits what a "
     "regression may lose"
 )
 _ARE_CLASSES = "the labels are classes, not values: --max-accuracy-drop limits what may be lost"
 _FLOAT_MODEL = "`edgebuild build` with a float model and --data, whose outputs are compared"
-_KNOWN_MEMORY = "a target whose memory is known"
+_KNOWN_MEMORY = "choose a target whose profile has memory regions"
 _LITERT_S_RAM = (
-    "leave --max-ram out: what LiteRT and its delegate take of RAM is not known, the generated C's "
-    "arena is not theirs"
+    "leave --max-ram out: how much RAM LiteRT and its delegate use is not known, and the generated "
+    "C's arena says nothing about it"
 )
 
 
@@ -114,7 +114,7 @@ def gate_hint(gate: AccuracyGate) -> str:
     limits = dict.fromkeys(_OTHER_LIMITS[loss.kind] for loss in gate.losses)
     limits.pop("", None)
     other = f"; {' or '.join(limits)} sets another limit" if limits else ""
-    return f"{'; '.join(dict.fromkeys(remedies))}{other}; --no-accuracy-gate turns the gate off"
+    return f"{'; '.join(dict.fromkeys(remedies))}{other}; --no-accuracy-gate turns the check off"
 
 
 _RECALIBRATE = (
@@ -229,8 +229,8 @@ def _rose_most(report: Judged) -> list[str]:
 
 
 _TELLS_TIME = {
-    "android": "a phone tells the time: `edgebuild bench BUILD --device SERIAL`, or --run adb",
-    "coral": "the board tells the time: `edgebuild bench BUILD --host USER@BOARD`, or --usb",
+    "android": "measure it on a phone: `edgebuild bench BUILD --device SERIAL`, or --run adb",
+    "coral": "measure it on the board: `edgebuild bench BUILD --host USER@BOARD`, or --usb",
 }
 
 
@@ -266,7 +266,7 @@ def _unknown_hint(budget: str, family: str, labels: str) -> str:
     if budget == "latency":
         return _TELLS_TIME.get(
             family,
-            "a run that tells the time: --run simulator, or a board with `edgebuild bench`",
+            "--run simulator, or measure it on a board with `edgebuild bench`",
         )
     if budget == "ram":
         return _LITERT_S_RAM if family in _TELLS_TIME else _KNOWN_MEMORY

@@ -223,7 +223,9 @@ def test_memory_that_does_not_suffice(folder, command):
     )
     code, out, err = command("build", "small.tflite", "--target", "tiny.toml")
     assert code == 1 and out == ""
-    start = "error: small for tiny: the firmware does not fit the target: it misses flash by "
+    start = (
+        "error: small for tiny: the firmware does not fit the target: it is too large for flash by "
+    )
     assert err.startswith(start) and "try: a smaller model" in err
     assert "FULLY_CONNECTED (operator 3): 5,160 B of weights" in err
     assert not (folder / "build").exists() or files(folder / "build") == set()
@@ -298,7 +300,7 @@ def test_check(folder, command):
     code, out, err = command(*slow, "cortex-m4")
     assert code == 1 and "latency budget missed by" in err and "predicted by cortex-m4" in err
     code, out, err = command(*slow, "cortex-m55")
-    assert code == 1 and "not known before a run" in out
+    assert code == 1 and "not known without a run" in out
     assert "small for cortex-m55: latency budget cannot be checked" in err
     code, out, _ = command("check", "small.tflite", "--target", "cortex-m4", "--json")
     found = json.loads(out)

@@ -130,7 +130,7 @@ def test_files_of_others_are_never_replaced(tmp_path):
     final.mkdir()
     (final / "thesis.tex").write_text("years of work")
     with (
-        pytest.raises(InputError, match="holds files that edgebuild did not make"),
+        pytest.raises(InputError, match="contains files that edgebuild did not make"),
         staged_directory(final),
     ):
         pytest.fail("the block must not begin")
@@ -204,7 +204,7 @@ def test_a_second_build_into_the_same_folder_is_refused(tmp_path):
             staged_directory(final),
         ):
             pass
-        assert error.value.hint.startswith("wait until it has ended")
+        assert error.value.hint.startswith("wait until it has finished")
     assert (final / "build.lock").read_text() == "first"
     assert names(tmp_path) == ["out"]
 

@@ -28,8 +28,8 @@ def test_an_entry_sets_what_it_names(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[]", "does not return a dictionary"),
-        ("{'learning_rat': 1}", "does not return a dictionary with keys among learning_rate"),
+        ("[]", "must return a dictionary"),
+        ("{'learning_rat': 1}", "must return a dictionary with keys from learning_rate"),
         ("{'learning_rate': 'fast'}", "learning_rate is a number above 0, not 'fast'"),
         ("{'learning_rate': -1.0}", "learning_rate is a number above 0, not -1.0"),
         ("{'learning_rate': float('nan')}", "learning_rate is a number above 0"),

@@ -168,7 +168,7 @@ def test_a_sequential_model_that_was_never_built(keras, folder, suffix):
 def test_lambda_layers_are_code(keras, folder, suffix):
     path = folder / f"lambda.{suffix}"
     keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x + 1)]).save(path)
-    refused(path, "carries code in the Lambda layer 'lambda", hint="--trust-model")
+    refused(path, "contains code in the Lambda layer 'lambda", hint="--trust-model")
     if suffix == "keras":
         source = open_model(path, trust=True)
         assert source.inputs[0].shape == (1, 4)
@@ -316,7 +316,7 @@ def test_saved_models_that_are_refused(keras, tiny_saved_model, tmp_path):
 def test_shapes_must_be_known(keras, folder):
     path = folder / "open.keras"
     keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalMaxPooling2D()]).save(path)
-    with pytest.raises(InputError, match=r"leaves dimensions open: \?,\?,\?,3"):
+    with pytest.raises(InputError, match=r"has dynamic dimensions: \?,\?,\?,3"):
         open_model(path)
     source = open_model(path, shapes={"": (1, 8, 6, 3)})
     assert [spec.shape for spec in source.inputs] == [(1, 8, 6, 3)]

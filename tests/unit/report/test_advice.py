@@ -72,13 +72,13 @@ def test_several_missed_budgets_are_all_told():
     [
         ({"latency_us": 1.0}, "--run simulator"),
         ({"max_accuracy_drop": 0.01}, "data with labels"),
-        ({"flash_bytes": 1}, "a target whose memory is known"),
+        ({"flash_bytes": 1}, "choose a target whose profile has memory regions"),
     ],
 )
 def test_a_budget_that_cannot_be_checked(limits, hint):
     failure = check_failure(report(Budget(**limits), metrics=Metrics(),
                                    violations=Budget(**limits).check(Metrics())))  # fmt: skip
-    assert "cannot be checked: no figure is known" in failure.message
+    assert "cannot be checked: the value is unknown" in failure.message
     assert hint in failure.hint
 
 
