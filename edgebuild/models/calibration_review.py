@@ -257,6 +257,6 @@ def _missing(labels: np.ndarray, judged: np.ndarray, classes: Sequence[str]) -> 
         more = ", ..." if len(absent) > _NAMED else ""
         yield Finding(
             "missing-classes",
-            f"no calibration sample of {len(absent)} of {len(np.unique(judged))} classes that "
-            f"judge the build: {named}{more}",
+            f"no calibration samples for {len(absent)} of {len(np.unique(judged))} classes in the "
+            f"evaluation data: {named}{more}",
         )

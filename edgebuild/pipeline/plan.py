@@ -176,7 +176,8 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     ):
         if not least <= value <= MAX_COUNT:
             raise InputError(f"{name} must be {least:,} to {MAX_COUNT:,}, not {quoted(value)}")
-    recognise(request.model)
+    if request.model.is_dir():  # before all that is in it is hashed
+        recognise(request.model)
     name = c_identifier(request.name or request.model.stem or request.model.resolve().stem)
     inputs = {"model": hash_path(request.model, most=MODEL_BYTES)}
     if request.data is not None:

@@ -84,7 +84,7 @@ def test_the_example_in_the_documentation():
 def test_nothing_was_lost():
     lines = shown(accuracy_lines(made([7], light=["day"] * 3030)))
     assert lines[1] == "accuracy drop 0.00 points (95 %: -0.13 to 0.13, 3,030 samples)"
-    assert lines[2:4] == ["no loss in any of 3 classes", "  no loss in any of 1 slices"]
+    assert lines[2:4] == ["  no loss in any of 3 classes", "  no loss in any of 1 slices"]
 
 
 def test_without_a_baseline_the_accuracy_has_its_interval():
