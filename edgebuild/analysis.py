@@ -13,14 +13,14 @@ from edgebuild.cycles import CyclePrediction, predict_cycles
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import check_compatibility
 from edgebuild.devices.base import LayerSample
-from edgebuild.errors import InputError, UnsupportedOperatorError
+from edgebuild.errors import InputError, ModelError, UnsupportedOperatorError
 from edgebuild.figures import Figure
 from edgebuild.graph import Graph
 from edgebuild.graph.demand import check_demand
 from edgebuild.limits import read_model
 from edgebuild.memory import MemoryPlan, plan_memory
 from edgebuild.models.shapes import declared_inputs, settle
-from edgebuild.models.source import open_model
+from edgebuild.models.source import LABELS, Kind, open_model, recognise
 from edgebuild.ops import KernelCall
 from edgebuild.passes import supported_graph
 from edgebuild.report.contents import Contents, contents, describe_tensor
@@ -171,6 +171,12 @@ def inspect(
         InputError: the shapes do not fit it.
     """
     target = load_target(target_name)
+    if (kind := recognise(model)) != Kind.TFLITE:
+        raise ModelError(
+            f"{model}: inspect reads .tflite files, and this is a {LABELS[kind]}",
+            hint=f"`edgebuild check {model} --target {target.name}` shows what a build would make "
+            "of it; a build leaves model.tflite in its folder, which inspect reads",
+        )
     content = _content(model, shapes or {})
     graph = read_tflite(content, name=model.stem, where=str(model))
     compiled = describe_package(graph, where=str(model))

@@ -212,7 +212,7 @@ def _budget(given: Mapping[str, Any]) -> Budget:
 def _read(table: Mapping[str, Any], where: str) -> Budget:
     problems = Problems()
     budget = read_budget(Reader(table, "build()", problems, where))
-    problems.raise_if_any("the budget")
+    problems.raise_if_any("the budget", hint='sizes such as "128KiB", durations such as "50ms"')
     return budget.named("the arguments")
 
 

@@ -86,7 +86,7 @@ class Violation:
         setter = f" from {self.source}" if self.source else ""
         limit = f"budget {_shown(self.budget, self.limit)}{setter}"
         if self.value is None:
-            return f"{word} budget cannot be checked: no figure is known ({limit})"
+            return f"{word} budget cannot be checked: the value is unknown ({limit})"
         if self.uncertain:
             low, high = (_shown(self.budget, v) for v in (self.value.least, self.value.most))
             return (

@@ -101,7 +101,7 @@ def _of_steps(steps: Sequence[CompressionStep]) -> list[Reason]:
             COMPRESSION,
             f"the pass {worst.name} takes {before.measure} on the validation samples from "
             f"{before.value:.2%} to {after.value:.2%}",
-            f"a milder {worst.name}, or more epochs",
+            f"a weaker {worst.name}, or more epochs",
         )
     ]
 

@@ -47,15 +47,40 @@ def explain_os_error(error: OSError, path: Path | str | None = None) -> Edgebuil
     if code == errno.EROFS:
         return InputError(f"{where} is on a read-only file system", hint=_ELSEWHERE)
     if code in _DENIED:
-        return InputError(
-            f"no permission for {where}", hint=f"change its permissions, or {_ELSEWHERE}"
-        )
+        return _denied(Path(where))
     reason = (error.strerror or str(error)).lower()
     if code in _BAD_PATH:
         return InputError(f"{where}: {reason}", hint="check the path")
     if code in _MACHINE:
-        return ToolError(f"{where}: {reason}", hint="the machine could not do it; try again")
+        return ToolError(f"{where}: {reason}", hint="a problem of this computer: try again")
     return None
+
+
+def _denied(path: Path) -> InputError:
+    """Return the error for a file that may not be read, or a place where nothing may be written."""
+    if path.is_file() and not os.access(path, os.R_OK):
+        return InputError(
+            f"{path}: no permission to read it", hint=f"make it readable: chmod u+r {path}"
+        )
+    return InputError(
+        f"no permission to write {path}", hint=f"change its permissions, or {_ELSEWHERE}"
+    )
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder and those above it; InputError that names the one which cannot be made."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        above = next((p for p in (path, *path.parents) if p.exists()), path)
+        if above.exists() and not above.is_dir():
+            raise InputError(f"{above} is a file, not a folder", hint=_ELSEWHERE) from error
+        if error.errno in _BAD_PATH | _DENIED:
+            reason = (error.strerror or str(error)).lower()
+            raise InputError(
+                f"the folder {path} cannot be created in {above}: {reason}", hint=_ELSEWHERE
+            ) from error
+        raise
 
 
 @contextmanager
@@ -74,7 +99,7 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     """Write ``path`` whole or not at all; a previous file stays until the new one is complete."""
     data = content.encode() if isinstance(content, str) else content
     with explained(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(path.parent)
         handle, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", dir=path.parent)
         aside = Path(name)
         try:
@@ -103,7 +128,7 @@ def staged_directory(
     with explained(final):
         final = final.resolve()
         _refuse_foreign(final, marker)
-        final.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(final.parent)
     with directory_lock(final, wait_s=wait_s):
         staging, old = _beside(final, "staging"), _beside(final, "old")
         try:
@@ -137,7 +162,7 @@ def directory_lock(final: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         if time.monotonic() >= deadline:
             raise ToolError(
                 f"another edgebuild is writing {final}",
-                hint="wait until it has ended, or give another folder with --out",
+                hint="wait until it has finished, or give another folder with --out",
             )
         time.sleep(0.05)
     try:
@@ -179,7 +204,8 @@ def _refuse_foreign(final: Path, marker: str) -> None:
     if final.is_dir():
         if any(final.iterdir()) and not (final / marker).exists():
             raise InputError(
-                f"{final} holds files that edgebuild did not make; it would be replaced as a whole",
+                f"{final} contains files that edgebuild did not make, and a build replaces the "
+                "whole folder",
                 hint="give a new or an empty folder",
             )
     elif final.exists():

@@ -165,8 +165,12 @@ def _unreadable(
 ) -> EdgebuildError:
     if failure.errno == errno.ENOENT:
         return error(f"{path}: no such file{_beside(path)}", hint=hint or "check the path")
+    if failure.errno in (errno.EACCES, errno.EPERM):
+        return error(
+            f"{path}: no permission to read it", hint=f"make it readable: chmod u+r {path}"
+        )
     reason = (failure.strerror or str(failure)).lower()
-    return error(f"{path}: cannot be read: {reason}", hint=hint)
+    return error(f"{path}: cannot be read: {reason}", hint=hint or "check the path")
 
 
 def _beside(path: Path) -> str:

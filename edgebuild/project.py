@@ -154,7 +154,7 @@ def read_project(file: Path) -> Project:
     if file.name == "pyproject.toml":
         table, where = _tool_table(file), "tool.edgebuild"
     project = _read(Reader(table or {}, str(file), problems, where), file.resolve())
-    problems.raise_if_any(str(file))
+    problems.raise_if_any(str(file), hint=f"correct {file.name} and run the command again")
     return project
 
 
@@ -267,8 +267,9 @@ def parse_input_shape(text: str) -> tuple[str, tuple[int, ...]]:
         shape = ()
     if not shape or not all(1 <= length <= MAX_LENGTH for length in shape):
         raise InputError(
-            f"--input-shape {quoted(text)} is no INPUT=1,96,96,1",
-            hint=f"whole numbers from 1 to {MAX_LENGTH}, the batch first",
+            f"--input-shape {quoted(text)} does not have the form INPUT=1,96,96,1",
+            hint="--input-shape image=1,96,96,1: the batch first, whole numbers from 1 to "
+            f"{MAX_LENGTH:,}",
         )
     return name, shape
 
@@ -281,10 +282,10 @@ def parse_normalization(text: str) -> tuple[str, Normalization]:
     try:
         pair = [tuple(float(value) for value in part.split(",")) for part in (mean, std)]
         if not name:
-            raise InputError("has no name of an input")
+            raise InputError("does not name an input")
         return name, Normalization(*pair)
     except ValueError:
-        problem = "is no INPUT=MEAN/STD"
+        problem = "does not have the form INPUT=MEAN/STD"
     except InputError as error:
         problem = error.message
     raise InputError(
@@ -308,7 +309,7 @@ def _target_faults(targets: Iterable[str]) -> Iterable[str]:
         elif target not in known:
             yield f"{quoted(target)} is not a known target{nearest(target[:60], known)}"
         if target in seen:
-            yield f"{quoted(target)} is there twice"
+            yield f"{quoted(target)} is listed twice"
         seen.add(target)
 
 

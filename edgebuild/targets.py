@@ -61,6 +61,8 @@ _CHIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DEFINE_VALUE = re.compile(r"[A-Za-z0-9_ .,()+*/<>|&~^%-]*")
 _LIST_HINT = "edgebuild targets list"
+PROFILE_HINT = "`edgebuild targets show nucleo-f446re` shows a complete profile and its file"
+"""Where to look up what a profile may say."""
 _MAX_CLOCK_HZ = 10_000_000_000
 _API_LEVELS = range(21, 100)
 _FEATURE_LEVELS = (*range(27, 36), 1_000_006, 1_000_007, 1_000_008)
@@ -85,9 +87,13 @@ def load_target(name_or_path: str | Path) -> TargetProfile:
     path = _locate(str(name_or_path))
     problems = Problems()
     profile = _load(path, problems)
-    problems.raise_if_any(_shown(path), hint=f"edgebuild targets validate {_shown(path)}")
+    problems.raise_if_any(
+        _shown(path),
+        hint=f"correct {_shown(path)}; {PROFILE_HINT}",
+        all_of_them=f"edgebuild targets validate {_shown(path)} lists all errors",
+    )
     if profile is None:
-        raise InputError(f"{_shown(path)} is not a usable profile")
+        raise InputError(f"{_shown(path)} is not a usable profile", hint=PROFILE_HINT)
     return profile
 
 
@@ -97,7 +103,8 @@ def validate_target(name_or_path: str | Path) -> tuple[str, ...]:
     try:
         _load(_locate(str(name_or_path)), problems)
     except InputError as error:
-        return (*problems.found, error.message)
+        said = (*problems.found, error.message)
+        return (*said[:-1], f"{said[-1]} ({error.hint})") if error.hint else said
     return tuple(problems.found)
 
 
@@ -109,10 +116,14 @@ def _locate(given: str) -> Path:
         return _shipped(given)
     beside = Path(f"{given[:200]}.toml") if given.isprintable() else None
     if beside is not None and beside.is_file():
-        raise InputError(f"target {quoted(given)} does not ship", hint=f"--target ./{beside}")
+        raise InputError(
+            f"target {quoted(given)} is not one of edgebuild's own profiles, but {beside} is a "
+            "file here",
+            hint=f"--target ./{beside}",
+        )
     raise InputError(
         f"target {quoted(given)} is not known{nearest(given[:60], names)}",
-        hint=f"{_LIST_HINT}, or the path of a .toml file of your own",
+        hint=f"`{_LIST_HINT}` shows all names; for your own board give the path of its .toml file",
     )
 
 
@@ -154,7 +165,7 @@ def _read_chain(path: Path, problems: Problems, chain: tuple[Path, ...]) -> _Lay
     here = path.resolve()
     if here in chain or len(chain) >= _MAX_CHAIN:
         loop = " -> ".join(_shown(p) for p in (*chain, here))
-        problems.add(_shown(path), "based_on", f"goes round in a circle: {loop}")
+        problems.add(_shown(path), "based_on", f"leads back to itself: {loop}")
         return _Layer(mentioned={*_REQUIRED, *_REQUIRED_ON_CORTEX_M})
     reader = Reader(read_toml(path), _shown(path), problems)
     base_name = reader.text("based_on")
@@ -236,7 +247,7 @@ def _read_layer(reader: Reader) -> _Layer:
 def _checked_name(reader: Reader) -> str | None:
     name = reader.text("name", required=True)
     if name is not None and not _NAME.fullmatch(name):
-        reader.fault("name", f"{quoted(name)} may hold only lower-case letters, digits, '.-_'")
+        reader.fault("name", f"{quoted(name)} may contain only lower-case letters, digits, '.-_'")
         return None
     return name
 
@@ -261,7 +272,7 @@ def _checked_level(delegate: Reader, key: str, levels: Sequence[int]) -> int | N
 def _checked_chip(delegate: Reader) -> str | None:
     chip = delegate.text("soc")
     if chip is not None and not _CHIP.fullmatch(chip):
-        delegate.fault("soc", f"{quoted(chip)} may hold only letters, digits and '_-'")
+        delegate.fault("soc", f"{quoted(chip)} may contain only letters, digits and '_-'")
     return chip
 
 
@@ -388,9 +399,9 @@ def _profile_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
 def _core_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:
     core, family = profile.cpu.core, profile.family
     if family == "cortex-m" and core not in CORES:
-        yield "cpu.core", f"'{core}' is no Cortex-M core: {', '.join(CORES)}"
+        yield "cpu.core", f"'{core}' is not a Cortex-M core ({', '.join(CORES)})"
     if family == "android" and core not in APPLICATION_CORES:
-        yield "cpu.core", f"'{core}' is no core of a phone: {', '.join(APPLICATION_CORES)}"
+        yield "cpu.core", f"'{core}' is not a phone's core ({', '.join(APPLICATION_CORES)})"
 
 
 def _delegate_faults(profile: TargetProfile) -> Iterable[tuple[str, str]]:

@@ -8,6 +8,7 @@ that reading goes on. ``finish`` reports what was in the table but never declare
 from __future__ import annotations
 
 import datetime
+import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
@@ -31,6 +32,7 @@ MAX_DEPTH = 12
 MAX_PROBLEMS = 100
 MAX_FLOAT = 3.4e38
 _SHOWN_PROBLEMS = 20
+_VERY_CLOSE = 0.8
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 Value = TypeVar("Value")
@@ -53,42 +55,73 @@ class Problems:
         """True when there are so many faults that further ones are left out."""
         return len(self.found) >= MAX_PROBLEMS
 
-    def raise_if_any(self, what: str, hint: str = "") -> None:
+    def raise_if_any(self, what: str, *, hint: str = "", all_of_them: str = "") -> None:
         """Raise one InputError that holds every fault; ``what`` names the thing that has them.
 
-        ``hint`` says how to see all of them; it is shown when some are left out.
+        ``hint`` says what to do; ``all_of_them``, how to see every fault, is added when some are
+        left out.
         """
         if not self.found:
             return
         if len(self.found) == 1:
-            raise InputError(self.found[0])
+            raise InputError(self.found[0], hint=hint)
         shown = self.found[:_SHOWN_PROBLEMS]
         more = len(self.found) - len(shown)
         if more:
             shown = [*shown, f"and {more} more"]
-        raise InputError(
-            f"{what} has {len(self.found)} faults", details=shown, hint=hint if more else ""
-        )
+            hint = "; ".join(filter(None, (hint, all_of_them)))
+        raise InputError(f"{what} has {len(self.found)} errors", details=shown, hint=hint)
 
 
 def read_toml(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file; InputError for what is not a small, flat, valid one."""
-    raw = read_file(path, most=SETTINGS_BYTES, hint="give a settings file (TOML)")
+    raw = read_file(path, most=SETTINGS_BYTES, hint="check the path")
     # The parser's memory grows with the square of the parts of a dotted key, which is one line.
     for number, line in enumerate(raw.splitlines(), 1):
         if len(line) > MAX_LINE_BYTES:
-            raise InputError(f"{path}: line {number} is longer than {MAX_LINE_BYTES:,} bytes")
+            raise InputError(
+                f"{path}: line {number} is longer than {MAX_LINE_BYTES:,} bytes",
+                hint="split it over several lines, or check that this is the right file",
+            )
     try:
         tables = tomllib.loads(raw.decode())
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: not UTF-8 text (byte {error.start})") from error
+        raise InputError(
+            f"{path}: not UTF-8 text (byte {error.start})",
+            hint="save the file as UTF-8, or check that this is the right file",
+        ) from error
     except RecursionError as error:
-        raise InputError(f"{path}: nested too deeply") from error
+        raise InputError(f"{path}: nested too deeply", hint=_FLATTER) from error
     except ValueError as error:
-        raise InputError(f"{path}: not valid TOML: {_printable(str(error))}") from error
+        raise _not_toml(path, raw.decode(), str(error)) from error
     if _depth(tables) > MAX_DEPTH:
-        raise InputError(f"{path}: nested deeper than {MAX_DEPTH} tables")
+        raise InputError(f"{path}: nested deeper than {MAX_DEPTH} tables", hint=_FLATTER)
     return tables
+
+
+_FLATTER = "no setting needs that: check that this is the right file"
+_PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
+_BARE_TEXT = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*=\s*([A-Za-z./][^\"'\[{]*?)\s*(#.*)?")
+_TOML = (
+    "a line is `name = value`: text in double quotes, numbers and true or false without; `[name]` "
+)
+_TOML += "begins a table"
+
+
+def _not_toml(path: Path, text: str, why: str) -> InputError:
+    """Return the error for what the parser says of a file, with the line that it means."""
+    place = _PLACE.search(why)
+    if place is None:
+        return InputError(f"{path}: not valid TOML: {_printable(why)}", hint=_TOML)
+    number, lines = int(place[1]), text.splitlines()
+    line = lines[number - 1] if number <= len(lines) else ""
+    bare = _BARE_TEXT.fullmatch(line)
+    reason = _printable(why[: place.start()])
+    return InputError(
+        f"{path}, line {number}: not valid TOML: {reason[:1].lower()}{reason[1:]}",
+        details=[_printable(line)] if line.strip() else (),
+        hint=f'put the text in double quotes: {bare[1]} = "{bare[2]}"' if bare else _TOML,
+    )
 
 
 def key_path(*keys: str) -> str:
@@ -107,7 +140,8 @@ class Reader:
         self._file = file
         self._problems = problems
         self._where = where
-        self._known: dict[str, None] = {}
+        self._known: dict[str, str] = {}
+        """The fields that were declared, and whether each is a ``table``, an ``array`` or else."""
 
     def __contains__(self, key: str) -> bool:
         return key in self._table
@@ -171,6 +205,7 @@ class Reader:
             default,
             False,
             lambda value: tuple(_as_choice(item, names) for item in _as_texts(value)),
+            "array",
         )
 
     def count(self, key: str, default: Value, *, required: bool = False) -> int | Value:
@@ -225,15 +260,30 @@ class Reader:
         meant: set[str] = set()
         for key in self._table:
             if key not in self._known and not self._problems.full:
-                guess = nearest(key[:60], self._known)
-                self.fault(key, f"is not a field{guess}")
+                guess = self._guess(key)
+                listed = "" if guess else f"; fields: {', '.join(self._known)}"
+                self.fault(key, f"is not a field{guess}{listed if self._known else ''}")
                 meant.update(name for name in self._known if f"'{name}'" in guess)
         return meant
 
+    def _guess(self, key: str) -> str:
+        """Return the declared field that ``key`` is nearest to; of nearly equal names, one that
+        takes such a value."""
+        value = self._table[key]
+        kind = "table" if isinstance(value, dict) else "array" if isinstance(value, list) else ""
+        fitting = [name for name, takes in self._known.items() if takes == kind]
+        close = difflib.get_close_matches(key[:60], fitting, n=1, cutoff=_VERY_CLOSE)
+        return nearest(key[:60], close or self._known)
+
     def _read(
-        self, key: str, default: Value, required: bool, parse: Callable[[Any], Any]
+        self,
+        key: str,
+        default: Value,
+        required: bool,
+        parse: Callable[[Any], Any],
+        kind: str = "",
     ) -> Any | Value:
-        self._known[key] = None
+        self._known[key] = _TAKES.get(parse, kind)
         if key not in self._table:
             if required and not self._problems.full:
                 self.fault(key, "is missing")
@@ -326,6 +376,14 @@ def _as_tables(value: Any) -> list[dict[str, Any]]:
         raise InputError(f"must be an array of tables, not {_kind(value)}")
     return value
 
+
+_TAKES: dict[Callable[[Any], Any], str] = {
+    _as_texts: "array",
+    _as_numbers: "array",
+    _as_tables: "array",
+    _as_table: "table",
+}
+"""What a field of a parser is, where that is not a single value."""
 
 _KINDS: dict[type, str] = {
     bool: "a boolean",

@@ -99,6 +99,7 @@ def command(
     """
     from edgebuild.pipeline.bench import BenchRequest, bench, read_build
 
+    found = read_build(build)
     chosen = {name: value for name in _ADB_FLAGS if (value := flags.pop(name)) not in (None, ())}
     given = {"samples": samples, "data": data, "seed": seed}
     ways = {"--port": port, "--device": devices, "--host": host, "--usb": usb}
@@ -111,7 +112,6 @@ def command(
         "--port": lambda: _serial(port or "", baud, chosen),
         "--device": lambda: _phones(devices, chosen),
     }.get(way, lambda: _coral(host or "", not no_edgetpu, chosen))()
-    found = read_build(build)
     runners = find(found)
     request = BenchRequest(
         found,
@@ -130,7 +130,9 @@ def _only_way(ways: Sequence[str]) -> str:
     """Return the flag that says how to reach a device; InputError unless there is just one."""
     if len(ways) != 1:
         raise InputError(
-            f"{' and '.join(ways)} together" if ways else "give --port, --device, --host or --usb",
+            f"{' and '.join(ways)} cannot be used together"
+            if ways
+            else "bench needs a device: --port, --device, --host or --usb",
             hint="--port /dev/ttyACM0 for a board; --device SERIAL, or --device all, for phones; "
             "--host or --usb for Coral",
         )
@@ -140,7 +142,9 @@ def _only_way(ways: Sequence[str]) -> str:
 def _check_flag(flag: str, value: bool, way: str, ways: Sequence[str]) -> None:
     """Raise InputError when ``flag`` is given for a way to a device that has no use for it."""
     if value and way not in ways:
-        raise InputError(f"{flag} is not for {way}", hint=f"{ways[0]}, or leave it out")
+        raise InputError(
+            f"{flag} cannot be used with {way}", hint=f"use {ways[0]}, or leave {flag} out"
+        )
 
 
 def _serial(port: str, baud: int | None, chosen: dict[str, Any]) -> Find:
@@ -178,7 +182,9 @@ def _phones(devices: Sequence[str], chosen: dict[str, Any]) -> Find:
     from edgebuild.pipeline.runners.adb import ALL, adb_runners
 
     if ALL in devices and len(set(devices)) > 1:
-        raise InputError("--device all and --device SERIAL together", hint="give one of them")
+        raise InputError(
+            "--device all and --device SERIAL cannot be used together", hint="give one of them"
+        )
     names = ("warmup", "runs", "cpus", "isa")
     options: dict[str, Any] = {name: chosen[name] for name in names if name in chosen}
     if "time_limit" in chosen:

@@ -194,6 +194,6 @@ def _show_figures(found: Forecast) -> None:
             rows.append((label, value, shown, f"{figure.how}: {figure.source}"))
         elif limit is not None:
             short = format_duration if label == "latency" else format_size
-            rows.append((label, "unknown", short(limit), "not known before a run"))
+            rows.append((label, "unknown", short(limit), "not known without a run"))
     if rows:
         table(("", "needs", "limit", "how"), rows, right=(1, 2))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Sequence
@@ -35,9 +36,9 @@ def explain(error: BaseException, arguments: Sequence[str]) -> EdgebuildError:
     if isinstance(error, EdgebuildError):
         return error
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        return InterruptedByUserError("interrupted; nothing half-written is left behind")
+        return InterruptedByUserError("interrupted; no incomplete output was left behind")
     if isinstance(error, click.ClickException):
-        return _usage(error)
+        return _usage(error, arguments)
     if isinstance(error, OSError) and (explanation := explain_os_error(error)) is not None:
         return explanation
     if isinstance(error, MemoryError):
@@ -88,20 +89,38 @@ def printable(text: str) -> str:
     )
 
 
-def _usage(error: click.ClickException) -> EdgebuildError:
+def _usage(error: click.ClickException, arguments: Sequence[str]) -> EdgebuildError:
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         return CommandLineError(f"which command?\n\n{error.ctx.get_help() if error.ctx else ''}")
     context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "edgebuild"
-    message = error.format_message().rstrip(".")
+    command = context.command_path if context is not None else _command(arguments)
+    message = _STRAY_BRACKETS.sub(r"\1", error.format_message()).rstrip(".")
     hint = f"{command} --help"
     if "unexpected extra argument" in message:
         hint = f"{command} takes one at a time: run it once for each"
+    elif isinstance(error, click.BadOptionUsage) and "requires an argument" in message:
+        message = f"{error.option_name} needs a value after it"
+        hint = _VALUES.get(error.option_name, f"{hint} shows which")
     return CommandLineError(message[:1].lower() + message[1:], hint=hint)
 
 
+_STRAY_BRACKETS = re.compile(r"\((Did you mean [^()]*)\)")
+_NAMES = "--target cortex-m4; `edgebuild targets list` shows all names"
+_DATA = "--data set.npz, a folder of images, or package.module:function"
+_VALUES = {"--target": _NAMES, "-t": _NAMES, "--data": _DATA}
+"""What is worth more than the command's help where an option's value is missing."""
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """Return the command that was run, as far as its name is there."""
+    named = bool(arguments) and arguments[0].isalpha()
+    return f"edgebuild {arguments[0]}" if named else "edgebuild"
+
+
 def _out_of_memory() -> EdgebuildError:
-    failure = EdgebuildError("out of memory", hint="close other programs, or use fewer samples")
+    failure = EdgebuildError(
+        "out of memory", hint="close other programs, or use a smaller model or fewer samples"
+    )
     failure.exit_code = Exit.TOOL_FAILED
     return failure
 
@@ -110,8 +129,11 @@ def _bug(
     error: BaseException, arguments: Sequence[str], message: str, details: tuple[str, ...]
 ) -> InternalError:
     log = write_log(error, arguments)
-    where = f"paste {log} into a bug report" if log else "paste the command into a bug report"
-    return InternalError(f"a bug in edgebuild: {message}", details=details, hint=where)
+    return InternalError(
+        f"a bug in edgebuild: {message}",
+        details=details,
+        hint=f"report it, with {log or 'the command'}",
+    )
 
 
 def write_log(error: BaseException, arguments: Sequence[str]) -> Path | None:

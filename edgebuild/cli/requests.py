@@ -119,11 +119,14 @@ def requests(
     if file is None:
         if model is None:
             raise InputError(
-                "no MODEL, and no edgebuild.toml in this folder",
+                "no MODEL given, and no edgebuild.toml in this folder",
                 hint=f"edgebuild {command} model.tflite --target cortex-m4, or edgebuild init",
             )
         if not targets:
-            raise InputError("no --target", hint="--target cortex-m4; see edgebuild targets list")
+            raise InputError(
+                "no --target given",
+                hint="--target cortex-m4; `edgebuild targets list` shows all names",
+            )
         return [BuildRequest(model, target, budget=budget, **given) for target in targets]
     project = read_project(file)
     chosen = targets or project.targets

@@ -180,8 +180,12 @@ def _build(request: Any, folder: Path, point: int, as_json: bool) -> None:
     recipe = folder / "points" / f"{point:02}.json"
     if not recipe.is_file():
         known = sorted(int(path.stem) for path in recipe.parent.glob("[0-9]*.json"))
-        said = f"points 1 to {known[-1]} are there" if known else "search first, without --build"
-        raise InputError(f"{recipe}: there is no point {point}", hint=said)
+        said = (
+            f"choose a point from 1 to {known[-1]}"
+            if known
+            else "run the search first, without --build"
+        )
+        raise InputError(f"{recipe}: no point {point}", hint=said)
     plan = make_plan(replace(request, compress=str(recipe.absolute())))
     with steps(f"{plan.name} for {plan.target.name}") as progress:
         report = run_plan(plan, progress=progress)

@@ -64,11 +64,11 @@ def command(
     line(f"wrote {made.file}: {made.samples:,} samples")
     first, last = made.off
     prose(
-        f"statistics in batch normalization, against training's: {first:.2f} deviations off in "
+        f"batch normalization statistics compared with training: {first:.2f} deviations off in "
         f"noise, {last:.2f} in these"
     )
     if last >= 1.0:
-        prose("far off: the model may take numbers of another size; real inputs are needed")
+        prose("far off: the model may expect inputs of another size; use real inputs")
     if made.sure is not None:
         prose(f"the model is {made.sure:.0%} sure of their classes")
     line(f"next: edgebuild build {model} --data {made.file} --target cortex-m4")

@@ -9,6 +9,7 @@ from edgebuild.cli.options import complete_target, json_option
 from edgebuild.errors import InputError
 from edgebuild.regions import Memory
 from edgebuild.targets import (
+    PROFILE_HINT,
     Delegate,
     Latency,
     TargetProfile,
@@ -115,8 +116,8 @@ def validate_command(targets: tuple[str, ...], as_json: bool) -> None:
     if wrong:
         first, *rest = wrong
         if rest:
-            raise InputError(f"{len(wrong)} faults", details=wrong)
-        raise InputError(first)
+            raise InputError(f"{len(wrong)} errors", details=wrong, hint=PROFILE_HINT)
+        raise InputError(first, hint=PROFILE_HINT)
     line(f"{len(checked)} {'profile is' if len(checked) == 1 else 'profiles are'} valid")
 
 

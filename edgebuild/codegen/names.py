@@ -46,7 +46,8 @@ def c_identifier(name: str) -> str:
     identifier = _plain(name)
     if not identifier:
         raise InputError(
-            f"'{name[:80]}' has no letter or digit to name C code after", hint="--name my_model"
+            f"'{name[:80]}' has no letter or digit from which the C code could take its name",
+            hint="--name my_model",
         )
     return f"model_{identifier}" if _taken(identifier) else identifier
 

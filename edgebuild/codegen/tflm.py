@@ -41,7 +41,7 @@ def tflm_files(graph: Graph, model: bytes, name: str, core: str) -> dict[str, st
     if name != c_identifier(name):
         raise InputError(f"'{name[:80]}' is not a lower-case C identifier", hint=c_identifier(name))
     if not graph.ops:
-        raise InputError(f"model '{name}' has no operator: there is nothing to run")
+        raise InputError(f"model '{name}' has no operators")
     methods = resolver_methods(graph)
     values = {
         "name": name,

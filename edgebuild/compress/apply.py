@@ -59,7 +59,7 @@ def training_setup(entry: str | None, folder: Path) -> TrainingSetup:
     names = [field.name for field in dataclasses.fields(TrainingSetup)]
     if not isinstance(given, dict) or not set(given) <= set(names):
         raise InputError(
-            f"{entry}: does not return a dictionary with keys among {', '.join(names)}",
+            f"{entry}: must return a dictionary with keys from {', '.join(names)}",
             hint="return {'learning_rate': 1e-3, 'augment': my_function}",
         )
     distillation = given.get("distillation")

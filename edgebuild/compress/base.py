@@ -143,16 +143,16 @@ def check_order(step: str, before: Collection[str]) -> None:
     huffman packs what is finished."""
     if "huffman" in before:
         raise InputError(
-            f"huffman comes after {step}, not before it"
+            f"huffman must come after {step}"
             if step != "huffman"
-            else "huffman comes once",
-            hint="huffman comes last: it packs the weights of the finished model",
+            else "huffman may occur only once",
+            hint="huffman must come last: it packs the weights of the finished model",
         )
     if "quantize" in before and step != "huffman":
         raise InputError(
-            f"quantize comes after {step}, not before it"
+            f"quantize must come after {step}"
             if step != "quantize"
-            else "quantize comes once: the model is quantized already",
+            else "quantize may occur only once",
             hint="only huffman may follow quantize",
         )
 

@@ -69,7 +69,7 @@ class RemoveBlocks:
     def __post_init__(self) -> None:
         """Refuse options that cannot be right."""
         if not 0.0 <= self.ratio < 1.0:
-            raise InputError(f"remove_blocks: ratio {self.ratio:g} is not at least 0 and below 1")
+            raise InputError(f"remove_blocks: ratio {self.ratio:g} must be at least 0 and below 1")
         if self.criterion not in CRITERIA:
             raise InputError(
                 f"remove_blocks: unknown criterion '{self.criterion}'"
@@ -94,10 +94,10 @@ class RemoveBlocks:
             block, loss = self._least(now, blocks, context, rng, before)
             now = bypass(now, block.end, block.begin)
             notes.append(
-                f"{block.name} left out: {block.macs:,} MACs, loss {before:.4f} to {loss:.4f}"
+                f"{block.name} removed: {block.macs:,} MACs, loss {before:.4f} to {loss:.4f}"
             )
         if not notes:
-            return state, ("no block was left out",)
+            return state, ("no block was removed",)
         return fine_tune(now, context, epochs=self.epochs), tuple(notes)
 
     def _goes_on(self, state: State, gone: int, goal: float) -> bool:

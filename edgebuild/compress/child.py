@@ -94,7 +94,7 @@ def _climb(job: dict[str, Any], say: Say) -> dict[str, Any]:
         )
     except ValueError as error:
         raise ModelError(
-            "the model has a loop, whose numbers cannot be fixed",
+            "the model has a loop, which cannot be quantized",
             hint="build recurrent layers with unroll=True",
         ) from error
     (folder / "best.tflite").write_bytes(found.content)

@@ -73,7 +73,7 @@ class Cluster:
                 f"{variable.path}: {int(numbers.max()) + 1} values{self._missed(weights, values)}"
             )
         if not notes:
-            return state, ("no layer has weights to share",)
+            return state, ("no layer has weights that can share values",)
         tuned = fine_tune(State(model, masks, clusters), context, epochs=self.epochs, near=True)
         return snapped(tuned), tuple(notes)
 

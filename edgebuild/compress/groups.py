@@ -130,12 +130,16 @@ def idle_rules(
         outputs = [group.count * group.positions[rule.place(group) or 0] for group in mine]
         if not outputs:
             about = any(rule.place(group) is not None for group in groups)
-            why = "a word before it is about its channels" if about else "its channels have to stay"
+            why = (
+                "an earlier entry already decides on its channels"
+                if about
+                else "its channels cannot be removed"
+            )
         elif rule.keep is not None and rule.keep >= max(outputs):
             why = f"it has {max(outputs)} channels, {rule.keep} may stay"
         else:
-            why = f"what is to go of its {max(outputs)} channels is less than it can lose"
-        yield f"layers: nothing goes of '{rule.pattern}': {why}"
+            why = f"the channels to remove of its {max(outputs)} are fewer than it can lose"
+        yield f"layers: nothing is removed from '{rule.pattern}': {why}"
 
 
 def parse_layers(text: str, *, where: str) -> tuple[LayerRule, ...]:
@@ -147,7 +151,7 @@ def parse_layers(text: str, *, where: str) -> tuple[LayerRule, ...]:
         if names in seen:
             raise InputError(
                 f"{where}: layers: '{rule.pattern[:60]}' is there twice",
-                hint="say once what each layer loses",
+                hint="name each layer once",
             )
         seen.add(names)
     return rules

@@ -144,7 +144,8 @@ def _shapes(model: Any) -> list[tuple[int, ...]]:
         if whole or "float" not in str(tensor.dtype):
             kind = "numbers of a table's rows" if whole else tensor.dtype
             raise InputError(
-                f"input '{tensor.name}' takes {kind}, which gradients cannot move", hint=_REAL
+                f"input '{tensor.name}' takes {kind}, which cannot be made by gradient descent",
+                hint=_REAL,
             )
         if None in shape:
             raise InputError(
@@ -166,7 +167,7 @@ class _Seen:
         ]
         if not calls:
             raise InputError(
-                "the model has no batch normalization, which alone tells what its inputs are like",
+                "the model has no batch normalization, whose statistics show what inputs are like",
                 hint=_REAL,
             )
         self._layers = [node.operation for node in calls]

@@ -69,10 +69,10 @@ class L0:
         groups = [g for g in every if _gateable(g, state.model, channels)]
         without = tuple(f"{g.layers[0]} has no gates: {_UNGATED}" for g in every if g not in groups)
         if not groups:
-            return state, (*without, "no layer has channels that gates could shut")
+            return state, (*without, "no layer has channels that gates could remove")
         if not self.epochs:
             tuned = fine_tune(state, context, epochs=self.finetune)
-            return tuned, (*without, "epochs=0 trains no gates: all channels stay")
+            return tuned, (*without, "epochs=0 trains no gates, so all channels stay")
         numbers = {c: i for i, c in enumerate(c for g in groups for c in g.channels)}
         costs = self._channel_costs(state, channels, groups)
         gated = _with_gates(state, channels, numbers, costs * self.strength, self._gain(context))
@@ -89,7 +89,7 @@ class L0:
             for name, ids in channels.outputs.items()
             if sizes[name] < len(ids)
         )
-        notes = lost or ("every gate stayed open: a larger strength shuts more",)
+        notes = lost or ("every gate stayed open: a larger strength closes more",)
         return fine_tune(smaller, context, epochs=self.finetune), (*without, *notes)
 
     def _gain(self, context: Context) -> float:

@@ -48,9 +48,9 @@ class LowRank:
     def __post_init__(self) -> None:
         """Refuse options that cannot be right."""
         if not 0.0 < self.energy <= 1.0:
-            raise InputError(f"low_rank: energy {self.energy:g} is not above 0 and at most 1")
+            raise InputError(f"low_rank: energy {self.energy:g} must be above 0 and at most 1")
         if not 0.0 <= self.ratio < 1.0:
-            raise InputError(f"low_rank: ratio {self.ratio:g} is not at least 0 and below 1")
+            raise InputError(f"low_rank: ratio {self.ratio:g} must be at least 0 and below 1")
         if self.form not in FORMS:
             raise InputError(f"low_rank: unknown form '{self.form}'{nearest(self.form, FORMS)}")
         if self.epochs < 0:
@@ -66,7 +66,7 @@ class LowRank:
                 chosen[id(layer)] = factors
                 notes.append(f"{layer.name}: {factors}")
         if not chosen:
-            return state, ("no layer gets smaller by factors",)
+            return state, ("factorizing makes no layer smaller",)
         after = replaced(state, chosen)
         lost = len(state.masks) - len(after.masks)
         if lost:

@@ -15,8 +15,8 @@ from edgebuild.errors import InputError
 
 _MAX_ROUNDS = 50
 _STAYS = {
-    "LayerNormalization": "normalizes each sample by itself",
-    "GroupNormalization": "normalizes each sample by itself",
+    "LayerNormalization": "normalizes each sample separately",
+    "GroupNormalization": "normalizes each sample separately",
     "MultiHeadAttention": "multiplies activations with each other",
     "Dot": "multiplies activations with each other",
     "GRU": "has no operator",
@@ -58,7 +58,7 @@ class MapEdgeTpu:
             exact = exact and all(found.exact for found in chosen.values())
         left = _left(now.model)
         if now is state:
-            return state, ("every layer keeps its form", *left)
+            return state, ("no layer was changed", *left)
         if not exact and self.epochs:
             now = fine_tune(now, context, epochs=self.epochs)
         return now, (*notes, *left)

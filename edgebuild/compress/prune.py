@@ -73,7 +73,7 @@ class Prune:
     def __post_init__(self) -> None:
         """Refuse options that cannot be right."""
         if not 0.0 <= self.ratio < 1.0:
-            raise InputError(f"prune: ratio {self.ratio:g} is not at least 0 and below 1")
+            raise InputError(f"prune: ratio {self.ratio:g} must be at least 0 and below 1")
         if self.by not in MEASURES:
             raise InputError(f"prune: unknown measure '{self.by}'{nearest(self.by, MEASURES)}")
         if self.criterion not in CRITERIA:
@@ -123,9 +123,9 @@ class Prune:
         """Return the reason for the note that nothing could be removed."""
         multiple = self.multiple or (4 if context.features.dsp else 1)
         if not groups:
-            return ": no layer has channels that may go"
+            return ": no layer has channels that can be removed"
         if not any(group.removable(group.count, multiple) for group in groups):
-            return f": no layer has more than {multiple:,} channels, of which a multiple stays"
+            return f": no layer has more than {multiple:,} channels, so none can be removed"
         if all(rule.ratio == 0.0 for rule in rules) and self.ratio == 0.0:
-            return ": ratio=0 asks for nothing"
+            return ": ratio=0 removes nothing"
         return f": ratio={self.ratio:g} is less than a layer can lose"

@@ -42,14 +42,14 @@ def train_quantized(state: State, context: Context, options: Any) -> tuple[bytes
 
     if options.format != "int8":
         raise InputError(
-            f"quantize: training with {options.format} is not there", hint="format=int8"
+            f"quantize: training with {options.format} is not supported", hint="format=int8"
         )
     context.progress("converting")
     try:
         network = Network(of_keras(state.model).to_tflite())
     except ValueError as error:
         raise InputError(
-            "quantize: a model with a loop cannot be trained with integers", hint="leave out epochs"
+            "quantize: a model with a loop cannot be trained quantized", hint="leave out epochs"
         ) from error
     samples = calibration_samples(state.model, context, options.samples)
     spec_of(network)  # refuse before work is done
@@ -65,7 +65,7 @@ def train_quantized(state: State, context: Context, options: Any) -> tuple[bytes
     )
     scores = f"{after.measure} {before.value:.2%} calibrated, {after.value:.2%} trained"
     if after.value < before.value:
-        kept = f"{options.epochs} epochs with int8 did not help: the calibrated form stays"
+        kept = f"{options.epochs} epochs in int8 did not help, so the calibrated model is kept"
         return calibrated, (*told, f"{kept} ({scores})")
     moved = _moved(found, trained_ranges(model))
     done = f"trained with int8 for {options.epochs} epochs; ranges moved by {moved:.1%} on average"

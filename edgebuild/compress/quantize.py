@@ -78,7 +78,7 @@ class Quantize:
                 "quantize: samples and rounding_steps are at least 1, epochs at least 0"
             )
         if not 0.0 <= self.mixed < 1.0:
-            raise InputError(f"quantize: mixed {self.mixed:g} is not at least 0 and below 1")
+            raise InputError(f"quantize: mixed {self.mixed:g} must be at least 0 and below 1")
         if self.mixed and self.epochs:
             raise InputError(
                 "quantize: mixed formats are found after training",
@@ -92,7 +92,7 @@ class Quantize:
         for unused, why, hint in (
             (
                 self.percentile != _PERCENTILE and self.calibration != "percentile",
-                f"percentile is of calibration=percentile, not of {self.calibration}",
+                f"percentile needs calibration=percentile, not {self.calibration}",
                 "add calibration=percentile, or leave out percentile",
             ),
             (
@@ -107,7 +107,7 @@ class Quantize:
             ),
             (
                 stored and self.calibration != "min-max",
-                f"float16 has no ranges for calibration={self.calibration}",
+                f"float16 needs no ranges, so calibration={self.calibration} has no effect",
                 "leave out calibration, or take format=int8",
             ),
         ):
@@ -135,7 +135,7 @@ class Quantize:
             network = Network(float_content(state.model))
         except ValueError as error:
             raise InputError(
-                "quantize: the model has a loop, whose numbers cannot be fixed",
+                "quantize: the model has a loop, which cannot be quantized",
                 hint="build recurrent layers with unroll=True",
             ) from error
         return quantize_network(self, network, samples, context)

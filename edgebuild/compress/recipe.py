@@ -61,7 +61,7 @@ def parse_recipe(text: str) -> tuple[Pass, ...]:
             word = option.strip()
         if not word or not steps:
             if word:
-                raise InputError(f"recipe '{text}': '{word}' belongs to no pass", hint=_usage())
+                raise InputError(f"recipe '{text}': '{word}' does not follow a pass", hint=_usage())
             continue
         key, equals, value = word.partition("=")
         if not equals:

@@ -39,7 +39,7 @@ class Scale:
     def __post_init__(self) -> None:
         """Refuse options that cannot be right."""
         if not 0.0 < self.width <= 1.0:
-            raise InputError(f"scale: width {self.width:g} is not above 0 and at most 1")
+            raise InputError(f"scale: width {self.width:g} must be above 0 and at most 1")
         if not 0.0 <= self.depth <= 1.0:
             raise InputError(f"scale: depth {self.depth:g} is not between 0 and 1")
         if min(self.epochs, self.multiple) < 0:
@@ -63,7 +63,7 @@ class Scale:
         if scaled.model is state.model:
             return state, ("nothing is scaled",)
         fresh = State(with_new_weights(scaled.model, context.seed))
-        notes = [f"{name} left out" for name in gone]
+        notes = [f"{name} removed" for name in gone]
         return fine_tune(fresh, context, epochs=self.epochs), (*notes, *narrower.values())
 
     def _shallower(self, state: State) -> tuple[State, list[str]]:

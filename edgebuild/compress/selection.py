@@ -113,7 +113,7 @@ class Selection:
         if left <= self._goal(start) * (1.0 + _TINY):
             return ""
         could = 100.0 * (1.0 - left / start.original)
-        return f"{by}: {could:.1f} % could go, not {100.0 * self._options.ratio:.4g} %"
+        return f"{by}: {could:.1f} % can be removed, not {100.0 * self._options.ratio:.4g} %"
 
     def _goal(self, start: Start) -> float:
         return start.original * (1.0 - self._options.ratio)

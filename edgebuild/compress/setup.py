@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
+import re
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,20 +31,50 @@ def _shown(value: Any) -> str:
     return repr(value)[:60]
 
 
-def call_users(role: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return what a function of the user's gives; InputError, which names its ``role``, where it
-    fails."""
+def call_users(role: str, function: Callable[..., Any], *arguments: Any, users: Any = None) -> Any:
+    """Return what a function gives that is the user's, or that calls ``users``, which is.
+
+    Raises:
+        InputError: (which names the ``role``) it fails in the file of the user's function; what
+            fails elsewhere is raised as it is.
+    """
     try:
         return function(*arguments)
     except EdgebuildError:
         raise
     except Exception as error:  # whatever the user's function raises
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        why = next(iter(str(error).splitlines()), "")
+        where = _in_file(error, _file_of(function if users is None else users))
+        if where is None:
+            raise
+        why = next(iter(str(error).strip().splitlines()), "")
         raise InputError(
             f"the training entry's {role} failed: {type(error).__name__}: {why[:200]}",
-            details=[f"{frame.filename}, line {frame.lineno}: {frame.line}"],
+            details=[where],
+            hint=f"correct the {role} that --training returns",
         ) from error
+
+
+def _file_of(function: Any) -> str:
+    """Return the file that a function, or an object that is called, is written in."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    if not hasattr(function, "__code__"):
+        function = getattr(function, "__func__", None) or getattr(type(function), "call", None)
+        function = function or type(function).__call__
+    return str(getattr(getattr(function, "__code__", None), "co_filename", ""))
+
+
+def _in_file(error: BaseException, file: str) -> str | None:
+    """Return the last line of ``file`` that an error came through, None where it did not.
+
+    TensorFlow compiles Python functions, and lists in the message the lines that they had.
+    """
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if file and f.filename == file]
+    if frames:
+        return f"{file}, line {frames[-1].lineno}: {frames[-1].line}"
+    found = re.findall(rf'File "{re.escape(file)}", line (\d+)', str(error)) if file else []
+    return f"{file}, line {found[-1]}" if found else None
 
 
 @dataclass(frozen=True)

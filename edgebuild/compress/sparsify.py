@@ -69,7 +69,7 @@ class Sparsify:
         if match[3] and (int(match[3]) < 1 or int(match[4]) < 1):
             raise InputError(f"sparsify: pattern {self.pattern} has empty blocks")
         if not 0.0 <= self.sparsity < 1.0:
-            raise InputError(f"sparsify: sparsity {self.sparsity:g} is not at least 0 and below 1")
+            raise InputError(f"sparsify: sparsity {self.sparsity:g} must be at least 0 and below 1")
         if match[1]:
             self._check_share(int(match[1]), int(match[2]))
         if self.scope not in SCOPES:

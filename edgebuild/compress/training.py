@@ -190,10 +190,10 @@ class _Loop:
         return float(np.mean([float(loss) for loss in losses]))
 
     def _stepped(self, inputs: Sequence[Any], labels: Any, teacher: Any) -> Any:
-        """Take a step; what goes wrong in it with the user's own loss is the user's to know."""
+        """Take a step; what fails in the user's own loss is reported as that."""
         if self._setup.loss is None:
             return self._step(inputs, labels, teacher)
-        return call_users("loss", self._step, inputs, labels, teacher)
+        return call_users("loss", self._step, inputs, labels, teacher, users=self._setup.loss)
 
     def _varied(self, batch: Split, rng: np.random.Generator) -> Sequence[np.ndarray]:
         """Return what the user's augmentation makes of a batch."""
@@ -204,7 +204,7 @@ class _Loop:
             if shapes == [array.shape for array in batch.x]:
                 return made
         raise InputError(
-            "the training entry's augment does not return a tuple of arrays of the same shapes",
+            "the training entry's augment must return a tuple of arrays of the same shapes",
             hint="def augment(x, rng): return (x[0] + rng.normal(0, 0.1, x[0].shape),)",
         )
 

@@ -26,9 +26,9 @@ _MAX_TENSOR_BYTES = 1 << 30
 _GRACE_S = 30
 _HINTS = {
     2: "the runner does not match this edgebuild: reinstall edgebuild",
-    3: "is there space in /tmp on the board?",
+    3: "check the free space in /tmp on the board",
     4: "compile the model for the board's runtime (min_runtime); inspect shows what it needs",
-    5: "is the Edge TPU plugged in, and is libedgetpu installed (package libedgetpu1-std)?",
+    5: "check that the Edge TPU is plugged in, and libedgetpu installed (package libedgetpu1-std)",
     6: "install python3-tflite-runtime, or pip install tflite-runtime or ai-edge-litert",
     7: "fewer runs or samples, or a longer limit",
     8: "give a model whose inputs and outputs have fixed shapes",

@@ -88,7 +88,5 @@ def parse_fail_on(words: Iterable[str]) -> FailOn:
         elif match:
             found = FailOn(found.fallback, int(match[1]))
         else:
-            raise InputError(
-                f"--fail-on {quoted(word)} is not known", hint="fallback, or partitions:N"
-            )
+            raise InputError(f"unknown --fail-on {quoted(word)}", hint="fallback, or partitions:N")
     return found

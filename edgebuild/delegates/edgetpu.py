@@ -142,7 +142,7 @@ def refuse_compiled(graph: Graph) -> None:
     if is_compiled(graph):
         raise InputError(
             f"{graph.name} is already compiled for the Edge TPU",
-            hint="use the model it was made from; `edgebuild inspect` shows what was compiled",
+            hint="use the model that it was made from; `edgebuild inspect` shows what was compiled",
         )
 
 

@@ -105,7 +105,7 @@ def known_chip(delegate: Delegate) -> str:
     known = known_chips(vendor)
     if known and soc not in known:
         raise InputError(
-            f"LiteRT compiles for no {SDKS[vendor].vendor} chip '{soc}'{nearest(soc, known)}",
+            f"LiteRT does not compile for {SDKS[vendor].vendor} chip '{soc}'{nearest(soc, known)}",
             details=[f"known: {', '.join(known)}"],
             hint="delegate.soc of the target profile names the chip",
         )

@@ -45,7 +45,7 @@ _MAX_OUTPUT_BYTES = 256 << 20
 _NOT_EXECUTABLE, _NOT_FOUND, _SIGNAL = 126, 127, 128
 _SIGNALS = {
     4: "the CPU lacks an instruction: --isa base",
-    9: "the phone killed it: is its memory full?",
+    9: "the phone killed it: check its free memory",
 }
 
 

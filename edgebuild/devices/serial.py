@@ -56,7 +56,9 @@ class SerialTransport:
         self._serial.close()
 
     def _gone(self, error: OSError) -> ToolError:
-        return ToolError(f"{self.name}: the port failed: {error}", hint="is the board connected?")
+        return ToolError(
+            f"{self.name}: the port failed: {error}", hint="check that the board is connected"
+        )
 
 
 def _terminal_errors() -> tuple[type[Exception], ...]:

@@ -73,7 +73,7 @@ def _read(file: Path, length: int) -> tuple[np.ndarray, int]:
                 )
             content = sound.readframes(count)
             if len(content) != 2 * count:
-                raise InputError(f"{file}: damaged: it ends after {len(content):,} B of sound")
+                raise InputError(f"{file}: damaged: it has only {len(content):,} B of sound")
             return np.frombuffer(content, "<i2"), sound.getframerate()
     except (wave.Error, EOFError) as error:
         raise InputError(f"{file}: not a WAV file of PCM: {error}", hint=_CONVERT) from error

@@ -1,7 +1,9 @@
 """Whether the float model is right at all on the data, and if not, which scale of them it takes.
 
 A model that is no better than a constant answer loses nothing by quantization: before its drop
-means anything, its inputs must be what it was trained on.
+means anything, its inputs must be what it was trained on. Without labels, only the two extremes
+tell: inputs far too large make a classifier completely certain, inputs far too small make it give
+the same answer to all.
 """
 
 from __future__ import annotations
@@ -22,10 +24,25 @@ Predict = Callable[[Sequence[np.ndarray]], np.ndarray]
 ACCURACY, R2 = "accuracy", "R2"
 """What a model is right by: of classes, and of values."""
 
+CERTAINTY, VARIETY = "certainty", "variety"
+"""What tells without labels: the share of samples of which a classifier is completely certain, and
+the largest standard deviation of a class's probability over the samples."""
+
 WORTH = 0.25
 """A coefficient of determination from which a scale of the data is said to bring one back."""
 
 _MOST = 500
+_FEWEST = 20
+"""Of samples without labels, from which anything is concluded."""
+
+_CERTAIN, _GRADED = 1e-20, 1e-6
+"""A probability of the second class below which a sample is completely certain, and one above which
+the answer is a usual one. Models that were trained too long stay far above the first."""
+
+_NEARLY_ALL, _SAME, _UNDECIDED = 0.95, 0.05, 0.9
+_VARIED, _OFTEN = 0.2, 0.05
+"""Answers that a scale brings apart: their deviation, and the share of samples of a class."""
+
 _TINY = 1e-12
 
 
@@ -39,11 +56,12 @@ class Attempt:
 
 @dataclass(frozen=True)
 class BaselineReview:
-    """A float model that is no better than a constant answer.
+    """A float model that is no better than a constant answer, or seems to be.
 
-    ``measure`` is ``accuracy``, or ``R2``, the coefficient of determination. ``constant`` is what
-    always naming the most frequent class, or the mean of each value, reaches. ``attempts`` are on
-    at most 500 samples; ``scale`` is the one that brings the model back, empty where none does.
+    ``measure`` is ``accuracy``, or ``R2``, the coefficient of determination; without labels
+    ``certainty`` or ``variety``. ``constant`` is what always naming the most frequent class, or the
+    mean of each value, reaches. ``attempts`` are on at most 500 samples; ``scale`` is the one that
+    brings the model back, empty where none does (never so without labels).
     """
 
     measure: str
@@ -55,23 +73,40 @@ class BaselineReview:
 
     @property
     def sentence(self) -> str:
-        """What is said of it."""
+        """What the user reads."""
+        if self.measure == CERTAINTY:
+            return (
+                f"the float model is completely certain of {self.value:.0%} of the samples, which "
+                "happens when inputs are far larger than those it was trained on; with "
+                f"{self.scale} it is not: if it was trained on such values, scale the data that way"
+            )
+        if self.measure == VARIETY:
+            classes = next(a.value for a in self.attempts if a.scale == self.scale)
+            return (
+                f"the float model gives nearly the same output for all {self.samples} samples, "
+                "which happens when inputs are far smaller than those it was trained on; with "
+                f"{self.scale} it names {classes:.0f} classes: if it was trained on such values, "
+                "scale the data that way"
+            )
         if self.measure == ACCURACY:
             said = (
-                f"the float model's accuracy of {self.value:.2%} is not surely above the "
-                f"{self.constant:.2%} of always naming the most frequent class"
+                f"the float model's accuracy of {self.value:.2%} is not significantly better than "
+                f"the {self.constant:.2%} of always answering with the most frequent class"
             )
         else:
             said = (
-                "the float model's error is no smaller than that of always giving the labels' mean "
-                f"(R2 {self.value:.3g})"
+                "the float model's error is no smaller than that of always answering with the "
+                f"labels' mean (R2 {self.value:.3g})"
             )
         if self.scale:
             reached = next(a.value for a in self.attempts if a.scale == self.scale)
             shown = f"{reached:.2%}" if self.measure == ACCURACY else f"R2 {reached:.3g}"
-            return f"{said}; with {self.scale} it is {shown}: scale the data so"
+            return f"{said}; with {self.scale} it is {shown}: scale the data that way"
         tried = ", ".join(attempt.scale for attempt in self.attempts)
-        return f"{said}; none of {tried} brings it back: are data and labels those of the model?"
+        return (
+            f"{said}; rescaling the data ({tried}) does not help: check that these data and labels "
+            "belong to this model"
+        )
 
 
 def baseline_from_json(value: Mapping[str, Any]) -> BaselineReview:
@@ -94,7 +129,7 @@ SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "x / 255": lambda x: x / 255.0,
     "x * 255": lambda x: x * 255.0,
     "x / 127.5 - 1": lambda x: x / 127.5 - 1.0,
-    "each channel less its mean, divided by its deviation": _standardized,
+    "standardized channels": _standardized,
 }
 """What is tried, by what the user is told."""
 
@@ -107,22 +142,22 @@ def review_baseline(
     Args:
         predict: maps an array (samples, ...) for each input to the first output (samples, ...).
         x: an array (samples, ...) for each input.
-        y: labels of the first output (samples, ...).
+        y: labels of the first output (samples, ...); None where there are none.
 
     Raises:
         InputError: the labels do not fit the model.
     """
-    if y is None or not any(array.dtype.kind in "fiu" for array in x):
+    if not any(array.dtype.kind in "fiu" for array in x):
         return None
+    if y is None:
+        return _without_labels(predict, x)
     outputs = predict(x)
     probability = bool(np.all((outputs >= 0) & (outputs <= 1)))
     score = _Score(y, x[0], outputs.shape[1:], probability)
     value = score.of(outputs, np.arange(len(y)))
     if value is None or score.is_right(outputs):
         return None
-    chosen = np.arange(len(y))
-    if len(y) > _MOST:
-        chosen = np.sort(np.random.default_rng(0).choice(len(y), _MOST, replace=False))
+    chosen = _drawn(len(y))
     attempts = [
         Attempt(name, score.of(predict(_scaled(x, chosen, scale)), chosen) or 0.0)
         for name, scale in SCALES.items()
@@ -131,6 +166,69 @@ def review_baseline(
     best = max(attempts, key=lambda attempt: attempt.value)
     back = _brings_back(found, best.value, len(chosen))
     return dataclasses.replace(found, scale=best.scale if back else "")
+
+
+def _drawn(count: int) -> np.ndarray:
+    """Return the positions of at most 500 samples out of so many."""
+    if count <= _MOST:
+        return np.arange(count)
+    return np.sort(np.random.default_rng(0).choice(count, _MOST, replace=False))
+
+
+def _without_labels(predict: Predict, x: Sequence[np.ndarray]) -> BaselineReview | None:
+    """Return what a classifier's outputs tell of the scale of its inputs. Nothing is said unless
+    another scale makes the difference: a model may be certain, and data may be alike."""
+    chosen = _drawn(len(x[0]))
+    outputs = _rows(predict([array[chosen] for array in x]))
+    if len(chosen) < _FEWEST or not _are_probabilities(outputs):
+        return None
+    certain, deviation = _certain(outputs), float(outputs.std(axis=0).max())
+    names: tuple[str, ...]
+    if certain >= _NEARLY_ALL:
+        measure, value, names = CERTAINTY, certain, ("x / 255", "x / 127.5 - 1")
+    elif deviation < _SAME and float(outputs.max(axis=1).mean()) < _UNDECIDED:
+        measure, value, names = VARIETY, deviation, ("x * 255",)
+    else:
+        return None
+    attempts, scale = [], ""
+    for name in names:
+        scaled = _rows(predict(_scaled(x, chosen, SCALES[name])))
+        varied = float(scaled.std(axis=0).max()) > _VARIED
+        if measure == CERTAINTY:
+            attempts.append(Attempt(name, _certain(scaled)))
+            back = float(np.median(_second(scaled))) > _GRADED and varied
+        else:
+            counts = np.bincount(scaled.argmax(axis=1)) / len(scaled)
+            classes = int(np.count_nonzero(counts >= _OFTEN))
+            attempts.append(Attempt(name, float(classes)))
+            back = classes > 1 and varied
+        scale = scale or (name if back else "")
+    if not scale:
+        return None
+    return BaselineReview(measure, value, 0.0, len(chosen), tuple(attempts), scale)
+
+
+def _rows(outputs: np.ndarray) -> np.ndarray:
+    """Return outputs as (samples, values)."""
+    return outputs.reshape(len(outputs), -1)
+
+
+def _are_probabilities(outputs: np.ndarray) -> bool:
+    """Return whether rows are the probabilities of classes: they add up to 1."""
+    if outputs.shape[1] < 2 or not np.all(outputs >= 0):
+        return False
+    return bool(np.all(np.abs(outputs.sum(axis=1) - 1.0) < 1e-3))
+
+
+def _second(outputs: np.ndarray) -> np.ndarray:
+    """Return the second largest probability of each sample."""
+    second: np.ndarray = np.partition(outputs, -2, axis=1)[:, -2]
+    return second
+
+
+def _certain(outputs: np.ndarray) -> float:
+    """Return the share of samples with one class alone."""
+    return float(np.mean(_second(outputs) < _CERTAIN))
 
 
 class _Score:
@@ -167,7 +265,7 @@ class _Score:
         return 1.0 - float(np.sum((given - wanted) ** 2)) / spread
 
     def is_right(self, outputs: np.ndarray) -> bool:
-        """Return whether outputs of all samples are surely better than a constant answer."""
+        """Return whether outputs of all samples are significantly better than a constant one."""
         assert self._labels is not None
         if self._labels.numbers is None:
             return (self.of(outputs, np.arange(len(outputs))) or 0.0) > 0.0
@@ -189,7 +287,7 @@ def _scaled(
 
 
 def _brings_back(found: BaselineReview, value: float, samples: int) -> bool:
-    """Return whether a scale's value is surely better than a constant answer and than without."""
+    """Return whether a scale is significantly better than a constant answer and than none."""
     if found.measure == R2:
         return value > WORTH
     low = wilson(value * samples, samples).low

@@ -93,8 +93,8 @@ def review_calibration(
         found.append(
             Finding(
                 "few-samples",
-                f"calibrated with {drawn} sample{'s' if drawn != 1 else ''}; {FEWEST} are the "
-                "fewest that say something of a range, some hundred are usual",
+                f"calibrated with {drawn} sample{'s' if drawn != 1 else ''}; at least "
+                f"{FEWEST} are needed to estimate a range, and a few hundred are usual",
             )
         )
     if labels is not None and judged_labels is not None:
@@ -103,8 +103,8 @@ def review_calibration(
         found.append(
             Finding(
                 "judges-itself",
-                "the samples that calibrate also judge the build; --train gives it others to "
-                "calibrate with",
+                "calibration and evaluation use the same samples; give other samples to "
+                "calibrate with as --train",
                 warning=False,
             )
         )
@@ -118,7 +118,7 @@ def _review_input(x: np.ndarray, name: str, which: str, drawn: int) -> Iterator[
     if low == high:
         kind = "all-zero" if low == 0 else "constant"
         what = "is zero in all samples" if low == 0 else f"is {low:.6g} in all samples"
-        yield Finding(kind, f"{which} {what}: no range can be learned from it", input=name)
+        yield Finding(kind, f"{which} {what}: its range cannot be calibrated", input=name)
         return
     out = [*_outliers(x, name, which)]
     yield from out[:_NAMED]
@@ -131,8 +131,8 @@ def _review_input(x: np.ndarray, name: str, which: str, drawn: int) -> Iterator[
     if count >= FEWEST and (share := _filled(x[kept], count)) < FILLED:
         yield Finding(
             "range-not-filled",
-            f"{count:,} samples do not fill the range of {which}: half of them cover "
-            f"{share:.0%} of it; more samples would widen it",
+            f"{count:,} samples do not cover the range of {which}: half of them cover "
+            f"{share:.0%} of it; give more samples",
             input=name,
         )
 
@@ -257,6 +257,6 @@ def _missing(labels: np.ndarray, judged: np.ndarray, classes: Sequence[str]) -> 
         more = ", ..." if len(absent) > _NAMED else ""
         yield Finding(
             "missing-classes",
-            f"no calibration sample of {len(absent)} of {len(np.unique(judged))} classes that "
-            f"judge the build: {named}{more}",
+            f"no calibration samples for {len(absent)} of {len(np.unique(judged))} classes in the "
+            f"evaluation data: {named}{more}",
         )

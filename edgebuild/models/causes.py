@@ -95,14 +95,14 @@ def _of_calibration(
             OUTLIER,
             f"sample {positions[position[0]]} of the calibration data has {value:g} at "
             f"{list(position[1:])} of {where}; all but a few values lie within {rest:g}",
-            "mend or leave out that sample, or --compress quantize:calibration=percentile",
+            "correct or remove that sample, or --compress quantize:calibration=percentile",
         )
     mine, wanted = (float(np.quantile(np.abs(a), 0.999)) for a in (given, seen))
     if mine > _UNLIKE / 2 * max(wanted, 1e-30):
         return Reason(
             WIDE,
-            f"the calibration data of {where} reach {mine:g}, the data that judge {wanted:g}: they "
-            "have another scale",
+            f"the calibration data of {where} reach {mine:g}, the evaluation data {wanted:g}: they "
+            "are scaled differently",
             "prepare both in the same way",
         )
     return None
@@ -160,9 +160,9 @@ def tensor_reasons(
         found.append(
             Reason(
                 WIDE,
-                f"the range of {label} was calibrated {step * _STEPS:g} wide, the data that judge "
+                f"the range of {label} was calibrated {step * _STEPS:g} wide, the evaluation data "
                 f"use {np.max(own.high) - np.min(own.low):g} of it",
-                "calibrate with data like those that judge",
+                "calibrate with data like the evaluation data",
             )
         )
     elif lost and step * _STEPS > _UNLIKE * (own.quantiles[2] - own.quantiles[0]):
@@ -195,7 +195,7 @@ def _narrow(label: str, tensor: Tensor, own: TensorStats) -> Reason:
         NARROW,
         f"{own.clipped:.1%} of the values of {label} lie beyond its calibrated range {low:g} to "
         f"{high:g}: they go from {own.low.min():g} to {own.high.max():g}",
-        "calibrate with data that cover those that judge (--train, --calibration-samples)",
+        "calibrate with data that cover the evaluation data (--train, --calibration-samples)",
     )
 
 
@@ -230,7 +230,7 @@ def _joined(graph: Graph, tensor: Tensor, stats: dict[int, TensorStats]) -> Reas
                 JOINED,
                 f"{join.where} joins {quoted(called(small.name))}, which reaches {min(sizes):g}, "
                 f"and {quoted(called(large.name))}, which reaches {max(sizes):g}, in one scale",
-                "give them as outputs of their own, or scale both to the same size and undo it "
-                "behind the model",
+                "make them separate outputs, or scale both to the same size and undo it "
+                "after the model",
             )
     return None

@@ -67,7 +67,7 @@ def to_int8_tflite(
     graph = read_tflite(model, where=f"{source.path} (converted)")
     if not is_quantized(graph):
         raise ModelError(
-            f"{source.path}: the converter left it in float32",
+            f"{source.path}: the converter left the whole model in float32",
             hint="give an int8 .tflite, or replace the layers that have no int8 form",
         )
     notes = [f"quantized to int8, calibrated with {len(chosen)} of {len(data):,} samples"]
@@ -90,11 +90,11 @@ def lacks_data(source: SourceModel) -> InputError:
             "--data calibration.npz            array x (samples first), labels y for accuracy",
             "--data images/                    one folder of images for each class",
             "--data package.module:function    returns (x, y) or x",
-            "--data synthetic.npz              edgebuild synthesize makes it of a .keras",
-            "--data random                     seeded noise: builds, but accuracy is lost",
+            "--data synthetic.npz              made by `edgebuild synthesize model.keras`",
+            "--data random                     random noise: it builds, but accuracy is lost",
         ],
-        hint="--data calibration.npz, or --data random for a first look; phones run "
-        "--format dynamic without data",
+        hint="--data calibration.npz, or --data random for a first look; for phones also "
+        "--format dynamic, which needs no data",
     )
 
 
@@ -117,7 +117,7 @@ def to_tflite(
         notes = (
             ()
             if has == form
-            else (f"{source.path.name} has {has} numbers already, kept as they are",)
+            else (f"{source.path.name} already has {has} numbers, which are kept",)
         )
         return Converted(source.content, notes)
     if form == "int8":

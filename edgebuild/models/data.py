@@ -152,7 +152,7 @@ def load_data(
         content = data_files.call_entry(text, base, names, shapes)
     else:
         raise InputError(
-            f"{path}: no such data set",
+            f"{path}: no such file or folder",
             hint="--data set.npz, set.npy, a folder of images or WAV files by class, "
             "package.module:function, or random",
         )
@@ -182,7 +182,7 @@ def match_inputs(data: DataSet, inputs: Sequence[Input]) -> tuple[np.ndarray, ..
     """
     if len(data.x) != len(inputs):
         raise InputError(
-            f"{data.source}: has {len(data.x)} arrays, the model takes {len(inputs)} inputs",
+            f"{data.source}: has {len(data.x)} arrays, but the model has {len(inputs)} inputs",
             details=[f"input {i} '{t.name}': {_sample_shape(t)}" for i, t in enumerate(inputs)],
             hint="name the arrays like the inputs, or x0, x1, ...",
         )
@@ -198,7 +198,8 @@ def check_class_names(data: DataSet, graph: Graph) -> None:
     most = max(2, *counts) if counts else 2
     if len(data.classes) > most:
         raise InputError(
-            f"{data.source}: names {len(data.classes):,} classes, the model has {most:,}",
+            f"{data.source}: has {len(data.classes):,} class names, but the model has {most:,} "
+            "classes",
             hint="give a name for each class, in the order of the model's output",
         )
 

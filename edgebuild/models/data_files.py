@@ -169,13 +169,13 @@ def _refuse_unused(source: str, unused: list[str], names: Names) -> NoReturn:
     guess = nearest(unused[0], [*names.inputs, *names.outputs, "x", "y", "classes"])
     outputs = ", ".join(map(repr, names.outputs[:_NAMED])) or "(not known)"
     raise InputError(
-        f"{source}: nothing uses the array {', '.join(map(repr, unused[:_NAMED]))}{more}{guess}",
+        f"{source}: unused array {', '.join(map(repr, unused[:_NAMED]))}{more}{guess}",
         details=[
             f"inputs: {', '.join(map(repr, names.inputs[:_NAMED]))}, or x, or x0, x1, ...",
             f"labels: y of the first output, y0, y1, ..., or by the output's name: {outputs}",
             "slices of the data: slice_<name>; names of classes: classes",
         ],
-        hint="rename the array, or leave it out of the data",
+        hint="rename or remove the array",
     )
 
 
@@ -187,11 +187,13 @@ def _read_array(file: IO[bytes], size: int, label: str) -> np.ndarray:
         (2, 0): np.lib.format.read_array_header_2_0,
     }
     if version not in readers:
-        raise InputError(f"{label}: .npy version {version} is not read", hint="save it as float32")
+        raise InputError(
+            f"{label}: .npy version {version} is not supported", hint="save it as float32"
+        )
     shape, fortran, dtype = readers[version](file)
     if dtype.hasobject:
         raise InputError(
-            f"{label} holds Python objects, which are not read", hint="save it as float32"
+            f"{label} contains Python objects, which are not supported", hint="save it as float32"
         )
     count = 1
     for dimension in shape:
@@ -202,7 +204,7 @@ def _read_array(file: IO[bytes], size: int, label: str) -> np.ndarray:
         )
     data = file.read(count * dtype.itemsize)
     if len(data) != count * dtype.itemsize:
-        raise InputError(f"{label}: damaged: it ends after {len(data):,} B of data")
+        raise InputError(f"{label}: damaged: it has only {len(data):,} B of data")
     flat = np.frombuffer(data, dtype)
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 

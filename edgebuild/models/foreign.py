@@ -31,10 +31,10 @@ _ONNX = _Foreign(
         "onnx2tf -i model.onnx -o saved_model",
         "edgebuild build saved_model --data set.npz",
     ),
-    "turn it into a SavedModel with onnx2tf; its inputs then have the channels last",
+    "convert it to a SavedModel with onnx2tf; its inputs then have the channels last",
 )
 _TORCH = _Foreign(
-    "a PyTorch file, which holds weights and Python code but no network",
+    "a PyTorch file, which contains weights and Python code, but no network",
     (
         "pip install litert-torch",
         "in Python, with the class of the model: litert_torch.convert(model.eval(), "
@@ -50,10 +50,10 @@ _FROZEN = _Foreign(
         "['output']).convert(), written to model.tflite",
         "edgebuild build model.tflite --data set.npz",
     ),
-    "of a SavedModel give the folder; turn a frozen graph into a float .tflite",
+    "for a SavedModel give the folder; for a frozen graph, convert it to a float .tflite",
 )
 _CORE_ML = _Foreign(
-    "a Core ML model, from which nothing leads back",
+    "a Core ML model, which cannot be converted back",
     ("export the model that it was made from: Keras to .keras, PyTorch with litert-torch",),
     "give the model that it was made from",
 )
@@ -67,7 +67,7 @@ _SAFETENSORS = _Foreign(
     "put the weights into their model and save that",
 )
 _CHECKPOINT = _Foreign(
-    "a TensorFlow checkpoint, which holds weights without a network",
+    "a TensorFlow checkpoint, which contains weights but no network",
     _KERAS_STEPS,
     "put the weights into their model and save that",
 )
@@ -84,7 +84,7 @@ _TFJS = _Foreign(
         "model.json model.h5",
         "edgebuild build model.h5 --data set.npz",
     ),
-    "turn it into a Keras .h5 file",
+    "convert it to a Keras .h5 file",
 )
 
 _BY_SUFFIX = {

@@ -42,7 +42,7 @@ def check_hdf5(path: Path, file: Any, size: int) -> int:
     ):
         raise ModelError(
             f"{path}: {size:,} B of weights would unpack to {total:,} B",
-            hint="this is no model for a microcontroller, or a hostile file",
+            hint="use a smaller model; if you expected a small one, do not trust the file",
         )
     return values
 

@@ -56,6 +56,7 @@ _TABLES = {"num_oov_indices", "num_bins", "max_tokens", "vocabulary_size", "num_
 """Settings that say how many entries a table has."""
 
 _OTHER_FLOATS = {"float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"}
+_MODELS = {"Functional", "Sequential", "Model"}
 _POLICIES = {"DTypePolicy", "FloatDTypePolicy", "Policy", "PolicyV1"}
 _DTYPES = {"dtype", "default_policy"}
 """Settings that name a number format or a policy."""
@@ -63,7 +64,9 @@ _DTYPES = {"dtype", "default_policy"}
 
 def refused(path: Path, what: str) -> ModelError:
     """Return the error for a model that carries code."""
-    return ModelError(f"{path}: the model carries {what}, which is not run", hint=TRUST)
+    return ModelError(
+        f"{path}: the model contains {what}, which edgebuild does not run", hint=TRUST
+    )
 
 
 def refuse_code(path: Path, config: Mapping[str, Any], *, trust: bool) -> None:
@@ -125,6 +128,27 @@ def refuse_counts(path: Path, config: Mapping[str, Any]) -> None:
                     if key in _BATCHES
                     else "turn text and tokens into numbers before the model",
                 )
+
+
+def own_classes(config: Mapping[str, Any]) -> list[str]:
+    """Return in words the layers and other objects of a configuration whose classes are not Keras's
+    own, each class once."""
+    import keras
+
+    found: dict[str, str] = {}
+    for entry in _objects(config):
+        kind, module = str(entry["class_name"]), entry.get("module")
+        settings = entry.get("config")
+        name = settings.get("name") if isinstance(settings, dict) else None
+        if "module" in entry:
+            own = module is None or not str(module).startswith(("keras", "builtins"))
+            own = own and bool(entry.get("registered_name"))
+        else:  # as Keras 2 wrote it
+            own = name is not None and not hasattr(keras.layers, kind) and kind not in _MODELS
+        if own:
+            words = f"layer '{str(name)[:60]}' is a {kind[:60]}" if name else f"a {kind[:60]}"
+            found.setdefault(kind, words)
+    return list(found.values())
 
 
 def other_floats(config: Mapping[str, Any]) -> list[str]:

@@ -19,6 +19,7 @@ from edgebuild.models.hdf5 import check_hdf5
 from edgebuild.models.keras_config import (
     in_float32,
     other_floats,
+    own_classes,
     refuse_code,
     refuse_counts,
     refused,
@@ -31,11 +32,11 @@ _FLOAT_BYTES = 4
 @dataclass(frozen=True)
 class _Prepared:
     """A copy of a model whose configuration Keras 3 takes, the number of values that its weights
-    hold, and the policies that it had beside float32."""
+    hold, and the configuration that it had."""
 
     path: Path
     values: int
-    floats: list[str]
+    config: dict[str, Any]
 
 
 def load_keras_model(path: Path, kind: str, *, trust: bool) -> Any:
@@ -52,9 +53,9 @@ def load_keras(path: Path, kind: str, *, trust: bool) -> tuple[Any, tuple[str, .
     with TemporaryFolder("keras") as name:
         prepared = prepare(path, Path(name), trust=trust)
         with _bounded_weights(path, prepared.values):
-            model = _load(prepared.path, path, trust=trust)
-    floats = ", ".join(prepared.floats)
-    notes = (f"trained in {floats}, taken as float32",) if floats else ()
+            model = _load(prepared.path, path, prepared.config, trust=trust)
+    floats = ", ".join(other_floats(prepared.config))
+    notes = (f"trained in {floats}, read as float32",) if floats else ()
     return model, notes
 
 
@@ -91,7 +92,7 @@ def _bounded_weights(path: Path, values: int) -> Iterator[None]:
         keras.Variable.__init__ = plain
 
 
-def _load(prepared: Path, path: Path, *, trust: bool) -> Any:
+def _load(prepared: Path, path: Path, config: dict[str, Any], *, trust: bool) -> Any:
     import keras
 
     try:
@@ -104,19 +105,23 @@ def _load(prepared: Path, path: Path, *, trust: bool) -> Any:
         message = str(error).strip()
         if not trust and ("safe_mode" in message or "unsafe" in message):
             raise refused(path, "arbitrary code") from error
-        if "Could not locate" in message or "Unknown layer" in message:
+        if found := own_classes(config):
             raise ModelError(
-                f"{path}: uses a class that is not part of Keras: {message.splitlines()[0][:200]}",
-                hint="export the model as a SavedModel (model.export(...)) and give that",
+                f"{path}: {found[0]}, a class of your own, and the file does not contain its code",
+                details=found[1:],
+                hint="in the program that defines the class: model.export('saved_model'), which "
+                "needs no code; then `edgebuild build saved_model` with the same options",
             ) from error
-        first = (message.splitlines() or [""])[0][:300]
         raise ModelError(
-            f"{path}: Keras cannot load it: {first}",
-            hint="save it again with the Keras that made it, or export it as a SavedModel there "
-            "(model.export(...)) and give that",
+            f"{path}: Keras cannot load it: {_reason(error)}",
+            hint="save it again with the Keras that made it, or export it as a SavedModel there: "
+            "model.export('saved_model'), then `edgebuild build saved_model`",
         ) from error
     if not isinstance(model, keras.Model):
-        raise ModelError(f"{path}: holds a {type(model).__name__}, not a Keras model")
+        raise ModelError(
+            f"{path}: contains a {type(model).__name__}, not a Keras model",
+            hint="save the whole model: model.save('model.keras')",
+        )
     if not getattr(model, "inputs", None):  # a Sequential model that was never built has no such
         raise ModelError(
             f"{path}: the model was saved without its input shapes",
@@ -125,6 +130,15 @@ def _load(prepared: Path, path: Path, *, trust: bool) -> Any:
         )
     _check_layers(path, model)
     return model
+
+
+def _reason(error: Exception) -> str:
+    """Return what first went wrong: Keras adds to the errors of layers what it was loading."""
+    first: BaseException = error
+    while (cause := first.__cause__ or first.__context__) is not None:
+        first = cause
+    text = str(first).strip() or str(error).strip() or type(first).__name__
+    return text.splitlines()[0][:300]
 
 
 def _check_layers(path: Path, model: Any) -> None:
@@ -147,7 +161,7 @@ def _prepare_h5(path: Path, folder: Path, *, trust: bool) -> _Prepared:
             text = file.attrs.get("model_config")
             if text is None:
                 raise ModelError(
-                    f"{path}: holds weights without a model",
+                    f"{path}: contains weights but no model",
                     hint=WEIGHTS_HINT,
                 )
             values = check_hdf5(path, file, path.stat().st_size)
@@ -162,7 +176,7 @@ def _prepare_h5(path: Path, folder: Path, *, trust: bool) -> _Prepared:
         raise ModelError(
             f"{path}: damaged .h5 file: {str(error)[:200]}", hint="save or copy the model again"
         ) from error
-    return _Prepared(prepared, values, other_floats(config))
+    return _Prepared(prepared, values, config)
 
 
 def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> _Prepared:
@@ -171,7 +185,10 @@ def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> _Prepared:
             config = _parse(path, archive.read("config.json"))
             damaged = archive.testzip()
             if damaged is not None:
-                raise ModelError(f"{path}: '{damaged}' in the archive is damaged")
+                raise ModelError(
+                    f"{path}: '{damaged}' in the archive is damaged",
+                    hint="save or copy the model again",
+                )
             refuse_code(path, config, trust=trust)
             refuse_counts(path, config)
             changed = in_float32(upgraded(config))
@@ -192,8 +209,11 @@ def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> _Prepared:
         if isinstance(error, ModelError):
             raise
         # zlib, bz2 and lzma each have an error class of their own.
-        raise ModelError(f"{path}: damaged .keras archive: {str(error)[:200]}") from error
-    return _Prepared(prepared, values, other_floats(config))
+        raise ModelError(
+            f"{path}: damaged .keras archive: {str(error)[:200]}",
+            hint="save or copy the model again",
+        ) from error
+    return _Prepared(prepared, values, config)
 
 
 def _copy(archive: zipfile.ZipFile, copy: zipfile.ZipFile, name: str) -> None:
@@ -222,9 +242,12 @@ def _parse(path: Path, text: str | bytes) -> dict[str, Any]:
         config = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise ModelError(
-            f"{path}: the model's configuration is no JSON: {str(error)[:200]}",
+            f"{path}: the model's configuration is not valid JSON: {str(error)[:200]}",
             hint="save or copy the model again",
         ) from error
     if not isinstance(config, dict):
-        raise ModelError(f"{path}: the model's configuration is not a JSON object")
+        raise ModelError(
+            f"{path}: the model's configuration is not a JSON object",
+            hint="save or copy the model again",
+        )
     return config

@@ -20,7 +20,13 @@ _MISSING = re.compile(r"'tf\.(\w+)' op is neither a custom op nor a flex op")
 _DIAGNOSTIC = re.compile(r"^\S.*:\d+:\d+: error: (.+)$", re.MULTILINE)
 _UNROLL = (
     "build the model again with unroll=True in these layers and take over the weights "
-    "(new.set_weights(model.get_weights())): what is left is no loop"
+    "(new.set_weights(model.get_weights())), so that no loop is left"
+)
+
+
+CONVERTER_HINT = (
+    "the model itself runs, so this is a limit of the converter: try another version of "
+    "TensorFlow, or remove layers until it converts"
 )
 
 
@@ -69,17 +75,16 @@ def converter_error(error: Exception, wanted: str, graph: Any, model: Any) -> Ed
             hint="replace these layers by others, or take them out of the model and compute them "
             "in the program that calls it",
         )
-    first, *rest = _reasons(text) or [type(error).__name__]
+    first, *rest = reasons(text) or [type(error).__name__]
     return ToolError(
         f"TensorFlow's converter failed to make a {wanted} model: {first}",
         details=rest[:4],
-        hint="Keras runs the model, so this is the converter's fault: try another version of "
-        "TensorFlow, or take out layers until it converts",
+        hint=CONVERTER_HINT,
     )
 
 
-def _reasons(text: str) -> list[str]:
-    """Return the lines of a converter's message that tell a reason: compiler diagnostics come with
+def reasons(text: str) -> list[str]:
+    """Return the lines of a converter's message that give a reason: compiler diagnostics come with
     the place in Python from which TensorFlow was called, which tells nothing of the model."""
     found = [match[1] for match in _DIAGNOSTIC.finditer(text)]
     lines = found or [line.strip() for line in text.splitlines() if line.strip()]

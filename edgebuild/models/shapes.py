@@ -13,7 +13,7 @@ from edgebuild.graph import Graph
 from edgebuild.units import quoted
 
 Shape = tuple[int, ...]
-BATCH_NOTE = "built for a batch of 1, which the model leaves open"
+BATCH_NOTE = "built for a batch of 1 (the model's batch dimension is dynamic)"
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def settle(
     known = {(inputs[0].name if not n and len(inputs) == 1 else n): s for n, s in given.items()}
     for name in known.keys() - names:
         raise InputError(
-            f"{where}: --input-shape {quoted(name)} is no input{nearest(name, names)}",
+            f"{where}: --input-shape {quoted(name)} is not an input{nearest(name, names)}",
             details=[f"inputs: {', '.join(f'{one.name}={one.words()}' for one in inputs)}"],
         )
     shapes, missing = [], []
@@ -73,7 +73,7 @@ def settle(
             shapes.append(tuple(1 if d is None else d for d in one.shape))
     if missing:
         raise InputError(
-            f"{where}: input '{missing[0].name}' leaves dimensions open: {missing[0].words()}",
+            f"{where}: input '{missing[0].name}' has dynamic dimensions: {missing[0].words()}",
             details=[f"input '{one.name}' too: {one.words()}" for one in missing[1:]],
             hint=" ".join(f"--input-shape {one.name}={one.example()}" for one in missing)
             + ", with numbers for the question marks",
@@ -92,7 +92,7 @@ def _checked(where: str, one: Declared, shape: Shape) -> Shape:
         raise InputError(
             f"{where}: --input-shape {one.name}={','.join(map(str, shape))} does not fit "
             f"the model's {one.words()}",
-            hint="only dimensions that the model leaves open can be chosen",
+            hint="only the model's dynamic dimensions can be set",
         )
     if one.shape[:1] == (None,) and shape[0] != 1:
         raise InputError(

@@ -6,6 +6,8 @@ TensorFlow is opened in a child process (see ``edgebuild.models.worker``).
 
 from __future__ import annotations
 
+import itertools
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from pathlib import Path
 
 from edgebuild import limits
 from edgebuild.errors import ModelError, ToolError, UnsupportedOperatorError, nearest
+from edgebuild.files import explain_os_error
 from edgebuild.graph import KERNEL_DTYPES, DType, Graph
 from edgebuild.graph.demand import check_demand
 from edgebuild.graph.formats import is_quantized
@@ -26,7 +29,8 @@ from edgebuild.tflite.reader import read_tflite
 
 FORMATS = "a .keras, .h5 or .tflite file, or a SavedModel folder"
 _SHAPE_S = 120.0
-_TOO_MUCH = "this is no model for a microcontroller, or a hostile file"
+_TOO_MUCH = "use a smaller model; if you expected a small one, do not trust the file"
+_MOST_ENTRIES, _SHOWN = 1000, 4
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_OFFSETS = (0, 512, 1024, 2048)
 
@@ -98,14 +102,14 @@ def open_model(
         ToolError: TensorFlow is needed and not installed.
     """
     path = Path(path)
-    kind = _recognise(path)
+    kind = recognise(path)
     if kind == Kind.TFLITE:
         return _open_tflite(path, any_format, shapes or {})
     if kind == Kind.KERAS:
         _check_archive(path)
     if util.find_spec("tensorflow") is None:
         raise ToolError(
-            f"{path}: a {_LABELS[kind]} needs TensorFlow, which is not installed",
+            f"{path}: a {LABELS[kind]} needs TensorFlow, which is not installed",
             hint="pip install 'edgebuild[keras]'",
         )
     worker = Worker(str(path), {"path": str(path.resolve()), "kind": str(kind), "trust": trust})
@@ -125,27 +129,32 @@ def open_model(
     return SourceModel(path, kind, inputs, worker=worker, outputs=outputs, notes=(*said, *notes))
 
 
-_LABELS = {
+LABELS = {
     Kind.KERAS: ".keras file",
     Kind.H5: "Keras .h5 file",
     Kind.SAVED_MODEL: "SavedModel",
     Kind.TFLITE: ".tflite file",
 }
+"""What users call each kind."""
 
 
-def _recognise(path: Path) -> Kind:
+def recognise(path: Path) -> Kind:
+    """Return what the model at ``path`` is stored as, by how it begins; ModelError for what
+    edgebuild does not read."""
     try:
         if path.is_dir():
             return _recognise_folder(path)
         if not path.exists():
             guess = nearest(path.name, (entry.name for entry in path.parent.glob("*")))
-            raise ModelError(f"{path}: no such model{guess}", hint=f"give {FORMATS}")
+            raise ModelError(f"{path}: no such file{guess}", hint=f"give {FORMATS}")
         with limits.open_file(
             path, most=limits.MODEL_BYTES, hint=f"give {FORMATS}", error=ModelError
         ) as file:
             head = file.read(2056)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from error
+        raise explain_os_error(error, path) or ModelError(
+            f"{path}: cannot be read: {error.strerror or error}", hint="check the path"
+        ) from error
     if not head:
         raise ModelError(f"{path}: the file is empty", hint=f"give {FORMATS}")
     if head[4:8] == b"TFL3" or path.suffix == ".tflite":
@@ -167,14 +176,34 @@ def _recognise_folder(path: Path) -> Kind:
         _check_folder(path)
         return Kind.SAVED_MODEL
     raise foreign_folder(path) or ModelError(
-        f"{path}: this folder is no SavedModel (it has no saved_model.pb)", hint=f"give {FORMATS}"
+        f"{path} is a folder without a model: it has no saved_model.pb, as a SavedModel has",
+        hint=_models_in(path) or f"give {FORMATS}",
     )
+
+
+def _models_in(folder: Path) -> str:
+    """Return a hint that names the models in ``folder``, empty where there are none."""
+    try:
+        with os.scandir(folder) as entries:
+            names = sorted(e.name for e in itertools.islice(entries, _MOST_ENTRIES) if _is_model(e))
+    except OSError:
+        return ""
+    more = ", ..." if len(names) > _SHOWN else ""
+    return f"give one of its models: {', '.join(names[:_SHOWN])}{more}" if names else ""
+
+
+def _is_model(entry: os.DirEntry[str]) -> bool:
+    if entry.name.endswith((".keras", ".h5", ".tflite")):
+        return entry.is_file()
+    return entry.is_dir() and Path(entry.path, "saved_model.pb").is_file()
 
 
 def _check_folder(path: Path) -> None:
     """Refuse a SavedModel whose files together are larger than a model may be."""
     if sum(file.stat().st_size for _, file in limits.files_below(path)) > limits.MODEL_BYTES:
-        raise ModelError(f"{path}: larger than {limits.in_words(limits.MODEL_BYTES)}")
+        raise ModelError(
+            f"{path}: larger than {limits.in_words(limits.MODEL_BYTES)}", hint=_TOO_MUCH
+        )
 
 
 def _check_archive(path: Path) -> None:
@@ -189,7 +218,7 @@ def _check_archive(path: Path) -> None:
     sizes = {entry.filename: entry.file_size for entry in entries}
     if "config.json" not in sizes:
         raise foreign or ModelError(
-            f"{path}: a zip archive without config.json is no .keras model",
+            f"{path}: not a .keras model (a zip archive without config.json)",
             hint=f"give {FORMATS}",
         )
     limits.check_archive(
@@ -211,7 +240,8 @@ def _declared(path: Path, position: int, entry: dict[str, object]) -> Declared:
     name, dtype, shape = str(entry["name"]), str(entry["dtype"]), entry["shape"]
     if dtype not in KERNEL_DTYPES:
         raise ModelError(
-            f"{path}: input {position} '{name}' has type {dtype}", hint="use float32 inputs"
+            f"{path}: input {position} '{name}' has type {dtype}, which edgebuild does not support",
+            hint="save the model with float32 inputs",
         )
     return Declared(name, tuple(shape) if isinstance(shape, list) else None)
 
@@ -222,7 +252,7 @@ def _open_tflite(path: Path, any_format: bool, given: Mapping[str, Shape]) -> So
     halves: tuple[str, ...] = ()
     if not (any_format or is_quantized(graph)):
         if any(tensor.dtype == DType.FLOAT16 for tensor in graph.tensors.values()):
-            halves = ("has float16 numbers, taken as float32",)
+            halves = ("has float16 numbers, read as float32",)
         graph = _checked_float(path, content)
     shaped, notes = _shaped(path, content, graph, given, any_format)
     is_shaped = shaped is not content
@@ -260,7 +290,7 @@ def _shaped(
     declared = declared_inputs(graph)
     if any_format and not given:
         names = ", ".join(one.name for one in declared if None in (one.shape or ())[1:])
-        note = f"dimensions of {names} are left open, and measured with 1"
+        note = f"dimensions of {names} are dynamic, and are measured as 1"
         return content, ((note,) if names else ())
     settled, notes = settle(str(path), declared, given)
     inside = {i for op in graph.ops for i in op.outputs}

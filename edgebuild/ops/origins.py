@@ -23,9 +23,9 @@ _SHAPES = Origin(
     "export with fixed input shapes (`--input-shape`)",
 )
 _UNROLL = Origin("LSTM, GRU or SimpleRNN", "the layer with unroll=True, or Conv1D layers")
-_COMPARE = Origin("a comparison, as in keras.ops.where", "decide behind the model, in C")
-_ROUNDING = Origin("keras.ops rounding", "leave it out: int8 values are rounded already")
-_LATER = Origin("control flow in a Lambda or tf.function", "run it behind the model, in C")
+_COMPARE = Origin("a comparison, as in keras.ops.where", "decide after the model, in C")
+_ROUNDING = Origin("keras.ops rounding", "remove it: int8 values are rounded already")
+_LATER = Origin("control flow in a Lambda or tf.function", "run it after the model, in C")
 _VIDEO = Origin("Conv3D or Conv3DTranspose", "Conv2D over frames stacked as channels")
 _BLOCKS = Origin("tf.nn.space_to_depth and its kin", "strided Conv2D, or UpSampling2D")
 _DILATED = Origin(
@@ -49,26 +49,26 @@ _ORIGINS: dict[str, Origin] = {
     "BIDIRECTIONAL_SEQUENCE_RNN": _UNROLL,
     "BROADCAST_ARGS": _SHAPES,
     "BROADCAST_TO": Origin("keras.ops.broadcast_to", "an Add or Multiply that broadcasts"),
-    "BUCKETIZE": Origin("Discretization", "do it in front of the model, in C"),
+    "BUCKETIZE": Origin("Discretization", "do it before the model, in C"),
     "CALL_ONCE": _STATE,
     "CAST": Origin("keras.ops.cast or an input that is not float32", "float32 inputs"),
     "CEIL": _ROUNDING,
     "CONV_3D": _VIDEO,
     "CONV_3D_TRANSPOSE": _VIDEO,
-    "COS": Origin("keras.ops.cos", "a table in front of the model, in C"),
+    "COS": Origin("keras.ops.cos", "use a lookup table before the model, in C"),
     "CUMSUM": Origin("keras.ops.cumsum", "a Dense layer with a triangular matrix of ones"),
     "DEPTH_TO_SPACE": _BLOCKS,
     "DIV": Origin("a division, as in keras.ops.divide", "a product with the reciprocal"),
     "DYNAMIC_UPDATE_SLICE": _STATE,
     "ELU": Origin("ELU or activation='elu'", "LeakyReLU or ReLU"),
-    "EMBEDDING_LOOKUP": Origin("Embedding", "look rows up in front of the model, in C"),
+    "EMBEDDING_LOOKUP": Origin("Embedding", "look rows up before the model, in C"),
     "EQUAL": _COMPARE,
     "EXP": Origin("keras.ops.exp, softplus or selu", "sigmoid, tanh or ReLU"),
     "FILL": _SHAPES,
     "FLOOR": _ROUNDING,
-    "FLOOR_DIV": Origin("integer division", "do it behind the model, in C"),
-    "FLOOR_MOD": Origin("integer division", "do it behind the model, in C"),
-    "GATHER": Origin("Embedding or keras.ops.take", "look rows up in front of the model, in C"),
+    "FLOOR_DIV": Origin("integer division", "do it after the model, in C"),
+    "FLOOR_MOD": Origin("integer division", "do it after the model, in C"),
+    "GATHER": Origin("Embedding or keras.ops.take", "look rows up before the model, in C"),
     "GATHER_ND": Origin("tf.gather_nd", "slices with fixed indices"),
     "GELU": Origin("activation='gelu'", "ReLU or hard_silu"),
     "GREATER": _COMPARE,
@@ -78,7 +78,7 @@ _ORIGINS: dict[str, Origin] = {
     "L2_POOL_2D": Origin("a model from before TensorFlow 2", "AveragePooling2D"),
     "LESS": _COMPARE,
     "LESS_EQUAL": _COMPARE,
-    "LOG": Origin("keras.ops.log", "do it in front of the model or behind it, in C"),
+    "LOG": Origin("keras.ops.log", "do it before or after the model, in C"),
     "LOGICAL_AND": _COMPARE,
     "LOGICAL_NOT": _COMPARE,
     "LOGICAL_OR": _COMPARE,
@@ -87,7 +87,7 @@ _ORIGINS: dict[str, Origin] = {
     "MIRROR_PAD": Origin("keras.ops.pad with mode='reflect'", "ZeroPadding2D"),
     "NEG": Origin("keras.ops.negative", "a product with -1"),
     "NOT_EQUAL": _COMPARE,
-    "ONE_HOT": Origin("CategoryEncoding or keras.ops.one_hot", "encode in front of the model"),
+    "ONE_HOT": Origin("CategoryEncoding or keras.ops.one_hot", "encode before the model"),
     "POW": Origin("keras.ops.power", "products of x with itself"),
     "PRELU": Origin("PReLU", "LeakyReLU"),
     "RANGE": _SHAPES,
@@ -107,7 +107,7 @@ _ORIGINS: dict[str, Origin] = {
     "SELECT": _COMPARE,
     "SELECT_V2": _COMPARE,
     "SHAPE": _SHAPES,
-    "SIN": Origin("keras.ops.sin", "a table in front of the model, in C"),
+    "SIN": Origin("keras.ops.sin", "use a lookup table before the model, in C"),
     "SPACE_TO_BATCH_ND": _DILATED,
     "SPACE_TO_DEPTH": _BLOCKS,
     "SPLIT_V": Origin("keras.ops.split at given indices", "slices, x[..., a:b]"),
@@ -119,7 +119,7 @@ _ORIGINS: dict[str, Origin] = {
         "RepeatVector, keras.ops.tile, or UpSampling2D exported with an open batch",
         "export with a batch of 1, or Concatenate",
     ),
-    "TOPK_V2": Origin("keras.ops.top_k", "sort the scores behind the model, in C"),
+    "TOPK_V2": Origin("keras.ops.top_k", "sort the scores after the model, in C"),
     "TRANSPOSE_CONV": Origin("Conv2DTranspose", "UpSampling2D and Conv2D"),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _UNROLL,
     "UNIDIRECTIONAL_SEQUENCE_RNN": _UNROLL,
@@ -130,7 +130,7 @@ _ORIGINS: dict[str, Origin] = {
         "the layer with unroll=True, or Conv1D layers",
     ),
     "CUSTOM TFLite_Detection_PostProcess": Origin(
-        "the end of an object detector", "cut the model in front of it; do it behind, in C"
+        "the end of an object detector", "cut the model before it, and do it after the model, in C"
     ),
 }
 

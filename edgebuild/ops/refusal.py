@@ -125,6 +125,11 @@ class Unsupported:
             )
         if self.only_contradicts:
             return "export the model again; the converter writes these values"
+        if self.forms and all("int16" in form.formats for form in self.forms):
+            return (
+                "edgebuild's kernels are int8 and these operators are int16: quantize the float "
+                "model to int8, e.g. edgebuild build model.keras --data set.npz"
+            )
         return "`edgebuild ops list` shows every operator with its limits"
 
     def reasons(self) -> list[str]:

@@ -56,7 +56,7 @@ def check_supported(graph: Graph, *, where: str = "model") -> None:
     if not found:
         return
     lines = found.lines()
-    more = [f"... and {len(lines) - _SHOWN} more lines; --json has all"]
+    more = [f"... and {len(lines) - _SHOWN} more lines; --json lists all"]
     kind = ModelError if found.only_contradicts else UnsupportedOperatorError
     raise kind(
         f"{where}: {found.summary()}",
@@ -80,7 +80,7 @@ def node_reason(node: Node) -> str:
     if any(t.sparse for t in tensors):
         return "its weights are stored sparse: export them dense"
     if any(t.is_variable for t in tensors):
-        return "it keeps a state from one inference to the next"
+        return "it keeps state from one inference to the next"
     if not node.outputs:
         return "it has no output"
     for constraint in operator.constraints:
@@ -102,20 +102,20 @@ def _kind_reason(node: Node) -> str:
 
 def _model_problems(graph: Graph) -> Iterator[str]:
     if not graph.inputs:
-        yield "the model has no inputs: there is nothing to give it"
+        yield "the model has no inputs"
     if not graph.outputs:
-        yield "the model has no outputs: there is nothing to read from it"
+        yield "the model has no outputs"
     if len(set(graph.inputs)) != len(graph.inputs):
         yield "an input is listed twice: one of its values would be lost"
     for role, tensors in (("input", graph.input_tensors), ("output", graph.output_tensors)):
         for tensor in tensors:
             if tensor.dtype not in KERNEL_DTYPES:
-                yield f"{role} '{tensor.name}' is {tensor.dtype}, which generated C does not have"
+                yield f"{role} '{tensor.name}' is {tensor.dtype}, which no kernel supports"
     if graph.others:
         operators = sum(len(other.ops) for other in graph.others)
         yield (
             f"the model has {len(graph.others) + 1} subgraphs (control flow: WHILE, IF or "
-            f"CALL_ONCE), edgebuild runs the first alone; {operators} operators are in the others"
+            f"CALL_ONCE), edgebuild runs only the first; {operators} operators are in the others"
         )
 
 

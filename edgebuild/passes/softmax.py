@@ -38,7 +38,7 @@ class SteadySoftmax:
             ops.append(dataclasses.replace(node.op, attrs={**node.attrs, "beta": beta}))
             notes.append(
                 f"{node.where}: its logits never differ (scale {node.input(0).scale:.3g}): the "
-                "layer in front of it has died, train it again"
+                "layer before it always gives the same values: train the model again"
             )
         if not notes:
             return PassResult(graph, changed=False)

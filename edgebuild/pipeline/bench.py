@@ -205,15 +205,33 @@ def _report(
     )
 
 
+_A_BUILD = "give the folder that `edgebuild build` wrote, e.g. build/model-cortex-m4"
+_SHOWN = 3
+
+
+def _builds_in(folder: Path) -> str:
+    """Return a hint that names the builds in ``folder``, empty where there are none."""
+    found = sorted(str(lock.parent) for lock in folder.glob(f"*/{LOCK_NAME}"))
+    more = ", ..." if len(found) > _SHOWN else ""
+    return f"give one of its builds: {', '.join(found[:_SHOWN])}{more}" if found else ""
+
+
 def read_build(folder: Path) -> Build:
     """Return the build in ``folder``; InputError unless it is whole and nothing has changed."""
     again = f"build it again: edgebuild build MODEL --target NAME writes {folder}"
     try:
+        if not folder.is_dir():
+            raise InputError(
+                f"{folder} is a file, not a build folder"
+                if folder.exists()
+                else f"{folder}: no such folder",
+                hint=_A_BUILD,
+            )
         for name in (LOCK_NAME, REPORT_NAME):
             if not (folder / name).exists():
                 raise InputError(
-                    f"{folder} holds no build: {name} is missing",
-                    hint="give the folder that `edgebuild build` wrote, e.g. build/model-cortex-m4",
+                    f"{folder} is not a build folder: {name} is missing",
+                    hint=_builds_in(folder) or _A_BUILD,
                 )
         lock = read_json(folder / LOCK_NAME)
         value = read_json(folder / REPORT_NAME)

@@ -171,7 +171,9 @@ def _why(
         parts = [f"{share:.1%} of the {name} budget" for name, share in shares]
         used.append(f"{one.tool} takes {' and '.join(parts)}")
     unlinked = [f"{tool} does not link" for tool in refused]
-    return (f"compiled with {best.tool}, as a budget is short: {', '.join([*used, *unlinked])}",)
+    return (
+        f"compiled with {best.tool}, as a memory budget is tight: {', '.join([*used, *unlinked])}",
+    )
 
 
 def _nothing_links(refused: dict[str, OverflowedError]) -> CheckFailedError:

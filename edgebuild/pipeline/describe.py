@@ -75,7 +75,7 @@ def _check(graph: Graph, given: Mapping[str, Normalization]) -> None:
     for name, normalization in given.items():
         if name not in tensors:
             raise InputError(
-                f"normalization of '{name[:80]}', which is no input{nearest(name[:60], tensors)}",
+                f"normalization: '{name[:80]}' is not an input{nearest(name[:60], tensors)}",
                 details=[f"inputs: {', '.join(tensors)}"],
             )
         channels = tensors[name].shape[-1] if tensors[name].shape else 1

@@ -126,7 +126,7 @@ def _limits(plan: BuildPlan) -> tuple[Budget, tuple[str, ...]]:
     if not later:
         return budget, ()
     words = ", ".join(name.replace("_", "-") for name in later)
-    note = f"not checked here, a build measures it: {words} of the project"
+    note = f"{words} of the project: not checked here, only by a build"
     return dataclasses.replace(budget, **later), (note,)
 
 

@@ -47,7 +47,7 @@ def runnable(plan: BuildPlan, model: bytes, compressed: Compressed | None) -> Ru
     try:
         graph = read_tflite(model, name=plan.name, where=where)
         if not graph.ops:
-            raise ModelError(f"{where}: the model has no operator: there is nothing to run")
+            raise ModelError(f"{where}: the model has no operators")
         found = supported_graph(graph, where=where)
     except (ModelError, UnsupportedOperatorError) as error:
         if compressed is None or compressed.tflite is None:
@@ -59,7 +59,7 @@ def runnable(plan: BuildPlan, model: bytes, compressed: Compressed | None) -> Ru
     if found.read is not graph and not _runs_in_tflite_micro(model, graph):
         model = edited(model, graph, found.read)
         graph = read_tflite(model, name=plan.name, where=where)
-        notes = (*notes, "model.tflite is written anew: TFLite Micro does not run it as it was")
+        notes = (*notes, "model.tflite was rewritten: TFLite Micro does not run the original")
     return Runnable(model, graph, found.graph, notes)
 
 
@@ -85,15 +85,15 @@ def _refusal(
     if compressed.packed is not None:
         files["weights.huff"] = compressed.packed
     return CannotRunError(
-        f"{plan.request.model}: {plan.target.name} cannot run the number format {chosen}: "
+        f"{plan.request.model}: {plan.target.name} runs int8 only, so it cannot run {chosen}: "
         "edgebuild has no kernel for",
         details=[
             *reasons[:_SHOWN],
             *more,
-            f"written all the same: {plan.out / MODEL_NAME} "
+            f"the file was written anyway: {plan.out / MODEL_NAME} "
             f"({step.cost[1].bytes:,} B of constants, {quality.measure} {quality.value:.2%})",
         ],
-        hint="quantize:format=int8 builds for this target; LiteRT runs the file as it is",
+        hint="--compress quantize:format=int8 for this target; the file as it is runs with LiteRT",
         files=files,
     )
 

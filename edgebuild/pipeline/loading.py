@@ -207,7 +207,7 @@ def _refuse_other_format(source: SourceModel, request: BuildRequest) -> None:
     has = "int8" if source.is_int8 else source.stored_format
     if has is not None and request.format not in (None, "int8", has):
         raise InputError(
-            f"{source.path} has {has} numbers already: --format {request.format} cannot be met",
+            f"{source.path} already has {has} numbers and cannot be converted to {request.format}",
             hint="give the float model that it was made from, or leave --format out",
         )
 
@@ -269,15 +269,15 @@ def training_splits(
     if source.kind not in (Kind.KERAS, Kind.H5) and (source.is_int8 or not fixed):
         raise InputError(
             f"{source.path}: only a .keras or .h5 model can be compressed",
-            hint="it is int8 already: give the Keras model it was made from"
+            hint="it is already int8: give the Keras model it was made from"
             if source.is_int8
-            else "give the Keras model; a float one of another kind takes --compress quantize",
+            else "give the Keras model; other float models support only --compress quantize",
         )
     if data is None:
         raise InputError(
-            "compression needs data to fine-tune with",
-            hint="--data set.npz with x and y; x alone learns from the original; "
-            "edgebuild synthesize makes some x where there are none",
+            "compression needs data for fine-tuning",
+            hint="--data set.npz with x and y, or x alone to learn from the original's outputs; "
+            "if you have no data, `edgebuild synthesize` makes x",
         )
     test = None
     if train is not None:

@@ -70,12 +70,12 @@ def model_file(model: KerasModel) -> Path:
     """Return the ``.keras`` file of a model in memory, called as the model is.
 
     Raises:
-        ModelError: it is no model of Keras 3, or Keras cannot save it.
+        ModelError: it is not a Keras 3 model, or Keras cannot save it.
     """
     kinds = {base.__module__.partition(".")[0] for base in type(model).__mro__}
     if "keras" not in kinds:
         raise ModelError(
-            f"a {type(model).__module__}.{type(model).__name__} is no model of Keras 3",
+            f"a {type(model).__module__}.{type(model).__name__} is not a Keras 3 model",
             hint="save it as .keras, .h5 or a SavedModel, and give the file",
         )
     name = re.sub(r"[^A-Za-z0-9_-]", "_", str(model.name))[:60] or "model"

@@ -20,7 +20,9 @@ from edgebuild.codegen.names import c_identifier
 from edgebuild.compress.base import Pass
 from edgebuild.compress.recipe import read_recipe, recipe_files, recipe_to_json
 from edgebuild.errors import InputError, nearest
+from edgebuild.files import explain_os_error
 from edgebuild.limits import ARTIFACT_BYTES, MODEL_BYTES, files_below, open_file, read_json
+from edgebuild.models.source import recognise
 from edgebuild.profile import FORMATS
 from edgebuild.project import (
     DEFAULT_CALIBRATION_SAMPLES,
@@ -177,7 +179,9 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     ):
         if not least <= value <= MAX_COUNT:
             raise InputError(f"{name} must be {least:,} to {MAX_COUNT:,}, not {quoted(value)}")
-    name = c_identifier(request.name or request.model.stem)
+    if request.model.is_dir():  # before all that is in it is hashed
+        recognise(request.model)
+    name = c_identifier(request.name or request.model.stem or request.model.resolve().stem)
     inputs = {"model": hash_path(request.model, most=MODEL_BYTES)}
     if request.data is not None:
         inputs["data"] = _hash_data(request.data, request.data_folder)
@@ -276,7 +280,9 @@ def hash_path(path: Path, *, most: int = ARTIFACT_BYTES) -> str:
                 while chunk := file.read(1 << 20):
                     digest.update(chunk)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+        raise explain_os_error(error, path) or InputError(
+            f"{path}: cannot be read: {error.strerror}", hint="check the path"
+        ) from error
     return digest.hexdigest()
 
 

@@ -61,12 +61,12 @@ class Remedied:
         if self.ladder.shipped is None:
             return ()
         notes = [
-            f"quantized again: {self.ladder.chosen}, chosen on {self.ladder.validated:,} "
+            f"quantized with {self.ladder.chosen}, chosen on {self.ladder.validated:,} "
             f"validation samples, calibrated with {self.ladder.calibrated:,}"
         ]
         if self.ladder.preprocessing:
             notes.append(
-                "inputs are prepared in float32 before the model reads them: <name>_preprocess in "
+                "the inputs need a float32 step before the model: <name>_preprocess in "
                 "the generated C, whose time is not part of the latency"
             )
         return tuple(notes)
@@ -80,7 +80,7 @@ def is_calibrated(plan: BuildPlan, source: SourceModel) -> bool:
 
 def question_baseline(source: SourceModel, data: DataSet | None) -> BaselineReview | None:
     """Return what is wrong with the float model on ``data``, None where nothing is known to be."""
-    if data is None or data.y is None or data.is_random or source.is_int8:
+    if data is None or data.is_random or source.is_int8:
         return None
     try:
         return review_baseline(
@@ -139,7 +139,7 @@ def try_remedies(
         given = data if train is None else train
         if len(given) < FEWEST_SAMPLES:
             why = (
-                f"{len(given)} samples are too few to choose a remedy on: give at least "
+                f"{len(given)} samples are too few to choose a remedy: give at least "
                 f"{FEWEST_SAMPLES}, or --train"
             )
             return Remedied(model, data, Ladder(reasons, notes=(why,)))
@@ -181,7 +181,7 @@ def losses(
     try:
         found = judge_outputs(source, graph, data, LiteRt(model), budget=plan.budget)
     except ModelError as error:  # scales that are too far apart for LiteRT
-        return (f"the plainly quantized model does not run: {error.message}",)
+        return (f"the quantized model does not run: {error.message}",)
     except InputError:
         return ()
     missed = [
@@ -231,7 +231,7 @@ def _int16(plan: BuildPlan) -> str:
     if delegate is None:
         return "kernels"
     if delegate.kind != "xnnpack":
-        return f"not tried: {plan.target.name} is given int8 alone"
+        return f"not tried: {plan.target.name} gets int8 only"
     if plan.run not in ("host", "none"):
         return f"not tried: generated C has no kernels for them, which --run {plan.run} needs"
     if plan.request.fail_on:

@@ -176,7 +176,7 @@ def _library(
     reasons = without_library(graph)
     if reasons and plan.run not in ("host", "none"):
         raise InputError(
-            f"{plan.name}: there is no generated C to run on {plan.run}",
+            f"{plan.name}: this build has no generated C that could run on {plan.run}",
             details=reasons[:_SHOWN],
             hint="--format int8, or leave --run out",
         )

@@ -78,7 +78,7 @@ def make_inputs(
     source.close()
     if source.kind not in (Kind.KERAS, Kind.H5):
         raise InputError(
-            f"{model}: only a .keras or .h5 model tells what its inputs were like",
+            f"{model}: inputs can only be made for a .keras or .h5 model",
             hint="give the Keras model that it was made from",
         )
     job = SynthesisJob(model, str(source.kind), trust, samples, steps, seed, limits)

@@ -93,7 +93,7 @@ def _worst(groups: Sequence[GroupReport], kind: str) -> Iterator[str]:
     if worst is None or worst.drop is None:
         return
     if worst.drop.value <= 0:
-        yield f"none of {len(groups)} {kind} lost accuracy"
+        yield f"no loss in any of {len(groups)} {kind}"
         return
     certain = "significant" if worst.significant else "may be chance"
     yield f"worst {_lost(worst)}, {certain}"

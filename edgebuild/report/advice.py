@@ -14,17 +14,17 @@ from edgebuild.units import format_points
 
 _SHOWN = 3
 _LABELS = "`edgebuild build` with a float model and data with labels: --data set.npz with x and y"
-_UNSURE = "`edgebuild build`, which compiles the model and knows"
+_UNSURE = "`edgebuild build`, which compiles the model and measures"
 _ARE_VALUES = (
     "the labels are values, not classes: --max-error-increase or --min-similarity limits what a "
     "regression may lose"
 )
 _ARE_CLASSES = "the labels are classes, not values: --max-accuracy-drop limits what may be lost"
 _FLOAT_MODEL = "`edgebuild build` with a float model and --data, whose outputs are compared"
-_KNOWN_MEMORY = "a target whose memory is known"
+_KNOWN_MEMORY = "choose a target whose profile has memory regions"
 _LITERT_S_RAM = (
-    "leave --max-ram out: what LiteRT and its delegate take of RAM is not known, the generated C's "
-    "arena is not theirs"
+    "leave --max-ram out: how much RAM LiteRT and its delegate use is not known, and the generated "
+    "C's arena says nothing about it"
 )
 
 
@@ -71,7 +71,8 @@ def check_failure(report: Judged) -> CheckFailedError | None:
     c = report.comparison if isinstance(report, Report) else None
     if c is not None and not c.equal:
         sentences.append(
-            f"{c.different_bytes:,} of {c.compared_bytes:,} output bytes differ from {c.oracle}'s"
+            f"{c.different_bytes:,} of {c.compared_bytes:,} output bytes differ from those of "
+            f"{c.oracle}"
         )
         sentences += [c.first_divergence] if c.first_divergence else []
         hint = "report this as a bug, with the model"
@@ -80,9 +81,8 @@ def check_failure(report: Judged) -> CheckFailedError | None:
         if not violation.unknown:
             sentences += weighs_most(report, violation)
         family, labels = str(report.target.get("family", "")), _labels(report)
-        hint = hint or (
-            _UNSURE if violation.uncertain else budget_hint(violation, family, labels=labels)
-        )
+        hint = hint or (_UNSURE if violation.uncertain else _smaller_code(report, violation))
+        hint = hint or budget_hint(violation, family, labels=labels)
         if violation.source.startswith(MEMORY_OF):
             hint = "; ".join([*unused_of_profile(report.target, violation.budget), hint])
     gate = report.gate if isinstance(report, Report) else None
@@ -114,7 +114,7 @@ def gate_hint(gate: AccuracyGate) -> str:
     limits = dict.fromkeys(_OTHER_LIMITS[loss.kind] for loss in gate.losses)
     limits.pop("", None)
     other = f"; {' or '.join(limits)} sets another limit" if limits else ""
-    return f"{'; '.join(dict.fromkeys(remedies))}{other}; --no-accuracy-gate turns the gate off"
+    return f"{'; '.join(dict.fromkeys(remedies))}{other}; --no-accuracy-gate turns the check off"
 
 
 _RECALIBRATE = (
@@ -157,6 +157,8 @@ def weighs_most(report: Judged, violation: Violation) -> list[str]:
     }
     if violation.budget not in measures:
         return []
+    if violation.budget == "flash" and (code := _code(report)):
+        return [code]
     cost, unit = measures[violation.budget]
     largest = sorted(report.layers, key=lambda layer: -cost(layer))[:_SHOWN]
     words = [
@@ -165,6 +167,44 @@ def weighs_most(report: Judged, violation: Violation) -> list[str]:
         if cost(layer)
     ]
     return [f"largest: {', '.join(words)}"] if words else []
+
+
+def _by_origin(report: Judged) -> tuple[float, float]:
+    """Return the bytes of code, and of weights, in the linked image; zeros where not known."""
+    flash = report.flash if isinstance(report, Report) else {}
+    values = {name: figure.value for name, figure in flash.items()}
+    return values.get("code", 0) + values.get("runtime", 0), values.get("weights", 0)
+
+
+def _code(report: Judged) -> str:
+    """Return what fills the flash where that is code rather than weights, else nothing."""
+    code, weights = _by_origin(report)
+    if code <= weights:
+        return ""
+    assert isinstance(report, Report)
+    in_flash = {section.name for section in report.sections if section.in_flash}
+    functions = [
+        f"{symbol.name} {symbol.size:,} B"
+        for symbol in report.symbols
+        if symbol.section in in_flash and "/app/" not in symbol.object_file
+        if "_weights" not in symbol.object_file
+    ]
+    largest = f"; largest: {', '.join(functions[:_SHOWN])}" if functions else ""
+    return f"code takes {code:,.0f} B of it, weights {weights:,.0f} B{largest}"
+
+
+def _smaller_code(report: Judged, violation: Violation) -> str:
+    """Return what to try where code fills the flash that ran short, else nothing."""
+    if violation.budget != "flash" or violation.unknown or not _code(report):
+        return ""
+    assert isinstance(report, Report)
+    ways = ["fewer kinds of operators: each brings its own kernel"]
+    if not any(trial.tool.startswith("gcc") for trial in report.compilers):
+        ways.insert(0, "install gcc (its code is often smaller; --toolchain auto tries both)")
+    limit = "or raise --max-flash"
+    if violation.source.startswith(MEMORY_OF):
+        limit = "or a target with more flash"
+    return ", ".join([*ways, limit])
 
 
 def _lost_most(report: Judged) -> list[str]:
@@ -189,8 +229,8 @@ def _rose_most(report: Judged) -> list[str]:
 
 
 _TELLS_TIME = {
-    "android": "a phone tells the time: `edgebuild bench BUILD --device SERIAL`, or --run adb",
-    "coral": "the board tells the time: `edgebuild bench BUILD --host USER@BOARD`, or --usb",
+    "android": "measure it on a phone: `edgebuild bench BUILD --device SERIAL`, or --run adb",
+    "coral": "measure it on the board: `edgebuild bench BUILD --host USER@BOARD`, or --usb",
 }
 
 
@@ -226,7 +266,7 @@ def _unknown_hint(budget: str, family: str, labels: str) -> str:
     if budget == "latency":
         return _TELLS_TIME.get(
             family,
-            "a run that tells the time: --run simulator, or a board with `edgebuild bench`",
+            "--run simulator, or measure it on a board with `edgebuild bench`",
         )
     if budget == "ram":
         return _LITERT_S_RAM if family in _TELLS_TIME else _KNOWN_MEMORY

@@ -119,8 +119,8 @@ def find_losses(
     if budget.min_similarity is None and budget.max_error_increase is None and similarity:
         if similarity.samples < FEWEST_SAMPLES:
             warnings.append(
-                f"{similarity.samples} samples are too few for the accuracy gate to judge outputs "
-                f"by; {FEWEST_SAMPLES} would do"
+                f"{similarity.samples} samples are too few for the accuracy gate to compare "
+                f"outputs; {FEWEST_SAMPLES} are needed"
             )
         else:
             losses += _unlike(similarity)
@@ -174,7 +174,7 @@ def _unlike(similarity: SimilarityReport) -> Iterator[Loss]:
             assert one.interval is not None
             yield Loss(
                 "similarity",
-                f"{one.label} names another class than the float model in "
+                f"{one.label} chooses another class than the float model for "
                 f"{1 - one.value:.1%} of the samples; the gate allows {1 - LEAST_SIMILARITY:.0%}",
             )
 

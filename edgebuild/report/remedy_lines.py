@@ -40,7 +40,9 @@ def ladder_lines(ladder: Ladder | None) -> Iterator[RenderableType]:
 
     if ladder is None:
         return
-    yield Text(f"plain quantization loses too much: {'; '.join(ladder.reasons)}", style="yellow")
+    yield Text(
+        f"plain quantization loses too much accuracy: {'; '.join(ladder.reasons)}", style="yellow"
+    )
     if ladder.rungs:
         table = Table(box=None, padding=(0, 1), header_style="bold")
         for header, justify in (("remedy", "left"), ("lost", "right"), ("noise", "right")):

@@ -160,8 +160,12 @@ def _figures_table(report: Report) -> RenderableType:
     groups = {**report.flash, **report.memory, **regions, **report.run}
     if report.tflm_arena is not None:
         groups["TFLite Micro arena"] = report.tflm_arena
+    compiler = f"{report.toolchain}: "
+    if any(figure.source.startswith(compiler) for figure in groups.values()):
+        table.add_row("compiler", "", report.toolchain)
     for label, figure in groups.items():
-        table.add_row(label, format_figure(figure), f"{figure.how}: {figure.source}")
+        source = figure.source.removeprefix(compiler)  # said once, above
+        table.add_row(label, format_figure(figure), f"{figure.how}: {source}")
     return table
 
 
@@ -257,17 +261,18 @@ def _comparison_line(report: Report) -> str:
     assert c is not None
     if c.equal and c.close_bytes:
         return (
-            f"checked: of {c.compared_bytes:,} output bytes of {c.samples} samples on {c.device} "
-            f"{c.close_bytes:,} are at most {c.tolerance} from {c.oracle}'s, the others equal"
+            f"checked: {c.samples} samples on {c.device}: of {c.compared_bytes:,} output bytes "
+            f"{c.close_bytes:,} differ by at most {c.tolerance} from those of {c.oracle}, the "
+            "others are identical"
         )
     if c.equal:
         return (
-            f"checked: {c.compared_bytes:,} output bytes of {c.samples} samples on {c.device} "
-            f"equal {c.oracle}'s"
+            f"checked: {c.samples} samples on {c.device}: all {c.compared_bytes:,} output bytes "
+            f"are identical to those of {c.oracle}"
         )
     return (
         f"MISMATCH: {c.different_bytes:,} of {c.compared_bytes:,} output bytes on {c.device} "
-        f"differ from {c.oracle}'s"
+        f"differ from those of {c.oracle}"
     )
 
 

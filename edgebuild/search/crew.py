@@ -252,7 +252,7 @@ class DaskCrew:
         """Raise LostCrewError when the scheduler is gone."""
         if self._client.status != "running":
             raise LostCrewError(
-                f"the Dask scheduler at {self._address} is gone",
+                f"the Dask scheduler at {self._address} has stopped",
                 hint="start it and its workers again; the same command goes on, what was tried is "
                 "kept",
             )

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.compress.base import Context, Pass, State
-from edgebuild.errors import CheckFailedError, EdgebuildError, ModelError
+from edgebuild.errors import CheckFailedError, EdgebuildError
 from edgebuild.files import TemporaryFolder
+from edgebuild.models.worker import unexpected
 from edgebuild.ops import KernelCall
 from edgebuild.search.problem import Outcome, Problem, Task
 from edgebuild.toolchain.cache import cache_dir
@@ -29,15 +30,15 @@ _one_at_a_time = threading.Lock()
 def evaluate(problem: Problem, task: Task) -> Outcome:
     """Build a candidate's shape and cost; train it when ``task`` says so and its cost fits.
 
-    Raises what the passes raise; ModelError for anything else that goes wrong with a candidate.
+    Raises what the passes raise; for what nobody has foreseen InternalError, with a log, and
+    ToolError when memory ran out.
     """
     try:
         return _evaluate(problem, task)
     except (EdgebuildError, MemoryError):
         raise
     except Exception as error:  # of TensorFlow: the search goes on without this candidate
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise ModelError(f"{type(error).__name__}: {first[:300]}") from error
+        raise unexpected(error, "a candidate of the search") from error
 
 
 def _evaluate(problem: Problem, task: Task) -> Outcome:

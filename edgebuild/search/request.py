@@ -34,7 +34,7 @@ WINNER = "recipe.json"
 _MOST_JOBS = 8
 _MUCH = 0.1
 """A loss of accuracy that is worth a word."""
-_NO_SEARCH = "a search may find what fits; it needs Optuna: pip install 'edgebuild[search]'"
+_NO_SEARCH = "a search for a compression that fits needs Optuna: pip install 'edgebuild[search]'"
 
 
 @dataclass(frozen=True)
@@ -81,13 +81,15 @@ def search(
         ToolError: a package is missing, or workers keep dying.
     """
     if request.jobs is not None and request.jobs < 1:
-        raise InputError("jobs must be at least 1", hint="leave out --jobs for one for each core")
+        raise InputError(
+            "jobs must be at least 1", hint="leave out --jobs for one process per core"
+        )
     plan = make_plan(request.build)
     if plan.target.delegate is not None:
         raise InputError(
-            f"{plan.target.name}: a search costs candidates by generated C, and LiteRT runs the "
-            "model there",
-            hint="--target of a Cortex-M, or build with --compress",
+            f"{plan.target.name}: a search measures candidates as generated C, but on this target "
+            "LiteRT runs the model",
+            hint="use a Cortex-M --target, or build with --compress",
         )
     folder = search_folder(plan)
     problem = open_problem(plan)

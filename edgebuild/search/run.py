@@ -115,7 +115,7 @@ class Search:
         """Search; answers that the study has are not asked for again."""
         attempts = self._attempts
         if sum(trials.recover() for trials in attempts.sampled):
-            self._progress("going on where the last search stopped")
+            self._progress("resuming the last search")
         self._progress("profiling the model")
         known = self._profile()
         space, scaled = (known.space(architecture=scales) for scales in (False, True))
@@ -289,7 +289,7 @@ class Search:
             return "no candidate fits; " + missed(near, self._budget)
         if near is not None and near.quality is not None and near.lost(self._budget):
             return "no candidate that fits is good enough; " + missed(near, self._budget)
-        why = failed[0] if failed else "the time was over" if self._attempts.late else ""
+        why = failed[0] if failed else "the time limit was reached" if self._attempts.late else ""
         return "no candidate was trained" + (f": {why}" if why else "")
 
 

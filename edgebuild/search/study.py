@@ -167,7 +167,7 @@ def open_study(storage: str, name: str, problem_key: str, *, sampler: str, seed:
         import sqlalchemy.exc
     except ImportError:
         raise ToolError(
-            "the search needs the package 'optuna'", hint="pip install 'edgebuild[search]'"
+            "a search needs the package 'optuna'", hint="pip install 'edgebuild[search]'"
         ) from None
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     if storage.startswith("sqlite:///"):

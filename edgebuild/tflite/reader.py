@@ -112,7 +112,7 @@ class _Reader:
         """Return the first subgraph, which is what runs, with the others that it may call."""
         count = self._count(self.model.SubgraphsLength(), "subgraphs")
         if not count:
-            raise ModelError(f"{self.where}: the model has no subgraph: there is nothing to run")
+            raise ModelError(f"{self.where}: the model is empty (it has no subgraph)")
         codes = self._codes()
         first, *others = (self._graph(name, self.model.Subgraphs(i), codes) for i in range(count))
         return first.replace(others=tuple(others))

@@ -30,8 +30,8 @@ DEFAULT_LIMIT_BYTES = 4 << 30
 
 KINDS = {
     "objects": "compiled files",
-    "training": "states of training runs that were stopped",
-    "inputs": "models and arrays that Python programs gave",
+    "training": "interrupted training runs",
+    "inputs": "models and arrays passed from Python",
     "logs": "output of tools that failed",
     "zig": "zig's own files",
 }
@@ -87,7 +87,7 @@ def _read_only_note(folder: Path) -> str:
         explained = explain_os_error(error, folder)
         reason = explained.message if explained is not None else f"{folder}: {error}"
         return (
-            f"nothing is kept in the cache ({reason}): every build compiles all; "
+            f"the cache cannot be written ({reason}), so every build compiles everything; "
             f"{ENVIRONMENT} sets another folder"
         )
 

@@ -95,7 +95,7 @@ def _overflow(error: ToolError) -> OverflowedError | None:
     # One message for each output section; the last one counts all of them.
     words = ", ".join(f"{region} by {size:,} B" for region, size in missed.items())
     return OverflowedError(
-        f"the firmware does not fit the target: it misses {words}",
+        f"the firmware does not fit the target: it is too large for {words}",
         missed_bytes=sum(missed.values()),
         hint="a smaller model, or a target with more memory",
     )

@@ -24,6 +24,7 @@ MAX_OUTPUT_BYTES = 16 << 20
 _POLL_S = 0.1
 _SHOWN_LINES = 12
 _SHOWN_COLUMNS = 160
+_FAILED = "another compiler (--toolchain); if that fails too, report it with the full log"
 _PROBLEM = re.compile(r"error|undefined|overflow|will not fit", re.IGNORECASE)
 
 
@@ -84,7 +85,12 @@ def run_limited(
             raise ToolError(f"{command[0]} is not installed", hint=missing_hint) from error
         except OSError as error:
             explanation = explain_os_error(error, command[0])
-            raise (explanation or ToolError(f"{command[0]} cannot be started: {error}")) from error
+            if isinstance(explanation, ToolError):  # the machine's fault, not the program's
+                raise explanation from error
+            raise ToolError(
+                f"{command[0]} cannot be started: {(error.strerror or str(error)).lower()}",
+                hint=missing_hint,
+            ) from error
         limits: list[tuple[IO[bytes], int]] = []
         if max_output_bytes is not None:
             limits = [(out, max_output_bytes), (err, MAX_OUTPUT_BYTES)]
@@ -162,7 +168,7 @@ def tool_failure(command: Sequence[str], what: str, returncode: int, output: str
         shown.append(f"full log: {log}")
     tool = Path(command[0]).name
     ended = f"exit code {returncode}" if returncode >= 0 else f"signal {-returncode}"
-    return ToolError(f"{tool} failed {what} ({ended})", details=shown)
+    return ToolError(f"{tool} failed {what} ({ended})", details=shown, hint=_FAILED)
 
 
 def _from_first_error(lines: list[str]) -> list[str]:

@@ -23,7 +23,8 @@ from edgebuild.toolchain.native import (
 )
 from edgebuild.toolchain.process import run_tool
 
-_HINT = "pip install ziglang"
+_MISSING = "pip install ziglang, or --toolchain gcc"
+_HINT = "pip install --force-reinstall ziglang, or --toolchain gcc"
 # Zig compiles freestanding targets with -ffreestanding, which turns each memcpy of four bytes into
 # a call; startup/ supplies what a hosted compiler may call.
 _CORTEX_M_FLAGS = (*COMMON, *FIRMWARE_FLAGS, "-fhosted")
@@ -137,7 +138,8 @@ class ZigToolchain:
     def _native(self, sanitize: bool) -> Compiler:
         if sanitize:
             raise ToolError(
-                "zig brings no address sanitizer for this machine", hint="--toolchain gcc"
+                "zig brings no address sanitizer for this machine",
+                hint="--toolchain gcc",
             )
         # Not the native CPU: the object cache may be shared between machines.
         return self._compiler(("-mcpu=baseline", *NATIVE_FLAGS))
@@ -183,7 +185,7 @@ def _find_zig() -> str | None:
 def _zig() -> str:
     program = _find_zig()
     if program is None:
-        raise ToolError("the zig compiler is not installed", hint=_HINT)
+        raise ToolError("the zig compiler is not installed", hint=_MISSING)
     return program
 
 

@@ -49,7 +49,7 @@ def test_what_spoils_a_task_is_caught_and_named(tmp_path, task, way, loss, tenso
     if tensor is not None:
         assert report.gate.departure.tensor == tensor
     failure = check_failure(report)
-    assert failure.exit_code == 1 and "--no-accuracy-gate turns the gate off" in failure.hint
+    assert failure.exit_code == 1 and "--no-accuracy-gate turns the check off" in failure.hint
     assert any(found.sentence in failure.details for found in report.gate.causes)
 
 

@@ -292,7 +292,7 @@ def test_an_instruction_set_that_the_phone_lacks(phone_build, phones, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        ([], "give --port, --device, --host or --usb"),
+        ([], "bench needs a device: --port, --device, --host or --usb"),
         (["--port", "x", "--device", "y"], "--port and --device together"),
         (["--port", "x", "--runs", "3"], "--runs is for phones"),
         (["--device", "x", "--baud", "9600"], "--baud is not for --device"),

@@ -95,7 +95,7 @@ def test_the_baud_rate_is_the_profiles_or_the_flags(
 
 def test_needs_a_whole_build(build, tmp_path, capsys):
     assert cli(["bench", str(tmp_path), "--port", "/dev/null"]) == 2
-    assert "holds no build: build.lock is missing" in capsys.readouterr().err
+    assert "is not a build folder: build.lock is missing" in capsys.readouterr().err
 
     copy = tmp_path / "copy"
     shutil.copytree(build, copy)
@@ -120,7 +120,7 @@ def test_what_is_no_build_is_told_before_a_device_is_asked(tmp_path, name, flags
     (tmp_path / "small.tflite").write_bytes(small_model())
     assert cli(["bench", str(tmp_path / name), *flags]) == 2
     error = capsys.readouterr().err
-    assert f"{name} holds no build: build.lock is missing" in error
+    assert f"{name} is not a build folder: build.lock is missing" in error
     assert "try: give the folder that `edgebuild build` wrote" in error
 
 

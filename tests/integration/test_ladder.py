@@ -82,7 +82,7 @@ def test_too_few_samples_to_choose_on(outliers, tmp_path):
         np.savez(tmp_path / "few.npz", x=archive["x"][:30], y=archive["y"][:30])
     report = build(outliers, data=str(tmp_path / "few.npz"))
     assert not report.passed and report.ladder.rungs == ()
-    assert report.ladder.notes[0].startswith("30 samples are too few to choose a remedy on")
+    assert report.ladder.notes[0].startswith("30 samples are too few to choose a remedy")
 
 
 def test_a_bad_sample_is_named_and_left_out(trained, tmp_path):

@@ -90,7 +90,7 @@ def test_formats(place, trained):
     sizes = [r.metrics.flash_bytes.value for r in (dynamic, int8, floats)]
     assert max(sizes[:2]) < sizes[2]
     for run in ("qemu", "adb"):
-        with pytest.raises(InputError, match=f"no generated C to run on {run}"):
+        with pytest.raises(InputError, match=f"no generated C that could run on {run}"):
             edgebuild.build("net.tflite", target="android-cpu", format="float32", run=run)
 
 
@@ -111,11 +111,11 @@ def test_a_format_that_an_int8_model_cannot_have_is_refused(folder, command, ask
     build = ("build", "small.tflite", "--target", "android-gpu")
     code, out, err = command(*build, "--format", asked)
     assert (code, out) == (2, "")
-    assert f"has int8 numbers already: --format {asked} cannot be met" in err
+    assert f"already has int8 numbers and cannot be converted to {asked}" in err
     assert list((folder / "build").iterdir()) == []
     for given in ((), ("--format", "int8")):
         code, out, _ = command(*build, *given, "--run", "none")
-        kept = "small.tflite has int8 numbers already, kept as they are" in out
+        kept = "small.tflite already has int8 numbers, which are kept" in out
         assert (code, kept) == (0, not given)
 
 
@@ -159,28 +159,28 @@ def test_check(folder, command):
     [
         (
             "android-cpu", ("--max-latency", "1ms"),
-            "latency budget cannot be checked: no figure is known (budget 1 ms",
-            "a phone tells the time: `edgebuild bench BUILD --device",
+            "latency budget cannot be checked: the value is unknown (budget 1 ms",
+            "measure it on a phone: `edgebuild bench BUILD --device",
         ),
         (
             "coral-usb", ("--max-latency", "1ms"),
-            "latency budget cannot be checked: no figure is known (budget 1 ms",
-            "the board tells the time: `edgebuild bench BUILD --host",
+            "latency budget cannot be checked: the value is unknown (budget 1 ms",
+            "measure it on the board: `edgebuild bench BUILD --host",
         ),
         (
             "android-cpu", ("--max-ram", "1KiB"),
-            "RAM budget cannot be checked: no figure is known (budget 1,024 B",
-            "leave --max-ram out: what LiteRT and its delegate take of RAM is not known",
+            "RAM budget cannot be checked: the value is unknown (budget 1,024 B",
+            "leave --max-ram out: how much RAM LiteRT and its delegate use is not known",
         ),
         (
             "android-cpu", ("--max-accuracy-drop", "1%"),
-            "accuracy budget cannot be checked: no figure is known (budget 1 point",
+            "accuracy budget cannot be checked: the value is unknown (budget 1 point",
             "`edgebuild build` with a float model and data with labels",
         ),
         (
             "cortex-m55", ("--max-latency", "1ms"),
-            "latency budget cannot be checked: no figure is known (budget 1 ms",
-            "a run that tells the time",
+            "latency budget cannot be checked: the value is unknown (budget 1 ms",
+            "--run simulator, or measure it",
         ),
     ],
 )  # fmt: skip
@@ -231,7 +231,7 @@ def test_a_chip_that_litert_does_not_know_is_refused(folder, command):
     for verb in ("check", "build"):
         code, out, err = command(verb, "small.tflite", "--target", "mine.toml")
         assert (code, out) == (2, "")
-        assert "LiteRT compiles for no Qualcomm chip 'SM8755'; did you mean 'SM8750'?" in err
+        assert "LiteRT does not compile for Qualcomm chip 'SM8755'; did you mean 'SM8750'?" in err
         assert "known: SA8255" in err
 
 
@@ -295,7 +295,7 @@ def test_a_search_is_for_generated_c(folder, command):
     code, _, err = command(
         *("search", "small.tflite", "--target", "android-gpu", "--data", "random")
     )
-    assert code == 2 and "LiteRT runs the model there" in err
+    assert code == 2 and "LiteRT runs the model" in err
 
 
 def test_inspect_shows_each_operator_as_the_delegate_takes_it(folder, command):
@@ -315,7 +315,7 @@ def test_inspect_shows_each_operator_as_the_delegate_takes_it(folder, command):
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        ([], "give --port, --device, --host or --usb"),
+        ([], "bench needs a device: --port, --device, --host or --usb"),
         (["--usb", "--port", "x"], "--port and --usb together"),
         (["--port", "x", "--no-edgetpu"], "--no-edgetpu is not for --port"),
         (["--usb", "--baud", "9600"], "--baud is not for --usb"),
@@ -329,7 +329,10 @@ def test_inspect_shows_each_operator_as_the_delegate_takes_it(folder, command):
         (["--device", "x", "--runs", "0"], "runs is 0"),
         (["--device", "x", "--time-limit", "0s"], "the time limit in seconds is 0"),
         (["--device", "x", "--cpus", "4-1"], "'4-1' is not a list of CPUs"),
-        (["--device", "all", "--device", "x"], "--device all and --device SERIAL together"),
+        (
+            ["--device", "all", "--device", "x"],
+            "--device all and --device SERIAL cannot be used together",
+        ),
         (["--device", "x", "--benchmark-model", "none"], "File 'none' does not exist"),
         (
             ["--device", "x", "--benchmark-model", "small.tflite", "--benchmark-library", "none"],

@@ -153,13 +153,13 @@ def test_budgets_as_a_mapping_and_by_name(monkeypatch, tmp_path):
         ({"calibration_samples": 1 << 80}, "calibration_samples must be 1 to"),
         ({"toolchain": "clang"}, "unknown toolchain 'clang'"),
         ({"run": "moon"}, "unknown run kind 'moon'"),
-        ({"normalization": {"x": "a/b"}}, "is no INPUT=MEAN/STD"),
+        ({"normalization": {"x": "a/b"}}, "does not have the form INPUT=MEAN/STD"),
         ({"normalization": {"x": 3}}, "'normalization' must be a dictionary"),
-        ({"input_shapes": {"x": [1, 0]}}, "is no INPUT=1,96,96,1"),
+        ({"input_shapes": {"x": [1, 0]}}, "does not have the form INPUT=1,96,96,1"),
         ({"input_shapes": {"x": 3}}, "'input_shapes' must be a dictionary"),
         ({"fail_on": [1]}, "'fail_on' must be a string or a list, each a string"),
         ({"data": {}}, "'data' has no arrays"),
-        ({"data": np.array([object()])}, "'data': the array 'x' holds Python objects"),
+        ({"data": np.array([object()])}, "'data': the array 'x' contains Python objects"),
         ({"trials": 3}, "'trials' is for a search"),
         ({"search": True, "timeout": 0}, "'timeout' must be more than 0"),
         ({"search": True, "trials": 0}, "'trials' must be at least 1"),
@@ -207,7 +207,7 @@ def test_a_model_that_is_none_of_keras(tmp_path):
         def count_params(self):
             return 0
 
-    with pytest.raises(InputError, match="is no model of Keras 3"):
+    with pytest.raises(InputError, match="is not a Keras 3 model"):
         edgebuild.build(Other(), target="host")
 
 

@@ -60,7 +60,8 @@ def test_a_budget_that_cannot_be_checked_is_not_met_in_silence():
     (violation,) = Budget(latency_us=50_000).named("the command line").check(Metrics())
     assert violation.unknown and violation.over is None
     assert violation.sentence() == (
-        "latency budget cannot be checked: no figure is known (budget 50 ms from the command line)"
+        "latency budget cannot be checked: the value is unknown (budget 50 ms from the command "
+        "line)"
     )
     assert violation.to_json()["value"] is None
 

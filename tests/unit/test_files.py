@@ -64,7 +64,7 @@ def test_a_failed_write_leaves_the_previous_file_and_nothing_else(tmp_path, monk
     [
         (errno.ENOSPC, ToolError, "no space left on the disk for f"),
         (errno.EROFS, InputError, "f is on a read-only file system"),
-        (errno.EACCES, InputError, "no permission for f"),
+        (errno.EACCES, InputError, "no permission to write f"),
         (errno.ENOTDIR, InputError, "f: not a directory"),
         (errno.ENAMETOOLONG, InputError, "f: file name too long"),
         (errno.EMFILE, ToolError, "f: too many open files"),
@@ -130,7 +130,7 @@ def test_files_of_others_are_never_replaced(tmp_path):
     final.mkdir()
     (final / "thesis.tex").write_text("years of work")
     with (
-        pytest.raises(InputError, match="holds files that edgebuild did not make"),
+        pytest.raises(InputError, match="contains files that edgebuild did not make"),
         staged_directory(final),
     ):
         pytest.fail("the block must not begin")
@@ -204,7 +204,7 @@ def test_a_second_build_into_the_same_folder_is_refused(tmp_path):
             staged_directory(final),
         ):
             pass
-        assert error.value.hint.startswith("wait until it has ended")
+        assert error.value.hint.startswith("wait until it has finished")
     assert (final / "build.lock").read_text() == "first"
     assert names(tmp_path) == ["out"]
 
@@ -336,3 +336,33 @@ def test_folders_of_killed_runs_are_collected_and_no_others(tmp_path, monkeypatc
             owner.kill()
             owner.wait()
             owner.stdout.close()
+
+
+def test_a_file_where_a_folder_should_be_is_named(tmp_path):
+    (tmp_path / "out").write_text("x")
+    for final in (tmp_path / "out" / "net", tmp_path / "out" / "deep" / "net"):
+        with (
+            pytest.raises(InputError, match=f"{tmp_path}/out is a file, not a folder") as error,
+            staged_directory(final),
+        ):
+            pass
+        assert "--out" in error.value.hint
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_folder_that_cannot_be_made_is_named():
+    with (
+        pytest.raises(InputError, match="folder /proc/x cannot be created in /proc") as error,
+        staged_directory(Path("/proc/x/net")),
+    ):
+        pass
+    assert "--out" in error.value.hint
+
+
+def test_a_file_that_may_not_be_read_gets_the_command_that_changes_it(tmp_path, monkeypatch):
+    path = tmp_path / "net.keras"
+    path.write_text("x")
+    monkeypatch.setattr("os.access", lambda *_: False)  # as for everybody but root
+    found = explain_os_error(PermissionError(errno.EACCES, "Permission denied"), path)
+    assert found.message == f"{path}: no permission to read it"
+    assert found.hint == f"make it readable: chmod u+r {path}"

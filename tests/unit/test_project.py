@@ -152,7 +152,7 @@ FAULTS = [
     ('model = "m"', "model = 3", "model must be a string, not a number"),
     ('["cortex-m4"]', '["cortex-m5"]', "targets 'cortex-m5' is not a known target; did you mean"),
     ('["cortex-m4"]', '["./gone.toml"]', "gone.toml does not exist"),
-    ('["cortex-m4"]', '["cortex-m4", "cortex-m4"]', "targets 'cortex-m4' is there twice"),
+    ('["cortex-m4"]', '["cortex-m4", "cortex-m4"]', "targets 'cortex-m4' is listed twice"),
     ('["cortex-m4"]', '"cortex-m4"', "targets must be an array of strings, not a string"),
     ("[target.cortex-m4.", "[target.cortexm4.", "target.cortexm4 'cortexm4' is not a known target"),
     ('"zig"', '"zigg"', "toolchain 'zigg' is not known; did you mean 'zig'?"),
@@ -184,7 +184,7 @@ def test_an_input_shape_as_a_flag():
     assert parse_input_shape("serving=x:0=1,96,96,1") == ("serving=x:0", (1, 96, 96, 1))
     assert parse_input_shape("1,96") == ("", (1, 96))
     for text in ("image", "image=", "image=1,x", "image=1,0", "image=1,-1", f"image={2**40}"):
-        with pytest.raises(InputError, match="is no INPUT=1,96,96,1"):
+        with pytest.raises(InputError, match="does not have the form INPUT=1,96,96,1"):
             parse_input_shape(text)
 
 
@@ -202,9 +202,9 @@ def test_a_normalization_as_a_flag():
     name, pair = parse_normalization("serving=x:0=1,2.5/-3,4e2")
     assert (name, pair) == ("serving=x:0", Normalization((1.0, 2.5), (-3.0, 400.0)))
     for text, words in (
-        ("image", "is no INPUT=MEAN/STD"),
-        ("image=1", "is no INPUT=MEAN/STD"),
-        ("=1/1", "has no name"),
+        ("image", "does not have the form INPUT=MEAN/STD"),
+        ("image=1", "does not have the form INPUT=MEAN/STD"),
+        ("=1/1", "does not name an input"),
         ("image=1,2/1", "has 2 numbers in mean but 1 in std"),
         ("image=nan/1", "not finite"),
         ("image=1/0", "std of 0"),
@@ -243,5 +243,39 @@ def test_all_faults_are_reported_at_once(project):
     folder = project(text)
     with pytest.raises(InputError) as error:
         load_project(folder)
-    assert error.value.message == f"{folder}/edgebuild.toml has 4 faults"
+    assert error.value.message == f"{folder}/edgebuild.toml has 4 errors"
+    assert error.value.hint == "correct edgebuild.toml and run the command again"
     assert len(error.value.details) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        ('tarrget = ["cortex-m4"]', "targets"),
+        ('[tarrget.cortex-m4]\nrun = "none"', "target"),
+        ('modle = "net.keras"', "model"),
+    ],
+)
+def test_a_misspelled_key_is_taken_for_one_that_holds_such_a_value(project, line, meant):
+    with pytest.raises(InputError, match=f"did you mean '{meant}'"):
+        load_project(project(line))
+
+
+def test_a_key_that_resembles_none_gets_the_list(project):
+    with pytest.raises(InputError, match="qqq is not a field; fields: model, out, targets, data"):
+        load_project(project("qqq = 1"))
+
+
+def test_text_without_quotes_is_shown_with_them(project):
+    with pytest.raises(InputError) as error:
+        load_project(project('data = "set.npz"\nmodel = net.keras\n'))
+    assert "edgebuild.toml, line 2: not valid TOML: invalid value" in error.value.message
+    assert error.value.details == ("model = net.keras",)
+    assert error.value.hint == 'put the text in double quotes: model = "net.keras"'
+
+
+@pytest.mark.parametrize("text", ["[target\n", "model\n", "a = [1,\n", "a = 1\na = 2\n", "a = "])
+def test_other_invalid_toml_gets_the_rule(project, text):
+    with pytest.raises(InputError, match="not valid TOML") as error:
+        load_project(project(text))
+    assert "a line is `name = value`" in error.value.hint

@@ -239,7 +239,7 @@ FAULTS = [
     ("schema = 1", "schema = 2", "schema is 2; this edgebuild reads schema 1"),
     ("schema = 1", "", "schema is missing"),
     ('name = "mine"', "", "name is missing"),
-    ('name = "mine"', 'name = "../up"', "name '../up' may hold only lower-case letters"),
+    ('name = "mine"', 'name = "../up"', "name '../up' may contain only lower-case letters"),
     ('family = "cortex-m"', 'family = "avr"', "family 'avr' is not known; known: cortex-m, host"),
     ('family = "cortex-m"', "family = 3", "family must be a string, not a number"),
     ('port = "stm32"', "", "firmware.port is missing"),
@@ -282,7 +282,8 @@ def test_all_faults_are_reported_at_once(write):
     path = write(text)
     with pytest.raises(InputError) as error:
         load_target(path)
-    assert error.value.message == f"{path} has 3 faults"
+    assert error.value.message == f"{path} has 3 errors"
+    assert "edgebuild targets show" in error.value.hint
     assert [detail.split(": ")[1].split(" ")[0] for detail in error.value.details] == [
         "cpu.core",
         "memory[0].size",
@@ -304,7 +305,7 @@ def test_cycles_are_detected(write):
     write('schema = 1\nname = "a"\nbased_on = "b.toml"\n', "a.toml")
     path = write('schema = 1\nname = "b"\nbased_on = "./a.toml"\n', "b.toml")
     (fault,) = validate_target(path)
-    assert "based_on goes round in a circle" in fault
+    assert "based_on leads back to itself" in fault
     assert fault.count("b.toml") >= 2
 
 
@@ -388,11 +389,11 @@ based_on = "android-nnapi"
         ("kind = 'npu'\nvendor = 'google'", "delegate.soc is missing"),
         (
             "kind = 'npu'\nvendor = 'google'\nsoc = 'NOSUCH; rm -rf /'",
-            "delegate.soc 'NOSUCH; rm -rf /' may hold only letters, digits and '_-'",
+            "delegate.soc 'NOSUCH; rm -rf /' may contain only letters, digits and '_-'",
         ),
         ("format = 'int7'", "delegate.format"),
         ("android_gradle_plugin = 7", "delegate.android_gradle_plugin 7 is not 8 or 9"),
-        ("[cpu]\ncore = 'cortex-m4'", "'cortex-m4' is no core of a phone: arm64"),
+        ("[cpu]\ncore = 'cortex-m4'", "'cortex-m4' is not a phone's core (arm64)"),
     ],
 )
 def test_faults_of_a_delegate(write, says, fault):
@@ -423,4 +424,4 @@ def test_nnapi_needs_a_feature_level(write):
 
 def test_a_cortex_m_needs_a_core_of_its_family(write):
     text = GOOD.replace('"cortex-m4"\nclock', '"arm64"\nclock')
-    assert any("no Cortex-M core" in fault for fault in validate_target(write(text)))
+    assert any("not a Cortex-M core" in fault for fault in validate_target(write(text)))

@@ -139,7 +139,7 @@ def unlike_parts(floats: Floats) -> list[str]:
                 for i in op.inputs
             )
             sentences.append(
-                f"{network.label(op)} joins {parts} under one scale of {(high - low) / 255:.3g}: "
-                "give the parts outputs of their own, or bring them to the same range in the model"
+                f"{network.label(op)} joins {parts} with one scale of {(high - low) / 255:.3g}: "
+                "make the parts separate outputs, or bring them to the same range in the model"
             )
     return sentences

@@ -212,7 +212,7 @@ class _Climber:
             found = scaled(best.floats, position)
             if found is None:
                 self.notes.append(
-                    f"input {position} has channels that int8 cannot hold beside each other, and "
+                    f"input {position} has channels too different in size for one int8 scale, and "
                     "its first layer cannot take a scale for each channel over"
                 )
                 continue

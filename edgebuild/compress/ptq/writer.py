@@ -14,9 +14,10 @@ import numpy as np
 
 from edgebuild.compress.ptq.calibration import Range
 from edgebuild.compress.ptq.network import Network, Operator
-from edgebuild.errors import ModelError
+from edgebuild.errors import EdgebuildError, ModelError, ToolError
 from edgebuild.models.bias import repair_biases
 from edgebuild.models.float_tflite import named, pack, stripped, unpack
+from edgebuild.models.obstacles import CONVERTER_HINT, reasons
 
 FORMATS = ("int4", "int8", "int16x8", "float16", "float32")
 """From the smallest to the most exact. int4 are weights, with int8 activations."""
@@ -113,12 +114,22 @@ def _write_int8(network: Network, ranges: Mapping[int, Range]) -> bytes:
             output_data_type=tf.int8,
         )
     except Exception as error:
-        first = (str(error).strip().splitlines() or [""])[0]
-        raise ModelError(
-            f"the TFLite converter cannot make a full int8 model: {first[:200]}",
-            hint="replace the layers that it names by ones that TFLite has in int8",
-        ) from error
+        raise _refused(error) from error
     return bytes(content)
+
+
+def _refused(error: Exception) -> EdgebuildError:
+    """Return the error for a model that the converter does not quantize: the model's where it has
+    no int8 form of an operator, else the converter's own."""
+    first, *rest = reasons(str(error)) or [type(error).__name__]
+    message = f"TensorFlow's converter failed to make a full int8 model: {first}"
+    if any("quantiz" in line.lower() or "int8" in line.lower() for line in (first, *rest)):
+        return ModelError(
+            message,
+            details=rest[:4],
+            hint="replace the layers that it names with layers that TFLite has in int8",
+        )
+    return ToolError(message, details=rest[:4], hint=CONVERTER_HINT)
 
 
 def _write_mixed(
@@ -156,7 +167,10 @@ def _write_mixed(
         found, enable_progress_bar=False, enable_progress_report=False
     )
     if result.quantized_model is None:
-        raise ModelError("litert-quantizer returned no model")
+        raise ToolError(
+            "litert-quantizer returned no model",
+            hint="another version of it, or --compress quantize without a mixed format",
+        )
     quantized = unpack(bytes(result.quantized_model))
     repair_biases(quantized, unpack(content))
     return pack(quantized)

@@ -358,7 +358,9 @@ def _explained(who: str, what: str, *, server: bool = False) -> Iterator[None]:
     except (AdbTimeout, TimeoutError, subprocess.TimeoutExpired) as error:
         raise TimeLimitError(
             f"{who}: no answer in time while {what}",
-            hint=server_hint if server else "is the screen unlocked, the cable good? `adb devices`",
+            hint=server_hint
+            if server
+            else "check the screen lock and the cable, then `adb devices`",
         ) from error
     except (AdbConnectionError, ConnectionRefusedError, FileNotFoundError) as error:
         raise ToolError(f"the adb server cannot be reached: {error}", hint=server_hint) from error
@@ -368,7 +370,7 @@ def _explained(who: str, what: str, *, server: bool = False) -> Iterator[None]:
             raise ToolError(f"adb failed while {what}: {words}", hint=server_hint) from error
         raise LostError(
             f"{who}: the connection broke while {what}: {words}",
-            hint="is it still connected? `adb devices` lists what is",
+            hint="check that it is still connected: `adb devices`",
         ) from error
 
 
@@ -381,7 +383,7 @@ def _refusal(who: str, what: str, words: str) -> ToolError:
 
 _HINTS = {
     "No space left": "free some space on the phone; `adb shell df /data/local/tmp`",
-    "Permission denied": "may the shell user write to /data/local/tmp? A work profile or a "
-    "policy can forbid it",
+    "Permission denied": "check that the shell user may write to /data/local/tmp; a work profile "
+    "or a policy can forbid it",
     "Read-only": "the phone's data partition is read-only: start it again",
 }

@@ -58,7 +58,7 @@ class Workspace:
             complaint = self._guard.result(ANSWER_S, what).complaint
             raise ToolError(
                 f"{self._link.serial}: {PARENT} takes no folder: {complaint}",
-                hint="`adb shell df /data/local/tmp`; may the shell user write there?",
+                hint="`adb shell df /data/local/tmp`: check that it has room and may be written",
             )
 
     def push_program(self, name: str, content: bytes) -> None:

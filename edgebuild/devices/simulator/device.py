@@ -89,7 +89,7 @@ class Simulator:
                 model.run()
             outputs.append(model.read_outputs())
         if not outputs:
-            raise ToolError("the simulator was given no sample to run")
+            raise ToolError("the simulator has no sample to run")
         return self._result(model, tuple(outputs))
 
     def _count(self, model: _Model) -> tuple[LayerTrace, ...]:

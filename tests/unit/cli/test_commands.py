@@ -3,6 +3,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import click
 import pytest
@@ -110,7 +111,7 @@ def test_targets_validate(edgebuild, tmp_path):
     bad.write_text('schema = 1\nname = "bad"\nbased_on = "cortex-m4"\ncpu.clock_mhz = 1\nx = 1\n')
     code, out, err = edgebuild("targets", "validate", "host", bad)
     assert (code, out) == (2, "")
-    assert err.startswith("error: 2 faults\n")
+    assert err.startswith("error: 2 errors\n")
     assert f"{bad}: cpu.clock_mhz is not a field; did you mean 'clock_hz'?" in err
     code, out, err = edgebuild("targets", "validate", bad, "--json")
     assert (code, err) == (2, "")
@@ -418,3 +419,32 @@ def test_progress_is_silent_without_a_terminal(capsys):
     with progress("working"):
         pass
     assert capsys.readouterr() == ("", "")
+
+
+def test_bench_looks_at_the_folder_first(edgebuild, tmp_path):
+    code, _, err = edgebuild("bench", tmp_path)
+    assert code == 2 and f"{tmp_path} is not a build folder: build.lock is missing" in err
+    (tmp_path / "net-cortex-m4").mkdir()
+    (tmp_path / "net-cortex-m4" / "build.lock").write_text("{}")
+    assert (
+        f"try: give one of its builds: {tmp_path}/net-cortex-m4" in edgebuild("bench", tmp_path)[2]
+    )
+    assert ": no such folder" in edgebuild("bench", tmp_path / "nowhere")[2]
+    lock = tmp_path / "net-cortex-m4" / "build.lock"
+    assert "is a file, not a build folder" in edgebuild("bench", lock)[2]
+
+
+def test_inspect_of_another_format_names_the_way(edgebuild, tmp_path):
+    path = tmp_path / "net.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    code, _, err = edgebuild("inspect", path)
+    assert code == 2 and "inspect reads .tflite files, and this is a .keras file" in err
+    assert f"`edgebuild check {path} --target cortex-m4`" in err
+
+
+def test_the_current_folder_is_no_model(edgebuild, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.tflite").write_bytes(b"x")
+    code, _, err = edgebuild("build", ".", "--target", "cortex-m4")
+    assert code == 2 and ". is a folder without a model" in err and "net.tflite" in err

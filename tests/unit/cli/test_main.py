@@ -83,6 +83,10 @@ def test_version(capsys):
         (["completion", "csh"], "'csh' is not one of 'bash', 'zsh', 'fish'"),
         (["targets", "show"], "missing argument 'TARGET'"),
         (["--nope"], "no such option '--nope'"),
+        (["build", "net.keras", "--target"], "--target needs a value after it\ntry: --target cor"),
+        (["build", "net.keras", "-t"], "-t needs a value after it\ntry: --target cortex-m4"),
+        (["build", "net.keras", "--seed"], "--seed needs a value after it\ntry: edgebuild build"),
+        (["build", "net.keras", "--class-names"], "'--class-names'. Did you mean one of"),
         ([], "which command?"),
     ],
 )
@@ -164,7 +168,7 @@ def test_a_bug_leaves_a_log_to_paste(failing, capsys, tmp_path):
     err = capsys.readouterr().err
     assert "a bug in edgebuild: ZeroDivisionError: division by zero" in err
     (log,) = (tmp_path / "log").iterdir()
-    assert f"try: paste {log} into a bug report" in err
+    assert f"try: report it, with {log}" in err
     text = log.read_text()
     assert "arguments: ['boom']" in text and "Traceback" in text and "edgebuild 0.1.0" in text
 
@@ -174,7 +178,7 @@ def test_a_bug_is_reported_even_where_no_log_can_be_written(failing, capsys, mon
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "log" / "no"))
     failing(ZeroDivisionError("division by zero"))
     assert run(["boom"]) == 70
-    assert "paste the command into a bug report" in capsys.readouterr().err
+    assert "try: report it, with the command" in capsys.readouterr().err
 
 
 def test_control_characters_never_reach_the_terminal(failing, capsys):

@@ -34,4 +34,4 @@ def test_errors_wrap_at_words():
     lines = [line for line in shown.splitlines() if line.strip()]
     assert lines[0].endswith("is not known") and max(map(len, lines)) <= 70
     words = " ".join(shown.split())
-    assert "edgebuild targets list, or the path of a .toml file of your own" in words
+    assert "`edgebuild targets list` shows all names; for your own board give the path" in words

@@ -111,7 +111,7 @@ def test_nothing_to_leave_out(keras, context):
     model = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
     state = State(model)
     after, notes = RemoveBlocks(3).apply(state, context)
-    assert after is state and notes == ("no block was left out",)
+    assert after is state and notes == ("no block was removed",)
     assert RemoveBlocks(0).apply(State(context.teacher), context)[1] == notes
 
 

@@ -82,7 +82,10 @@ def test_a_model_that_remembers_nothing_is_refused(keras):
 
 @pytest.mark.parametrize(
     ("shape", "dtype", "words"),
-    [((4,), "int32", "int32, which gradients cannot move"), ((None, 4), "float32", "its size")],
+    [
+        ((4,), "int32", "int32, which cannot be made by gradient descent"),
+        ((None, 4), "float32", "its size"),
+    ],
 )
 def test_inputs_that_cannot_be_moved_are_refused(keras, shape, dtype, words):
     inputs = keras.Input(shape, dtype=dtype)

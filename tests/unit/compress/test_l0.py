@@ -107,15 +107,15 @@ def test_units_that_read_themselves_have_no_gates(keras, context):
     after, notes = L0(epochs=1).apply(state, context)
     assert after is state
     why = "not only convolutions and dense layers mix its channels"
-    assert notes == (f"gru has no gates: {why}", "no layer has channels that gates could shut")
+    assert notes == (f"gru has no gates: {why}", "no layer has channels that gates could remove")
 
 
 def test_without_epochs_no_gate_is_trained(trained, context):
     state = State(trained)
     after, notes = L0(epochs=0, finetune=0).apply(state, context)
-    assert after is state and notes == ("epochs=0 trains no gates: all channels stay",)
+    assert after is state and notes == ("epochs=0 trains no gates, so all channels stay",)
     tuned, notes = L0(epochs=0, finetune=1).apply(state, context)
-    assert tuned is not state and notes == ("epochs=0 trains no gates: all channels stay",)
+    assert tuned is not state and notes == ("epochs=0 trains no gates, so all channels stay",)
 
 
 def test_equal_seeds_give_equal_models_and_no_labels_are_needed(trained, context):

@@ -159,7 +159,7 @@ def test_what_does_not_save_is_left_alone(trained, context):
     state = State(trained)
     assert LowRank(energy=1.0).apply(state, context) == (
         state,
-        ("no layer gets smaller by factors",),
+        ("factorizing makes no layer smaller",),
     )
 
 
@@ -237,7 +237,7 @@ def test_grouped_convolutions_are_left_alone(keras):
     ("options", "message"),
     [
         ({"energy": 0.0}, "energy 0 is not above 0"),
-        ({"ratio": 1.0}, "ratio 1 is not at least 0 and below 1"),
+        ({"ratio": 1.0}, "ratio 1 must be at least 0 and below 1"),
         ({"form": "tuker"}, "unknown form 'tuker'; did you mean 'tucker'"),
         ({"epochs": -1}, "epochs is at least 0"),
     ],

@@ -87,7 +87,7 @@ def test_as_much_as_can_go(trained, context, by):
     state, notes = Prune(0.9999, by=by, epochs=0).apply(State(trained), context)
     smallest = {"stem": 1, "a": 1, "b": 1, "fc": 1, "out": 3}
     assert counts(state.model) == smallest | ({"fc": 12} if by == "ram" else {})
-    assert any(f"{by}: " in note and "could go, not 99.99 %" in note for note in notes)
+    assert any(f"{by}: " in note and "can be removed, not 99.99 %" in note for note in notes)
 
 
 def test_layers_of_their_own(trained, context):
@@ -139,13 +139,13 @@ def test_multiples_of_what_kernels_like(trained, context):
 def test_nothing_to_remove(trained, context):
     state = State(trained)
     after, notes = Prune(0.0, epochs=0).apply(state, context)
-    assert after is state and notes[-1] == "nothing could be removed: ratio=0 asks for nothing"
+    assert after is state and notes[-1] == "nothing could be removed: ratio=0 removes nothing"
 
 
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"multiple": 100_000}, "no layer has more than 100,000 channels, of which a multiple"),
+        ({"multiple": 100_000}, "no layer has more than 100,000 channels, so none can be removed"),
         ({"ratio": 0.01}, "ratio=0.01 is less than a layer can lose"),
     ],
 )
@@ -159,21 +159,21 @@ def test_no_layer_has_channels_that_may_go(keras, context):
     model = keras.Model(inputs, keras.layers.Dense(3)(keras.layers.Flatten()(inputs)))
     alone = dataclasses.replace(context, teacher=model)
     _, notes = Prune(epochs=0, criterion="l1").apply(State(model), alone)
-    assert notes == ("nothing could be removed: no layer has channels that may go",)
+    assert notes == ("nothing could be removed: no layer has channels that can be removed",)
 
 
 @pytest.mark.parametrize(
     ("layers", "why"),
     [
-        ("out:0.5", "'out': its channels have to stay"),
+        ("out:0.5", "'out': its channels cannot be removed"),
         ("a:500", "'a': it has 8 channels, 500 may stay"),
-        ("a:0.05", "'a': what is to go of its 8 channels is less than it can lose"),
-        ("*:0.5+a:0.7", "'a': a word before it is about its channels"),
+        ("a:0.05", "'a': the channels to remove of its 8 are fewer than it can lose"),
+        ("*:0.5+a:0.7", "'a': an earlier entry already decides on its channels"),
     ],
 )
 def test_words_about_layers_that_remove_nothing_are_told(trained, context, layers, why):
     _, notes = Prune(layers=layers + "+fc:0.5", epochs=0).apply(State(trained), context)
-    assert f"layers: nothing goes of {why}" in notes
+    assert f"layers: nothing is removed from {why}" in notes
     _, notes = Prune(layers="a:0+fc:0.5", epochs=0).apply(State(trained), context)
     assert not any("nothing goes" in note for note in notes)
 

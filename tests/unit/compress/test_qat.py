@@ -329,7 +329,7 @@ def test_the_better_of_calibrated_and_trained_is_kept(trained, context):
     plain, _ = Quantize().apply(State(trained), context)
     kept, notes = Quantize(epochs=1).apply(State(trained), wild)
     assert kept.flatbuffer == plain.flatbuffer
-    assert notes[-1].startswith("1 epochs with int8 did not help: the calibrated form stays")
+    assert notes[-1].startswith("1 epochs in int8 did not help, so the calibrated model is kept")
 
 
 def test_equalized_before_training(trained, context):

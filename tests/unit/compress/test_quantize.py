@@ -135,10 +135,10 @@ def test_huffman_packs_the_quantized_numbers(trained, context):
 
 def test_nothing_else_follows(trained, context):
     state, _ = Quantize(samples=8).apply(State(trained), context)
-    with pytest.raises(InputError, match="quantize comes after prune") as refused:
+    with pytest.raises(InputError, match="quantize must come after prune") as refused:
         run_pass(Prune(), state, context)
     assert "huffman" in refused.value.hint
-    with pytest.raises(InputError, match="quantize comes after prune"):
+    with pytest.raises(InputError, match="quantize must come after prune"):
         parse_recipe("quantize,prune")
     with pytest.raises(InputError, match="quantized already"):
         parse_recipe("quantize,quantize")
@@ -156,10 +156,10 @@ def test_nothing_else_follows(trained, context):
         ({"samples": 0}, "at least 1"),
         ({"mixed": 1.5}, "mixed 1.5"),
         ({"mixed": 0.1, "epochs": 1}, "after training"),
-        ({"percentile": 90.0}, "percentile is of calibration=percentile, not of min-max"),
+        ({"percentile": 90.0}, "percentile needs calibration=percentile, not min-max"),
         ({"mixed": 0.1, "format": "float16"}, "mixed chooses each operator's format"),
         ({"format": "float16", "rounding": "adaround"}, "not rounded by adaround"),
-        ({"format": "float16", "calibration": "mse"}, "no ranges for calibration=mse"),
+        ({"format": "float16", "calibration": "mse"}, "needs no ranges, so calibration=mse"),
     ],
 )
 def test_bad_options(options, message):

@@ -52,12 +52,12 @@ def test_json_round_trip():
         ("distill:features=nan%", "features=nan% is not a finite number"),
         ("cluster:tolerance=nan", "tolerance=nan is not a finite number"),
         ("prune:epochs=1.5", "not a whole number"),
-        ("ratio=0.5", "belongs to no pass"),
+        ("ratio=0.5", "does not follow a pass"),
         ("prune:ratio=0.5,ratio=0.3", "prune has ratio twice"),
-        ("huffman,prune:epochs=0", "huffman comes after prune, not before it"),
-        ("huffman,quantize", "huffman comes after quantize, not before it"),
-        ("huffman,huffman", "huffman comes once"),
-        ("quantize,huffman,huffman", "huffman comes once"),
+        ("huffman,prune:epochs=0", "huffman must come after prune"),
+        ("huffman,quantize", "huffman must come after quantize"),
+        ("huffman,huffman", "huffman may occur only once"),
+        ("quantize,huffman,huffman", "huffman may occur only once"),
     ],
 )
 def test_faults(text, words):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
+
+import numpy as np
 import pytest
 
 from edgebuild.compress.apply import training_setup
-from edgebuild.compress.setup import Distillation, TrainingSetup
+from edgebuild.compress.setup import Distillation, TrainingSetup, call_users
 from edgebuild.errors import InputError
 
 
@@ -25,8 +28,8 @@ def test_an_entry_sets_what_it_names(tmp_path):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[]", "does not return a dictionary"),
-        ("{'learning_rat': 1}", "does not return a dictionary with keys among learning_rate"),
+        ("[]", "must return a dictionary"),
+        ("{'learning_rat': 1}", "must return a dictionary with keys from learning_rate"),
         ("{'learning_rate': 'fast'}", "learning_rate is a number above 0, not 'fast'"),
         ("{'learning_rate': -1.0}", "learning_rate is a number above 0, not -1.0"),
         ("{'learning_rate': float('nan')}", "learning_rate is a number above 0"),
@@ -45,3 +48,31 @@ def test_what_cannot_be_is_refused_by_the_entrys_name(tmp_path, text, words):
     with pytest.raises(InputError, match=f"{name}:entry: ") as caught:
         setup_from(tmp_path, text, name)
     assert words in caught.value.message
+
+
+def loss_of_the_users(labels, output):
+    return labels["no such label"]
+
+
+def test_only_what_fails_in_the_users_own_function_is_blamed_on_it():
+    def step(x):
+        return loss_of_the_users([x], x)
+
+    with pytest.raises(InputError, match="entry's loss failed: TypeError") as error:
+        call_users("loss", step, 1, users=loss_of_the_users)
+    assert error.value.details[0].startswith(f"{__file__}, line ")
+
+    def elsewhere(labels, output):
+        """Never called."""
+
+    made = functools.partial(exec, "1 / 0")
+    with pytest.raises(ZeroDivisionError):
+        call_users("loss", made, users=np.linalg.norm)
+
+
+def test_a_line_that_tensorflow_quotes_counts():
+    text = f'in user code:\n\n    File "{__file__}", line 7, in loss\n        boom\n'
+    make = functools.partial(exec, "raise TypeError(text)", {"text": text})
+    with pytest.raises(InputError, match="loss failed: TypeError: in user code") as error:
+        call_users("loss", make, users=loss_of_the_users)
+    assert error.value.details == (f"{__file__}, line 7",)

@@ -145,7 +145,7 @@ def test_an_augmentation_that_changes_shapes_is_refused(shaken, context, made):
         return eval(made, {"x": x}) if isinstance(made, str) else made
 
     custom = dataclasses.replace(context, setup=TrainingSetup(augment=augment))
-    with pytest.raises(InputError, match="augment does not return a tuple of arrays"):
+    with pytest.raises(InputError, match="augment must return a tuple of arrays"):
         fine_tune(State(shaken), custom, epochs=1)
 
 

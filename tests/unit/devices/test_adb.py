@@ -30,7 +30,7 @@ def test_ranges():
     [
         (126, "cannot be started: no", "allowed to run"),
         (132, "ended by signal 4", "--isa base"),
-        (137, "ended by signal 9", "memory full"),
+        (137, "ended by signal 9", "free memory"),
         (139, "ended by signal 11", "logcat"),
         (3, "cannot read or write a file", "free space"),
     ],

@@ -32,7 +32,7 @@ def test_the_scale_that_brings_a_classifier_back(given, scale):
         return
     assert (found.measure, found.value, found.constant) == ("accuracy", 0.25, 0.25)
     assert found.scale == scale
-    assert f"with {scale} it is 100.00%: scale the data so" in found.sentence
+    assert f"with {scale} it is 100.00%: scale the data that way" in found.sentence
     assert baseline_from_json(json.loads(json.dumps(asdict(found)))) == found
 
 
@@ -47,7 +47,7 @@ def test_images_from_0_to_255_for_a_model_of_minus_1_to_1():
 
 def test_where_no_scale_helps_that_is_said():
     found = review_baseline(lambda x: np.tile([0.4, 0.3, 0.2, 0.1], (len(x[0]), 1)), [X], Y)
-    assert found.scale == "" and "none of x / 255, x * 255" in found.sentence
+    assert found.scale == "" and "rescaling the data (x / 255, x * 255" in found.sentence
 
 
 def test_few_samples_of_a_right_model_are_not_questioned():
@@ -64,8 +64,48 @@ def test_a_regression_that_is_no_better_than_the_mean():
     found = review_baseline(model, [X * 255], labels)
     assert (found.measure, found.scale) == ("R2", "x / 255") and found.value < 0
     assert found.sentence.startswith("the float model's error is no smaller than that of always")
-    assert "with x / 255 it is R2 1: scale the data so" in found.sentence
+    assert "with x / 255 it is R2 1: scale the data that way" in found.sentence
 
 
 def test_without_labels_nothing_is_questioned():
     assert review_baseline(classifier, [X], None) is None
+
+
+def softmax_of(factor):
+    """A classifier for inputs whose logits, times ``factor``, are right."""
+
+    def predict(x):
+        logits = np.asarray(x[0], np.float64) * factor
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        found = (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+        return found[:, np.newaxis]  # a batch of 1, as an interpreter has it
+
+    return predict
+
+
+@pytest.mark.parametrize(
+    ("given", "factor", "measure", "scale", "words"),
+    [
+        (X * 255, 8, "certainty", "x / 255", "completely certain of 100% of the samples"),
+        (X, 8 / 255, "variety", "x * 255", "nearly the same output for all 400 samples"),
+        (X, 8, None, "", ""),  # right as it is
+        (X * 255, 8 / 255, None, "", ""),
+        (X, 60, None, "", ""),  # certain, as a model is that was trained for long
+        (X[:10] * 255, 8, None, "", ""),  # too few
+        (X * 0, 8, None, "", ""),  # no scale helps
+        (np.tile(X[:1], (50, 1)), 8, None, "", ""),  # one sample again and again
+        (np.tile(X[:1], (50, 1)) * 255, 8, None, "", ""),
+    ],
+)
+def test_without_labels_only_the_extremes_tell(given, factor, measure, scale, words):
+    found = review_baseline(softmax_of(factor), [np.asarray(given, np.float32)], None)
+    if measure is None:
+        assert found is None
+        return
+    assert (found.measure, found.scale) == (measure, scale)
+    assert words in found.sentence and f"with {scale} it " in found.sentence
+    assert baseline_from_json(json.loads(json.dumps(asdict(found)))) == found
+
+
+def test_without_labels_values_tell_nothing():
+    assert review_baseline(lambda x: np.asarray(x[0][:, :1]), [X * 255], None) is None

@@ -83,7 +83,7 @@ def test_too_few_samples():
 def test_samples_that_do_not_fill_the_range():
     x = np.random.default_rng(0).lognormal(0, 2, (12, 1)).astype(np.float32)
     (found,) = (f for f in review(x) if f.kind == "range-not-filled")
-    assert found.sentence.startswith("12 samples do not fill the range of the input: half of them")
+    assert found.sentence.startswith("12 samples do not cover the range of the input: half of them")
 
 
 def test_classes_that_calibrate_nothing():
@@ -92,7 +92,7 @@ def test_classes_that_calibrate_nothing():
         images(), labels=labels, judged_labels=np.arange(4), classes=["a", "b", "c c"]
     )
     assert found.kind == "missing-classes"
-    assert found.sentence.endswith("2 of 4 classes that judge the build: 'c c', 3")
+    assert found.sentence.endswith("2 of 4 classes in the evaluation data: 'c c', 3")
 
 
 def test_a_set_that_judges_itself_is_no_warning():

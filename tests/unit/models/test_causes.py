@@ -30,7 +30,7 @@ def with_value(value):
         (np.tile(JUDGED[:1], (200, 1)), causes.CONSTANT, "input 'x' are all the same"),
         (with_value(1e4), causes.OUTLIER, "sample 107 of the calibration data has 10000 at [2] of"),
         (with_value(-1e4), causes.OUTLIER, "has -10000 at [2]"),
-        (JUDGED[DRAWN] * 255, causes.WIDE, "they have another scale"),
+        (JUDGED[DRAWN] * 255, causes.WIDE, "they are scaled differently"),
     ],
 )
 def test_calibration_data_that_spoil_a_range(given, kind, words):

@@ -82,10 +82,10 @@ def test_labels_of_each_output(tmp_path):
 
 def test_an_array_that_nothing_uses_is_an_error(tmp_path):
     save(tmp_path / "d.npz", x=X, y=np.arange(3), boxes=np.ones((3, 4)))
-    message = r"nothing uses the array 'boxes'; did you mean 'box'\?"
+    message = r"unused array 'boxes'; did you mean 'box'\?"
     bad(tmp_path, message, spec="d.npz", to=DETECTOR)
     save(tmp_path / "d.npz", x=X, y=np.arange(3), y1=np.arange(3))
-    bad(tmp_path, "nothing uses the array 'y1'", spec="d.npz")
+    bad(tmp_path, "unused array 'y1'", spec="d.npz")
     save(tmp_path / "d.npz", x=X, y=np.arange(3), y_val=np.arange(2), x_val=X[:2])
     assert load_data("d.npz", GREY, folder=tmp_path).y is not None  # another split's
 
@@ -150,7 +150,7 @@ def nan():
         (np.float32(1), "is empty, its shape is"),
         (np.array(["a"]), "has dtype <U1, expected numbers"),
         (np.zeros(3, complex), "has dtype complex128"),
-        (np.array([None]), "holds Python objects"),
+        (np.array([None]), "contains Python objects"),
         (nan(), r"1 values that are NaN or infinite, the first in sample 1 at \[2, 3\]"),
         (np.full((1, 4, 4), 1e300), "'in0' as float32 has 16 values"),
     ],
@@ -188,7 +188,7 @@ def test_inputs_of_different_lengths(tmp_path):
 def test_too_few_arrays_for_the_model(tmp_path):
     np.save(tmp_path / "x.npy", X)
     two = model((1, 4, 4), (1, 3))
-    with pytest.raises(InputError, match="has 1 arrays, the model takes 2 inputs") as caught:
+    with pytest.raises(InputError, match="has 1 arrays, but the model has 2 inputs") as caught:
         match_inputs(load_data(tmp_path / "x.npy", two), two.inputs)
     assert caught.value.details[1] == "input 1 'in1': [3]"
 
@@ -228,7 +228,7 @@ def test_a_header_that_promises_more_than_there_is(tmp_path):
     (tmp_path / "x.npy").write_bytes(header((10**12, 4)) + bytes(64))
     bad(tmp_path, "does not fit in")
     (tmp_path / "x.npy").write_bytes(header((20,)) + bytes(64))
-    bad(tmp_path, "damaged: it ends after 64 B")
+    bad(tmp_path, "damaged: it has only 64 B")
 
 
 def test_a_zip_bomb(tmp_path, monkeypatch):
@@ -255,7 +255,7 @@ def test_names_for_more_classes_than_the_model_has(tmp_path):
     names = np.array([f"class {i}" for i in range(40_000)])
     np.savez(tmp_path / "d.npz", x=np.zeros((2, 8, 8, 1), np.float32), classes=names)
     data = load_data("d.npz", model((1, 8, 8, 1)), folder=tmp_path)
-    with pytest.raises(InputError, match="names 40,000 classes, the model has 10"):
+    with pytest.raises(InputError, match="has 40,000 class names, but the model has 10"):
         check_class_names(data, graph)
     check_class_names(dataclasses.replace(data, classes=data.classes[:10]), graph)
 
@@ -363,7 +363,7 @@ def test_a_python_entry(tmp_path, code, message):
 def test_entries_that_are_not_there(tmp_path):
     bad(tmp_path, "module 'json' has no such function", "json:nothing")
     bad(tmp_path, "no module named 'no_such_module_x'", "no_such_module_x:f")
-    bad(tmp_path, "no such data set", "nowhere.npz", hint="--data set.npz")
+    bad(tmp_path, "no such file or folder", "nowhere.npz", hint="--data set.npz")
 
 
 def test_random_is_seeded():

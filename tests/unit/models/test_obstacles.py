@@ -112,3 +112,22 @@ def test_a_danger_goes_through_the_pipe(keras):
     model = sequence(keras, keras.layers.GRU(3, name="memory"))
     told = dataclasses.asdict(danger(graph_of(model), model))
     assert told["doing"] == "calibrating a model with GRU 'memory', whose loop it cannot calibrate"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "words"),
+    [
+        (
+            "<frozen runpy>:198:1: error: 'tfl.foo' op failed to verify\n<x>:1:1: note: from",
+            ToolError,
+            "full int8 model: 'tfl.foo' op failed to verify",
+        ),
+        ("Failed to quantize: op ATAN2 is not quantizable", ModelError, "op ATAN2"),
+    ],
+)
+def test_the_quantizers_words_come_without_a_place_in_python(said, kind, words):
+    from edgebuild.compress.ptq.writer import _refused
+
+    found = _refused(RuntimeError(said))
+    assert type(found) is kind and words in found.message and "runpy" not in str(found)
+    assert found.exit_code == (3 if kind is ToolError else 2) and found.hint

@@ -40,7 +40,7 @@ def test_every_policy(keras, tmp_path, policy, suffix):
     model, path = mixed(keras, policy), tmp_path / f"m.{suffix}"
     model.save(path)
     loaded, notes = load_keras(path, suffix, trust=False)
-    assert notes == (f"trained in {policy}, taken as float32",)
+    assert notes == (f"trained in {policy}, read as float32",)
     assert {str(layer.compute_dtype) for layer in loaded.layers} == {"float32"}
     assert {str(w.dtype) for w in loaded.weights} == {"float32"}
     theirs = np.asarray(model(X.astype(str(model.inputs[0].dtype))), np.float32)

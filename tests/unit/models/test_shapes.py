@@ -30,10 +30,10 @@ def test_shapes_are_given_by_name_or_to_the_only_input():
 @pytest.mark.parametrize(
     ("inputs", "given", "words"),
     [
-        ([IMAGE], {}, "input 'image' leaves dimensions open: ?,?,?,3"),
-        ([Declared("x", None)], {}, "leaves dimensions open: ?"),
-        ([IMAGE], {"imag": (1, 8, 8, 3)}, "is no input; did you mean 'image'"),
-        ([IMAGE, VECTOR], {"": (1, 8, 8, 3)}, "is no input"),
+        ([IMAGE], {}, "input 'image' has dynamic dimensions: ?,?,?,3"),
+        ([Declared("x", None)], {}, "has dynamic dimensions: ?"),
+        ([IMAGE], {"imag": (1, 8, 8, 3)}, "is not an input; did you mean 'image'"),
+        ([IMAGE, VECTOR], {"": (1, 8, 8, 3)}, "is not an input"),
         ([IMAGE], {"image": (1, 8, 8, 1)}, "does not fit the model's ?,?,?,3"),
         ([IMAGE], {"image": (1, 8, 8)}, "does not fit"),
         ([IMAGE], {"image": (4, 8, 8, 3)}, "a batch of 4"),

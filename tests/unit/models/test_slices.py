@@ -77,7 +77,7 @@ def test_they_are_no_inputs(tmp_path):
         ({"slice_light": "day"}, r"slice_light has shape \[\]"),
         ({"slice_light": [0.5, 1, 2]}, "slice_light has dtype float64, expected strings or int"),
         ({"slice_light": np.array([b"\xff"] * 3)}, "slice_light is not UTF-8"),
-        ({"slice_light": np.array([None] * 3)}, "slice_light holds Python objects"),
+        ({"slice_light": np.array([None] * 3)}, "slice_light contains Python objects"),
         ({"slices_light": LIGHT}, "the array 'slices_light' names no slice"),
         ({"slice_": LIGHT}, "the array 'slice_' names no slice"),
         ({"classes": ["a", "b", "a"]}, "classes has 'a' twice"),

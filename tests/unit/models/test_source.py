@@ -43,10 +43,10 @@ def test_files_that_are_no_models(tmp_path, content, message):
 
 
 def test_paths_that_are_no_models(tmp_path):
-    refused(tmp_path / "nowhere.h5", "no such model", hint="give a .keras")
-    refused(tmp_path, "this folder is no SavedModel")
+    refused(tmp_path / "nowhere.h5", "no such file", hint="give a .keras")
+    refused(tmp_path, "is a folder without a model")
     refused("/dev/null", "not a regular file")
-    refused("a\0b", "is not a path|no such model")
+    refused("a\0b", "is not a path|no such file")
 
 
 def test_a_tflite_that_is_none(tmp_path):
@@ -69,7 +69,7 @@ def test_an_archive_that_unpacks_to_much_more(tmp_path):
     with zipfile.ZipFile(tmp_path / "m.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("config.json", "{}")
         archive.writestr("model.weights.h5", bytes(65 << 20))
-    refused(tmp_path / "m.keras", "more than 20 times as much", hint="hostile")
+    refused(tmp_path / "m.keras", "more than 20 times as much", hint="do not trust")
 
 
 def test_a_pipe_is_no_model(tmp_path):
@@ -168,7 +168,7 @@ def test_a_sequential_model_that_was_never_built(keras, folder, suffix):
 def test_lambda_layers_are_code(keras, folder, suffix):
     path = folder / f"lambda.{suffix}"
     keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x + 1)]).save(path)
-    refused(path, "carries code in the Lambda layer 'lambda", hint="--trust-model")
+    refused(path, "contains code in the Lambda layer 'lambda", hint="--trust-model")
     if suffix == "keras":
         source = open_model(path, trust=True)
         assert source.inputs[0].shape == (1, 4)
@@ -222,7 +222,43 @@ def test_layers_that_only_keras_2_has(tiny_h5, tmp_path):
     def custom(config):
         config["config"]["layers"][-1]["class_name"] = "MyLayer"
 
-    refused(h5_with(tiny_h5, tmp_path / "n.h5", custom), "not part of Keras", hint="SavedModel")
+    refused(
+        h5_with(tiny_h5, tmp_path / "n.h5", custom),
+        "layer '.*' is a MyLayer, a class of your own",
+        hint="model.export",
+    )
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("functional", [False, True])
+def test_a_layer_of_the_users_own_is_named(tmp_path, functional):
+    import keras
+
+    class Swish(keras.layers.Layer):
+        def call(self, x):
+            return x * keras.ops.sigmoid(x)
+
+    x = keras.Input((4,))
+    layers = [Swish(name="swish_1"), Swish(name="swish_2"), keras.layers.Dense(2)]
+    model = keras.Sequential([x, *layers])
+    if functional:
+        model = keras.Model(x, layers[2](layers[1](layers[0](x))))
+    model.save(tmp_path / "m.keras")
+    refused(
+        tmp_path / "m.keras",
+        "m.keras: layer 'swish_1' is a Swish, a class of your own, and the file does not contain",
+        hint="model.export",
+    )
+
+
+def test_a_folder_of_models_names_them(tmp_path):
+    (tmp_path / "b.tflite").write_bytes(b"x")
+    (tmp_path / "a.keras").write_bytes(b"x")
+    (tmp_path / "saved").mkdir()
+    (tmp_path / "saved" / "saved_model.pb").write_bytes(b"x")
+    refused(
+        tmp_path, "is a folder without a model", hint="one of its models: a.keras, b.tflite, saved"
+    )
 
 
 @pytest.mark.keras
@@ -234,7 +270,7 @@ def test_damaged_h5(tiny_h5, tmp_path):
     refused(tmp_path / "cut.h5", "damaged .h5 file")
     with h5py.File(tmp_path / "weights.h5", "w") as file:
         file["w"] = np.zeros(3)
-    refused(tmp_path / "weights.h5", "holds weights without a model")
+    refused(tmp_path / "weights.h5", "contains weights but no model")
     shutil.copy(tiny_h5, tmp_path / "link.h5")
     with h5py.File(tmp_path / "link.h5", "r+") as file:
         file["elsewhere"] = h5py.ExternalLink("/etc/passwd", "/")
@@ -242,7 +278,7 @@ def test_damaged_h5(tiny_h5, tmp_path):
     shutil.copy(tiny_h5, tmp_path / "json.h5")
     with h5py.File(tmp_path / "json.h5", "r+") as file:
         file.attrs["model_config"] = "{"
-    refused(tmp_path / "json.h5", "configuration is no JSON")
+    refused(tmp_path / "json.h5", "configuration is not valid JSON")
 
 
 @pytest.mark.keras
@@ -280,7 +316,7 @@ def test_saved_models_that_are_refused(keras, tiny_saved_model, tmp_path):
 def test_shapes_must_be_known(keras, folder):
     path = folder / "open.keras"
     keras.Sequential([keras.Input((None, None, 3)), keras.layers.GlobalMaxPooling2D()]).save(path)
-    with pytest.raises(InputError, match=r"leaves dimensions open: \?,\?,\?,3"):
+    with pytest.raises(InputError, match=r"has dynamic dimensions: \?,\?,\?,3"):
         open_model(path)
     source = open_model(path, shapes={"": (1, 8, 6, 3)})
     assert [spec.shape for spec in source.inputs] == [(1, 8, 6, 3)]

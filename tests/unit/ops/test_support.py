@@ -60,7 +60,7 @@ def test_a_long_report_is_cut_for_people_alone():
     graph = chain(*(f"CUSTOM mine{i}" for i in range(60)))
     with pytest.raises(UnsupportedOperatorError) as error:
         check_supported(graph)
-    assert len(error.value.details) < 60 and "--json has all" in error.value.details[-1]
+    assert len(error.value.details) < 60 and "--json lists all" in error.value.details[-1]
     assert len(error.value.facts["unsupported"]["forms"]) == 60
 
 
@@ -107,7 +107,7 @@ def test_shapes_that_cannot_be():
     ("changes", "reason"),
     [
         ({"sparse": True, "stored": True}, "stored sparse"),
-        ({"is_variable": True}, "keeps a state"),
+        ({"is_variable": True}, "keeps state"),
         ({"dtype": DType.STRING, "quantization": None}, "no kernel computes with string"),
     ],
 )

@@ -98,7 +98,7 @@ def test_a_normalization_that_does_not_fit():
     graph = small_graph()
     model = write_tflite(graph)
     one, two = Normalization((1.0,), (1.0,)), Normalization((1.0, 2.0), (1.0, 1.0))
-    with pytest.raises(InputError, match="'imag', which is no input; did you mean 'image'"):
+    with pytest.raises(InputError, match="'imag' is not an input; did you mean 'image'"):
         with_metadata(model, graph, "m", normalization={"imag": one})
     with pytest.raises(InputError, match="normalization of 'image' has 2 means"):
         with_metadata(model, graph, "m", normalization={"image": two})

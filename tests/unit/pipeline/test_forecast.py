@@ -79,7 +79,7 @@ def test_a_limit_within_the_estimate_is_not_known_to_be_kept(model):
     assert not found.passed and found.uncertain
     error = check_failure(found)
     assert "flash budget may be missed (between" in error.message
-    assert error.hint == "`edgebuild build`, which compiles the model and knows"
+    assert error.hint == "`edgebuild build`, which compiles the model and measures"
 
 
 def test_what_only_a_build_measures(model):
@@ -87,9 +87,7 @@ def test_what_only_a_build_measures(model):
     limits = Budget(max_accuracy_drop=0.01).named("edgebuild.toml")
     found = of(model, budget=limits)
     assert found.passed
-    assert found.notes == (
-        "not checked here, a build measures it: max-accuracy-drop of the project",
-    )
+    assert found.notes == ("max-accuracy-drop of the project: not checked here, only by a build",)
     assert not of(model, budget=limits.named("the command line")).passed
 
 

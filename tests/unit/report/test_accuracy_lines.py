@@ -84,7 +84,7 @@ def test_the_example_in_the_documentation():
 def test_nothing_was_lost():
     lines = shown(accuracy_lines(made([7], light=["day"] * 3030)))
     assert lines[1] == "accuracy drop 0.00 points (95 %: -0.13 to 0.13, 3,030 samples)"
-    assert lines[2:4] == ["  none of 3 classes lost accuracy", "  none of 1 slices lost accuracy"]
+    assert lines[2:4] == ["  no loss in any of 3 classes", "  no loss in any of 1 slices"]
 
 
 def test_without_a_baseline_the_accuracy_has_its_interval():
@@ -192,7 +192,7 @@ def test_what_the_gate_holds_against_a_build_is_the_error_and_not_repeated_above
     )
     assert failure.hint == (
         "quantize:equalize=true; --max-accuracy-drop sets another limit; --no-accuracy-gate turns "
-        "the gate off"
+        "the check off"
     )
     again = report_from_json(json.loads(json.dumps(given.to_json(), allow_nan=False)))
     assert again.gate == LOST and not again.passed

@@ -6,8 +6,8 @@ import pytest
 
 from edgebuild.budget import Budget, Metrics
 from edgebuild.report.advice import check_failure, weighs_most
-from edgebuild.report.model import Comparison
-from tests.unit.report.reports import layer, report
+from edgebuild.report.model import Comparison, CompilerTrial
+from tests.unit.report.reports import figure, layer, report
 
 
 def missed(**limits):
@@ -72,13 +72,13 @@ def test_several_missed_budgets_are_all_told():
     [
         ({"latency_us": 1.0}, "--run simulator"),
         ({"max_accuracy_drop": 0.01}, "data with labels"),
-        ({"flash_bytes": 1}, "a target whose memory is known"),
+        ({"flash_bytes": 1}, "choose a target whose profile has memory regions"),
     ],
 )
 def test_a_budget_that_cannot_be_checked(limits, hint):
     failure = check_failure(report(Budget(**limits), metrics=Metrics(),
                                    violations=Budget(**limits).check(Metrics())))  # fmt: skip
-    assert "cannot be checked: no figure is known" in failure.message
+    assert "cannot be checked: the value is unknown" in failure.message
     assert hint in failure.hint
 
 
@@ -87,7 +87,7 @@ def test_a_difference_comes_first():
     given = report(Budget(flash_bytes=1), comparison=comparison)
     failure = check_failure(given)
     assert failure.message == (
-        "net for cortex-m4: 3 of 80 output bytes differ from tflite-micro 1's"
+        "net for cortex-m4: 3 of 80 output bytes differ from those of tflite-micro 1"
     )
     assert failure.details[0] == "layer 1, CONV_2D (operator 1)"
     assert failure.details[1].startswith("flash budget missed")
@@ -99,3 +99,18 @@ def test_layers_that_cost_nothing_are_not_blamed():
     given = report(Budget(flash_bytes=1), layers=layers)
     (violation,) = given.violations
     assert weighs_most(given, violation) == []
+
+
+def test_a_flash_budget_that_code_misses_does_not_blame_the_weights():
+    large = {"weights": figure(3_000), "code": figure(16_000), "runtime": figure(1_000)}
+    budget = Budget(flash_bytes=19_000).named("edgebuild.toml")
+    failure = check_failure(report(budget, flash=large))
+    assert failure.details == (
+        "code takes 17,000 B of it, weights 3,000 B; largest: eb_conv2d_s8 1,000 B",
+    )
+    assert failure.hint == (
+        "install gcc (its code is often smaller; --toolchain auto tries both), fewer kinds of "
+        "operators: each brings its own kernel, or raise --max-flash"
+    )
+    tried = (CompilerTrial("zig", figure(20_000), kept=True), CompilerTrial("gcc", figure(21_000)))
+    assert "install gcc" not in check_failure(report(budget, flash=large, compilers=tried)).hint

@@ -79,7 +79,7 @@ def test_probabilities_are_compared_by_their_classes():
     assert 0.7 < report.outputs[0].value < 0.85
     assert not any(row.judged for row in report.channels)
     (loss,), _ = find_losses(None, None, report, (), NONE)
-    assert "another class than the float model in 2" in loss.sentence
+    assert "another class than the float model for 2" in loss.sentence
     few = similarity_report([("mask", swapped[19:29], scores[19:29])], data_of(10))
     assert find_losses(None, None, few, (), NONE) == ((), ())  # 10 samples do not tell
 

@@ -30,7 +30,7 @@ def test_the_ladder_lists_what_each_rung_gave():
         "equalization, mse", None, ("a note",),
     )  # fmt: skip
     text = shown(ladder_lines(ladder))
-    assert "plain quantization loses too much: 52.00 points of accuracy are lost" in text
+    assert "plain quantization loses too much accuracy: 52.00 points of accuracy are lost" in text
     assert "min-max 50.00 points 1.2000" in text
     assert "equalization, mse 0.00 points 0.0040 shipped" in text
     assert "int16 activations - - the target has no kernels" in text

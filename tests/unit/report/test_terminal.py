@@ -59,12 +59,22 @@ def test_a_report_that_passes():
         "TFLite Micro arena 9,000 B estimated: model of the allocator",
         "# layer output MACs weights live cycles share",
         "2 conv_2d 1x8x8x6 2,000 200 502 3,002 40.0%",
-        "checked: 80 output bytes of 8 samples on simulated cortex-m4 equal tflite-micro 1's",
+        "checked: 8 samples on simulated cortex-m4: all 80 output bytes are identical to those of ",
         "accuracy on 1,000 samples: float 98.00%, int8 reference 97.00%, generated C 96.75%",
         "note: quantized to int8",
         "written to build/net-cortex-m4/",
     ):
         assert part in words(text)
+
+
+def test_the_compiler_is_named_once():
+    flash = {
+        name: figure(5_000, source=f"zig 1: {what}")
+        for name, what in (("weights", "constants of the model"), ("code", "layers and kernels"))
+    }
+    text = words(rendered(report(flash=flash)))
+    assert "compiler zig 1 weights 5,000 B linked: constants of the model" in text
+    assert text.count("zig 1") == 1
 
 
 def test_the_largest_symbols_are_the_models_own():
@@ -78,7 +88,9 @@ def test_a_report_that_fails():
     text = rendered(report(Budget(flash_bytes=10_000), comparison=comparison))
     assert text.splitlines()[0] == "net for cortex-m4: DOES NOT PASS"
     assert "█" * 24 + " 200%" in text
-    assert "MISMATCH: 3 of 80 output bytes on host differ from tflite-micro 1's" in words(text)
+    assert "MISMATCH: 3 of 80 output bytes on host differ from those of tflite-micro 1" in words(
+        text
+    )
     assert "first difference: layer 1, CONV_2D (operator 1)" in text
 
 

@@ -8,7 +8,7 @@ import pytest
 from edgebuild.budget import Budget
 from edgebuild.compress.recipe import recipe_from_json
 from edgebuild.compress.splits import Split
-from edgebuild.errors import InputError, ModelError
+from edgebuild.errors import InputError, InternalError, ModelError
 from edgebuild.search.evaluate import context_of, evaluate, explicit, with_epochs
 from edgebuild.search.moves import moves
 from edgebuild.search.problem import Problem, Task
@@ -199,3 +199,20 @@ def test_a_regression_is_ranked_by_the_error_of_its_labels(problem, tmp_path):
     assert plain.similarity > 0.95 > learnt.similarity
     assert learnt.error_increase < 0.0 < plain.error_increase + 0.05
     assert rank(learnt) < rank(plain) and learnt.quality > known.quality
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "code"),
+    [(KeyError("units"), InternalError, 70), (MemoryError(), MemoryError, None)],
+)
+def test_what_nobody_has_foreseen_is_not_the_users_fault(monkeypatch, error, kind, code):
+    def fail(*_):
+        raise error
+
+    monkeypatch.setattr("edgebuild.search.evaluate._evaluate", fail)
+    with pytest.raises(kind) as caught:
+        evaluate(None, Task((QUANTIZE,)))
+    if code is not None:
+        assert caught.value.exit_code == code
+        assert caught.value.message == "a candidate of the search: KeyError: 'units'"
+        assert "Traceback" in caught.value.log

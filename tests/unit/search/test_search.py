@@ -231,7 +231,7 @@ def test_a_candidate_that_cannot_be_built_is_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("limit", "reason"),
     [
-        ({"timeout_s": 0.0}, "no candidate was trained: the time was over"),
+        ({"timeout_s": 0.0}, "no candidate was trained: the time limit was reached"),
         ({"trials": 0}, "no candidate was trained"),
     ],
 )

@@ -47,7 +47,7 @@ def test_a_candidate_is_tried_again_for_a_budget_that_it_keeps(tmp_path):
 
 def test_a_study_of_another_problem_is_refused(tmp_path):
     study(tmp_path)
-    message = "is of another model, data set, target, training or edgebuild"
+    message = "belongs to another model, data set, target, training or edgebuild version"
     with pytest.raises(InputError, match=message):
         open_study(f"sqlite:///{tmp_path / 's.db'}", "study", "other", sampler="tpe", seed=0)
 

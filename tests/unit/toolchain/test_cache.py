@@ -138,7 +138,7 @@ def test_the_command_shows_and_clears(folder, capsys):
 @pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a folder that nobody can write")
 def test_a_cache_that_cannot_be_written_says_so(monkeypatch):
     monkeypatch.setenv("EDGEBUILD_CACHE_DIR", "/proc/edgebuild")
-    assert "nothing is kept in the cache (/proc" in read_only_note()
+    assert "the cache cannot be written (/proc" in read_only_note()
     cache = ObjectCache.default()
     cache.put(KEY, b"content")
     assert cache.get(KEY) is None

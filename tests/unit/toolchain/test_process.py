@@ -2,6 +2,7 @@
 
 import pytest
 
+from edgebuild.errors import ToolError
 from edgebuild.toolchain.process import MAX_OUTPUT_BYTES, OutputLimitError, run_limited
 
 
@@ -30,3 +31,14 @@ def test_errors_are_limited_too():
 def test_without_a_limit_the_rest_is_left_out():
     finished = run(f"head -c {MAX_OUTPUT_BYTES + 1} /dev/zero")
     assert (finished.returncode, len(finished.stdout)) == (0, MAX_OUTPUT_BYTES)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF"])
+def test_a_compiler_that_cannot_be_started(tmp_path, content):
+    broken = tmp_path / "zig"
+    broken.write_bytes(content)
+    broken.chmod(0o644 if not content else 0o755)
+    with pytest.raises(ToolError, match="zig cannot be started: ") as error:
+        run_limited([str(broken)], what="trying", timeout_s=20, missing_hint="pip install ziglang")
+    assert error.value.exit_code == 3
+    assert error.value.hint == "pip install ziglang"
