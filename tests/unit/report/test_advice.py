@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgebuild.budget import Budget, Metrics
-from edgebuild.report.advice import check_failure, weighs_most
+from edgebuild.report.advice import check_failure, gate_hint, weighs_most
+from edgebuild.report.gate import AccuracyGate, Loss
 from edgebuild.report.model import Comparison
 from tests.unit.report.reports import layer, report
 
@@ -99,3 +100,19 @@ def test_layers_that_cost_nothing_are_not_blamed():
     given = report(Budget(flash_bytes=1), layers=layers)
     (violation,) = given.violations
     assert weighs_most(given, violation) == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"),
+    [
+        ("accuracy-drop", "--max-accuracy-drop sets another limit"),
+        ("error", "--max-error-increase sets another limit"),
+        ("similarity", "--min-similarity sets another limit"),
+        ("constant", ""),
+        ("not-finite", ""),
+    ],
+)
+def test_each_kind_of_loss_has_a_way_on(kind, limit):
+    hint = gate_hint(AccuracyGate(True, (Loss(kind, "y is lost"),)))
+    assert (limit in hint) if limit else ("another limit" not in hint)
+    assert "calibration data" in hint and hint.endswith("--no-accuracy-gate turns the gate off")
