@@ -111,8 +111,9 @@ def _questionable(report: Report) -> list[str]:
 def gate_hint(gate: AccuracyGate) -> str:
     """Return what to try where the accuracy gate failed: against its causes, else in general."""
     remedies = [cause.remedy for cause in gate.causes if cause.remedy] or [_RECALIBRATE]
-    limits = dict.fromkeys(_OTHER_LIMITS[loss.kind] for loss in gate.losses)
-    limits.pop("", None)
+    limits = dict.fromkeys(
+        _OTHER_LIMITS[loss.kind] for loss in gate.losses if loss.kind in _OTHER_LIMITS
+    )
     other = f"; {' or '.join(limits)} sets another limit" if limits else ""
     return f"{'; '.join(dict.fromkeys(remedies))}{other}; --no-accuracy-gate turns the check off"
 
@@ -123,9 +124,10 @@ _RECALIBRATE = (
 )
 _OTHER_LIMITS = {
     "accuracy-drop": "--max-accuracy-drop",
+    "error": "--max-error-increase",
     "similarity": "--min-similarity",
-    "constant": "",
 }
+"""For the kinds of loss that a budget may limit in the gate's place."""
 
 
 def _tried(report: Judged) -> list[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from edgebuild.budget import Budget, Metrics
-from edgebuild.report.advice import check_failure, weighs_most
+from edgebuild.report.advice import check_failure, gate_hint, weighs_most
+from edgebuild.report.gate import AccuracyGate, Loss
 from edgebuild.report.model import Comparison, CompilerTrial
 from tests.unit.report.reports import figure, layer, report
 
@@ -114,3 +115,19 @@ def test_a_flash_budget_that_code_misses_does_not_blame_the_weights():
     )
     tried = (CompilerTrial("zig", figure(20_000), kept=True), CompilerTrial("gcc", figure(21_000)))
     assert "install gcc" not in check_failure(report(budget, flash=large, compilers=tried)).hint
+
+
+@pytest.mark.parametrize(
+    ("kind", "limit"),
+    [
+        ("accuracy-drop", "--max-accuracy-drop sets another limit"),
+        ("error", "--max-error-increase sets another limit"),
+        ("similarity", "--min-similarity sets another limit"),
+        ("constant", ""),
+        ("not-finite", ""),
+    ],
+)
+def test_each_kind_of_loss_has_a_way_on(kind, limit):
+    hint = gate_hint(AccuracyGate(True, (Loss(kind, "y is lost"),)))
+    assert (limit in hint) if limit else ("another limit" not in hint)
+    assert "calibration data" in hint and hint.endswith("--no-accuracy-gate turns the gate off")
