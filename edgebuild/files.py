@@ -89,6 +89,14 @@ def atomic_write(path: Path, content: bytes | str) -> None:
             raise
 
 
+def _resolved(path: Path) -> Path:
+    """Return ``path`` without links; OSError where they lead in a circle."""
+    try:
+        return path.resolve()
+    except RuntimeError as error:  # Python before 3.13 raises it instead
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+
+
 @contextmanager
 def staged_directory(
     final: Path, *, marker: str = "build.lock", wait_s: float = 0.0
@@ -101,7 +109,7 @@ def staged_directory(
     never replaced, and InputError is raised before anything is written.
     """
     with explained(final):
-        final = final.resolve()
+        final = _resolved(final)
         _refuse_foreign(final, marker)
         final.parent.mkdir(parents=True, exist_ok=True)
     with directory_lock(final, wait_s=wait_s):

@@ -336,3 +336,12 @@ def test_folders_of_killed_runs_are_collected_and_no_others(tmp_path, monkeypatc
             owner.kill()
             owner.wait()
             owner.stdout.close()
+
+
+def test_links_that_lead_in_a_circle_are_told(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    with (
+        pytest.raises(InputError, match="circle/build: too many levels of symbolic links"),
+        staged_directory(tmp_path / "circle" / "build"),
+    ):
+        pass
