@@ -89,12 +89,14 @@ def atomic_write(path: Path, content: bytes | str) -> None:
             raise
 
 
-def _resolved(path: Path) -> Path:
-    """Return ``path`` without links; OSError where they lead in a circle."""
+def resolved(path: Path) -> Path:
+    """Return the absolute ``path`` without links; InputError where they lead in a circle."""
     try:
         return path.resolve()
-    except RuntimeError as error:  # Python before 3.13 raises it instead
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path)) from error
+    except (OSError, RuntimeError) as error:  # which of the two depends on Python's version
+        raise InputError(
+            f"{path}: {os.strerror(errno.ELOOP).lower()}", hint="check the path"
+        ) from error
 
 
 @contextmanager
@@ -109,7 +111,7 @@ def staged_directory(
     never replaced, and InputError is raised before anything is written.
     """
     with explained(final):
-        final = _resolved(final)
+        final = resolved(final)
         _refuse_foreign(final, marker)
         final.parent.mkdir(parents=True, exist_ok=True)
     with directory_lock(final, wait_s=wait_s):
