@@ -114,6 +114,16 @@ def atomic_write(path: Path, content: bytes | str) -> None:
             raise
 
 
+def resolved(path: Path) -> Path:
+    """Return the absolute ``path`` without links; InputError where they lead in a circle."""
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError) as error:  # which of the two depends on Python's version
+        raise InputError(
+            f"{path}: {os.strerror(errno.ELOOP).lower()}", hint="check the path"
+        ) from error
+
+
 @contextmanager
 def staged_directory(
     final: Path, *, marker: str = "build.lock", wait_s: float = 0.0
@@ -126,7 +136,7 @@ def staged_directory(
     never replaced, and InputError is raised before anything is written.
     """
     with explained(final):
-        final = final.resolve()
+        final = resolved(final)
         _refuse_foreign(final, marker)
         _make_folder(final.parent)
     with directory_lock(final, wait_s=wait_s):

@@ -13,6 +13,7 @@ from typing import Any
 
 from edgebuild.budget import Budget, read_budget
 from edgebuild.errors import InputError, nearest
+from edgebuild.files import resolved
 from edgebuild.limits import SETTINGS_BYTES, read_file
 from edgebuild.profile import FORMATS
 from edgebuild.region_reader import read_place
@@ -140,7 +141,7 @@ def load_project(folder: Path) -> Project:
     file = find_project(folder)
     if file is None:
         raise InputError(
-            f"no {FILE_NAME} in {folder.resolve()}",
+            f"no {FILE_NAME} in {resolved(folder)}",
             hint="edgebuild init writes one; or give MODEL and --target",
         )
     return read_project(file)
@@ -153,7 +154,7 @@ def read_project(file: Path) -> Project:
     table: Mapping[str, Any] | None = read_toml(file)
     if file.name == "pyproject.toml":
         table, where = _tool_table(file), "tool.edgebuild"
-    project = _read(Reader(table or {}, str(file), problems, where), file.resolve())
+    project = _read(Reader(table or {}, str(file), problems, where), resolved(file))
     problems.raise_if_any(str(file), hint=f"correct {file.name} and run the command again")
     return project
 

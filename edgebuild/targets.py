@@ -15,6 +15,7 @@ from typing import Any
 
 from edgebuild.budget import Budget, read_budget
 from edgebuild.errors import InputError, nearest
+from edgebuild.files import resolved
 from edgebuild.profile import (
     APPLICATION_CORES,
     CORES,
@@ -162,7 +163,7 @@ def _load(path: Path, problems: Problems) -> TargetProfile | None:
 
 def _read_chain(path: Path, problems: Problems, chain: tuple[Path, ...]) -> _Layer:
     """Read ``path`` and all it is based on, the strongest last."""
-    here = path.resolve()
+    here = resolved(path)
     if here in chain or len(chain) >= _MAX_CHAIN:
         loop = " -> ".join(_shown(p) for p in (*chain, here))
         problems.add(_shown(path), "based_on", f"leads back to itself: {loop}")

@@ -7,7 +7,7 @@ Every parser raises InputError that quotes the text and says how to write it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from edgebuild.errors import InputError
@@ -140,6 +140,18 @@ def format_range(low: float, high: float, shown: Callable[[float], str]) -> str:
         return last
     number, _, unit = first.rpartition(" ")
     return f"{number if last.endswith(f' {unit}') else first} to {last}"
+
+
+def listed(names: Sequence[str], most: int) -> str:
+    """Return the first ``most`` names, and how many more there are: ``a, b and 3 more``."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{', '.join(names[:most])}{more}"
+
+
+def shortened(lines: Sequence[str], most: int, where: str = "") -> list[str]:
+    """Return the first ``most`` lines, and a line on how many more there are, and ``where``."""
+    more = [f"... and {len(lines) - most} more{where}"] if len(lines) > most else []
+    return [*lines[:most], *more]
 
 
 def format_points(ratio: float) -> str:

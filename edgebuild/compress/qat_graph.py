@@ -12,6 +12,7 @@ from edgebuild.compress.qat_ops import ACTIVATIONS, COMPUTE, Spec
 from edgebuild.errors import InputError
 from edgebuild.models.float_tflite import unpack
 from edgebuild.tflite import schema
+from edgebuild.units import listed
 
 SAME_SCALE = {
     *("RESHAPE", "MAX_POOL_2D", "AVERAGE_POOL_2D", "PAD", "CONCATENATION", "TRANSPOSE"),
@@ -56,7 +57,7 @@ def spec_of(network: Network) -> list[Spec]:
         )
     if unknown:
         raise InputError(
-            f"quantize: cannot be trained with integers: {', '.join(unknown[:4])}",
+            f"quantize: cannot be trained with integers: {listed(unknown, 4)}",
             hint="leave out epochs: the calibrated form needs no training",
         )
     return found

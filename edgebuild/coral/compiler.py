@@ -24,6 +24,7 @@ from edgebuild.graph import Graph
 from edgebuild.limits import read_model
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.toolchain.process import Finished, TimeLimitError, run_limited
+from edgebuild.units import shortened
 
 PROGRAM = "edgetpu_compiler"
 ENGINES = ("docker", "podman")
@@ -237,14 +238,14 @@ def _checked(
         rows = [f"{kind} {count}: {status}" for kind, count, status in own.table]
         raise CheckFailedError(
             f"not one operator of {stem}.tflite maps to the Edge TPU",
-            details=rows[:_SHOWN],
+            details=shortened(rows, _SHOWN),
             hint="quantize the model to int8, inputs and outputs too",
         )
     differences = compiled_differences(source, compiled, model, own)
     if differences:
         raise ToolError(
             f"the file {PROGRAM} wrote for {stem}.tflite is a different model",
-            details=differences[:_SHOWN],
+            details=shortened(differences, _SHOWN),
             hint="compile again in an empty folder; use another version of the compiler",
         )
     return data, model, own

@@ -11,6 +11,7 @@ from edgebuild.delegates.table import load_table
 from edgebuild.errors import UnsupportedOperatorError
 from edgebuild.graph import Graph
 from edgebuild.ops.refusal import FormGroups, Unsupported
+from edgebuild.units import shortened
 
 LITERT_CUSTOMS = (
     "AudioSpectrogram",
@@ -21,7 +22,7 @@ LITERT_CUSTOMS = (
 )
 """What LiteRT 2.3.0 registers itself (``BuiltinOpResolver`` in tflite/kernels/register.cc)."""
 
-_SHOWN = 12
+_SHOWN = 40
 
 
 def with_unknown_customs(graph: Graph, found: Compatibility) -> Compatibility:
@@ -44,13 +45,13 @@ def refuse_unknown_customs(graph: Graph, found: Compatibility, *, where: str) ->
     groups = FormGroups()
     for verdict in unknown:
         groups.add(graph.node(verdict.position), verdict.reason)
-    more = [f"... and {len(unknown) - _SHOWN} more"] if len(unknown) > _SHOWN else []
+    refused = Unsupported(len(graph.ops), groups.forms())
     raise UnsupportedOperatorError(
         f"{where}: no runtime at hand has {len(unknown)} of the model's custom operators",
-        details=[f"{v.kind} (operator {v.position}): {v.reason}" for v in unknown[:_SHOWN]] + more,
+        details=shortened(refused.lines(), _SHOWN, " lines; --json has all"),
         hint="convert it with TFLITE_BUILTINS alone, or replace the layer; `edgebuild inspect` "
         "shows every operator",
-        facts={"unsupported": Unsupported(len(graph.ops), groups.forms()).to_json()},
+        facts={"unsupported": refused.to_json()},
     )
 
 

@@ -18,6 +18,7 @@ from edgebuild.models.recent import Recent
 from edgebuild.models.source import SourceModel
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import read_tflite
+from edgebuild.units import listed
 
 _CONVERT_S = 3600.0
 _PREDICT_S = 600.0
@@ -78,7 +79,7 @@ def to_int8_tflite(
         ]
     floats = [n.where for n in graph.nodes() if any(t.dtype == DType.FLOAT32 for t in n.outputs)]
     if floats:
-        notes.append(f"kept in float32: {', '.join(floats[:5])}")
+        notes.append(f"kept in float32: {listed(floats, 5)}")
     return Converted(model, tuple(notes))
 
 

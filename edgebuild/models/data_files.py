@@ -27,6 +27,7 @@ from edgebuild.limits import (
 from edgebuild.models.data_content import Arrays, Content, Names, Shape
 from edgebuild.models.slices import check_names, is_annotation
 from edgebuild.models.streams import collect, is_stream
+from edgebuild.units import listed
 
 SCALES = {"0..255": (0.0, 255.0), "0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
 _NAMED = 4
@@ -165,13 +166,12 @@ def _choose_labels(source: str, rest: list[str], x: list[str], names: Names) -> 
 
 
 def _refuse_unused(source: str, unused: list[str], names: Names) -> NoReturn:
-    more = f" and {len(unused) - _NAMED} more" if len(unused) > _NAMED else ""
     guess = nearest(unused[0], [*names.inputs, *names.outputs, "x", "y", "classes"])
-    outputs = ", ".join(map(repr, names.outputs[:_NAMED])) or "(not known)"
+    outputs = listed(list(map(repr, names.outputs)), _NAMED) or "(not known)"
     raise InputError(
-        f"{source}: unused array {', '.join(map(repr, unused[:_NAMED]))}{more}{guess}",
+        f"{source}: unused array {listed(list(map(repr, unused)), _NAMED)}{guess}",
         details=[
-            f"inputs: {', '.join(map(repr, names.inputs[:_NAMED]))}, or x, or x0, x1, ...",
+            f"inputs: {listed(list(map(repr, names.inputs)), _NAMED)}, or x, or x0, x1, ...",
             f"labels: y of the first output, y0, y1, ..., or by the output's name: {outputs}",
             "slices of the data: slice_<name>; names of classes: classes",
         ],

@@ -11,6 +11,7 @@ from typing import Any
 from edgebuild.graph import Node, Tensor
 from edgebuild.ops.origins import keras_layer, origin
 from edgebuild.ops.tflite_micro import RESOLVER_METHODS
+from edgebuild.units import listed
 
 _SHOWN_PLACES = 4
 _SPELLED = 3
@@ -44,16 +45,14 @@ class RefusedForm:
 
     def lines(self) -> list[str]:
         """Return what people read: what and where, then where it comes from and what to do."""
-        shown = ", ".join(str(place.operator) for place in self.places[:_SHOWN_PLACES])
-        if len(self.places) > _SHOWN_PLACES:
-            shown += f" and {len(self.places) - _SHOWN_PLACES} more"
+        shown = listed([str(place.operator) for place in self.places], _SHOWN_PLACES)
         word = "operators" if len(self.places) > 1 else "operator"
         count = f"{len(self.places)} x " if len(self.places) > 1 else ""
         found = [f"{count}{self.kind} ({self.formats}), {word} {shown}: {self.reason}"]
         layers = dict.fromkeys(place.layer for place in self.places if place.layer)
         origins = [f"from {self.keras}"] if self.keras else []
         if layers:
-            origins.append(f"in layer {', '.join(list(layers)[:_SHOWN_PLACES])}")
+            origins.append(f"in layer {listed(list(layers), _SHOWN_PLACES)}")
         more = "; ".join(
             part
             for part in (

@@ -13,6 +13,7 @@ from edgebuild.graph.contradictions import contradictions
 from edgebuild.graph.formats import is_quantized
 from edgebuild.ops import OPS
 from edgebuild.ops.refusal import FormGroups, Unsupported
+from edgebuild.units import shortened
 
 _SHOWN = 40
 _MAX_EFFECTIVE_SCALE = 2.0**30
@@ -55,12 +56,10 @@ def check_supported(graph: Graph, *, where: str = "model") -> None:
     found = unsupported(graph)
     if not found:
         return
-    lines = found.lines()
-    more = [f"... and {len(lines) - _SHOWN} more lines; --json lists all"]
     kind = ModelError if found.only_contradicts else UnsupportedOperatorError
     raise kind(
         f"{where}: {found.summary()}",
-        details=lines if len(lines) <= _SHOWN else [*lines[:_SHOWN], *more],
+        details=shortened(found.lines(), _SHOWN, " lines; --json has all"),
         hint=found.hint(),
         facts={"unsupported": found.to_json()},
     )

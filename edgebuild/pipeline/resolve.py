@@ -26,6 +26,7 @@ from edgebuild.pipeline.formats import runnable
 from edgebuild.pipeline.loading import Prepared, prepare
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.tflite.reader import read_tflite
+from edgebuild.units import shortened
 
 _SHOWN = 3
 
@@ -177,7 +178,7 @@ def _library(
     if reasons and plan.run not in ("host", "none"):
         raise InputError(
             f"{plan.name}: this build has no generated C that could run on {plan.run}",
-            details=reasons[:_SHOWN],
+            details=shortened(reasons, _SHOWN),
             hint="--format int8, or leave --run out",
         )
     if not backend.has_library:

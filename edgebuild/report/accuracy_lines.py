@@ -158,6 +158,8 @@ def regression_lines(regression: RegressionReport) -> Iterator[RenderableType]:
     for row in regression.outputs[:_OUTPUTS_SHOWN]:
         which = f"{row.label}: " if len(regression.outputs) > 1 else ""
         yield Text(f"{which}error on {regression.samples:,} samples: {_errors(row)}")
+    if len(regression.outputs) > _OUTPUTS_SHOWN:
+        yield Text(f"... {len(regression.outputs) - _OUTPUTS_SHOWN} more outputs in report.json")
     worst = regression.worst
     several = len(regression.channels) > len(regression.outputs)
     if worst is not None and several:

@@ -6,12 +6,15 @@ The files in ``tests/cases`` are of the kind that their folder names.
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 import edgebuild
 from edgebuild.cli.main import run as cli
+from tests.small import small_model
 
 CASES = Path(__file__).resolve().parents[1] / "cases"
 
@@ -97,3 +100,89 @@ def test_missing_formats(capsys):
     assert "3 of 4 operators have no kernel" in said
     assert "CONV_2D (int16, int8 per channel, int64 per channel -> int16)" in said
     assert "input and output are int8 with one scale each" in said
+
+
+@pytest.mark.keras
+def test_attention_layernorm_embedding(tmp_path, capsys):
+    """All that has no kernel is told at once, by both in the same words, with its layers."""
+    keras = pytest.importorskip("keras")
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    tokens = keras.Input((8,), dtype="int32")
+    x = layers.Embedding(20, 8)(tokens)
+    x = layers.LayerNormalization()(x + layers.MultiHeadAttention(2, 4)(x, x))
+    x = layers.GlobalMaxPooling1D()(layers.Dense(8, activation="gelu")(x))
+    keras.Model(tokens, layers.Dense(2)(x)).save(tmp_path / "net.keras")
+    said = []
+    for command in (["check"], ["build", "--out", str(tmp_path / "build")]):
+        model = [str(tmp_path / "net.keras"), "--target", "cortex-m4", "--data", "random"]
+        assert cli([command[0], *model, *command[1:], "--json"]) == 2
+        said.append(json.loads(capsys.readouterr().out)["error"])
+    assert said[0] == said[1]
+    words = " ".join(said[0]["details"])
+    kinds = {form["kind"] for form in said[0]["unsupported"]["forms"]}
+    assert {"BATCH_MATMUL", "RSQRT", "SQUARED_DIFFERENCE", "GELU", "GATHER", "REDUCE_MAX"} <= kinds
+    for layer in ("MultiHeadAttention", "LayerNormalization", "Embedding", "activation='gelu'"):
+        assert layer in words
+    assert "did you mean" not in words
+
+
+TWO = """
+#include "first.h"
+#include "second.h"
+static _Alignas(16) unsigned char a[FIRST_ARENA_BYTES], b[SECOND_ARENA_BYTES];
+int main(void) {
+  return first_init(a, sizeof a) | second_init(b, sizeof b) | first_run(a) | second_run(b);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def libraries(tmp_path_factory):
+    """Two models as libraries for one target."""
+    folder = tmp_path_factory.mktemp("libraries")
+    for number, name in enumerate(("first", "second")):
+        model = folder / f"{name}.tflite"
+        model.write_bytes(small_model(channels=8 + 4 * number, seed=number))
+        edgebuild.build(model, target="host", out=folder / "build", run="none")
+    return [folder / "build" / f"{name}-host" / "lib" for name in ("first", "second")]
+
+
+def compiled(folder, *includes):
+    """Compile ``main.c`` and every file below ``folder``; return the compiler's result."""
+    gcc = shutil.which("gcc")
+    if gcc is None:
+        pytest.skip("gcc is not installed")
+    (folder / "main.c").write_text(TWO)
+    paths = [f"-I{folder / path}" for path in includes]
+    sources = sorted(str(path) for path in folder.rglob("*.c"))
+    command = [gcc, "-std=c11", *paths, *sources, "-lm", "-o", str(folder / "main")]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_two_models(libraries, tmp_path):
+    """They share kernels: compiled twice these clash, in one folder they do not."""
+    for number, library in enumerate(libraries):
+        shutil.copytree(library, tmp_path / "apart" / str(number))
+        shutil.copytree(library, tmp_path / "together", dirs_exist_ok=True)
+    shared = [path.relative_to(libraries[0]) for path in libraries[0].rglob("*.[ch]")]
+    shared = [path for path in shared if (libraries[1] / path).exists()]
+    assert len(shared) > 5
+    for path in shared:
+        assert (libraries[0] / path).read_bytes() == (libraries[1] / path).read_bytes()
+    done = compiled(tmp_path / "together", ".", "kernels")
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run([str(tmp_path / "together" / "main")]).returncode == 0
+    clash = compiled(tmp_path / "apart", "0", "0/kernels", "1", "1/kernels")
+    assert clash.returncode != 0 and "multiple definition of" in clash.stderr
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
+    assert "Several models share their kernels: copy their `lib/` folders into one" in readme
+
+
+def test_arduino_layout(libraries, tmp_path):
+    """Kernels are found by the two include paths that the README names, and not by one."""
+    for library in libraries:
+        shutil.copytree(library, tmp_path / "src", dirs_exist_ok=True)
+    alone = compiled(tmp_path / "src", ".")
+    assert alone.returncode != 0 and "No such file or directory" in alone.stderr
+    assert compiled(tmp_path / "src", ".", "kernels").returncode == 0

@@ -366,3 +366,12 @@ def test_a_file_that_may_not_be_read_gets_the_command_that_changes_it(tmp_path, 
     found = explain_os_error(PermissionError(errno.EACCES, "Permission denied"), path)
     assert found.message == f"{path}: no permission to read it"
     assert found.hint == f"make it readable: chmod u+r {path}"
+
+
+def test_links_that_lead_in_a_circle_are_told(tmp_path):
+    (tmp_path / "circle").symlink_to("circle")
+    with (
+        pytest.raises(InputError, match="circle/build: too many levels of symbolic links"),
+        staged_directory(tmp_path / "circle" / "build"),
+    ):
+        pass

@@ -425,3 +425,9 @@ def test_nnapi_needs_a_feature_level(write):
 def test_a_cortex_m_needs_a_core_of_its_family(write):
     text = GOOD.replace('"cortex-m4"\nclock', '"arm64"\nclock')
     assert any("not a Cortex-M core" in fault for fault in validate_target(write(text)))
+
+
+def test_links_that_lead_in_a_circle_are_told(tmp_path):
+    (tmp_path / "circle.toml").symlink_to("circle.toml")
+    with pytest.raises(InputError, match=r"circle\.toml: too many levels of symbolic links"):
+        load_target(str(tmp_path / "circle.toml"))

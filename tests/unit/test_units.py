@@ -12,12 +12,14 @@ from edgebuild.units import (
     format_points,
     format_range,
     format_size,
+    listed,
     parse_count,
     parse_duration_us,
     parse_range,
     parse_ratio,
     parse_size,
     quoted,
+    shortened,
 )
 
 
@@ -229,3 +231,11 @@ def test_what_is_no_range(text):
 )
 def test_format_range(low, high, text):
     assert format_range(low, high, format_duration) == text
+
+
+def test_what_is_left_out_is_counted():
+    assert listed(["a", "b"], 2) == "a, b"
+    assert listed(["a", "b", "c", "d"], 2) == "a, b and 2 more"
+    assert listed([], 2) == ""
+    assert shortened(["a", "b"], 2) == ["a", "b"]
+    assert shortened(["a", "b", "c"], 1, " lines") == ["a", "... and 2 more lines"]

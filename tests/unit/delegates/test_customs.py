@@ -98,5 +98,17 @@ def test_each_is_told():
     assert error.message == "m.tflite: no runtime at hand has 15 of the model's custom operators"
     forms = error.facts["unsupported"]["forms"]
     assert sum(len(form["places"]) for form in forms) == 15
-    assert error.details[0].startswith("CUSTOM Mine (operator 0): XNNPACK has no CUSTOM Mine")
-    assert len(error.details) == 13 and error.details[-1] == "... and 3 more"
+    assert error.details[0].startswith("15 x CUSTOM Mine (int8 -> int8), operators 0, 1, ")
+    assert " and 11 more: XNNPACK has no CUSTOM Mine" in error.details[0]
+
+
+def test_many_kinds_are_counted():
+    graph = chain(*[1] * 61)
+    kinds = (dataclasses.replace(op, kind=f"CUSTOM C{n}") for n, op in enumerate(graph.ops))
+    mine = graph.replace(ops=tuple(kinds))
+    found = check_compatibility(mine, load_target("android-cpu"))
+    with pytest.raises(UnsupportedOperatorError) as caught:
+        refuse_unknown_customs(mine, found, where="m.tflite")
+    whole = caught.value.facts["unsupported"]["forms"]
+    assert len(whole) == 60 and len(caught.value.details) == 41
+    assert caught.value.details[-1].endswith(" more lines; --json has all")
