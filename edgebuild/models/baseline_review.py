@@ -185,6 +185,7 @@ def _without_labels(predict: Predict, x: Sequence[np.ndarray]) -> BaselineReview
     if len(chosen) < _FEWEST or not _are_probabilities(outputs):
         return None
     certain, deviation = _certain(outputs), float(outputs.std(axis=0).max())
+    names: tuple[str, ...]
     if certain >= _NEARLY_ALL:
         measure, value, names = CERTAINTY, certain, ("x / 255", "x / 127.5 - 1")
     elif deviation < _SAME and float(outputs.max(axis=1).mean()) < _UNDECIDED:
