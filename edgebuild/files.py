@@ -77,6 +77,8 @@ def _make_folder(path: Path) -> None:
             raise InputError(f"{above} is a file, not a folder", hint=_ELSEWHERE) from error
         if error.errno in _BAD_PATH | _DENIED:
             reason = (error.strerror or str(error)).lower()
+            if error.errno == errno.ENOENT:  # of a folder that is there: of a file system's own
+                reason = "its file system does not take new folders"
             raise InputError(
                 f"the folder {path} cannot be created in {above}: {reason}", hint=_ELSEWHERE
             ) from error

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +15,16 @@ from edgebuild.figures import Figure, How
 
 BAUD = 115_200
 """What the firmware's ports set; 8 data bits, no parity, one stop bit."""
+
+
+_DENIED = (errno.EACCES, errno.EPERM)
+_NOT_ALLOWED = "join the group that may use serial ports: sudo usermod -aG dialout $USER"
+
+
+def _reason(error: Exception) -> str:
+    """Return what the system says of a port; pyserial's own words repeat the port."""
+    code = getattr(error, "errno", None)
+    return os.strerror(code).lower() if code in (errno.ENOENT, *_DENIED) else str(error)
 
 
 class SerialTransport:
@@ -31,8 +43,10 @@ class SerialTransport:
             )
         except failures as error:
             raise ToolError(
-                f"{port}: cannot be opened: {error}",
-                hint="`edgebuild doctor` lists the serial ports; check permissions (dialout group)",
+                f"{port}: cannot be opened: {_reason(error)}",
+                hint=_NOT_ALLOWED
+                if getattr(error, "errno", None) in _DENIED
+                else "check that the board is connected; `edgebuild doctor` lists the serial ports",
             ) from error
 
     def read(self, timeout_s: float) -> bytes:

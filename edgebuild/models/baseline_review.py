@@ -102,6 +102,8 @@ class BaselineReview:
             reached = next(a.value for a in self.attempts if a.scale == self.scale)
             shown = f"{reached:.2%}" if self.measure == ACCURACY else f"R2 {reached:.3g}"
             return f"{said}; with {self.scale} it is {shown}: scale the data that way"
+        if self.value > self.constant:
+            return f"{said} with {self.samples:,} samples: give more samples to be sure"
         tried = ", ".join(attempt.scale for attempt in self.attempts)
         return (
             f"{said}; rescaling the data ({tried}) does not help: check that these data and labels "

@@ -31,6 +31,7 @@ FORMATS = "a .keras, .h5 or .tflite file, or a SavedModel folder"
 _SHAPE_S = 120.0
 _TOO_MUCH = "use a smaller model; if you expected a small one, do not trust the file"
 _MOST_ENTRIES, _SHOWN = 1000, 4
+_LFS = b"version https://git-lfs"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _HDF5_OFFSETS = (0, 512, 1024, 2048)
 
@@ -156,7 +157,19 @@ def recognise(path: Path) -> Kind:
             f"{path}: cannot be read: {error.strerror or error}", hint="check the path"
         ) from error
     if not head:
-        raise ModelError(f"{path}: the file is empty", hint=f"give {FORMATS}")
+        raise ModelError(
+            f"{path}: the file is empty", hint=f"copy or download it again; or give {FORMATS}"
+        )
+    if head.startswith(_LFS):
+        raise ModelError(
+            f"{path}: a Git LFS pointer, not the model itself",
+            hint="fetch the model: git lfs pull",
+        )
+    if head.lstrip()[:1] == b"<":
+        raise ModelError(
+            f"{path}: a web page or XML file, not a model",
+            hint="download the file itself again, not the page that shows it (on GitHub: Raw)",
+        )
     if head[4:8] == b"TFL3" or path.suffix == ".tflite":
         return Kind.TFLITE
     if head.startswith(b"PK\x03\x04"):

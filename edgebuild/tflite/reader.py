@@ -90,8 +90,9 @@ def _read(data: bytes, name: str, where: str) -> Graph:
     try:
         graph = _Reader(data, where).model_graph(name)
     except _DAMAGE as error:
+        why = "" if isinstance(error, struct.error) else f": {error}"  # of Python's own, no reason
         raise ModelError(
-            f"{where}: the flatbuffer is damaged or truncated ({len(data):,} bytes): {error}",
+            f"{where}: the flatbuffer is damaged or truncated ({len(data):,} bytes){why}",
             hint="export or copy the model again",
         ) from error
     verify(graph, where=where)

@@ -146,7 +146,7 @@ def test_numbers_of_rows_are_refused(keras):
     inputs = keras.Input((5,))  # float32, as Keras has it where nothing is said
     rows = keras.layers.Embedding(10, 4)(inputs)
     model = keras.Model(inputs, keras.layers.BatchNormalization()(rows))
-    with pytest.raises(InputError, match="numbers of a table's rows, which gradients"):
+    with pytest.raises(InputError, match="numbers of a table's rows, which cannot"):
         invert(model, samples=4, steps=1)
 
 

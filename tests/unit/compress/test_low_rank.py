@@ -236,7 +236,7 @@ def test_grouped_convolutions_are_left_alone(keras):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"energy": 0.0}, "energy 0 is not above 0"),
+        ({"energy": 0.0}, "energy 0 must be above 0"),
         ({"ratio": 1.0}, "ratio 1 must be at least 0 and below 1"),
         ({"form": "tuker"}, "unknown form 'tuker'; did you mean 'tucker'"),
         ({"epochs": -1}, "epochs is at least 0"),

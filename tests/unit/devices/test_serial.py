@@ -18,7 +18,7 @@ from tests.unit.devices.conftest import on_pty
 
 
 def test_no_such_port():
-    with pytest.raises(ToolError, match="/dev/no-such-port: cannot be opened") as caught:
+    with pytest.raises(ToolError, match="port: cannot be opened: no such file") as caught:
         SerialTransport("/dev/no-such-port", BAUD)
     assert "edgebuild doctor" in caught.value.hint
 
@@ -83,6 +83,16 @@ def test_whatever_opening_raises_is_explained(failure, monkeypatch):
 
     monkeypatch.setattr(serial, "Serial", refuse)
     with pytest.raises(ToolError, match="/dev/ttyACM0: cannot be opened") as caught:
+        SerialTransport("/dev/ttyACM0", BAUD)
+    assert ("dialout" if isinstance(failure, PermissionError) else "doctor") in caught.value.hint
+
+
+def test_a_port_that_may_not_be_opened(monkeypatch):
+    def refuse(*_, **__):
+        raise serial.SerialException(13, "could not open port /dev/ttyACM0: [Errno 13] denied")
+
+    monkeypatch.setattr(serial, "Serial", refuse)
+    with pytest.raises(ToolError, match="ACM0: cannot be opened: permission denied") as caught:
         SerialTransport("/dev/ttyACM0", BAUD)
     assert "dialout" in caught.value.hint
 

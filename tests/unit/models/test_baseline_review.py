@@ -109,3 +109,12 @@ def test_without_labels_only_the_extremes_tell(given, factor, measure, scale, wo
 
 def test_without_labels_values_tell_nothing():
     assert review_baseline(lambda x: np.asarray(x[0][:, :1]), [X * 255], None) is None
+
+
+def test_few_samples_are_not_blamed_on_the_data():
+    def model(x):
+        return np.eye(4, dtype=np.float32)[[1, 2, 3]]
+
+    found = review_baseline(model, [X[:3]], np.array([1, 2, 3]))
+    assert found.value == 1.0 and found.scale == ""
+    assert found.sentence.endswith("with 3 samples: give more samples to be sure")

@@ -33,6 +33,8 @@ def refused(path, message, hint="", **options):
     [
         (b"", "the file is empty"),
         (b"hello, world", "not a model that edgebuild reads"),
+        (b"<!DOCTYPE html><html>", "a web page or XML file, not a model"),
+        (b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer"),
         (b"\x1c\x00\x00\x00TFL3", "damaged or truncated"),
         (b"PK\x03\x04 broken", "damaged .keras archive"),
     ],
