@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,7 @@ from edgebuild.toolchain import InputSection, find_toolchain
 from edgebuild.toolchain.zig import ZigToolchain
 from tests.small import small_model
 
+ROOT = Path(__file__).resolve().parents[3]
 AGAIN = "run benchmarks/measure_code.py"
 TOOLS = ("zig", "zig -Os", "gcc", "gcc -Os")
 
@@ -41,8 +44,6 @@ def predict(emitted, tool="zig", core="cortex-m4", port="cmsdk_uart"):
 
 @pytest.mark.parametrize("core", CORES)
 def test_what_was_measured_is_what_is_compiled(core):
-    import json
-
     assert json.loads((DATA / f"{core}.json").read_text())["sources_sha256"] == sources_sha256(), (
         AGAIN
     )
@@ -139,6 +140,20 @@ def test_features_count_calls_and_pointers(emitted):
 )
 def test_pieces_have_names_that_do_not_depend_on_folders(object_file, section, name):
     assert piece_name(InputSection(0, 4, object_file, section)) == name
+
+
+def test_the_bounds_hold_for_models_that_were_not_measured():
+    """The figures that the documentation gives are those of the benchmark."""
+    found = json.loads((ROOT / "benchmarks" / "code_sizes.json").read_text())
+    assert found["models"] == len(found["rows"]) >= 150 and found["outside"] == 0
+    text = (ROOT / "docs" / "code-size.md").read_text()
+    assert f"{found['models']} models" in " ".join(text.split())
+    for tool in TOOLS:
+        rows = [row for row in found["rows"] if row["tool"] == tool]
+        worst = max(abs(row["error"]) for row in rows)
+        most = max(abs(row["error_bytes"]) for row in rows)
+        label = tool if " " in tool else f"{tool} -O2"
+        assert f"| {label} | {len(rows)} |" in text and f"| {worst:.2%} | {most} |" in text
 
 
 def test_parts_add_up():
