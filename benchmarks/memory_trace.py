@@ -1,7 +1,8 @@
 """The region model against caches that see every fetch and every read of flash, one by one.
 
 For small random networks on each board: the waits that exact caches count (lines that were used
-longest ago are replaced; no prefetch; one inference of many), and the bounds of the model.
+longest ago are replaced; no prefetch; one inference of many), and the bounds of the model. RAM is
+not traced: on nucleo-h743zi, whose RAM is slow too, the bounds contain more than is counted.
 
     python benchmarks/memory_trace.py [--nets 4] [--boards rpi-pico,...]
 """

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from edgebuild.codegen.c_library import constant_bytes, kernel_calls
+from edgebuild.codegen.c_library import constant_bytes, kernel_calls, plan_for
 from edgebuild.coral.package import CompiledModel, describe_package
 from edgebuild.cycles import CyclePrediction, predict_cycles
 from edgebuild.delegates.base import Compatibility
@@ -18,7 +18,7 @@ from edgebuild.figures import Figure
 from edgebuild.graph import Graph
 from edgebuild.graph.demand import check_demand
 from edgebuild.limits import read_model
-from edgebuild.memory import MemoryPlan, plan_memory
+from edgebuild.memory import MemoryPlan
 from edgebuild.models.shapes import declared_inputs, settle
 from edgebuild.models.source import LABELS, Kind, open_model, recognise
 from edgebuild.ops import KernelCall
@@ -36,7 +36,8 @@ class Analysis:
     """A model on a target: layers, memory plan, constants, kernels.
 
     ``cycles`` and those of the layers are predicted, with zero wait states; None for a core without
-    a prediction. ``zero_wait_us`` is there where the memory adds to the latency.
+    a prediction. ``zero_wait_us`` is there where the memory adds to the latency. ``arena_banks``
+    are the bytes in each region of an arena that is split; empty where it is not.
     """
 
     target: str
@@ -52,6 +53,7 @@ class Analysis:
     cycles: int | None
     latency_us: Figure | None
     zero_wait_us: Figure | None = None
+    arena_banks: Mapping[str, int] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the analysis as plain JSON values."""
@@ -60,16 +62,20 @@ class Analysis:
         return {**asdict(self), **shown}
 
 
-def analyze(model: Path, target_name: str) -> Analysis:
-    """Read ``model`` (an int8 ``.tflite``) and plan it for a target, without compiling."""
-    return _analyze(read_tflite_file(model), str(model), load_target(target_name))
+def analyze(
+    model: Path, target_name: str, place: Mapping[str, tuple[str, ...]] | None = None
+) -> Analysis:
+    """Read ``model`` (an int8 ``.tflite``) and plan it for a target, without compiling; ``place``
+    is over the target's own placement."""
+    target = load_target(target_name).placed(place or {})
+    return _analyze(read_tflite_file(model), str(model), target)
 
 
 def _analyze(read: Graph, where: str, target: TargetProfile) -> Analysis:
     graph = supported_graph(read, where=where).graph
     check_demand(read, where=where)
     calls = kernel_calls(graph, target.cpu.features)
-    return describe(graph, calls, plan_memory(graph, calls), target)
+    return describe(graph, calls, plan_for(graph, calls, target.placement), target)
 
 
 def describe(
@@ -77,7 +83,7 @@ def describe(
 ) -> Analysis:
     """Return what is known of a graph on ``target`` once its kernels are bound and its memory is
     planned."""
-    predicted = predict_cycles(graph, target, calls)
+    predicted = predict_cycles(graph, target, calls, plan)
     layers = layer_reports(graph, plan, _samples(predicted))
     return Analysis(
         target=target.name,
@@ -93,7 +99,15 @@ def describe(
         cycles=predicted.cycles if predicted else None,
         latency_us=predicted.latency_us if predicted else None,
         zero_wait_us=predicted.zero_wait_us if predicted else None,
+        arena_banks=_banks(plan, target),
     )
+
+
+def _banks(plan: MemoryPlan, target: TargetProfile) -> dict[str, int]:
+    if len(plan.bank_bytes) < 2 or target.placement is None:
+        return {}
+    regions = (region.name for region in target.placement.arena)
+    return dict(zip(regions, plan.bank_bytes, strict=True))
 
 
 @dataclass(frozen=True)
@@ -158,19 +172,22 @@ Inspected = CompiledModel | Analysis | Survey | Contents
 
 
 def inspect(
-    model: Path, target_name: str, shapes: Mapping[str, tuple[int, ...]] | None = None
+    model: Path,
+    target_name: str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+    place: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Inspected:
     """Return what is in ``model``, any valid ``.tflite``, with inputs of these ``shapes`` where it
-    leaves dimensions open.
+    leaves dimensions open, and roles in these regions (``place``, over the target's own).
 
     Of one that the Edge TPU's compiler wrote its package, else what the target makes of it, else
     what the file says, with the reason why there is no more.
 
     Raises:
         ModelError: the file or its package is damaged, or it is no ``.tflite``.
-        InputError: the shapes do not fit it.
+        InputError: the shapes do not fit it, or the roles the target's regions.
     """
-    target = load_target(target_name)
+    target = load_target(target_name).placed(place or {})
     if (kind := recognise(model)) != Kind.TFLITE:
         raise ModelError(
             f"{model}: inspect reads .tflite files, and this is a {LABELS[kind]}",

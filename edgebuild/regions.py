@@ -22,6 +22,8 @@ ROLES: Mapping[str, str] = {
 
 MAX_ARENA_BANKS = 4
 _NULL_BYTES = 16
+_INTERNAL_RAM, _EXTERNAL = 0x2000_0000, 0x6000_0000
+"""Where the system address map of Armv7-M and Armv8-M has RAM of the chip, and memory outside."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,56 @@ def unused_regions(
         size = format_size(region.usable_bytes)
         sentences.append(f"{region.name} {size} is not used: --place {role}={','.join(names)}")
     return tuple(sentences)
+
+
+def regions_to_set_up(placement: Placement) -> tuple[Memory, ...]:
+    """Return the regions in use that are likely behind a controller which no shipped port sets up.
+
+    These are flash that does not go on where the code's ends (QSPI, OCTOSPI, FMC), and RAM where
+    Armv7-M and Armv8-M have external memory, or slow RAM in the space for code (PSRAM behind XIP).
+    """
+    found = []
+    for region in placement.used:
+        if region.kind == "flash":
+            external = region != placement.code and region.origin != placement.code.end
+        else:
+            slow = region.access is not None and region.access.wait_states > 0
+            in_code_space = region.origin < _INTERNAL_RAM
+            external = region.origin >= _EXTERNAL or (in_code_space and slow)
+        found += [region] if external else []
+    return tuple(found)
+
+
+def placement_notes(memories: Iterable[Memory], placement: Placement | None) -> tuple[str, ...]:
+    """Return what the user should know of the regions in use: which need a controller set up, and
+    of which no speed is known although others have one or lie in the chip."""
+    if placement is None:
+        return ()
+    external = regions_to_set_up(placement)
+    told = any(memory.access is not None for memory in memories)
+    unknown = [m for m in placement.used if m.access is None and (told or m in external)]
+    return (*_on_set_up(external, placement), *_on_speed(unknown))
+
+
+def _on_speed(regions: Sequence[Memory]) -> Iterator[str]:
+    if regions:
+        names = " and ".join(region.name for region in regions)
+        verb = "is" if len(regions) == 1 else "are"
+        yield (
+            f"the profile does not say how fast {names} {verb}: latency is told as if without wait "
+            "states; [memory.access] of the region says it"
+        )
+
+
+def _on_set_up(regions: Sequence[Memory], placement: Placement) -> Iterator[str]:
+    if not regions:
+        return
+    names = " and ".join(f"{r.name} ({', '.join(placement.roles_of(r))})" for r in regions)
+    yield (
+        f"the controller of {names} must be set up before the model runs: the shipped ports do not "
+        "do it; define eb_memory_init() in the port, which the start-up code calls before it "
+        "copies anything, or leave it to a boot loader"
+    )
 
 
 def unused_of_profile(profile: Mapping[str, Any], kind: str) -> tuple[str, ...]:

@@ -21,7 +21,13 @@ from edgebuild.files import atomic_write
 from edgebuild.graph import Graph, Node
 from edgebuild.memory import STACK_BYTES
 from edgebuild.models.preprocessing import NONE, Preprocessing
-from edgebuild.regions import Memory, Placement, required_placement, unused_regions
+from edgebuild.regions import (
+    Memory,
+    Placement,
+    placement_notes,
+    required_placement,
+    unused_regions,
+)
 from edgebuild.resources import resource_dir
 from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import CompileJob, Image, parse_tool
@@ -45,6 +51,7 @@ class CortexMBackend:
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
         emitted = emit_library(graph, name, target.cpu.features, preprocessing, target.placement)
+        emitted = emitted.with_notes(*placement_notes(target.memories, target.placement))
         return with_tflm_form(emitted, source, model, target.cpu.core)
 
     def check_room(self, emitted: Emitted, target: TargetProfile) -> None:
@@ -73,7 +80,7 @@ class CortexMBackend:
         """Compile and link ``firmware.elf``; OverflowedError when memory does not suffice."""
         self.check_room(emitted, target)
         placement = required_placement(target.placement, target.name)
-        script = render_linker_script(placement, STACK_BYTES, emitted.functions)
+        script = render_linker_script(placement, STACK_BYTES, emitted.name, emitted.functions)
         atomic_write(out / "firmware.ld", script)
         compiler, level = parse_tool(tool)
         job = dataclasses.replace(firmware_job(emitted, target), optimize=level)
@@ -182,7 +189,8 @@ def _device(kind: str, image: Image, target: TargetProfile, emitted: Emitted) ->
 
         regions = [Region(m.name, m.origin, m.size_bytes, m.kind) for m in target.memories]
         nodes = zip(emitted.graph.nodes(), emitted.calls, strict=True)
-        reads = [(kernel_name(call), layer_reads(node, call)) for node, call in nodes]
+        plan = emitted.plan
+        reads = [(kernel_name(call), layer_reads(node, call, plan)) for node, call in nodes]
         model = memory_model(target)
         return Simulator(image, target.cpu.core, regions, target.cpu.clock_hz, model, reads)
     if kind == "qemu" and target.run.qemu_machine is not None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from edgebuild.backends.base import Emitted
-from edgebuild.codegen.c_library import constant_bytes, generate_library, kernel_calls
+from edgebuild.codegen.c_library import generate_library, kernel_calls, plan_for
 from edgebuild.codegen.preprocess import preprocess_functions
 from edgebuild.codegen.tflm import OFFLINE_PLAN, has_own_plan, tflm_arena, tflm_files
 from edgebuild.errors import InputError
 from edgebuild.graph import Graph
-from edgebuild.memory import arena_capacities, plan_memory
 from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.regions import Placement
 from edgebuild.targets import CpuFeatures
@@ -35,9 +34,7 @@ def emit_library(
     The arena is split where ``placement`` gives it several regions and it does not fit the first.
     """
     calls = kernel_calls(graph, cpu)
-    split = placement is not None and len(placement.arena) > 1
-    copied = constant_bytes(graph, calls) if split else 0
-    plan = plan_memory(graph, calls, arena_capacities(placement, copied))
+    plan = plan_for(graph, calls, placement)
     library = generate_library(graph, calls, plan, name, preprocessing)
     files = {f"{LIBRARY}/{path}": text for path, text in library.items()}
     prepared = preprocess_functions(graph, preprocessing, name)

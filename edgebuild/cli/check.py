@@ -59,10 +59,10 @@ def command(
     always needs a build.
 
     On a microcontroller, RAM is planned exactly except for the stack, flash is the exact constants
-    plus an estimate of the code, and latency is predicted. If a limit lies within an estimate's
-    error, the answer is "not known". For phones and accelerators it lists which operators the
-    delegate takes, which stay on the CPU, and why. --with shows how models compiled together share
-    the Edge TPU's memory.
+    plus code whose size is known for each kernel and compiler, and latency is predicted. If a limit
+    lies within an estimate's error, the answer is "not known". For phones and accelerators it lists
+    which operators the delegate takes, which stay on the CPU, and why. --with shows how models
+    compiled together share the Edge TPU's memory.
     """
     if together:
         _together(model, targets, together, flags, as_json)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgebuild.cli.console import heading, line, print_json, prose, table
-from edgebuild.cli.options import json_option, target_option
+from edgebuild.cli.options import json_option, place_option, target_option
 from edgebuild.units import format_duration, format_range, format_size
 
 if TYPE_CHECKING:
@@ -30,8 +30,15 @@ _BAR = 28
     metavar="INPUT=1,H,W,C",
     help="Where the model leaves dimensions open. May be repeated.",
 )
+@place_option
 @json_option
-def command(model: Path, target: str | None, input_shapes: tuple[str, ...], as_json: bool) -> None:
+def command(
+    model: Path,
+    target: str | None,
+    input_shapes: tuple[str, ...],
+    place: tuple[str, ...],
+    as_json: bool,
+) -> None:
     """Show what is inside any .tflite MODEL: operators, number formats, subgraphs, what is missing.
 
     Of a model that can be built for --target (cortex-m4 when none is given) it shows the predicted
@@ -41,10 +48,12 @@ def command(model: Path, target: str | None, input_shapes: tuple[str, ...], as_j
     """
     from edgebuild.analysis import Analysis, Survey, inspect
     from edgebuild.project import parse_input_shape
+    from edgebuild.regions import parse_place
     from edgebuild.report.contents import Contents
 
     shapes = dict(map(parse_input_shape, input_shapes))
-    found = inspect(model, target or "cortex-m4", shapes)
+    placed = dict(map(parse_place, place))
+    found = inspect(model, target or "cortex-m4", shapes, placed)
     if as_json:
         print_json(found.to_json())
     elif isinstance(found, Contents):
@@ -152,6 +161,9 @@ def _show_memory(found: Analysis) -> None:
     )
     arena, bound = format_size(found.arena_bytes), format_size(found.lower_bound_bytes)
     line(f"arena {arena}, lower bound {bound}")
+    if found.arena_banks:
+        banks = (f"{format_size(size)} in {name}" for name, size in found.arena_banks.items())
+        line(f"split: {', '.join(banks)}")
 
 
 def _show_survey(model: Path, found: Survey) -> None:

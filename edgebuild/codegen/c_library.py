@@ -19,9 +19,10 @@ from edgebuild.codegen.sources import kernel_files
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Node, Tensor
-from edgebuild.memory import HEADER_BYTES, MemoryPlan
+from edgebuild.memory import HEADER_BYTES, MemoryPlan, arena_capacities, plan_memory
 from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops import OPS, KernelCall
+from edgebuild.regions import Placement
 from edgebuild.targets import CpuFeatures
 from edgebuild.versions import C_INTERFACE
 
@@ -110,6 +111,14 @@ class _Writer:
 def kernel_calls(graph: Graph, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
     """Return the kernel of every operator; the graph has passed ``check_supported``."""
     return tuple(OPS[node.kind].kernel(node, cpu) for node in graph.nodes())
+
+
+def plan_for(graph: Graph, calls: Sequence[KernelCall], placement: Placement | None) -> MemoryPlan:
+    """Plan the arena where ``placement`` has it: split where it gives the arena several regions and
+    it does not fit the first."""
+    split = placement is not None and len(placement.arena) > 1
+    copied = constant_bytes(graph, calls) if split else 0
+    return plan_memory(graph, calls, arena_capacities(placement, copied))
 
 
 def generate_library(

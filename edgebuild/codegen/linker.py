@@ -17,15 +17,21 @@ REGION_PREFIX = "EB_"
 
 STACK_REGION = "EB_STACK_ROOM"
 
+WEIGHTS_SECTION = ".rodata.eb_weights"
+"""The constants of models are in sections of this name, a dot and the array's name."""
+
 _OBJECTS = {
     # Objects lie as their sources do. What kernels call in their loops goes with them.
     "kernels": ("*lib/kernels/*.o", "*startup/libc.o", "*compiler_rt.a:*", "*libgcc.a:*"),
-    "weights": ("*lib/*_weights.o",),
+    # One file alone: another model's layers may be called like these.
+    "weights": ("*lib/{model}_weights.o",),
 }
 _SECTIONS = {
     "kernels": (".text", ".text.*", ".rodata", ".rodata.*"),
-    "weights": (".rodata", ".rodata.*"),
+    "weights": (f"{WEIGHTS_SECTION}.*",),
 }
+_KEPT_OUT = {"kernels": (".text", ".rodata"), "weights": (".rodata",)}
+"""Of which sections of the code each role's objects are left out."""
 
 
 def region_name(region: Memory) -> str:
@@ -33,9 +39,11 @@ def region_name(region: Memory) -> str:
     return REGION_PREFIX + region.name
 
 
-def render_linker_script(placement: Placement, stack_bytes: int, kept: Sequence[str] = ()) -> str:
-    """Return a linker script for GNU ld and lld, by which functions that are ``kept`` stay in the
-    image though nothing there calls them.
+def render_linker_script(
+    placement: Placement, stack_bytes: int, model: str, kept: Sequence[str] = ()
+) -> str:
+    """Return a linker script for GNU ld and lld, for firmware with the library of ``model``, by
+    which functions that are ``kept`` stay in the image though nothing there calls them.
 
     The stack takes the last ``stack_bytes`` of the data's region. Kernels and weights are output
     sections of their own where they are placed apart from the code; in RAM they are stored with the
@@ -67,9 +75,9 @@ def render_linker_script(placement: Placement, stack_bytes: int, kept: Sequence[
         regions=regions,
         code=region_name(placement.code),
         data=region_name(data),
-        text=_inputs(placement, ".text"),
-        rodata=_inputs(placement, ".rodata"),
-        apart=list(_apart(placement)),
+        text=_inputs(placement, ".text", model),
+        rodata=_inputs(placement, ".rodata", model),
+        apart=list(_apart(placement, model)),
         arena=list(_banks(placement)),
         free_after_bss=data not in placement.arena,
         stack_region=STACK_REGION,
@@ -80,23 +88,23 @@ def render_linker_script(placement: Placement, stack_bytes: int, kept: Sequence[
     )
 
 
-def _inputs(placement: Placement, section: str) -> str:
+def _inputs(placement: Placement, section: str, model: str) -> str:
     """Return the input sections that lie with the code: all but those of what lies apart.
 
     Where the others come first does not matter then; each segment's sections stay together, which
     lld's layout of the file needs.
     """
     excluded = " ".join(
-        pattern
+        pattern.format(model=model)
         for role, patterns in _OBJECTS.items()
-        if placement.of(role) != (placement.code,) and section in _SECTIONS[role]
+        if placement.of(role) != (placement.code,) and section in _KEPT_OUT[role]
         for pattern in patterns
     )
     but = f"EXCLUDE_FILE({excluded}) " if excluded else ""
     return f"{but}{section} {but}{section}.*"
 
 
-def _apart(placement: Placement) -> Iterator[dict[str, object]]:
+def _apart(placement: Placement, model: str) -> Iterator[dict[str, object]]:
     """Yield the output sections of kernels and weights that do not lie with the code."""
     for role, patterns in _OBJECTS.items():
         (region,) = placement.of(role)
@@ -106,7 +114,10 @@ def _apart(placement: Placement) -> Iterator[dict[str, object]]:
             "name": role,
             "region": region_name(region),
             "copied": region.kind == "ram",
-            "inputs": [f"{pattern}({' '.join(_SECTIONS[role])})" for pattern in patterns],
+            "inputs": [
+                f"{pattern.format(model=model)}({' '.join(_SECTIONS[role])})"
+                for pattern in patterns
+            ],
         }
 
 

@@ -30,7 +30,7 @@ from edgebuild.cycles.work import loop_rounds
 from edgebuild.errors import InternalError
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph, Node
-from edgebuild.memory.planner import shares_memory, tensor_lifetimes
+from edgebuild.memory.planner import MemoryPlan, shares_memory, tensor_lifetimes
 from edgebuild.ops import OPS, KernelCall
 from edgebuild.profile import TargetProfile
 
@@ -190,11 +190,15 @@ class CyclePrediction:
 
 
 def predict_cycles(
-    graph: Graph, target: TargetProfile, calls: Sequence[KernelCall] | None = None
+    graph: Graph,
+    target: TargetProfile,
+    calls: Sequence[KernelCall] | None = None,
+    plan: MemoryPlan | None = None,
 ) -> CyclePrediction | None:
     """Predict the cycles of one inference of a supported ``graph`` (as after the default passes).
 
-    ``calls`` are its kernel calls where the caller has them already. None for a core without
+    ``calls`` are its kernel calls where the caller has them already, ``plan`` says what lies in
+    which bank of a split arena. None for a core without
     weights (the host, and cores that the simulator gives no cycles for).
     """
     weights = load_weights(target.cpu.core)
@@ -213,7 +217,7 @@ def predict_cycles(
         layers.append(_layer(node, name, kernel, counts))
         if slow and model is not None:
             code = code_runs(kernel.code, kernel.moved, counts) if kernel else None
-            reads = () if view or call is None else layer_reads(node, call)
+            reads = () if view or call is None else layer_reads(node, call, plan)
             held = {model.placement.kernels: code} if code else {}
             moved.append(Layer(held, reads, layers[-1].cycles, name))
     if model is not None and moved:

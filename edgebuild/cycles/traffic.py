@@ -5,6 +5,7 @@ Both follow from a kernel call's parameters and the loops of its C, like the cou
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from edgebuild.cycles.kernels import kernel_name
-from edgebuild.graph import Node
+from edgebuild.graph import Node, Tensor
+from edgebuild.memory import MemoryPlan
 from edgebuild.ops import KernelCall
 from edgebuild.regions import Cache
 
@@ -25,7 +27,8 @@ class Reads:
     ``role`` is ``weights`` or ``arena``. All ``size`` bytes are read ``passes`` times, in runs of
     ``run`` bytes that lie apart (None: from the first byte to the last), by loads of ``unit``
     bytes. Within a pass, parts of ``window`` bytes, or ``taps`` lines, are read ``repeats`` times
-    before the walk goes on. ``maybe``: the compiler may keep some of it in registers.
+    before the walk goes on. ``maybe``: the compiler may keep some of it in registers. ``bank`` is
+    that of a split arena; None where it is not known, or not split.
     """
 
     role: str
@@ -37,6 +40,7 @@ class Reads:
     taps: int = 1
     repeats: float = 1.0
     maybe: bool = False
+    bank: int | None = None
 
     @property
     def loads(self) -> float:
@@ -154,9 +158,12 @@ def code_runs(
     return CodeRuns(runs, **totals)
 
 
-def layer_reads(node: Node, call: KernelCall) -> tuple[Reads, ...]:
-    """Return what a call reads of its constants and its activations."""
-    return (*_constants(node, call), *_activations(node, call))
+def layer_reads(node: Node, call: KernelCall, plan: MemoryPlan | None = None) -> tuple[Reads, ...]:
+    """Return what a call reads of its constants and its activations; in which banks, where ``plan``
+    splits the arena."""
+    split = plan is not None and len(plan.bank_bytes) > 1
+    activations = _activations(node, call, plan if split else None)
+    return (*_constants(node, call), *activations)
 
 
 def _constants(node: Node, call: KernelCall) -> Iterator[Reads]:
@@ -257,7 +264,16 @@ _WALKS = {
 }
 
 
-def _activations(node: Node, call: KernelCall) -> Iterator[Reads]:
+def _activations(node: Node, call: KernelCall, plan: MemoryPlan | None) -> Iterator[Reads]:
+    for tensor, read in _walked(node, call):
+        place = plan.place(tensor.index) if plan is not None else None
+        yield read if place is None else dataclasses.replace(read, bank=place[0])
+    if plan is not None and call.scratch_bytes:
+        bank = plan.scratch_banks.get(node.position, 0)
+        yield Reads("arena", call.scratch_bytes, maybe=True, bank=bank)
+
+
+def _walked(node: Node, call: KernelCall) -> Iterator[tuple[Tensor, Reads]]:
     name = kernel_name(call)
     p: Mapping[str, Any] = call.params
     kernel_h = p.get("kernel_h", p.get("filter_h", 1))
@@ -267,16 +283,17 @@ def _activations(node: Node, call: KernelCall) -> Iterator[Reads]:
             continue
         if name == "depthwise_conv2d_s8_dsp":
             # Four channels of the whole image, then the next four.
-            yield Reads("arena", tensor.nbytes, run=4, window=tensor.nbytes)
+            yield tensor, Reads("arena", tensor.nbytes, run=4, window=tensor.nbytes)
         elif kernel_h > 1:
             row = tensor.nbytes // max(1, math.prod(tensor.shape[:2]))
             rows = kernel_h / p["stride_h"]
-            yield Reads("arena", tensor.nbytes, window=kernel_h * row, repeats=max(1.0, rows))
+            repeats = max(1.0, rows)
+            yield tensor, Reads("arena", tensor.nbytes, window=kernel_h * row, repeats=repeats)
         elif name.startswith("fully_connected"):
             # Every pair of units meets the whole input, which the DSP kernel has widened.
             wide = 2 * p["depth"] if name.endswith("_dsp") else p["depth"]
-            yield Reads("arena", wide, p["batches"] * -(-p["units"] // 2))
+            yield tensor, Reads("arena", wide, p["batches"] * -(-p["units"] // 2))
         else:
-            yield Reads("arena", tensor.nbytes)
+            yield tensor, Reads("arena", tensor.nbytes)
     for tensor in node.outputs:
-        yield Reads("arena", tensor.nbytes)
+        yield tensor, Reads("arena", tensor.nbytes)

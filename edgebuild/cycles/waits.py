@@ -6,6 +6,7 @@ their sources and what this model leaves out. Where only bounds are known, both 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -13,6 +14,9 @@ from edgebuild.cycles.traffic import Code, Reads
 from edgebuild.figures import Figure, How
 from edgebuild.profile import Cpu, TargetProfile
 from edgebuild.regions import Access, Cache, Memory, Placement
+
+STACK_BYTES = 512
+"""What a run typically uses of the stack."""
 
 SMALL_CACHE = 512
 """A data cache below this size (STM32's) keeps no literals beside a stream of weights."""
@@ -64,9 +68,8 @@ class MemoryModel:
 
     @property
     def slow(self) -> tuple[str, ...]:
-        """The regions of code, kernels, weights and arena that are slower than the core."""
-        roles = ("code", "kernels", "weights", "arena")
-        used = dict.fromkeys(memory for role in roles for memory in self.placement.of(role))
+        """The regions in use that are slower than the core."""
+        used = self.placement.used
         return tuple(memory.name for memory in used if _speed(memory) is not None)
 
 
@@ -130,13 +133,24 @@ class _Waiting:
         (weights,) = self.model.placement.of("weights")
         if (access := _speed(weights)) is not None:
             found += self._weights(weights, access)
-        # An arena in several banks: which tensor lies in which is not known here.
-        banks = [self._arena(access) for m in self.model.placement.arena if (access := _speed(m))]
-        if banks:
-            fast = len(banks) < len(self.model.placement.arena)
-            low = 0.0 if fast else min(bank.low for bank in banks)
-            found += Waits(low, max(bank.high for bank in banks))
+        arena, stack = self.model.placement.arena, self.model.placement.data
+        counted = False
+        for bank, memory in enumerate(arena):
+            reads = self._of_bank(bank)
+            if (access := _speed(memory)) is not None and (reads or len(arena) == 1):
+                found += self._arena(access, reads)
+                counted |= memory == stack
+        if (access := _speed(stack)) is not None and not counted:
+            found += self._stack(access)
         return found
+
+    def _of_bank(self, bank: int) -> tuple[Reads, ...]:
+        """Return the reads of one bank; those of which it is not known are in every one, maybe."""
+        reads = self.layer.of("arena")
+        if len(self.model.placement.arena) == 1:
+            return reads
+        unknown = (dataclasses.replace(r, maybe=True) for r in reads if r.bank is None)
+        return (*(read for read in reads if read.bank == bank), *unknown)
 
     def _code(self, code: Code, memory: Memory, access: Access) -> Waits:
         """Fetches, and the literals beside the code."""
@@ -213,19 +227,31 @@ class _Waiting:
             return Waits(low, max(low, read.misses(line, size - most, size)))
         return Waits(0.0, self._again(cache) * read.misses(line, read.size))
 
-    def _arena(self, access: Access) -> Waits:
+    def _others(self) -> float:
+        """Return the loads and stores that are none of constants."""
+        loads = sum(read.loads for read in self.layer.of("weights"))
+        return max(0.0, sum(code.accesses for code in self.layer.code.values()) - loads)
+
+    def _arena(self, access: Access, reads: Sequence[Reads]) -> Waits:
         """Loads and stores of activations, and of the stack where it lies in the same region."""
         cache, wait = data_cache(access, self.model.cpu), _bounds(access)
-        reads = self.layer.of("arena")
         size = sum(read.size for read in reads)
+        sure = sum(read.size for read in reads if not read.maybe)
         if cache is None:
-            loads = sum(read.loads for read in self.layer.of("weights"))
-            others = sum(code.accesses for code in self.layer.code.values()) - loads
-            return Waits(size / 4 * wait.low, max(size / 4, others) * wait.high)
+            return Waits(sure / 4 * wait.low, max(size / 4, self._others()) * wait.high)
         each = _stream(access, cache.line_bytes)
         most = sum(read.misses(cache.line_bytes, cache.size_bytes / 2) for read in reads)
-        least = 0.0 if size <= cache.size_bytes else size / cache.line_bytes
+        least = 0.0 if sure <= cache.size_bytes else sure / cache.line_bytes
         return Waits(min(least, most) * each.low, most * each.high)
+
+    def _stack(self, access: Access) -> Waits:
+        """Loads and stores of a stack away from the arena: at most those that are none of
+        constants; of a cache a few lines."""
+        cache, wait = data_cache(access, self.model.cpu), _bounds(access)
+        if cache is None:
+            return Waits(0.0, self._others() * wait.high)
+        lines = STACK_BYTES / cache.line_bytes
+        return Waits(0.0, lines * _fill(access, cache.line_bytes).high)
 
 
 def _bounds(access: Access) -> Waits:

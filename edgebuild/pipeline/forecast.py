@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgebuild.analysis import Analysis, describe
-from edgebuild.backends.base import Progress
+from edgebuild.backends.base import Emitted, Progress
 from edgebuild.budget import Budget, Metrics, Violation
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import parse_fail_on
@@ -19,23 +19,13 @@ from edgebuild.models.convert import float_outputs
 from edgebuild.models.data import match_inputs
 from edgebuild.pipeline.compilers import COMFORT
 from edgebuild.pipeline.loading import Prepared
+from edgebuild.pipeline.memory_forecast import forecast_memory
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.resolve import resolve, resolve_delegated
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import LayerReport
 from edgebuild.tflite.oracle import run_oracle
 from edgebuild.toolchain.choice import tools_for
-from edgebuild.units import format_size
-
-CODE_BYTES_PER_SOURCE = 1500
-"""Rough size of one kernel source at -O2 on a Cortex-M; a build gives the real figure."""
-
-GLUE_BYTES = 900
-CODE_BOUNDS = (0.2, 2.0)
-"""Linked code lay between these shares of the estimate in the 311 models of the corpus that were
-compared; the bounds were chosen from the same models."""
-STACK_BYTES = 512
-"""Typical stack of a run; a build measures it."""
 
 COMMAND_LINE = "the command line"
 _COSTS = ("flash_bytes", "ram_bytes", "latency_us")
@@ -157,14 +147,16 @@ def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     _run_once(plan, resolved.loaded, resolved.loaded.source_graph, True, progress)
     emitted = resolved.emitted
     found = describe(emitted.graph, emitted.calls, emitted.plan, plan.target)
-    metrics = _metrics(plan, found)
+    metrics, regions = _metrics(plan, emitted, found, limits)
+    violations = limits.check(metrics)
+    told = {violation.budget for violation in violations}
     return Forecast(
         plan.name,
         plan.target.to_json(),
         limits,
         metrics,
-        limits.check(metrics),
-        _region_refusals(plan, found),
+        (*violations, *(region for region in regions if region.budget not in told)),
+        (),
         layers=found.layers,
         analysis=found,
         notes=(*resolved.notes, *_other_compilers(plan, metrics, limits)),
@@ -190,23 +182,6 @@ def _other_compilers(plan: BuildPlan, metrics: Metrics, limits: Budget) -> tuple
     )
 
 
-def _region_refusals(plan: BuildPlan, found: Analysis) -> tuple[str, ...]:
-    """Return what a single region lacks where flash as a whole would do: the code's."""
-    placement = plan.target.placement
-    if placement is None or placement.weights == placement.code:
-        return ()
-    code = GLUE_BYTES + CODE_BYTES_PER_SOURCE * len(found.kernel_sources)
-    copied = found.constant_bytes if placement.weights.kind == "ram" else 0
-    least = round(CODE_BOUNDS[0] * code) + copied
-    room = placement.code.usable_bytes
-    if least <= room:
-        return ()
-    return (
-        f"region {placement.code.name} is too small: code needs {least:,} B or more, available "
-        f"{format_size(room)}",
-    )
-
-
 def _run_once(
     plan: BuildPlan, loaded: Prepared, graph: Graph, compares: bool, progress: Progress
 ) -> None:
@@ -228,41 +203,14 @@ def _run_once(
         source.close()
 
 
-def _metrics(plan: BuildPlan, found: Analysis) -> Metrics:
-    """Return the figures of the budget that a build for the target would have."""
+def _metrics(
+    plan: BuildPlan, emitted: Emitted, found: Analysis, limits: Budget
+) -> tuple[Metrics, tuple[Violation, ...]]:
+    """Return the figures of the budget that a build for the target would have, and the regions that
+    are too small."""
     if plan.target.flash is None:  # a computer, whose memory is not measured
-        return Metrics()
-    code = GLUE_BYTES + CODE_BYTES_PER_SOURCE * len(found.kernel_sources)
-    low, high = (found.constant_bytes + factor * code for factor in CODE_BOUNDS)
-    flash = Figure(
-        found.constant_bytes + code,
-        "B",
-        How.ESTIMATED,
-        f"constants {found.constant_bytes:,} B exactly, code about {code:,} B",
-        round(low),
-        round(high),
-    )
-    copied, low, high = _copied(plan, found, code)
-    ram = Figure(
-        found.arena_bytes + STACK_BYTES + copied,
-        "B",
-        How.ESTIMATED,
-        f"arena {found.arena_bytes:,} B as planned, stack about {STACK_BYTES} B"
-        + (f", copied from flash about {copied:,} B" if copied else ""),
-        found.arena_bytes + low,
-        found.arena_bytes + 2 * STACK_BYTES + high,
-    )
+        return Metrics(), ()
+    memory = forecast_memory(plan, emitted, found, limits)
     timed = plan.run == "simulator"  # nothing else tells a build the time
-    return Metrics(flash, ram, found.latency_us if timed else None)
-
-
-def _copied(plan: BuildPlan, found: Analysis, code: int) -> tuple[int, int, int]:
-    """Return the bytes of kernels and weights that run or lie in RAM: likely, at least, at most."""
-    placement = plan.target.placement
-    likely = low = high = 0
-    if placement is not None and placement.weights.kind == "ram":
-        likely = low = high = found.constant_bytes
-    if placement is not None and placement.kernels.kind == "ram":
-        bounds = [round(factor * code) for factor in CODE_BOUNDS]
-        likely, low, high = likely + code, low + bounds[0], high + bounds[1]
-    return likely, low, high
+    latency = found.latency_us if timed else None
+    return Metrics(memory.flash, memory.ram, latency), memory.regions

@@ -10,6 +10,7 @@ from edgebuild.toolchain.base import (
 )
 from edgebuild.toolchain.choice import TOOLCHAINS, find_toolchain, parse_tool
 from edgebuild.toolchain.cores import CORES
+from edgebuild.toolchain.elf import InputSection, input_sections
 from edgebuild.toolchain.gcc import GccToolchain
 from edgebuild.toolchain.zig import ZigToolchain
 
@@ -19,11 +20,13 @@ __all__ = [
     "CompileJob",
     "GccToolchain",
     "Image",
+    "InputSection",
     "Progress",
     "Section",
     "Symbol",
     "Toolchain",
     "ZigToolchain",
     "find_toolchain",
+    "input_sections",
     "parse_tool",
 ]

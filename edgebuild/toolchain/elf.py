@@ -139,14 +139,26 @@ def _symbols(elf: Any) -> list[Symbol]:
 
 _OBJECT = r"(?P<object>[^\s()]+\.(?:o|obj|a)(?:\([^)\s]+\))?)"
 _LLD_INPUT = re.compile(
-    rf"\s*(?P<start>[0-9a-f]+)\s+[0-9a-f]+\s+(?P<size>[0-9a-f]+)\s+\d+\s+{_OBJECT}:\(.*\)\s*"
+    rf"\s*(?P<start>[0-9a-f]+)\s+[0-9a-f]+\s+(?P<size>[0-9a-f]+)\s+\d+\s+{_OBJECT}"
+    r":\((?P<section>.*)\)\s*"
 )
 _LLD_OUTPUT = re.compile(r"\s*[0-9a-f]+\s+[0-9a-f]+\s+[0-9a-f]+\s+\d+ (?P<section>\.\S+)")
 _GNU_INPUT = re.compile(
-    rf"\s(?:\.\S+)?\s+0x(?P<start>[0-9a-f]+)\s+0x(?P<size>[0-9a-f]+)\s+{_OBJECT}\s*"
+    rf"\s(?P<section>\.\S+)?\s+0x(?P<start>[0-9a-f]+)\s+0x(?P<size>[0-9a-f]+)\s+{_OBJECT}\s*"
 )
+_GNU_LONG_NAME = re.compile(r" (?P<section>\.\S+)\s*")
 _GNU_OUTPUT = re.compile(r"(?P<section>\.\S+)(?:\s.*)?")
 _NOT_LOADED = (".debug", ".comment", ".ARM.attributes", ".note", ".symtab", ".strtab", ".shstrtab")
+
+
+@dataclass(frozen=True)
+class InputSection:
+    """A section of an object file where the linker put it."""
+
+    start: int
+    size: int
+    object_file: str
+    name: str
 
 
 @dataclass(frozen=True)
@@ -167,16 +179,25 @@ class ObjectRanges:
 
 def object_ranges(map_text: str) -> ObjectRanges:
     """Read a map file of lld or GNU ld."""
+    found = input_sections(map_text)
+    return ObjectRanges(tuple(sorted((s.start, s.start + s.size, s.object_file) for s in found)))
+
+
+def input_sections(map_text: str) -> tuple[InputSection, ...]:
+    """Return the sections that take room in the image, from a map file of lld or GNU ld."""
     # GNU ld lists discarded sections first, at address 0.
     _, found, rest = map_text.partition("Linker script and memory map")
     input_line, output_line = (_GNU_INPUT, _GNU_OUTPUT) if found else (_LLD_INPUT, _LLD_OUTPUT)
-    ranges = []
-    loaded = False
+    sections = []
+    loaded, name = False, ""
     for line in (rest if found else map_text).splitlines():
         if output := output_line.fullmatch(line):
             loaded = not output["section"].startswith(_NOT_LOADED)
         elif loaded and (match := input_line.fullmatch(line)):
             start, size = int(match["start"], 16), int(match["size"], 16)
             if size:
-                ranges.append((start, start + size, match["object"]))
-    return ObjectRanges(tuple(sorted(ranges)))
+                own = match["section"] or name
+                sections.append(InputSection(start, size, match["object"], own))
+        elif found and (long := _GNU_LONG_NAME.fullmatch(line)):
+            name = long["section"]  # where and how long it is stands on the next line
+    return tuple(sections)

@@ -28,8 +28,8 @@ static uint8_t identify(const uint8_t *in, uint32_t count, uint8_t *out, uint32_
         return BAD_LENGTH;
     }
     const eb_model *const m = eb_app_model;
-    const uint32_t words[] = { (uint32_t)model_status, m->arena_bytes,   m->layer_count,
-                               m->input_count,         m->output_count,  EB_MAX_PAYLOAD,
+    const uint32_t words[] = { (uint32_t)model_status, eb_bench_arena_bytes(), m->layer_count,
+                               m->input_count,         m->output_count,        EB_MAX_PAYLOAD,
                                eb_port_ticks_hz() };
     for (uint32_t i = 0; i < sizeof words / sizeof words[0]; i++) {
         eb_put32(out + 4U * i, words[i]);

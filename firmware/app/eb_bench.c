@@ -10,7 +10,9 @@ static uint32_t layer_start;
 
 int eb_bench_init(void)
 {
-    memset(eb_arena, (int)ARENA_PAINT, eb_app_model->arena_bytes);
+    for (uint32_t i = 0; i < eb_app_bank_count; i++) {
+        memset(eb_app_banks[i].start, (int)ARENA_PAINT, eb_app_banks[i].bytes);
+    }
     return eb_app_model->init(eb_arena, eb_app_model->arena_bytes);
 }
 
@@ -23,13 +25,26 @@ int eb_bench_run(uint32_t *ticks)
     return status;
 }
 
+uint32_t eb_bench_arena_bytes(void)
+{
+    uint32_t bytes = 0;
+    for (uint32_t i = 0; i < eb_app_bank_count; i++) {
+        bytes += eb_app_banks[i].bytes;
+    }
+    return bytes;
+}
+
 uint32_t eb_bench_arena_used(void)
 {
-    uint32_t used = eb_app_model->arena_bytes;
-    while (used > 0U && eb_arena[used - 1U] == ARENA_PAINT) {
-        used--;
+    uint32_t sum = 0;
+    for (uint32_t i = 0; i < eb_app_bank_count; i++) {
+        uint32_t used = eb_app_banks[i].bytes;
+        while (used > 0U && eb_app_banks[i].start[used - 1U] == ARENA_PAINT) {
+            used--;
+        }
+        sum += used;
     }
-    return used;
+    return sum;
 }
 
 /* Not inlined: the simulator recognises its address. */

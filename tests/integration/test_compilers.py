@@ -146,6 +146,27 @@ def test_what_nothing_links_names_all_that_was_tried(folder, monkeypatch):
     assert [t.tool for t in report.compilers if t.too_large] == ["zig"]
 
 
-def test_a_forecast_does_not_call_too_large_what_another_compiler_may_fit(folder):
-    found = forecast(BuildRequest(folder / "small.tflite", "cortex-m4", budget=flash(12_500)))
+@pytest.mark.parametrize("gcc", [pytest.param(True, marks=GCC), False])
+@pytest.mark.parametrize("limit", [20_000, 14_500, 12_500, 11_600, 11_000, 10_600, 8_000])
+def test_a_forecast_knows_all_compilers_that_a_build_would_try(folder, monkeypatch, limit, gcc):
+    """It never passes what a build refuses, nor refuses what one passes, and is seldom unsure."""
+    if gcc and shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("no arm-none-eabi-gcc")
+    if not gcc:
+        monkeypatch.setattr(GccToolchain, "available", lambda _: False)
+    found = forecast(BuildRequest(folder / "small.tflite", "cortex-m4", budget=flash(limit)))
+    report = build(folder, budget=flash(limit))
+    said, known = found.metrics.flash_bytes, report.metrics.flash_bytes
+    assert said.least <= known.value <= said.most
+    if not found.uncertain:
+        assert found.passed == report.passed
+    else:
+        assert said.least < limit < said.most < 1.05 * said.least, "within the code's estimate"
+
+
+def test_a_latency_that_only_another_compiler_could_have_is_not_passed_over(folder):
+    """It is predicted for the preferred compiler, which needs more flash than there is."""
+    budget = Budget(flash_bytes=12_500, latency_us=1e6).named("the command line")
+    found = forecast(BuildRequest(folder / "small.tflite", "cortex-m4", budget=budget))
     assert not found.passed and found.uncertain
+    assert "flash budget may be missed (between" in check_failure(found).message

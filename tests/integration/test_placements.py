@@ -10,8 +10,12 @@ import pytest
 
 import edgebuild
 from edgebuild.errors import CheckFailedError, InputError
+from edgebuild.pipeline.forecast import forecast
+from edgebuild.pipeline.plan import BuildRequest
 from edgebuild.regions import ROLES
 from edgebuild.targets import load_target
+from edgebuild.tflite.writer import write_tflite
+from tests.small import large_graph
 
 REGION = '[[memory]]\nname = "{}"\nkind = "{}"\norigin = {:#x}\nsize = "{}"\n'
 
@@ -118,6 +122,14 @@ def check_places(report, target, place):
         assert symbols["eb_arena1"] == placed["arena"].split(",")[1]
 
 
+def check_marks(report, place):
+    """What was touched of the arena is counted in every bank."""
+    arena, touched = (report.memory[name].value for name in ("arena", "arena touched"))
+    assert 0.9 * arena < touched <= arena
+    if "tiny" in place.get("arena", ""):
+        assert touched > 640, "more than the first bank has"
+
+
 DEFAULTS = {role: "ram" if role in ("arena", "data") else "flash" for role in ROLES}
 
 
@@ -130,6 +142,7 @@ def test_placed_roles_are_there_and_compute_the_same(folder, place, toolchain):
     report = edgebuild.build("small.tflite", target=target, toolchain=toolchain, samples=2)
     assert report.passed and report.comparison.device == "simulated cortex-m4"
     check_places(report, target, place)
+    check_marks(report, place)
     used, metrics = report.regions, report.metrics
     kinds = {region.name: region.kind for region in load_target(target).memories}
     for kind, total in (("flash", metrics.flash_bytes), ("ram", metrics.ram_bytes)):
@@ -148,6 +161,43 @@ def test_the_start_up_code_puts_everything_in_place(folder, board, kind):
     report = edgebuild.build("small.tflite", target=target, run="qemu", samples=2)
     assert report.passed and report.comparison.device == f"qemu {board}"
     check_places(report, target, PLACES[kind])
+    check_marks(report, PLACES[kind])
+
+
+def test_inspect_splits_the_arena_as_a_build_does(folder, command):
+    target = profile(folder, "mps2-an386")
+    place = ("--place", "arena=tiny,psram")
+    code, out, err = command("inspect", "small.tflite", "--target", target, *place, "--json")
+    assert code == 0, err
+    said = json.loads(out)
+    split = {"arena": ("tiny", "psram")}
+    report = edgebuild.build("small.tflite", target=target, place=split, run="none")
+    banks = {name: report.regions[name].value for name in ("tiny", "psram")}
+    assert said["arena_banks"] == banks and said["arena_bytes"] == sum(banks.values())
+    _, out, _ = command("inspect", "small.tflite", "--target", target, *place)
+    assert f"split: {banks['tiny']} B in tiny, " in out
+    _, out, _ = command("inspect", "small.tflite", "--target", target, "--json")
+    assert json.loads(out)["arena_banks"] == {}
+
+
+@pytest.mark.parametrize("toolchain", ["zig", pytest.param("gcc", marks=pytest.mark.gcc)])
+def test_a_model_whose_name_ends_like_its_weights(folder, toolchain):
+    """Its layers stay with the code, whatever their file is called; all of its weights move."""
+    if toolchain == "gcc" and shutil.which("arm-none-eabi-gcc") is None:
+        pytest.skip("arm-none-eabi-gcc is not installed")
+    target = profile(folder, "mps2-an386", {"weights": "far"})
+    report = edgebuild.build(
+        "small.tflite", target=target, name="small_weights", toolchain=toolchain, samples=1
+    )
+    assert report.passed
+    symbols, _ = addresses(report, target)
+    own = {name: region for name, region in symbols.items() if name.startswith("small_weights_")}
+    far = {name for name, region in own.items() if region == "far"}
+    assert {name.rstrip("0123456789") for name in far} == {
+        "small_weights_weights", "small_weights_channels", "small_weights_exp_table"
+    }  # fmt: skip
+    assert own["small_weights_params0"] == own["small_weights_inputs"] == "flash"
+    assert report.regions["far"].value == report.flash["weights"].value
 
 
 def test_a_flag_goes_over_the_project_file_over_the_profile(folder, command):
@@ -193,9 +243,83 @@ def test_check_names_them_too_and_agrees_with_build(folder, command):
     target = profile(folder, "mps2-an386", {"weights": "psram", "arena": "psram"}, psram="6KiB")
     code, _, err = command("check", "small.tflite", "--target", target)
     assert code == 1 and "B beside" in " ".join(err.split())
-    target = profile(folder, "mps2-an386", {"weights": "far"}, flash="1KiB")
-    code, _, err = command("check", "small.tflite", "--target", target)
-    assert code == 1 and "region flash is too small: code needs" in " ".join(err.split())
+
+
+EXTERNAL = """schema = 1
+name = "external"
+based_on = "nucleo-h743zi"
+[[memory]]
+name = "flash"
+kind = "flash"
+origin = 0x0800_0000
+size = "128KiB"
+[[memory]]
+name = "ram"
+kind = "ram"
+origin = 0x2400_0000
+size = "512KiB"
+[[memory]]
+name = "sdram"
+kind = "ram"
+origin = 0xC000_0000
+size = "8MiB"
+[[memory]]
+name = "qspi"
+kind = "flash"
+origin = 0x9000_0000
+size = "8MiB"
+"""
+
+
+def test_external_memory_is_named_until_it_is_used_and_then_what_it_needs(folder, command):
+    """A CNN with more activations than RAM and more weights than flash, on a board with both."""
+    (folder / "board.toml").write_text(EXTERNAL)
+    (folder / "large.tflite").write_bytes(write_tflite(large_graph()))
+    sdram = ("--place", "arena=sdram")
+    for place, unused in (
+        ((), "sdram 8 MiB is not used: --place arena=sdram"),
+        (sdram, "qspi 8 MiB is not used: --place weights=qspi"),
+    ):
+        for verb in ("check", "build"):
+            code, _, err = command(verb, "large.tflite", "--target", "./board.toml", *place)
+            assert code == 1 and unused in " ".join(err.split())
+    for arena in ("sdram", "ram,sdram"):
+        place = {"arena": tuple(arena.split(",")), "weights": ("qspi",)}
+        request = BuildRequest(folder / "large.tflite", "./board.toml", place=place)
+        found = forecast(request)
+        report = edgebuild.build("large.tflite", target="./board.toml", place=place, samples=1)
+        assert found.passed and report.passed and report.comparison.equal
+        said, known = found.metrics.flash_bytes, report.metrics.flash_bytes
+        assert said.least <= known.value <= said.most
+        assert report.regions["qspi"].value == report.flash["weights"].value > 128 * 1024
+        assert report.regions["sdram"].value > 100_000
+        assert report.memory["arena touched"].value > 512 * 1024
+        for notes in (found.notes, report.notes):
+            (set_up,) = [note for note in notes if "eb_memory_init()" in note]
+            assert set_up.startswith("the controller of qspi (weights) and sdram (arena) must be")
+            assert any("not say how fast qspi and sdram are" in note for note in notes)
+    binary = folder / "build/large-external/firmware-90000000.bin"
+    assert binary.stat().st_size >= report.regions["qspi"].value
+
+
+@pytest.mark.parametrize(
+    ("place", "sizes", "budget", "region"),
+    [
+        ({"kernels": "itcm"}, {"itcm": "2KiB"}, "ram", "itcm"),
+        ({"weights": "far"}, {"flash": "4KiB"}, "flash", "flash"),
+        ({"arena": "psram", "data": "tiny"}, {"tiny": "5KiB", "ram": "16"}, "ram", "tiny"),
+    ],
+)
+def test_each_region_is_held_against_its_own_size(folder, command, place, sizes, budget, region):
+    """Where all of a kind would do: in ``check``, and in what the linker says."""
+    target = profile(folder, "mps2-an386", place, **sizes)
+    found = forecast(BuildRequest(folder / "small.tflite", target))
+    (violation,) = found.violations
+    assert violation.budget == budget and violation.source == f"region {region} of board"
+    assert not violation.uncertain
+    assert f"from region {region} of board" in violation.sentence()
+    with pytest.raises(CheckFailedError, match=rf"it misses {region} by [\d,]+ B"):
+        edgebuild.build("small.tflite", target=target, samples=1)
 
 
 def test_a_placement_that_cannot_be_is_bad_input(folder, command):

@@ -3,7 +3,15 @@ import dataclasses
 import pytest
 
 from edgebuild.errors import InputError
-from edgebuild.regions import Access, Memory, parse_place, placement_faults, placement_of
+from edgebuild.regions import (
+    Access,
+    Memory,
+    parse_place,
+    placement_faults,
+    placement_notes,
+    placement_of,
+    regions_to_set_up,
+)
 
 FLASH = Memory("flash", "flash", 0x0800_0000, 0x10_0000)
 QSPI = Memory("qspi", "flash", 0x9000_0000, 0x80_0000)
@@ -85,3 +93,43 @@ def test_a_wrong_flag_says_what_is_wrong(text, words):
     with pytest.raises(InputError) as error:
         parse_place(text)
     assert words in error.value.message
+
+
+SDRAM = Memory("sdram", "ram", 0xC000_0000, 0x80_0000)
+PSRAM = Memory("psram", "ram", 0x1100_0000, 0x80_0000, access=Access(wait_states=30))
+BANK2 = Memory("bank2", "flash", FLASH.end, 0x10_0000)
+
+
+@pytest.mark.parametrize(
+    ("place", "expected"),
+    [
+        ({}, []),
+        ({"arena": ["dtcm", "ram"], "kernels": ["itcm"]}, []),
+        ({"weights": ["bank2"]}, []),
+        ({"weights": ["qspi"]}, ["qspi"]),
+        ({"weights": ["qspi"], "arena": ["ram", "sdram"]}, ["qspi", "sdram"]),
+        ({"arena": ["psram"]}, ["psram"]),
+        ({"code": ["qspi"]}, []),
+    ],
+)
+def test_regions_behind_a_controller_are_told_with_the_hook(place, expected):
+    """Of memory that the chip has itself, and of that which it booted from, nothing is said."""
+    placement = placement_of((*BOARD, SDRAM, PSRAM, BANK2), place)
+    assert [region.name for region in regions_to_set_up(placement)] == expected
+    notes = placement_notes((), placement)
+    assert len([note for note in notes if "eb_memory_init() in the port" in note]) == bool(expected)
+    assert all(name in notes[0] for name in expected)
+
+
+def test_regions_of_unknown_speed_are_told_where_others_have_one():
+    quick = dataclasses.replace(RAM, access=Access())
+    placement = placement_of((FLASH, quick), {})
+    (note,) = placement_notes((FLASH, quick), placement)
+    assert note.startswith("the profile does not say how fast flash is: latency is told as if")
+    assert placement_notes((FLASH, RAM), placement_of((FLASH, RAM), {})) == ()
+    placement = placement_of((FLASH, RAM, SDRAM), {"arena": ["sdram"]})
+    assert "how fast sdram is" in placement_notes((FLASH, RAM, SDRAM), placement)[1]
+    slow = dataclasses.replace(SDRAM, access=Access(wait_states=20))
+    placement = placement_of((FLASH, RAM, slow), {"arena": ["sdram"], "code": ["flash"]})
+    notes = placement_notes((FLASH, RAM, slow), placement)
+    assert "sdram (arena) must be set up" in notes[0] and "how fast flash and ram are" in notes[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +12,9 @@ import numpy as np
 from edgebuild.devices.simulator.cycles import BlockCost
 from edgebuild.devices.simulator.trace import Block
 from edgebuild.regions import Cache
+
+_PAGE, _HALF_WORD = 1024, 2
+"""Unicorn ends blocks at the ends of its pages; an instruction that lies in two is a block."""
 
 _WARM_UP = 4
 """A window of the stream is run through an empty cache; this part of it only fills the cache."""
@@ -81,6 +85,15 @@ class RunCode:
             counted += len(window) - after
         blocks = sum(one.count for one in self.ran)
         return max(float(len(lines)), missed * blocks / max(1, counted))
+
+
+def pieces_behind(block: Block, sizes: Mapping[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield (address, bytes) of what unicorn cut off behind ``block`` although no branch ends it:
+    where a page of its own does. ``sizes`` are those of all blocks by their address."""
+    end = block.address + block.size
+    while end in sizes and (end + _HALF_WORD) % _PAGE <= 2 * _HALF_WORD:
+        yield end, sizes[end]
+        end += sizes[end]
 
 
 def _lines(address: int, size: int, line: int) -> range:

@@ -8,6 +8,7 @@ the pipeline as Arm describes it in words, and are a rougher model.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -72,6 +73,10 @@ _MULTIPLES = ("ldm", "stm", "push", "pop", "ldmdb", "stmdb", "vldmia", "vstmia",
 _LONG = ("smull", "umull", "smlal", "umlal", "umaal")
 _MULTIPLIES = ("mul", "mla", "mls", "smlad", "smlabb", "smlatt", "smmulr", "smmul", *_LONG)
 _CONDITIONS = ("eq", "ne", "hs", "lo", "mi", "pl", "vs", "vc", "hi", "ls", "ge", "lt", "gt", "le")
+_BRANCHES = (
+    *("b", "bl", "bx", "blx", "cbz", "cbnz", "tbb", "tbh"),
+    *(f"b{condition}" for condition in _CONDITIONS),
+)
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,15 @@ class Decoder:
     def cost(self, code: bytes) -> BlockCost:
         """Return the cost of the block with this machine code."""
         return _cost(self.timing.name, code, self)
+
+    def cost_before(self, code: bytes, rest: bytes) -> BlockCost:
+        """Return the cost of a block that goes on with ``rest``: what both take, less ``rest``
+        alone, as neighbours share cycles. A branch at its end parts them."""
+        own = self.cost(code)
+        if not rest or self.decode(code)[-1].name in _BRANCHES:
+            return own
+        cycles = self.cost(code + rest).not_taken - self.cost(rest).not_taken
+        return dataclasses.replace(own, taken=cycles, not_taken=cycles)
 
     def decode(self, code: bytes) -> list[Instruction]:
         """Return the block's instructions; a word that capstone does not know counts as one."""

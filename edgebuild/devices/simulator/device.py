@@ -10,7 +10,7 @@ from typing import Any
 from edgebuild.cycles.traffic import Reads
 from edgebuild.cycles.waits import Layer, MemoryModel, Waits, latency_figures, layer_waits
 from edgebuild.devices.base import LayerSample, RunResult, Samples
-from edgebuild.devices.simulator.code import Ran, RunCode, within
+from edgebuild.devices.simulator.code import Ran, RunCode, pieces_behind, within
 from edgebuild.devices.simulator.cycles import Decoder
 from edgebuild.devices.simulator.machine import Machine, Region, check_core
 from edgebuild.devices.simulator.trace import BlockTrace, Segment
@@ -176,11 +176,15 @@ def _layer_hook(trace: BlockTrace, machine: Machine) -> Any:
 
 
 def _layer_trace(machine: Machine, decoder: Decoder, segment: Segment) -> LayerTrace:
-    ran = tuple(
-        Ran(block, count, decoder.cost(machine.code(block.address, block.size)))
-        for block, count in segment.blocks()
-    )
-    return LayerTrace(segment.layer, RunCode(ran, tuple(segment.windows)))
+    blocks = segment.blocks()
+    sizes = {block.address: block.size for block, _ in blocks}
+    ran = []
+    for block, count in blocks:
+        code = machine.code(block.address, block.size)
+        behind = () if block.taken else pieces_behind(block, sizes)
+        rest = b"".join(machine.code(*piece) for piece in behind)
+        ran.append(Ran(block, count, decoder.cost_before(code, rest)))
+    return LayerTrace(segment.layer, RunCode(tuple(ran), tuple(segment.windows)))
 
 
 class _Model:
@@ -192,11 +196,13 @@ class _Model:
         _, self._arena_bytes, _, n_in, n_out, inputs, outputs = table[:7]
         self._init, self._run, input_, output = table[7:]
         self._arena = machine.symbol("eb_arena")
+        self._banks = [(self._arena, self._arena_bytes), *machine.objects("eb_arena")]
         self._stack_top = machine.symbol("__stack_top")
         self._reserved = self._stack_top - machine.symbol("__stack_bottom")
         # Down to the last static variable: a stack that leaves its room is seen.
         self._free = machine.symbol("__ram_free")
-        machine.write(self._arena, bytes([PAINT]) * self._arena_bytes)
+        for address, size in self._banks:
+            machine.write(address, bytes([PAINT]) * size)
         status = self._call(self._init, self._arena, self._arena_bytes)
         if status != 0:
             code = struct.unpack("<i", struct.pack("<I", status))[0]
@@ -249,9 +255,10 @@ class _Model:
         return used
 
     def arena_used(self) -> int:
-        """Return the arena's bytes up to the last one that was ever written."""
-        arena = self._machine.read(self._arena, self._arena_bytes)
-        return len(arena.rstrip(bytes([PAINT])))
+        """Return the arena's bytes up to the last one that was ever written, summed over its
+        banks."""
+        banks = (self._machine.read(*bank) for bank in self._banks)
+        return sum(len(bank.rstrip(bytes([PAINT]))) for bank in banks)
 
     def _call(self, function: int, *arguments: int) -> int:
         return self._machine.call(function & ~1, arguments, self._stack_top, _TIMEOUT_S)

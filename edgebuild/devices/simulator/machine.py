@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
@@ -71,6 +72,12 @@ class Machine:
         raise ToolError(
             f"the firmware has no symbol '{name}'", hint="build it again with edgebuild"
         )
+
+    def objects(self, name: str) -> list[tuple[int, int]]:
+        """Return (address, bytes) of the objects called ``<name>1``, ``<name>2``, ..., in order."""
+        numbered = re.compile(rf"{re.escape(name)}[1-9][0-9]*")
+        found = (s for s in self.contents.symbols if numbered.fullmatch(s.name))
+        return [(s.address, s.size) for s in sorted(found, key=lambda s: (len(s.name), s.name))]
 
     def read(self, address: int, size: int) -> bytes:
         """Return bytes of the target's memory."""

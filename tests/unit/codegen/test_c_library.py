@@ -80,7 +80,7 @@ def test_parameters():
     assert ".pair = {1, 2}," in files["net.c"]
     assert ".table = net_table0," in files["net.c"]
     assert ".f = 0x1.99999a0000000p-4f," in files["net.c"]
-    assert "_Alignas(4) const int8_t net_table0[5]" in files["net_weights.c"]
+    assert "_Alignas(4) EB_WEIGHTS(net_table0) const int8_t net_table0[5]" in files["net_weights.c"]
 
 
 def test_a_view_costs_no_call():

@@ -3,6 +3,7 @@
 import pytest
 
 from edgebuild.cycles.traffic import CodeRuns, Reads, code_runs, layer_reads
+from edgebuild.memory import plan_memory
 from edgebuild.ops import OPS
 from edgebuild.regions import Cache
 from edgebuild.targets import load_target
@@ -97,3 +98,18 @@ def test_the_code_of_a_kernel_follows_its_counts():
     )
     assert found.runs == ((40, 1.0), (100, 4.0)) and found.size == 140
     assert (found.fetched, found.jumps, found.literals, found.accesses) == (400, 16, 0, 3)
+
+
+def test_a_plan_says_in_which_bank_activations_lie(bench):
+    graph = bench.Layers().conv((1, 8, 8, 4), 8)
+    node = graph.node(0)
+    call = OPS[node.kind].kernel(node, load_target("cortex-m4").cpu.features)
+    plan = plan_memory(graph, [call], [node.output.nbytes + 64, 1 << 16])
+    assert len(plan.bank_bytes) == 2
+    reads = [read for read in layer_reads(node, call, plan) if read.role == "arena"]
+    places = [plan.place(tensor.index)[0] for tensor in (node.input(0), node.output)]
+    scratch = plan.scratch_banks.get(0, 0)
+    assert [read.bank for read in reads] == [*places, scratch]
+    assert {*places, scratch} == {0, 1} and reads[-1].maybe
+    whole = plan_memory(graph, [call])
+    assert {read.bank for read in layer_reads(node, call, whole)} == {None}

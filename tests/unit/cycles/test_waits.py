@@ -158,12 +158,34 @@ def test_an_arena_in_slow_memory():
     # In two banks, one of them fast: between nothing and all of it.
     both = {"arena": ("ram", "psram")}
     assert waits([layer], flash(), RAM, psram, place=both) == Waits(0, 1000 * 8)
+    # Which of it lies where is known of a plan; what the compiler spills is not.
+    known = dataclasses.replace(layer, reads=(Reads("arena", 400, bank=1), *layer.reads[1:]))
+    assert waits([known], flash(), RAM, psram, place=both) == Waits(100 * 8, 1000 * 8)
+    away = dataclasses.replace(layer, reads=(Reads("arena", 400, bank=0), *layer.reads[1:]))
+    assert waits([away], flash(), RAM, psram, place=both) == NO_WAITS
     cached = dataclasses.replace(
         psram, access=Access(wait_states=8, line_bytes=32, core_caches=True)
     )
     m7 = dataclasses.replace(CPU, data_cache=Cache(16384, 32, 4))
     found = waits([layer], flash(), RAM, cached, place=place, cpu=m7)
     assert found == Waits(0, 13 * 8)
+
+
+def test_a_stack_in_slow_memory_away_from_the_arena():
+    """At least nothing, as registers may do; at most every access that is none of constants."""
+    psram = Memory("psram", "ram", 0x6000_0000, 1 << 20, access=Access(wait_states=8))
+    layer = reading(Reads("arena", 400), Reads("weights", 80), accesses=1020.0)
+    place = {"arena": ("ram",), "data": ("psram",)}
+    assert waits([layer], flash(), RAM, psram, place=place) == Waits(0, 1000 * 8)
+    assert MemoryModel(placement_of((flash(), RAM, psram), place), CPU).slow == ("psram",)
+    split = {"arena": ("ram", "psram"), "data": ("psram",)}
+    away = dataclasses.replace(layer, reads=(Reads("arena", 400, bank=0), *layer.reads[1:]))
+    assert waits([away], flash(), RAM, psram, place=split) == Waits(0, 1000 * 8)
+    m7 = dataclasses.replace(CPU, data_cache=Cache(16384, 32, 4))
+    cached = dataclasses.replace(
+        psram, access=Access(wait_states=8, line_bytes=32, core_caches=True)
+    )
+    assert waits([layer], flash(), RAM, cached, place=place, cpu=m7) == Waits(0, 512 / 32 * 8)
 
 
 def test_figures_name_the_regions_and_hold_the_upper_bound():

@@ -15,6 +15,8 @@ static const int32_t shape[] = { BYTES };
 static const eb_tensor_info tensor = { "x", shape, BYTES, 1.0F, 0, 1, EB_INT8 };
 
 uint8_t eb_arena[ARENA_BYTES];
+const eb_bank eb_app_banks[] = { { eb_arena, ARENA_BYTES - 500 }, { eb_arena + ARENA_BYTES - 500, 500 } };
+const uint32_t eb_app_bank_count = 2;
 uint32_t eb_layer_ticks[LAYERS];
 
 static int status(const char *name)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from edgebuild.devices.simulator.code import Ran, RunCode, within
+from edgebuild.devices.simulator.code import Ran, RunCode, pieces_behind, within
 from edgebuild.devices.simulator.cycles import BlockCost, Decoder
 from edgebuild.devices.simulator.trace import Block, BlockTrace
 from edgebuild.regions import Cache
@@ -83,3 +83,25 @@ def test_literals_and_other_accesses_are_told_apart():
     code = bytes.fromhex("0148 1168 30b5 c2e90001 7047".replace(" ", ""))
     cost = Decoder("cortex-m4").cost(code)
     assert (cost.instructions, cost.literals, cost.accesses) == (5, 1, 1 + 3 + 2)
+
+
+def test_a_block_goes_on_behind_the_end_of_a_page():
+    """Unicorn cuts it there; an instruction that lies in two pages is a piece of its own."""
+    sizes = {0x3F0: 14, 0x3FE: 4, 0x402: 8, 0x40A: 6, 0x100: 8, 0x108: 8}
+    pieces = list(pieces_behind(Block(0x3F0, 14, False), sizes))
+    assert pieces == [(0x3FE, 4), (0x402, 8)]
+    assert list(pieces_behind(Block(0x100, 8, False), sizes)) == []
+    assert list(pieces_behind(Block(0x3F8, 8, False), sizes)) == []  # nothing ran at 0x400
+
+
+def test_neighbours_share_cycles_over_a_cut_but_not_over_a_branch():
+    # adds r0, #1; adds r1, #1 go together on a Cortex-M7; beq ends a block.
+    first, second, branch = b"\x40\x1c", b"\x49\x1c", b"\x00\xd0"
+    decoder = Decoder("cortex-m7")
+    together = decoder.cost(first + second)
+    before = decoder.cost_before(first, second)
+    assert before.not_taken + decoder.cost(second).not_taken == together.not_taken
+    assert before.not_taken < decoder.cost(first).not_taken
+    assert before.instructions == 1
+    assert decoder.cost_before(branch, second) == decoder.cost(branch)
+    assert decoder.cost_before(first, b"") == decoder.cost(first)

@@ -13,7 +13,7 @@ from edgebuild.regions import Memory
 from edgebuild.toolchain import CORES, TOOLCHAINS, CompileJob, find_toolchain
 from edgebuild.toolchain.cache import cache_dir
 from edgebuild.toolchain.cores import find_core
-from edgebuild.toolchain.elf import Segment, flash_pieces, object_ranges, read_elf
+from edgebuild.toolchain.elf import Segment, flash_pieces, input_sections, object_ranges, read_elf
 from tests.unit.toy import MEMORIES, REGIONS, toy_image, toy_job, toy_reference, toy_script
 
 GCC = pytest.param(
@@ -249,6 +249,16 @@ def test_objects_from_a_map_of_gnu_ld():
     )
     found = [ranges.find(a) for a in (0x0, 0x10, 0x1F, 0x20, 0x30)]
     assert found == ["", "a.o", "a.o", "lib.a(b.o)", ""]
+
+
+@BOTH
+def test_input_sections_are_named(toolchain, tmp_path):
+    image = toy_image(tmp_path, "cortex-m4", toolchain)
+    sections = input_sections(image.map_file.read_text())
+    named = {s.name: s for s in sections if s.object_file == "obj/toy.o"}
+    for function in ("toy_init", "toy_run", "toy_input"):
+        section, symbol = named[f".text.{function}"], image.symbol(function)
+        assert (section.start, section.size) == (symbol.address, symbol.size)
 
 
 @BOTH
