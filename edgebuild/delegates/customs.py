@@ -48,7 +48,7 @@ def refuse_unknown_customs(graph: Graph, found: Compatibility, *, where: str) ->
     refused = Unsupported(len(graph.ops), groups.forms())
     raise UnsupportedOperatorError(
         f"{where}: no runtime at hand has {len(unknown)} of the model's custom operators",
-        details=shortened(refused.lines(), _SHOWN, " lines; --json has all"),
+        details=shortened(refused.lines(), _SHOWN, " lines; --json lists all"),
         hint="convert it with TFLITE_BUILTINS alone, or replace the layer; `edgebuild inspect` "
         "shows every operator",
         facts={"unsupported": refused.to_json()},

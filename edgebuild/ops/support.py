@@ -59,7 +59,7 @@ def check_supported(graph: Graph, *, where: str = "model") -> None:
     kind = ModelError if found.only_contradicts else UnsupportedOperatorError
     raise kind(
         f"{where}: {found.summary()}",
-        details=shortened(found.lines(), _SHOWN, " lines; --json has all"),
+        details=shortened(found.lines(), _SHOWN, " lines; --json lists all"),
         hint=found.hint(),
         facts={"unsupported": found.to_json()},
     )

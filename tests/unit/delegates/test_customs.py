@@ -111,4 +111,4 @@ def test_many_kinds_are_counted():
         refuse_unknown_customs(mine, found, where="m.tflite")
     whole = caught.value.facts["unsupported"]["forms"]
     assert len(whole) == 60 and len(caught.value.details) == 41
-    assert caught.value.details[-1].endswith(" more lines; --json has all")
+    assert caught.value.details[-1].endswith(" more lines; --json lists all")

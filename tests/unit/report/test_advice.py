@@ -130,4 +130,4 @@ def test_a_flash_budget_that_code_misses_does_not_blame_the_weights():
 def test_each_kind_of_loss_has_a_way_on(kind, limit):
     hint = gate_hint(AccuracyGate(True, (Loss(kind, "y is lost"),)))
     assert (limit in hint) if limit else ("another limit" not in hint)
-    assert "calibration data" in hint and hint.endswith("--no-accuracy-gate turns the gate off")
+    assert "calibration data" in hint and hint.endswith("--no-accuracy-gate turns the check off")
