@@ -9,13 +9,19 @@ import pytest
 
 import edgebuild
 from edgebuild.budget import Budget
-from edgebuild.errors import CheckFailedError, EdgebuildError, InputError, UnsupportedOperatorError
+from edgebuild.errors import (
+    CheckFailedError,
+    EdgebuildError,
+    InputError,
+    ModelError,
+    UnsupportedOperatorError,
+)
 from edgebuild.figures import How
 from edgebuild.pipeline.forecast import forecast
 from edgebuild.pipeline.plan import BuildRequest
 from edgebuild.report.advice import check_failure
 from edgebuild.tflite.writer import write_tflite
-from tests.corpus.files import wide, with_foreign_metadata, with_offline_plan
+from tests.corpus.files import tflite_cases, wide, with_foreign_metadata, with_offline_plan
 from tests.single_ops import base
 from tests.small import small_graph, small_model
 
@@ -204,6 +210,20 @@ def test_missing_data_are_asked_for_by_both_after_all_else(tmp_path, target, for
         mine, its = both(odd, target, out=tmp_path / "odd")
         assert isinstance(mine, UnsupportedOperatorError) and mine.message == its.message
         assert mine.details == its.details
+
+
+def test_what_a_library_does_not_run_is_told_by_both(tmp_path):
+    """LiteRT has no RIGHT_SHIFT of floats; TFLite Micro's verifier reads all of a file."""
+    model = tmp_path / "shift.tflite"
+    model.write_bytes(write_tflite(base("RIGHT_SHIFT", "float32").graph()))
+    for options in ({}, {"data": "random"}):
+        mine, its = both(model, "cortex-m4", out=tmp_path / "shift", **options)
+        assert isinstance(mine, ModelError) and mine.message == its.message
+        assert "LiteRT cannot run the model: RightShift currently only supports" in mine.message
+    (damaged,) = (case for case in tflite_cases() if case.name == "flipped-16")
+    model.write_bytes(damaged.content)
+    mine, its = both(model, "cortex-m4", out=tmp_path / "damaged")
+    assert isinstance(mine, ModelError) and mine.message == its.message
 
 
 def test_several_answers_have_the_same_keys(model):
