@@ -157,8 +157,10 @@ def review_baseline(
     probability = bool(np.all((outputs >= 0) & (outputs <= 1)))
     score = _Score(y, x[0], outputs.shape[1:], probability)
     value = score.of(outputs, np.arange(len(y)))
-    if value is None or score.is_right(outputs):
+    if value is None:
         return None
+    if score.is_right(outputs):
+        return _right_but_saturated(predict, x, score, value)
     chosen = _drawn(len(y))
     attempts = [
         Attempt(name, score.of(predict(_scaled(x, chosen, scale)), chosen) or 0.0)
@@ -175,6 +177,18 @@ def _drawn(count: int) -> np.ndarray:
     if count <= _MOST:
         return np.arange(count)
     return np.sort(np.random.default_rng(0).choice(count, _MOST, replace=False))
+
+
+def _right_but_saturated(
+    predict: Predict, x: Sequence[np.ndarray], score: _Score, value: float
+) -> BaselineReview | None:
+    """Return what the outputs tell of a scale on which the model is as right as it is here."""
+    found = _without_labels(predict, x)
+    if found is None:
+        return None
+    chosen = _drawn(len(x[0]))
+    scaled = score.of(predict(_scaled(x, chosen, SCALES[found.scale])), chosen)
+    return found if scaled is not None and scaled >= value else None
 
 
 def _without_labels(predict: Predict, x: Sequence[np.ndarray]) -> BaselineReview | None:

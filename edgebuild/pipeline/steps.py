@@ -75,8 +75,11 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
     finally:
         loaded.source.close()
     report = make_report(plan, loaded, emitted, compiled, result, comparison, judgement)
-    notes = (*resolved.notes, *chosen.notes)
+    notes = (*resolved.notes, *chosen.notes, *(() if result is not None else (_NOT_RUN,)))
     return dataclasses.replace(report, notes=notes, compilers=chosen.trials)
+
+
+_NOT_RUN = "not run (--run none): no output is compared, and RAM does not include the stack"
 
 
 class LazyHost:

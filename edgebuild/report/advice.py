@@ -13,7 +13,11 @@ from edgebuild.report.model import LayerReport, Report
 from edgebuild.units import format_points
 
 _SHOWN = 3
+_SLIGHT = 0.02
+"""The share of the largest cost below which a layer's is not worth a word."""
+
 _LABELS = "`edgebuild build` with a float model and data with labels: --data set.npz with x and y"
+_UNLABELED = "the data have no labels: add an array y to them, or leave the budget out"
 _UNSURE = "`edgebuild build`, which compiles the model and measures"
 _ARE_VALUES = (
     "the labels are values, not classes: --max-error-increase or --min-similarity limits what a "
@@ -166,7 +170,7 @@ def weighs_most(report: Judged, violation: Violation) -> list[str]:
     words = [
         f"layer {layer.index} {layer.kind} {cost(layer):,.0f} {unit}"
         for layer in largest
-        if cost(layer)
+        if cost(layer) > _SLIGHT * cost(largest[0])
     ]
     return [f"largest: {', '.join(words)}"] if words else []
 
@@ -238,7 +242,7 @@ _TELLS_TIME = {
 
 def budget_hint(violation: Violation, family: str, *, labels: str = "") -> str:
     """Return what to try against a violation on a target of ``family``; ``labels`` says what those
-    of the data are: ``classes``, ``values`` or nothing."""
+    of the data are: ``classes``, ``values``, ``none``, or nothing where no data were given."""
     if violation.unknown:
         return _unknown_hint(violation.budget, family, labels)
     return {
@@ -260,7 +264,10 @@ def _labels(report: Judged) -> str:
         return ""
     if report.accuracy is not None:
         return "classes"
-    return "values" if report.regression is not None else ""
+    if report.regression is not None:
+        return "values"
+    compared = report.similarity
+    return "none" if compared is not None and not compared.is_random else ""
 
 
 def _unknown_hint(budget: str, family: str, labels: str) -> str:
@@ -272,6 +279,8 @@ def _unknown_hint(budget: str, family: str, labels: str) -> str:
         )
     if budget == "ram":
         return _LITERT_S_RAM if family in _TELLS_TIME else _KNOWN_MEMORY
+    if labels == "none" and budget in ("accuracy-drop", "class-drop", "error-increase"):
+        return _UNLABELED
     if budget in ("accuracy-drop", "class-drop"):
         return _ARE_VALUES if labels == "values" else _LABELS
     if budget == "error-increase":

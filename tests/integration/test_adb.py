@@ -278,7 +278,7 @@ def test_two_phones_at_once_each_with_its_own_outcome(phone_build, phones, capsy
     both = ["bench", str(phone_build), "--device", good.serial, "--device", bad.serial, *QUICK]
     bad.faults.full_after = None
     assert cli(both) == 0
-    assert capsys.readouterr().out.count("equal") == 2
+    assert capsys.readouterr().out.count("output bytes are identical") == 2
 
 
 def test_an_instruction_set_that_the_phone_lacks(phone_build, phones, capsys):
@@ -293,9 +293,9 @@ def test_an_instruction_set_that_the_phone_lacks(phone_build, phones, capsys):
     ("flags", "message"),
     [
         ([], "bench needs a device: --port, --device, --host or --usb"),
-        (["--port", "x", "--device", "y"], "--port and --device together"),
+        (["--port", "x", "--device", "y"], "--port and --device cannot be used together"),
         (["--port", "x", "--runs", "3"], "--runs is for phones"),
-        (["--device", "x", "--baud", "9600"], "--baud is not for --device"),
+        (["--device", "x", "--baud", "9600"], "--baud cannot be used with --device"),
         (["--device", "x", "--accelerator", "a"], "--accelerator without --benchmark-model"),
     ],
 )

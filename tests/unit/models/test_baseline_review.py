@@ -107,6 +107,31 @@ def test_without_labels_only_the_extremes_tell(given, factor, measure, scale, wo
     assert baseline_from_json(json.loads(json.dumps(asdict(found)))) == found
 
 
+@pytest.mark.parametrize(
+    ("given", "factor", "warned"),
+    [(X * 255, 8, True), (X, 8, False), (X, 60, False), (X * 255, 8 / 255, False)],
+)
+def test_a_model_that_is_right_by_chance_of_its_scale_is_named(given, factor, warned):
+    """Which class is the largest does not depend on the scale here, and probabilities do."""
+    labels = X.reshape(len(X), -1).argmax(axis=1)
+    found = review_baseline(softmax_of(factor), [np.asarray(given, np.float32)], labels)
+    assert (found is not None) == warned
+    if found is not None:
+        assert (found.measure, found.scale) == ("certainty", "x / 255")
+
+
+def test_a_scale_on_which_a_right_model_is_wrong_is_not_advised():
+    """A model that is certain of all, and right, where x / 255 would make it wrong."""
+
+    def model(x):
+        logits = 100 * (np.asarray(x[0], np.float64) - 100)
+        powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return (powers / powers.sum(axis=1, keepdims=True)).astype(np.float32)
+
+    values = 50.0 + 100 * np.eye(4, dtype=np.float32)[np.arange(80) % 4]
+    assert review_baseline(model, [values], np.arange(80) % 4) is None
+
+
 def test_without_labels_values_tell_nothing():
     assert review_baseline(lambda x: np.asarray(x[0][:, :1]), [X * 255], None) is None
 

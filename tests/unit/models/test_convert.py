@@ -227,7 +227,7 @@ def test_int8_is_not_turned_back(int8_file):
     source = open_model(int8_file)
     converted = to_tflite(source, None, "float16")
     assert converted.model == source.content
-    assert "has int8 numbers already" in converted.notes[0]
+    assert "already has int8 numbers" in converted.notes[0]
 
 
 def test_int8_passes_unchanged(int8_file):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from edgebuild.budget import Budget, Metrics
+from edgebuild.report.accuracy import SimilarityReport
 from edgebuild.report.advice import check_failure, gate_hint, weighs_most
 from edgebuild.report.gate import AccuracyGate, Loss
 from edgebuild.report.model import Comparison, CompilerTrial
@@ -131,3 +134,26 @@ def test_each_kind_of_loss_has_a_way_on(kind, limit):
     hint = gate_hint(AccuracyGate(True, (Loss(kind, "y is lost"),)))
     assert (limit in hint) if limit else ("another limit" not in hint)
     assert "calibration data" in hint and hint.endswith("--no-accuracy-gate turns the check off")
+
+
+def test_a_budget_of_accuracy_without_labels_asks_for_them():
+    alike = SimilarityReport(100, ())
+    given = report(Budget(max_accuracy_drop=0.01), similarity=alike)
+    metrics = dataclasses.replace(given.metrics, accuracy_drop=None)
+    unlabelled = dataclasses.replace(
+        given,
+        metrics=metrics,
+        accuracy=None,
+        regression=None,
+        violations=given.budget.check(metrics),
+    )
+    assert "add an array y" in check_failure(unlabelled).hint
+    without_data = dataclasses.replace(unlabelled, similarity=None)
+    assert "--data set.npz with x and y" in check_failure(without_data).hint
+
+
+def test_layers_that_cost_next_to_nothing_are_not_named():
+    layers = tuple(layer(i, parameter_bytes=size) for i, size in enumerate((5_000, 90, 4_000)))
+    given = report(Budget(flash_bytes=1_000), layers=layers, flash={})
+    (line,) = weighs_most(given, given.violations[0])
+    assert "5,000 B" in line and "4,000 B" in line and "90 B" not in line

@@ -124,7 +124,7 @@ def test_unlike_parts_of_an_output_get_16_bits_where_those_run():
     assert found.rungs[0].noise > 0.05 > 0.01 >= rungs(found)[found.chosen].noise
     refused = climbed(task)
     (note,) = refused.notes
-    assert "CONCATENATION" in note and "outputs of their own" in note
+    assert "CONCATENATION" in note and "separate outputs" in note
     assert rungs(refused)["int16 activations"].note == NO_INT16
 
 
