@@ -427,7 +427,8 @@ def test_bench_looks_at_the_folder_first(edgebuild, tmp_path):
     (tmp_path / "net-cortex-m4").mkdir()
     (tmp_path / "net-cortex-m4" / "build.lock").write_text("{}")
     assert (
-        f"try: give one of its builds: {tmp_path}/net-cortex-m4" in edgebuild("bench", tmp_path)[2]
+        f"try: pass one of the builds in it: {tmp_path}/net-cortex-m4"
+        in edgebuild("bench", tmp_path)[2]
     )
     assert ": no such folder" in edgebuild("bench", tmp_path / "nowhere")[2]
     lock = tmp_path / "net-cortex-m4" / "build.lock"
