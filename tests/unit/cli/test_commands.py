@@ -448,4 +448,4 @@ def test_the_current_folder_is_no_model(edgebuild, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.tflite").write_bytes(b"x")
     code, _, err = edgebuild("build", ".", "--target", "cortex-m4")
-    assert code == 2 and ". is a folder without a model" in err and "net.tflite" in err
+    assert code == 2 and "'.' is not a SavedModel" in err and "net.tflite" in err

@@ -122,7 +122,7 @@ def test_the_other_outputs_tell_by_themselves(keras):
             r"labels y range from 5 to 14, but the model has 10 classes \(0 to 9\)",
         ),
         (np.arange(40) % 3 - 1, "labels y range from -1 to 1, but the model has 10 classes"),
-        (np.arange(40) / 8, r"labels y have fractions, the model has 10 classes \(0 to 9\)"),
+        (np.arange(40) / 8, r"labels y have fractions, but the model has 10 classes \(0 to 9\)"),
         (np.ones((40, 7)), "labels y have 7 values a sample, the model has 10 outputs"),
     ],
 )
