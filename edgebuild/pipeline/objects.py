@@ -105,7 +105,7 @@ def data_file(data: Arrays, name: str) -> Path:
     for key, value in named.items():
         array = np.asarray(value)
         if array.dtype.hasobject:
-            raise InputError(f"'{name}': the array '{key[:60]}' holds Python objects")
+            raise InputError(f"'{name}': the array '{key[:60]}' contains Python objects")
         arrays[key.replace("/", "_")] = array
     if not arrays:
         raise InputError(f"'{name}' has no arrays", hint="x, (x, y), or a dictionary of arrays")
