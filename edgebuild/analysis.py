@@ -191,8 +191,8 @@ def inspect(
     if (kind := recognise(model)) != Kind.TFLITE:
         raise ModelError(
             f"{model}: inspect reads .tflite files, and this is a {LABELS[kind]}",
-            hint=f"`edgebuild check {model} --target {target.name}` shows what a build would make "
-            "of it; a build leaves model.tflite in its folder, which inspect reads",
+            hint=f"`edgebuild check {model} --target {target.name}` previews the build; after a "
+            "build, inspect the model.tflite in its output folder",
         )
     content = _content(model, shapes or {})
     graph = read_tflite(content, name=model.stem, where=str(model))
@@ -212,7 +212,7 @@ def inspect(
 
 def _content(model: Path, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
     if not shapes:
-        return read_model(model, hint="give a .tflite file; `edgebuild build` takes others too")
+        return read_model(model, hint="pass a .tflite file; `edgebuild build` takes others too")
     source = open_model(model, any_format=True, shapes=shapes)
     source.close()
     if not source.content:

@@ -90,15 +90,15 @@ class Violation:
         if self.uncertain:
             low, high = (_shown(self.budget, v) for v in (self.value.least, self.value.most))
             return (
-                f"{word} budget may be missed (between {low} and {high}, {self.value.how} by "
-                f"{self.value.source}; {limit})"
+                f"{word} budget may be missed: between {low} and {high} ({self.value.how}: "
+                f"{self.value.source}), {limit}"
             )
         over = _shown(self.budget, self.over or 0.0)
         needs = _VERBS.get(self.budget, "needs")
         return (
-            f"{word} budget missed by {over} "
-            f"({needs} {_shown(self.budget, self.value.value)}, {self.value.how} by "
-            f"{self.value.source}; {limit})"
+            f"{word} budget missed by {over}: {needs} "
+            f"{_shown(self.budget, self.value.value)} ({self.value.how}: {self.value.source}), "
+            f"{limit}"
         )
 
     def to_json(self) -> dict[str, Any]:

@@ -117,6 +117,9 @@ class InternalError(EdgebuildError):
         self.log = log
 
 
+CHECK_PATH = "check the spelling and the current folder"
+"""What to try where a path leads nowhere."""
+
 _MOST_CANDIDATES = 1000  # comparing takes about 20 us each
 
 

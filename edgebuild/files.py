@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from edgebuild.errors import EdgebuildError, InputError, ToolError
+from edgebuild.errors import CHECK_PATH, EdgebuildError, InputError, ToolError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DENIED = {errno.EACCES, errno.EPERM}
@@ -28,7 +28,7 @@ _BAD_PATH = {
 }
 _MACHINE = {errno.EIO, errno.EMFILE, errno.ENFILE, errno.EFBIG, errno.ENOMEM}
 _PREFIX, _OWNER, _YOUNG_S = "edgebuild-", ".owner", 10.0
-_ELSEWHERE = "give another folder with --out"
+_ELSEWHERE = "choose another folder with --out"
 
 
 def explain_os_error(error: OSError, path: Path | str | None = None) -> EdgebuildError | None:
@@ -41,7 +41,7 @@ def explain_os_error(error: OSError, path: Path | str | None = None) -> Edgebuil
     if code in _FULL:
         return ToolError(
             f"no space left on the disk for {where}",
-            hint="free some space, or give a folder on another disk with --out "
+            hint="free some space, or choose a folder on another disk with --out "
             "(EDGEBUILD_CACHE_DIR moves the cache, TMPDIR the temporary files)",
         )
     if code == errno.EROFS:
@@ -50,7 +50,7 @@ def explain_os_error(error: OSError, path: Path | str | None = None) -> Edgebuil
         return _denied(Path(where))
     reason = (error.strerror or str(error)).lower()
     if code in _BAD_PATH:
-        return InputError(f"{where}: {reason}", hint="check the path")
+        return InputError(f"{where}: {reason}", hint=CHECK_PATH)
     if code in _MACHINE:
         return ToolError(f"{where}: {reason}", hint="a problem of this computer: try again")
     return None
@@ -78,10 +78,8 @@ def _make_folder(path: Path) -> None:
         if error.errno in _BAD_PATH | _DENIED:
             reason = (error.strerror or str(error)).lower()
             if error.errno == errno.ENOENT:  # of a folder that is there: of a file system's own
-                reason = "its file system does not take new folders"
-            raise InputError(
-                f"the folder {path} cannot be created in {above}: {reason}", hint=_ELSEWHERE
-            ) from error
+                reason = f"the file system of {above} does not allow it"
+            raise InputError(f"cannot create {path}: {reason}", hint=_ELSEWHERE) from error
         raise
 
 
@@ -121,9 +119,7 @@ def resolved(path: Path) -> Path:
     try:
         return path.resolve()
     except (OSError, RuntimeError) as error:  # which of the two depends on Python's version
-        raise InputError(
-            f"{path}: {os.strerror(errno.ELOOP).lower()}", hint="check the path"
-        ) from error
+        raise InputError(f"{path}: {os.strerror(errno.ELOOP).lower()}", hint=CHECK_PATH) from error
 
 
 @contextmanager
@@ -174,7 +170,7 @@ def directory_lock(final: Path, *, wait_s: float = 0.0) -> Iterator[None]:
         if time.monotonic() >= deadline:
             raise ToolError(
                 f"another edgebuild is writing {final}",
-                hint="wait until it has finished, or give another folder with --out",
+                hint="wait until it has finished, or choose another folder with --out",
             )
         time.sleep(0.05)
     try:
@@ -189,7 +185,7 @@ def directory_lock(final: Path, *, wait_s: float = 0.0) -> Iterator[None]:
 def _open_lock(path: Path) -> int:
     """Open or create a lock file; InputError for what is none: it is not followed, or written."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0)
-    hint = "remove it, or give another folder with --out"
+    hint = "remove it, or choose another folder with --out"
     try:
         handle = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o644)
     except OSError as error:
@@ -218,7 +214,7 @@ def _refuse_foreign(final: Path, marker: str) -> None:
             raise InputError(
                 f"{final} contains files that edgebuild did not make, and a build replaces the "
                 "whole folder",
-                hint="give a new or an empty folder",
+                hint="choose a new or an empty folder",
             )
     elif final.exists():
         raise InputError(f"{final} is a file, not a folder", hint=_ELSEWHERE)

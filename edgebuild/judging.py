@@ -238,7 +238,7 @@ def _labels(data: DataSet, position: int, tensor: Tensor, probability: bool) -> 
         )
     except InputError as error:
         where = f"{data.source}: {error.message} (output {tensor.name!r}: {list(_shape(tensor))})"
-        raise InputError(where, hint=_LABELS) from error
+        raise InputError(where, hint=error.hint or _LABELS) from error
 
 
 def _accuracy(

@@ -7,7 +7,9 @@ what the file declares (shapes, counts, sizes after unpacking) before anything i
 
 from __future__ import annotations
 
+import difflib
 import errno
+import itertools
 import json
 import math
 import os
@@ -17,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from edgebuild.errors import EdgebuildError, InputError, ModelError, nearest
+from edgebuild.errors import CHECK_PATH, EdgebuildError, InputError, ModelError, nearest
 
 MODEL_BYTES = 1 << 30
 """Size of a model file; of all files of a SavedModel together."""
@@ -76,6 +78,9 @@ RESULT_BYTES = 2 << 30
 
 CLASSES = 100_000
 """Names of classes that a data set may bring, and entries of a table that a Keras layer has."""
+
+_MOST_NAMES, _NAME_LENGTH = 1000, 100
+"""Of what is compared with a missing file's name."""
 
 BATCH = 65_536
 """Samples of a batch that a Keras model is fixed to."""
@@ -154,7 +159,7 @@ def _check_kind(
         raise error(f"{path}: is a folder, not a file", hint=hint)
     if not stat.S_ISREG(found.st_mode):
         raise error(
-            f"{path}: not a regular file", hint=hint or "write its content to a file, and give that"
+            f"{path}: not a regular file", hint=hint or "write its content to a file, and pass that"
         )
     if found.st_size > most:
         raise error(_too_large(path, most), hint=hint)
@@ -164,21 +169,25 @@ def _unreadable(
     path: Path, failure: OSError, hint: str, error: type[EdgebuildError]
 ) -> EdgebuildError:
     if failure.errno == errno.ENOENT:
-        return error(f"{path}: no such file{_beside(path)}", hint=hint or "check the path")
+        return error(f"{path}: no such file{beside(path)}", hint=hint or CHECK_PATH)
     if failure.errno in (errno.EACCES, errno.EPERM):
         return error(
             f"{path}: no permission to read it", hint=f"make it readable: chmod u+r {path}"
         )
     reason = (failure.strerror or str(failure)).lower()
-    return error(f"{path}: cannot be read: {reason}", hint=hint or "check the path")
+    return error(f"{path}: cannot be read: {reason}", hint=hint or CHECK_PATH)
 
 
-def _beside(path: Path) -> str:
-    """Return a guess at the file that was meant, from the names in the same folder."""
+def beside(path: Path) -> str:
+    """Return ``"; did you mean 'x'?"`` for the name in the same folder that is nearest to a missing
+    path's, or an empty string. Equal suffixes alone do not make names alike."""
     try:
-        return nearest(path.name, (entry.name for entry in path.parent.iterdir()))
-    except OSError:
+        names = [entry.name for entry in itertools.islice(path.parent.iterdir(), _MOST_NAMES)]
+    except (OSError, ValueError):
         return ""
+    stem = path.stem[:_NAME_LENGTH]
+    close = set(difflib.get_close_matches(stem, {Path(name).stem for name in names}))
+    return nearest(path.name, (name for name in names if Path(name).stem in close))
 
 
 def _too_large(path: Path, most: int) -> str:
@@ -226,7 +235,7 @@ def entries(folder: Path, count: list[int] | None = None) -> Iterator[os.DirEntr
                 if count[0] > FOLDER_ENTRIES:
                     raise InputError(
                         f"{folder}: more than {FOLDER_ENTRIES:,} files and folders",
-                        hint="give fewer, or put the samples into one .npz",
+                        hint="pass fewer, or put the samples into one .npz",
                     )
                 yield entry
     except OSError as failure:
@@ -283,14 +292,14 @@ def check_inference(
         raise error(
             f"{where}: one inference needs {activation_bytes:,} B for its activations, more than "
             f"{in_words(ACTIVATION_BYTES)}",
-            hint="give the model a smaller input",
+            hint="use a model with a smaller input",
         )
     if samples * io_bytes > SAMPLES_BYTES:
         fewer = SAMPLES_BYTES // io_bytes
         raise InputError(
             f"{where}: inputs and outputs of {samples:,} inferences are {samples * io_bytes:,} B, "
             f"more than {in_words(SAMPLES_BYTES)}",
-            hint=f"--samples {fewer}" if fewer else "give the model a smaller input",
+            hint=f"--samples {fewer}" if fewer else "use a model with a smaller input",
         )
 
 
@@ -302,7 +311,7 @@ def check_results(where: str, samples: int, elements: int) -> None:
         raise InputError(
             f"{where}: the outputs of {samples:,} samples are {size:,} B, more than "
             f"{in_words(RESULT_BYTES)}",
-            hint=f"give at most {fewer:,} samples with --data" if fewer else "",
+            hint=f"pass at most {fewer:,} samples with --data" if fewer else "",
         )
 
 

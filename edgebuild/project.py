@@ -142,7 +142,7 @@ def load_project(folder: Path) -> Project:
     if file is None:
         raise InputError(
             f"no {FILE_NAME} in {resolved(folder)}",
-            hint="edgebuild init writes one; or give MODEL and --target",
+            hint="edgebuild init writes one; or pass MODEL and --target",
         )
     return read_project(file)
 

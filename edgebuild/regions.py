@@ -179,11 +179,20 @@ def placement_faults(
             continue
         unknown = [name for name in names if name not in by_name]
         for name in unknown:
-            known = nearest(name[:60], by_name)
-            yield f"place.{role}", f"names {quoted(name)}, which is not a region{known}"
+            known = nearest(name[:60], by_name) or f"; the profile defines {_listed(by_name)}"
+            yield (
+                f"place.{role}",
+                f"refers to a region {quoted(name)} that is not defined{known}",
+            )
         if not unknown:
             for fault in _role_faults(role, [by_name[name] for name in names]):
                 yield f"place.{role}", fault
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Return ``a, b and c``."""
+    *most, last = [*names] or ["no regions"]
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _role_faults(role: str, regions: Sequence[Memory]) -> Iterator[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.budget import Budget, read_budget
-from edgebuild.errors import InputError, nearest
+from edgebuild.errors import CHECK_PATH, InputError, nearest
 from edgebuild.files import resolved
 from edgebuild.profile import (
     APPLICATION_CORES,
@@ -62,8 +62,13 @@ _CHIP = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DEFINE_VALUE = re.compile(r"[A-Za-z0-9_ .,()+*/<>|&~^%-]*")
 _LIST_HINT = "edgebuild targets list"
-PROFILE_HINT = "`edgebuild targets show nucleo-f446re` shows a complete profile and its file"
+PROFILE_HINT = (
+    "`edgebuild targets show nucleo-f446re` prints a complete profile and the path of its file"
+)
 """Where to look up what a profile may say."""
+_MISSING = (
+    f"{CHECK_PATH}; `edgebuild targets show nucleo-f446re` prints a complete profile to start from"
+)
 _MAX_CLOCK_HZ = 10_000_000_000
 _API_LEVELS = range(21, 100)
 _FEATURE_LEVELS = (*range(27, 36), 1_000_006, 1_000_007, 1_000_008)
@@ -123,8 +128,9 @@ def _locate(given: str) -> Path:
             hint=f"--target ./{beside}",
         )
     raise InputError(
-        f"target {quoted(given)} is not known{nearest(given[:60], names)}",
-        hint=f"`{_LIST_HINT}` shows all names; for your own board give the path of its .toml file",
+        f"unknown target {quoted(given)}{nearest(given[:60], names)}",
+        hint=f"`{_LIST_HINT}` shows all names; for a board of your own, pass the path of "
+        "its .toml profile",
     )
 
 
@@ -168,7 +174,7 @@ def _read_chain(path: Path, problems: Problems, chain: tuple[Path, ...]) -> _Lay
         loop = " -> ".join(_shown(p) for p in (*chain, here))
         problems.add(_shown(path), "based_on", f"leads back to itself: {loop}")
         return _Layer(mentioned={*_REQUIRED, *_REQUIRED_ON_CORTEX_M})
-    reader = Reader(read_toml(path), _shown(path), problems)
+    reader = Reader(read_toml(path, hint=_MISSING), _shown(path), problems)
     base_name = reader.text("based_on")
     layer = _read_layer(reader)
     layer.mentioned |= reader.finish()

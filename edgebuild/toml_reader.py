@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
-from edgebuild.errors import EdgebuildError, InputError, nearest
+from edgebuild.errors import CHECK_PATH, EdgebuildError, InputError, nearest
 from edgebuild.limits import SETTINGS_BYTES, read_file
 from edgebuild.units import (
     parse_count,
@@ -73,9 +73,12 @@ class Problems:
         raise InputError(f"{what} has {len(self.found)} errors", details=shown, hint=hint)
 
 
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the tables of a TOML file; InputError for what is not a small, flat, valid one."""
-    raw = read_file(path, most=SETTINGS_BYTES, hint="check the path")
+def read_toml(path: Path, *, hint: str = CHECK_PATH) -> dict[str, Any]:
+    """Return the tables of a TOML file; InputError for what is not a small, flat, valid one.
+
+    ``hint`` is for a file that cannot be read.
+    """
+    raw = read_file(path, most=SETTINGS_BYTES, hint=hint)
     # The parser's memory grows with the square of the parts of a dotted key, which is one line.
     for number, line in enumerate(raw.splitlines(), 1):
         if len(line) > MAX_LINE_BYTES:

@@ -22,8 +22,8 @@ MAX_SIZE_BYTES = 1 << 40
 MAX_DURATION_US = 1e12
 MAX_GROWTH = 1e6
 
-_SIZE_FORM = "write bytes, KiB or MiB, for example 128KiB"
-_DURATION_FORM = "write us, ms, s, min or h, for example 50ms"
+_SIZE_FORM = "use B, KiB or MiB, for example 128KiB"
+_DURATION_FORM = "use us, ms, s, min or h, for example 50ms"
 _RATIO_FORM = "write a percentage, for example 1%, or a ratio below 1, for example 0.01"
 
 
@@ -51,10 +51,10 @@ def parse_duration_us(value: str) -> float:
     """Return the microseconds of ``"50ms"``, ``"1.5s"`` or ``"10min"``. A unit is required."""
     number, unit = _split(value, "duration", _DURATION_FORM)
     if not unit:
-        raise InputError(f"{quoted(value)} has no unit of time", hint=_DURATION_FORM)
+        raise InputError(f"{quoted(value)} needs a unit of time", hint=_DURATION_FORM)
     if unit not in _DURATION_UNITS_US:
         known = next((u for u in _DURATION_UNITS_US if u == unit.lower()), "")
-        raise _wrong_unit(value, unit, "duration", _DURATION_FORM, known)
+        raise _wrong_unit(value, unit, "time", _DURATION_FORM, known)
     return _in_range(
         value, number * _DURATION_UNITS_US[unit], MAX_DURATION_US, "duration", _DURATION_FORM
     )
@@ -192,7 +192,7 @@ def _binary_unit(unit: str) -> str:
 
 def _wrong_unit(value: object, unit: str, what: str, form: str, meant: str) -> InputError:
     guess = f"; did you mean '{meant}'?" if meant else ""
-    return InputError(f"{quoted(value)}: {quoted(unit)} is not a unit of {what}{guess}", hint=form)
+    return InputError(f"{quoted(value)}: unknown unit of {what} {quoted(unit)}{guess}", hint=form)
 
 
 def _in_range(value: object, number: _Number, largest: float, what: str, form: str) -> _Number:

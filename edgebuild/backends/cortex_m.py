@@ -98,14 +98,14 @@ class CortexMBackend:
         linked = {
             "weights": Figure(parts.weights, "B", How.LINKED, f"{by}: constants of the model"),
             "code": Figure(parts.code, "B", How.LINKED, f"{by}: {_code(emitted)}"),
-            "runtime": Figure(parts.runtime, "B", How.LINKED, f"{by}: helpers that they call"),
+            "runtime": Figure(parts.runtime, "B", How.LINKED, f"{by}: compiler's helper functions"),
         }
         total = Figure(parts.model_flash, "B", How.LINKED, f"{by}: weights, code and runtime")
 
         def open_device(kind: str) -> Device:
             return _device(kind, image, target, emitted)
 
-        static = Figure(parts.static_ram, "B", How.LINKED, f"{by}: without the arena")
+        static = Figure(parts.static_ram, "B", How.LINKED, f"{by}: excluding the arena")
         return Compiled(by, total, static, linked, open_device, image, parts.regions)
 
 
@@ -171,7 +171,7 @@ def _arena_room(placement: Placement) -> list[tuple[Memory, int, int]]:
 def _largest(emitted: Emitted) -> list[str]:
     live = emitted.plan.live_bytes
     worst = sorted(range(len(live)), key=lambda i: -live[i])[:3]
-    return [f"{emitted.graph.node(i).where}: {live[i]:,} B alive" for i in sorted(worst)]
+    return [f"{emitted.graph.node(i).where}: {live[i]:,} B live" for i in sorted(worst)]
 
 
 def _heaviest(emitted: Emitted) -> list[str]:

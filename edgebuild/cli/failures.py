@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -96,14 +98,50 @@ def _usage(error: click.ClickException, arguments: Sequence[str]) -> EdgebuildEr
     command = context.command_path if context is not None else _command(arguments)
     message = _STRAY_BRACKETS.sub(r"\1", error.format_message()).rstrip(".")
     hint = f"{command} --help"
-    if "unexpected extra argument" in message:
-        hint = f"{command} takes one at a time: run it once for each"
+    if isinstance(error, click.NoSuchOption):
+        message, hint = _unknown_option(error, arguments, hint)
+    elif found := _UNKNOWN_COMMAND.fullmatch(message):
+        hint = _corrected(arguments, found[1], found[2]) or hint
+    elif (extra := _EXTRA.fullmatch(message)) and context is not None:
+        named = [
+            p.human_readable_name
+            for p in context.command.get_params(context)
+            if isinstance(p, click.Argument)
+        ]
+        if len(named) == 1:
+            message = f"only one {named[0].lower()} per command (also given: {extra[1]})"
+            hint = f"run {command} once for each {named[0].lower()}"
     elif isinstance(error, click.BadOptionUsage) and "requires an argument" in message:
         message = f"{error.option_name} needs a value after it"
         hint = _VALUES.get(error.option_name, f"{hint} shows which")
     return CommandLineError(message[:1].lower() + message[1:], hint=hint)
 
 
+def _unknown_option(
+    error: click.NoSuchOption, arguments: Sequence[str], hint: str
+) -> tuple[str, str]:
+    """Return message and hint for an option that does not exist, with the one that was meant."""
+    name = error.option_name
+    close = difflib.get_close_matches(name[:60], error.possibilities or (), 1, _CLOSE)
+    if not close:
+        return f"no such option '{name}'", hint
+    said = f"no such option '{name}'; did you mean '{close[0]}'?"
+    return said, _corrected(arguments, name, close[0]) or hint
+
+
+def _corrected(arguments: Sequence[str], wrong: str, right: str) -> str:
+    """Return the command line with one word put right; empty where the word is not in it."""
+    fixed = [
+        right + word[len(wrong) :] if word == wrong or word.startswith(f"{wrong}=") else word
+        for word in arguments
+    ]
+    return f"edgebuild {shlex.join(fixed)}" if fixed != list(arguments) else ""
+
+
+_CLOSE = 0.75
+"""From which similarity an option was probably meant: fewer than one letter in four differs."""
+_UNKNOWN_COMMAND = re.compile(r"'(.*)' is not a command; did you mean '(.*)'\?", re.DOTALL)
+_EXTRA = re.compile(r"Got unexpected extra argument \((.*)\)", re.DOTALL)
 _STRAY_BRACKETS = re.compile(r"\((Did you mean [^()]*)\)")
 _NAMES = "--target cortex-m4; `edgebuild targets list` shows all names"
 _DATA = "--data set.npz, a folder of images, or package.module:function"

@@ -120,7 +120,8 @@ def requests(
         if model is None:
             raise InputError(
                 "no MODEL given, and no edgebuild.toml in this folder",
-                hint=f"edgebuild {command} model.tflite --target cortex-m4, or edgebuild init",
+                hint=f"edgebuild {command} model.tflite --target cortex-m4, "
+                "or `edgebuild init` to create an edgebuild.toml",
             )
         if not targets:
             raise InputError(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from edgebuild.cli.console import heading, line, print_json, table
@@ -18,7 +20,7 @@ from edgebuild.targets import (
     target_names,
     validate_target,
 )
-from edgebuild.units import format_duration, format_frequency, format_points, format_size
+from edgebuild.units import format_duration, format_frequency, format_points, format_size, listed
 
 
 @click.group()
@@ -114,10 +116,12 @@ def validate_command(targets: tuple[str, ...], as_json: bool) -> None:
             click.get_current_context().exit(2)
         return
     if wrong:
+        files = [target for target, found in faults.items() if found and Path(target).is_file()]
+        hint = f"correct {listed(files, 3)}; {PROFILE_HINT}" if files else PROFILE_HINT
         first, *rest = wrong
         if rest:
-            raise InputError(f"{len(wrong)} errors", details=wrong, hint=PROFILE_HINT)
-        raise InputError(first, hint=PROFILE_HINT)
+            raise InputError(f"{len(wrong)} errors", details=wrong, hint=hint)
+        raise InputError(first, hint=hint)
     line(f"{len(checked)} {'profile is' if len(checked) == 1 else 'profiles are'} valid")
 
 

@@ -41,7 +41,7 @@ _OCTAVES = ((2, 1.0), (4, 0.7), (8, 0.5), (16, 0.3), (32, 0.15))
 """Points of a side, and how strong they are."""
 _TRIED = 32
 _TINY = 1e-7
-_REAL = "give real inputs (--data set.npz), labels are not needed"
+_REAL = "pass real inputs (--data set.npz), labels are not needed"
 
 Limits = tuple[float, float]
 

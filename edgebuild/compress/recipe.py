@@ -71,7 +71,7 @@ def parse_recipe(text: str) -> tuple[Pass, ...]:
         if key in options:
             raise InputError(
                 f"recipe '{text}': {name} has {key} twice",
-                hint=f"give it once, or begin another step: {name}:{key}={value.strip()}",
+                hint=f"set it once, or begin another step: {name}:{key}={value.strip()}",
             )
         options[key] = value.strip()
     if not steps:
@@ -154,7 +154,7 @@ def make_pass(name: str, options: Mapping[str, Any]) -> Pass:
         if key not in fields:
             raise InputError(
                 f"{name}: unknown option '{key[:60]}'{nearest(key, fields)}",
-                hint=f"options: {', '.join(fields)}",
+                hint=f"the options of {name} are {', '.join(fields)}",
             )
         values[key] = _value(name, key, value, fields[key].default)
     made: Pass = kind(**values)

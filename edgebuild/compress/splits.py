@@ -82,7 +82,7 @@ def split_data(
     if len(whole) < _LEAST:
         raise InputError(
             f"{len(whole)} samples cannot be divided into training, validation and test",
-            hint=f"give at least {_LEAST}, better some thousands",
+            hint=f"pass at least {_LEAST}, better some thousands",
         )
     order = np.random.default_rng(seed).permutation(len(whole))
     classes = class_numbers(y)

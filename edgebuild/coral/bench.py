@@ -31,7 +31,7 @@ _HINTS = {
     5: "check that the Edge TPU is plugged in, and libedgetpu installed (package libedgetpu1-std)",
     6: "install python3-tflite-runtime, or pip install tflite-runtime or ai-edge-litert",
     7: "fewer runs or samples, or a longer limit",
-    8: "give a model whose inputs and outputs have fixed shapes",
+    8: "pass a model whose inputs and outputs have fixed shapes",
 }
 
 

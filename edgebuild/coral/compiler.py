@@ -211,7 +211,7 @@ def _judged(finished: Finished) -> CompilerLog:
     text = " ".join(details)
     hint = "`edgebuild check` shows which of the model's operators map"
     if "large activation" in text:
-        hint = "give the model a smaller input, or fewer channels in its first layers"
+        hint = "use a model with a smaller input, or fewer channels in its first layers"
     elif "builtin opcode" in text or "Invalid model" in text:
         hint = (
             "convert the model with an older TensorFlow: its operators are newer than the compiler"

@@ -197,8 +197,8 @@ def to_run_result(
         ),
         stack_bytes=None
         if stack is None
-        else Figure(stack, "B", How.MEASURED, f"{label}, painted"),
-        arena_bytes=Figure(result.arena_used_bytes, "B", How.MEASURED, f"{label}, painted"),
+        else Figure(stack, "B", How.MEASURED, f"{label} (painted stack)"),
+        arena_bytes=Figure(result.arena_used_bytes, "B", How.MEASURED, f"{label} (painted arena)"),
     )
 
 

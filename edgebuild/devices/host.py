@@ -79,7 +79,7 @@ class HostDevice:
             for i in range(len(self._input_bytes))
         ]
         outputs = self.run_batch(columns)
-        arena = Figure(self._arena_used(samples[0]), "B", How.MEASURED, "host, painted")
+        arena = Figure(self._arena_used(samples[0]), "B", How.MEASURED, "host (painted arena)")
         return RunResult(
             device="host",
             outputs=tuple(

@@ -43,7 +43,7 @@ class SerialTransport:
             )
         except failures as error:
             raise ToolError(
-                f"{port}: cannot be opened: {_reason(error)}",
+                f"cannot open {port}: {_reason(error)}",
                 hint=_NOT_ALLOWED
                 if getattr(error, "errno", None) in _DENIED
                 else "check that the board is connected; `edgebuild doctor` lists the serial ports",
@@ -176,8 +176,8 @@ class SerialDevice:
     ) -> RunResult:
         hz = identity.ticks_hz
         marks = {
-            "stack_bytes": Figure(stack, "B", How.MEASURED, f"{self._label}, painted"),
-            "arena_bytes": Figure(arena, "B", How.MEASURED, f"{self._label}, painted"),
+            "stack_bytes": Figure(stack, "B", How.MEASURED, f"{self._label} (painted stack)"),
+            "arena_bytes": Figure(arena, "B", How.MEASURED, f"{self._label} (painted arena)"),
         }
         if self._instructions_per_s is not None:
             scale = self._instructions_per_s / hz

@@ -132,7 +132,8 @@ def read_labels(
         scores = channels if count == positions else total
         if not _are_whole(flat):
             raise InputError(
-                f"labels {name} have fractions, the model has {scores} classes (0 to {scores - 1})"
+                f"labels {name} have fractions, but the model has {scores} classes "
+                f"(0 to {scores - 1})"
             )
         return Labels(_in_range(flat, scores, name), scores)
     raise InputError(f"labels {name} have {count} values a sample, the model has {total} outputs")
@@ -219,11 +220,21 @@ def _in_range(flat: np.ndarray, classes: int, name: str) -> np.ndarray:
     numbers = flat.astype(np.int64)
     if numbers.min() < 0 or numbers.max() >= classes:
         raise InputError(
-            f"labels {name} go from {numbers.min()} to {numbers.max()}, "
-            f"the model has {classes} classes (0 to {classes - 1})",
-            hint="number the classes from 0" if numbers.min() > 0 else "correct the labels",
+            f"labels {name} range from {numbers.min()} to {numbers.max()}, but the model has "
+            f"{classes} classes (0 to {classes - 1})",
+            hint=_renumbered(int(numbers.min()), int(numbers.max()), classes, name),
         )
     return numbers
+
+
+def _renumbered(least: int, most: int, classes: int, name: str) -> str:
+    """Return what to try with class numbers out of range: where others fit, to move them."""
+    check = f"check that these labels belong to this model, or leave {name} out"
+    if least <= 0 or most - least >= classes:
+        return check
+    return (
+        f"if the classes are numbered from {least}, subtract {least} from {name}; otherwise {check}"
+    )
 
 
 def _reconstructs(x: np.ndarray, y: np.ndarray) -> bool:

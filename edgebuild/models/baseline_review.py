@@ -74,28 +74,29 @@ class BaselineReview:
     @property
     def sentence(self) -> str:
         """What the user reads."""
+        rescale = _SCALING.get(self.scale, "scale the data that way")
         if self.measure == CERTAINTY:
             return (
-                f"the float model is completely certain of {self.value:.0%} of the samples, which "
-                "happens when inputs are far larger than those it was trained on; with "
-                f"{self.scale} it is not: if it was trained on such values, scale the data that way"
+                f"the float model's outputs are saturated for {self.value:.0%} of the samples, as "
+                f"happens when inputs are far larger than in training; with {self.scale} they are "
+                f"not: if the model was trained on such values, {rescale}"
             )
         if self.measure == VARIETY:
             classes = next(a.value for a in self.attempts if a.scale == self.scale)
             return (
                 f"the float model gives nearly the same output for all {self.samples} samples, "
-                "which happens when inputs are far smaller than those it was trained on; with "
-                f"{self.scale} it names {classes:.0f} classes: if it was trained on such values, "
-                "scale the data that way"
+                f"as happens when inputs are far smaller than in training; with {self.scale} it "
+                f"predicts {classes:.0f} classes: if the model was trained on such values, "
+                f"{rescale}"
             )
         if self.measure == ACCURACY:
             said = (
                 f"the float model's accuracy of {self.value:.2%} is not significantly better than "
-                f"the {self.constant:.2%} of always answering with the most frequent class"
+                f"the {self.constant:.2%} of always predicting the most frequent class"
             )
         else:
             said = (
-                "the float model's error is no smaller than that of always answering with the "
+                "the float model's error is no smaller than that of always predicting the "
                 f"labels' mean (R2 {self.value:.3g})"
             )
         if self.scale:
@@ -103,11 +104,12 @@ class BaselineReview:
             shown = f"{reached:.2%}" if self.measure == ACCURACY else f"R2 {reached:.3g}"
             return f"{said}; with {self.scale} it is {shown}: scale the data that way"
         if self.value > self.constant:
-            return f"{said} with {self.samples:,} samples: give more samples to be sure"
+            return f"{said} (only {self.samples:,} samples): use more samples"
         tried = ", ".join(attempt.scale for attempt in self.attempts)
         return (
-            f"{said}; rescaling the data ({tried}) does not help: check that these data and labels "
-            "belong to this model"
+            f"{said}; rescaling the data ({tried}) does not help: check that x and y are in "
+            "the same order, that classes are numbered as in training, and that the data belong to "
+            "this model"
         )
 
 
@@ -134,6 +136,8 @@ SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "standardized channels": _standardized,
 }
 """What is tried, by what the user is told."""
+
+_SCALING = {"x / 255": "divide the data by 255", "x * 255": "multiply the data by 255"}
 
 
 def review_baseline(

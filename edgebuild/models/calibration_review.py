@@ -93,8 +93,8 @@ def review_calibration(
         found.append(
             Finding(
                 "few-samples",
-                f"calibrated with {drawn} sample{'s' if drawn != 1 else ''}; at least "
-                f"{FEWEST} are needed to estimate a range, and a few hundred are usual",
+                f"only {drawn} calibration sample{'s' if drawn != 1 else ''}: at least {FEWEST} "
+                "are needed to estimate a range, a few hundred are usual",
             )
         )
     if labels is not None and judged_labels is not None:
@@ -103,8 +103,8 @@ def review_calibration(
         found.append(
             Finding(
                 "judges-itself",
-                "calibration and evaluation use the same samples; give other samples to "
-                "calibrate with as --train",
+                "calibration and evaluation use the same samples; pass separate calibration "
+                "samples with --train",
                 warning=False,
             )
         )
@@ -132,7 +132,7 @@ def _review_input(x: np.ndarray, name: str, which: str, drawn: int) -> Iterator[
         yield Finding(
             "range-not-filled",
             f"{count:,} samples do not cover the range of {which}: half of them cover "
-            f"{share:.0%} of it; give more samples",
+            f"{share:.0%} of it; use more samples",
             input=name,
         )
 

@@ -15,7 +15,7 @@ from edgebuild.graph import DType
 from edgebuild.graph.formats import is_quantized
 from edgebuild.models.data import DataSet, match_inputs
 from edgebuild.models.recent import Recent
-from edgebuild.models.source import SourceModel
+from edgebuild.models.source import Kind, SourceModel
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.units import listed
@@ -69,13 +69,13 @@ def to_int8_tflite(
     if not is_quantized(graph):
         raise ModelError(
             f"{source.path}: the converter left the whole model in float32",
-            hint="give an int8 .tflite, or replace the layers that have no int8 form",
+            hint="pass an int8 .tflite, or replace the layers that have no int8 form",
         )
     notes = [f"quantized to int8, calibrated with {len(chosen)} of {len(data):,} samples"]
     if data.is_random:
         notes = [
             f"quantized to int8, calibrated with {len(chosen)} RANDOM samples: sizes and speed are "
-            "right, accuracy is not; give real data with --data"
+            "right, accuracy is not; pass real data with --data"
         ]
     floats = [n.where for n in graph.nodes() if any(t.dtype == DType.FLOAT32 for t in n.outputs)]
     if floats:
@@ -85,17 +85,20 @@ def to_int8_tflite(
 
 def lacks_data(source: SourceModel) -> InputError:
     """Return the error for a float model that is to be quantized without calibration data."""
+    synthetic = "--data synthetic.npz              made by `edgebuild synthesize model.keras`"
     return InputError(
         f"{source.path}: a float model needs calibration data to be quantized",
         details=[
-            "--data calibration.npz            array x (samples first), labels y for accuracy",
+            "--data calibration.npz            arrays x (samples along the first axis) and, to "
+            "measure accuracy, y (labels)",
             "--data images/                    one folder of images for each class",
             "--data package.module:function    returns (x, y) or x",
-            "--data synthetic.npz              made by `edgebuild synthesize model.keras`",
-            "--data random                     random noise: it builds, but accuracy is lost",
+            *([] if source.kind == Kind.TFLITE else [synthetic]),
+            "--data random                     random noise: builds, but the accuracy is "
+            "meaningless",
         ],
-        hint="--data calibration.npz, or --data random for a first look; for phones also "
-        "--format dynamic, which needs no data",
+        hint="--data calibration.npz, or --data random for a first look; on phones, "
+        "--format dynamic needs no calibration data",
     )
 
 

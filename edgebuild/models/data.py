@@ -31,7 +31,7 @@ import numpy as np
 
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Tensor
-from edgebuild.limits import DATA_BYTES, elements, in_words
+from edgebuild.limits import DATA_BYTES, beside, elements, in_words
 from edgebuild.models import data_files, data_folders
 from edgebuild.models.data_content import Arrays, Content, Names, Shape
 from edgebuild.models.data_files import SCALES
@@ -152,7 +152,7 @@ def load_data(
         content = data_files.call_entry(text, base, names, shapes)
     else:
         raise InputError(
-            f"{path}: no such file or folder",
+            f"{path}: no such file or folder{beside(path)}",
             hint="--data set.npz, set.npy, a folder of images or WAV files by class, "
             "package.module:function, or random",
         )
@@ -200,7 +200,7 @@ def check_class_names(data: DataSet, graph: Graph) -> None:
         raise InputError(
             f"{data.source}: has {len(data.classes):,} class names, but the model has {most:,} "
             "classes",
-            hint="give a name for each class, in the order of the model's output",
+            hint="pass a name for each class, in the order of the model's output",
         )
 
 
@@ -290,7 +290,7 @@ def _check_random(inputs: Sequence[Input]) -> None:
         raise InputError(
             f"{RANDOM_SAMPLES} random samples for this model take {size:,} B, more than "
             f"{in_words(DATA_BYTES)}",
-            hint="give a few samples of your own with --data",
+            hint="pass a few samples of your own with --data",
         )
 
 
@@ -311,7 +311,7 @@ def _image_shape(path: Path, inputs: Sequence[Input]) -> tuple[int, int, int]:
         raise InputError(
             f"{path}: a folder of images is for a model with one image input "
             f"(height, width, 1, 3 or 4 channels); this one takes {takes}",
-            hint="give the data as .npz",
+            hint="pass the data as .npz",
         )
     return shape[0], shape[1], shape[2]
 
@@ -346,7 +346,7 @@ def _check_labels(source: str, name: str, y: np.ndarray, samples: int) -> None:
         given = f"{len(y):,} labels" if y.ndim else "a single label"
         raise InputError(
             f"{source}: {name} has {given} for {samples:,} samples in x",
-            hint=f"give one label per sample, or leave {name} out to calibrate without labels",
+            hint=f"store one label per sample, or leave {name} out to calibrate without labels",
         )
     if y.dtype.kind not in "fiub":
         raise InputError(
@@ -358,12 +358,13 @@ def _check_labels(source: str, name: str, y: np.ndarray, samples: int) -> None:
 
 def _check_finite(label: str, array: np.ndarray) -> None:
     bad = ~np.isfinite(array)
-    if bad.any():
+    if count := int(bad.sum()):
         first = tuple(int(i) for i in np.argwhere(bad)[0])
+        values = "value" if count == 1 else "values"
         raise InputError(
-            f"{label} has {int(bad.sum()):,} values that are NaN or infinite, the first in "
-            f"sample {first[0]} at {list(first[1:])}",
-            hint="repair or remove these samples; np.isfinite finds them",
+            f"{label} contains {count:,} NaN or infinite {values}, the first "
+            f"in sample {first[0]} at {list(first[1:])}",
+            hint="repair or remove these samples; np.argwhere(~np.isfinite(x)) finds them",
         )
 
 
@@ -371,12 +372,12 @@ def _match(source: str, position: int, x: np.ndarray, tensor: Input) -> np.ndarr
     expected = _sample_shape(tensor)
     given = list(x.shape[1:])
     if [d for d in given if d != 1] != [d for d in expected if d != 1]:
-        hint = f"give x the shape (samples, {', '.join(map(str, expected))})"
+        hint = f"x must have the shape (samples, {', '.join(map(str, expected))})"
         if list(x.shape) == expected:
             hint = "the first dimension counts samples: x[np.newaxis] makes one sample"
         raise InputError(
-            f"{source}: input {position} '{tensor.name}' takes samples of shape {expected}, "
-            f"given {given} (x has shape {list(x.shape)}, {x.dtype})",
+            f"{source}: input {position} '{tensor.name}' expects samples of shape {expected}, "
+            f"got {given} (x has shape {list(x.shape)}, {x.dtype})",
             hint=hint,
         )
     shaped = x.reshape(len(x), *tensor.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import lzma
+import re
 import struct
 import sys
 import tokenize
@@ -27,7 +28,7 @@ from edgebuild.limits import (
 from edgebuild.models.data_content import Arrays, Content, Names, Shape
 from edgebuild.models.slices import check_names, is_annotation
 from edgebuild.models.streams import collect, is_stream
-from edgebuild.units import listed
+from edgebuild.units import listed, quoted
 
 SCALES = {"0..255": (0.0, 255.0), "0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
 _NAMED = 4
@@ -75,7 +76,7 @@ def _load_npz(path: Path, opened: IO[bytes], names: Names) -> Content:
             [entries[name] for name in wanted],
             most=DATA_BYTES,
             ratio=DATA_RATIO,
-            hint="give fewer samples, or store them with np.savez, which does not compress",
+            hint="pass fewer samples, or store them with np.savez, which does not compress",
         )
         for name in wanted:
             with archive.open(entries[name]) as file:
@@ -132,12 +133,31 @@ def _choose_samples(source: str, found: list[str], names: Names) -> list[str]:
     if len(rest) == 1 and len(names.inputs) <= 1:
         return rest
     several = f"{', '.join(map(repr, names.inputs))} (or x0, x1, ...)"
-    expected = "'x'" if len(names.inputs) <= 1 else several
+    expected = "'x' (samples)" if len(names.inputs) <= 1 else several
     raise InputError(
-        f"{source}: has the arrays {', '.join(sorted(found)[:10]) or '(none)'}; "
-        f"expected {expected}, and 'y' for labels",
-        hint="np.savez('set.npz', x=x, y=y)",
+        f"{source}: {_contents(found)}; expected {expected} and optionally 'y' (labels)",
+        hint=_saved_anew(found),
     )
+
+
+def _contents(found: Sequence[str]) -> str:
+    """Return which arrays there are, in words."""
+    shown = [quoted(name) for name in sorted(found)[:_NAMED]]
+    if not shown:
+        return "contains no arrays"
+    more = ", ..." if len(found) > _NAMED else ""
+    if more or len(shown) == 1:
+        return f"contains the array{'s' if more else ''} {', '.join(shown)}{more}"
+    return f"contains the arrays {', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def _saved_anew(found: Sequence[str]) -> str:
+    """Return how to store the arrays under the names that are expected: two, of which the first
+    may be the samples, under their own."""
+    x, y = found if len(found) == 2 and all(map(str.isidentifier, found)) else ("x", "y")
+    if re.match("y|label|target|class", x):
+        x, y = y, x
+    return f"np.savez('set.npz', x={x}, y={y})"
 
 
 def _label_names(names: Names) -> dict[str, int]:

@@ -8,16 +8,24 @@ from pathlib import Path
 
 from edgebuild.errors import ModelError
 
+_DATA = "set.npz contains an array x of typical inputs and, to measure accuracy, y of their labels"
 _KERAS_STEPS = (
-    "build the model in Python as it was when it was trained",
+    "recreate the model in Python",
     "model.load_weights(...), then model.save('model.keras')",
-    "edgebuild build model.keras --data set.npz",
+    "edgebuild build model.keras --data set.npz ..., with the same options",
+    _DATA,
 )
+
+
+_NUMPY = b"\x93NUMPY"
 
 
 @dataclass(frozen=True)
 class _Foreign:
-    """What a file is, the steps that lead on, and the sum of them as a hint."""
+    """What is said of a file, the steps that lead on, and the sum of them as a hint.
+
+    ``{name}`` in a step stands for the file's name.
+    """
 
     what: str
     steps: tuple[str, ...]
@@ -25,40 +33,44 @@ class _Foreign:
 
 
 _ONNX = _Foreign(
-    "an ONNX model",
+    "ONNX models are not supported",
     (
         "pip install onnx2tf",
-        "onnx2tf -i model.onnx -o saved_model",
-        "edgebuild build saved_model --data set.npz",
+        "onnx2tf -i {name} -o saved_model",
+        "edgebuild build saved_model --data set.npz ..., with the same options",
+        _DATA,
     ),
-    "convert it to a SavedModel with onnx2tf; its inputs then have the channels last",
+    "convert it to a SavedModel with onnx2tf; the converted model is NHWC, so x must be (samples, "
+    "height, width, channels)",
 )
 _TORCH = _Foreign(
-    "a PyTorch file, which contains weights and Python code, but no network",
+    "PyTorch files are not supported: they contain no portable graph of the model",
     (
         "pip install litert-torch",
         "in Python, with the class of the model: litert_torch.convert(model.eval(), "
         "(sample_input,)).export('model.tflite')",
-        "edgebuild build model.tflite --data set.npz",
+        "edgebuild build model.tflite --data set.npz ..., with the same options",
+        _DATA,
     ),
     "export it from PyTorch to a float .tflite",
 )
 _FROZEN = _Foreign(
-    "a frozen TensorFlow graph or another protobuf",
+    "frozen TensorFlow graphs and other protobuf files are not supported",
     (
-        "in Python: tf.compat.v1.lite.TFLiteConverter.from_frozen_graph('model.pb', ['input'], "
+        "in Python: tf.compat.v1.lite.TFLiteConverter.from_frozen_graph('{name}', ['input'], "
         "['output']).convert(), written to model.tflite",
-        "edgebuild build model.tflite --data set.npz",
+        "edgebuild build model.tflite --data set.npz ..., with the same options",
+        _DATA,
     ),
-    "for a SavedModel give the folder; for a frozen graph, convert it to a float .tflite",
+    "for a SavedModel pass its folder; for a frozen graph, convert it to a float .tflite",
 )
 _CORE_ML = _Foreign(
-    "a Core ML model, which cannot be converted back",
+    "Core ML models are not supported, and cannot be converted back",
     ("export the model that it was made from: Keras to .keras, PyTorch with litert-torch",),
-    "give the model that it was made from",
+    "pass the model that it was made from",
 )
 _SAFETENSORS = _Foreign(
-    "a file of weights without a network (safetensors)",
+    "safetensors files are not supported: they contain weights, but no model",
     (
         "of PyTorch: load the weights into the model, then litert_torch.convert(model.eval(), "
         "(sample_input,)).export('model.tflite')",
@@ -67,22 +79,23 @@ _SAFETENSORS = _Foreign(
     "put the weights into their model and save that",
 )
 _CHECKPOINT = _Foreign(
-    "a TensorFlow checkpoint, which contains weights but no network",
+    "TensorFlow checkpoints are not supported: they contain weights, but no model",
     _KERAS_STEPS,
     "put the weights into their model and save that",
 )
 _PICKLE = _Foreign(
-    "a Python pickle, which is a program and is not opened",
-    ("in Python, where you trust it: load it and save the network as .keras or .tflite",),
-    "give the network as .keras, SavedModel or .tflite",
+    "Python pickles are not supported: loading one runs the code in it",
+    ("in Python, where you trust it: load it and save the model as .keras or .tflite",),
+    "pass the model as .keras, SavedModel or .tflite",
 )
 _TFJS = _Foreign(
-    "a TensorFlow.js model",
+    "TensorFlow.js models are not supported",
     (
         "pip install tensorflowjs",
         "tensorflowjs_converter --input_format tfjs_layers_model --output_format keras "
-        "model.json model.h5",
-        "edgebuild build model.h5 --data set.npz",
+        "{name} model.h5",
+        "edgebuild build model.h5 --data set.npz ..., with the same options",
+        _DATA,
     ),
     "convert it to a Keras .h5 file",
 )
@@ -103,7 +116,10 @@ _BY_SUFFIX = {
     ".json": _TFJS,
 }
 
-WEIGHTS_HINT = "; ".join(_KERAS_STEPS[:2])
+WEIGHTS_HINT = (
+    "recreate the model in Python, call model.load_weights(...), then model.save('model.keras'), "
+    "and build that file"
+)
 """What to do with an ``.h5`` file that ``model.save_weights`` wrote."""
 
 
@@ -114,7 +130,9 @@ def foreign_file(path: Path, head: bytes) -> ModelError | None:
     """
     found = _BY_SUFFIX.get(path.suffix.lower())
     if found is _FROZEN and path.name == "saved_model.pb":
-        return ModelError(f"{path}: is one file of a SavedModel", hint=f"give {path.parent}")
+        return ModelError(f"{path}: is one file of a SavedModel", hint=f"pass {path.parent}")
+    if head.startswith(_NUMPY):
+        return _arrays(path)
     if found is None and head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05"):
         found = _PICKLE
     return None if found is None else _error(path, found)
@@ -126,6 +144,8 @@ def foreign_archive(path: Path, archive: zipfile.ZipFile) -> ModelError | None:
     names = archive.namelist()
     if any(name.endswith("data.pkl") for name in names):
         return _error(path, _TORCH)
+    if names and all(name.endswith(".npy") for name in names):
+        return _arrays(path)
     return None
 
 
@@ -137,11 +157,17 @@ def foreign_folder(path: Path) -> ModelError | None:
     if (path / "checkpoint").is_file():
         return _error(path, _CHECKPOINT)
     if (path / "model.json").is_file():
-        return _error(path, _TFJS)
+        return _error(path / "model.json", _TFJS)
     return None
 
 
 def _error(path: Path, found: _Foreign) -> ModelError:
+    steps = [step.replace("{name}", path.name) for step in found.steps]
+    return ModelError(f"{path}: {found.what}", details=steps, hint=found.hint)
+
+
+def _arrays(path: Path) -> ModelError:
     return ModelError(
-        f"{path}: {found.what}; edgebuild does not read it", details=found.steps, hint=found.hint
+        f"{path}: contains NumPy arrays, not a model",
+        hint=f"edgebuild build MODEL --data {path} ...",
     )

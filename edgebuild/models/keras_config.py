@@ -16,7 +16,7 @@ from typing import Any
 from edgebuild import limits
 from edgebuild.errors import ModelError
 
-TRUST = "if you trust where the model comes from, add --trust-model"
+TRUST = "if you trust the source of the model, add --trust-model (it runs that code)"
 _CODE_LAYERS = {"Lambda"}
 _CODE_CLASSES = {"__lambda__", "function"}
 _KERAS2_ONLY = {
@@ -63,10 +63,8 @@ _DTYPES = {"dtype", "default_policy"}
 
 
 def refused(path: Path, what: str) -> ModelError:
-    """Return the error for a model that carries code."""
-    return ModelError(
-        f"{path}: the model contains {what}, which edgebuild does not run", hint=TRUST
-    )
+    """Return the error for a model that carries code; ``what`` ends with the code."""
+    return ModelError(f"{path}: {what}, which edgebuild does not run by default", hint=TRUST)
 
 
 def refuse_code(path: Path, config: Mapping[str, Any], *, trust: bool) -> None:
@@ -77,18 +75,18 @@ def refuse_code(path: Path, config: Mapping[str, Any], *, trust: bool) -> None:
         if kind in _KERAS2_ONLY:
             raise ModelError(
                 f"{path}: layer '{entry.get('name', '?')}' is a {kind}, which Keras 3 cannot load",
-                hint="export the model as a SavedModel with the Keras that made it, and give that",
+                hint="export the model as a SavedModel with the Keras that made it, and pass that",
             )
         settings = entry.get("config")
         name = settings.get("name", "?") if isinstance(settings, dict) else "?"
         if not trust and kind in _CODE_LAYERS:
-            raise refused(path, f"code in the {kind} layer '{str(name)[:100]}'")
+            raise refused(path, f"the {kind} layer '{str(name)[:100]}' contains Python code")
         if not trust and kind in _CODE_CLASSES:
-            raise refused(path, f"a Python {str(kind).strip('_')}")
+            raise refused(path, f"the model contains a Python {str(kind).strip('_')}")
         if isinstance(settings, dict) and "mode" in settings and str(kind).endswith("DTypePolicy"):
             raise ModelError(
                 f"{path}: quantized by Keras already ({settings['mode']}), in a form of its own",
-                hint="give the float model, as it was before model.quantize(...)",
+                hint="pass the float model, as it was before model.quantize(...)",
             )
 
 
@@ -146,7 +144,8 @@ def own_classes(config: Mapping[str, Any]) -> list[str]:
         else:  # as Keras 2 wrote it
             own = name is not None and not hasattr(keras.layers, kind) and kind not in _MODELS
         if own:
-            words = f"layer '{str(name)[:60]}' is a {kind[:60]}" if name else f"a {kind[:60]}"
+            words = f"uses the custom class {kind[:60]}"
+            words = f"layer '{str(name)[:60]}' {words}" if name else f"the model {words}"
             found.setdefault(kind, words)
     return list(found.values())
 

@@ -104,13 +104,13 @@ def _load(prepared: Path, path: Path, config: dict[str, Any], *, trust: bool) ->
     except Exception as error:
         message = str(error).strip()
         if not trust and ("safe_mode" in message or "unsafe" in message):
-            raise refused(path, "arbitrary code") from error
+            raise refused(path, "the model contains code") from error
         if found := own_classes(config):
             raise ModelError(
-                f"{path}: {found[0]}, a class of your own, and the file does not contain its code",
+                f"{path}: {found[0]}, whose code is not stored in the file",
                 details=found[1:],
-                hint="in the program that defines the class: model.export('saved_model'), which "
-                "needs no code; then `edgebuild build saved_model` with the same options",
+                hint="run model.export('saved_model') in the program that defines the class, then "
+                "build the folder saved_model with the same options",
             ) from error
         raise ModelError(
             f"{path}: Keras cannot load it: {_reason(error)}",
@@ -202,7 +202,7 @@ def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> _Prepared:
             values = _check_weights(path, prepared)
     except (zipfile.BadZipFile, OSError, KeyError, EOFError, RuntimeError, ValueError) as error:
         raise ModelError(
-            f"{path}: damaged .keras archive: {str(error)[:200]}",
+            f"{path}: damaged .keras file: {str(error)[:200]}",
             hint="save or copy the model again",
         ) from error
     except Exception as error:
@@ -210,7 +210,7 @@ def _prepare_archive(path: Path, folder: Path, *, trust: bool) -> _Prepared:
             raise
         # zlib, bz2 and lzma each have an error class of their own.
         raise ModelError(
-            f"{path}: damaged .keras archive: {str(error)[:200]}",
+            f"{path}: damaged .keras file: {str(error)[:200]}",
             hint="save or copy the model again",
         ) from error
     return _Prepared(prepared, values, config)

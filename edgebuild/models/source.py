@@ -16,7 +16,7 @@ from importlib import util
 from pathlib import Path
 
 from edgebuild import limits
-from edgebuild.errors import ModelError, ToolError, UnsupportedOperatorError, nearest
+from edgebuild.errors import CHECK_PATH, ModelError, ToolError, UnsupportedOperatorError
 from edgebuild.files import explain_os_error
 from edgebuild.graph import KERNEL_DTYPES, DType, Graph
 from edgebuild.graph.demand import check_demand
@@ -146,19 +146,18 @@ def recognise(path: Path) -> Kind:
         if path.is_dir():
             return _recognise_folder(path)
         if not path.exists():
-            guess = nearest(path.name, (entry.name for entry in path.parent.glob("*")))
-            raise ModelError(f"{path}: no such file{guess}", hint=f"give {FORMATS}")
+            raise ModelError(f"{path}: no such file{limits.beside(path)}", hint=f"pass {FORMATS}")
         with limits.open_file(
-            path, most=limits.MODEL_BYTES, hint=f"give {FORMATS}", error=ModelError
+            path, most=limits.MODEL_BYTES, hint=f"pass {FORMATS}", error=ModelError
         ) as file:
             head = file.read(2056)
     except OSError as error:
         raise explain_os_error(error, path) or ModelError(
-            f"{path}: cannot be read: {error.strerror or error}", hint="check the path"
+            f"{path}: cannot be read: {error.strerror or error}", hint=CHECK_PATH
         ) from error
     if not head:
         raise ModelError(
-            f"{path}: the file is empty", hint=f"copy or download it again; or give {FORMATS}"
+            f"{path}: the file is empty", hint=f"copy or download it again; or pass {FORMATS}"
         )
     if head.startswith(_LFS):
         raise ModelError(
@@ -168,7 +167,7 @@ def recognise(path: Path) -> Kind:
     if head.lstrip()[:1] == b"<":
         raise ModelError(
             f"{path}: a web page or XML file, not a model",
-            hint="download the file itself again, not the page that shows it (on GitHub: Raw)",
+            hint="download the file itself, not the page that shows it (on GitHub: the Raw button)",
         )
     if head[4:8] == b"TFL3" or path.suffix == ".tflite":
         return Kind.TFLITE
@@ -180,7 +179,7 @@ def recognise(path: Path) -> Kind:
         return Kind.H5
     raise foreign_file(path, head) or ModelError(
         f"{path}: not a model that edgebuild reads (it begins with {head[:8]!r})",
-        hint=f"give {FORMATS}",
+        hint=f"pass {FORMATS}",
     )
 
 
@@ -189,8 +188,8 @@ def _recognise_folder(path: Path) -> Kind:
         _check_folder(path)
         return Kind.SAVED_MODEL
     raise foreign_folder(path) or ModelError(
-        f"{path} is a folder without a model: it has no saved_model.pb, as a SavedModel has",
-        hint=_models_in(path) or f"give {FORMATS}",
+        f"'{path}' is not a SavedModel: it has no saved_model.pb",
+        hint=_models_in(path) or f"pass {FORMATS}",
     )
 
 
@@ -202,7 +201,7 @@ def _models_in(folder: Path) -> str:
     except OSError:
         return ""
     more = ", ..." if len(names) > _SHOWN else ""
-    return f"give one of its models: {', '.join(names[:_SHOWN])}{more}" if names else ""
+    return f"pass one of the models in it: {', '.join(names[:_SHOWN])}{more}" if names else ""
 
 
 def _is_model(entry: os.DirEntry[str]) -> bool:
@@ -225,14 +224,15 @@ def _check_archive(path: Path) -> None:
         with zipfile.ZipFile(path) as archive:
             entries, foreign = archive.infolist(), foreign_archive(path, archive)
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError) as error:
+        reason = "not a valid zip archive" if isinstance(error, zipfile.BadZipFile) else str(error)
         raise ModelError(
-            f"{path}: damaged .keras archive: {error}", hint="save or copy the model again"
+            f"{path}: damaged .keras file: {reason}", hint="save or copy the model again"
         ) from error
     sizes = {entry.filename: entry.file_size for entry in entries}
     if "config.json" not in sizes:
         raise foreign or ModelError(
             f"{path}: not a .keras model (a zip archive without config.json)",
-            hint=f"give {FORMATS}",
+            hint=f"pass {FORMATS}",
         )
     limits.check_archive(
         path,

@@ -291,7 +291,7 @@ def _refuse_side_effects(path: Path, proto: Any) -> None:
         raise ModelError(
             f"{path}: the SavedModel runs code or touches files "
             f"({', '.join(sorted(found & _SIDE_EFFECTS))})",
-            hint="if you trust where it comes from, add --trust-model",
+            hint="if you trust the source of the model, add --trust-model (it runs that code)",
         )
 
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Origin:
-    """What a Keras user knows an operator by, and what to write instead; both may be empty."""
+    """What a Keras user knows an operator by, and what to do instead, an imperative; both may be
+    empty."""
 
     keras: str = ""
     instead: str = ""
@@ -22,112 +23,118 @@ _SHAPES = Origin(
     "shapes that are computed when the model runs",
     "export with fixed input shapes (`--input-shape`)",
 )
-_UNROLL = Origin("LSTM, GRU or SimpleRNN", "the layer with unroll=True, or Conv1D layers")
+_UNROLL = Origin("LSTM, GRU or SimpleRNN", "use the layer with unroll=True, or Conv1D layers")
 _COMPARE = Origin("a comparison, as in keras.ops.where", "decide after the model, in C")
 _ROUNDING = Origin("keras.ops rounding", "remove it: int8 values are rounded already")
 _LATER = Origin("control flow in a Lambda or tf.function", "run it after the model, in C")
-_VIDEO = Origin("Conv3D or Conv3DTranspose", "Conv2D over frames stacked as channels")
-_BLOCKS = Origin("tf.nn.space_to_depth and its kin", "strided Conv2D, or UpSampling2D")
+_VIDEO = Origin("Conv3D or Conv3DTranspose", "use Conv2D over frames stacked as channels")
+_BLOCKS = Origin("tf.nn.space_to_depth and its kin", "use strided Conv2D, or UpSampling2D")
 _DILATED = Origin(
     "a dilated convolution that was exported with an open batch", "export with a batch of 1"
 )
-_STATE = Origin("a variable that the model keeps", "give the state as an input and an output")
-_NORM = Origin("LayerNormalization, GroupNormalization or UnitNormalization", "BatchNormalization")
+_STATE = Origin("a variable that the model keeps", "make the state an input and an output")
+_NORM = Origin(
+    "LayerNormalization, GroupNormalization or UnitNormalization", "use BatchNormalization"
+)
 _STABLE = Origin("JAX or PyTorch exports", "convert with the TFLite builtin operators")
 
 _ORIGINS: dict[str, Origin] = {
-    "ABS": Origin("keras.ops.absolute", "relu(x) + relu(-x)"),
-    "ADD_N": Origin("tf.add_n", "Add layers of two inputs"),
-    "ARG_MIN": Origin("keras.ops.argmin", "argmax of the negated values"),
+    "ABS": Origin("keras.ops.absolute", "use relu(x) + relu(-x)"),
+    "ADD_N": Origin("tf.add_n", "use Add layers of two inputs"),
+    "ARG_MIN": Origin("keras.ops.argmin", "use argmax of the negated values"),
     "ASSIGN_VARIABLE": _STATE,
     "BATCH_MATMUL": Origin(
         "MultiHeadAttention, Attention, Dot or keras.ops.matmul",
-        "Dense or convolution layers, whose weights are constant",
+        "use Dense or convolution layers (their weights are constant)",
     ),
     "BATCH_TO_SPACE_ND": _DILATED,
     "BIDIRECTIONAL_SEQUENCE_LSTM": _UNROLL,
     "BIDIRECTIONAL_SEQUENCE_RNN": _UNROLL,
     "BROADCAST_ARGS": _SHAPES,
-    "BROADCAST_TO": Origin("keras.ops.broadcast_to", "an Add or Multiply that broadcasts"),
+    "BROADCAST_TO": Origin("keras.ops.broadcast_to", "use an Add or Multiply that broadcasts"),
     "BUCKETIZE": Origin("Discretization", "do it before the model, in C"),
     "CALL_ONCE": _STATE,
-    "CAST": Origin("keras.ops.cast or an input that is not float32", "float32 inputs"),
+    "CAST": Origin("keras.ops.cast or an input that is not float32", "use float32 inputs"),
     "CEIL": _ROUNDING,
     "CONV_3D": _VIDEO,
     "CONV_3D_TRANSPOSE": _VIDEO,
     "COS": Origin("keras.ops.cos", "use a lookup table before the model, in C"),
-    "CUMSUM": Origin("keras.ops.cumsum", "a Dense layer with a triangular matrix of ones"),
+    "CUMSUM": Origin("keras.ops.cumsum", "use a Dense layer with a triangular matrix of ones"),
     "DEPTH_TO_SPACE": _BLOCKS,
-    "DIV": Origin("a division, as in keras.ops.divide", "a product with the reciprocal"),
+    "DIV": Origin("a division, as in keras.ops.divide", "use a product with the reciprocal"),
     "DYNAMIC_UPDATE_SLICE": _STATE,
-    "ELU": Origin("ELU or activation='elu'", "LeakyReLU or ReLU"),
+    "ELU": Origin("an ELU layer or activation='elu'", "use ReLU or LeakyReLU"),
     "EMBEDDING_LOOKUP": Origin("Embedding", "look rows up before the model, in C"),
     "EQUAL": _COMPARE,
-    "EXP": Origin("keras.ops.exp, softplus or selu", "sigmoid, tanh or ReLU"),
+    "EXP": Origin("keras.ops.exp, softplus or selu", "use sigmoid, tanh or ReLU"),
     "FILL": _SHAPES,
     "FLOOR": _ROUNDING,
     "FLOOR_DIV": Origin("integer division", "do it after the model, in C"),
     "FLOOR_MOD": Origin("integer division", "do it after the model, in C"),
     "GATHER": Origin("Embedding or keras.ops.take", "look rows up before the model, in C"),
-    "GATHER_ND": Origin("tf.gather_nd", "slices with fixed indices"),
-    "GELU": Origin("activation='gelu'", "ReLU or hard_silu"),
+    "GATHER_ND": Origin("tf.gather_nd", "use slices with fixed indices"),
+    "GELU": Origin("activation='gelu'", "use ReLU or hard_silu"),
     "GREATER": _COMPARE,
     "GREATER_EQUAL": _COMPARE,
     "IF": _LATER,
-    "L2_NORMALIZATION": Origin("UnitNormalization", "BatchNormalization"),
-    "L2_POOL_2D": Origin("a model from before TensorFlow 2", "AveragePooling2D"),
+    "L2_NORMALIZATION": Origin("UnitNormalization", "use BatchNormalization"),
+    "L2_POOL_2D": Origin("a model from before TensorFlow 2", "use AveragePooling2D"),
     "LESS": _COMPARE,
     "LESS_EQUAL": _COMPARE,
     "LOG": Origin("keras.ops.log", "do it before or after the model, in C"),
     "LOGICAL_AND": _COMPARE,
     "LOGICAL_NOT": _COMPARE,
     "LOGICAL_OR": _COMPARE,
-    "LOG_SOFTMAX": Origin("activation='log_softmax'", "Softmax: its largest value is the same"),
+    "LOG_SOFTMAX": Origin(
+        "activation='log_softmax'", "use Softmax, whose largest value is the same"
+    ),
     "LSTM": _UNROLL,
-    "MIRROR_PAD": Origin("keras.ops.pad with mode='reflect'", "ZeroPadding2D"),
-    "NEG": Origin("keras.ops.negative", "a product with -1"),
+    "MIRROR_PAD": Origin("keras.ops.pad with mode='reflect'", "use ZeroPadding2D"),
+    "NEG": Origin("keras.ops.negative", "use a product with -1"),
     "NOT_EQUAL": _COMPARE,
     "ONE_HOT": Origin("CategoryEncoding or keras.ops.one_hot", "encode before the model"),
-    "POW": Origin("keras.ops.power", "products of x with itself"),
-    "PRELU": Origin("PReLU", "LeakyReLU"),
+    "POW": Origin("keras.ops.power", "use products of x with itself"),
+    "PRELU": Origin("PReLU", "use LeakyReLU"),
     "RANGE": _SHAPES,
     "RANK": _SHAPES,
     "READ_VARIABLE": _STATE,
     "REDUCE_ALL": _COMPARE,
     "REDUCE_ANY": _COMPARE,
-    "REDUCE_MAX": Origin("GlobalMaxPooling or keras.ops.max", "MaxPooling2D over the whole image"),
-    "REDUCE_MIN": Origin("keras.ops.min", "MaxPooling2D of the negated values"),
-    "REDUCE_PROD": Origin("keras.ops.prod", "Multiply layers"),
-    "RELU_N1_TO_1": Origin("keras.ops.clip(x, -1, 1)", "tanh, or ReLU with max_value"),
-    "RELU_0_TO_1": Origin("keras.ops.clip(x, 0, 1)", "ReLU with max_value=6"),
-    "REVERSE_V2": Origin("keras.ops.flip, Bidirectional", "a slice with step -1"),
+    "REDUCE_MAX": Origin(
+        "GlobalMaxPooling or keras.ops.max", "use MaxPooling2D over the whole image"
+    ),
+    "REDUCE_MIN": Origin("keras.ops.min", "use MaxPooling2D of the negated values"),
+    "REDUCE_PROD": Origin("keras.ops.prod", "use Multiply layers"),
+    "RELU_N1_TO_1": Origin("keras.ops.clip(x, -1, 1)", "use tanh, or ReLU with max_value"),
+    "RELU_0_TO_1": Origin("keras.ops.clip(x, 0, 1)", "use ReLU with max_value=6"),
+    "REVERSE_V2": Origin("keras.ops.flip, Bidirectional", "use a slice with step -1"),
     "ROUND": _ROUNDING,
     "RSQRT": _NORM,
-    "SCATTER_ND": Origin("tf.scatter_nd", "Concatenate or ZeroPadding layers"),
+    "SCATTER_ND": Origin("tf.scatter_nd", "use Concatenate or ZeroPadding layers"),
     "SELECT": _COMPARE,
     "SELECT_V2": _COMPARE,
     "SHAPE": _SHAPES,
     "SIN": Origin("keras.ops.sin", "use a lookup table before the model, in C"),
     "SPACE_TO_BATCH_ND": _DILATED,
     "SPACE_TO_DEPTH": _BLOCKS,
-    "SPLIT_V": Origin("keras.ops.split at given indices", "slices, x[..., a:b]"),
+    "SPLIT_V": Origin("keras.ops.split at given indices", "use slices (x[..., a:b])"),
     "SQRT": _NORM,
-    "SQUARE": Origin("keras.ops.square", "the product of x with itself"),
+    "SQUARE": Origin("keras.ops.square", "use the product of x with itself"),
     "SQUARED_DIFFERENCE": _NORM,
-    "SVDF": Origin("a streaming model from before Keras 3", "Conv1D layers"),
+    "SVDF": Origin("a streaming model from before Keras 3", "use Conv1D layers"),
     "TILE": Origin(
         "RepeatVector, keras.ops.tile, or UpSampling2D exported with an open batch",
-        "export with a batch of 1, or Concatenate",
+        "export with a batch of 1, or use Concatenate",
     ),
     "TOPK_V2": Origin("keras.ops.top_k", "sort the scores after the model, in C"),
-    "TRANSPOSE_CONV": Origin("Conv2DTranspose", "UpSampling2D and Conv2D"),
+    "TRANSPOSE_CONV": Origin("Conv2DTranspose", "use UpSampling2D and Conv2D"),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": _UNROLL,
     "UNIDIRECTIONAL_SEQUENCE_RNN": _UNROLL,
     "VAR_HANDLE": _STATE,
     "WHERE": _COMPARE,
     "WHILE": Origin(
         "LSTM, GRU or SimpleRNN that is not unrolled, or control flow",
-        "the layer with unroll=True, or Conv1D layers",
+        "use the layer with unroll=True, or Conv1D layers",
     ),
     "CUSTOM TFLite_Detection_PostProcess": Origin(
         "the end of an object detector", "cut the model before it, and do it after the model, in C"

@@ -50,19 +50,13 @@ class RefusedForm:
         count = f"{len(self.places)} x " if len(self.places) > 1 else ""
         found = [f"{count}{self.kind} ({self.formats}), {word} {shown}: {self.reason}"]
         layers = dict.fromkeys(place.layer for place in self.places if place.layer)
-        origins = [f"from {self.keras}"] if self.keras else []
+        origins = [f"comes from {self.keras}"] if self.keras else []
         if layers:
             origins.append(f"in layer {listed(list(layers), _SHOWN_PLACES)}")
-        more = "; ".join(
-            part
-            for part in (
-                " ".join(origins),
-                f"instead: {self.instead}" if self.instead else "",
-                f"TFLite Micro {'has' if self.in_tflite_micro else 'does not have'} this operator",
-            )
-            if part
-        )
-        return [*found, f"  {more}"]
+        said = "; ".join(part for part in (" ".join(origins), self.instead) if part)
+        known = "supports" if self.in_tflite_micro else "does not support"
+        micro = f"TFLite Micro {known} this operator"
+        return [*found, f"  {said} ({micro})" if said else f"  {micro}"]
 
 
 @dataclass(frozen=True)
@@ -129,7 +123,16 @@ class Unsupported:
                 "edgebuild's kernels are int8 and these operators are int16: quantize the float "
                 "model to int8, e.g. edgebuild build model.keras --data set.npz"
             )
-        return "`edgebuild ops list` shows every operator with its limits"
+        supported = "`edgebuild ops list` shows what is supported"
+        ways = {form.kind: form.instead for form in self.forms}
+        if not any(ways.values()):
+            return supported
+        if len(ways) > 1:
+            return f"change the model as said above, and export it again; {supported}"
+        ((kind, way),) = ways.items()
+        if way.startswith("use "):
+            return f"{way} instead of {kind} in the model, train and export it again; {supported}"
+        return f"{way}; {supported}"
 
     def reasons(self) -> list[str]:
         """Return one short sentence for each thing that is unsupported; empty where nothing is."""

@@ -93,9 +93,9 @@ def _kind_reason(node: Node) -> str:
     if node.kind in OPS:
         return ""
     if node.kind == "CUSTOM ethos-u":
-        return "it is compiled for an Arm Ethos-U: give the model that Vela compiled"
+        return "it is compiled for an Arm Ethos-U: pass the model that Vela compiled"
     if node.kind == "CUSTOM edgetpu-custom-op":
-        return "it is compiled for the Edge TPU: give the model from before the compiler"
+        return "it is compiled for the Edge TPU: pass the model from before the compiler"
     return "no kernel for this operator"
 
 

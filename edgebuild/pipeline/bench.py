@@ -205,7 +205,7 @@ def _report(
     )
 
 
-_A_BUILD = "give the folder that `edgebuild build` wrote, e.g. build/model-cortex-m4"
+_A_BUILD = "pass the output folder of `edgebuild build`, e.g. build/model-cortex-m4"
 _SHOWN = 3
 
 
@@ -213,7 +213,7 @@ def _builds_in(folder: Path) -> str:
     """Return a hint that names the builds in ``folder``, empty where there are none."""
     found = sorted(str(lock.parent) for lock in folder.glob(f"*/{LOCK_NAME}"))
     more = ", ..." if len(found) > _SHOWN else ""
-    return f"give one of its builds: {', '.join(found[:_SHOWN])}{more}" if found else ""
+    return f"pass one of the builds in it: {', '.join(found[:_SHOWN])}{more}" if found else ""
 
 
 def read_build(folder: Path) -> Build:

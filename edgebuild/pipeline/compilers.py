@@ -165,14 +165,15 @@ def _why(
     """Return a sentence on the choice where several tools were tried."""
     if len(found) + len(refused) == 1:
         return ()
-    used = []
+    used, names = [], ""
     for one in found:
         shares = _shares(one.metrics, budget).items()
-        parts = [f"{share:.1%} of the {name} budget" for name, share in shares]
-        used.append(f"{one.tool} takes {' and '.join(parts)}")
+        names = "/".join(name for name, _ in shares)
+        used.append(f"{one.tool} {' / '.join(f'{share:.1%}' for _, share in shares)}")
     unlinked = [f"{tool} does not link" for tool in refused]
     return (
-        f"compiled with {best.tool}, as a memory budget is tight: {', '.join([*used, *unlinked])}",
+        f"compiled with {best.tool} because a memory budget is tight ({names}: "
+        f"{', '.join([*used, *unlinked])})",
     )
 
 

@@ -47,7 +47,7 @@ def with_metadata(
         if given:
             raise InputError(
                 "the model has metadata of its own, which is kept: no normalization can be added",
-                hint="leave [normalization] out, or give the model without metadata",
+                hint="leave [normalization] out, or pass the model without metadata",
             )
         return model
     said = describe(graph, name=name, description=f"made by edgebuild {__version__}")

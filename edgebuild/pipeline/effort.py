@@ -45,7 +45,7 @@ def check_run(plan: BuildPlan, graph: Graph) -> str:
 
 def check_data_set(where: str, graph: Graph, samples: int) -> str:
     """Return the same for a data set of ``samples``, which the host runs."""
-    hint = "give at most {} samples with --data"
+    hint = "pass at most {} samples with --data"
     return _words(expected_s(where, steps(graph), samples, DATA_PER_S, hint=hint))
 
 

@@ -208,7 +208,7 @@ def _refuse_other_format(source: SourceModel, request: BuildRequest) -> None:
     if has is not None and request.format not in (None, "int8", has):
         raise InputError(
             f"{source.path} already has {has} numbers and cannot be converted to {request.format}",
-            hint="give the float model that it was made from, or leave --format out",
+            hint="pass the float model that it was made from, or leave --format out",
         )
 
 
@@ -269,9 +269,9 @@ def training_splits(
     if source.kind not in (Kind.KERAS, Kind.H5) and (source.is_int8 or not fixed):
         raise InputError(
             f"{source.path}: only a .keras or .h5 model can be compressed",
-            hint="it is already int8: give the Keras model it was made from"
+            hint="it is already int8: pass the Keras model it was made from"
             if source.is_int8
-            else "give the Keras model; other float models support only --compress quantize",
+            else "pass the Keras model; other float models support only --compress quantize",
         )
     if data is None:
         raise InputError(

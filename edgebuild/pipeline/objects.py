@@ -76,7 +76,7 @@ def model_file(model: KerasModel) -> Path:
     if "keras" not in kinds:
         raise ModelError(
             f"a {type(model).__module__}.{type(model).__name__} is not a Keras 3 model",
-            hint="save it as .keras, .h5 or a SavedModel, and give the file",
+            hint="save it as .keras, .h5 or a SavedModel, and pass the file",
         )
     name = re.sub(r"[^A-Za-z0-9_-]", "_", str(model.name))[:60] or "model"
     with TemporaryFolder("work") as folder:
@@ -105,7 +105,7 @@ def data_file(data: Arrays, name: str) -> Path:
     for key, value in named.items():
         array = np.asarray(value)
         if array.dtype.hasobject:
-            raise InputError(f"'{name}': the array '{key[:60]}' holds Python objects")
+            raise InputError(f"'{name}': the array '{key[:60]}' contains Python objects")
         arrays[key.replace("/", "_")] = array
     if not arrays:
         raise InputError(f"'{name}' has no arrays", hint="x, (x, y), or a dictionary of arrays")

@@ -19,7 +19,7 @@ from edgebuild.budget import Budget, merge
 from edgebuild.codegen.names import c_identifier
 from edgebuild.compress.base import Pass
 from edgebuild.compress.recipe import read_recipe, recipe_files, recipe_to_json
-from edgebuild.errors import InputError, nearest
+from edgebuild.errors import CHECK_PATH, InputError, nearest
 from edgebuild.files import explain_os_error
 from edgebuild.limits import ARTIFACT_BYTES, MODEL_BYTES, files_below, open_file, read_json
 from edgebuild.models.source import recognise
@@ -281,7 +281,7 @@ def hash_path(path: Path, *, most: int = ARTIFACT_BYTES) -> str:
                     digest.update(chunk)
     except OSError as error:
         raise explain_os_error(error, path) or InputError(
-            f"{path}: cannot be read: {error.strerror}", hint="check the path"
+            f"{path}: cannot be read: {error.strerror}", hint=CHECK_PATH
         ) from error
     return digest.hexdigest()
 

@@ -286,9 +286,7 @@ def memory_figures(
     plan = emitted.plan
     memory = {
         "arena": Figure(plan.arena_bytes, "B", How.PLANNED, "memory planner"),
-        "arena lower bound": Figure(
-            plan.lower_bound_bytes, "B", How.PLANNED, "most bytes alive at once"
-        ),
+        "arena lower bound": Figure(plan.lower_bound_bytes, "B", How.PLANNED, "peak of live bytes"),
         **measured_memory(result),
     }
     if compiled.static_ram_bytes is not None:
@@ -331,7 +329,9 @@ def ram_figure(memory: Mapping[str, Figure]) -> Figure | None:
     if "stack" not in memory:
         source = "arena and static data; the stack is not known without a run"
         return Figure(total, "B", How.PLANNED, source)
-    source = f"planned arena, static data, stack on {memory['stack'].source}"
+    source = (
+        f"arena, static data and stack on {memory['stack'].source.removesuffix(' (painted stack)')}"
+    )
     return Figure(total, "B", How.MEASURED, source)
 
 

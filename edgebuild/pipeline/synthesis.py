@@ -66,7 +66,7 @@ def make_inputs(
     if file.suffix != ".npz":
         raise InputError(f"{file}: inputs are written as .npz", hint="--out inputs.npz")
     if file.is_dir():
-        raise InputError(f"{file} is a folder", hint="give the name of a file with --out")
+        raise InputError(f"{file} is a folder", hint="pass the name of a file with --out")
     if samples < 1 or steps < 1:
         raise InputError("samples and steps are at least 1")
     if not 0 <= seed < 1 << 32:
@@ -79,7 +79,7 @@ def make_inputs(
     if source.kind not in (Kind.KERAS, Kind.H5):
         raise InputError(
             f"{model}: inputs can only be made for a .keras or .h5 model",
-            hint="give the Keras model that it was made from",
+            hint="pass the Keras model that it was made from",
         )
     job = SynthesisJob(model, str(source.kind), trust, samples, steps, seed, limits)
     with TemporaryFolder("synthesize") as folder:

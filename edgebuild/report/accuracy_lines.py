@@ -93,7 +93,8 @@ def _worst(groups: Sequence[GroupReport], kind: str) -> Iterator[str]:
     if worst is None or worst.drop is None:
         return
     if worst.drop.value <= 0:
-        yield f"no loss in any of {len(groups)} {kind}"
+        one = {"classes": "class", "slices": "slice"}[kind]
+        yield f"no {one} lost accuracy"
         return
     certain = "significant" if worst.significant else "may be chance"
     yield f"worst {_lost(worst)}, {certain}"

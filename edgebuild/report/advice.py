@@ -158,7 +158,7 @@ def weighs_most(report: Judged, violation: Violation) -> list[str]:
         return _rose_most(report)
     measures: dict[str, tuple[Callable[[LayerReport], float], str]] = {
         "flash": (lambda layer: layer.parameter_bytes, "B of weights"),
-        "ram": (lambda layer: layer.live_bytes, "B alive"),
+        "ram": (lambda layer: layer.live_bytes, "B live"),
         "latency": (lambda layer: 100 * (layer.share or 0), "% of the time"),
     }
     if violation.budget not in measures:

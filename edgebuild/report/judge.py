@@ -184,14 +184,14 @@ def _overall_warning(drop: Drop | None, samples: int, limit: float | None) -> It
     if not too_few:
         return
     question = (
-        f"whether the accuracy drop is at most {format_points(limit)}"
+        f"tell whether the accuracy drop is at most {format_points(limit)}"
         if limit is not None
-        else f"the accuracy drop to within {format_points(WIDE / 2)}"
+        else f"measure the accuracy drop to within {format_points(WIDE / 2)}"
     )
-    would = f"about {_about(needed)} would" if needed else f"not even {MOST_SAMPLES:,} would"
+    would = f"about {_about(needed)}" if needed else f"more than {MOST_SAMPLES:,}"
     yield (
-        f"{samples:,} samples cannot tell {question} "
-        f"(95 %: {format_interval(drop.interval)}); {would}"
+        f"{samples:,} sample{'s are' if samples != 1 else ' is'} too few to {question} "
+        f"(95 %: {format_interval(drop.interval)}): {would} are needed"
     )
 
 
@@ -200,15 +200,15 @@ def _group_warning(groups: Sequence[GroupReport], kind: str, limit: float | None
     if not few:
         return
     question = (
-        f"a drop of at most {format_points(limit)}"
+        f"tell whether the drop is at most {format_points(limit)}"
         if limit is not None
-        else f"their drop to within {format_points(GROUP_WIDE / 2)}"
+        else f"measure a drop of {format_points(GROUP_WIDE / 2)}"
     )
     least = min(few, key=lambda g: g.samples)
-    would = f" (about {_about(least.samples_needed)} would)" if least.samples_needed else ""
+    needed = f", about {_about(least.samples_needed)} are needed" if least.samples_needed else ""
     yield (
-        f"too few samples in {len(few)} of {len(groups)} {kind} to tell {question}; "
-        f"the fewest are {least.samples:,} in {least.label}{would}"
+        f"too few samples in {len(few)} of {len(groups)} {kind} to {question}: "
+        f"{least.label} has the fewest ({least.samples:,}{needed})"
     )
 
 
@@ -217,7 +217,8 @@ def _missing_warning(ours: Judged, data: DataSet) -> Iterator[str]:
     if len(missing):
         named = ", ".join(quoted(class_name(data, int(n))) for n in missing[:_NAMED])
         more = ", ..." if len(missing) > _NAMED else ""
-        yield f"no sample of {len(missing)} of {ours.classes} classes: {named}{more}"
+        have = "has" if len(missing) == 1 else "have"
+        yield f"{len(missing)} of {ours.classes} classes {have} no samples: {named}{more}"
 
 
 def _about(count: int) -> str:

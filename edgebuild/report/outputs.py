@@ -149,7 +149,7 @@ def _error_warning(report: RegressionReport, budget: Budget) -> Iterator[str]:
             yield _much_error(worst)
     elif not worst.interval.decides(limit):
         yield (
-            f"{report.samples:,} samples cannot tell whether the error rises by at most "
+            f"{report.samples:,} samples are too few to tell whether the error rises by at most "
             f"{limit:.4g}: {worst.label} has {worst.interval.low:.1%} to "
             f"{worst.interval.high:.1%} (95 %)"
         )

@@ -127,7 +127,7 @@ def _check_labels(metadata: ModelMetadata) -> None:
             if not label or len(label.splitlines()) != 1:
                 raise InputError(
                     f"label {label[:40]!r} of '{tensor.name}' cannot be a line of a label file",
-                    hint="give one name for each class, without line breaks",
+                    hint="store one name for each class, without line breaks",
                 )
 
 

@@ -49,7 +49,7 @@ _DTYPES = {dtype.name: dtype for dtype in DType}
 
 def read_tflite_file(path: Path) -> Graph:
     """Read the ``.tflite`` file at ``path``; ModelError when it is missing or damaged."""
-    hint = "give a .tflite file"
+    hint = "pass a .tflite file"
     if path.is_dir():
         hint += "; `edgebuild build` takes SavedModel folders"
     data = read_model(path, hint=hint)
@@ -85,7 +85,7 @@ def _read(data: bytes, name: str, where: str) -> Graph:
     if len(data) < 8 or data[4:8] != b"TFL3":
         raise ModelError(
             f"{where}: not a TFLite flatbuffer (no 'TFL3' identifier)",
-            hint="give a .tflite file; `edgebuild build` takes .keras, .h5 and SavedModel too",
+            hint="pass a .tflite file; `edgebuild build` takes .keras, .h5 and SavedModel too",
         )
     try:
         graph = _Reader(data, where).model_graph(name)

@@ -23,8 +23,8 @@ from edgebuild.toolchain.process import run_tool
 
 PROGRAM = "arm-none-eabi-gcc"
 _HINT = (
-    "apt install gcc-arm-none-eabi, or Arm's GNU Toolchain from developer.arm.com on the PATH; "
-    "or --toolchain zig"
+    "apt install gcc-arm-none-eabi, or install the Arm GNU Toolchain from developer.arm.com and "
+    "add it to PATH; or --toolchain zig"
 )
 _HOST_HINT = "apt install gcc, or --toolchain zig"
 # Freestanding needs no newlib headers; with -fbuiltin small memcpy calls still become loads.
@@ -121,4 +121,5 @@ def _find(program: str, hint: str) -> str:
 @cache
 def _version(program: str, hint: str) -> str:
     output = run_tool([program, "--version"], what="asked for its version", missing_hint=hint)
-    return f"{Path(program).name}: {output.splitlines()[0].strip()}"
+    name, line = Path(program).name, output.splitlines()[0].strip()
+    return line if line.startswith(name) else f"{name}: {line}"

@@ -154,10 +154,10 @@ def test_slices_and_what_they_cannot_tell(hurt, tmp_path):
     assert single.too_few and single.samples_needed > 1 and not single.significant
     assert single.drop.interval.width > 1
     assert accuracy.warnings == (
-        "600 samples cannot tell the accuracy drop to within 1 point (95 %: 29.68 to 37.20); "
-        "about 8,600 would",
-        "too few samples in 1 of 5 slices to tell a drop of at most 50 points; the fewest are 1 in "
-        "place 'under water' (about 4 would)",
+        "600 samples are too few to measure the accuracy drop to within 1 point (95 %: 29.68 to "
+        "37.20): about 8,600 are needed",
+        "too few samples in 1 of 5 slices to tell whether the drop is at most 50 points: place "
+        "'under water' has the fewest (1, about 4 are needed)",
     )
 
 
@@ -193,8 +193,8 @@ def test_the_terminal_has_what_matters(hurt, tmp_path, capsys, monkeypatch):
         "worst class 'faint': 100.00 points (96.",
         "200 samples), significant",
         "worst slice model '1': 100.00 points (96.",
-        "warning: too few samples in 1 of 5 slices to tell a drop of at most 5 points; "
-        "the fewest are 1 in place 'under water' (about",
+        "warning: too few samples in 1 of 5 slices to tell whether the drop is at most 5 points: "
+        "place 'under water' has the fewest (1, about",
         "class accuracy budget missed by 95 points",
         "lost most: class 'faint' 100 points (200 samples), model '1' 100 points (200 samples)",
         "--max-class-drop",
@@ -213,13 +213,14 @@ def test_too_few_samples_for_the_budget(hurt, tmp_path):
     accuracy = known(report)
     assert (accuracy.drop.lost, accuracy.samples) == (3, 90)
     assert accuracy.warnings[0].startswith(
-        "90 samples cannot tell whether the accuracy drop is at most 5 points (95 %: -0.90 to 9.35)"
+        "90 samples are too few to tell whether the accuracy drop is at most 5 points (95 %: "
+        "-0.90 to 9.35)"
     )
-    assert "); about " in accuracy.warnings[0] and "too few samples in" in accuracy.warnings[1]
+    assert "): about " in accuracy.warnings[0] and "too few samples in" in accuracy.warnings[1]
     # Without names a class has its number.
     assert [g.name for g in accuracy.classes] == ["0", "1", "2"]
     kept = build(hurt, tmp_path, "few.npz", max_accuracy_drop=0.2)
-    assert not any("cannot tell" in warning for warning in known(kept).warnings)
+    assert not any("too few to tell" in warning for warning in known(kept).warnings)
 
 
 def test_a_class_without_samples(hurt, tmp_path):
@@ -231,7 +232,7 @@ def test_a_class_without_samples(hurt, tmp_path):
     accuracy = known(build(hurt, tmp_path, "two.npz"))
     assert [g.name for g in accuracy.classes] == ["left", "right"]
     assert accuracy.drop.value == 0.0
-    assert accuracy.warnings == ("no sample of 1 of 3 classes: 'faint'",)
+    assert accuracy.warnings == ("1 of 3 classes has no samples: 'faint'",)
 
 
 def test_without_labels_the_outputs_are_compared(hurt, tmp_path):

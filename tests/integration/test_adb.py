@@ -315,7 +315,7 @@ def test_a_phones_build_has_no_firmware(phone_build, capsys):
     assert cli(["bench", str(phone_build), "--port", "/dev/null"]) == 2
     error = capsys.readouterr().err
     assert "has no firmware: it was built for android-cpu" in error
-    assert "try: --device SERIAL, which measures this build" in error
+    assert "try: to measure this build, pass --device SERIAL" in error
 
 
 def test_a_phone_without_timeout_is_measured_too(phone_build, phones, adb_server):

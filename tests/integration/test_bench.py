@@ -114,14 +114,21 @@ def test_needs_a_whole_build(build, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("flags", [["--port", "/dev/null"], ["--device", "all"], ["--usb"]])
-@pytest.mark.parametrize("name", ["empty", "absent", "small.tflite"])
-def test_what_is_no_build_is_told_before_a_device_is_asked(tmp_path, name, flags, capsys):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("empty", " is not a build folder: build.lock is missing"),
+        ("absent", ": no such folder"),
+        ("small.tflite", " is a file, not a build folder"),
+    ],
+)
+def test_what_is_no_build_is_told_before_a_device_is_asked(tmp_path, name, words, flags, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "small.tflite").write_bytes(small_model())
     assert cli(["bench", str(tmp_path / name), *flags]) == 2
     error = capsys.readouterr().err
-    assert f"{name} is not a build folder: build.lock is missing" in error
-    assert "try: give the folder that `edgebuild build` wrote" in error
+    assert f"{name}{words}" in error
+    assert "try: pass the output folder of `edgebuild build`" in error
 
 
 @pytest.mark.parametrize(
@@ -137,7 +144,7 @@ def test_a_boards_build_is_not_for_other_devices(build, flags, missing, capsys):
     assert cli(["bench", str(build), *flags]) == 2
     error = capsys.readouterr().err
     assert f"{build} has no {missing}: it was built for cortex-m4" in error
-    assert "try: --port PORT, which measures this build; or build for a" in error
+    assert "try: to measure this build, connect its board and pass --port PORT; " in error
 
 
 @pytest.mark.parametrize("target", ["host", "coral-devboard"])

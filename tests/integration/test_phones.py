@@ -280,7 +280,7 @@ def test_inspect_takes_tflite_files(folder, command, name):
     (folder / "net.h5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100))
     (folder / "saved").mkdir()
     code, _, err = command("inspect", name, "--target", "android-cpu")
-    assert code == 2 and "try: give a .tflite file; `edgebuild build` takes" in err
+    assert code == 2 and "try: pass a .tflite file; `edgebuild build` takes" in err
 
 
 def test_settings_of_one_target(folder, command):

@@ -86,7 +86,7 @@ def test_missing_ops(case, kind, origin, capsys, tmp_path):
         assert code == 2
     assert said[0] == said[1]
     assert f"{kind} (" in said[0] and origin in said[0] and "did you mean" not in said[0]
-    assert "TFLite Micro has this operator" in said[0]
+    assert "TFLite Micro supports this operator" in said[0]
     assert cli(["check", str(CASES / case), "--target", "cortex-m4", "--json"]) == 2
     facts = json.loads(capsys.readouterr().out)["error"]["unsupported"]
     assert [form["kind"] for form in facts["forms"]] == [kind]

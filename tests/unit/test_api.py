@@ -146,7 +146,7 @@ def test_budgets_as_a_mapping_and_by_name(monkeypatch, tmp_path):
         ({"budget": {"max_flsh": 1}}, r"budget\.max_flsh is not a field; did you mean 'max_flash'"),
         ({"budget": {"max_ram": "much"}}, r"budget\.max_ram 'much' is not a size"),
         ({"max_flash": "64 KB"}, r"max_flash .*KiB"),
-        ({"max_latency": "5"}, r"max_latency '5' has no unit"),
+        ({"max_latency": "5"}, r"max_latency '5' needs a unit"),
         ({"max_accuracy_drop": 7.0}, "max_accuracy_drop"),
         ({"samples": 0}, "samples must be 1 to"),
         ({"seed": -1}, "seed must be 0 to"),

@@ -26,8 +26,8 @@ def test_a_miss_says_budget_value_by_how_much_and_how_it_is_known():
     (violation,) = budget.check(Metrics(flash_bytes=figure(1), ram_bytes=figure(142_336)))
     assert (violation.budget, violation.over, violation.unknown) == ("ram", 11_264, False)
     assert violation.sentence() == (
-        "RAM budget missed by 11,264 B (11 KiB) (needs 142,336 B (139 KiB), linked by zig 0.17; "
-        "budget 131,072 B (128 KiB) from edgebuild.toml)"
+        "RAM budget missed by 11,264 B (11 KiB): needs 142,336 B (139 KiB) (linked: zig 0.17), "
+        "budget 131,072 B (128 KiB) from edgebuild.toml"
     )
     assert violation.to_json() == {
         "budget": "ram",
@@ -47,12 +47,12 @@ def test_latency_and_accuracy_have_their_own_units():
         )
     )
     assert latency.sentence() == (
-        "latency budget missed by 12.5 ms (needs 62.5 ms, modelled by cortex-m4; budget 50 ms)"
+        "latency budget missed by 12.5 ms: needs 62.5 ms (modelled: cortex-m4), budget 50 ms"
     )
     assert accuracy.budget == "accuracy-drop"
     assert accuracy.sentence() == (
-        "accuracy budget missed by 1.25 points (drops 2.25 points, measured by 1,000 samples; "
-        "budget 1 point)"
+        "accuracy budget missed by 1.25 points: drops 2.25 points (measured: 1,000 samples), "
+        "budget 1 point"
     )
 
 
@@ -75,8 +75,8 @@ def test_the_worst_class():
     (violation,) = Budget(max_class_drop=0.05).check(Metrics(class_drop=lost))
     assert violation.budget == "class-drop"
     assert violation.sentence() == (
-        "class accuracy budget missed by 2 points (drops 7 points, measured by class 'cat', "
-        "200 samples; budget 5 points)"
+        "class accuracy budget missed by 2 points: drops 7 points (measured: class 'cat', "
+        "200 samples), budget 5 points"
     )
     assert Budget(max_class_drop=0.07).check(Metrics(class_drop=lost)) == ()
     (unknown,) = Budget(max_class_drop=0.05).check(Metrics())
@@ -121,7 +121,7 @@ def test_where_only_bounds_are_known_the_upper_one_counts():
     (unsure,) = Budget(flash_bytes=950).check(Metrics(flash_bytes=rough))
     assert unsure.uncertain and not unsure.unknown
     assert unsure.sentence() == (
-        "flash budget may be missed (between 800 B and 1,000 B, estimated by a table; budget 950 B)"
+        "flash budget may be missed: between 800 B and 1,000 B (estimated: a table), budget 950 B"
     )
     (certain,) = Budget(flash_bytes=799).check(Metrics(flash_bytes=rough))
     assert not certain.uncertain and certain.sentence().startswith("flash budget missed by 101 B")
@@ -137,6 +137,6 @@ def test_a_similarity_has_a_lower_limit():
     assert budget.check(near) == ()
     rose, unlike = budget.check(far)
     assert unlike.over == pytest.approx(0.05) and rose.over == pytest.approx(1.4)
-    assert unlike.sentence().startswith("similarity budget missed by 0.0500 (has 0.9000, ")
-    assert rose.sentence().startswith("error budget missed by 140% (rises by 150%, ")
+    assert unlike.sentence().startswith("similarity budget missed by 0.0500: has 0.9000 (")
+    assert rose.sentence().startswith("error budget missed by 140%: rises by 150% (")
     assert len(budget.check(Metrics(similarity=figure(float("nan"), "similarity")))) == 2

@@ -352,7 +352,7 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path):
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
 def test_a_folder_that_cannot_be_made_is_named():
     with (
-        pytest.raises(InputError, match="folder /proc/x cannot be created in /proc") as error,
+        pytest.raises(InputError, match="cannot create /proc/x: the file system of /proc") as error,
         staged_directory(Path("/proc/x/net")),
     ):
         pass

@@ -93,7 +93,7 @@ def test_a_single_output_is_cut_by_its_last_operator(tmp_path, kind, y, right):
 def test_labels_that_fit_nothing_are_refused(labelled):
     source, x, _ = labelled
     data = DataSet((x,), np.linspace(0, 1, 60), "set.npz")
-    with pytest.raises(InputError, match=r"set.npz: labels y have fractions, the model has 10"):
+    with pytest.raises(InputError, match=r"set.npz: labels y have fractions, but the model has 10"):
         measured(source, data)
 
 

@@ -96,7 +96,7 @@ def test_what_the_outputs_of_a_data_set_may_need():
     check_results("d", 1000, 1000)
     with pytest.raises(InputError, match="outputs of 10,000 samples are") as caught:
         check_results("d", 10_000, 1_000_000)
-    assert caught.value.hint == "give at most 536 samples with --data"
+    assert caught.value.hint == "pass at most 536 samples with --data"
 
 
 def test_sizes_in_words():
@@ -150,3 +150,13 @@ def test_the_arena_of_many_operators_takes_little_time():
     assert planned_bytes([Buffer(16, 0, 1)] * 20_000) == 16 * 20_000
     assert planned_bytes([Buffer(16, i, i + 1) for i in range(20_000)]) == 32
     assert time.process_time() - start < 20
+
+
+def test_a_missing_file_gets_the_name_that_was_meant(tmp_path):
+    for name in ("net.keras", "data.npz", "shipped.toml"):
+        (tmp_path / name).write_bytes(b"x")
+    assert limits.beside(tmp_path / "nett.keras") == "; did you mean 'net.keras'?"
+    assert limits.beside(tmp_path / "net.h5") == "; did you mean 'net.keras'?"
+    assert limits.beside(tmp_path / "dat.npz") == "; did you mean 'data.npz'?"
+    assert limits.beside(tmp_path / "my.toml") == ""  # equal suffixes are no likeness
+    assert limits.beside(tmp_path / "nowhere" / "net.keras") == ""

@@ -93,7 +93,7 @@ def test_regions_that_are_used_make_the_budget(write):
 def test_placing_in_a_region_that_is_not_there_names_those_that_are(write):
     with pytest.raises(InputError) as error:
         load_target(write(GOOD)).placed({"weights": ("psram",)})
-    assert "names 'psram', which is not a region" in error.value.message
+    assert "refers to a region 'psram' that is not defined" in error.value.message
     assert "qspi (flash)" in error.value.hint
     with pytest.raises(InputError, match="host has no memory regions"):
         load_target("host").placed({"weights": ("qspi",)})
@@ -115,7 +115,11 @@ FAULTS = [
         'wait_states = 40, data_cache = { size = "1KiB", line_bytes = 8 },',
         "memory[1].access.cache serves instructions and data",
     ),
-    ('["dtcm", "ram"]', '["dtmc", "ram"]', "place.arena names 'dtmc', which is not a region"),
+    (
+        '["dtcm", "ram"]',
+        '["dtmc", "ram"]',
+        "place.arena refers to a region 'dtmc' that is not defined",
+    ),
     ("arena = [", "arenas = [", "place.arenas is not a field; did you mean 'arena'?"),
     ("[run]", 'kernels = "dtcm"\n[run]', "place.kernels puts 'kernels' in 'dtcm', which cannot"),
 ]

@@ -55,7 +55,7 @@ def test_kernels_and_weights_go_with_the_code():
 @pytest.mark.parametrize(
     ("place", "fault"),
     [
-        ({"weights": ["qspo"]}, "names 'qspo', which is not a region; did you mean"),
+        ({"weights": ["qspo"]}, "refers to a region 'qspo' that is not defined; did you mean"),
         ({"code": ["ram"]}, "puts 'code' in 'ram', which is not flash"),
         ({"arena": ["qspi"]}, "puts 'arena' in 'qspi', which is not RAM"),
         ({"data": ["flash"]}, "puts 'data' in 'flash', which is not RAM"),

@@ -205,7 +205,7 @@ def test_a_user_profile_may_be_based_on_a_shipped_one(write):
 def test_an_unknown_target_gets_the_nearest_name_and_the_list():
     with pytest.raises(InputError) as error:
         load_target("cortex-m4f")
-    assert error.value.message == "target 'cortex-m4f' is not known; did you mean 'cortex-m4'?"
+    assert error.value.message == "unknown target 'cortex-m4f'; did you mean 'cortex-m4'?"
     assert "edgebuild targets list" in error.value.hint
 
 
@@ -223,7 +223,7 @@ FAULTS = [
     (
         '"256KiB"',
         '"256KB"',
-        "memory[0].size '256KB': 'KB' is not a unit of size; did you mean",
+        "memory[0].size '256KB': unknown unit of size 'KB'; did you mean",
     ),
     ('"256KiB"', "true", 'memory[0].size must be a size such as "128KiB", not a boolean'),
     ('"256KiB"', "0", "memory[0] region 'flash' has no size"),

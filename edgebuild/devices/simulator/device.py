@@ -148,8 +148,8 @@ class Simulator:
             latency_us=latency,
             zero_wait_us=zero_wait,
             layers=layers,
-            stack_bytes=Figure(model.stack_bytes(), "B", How.MEASURED, "simulator, painted"),
-            arena_bytes=Figure(model.arena_used(), "B", How.MEASURED, "simulator, painted"),
+            stack_bytes=Figure(model.stack_bytes(), "B", How.MEASURED, "simulator (painted stack)"),
+            arena_bytes=Figure(model.arena_used(), "B", How.MEASURED, "simulator (painted arena)"),
         )
 
     def _waits(self) -> tuple[tuple[Waits, ...], Waits]:

@@ -109,13 +109,14 @@ def adb_runners(
 def _takes_samples(build: Build, tool: ToolChoice | None) -> bool:
     """Return whether ``build`` has the arm64 program; InputError when nothing of it can run."""
     if tool is not None and PROGRAM not in build.artifacts:
-        hint = "build for a phone: --target android-cpu"
+        hint = "for a phone, build with --target android-cpu"
         build.needs(MODEL_NAME, f"{MODEL_NAME} to run", hint)
         return False
     build.needs(
         PROGRAM,
         f"arm64 program ({PROGRAM})",
-        "build for a phone: --target android-cpu; or give LiteRT's tool with --benchmark-model",
+        "for a phone, build with --target android-cpu, or pass LiteRT's tool with "
+        "--benchmark-model",
     )
     return True
 

@@ -19,11 +19,12 @@ COMPILED = "model_edgetpu.tflite"
 FIRMWARE = "firmware.elf"
 MODEL_NAME = "model.tflite"
 _FLAGS = {
-    FIRMWARE: "--port PORT",
-    PROGRAM: "--device SERIAL",
-    COMPILED: "--host USER@HOST or --usb",
+    FIRMWARE: "connect its board and pass --port PORT",
+    PROGRAM: "pass --device SERIAL",
+    COMPILED: "pass --host USER@HOST or --usb",
 }
-"""By what a build has, the flag of ``edgebuild bench`` that measures it."""
+"""By what a build has, the flag of ``edgebuild bench`` that measures it, as an
+imperative."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,13 @@ class Build:
         if artifact not in self.artifacts:
             name = self.report.target["name"]
             ways = [
-                f"{flag}, which measures this build"
+                f"to measure this build, {flag}"
                 for file, flag in _FLAGS.items()
                 if file in self.artifacts
             ]
             raise InputError(
                 f"{self.folder} has no {what}: it was built for {name}",
-                hint="; or ".join([*ways, hint]),
+                hint="; ".join([*ways, hint]),
             )
         return self.folder / artifact
 

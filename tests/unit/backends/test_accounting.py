@@ -133,14 +133,14 @@ def test_memory_that_does_not_suffice(tmp_path):
         '[[memory]]\nname = "ram"\nkind = "ram"\norigin = 0x20000000\nsize = "{}"\n'
     )
     profile.write_text(text.format("8KiB", "64KiB"))
-    with pytest.raises(CheckFailedError, match=r"misses flash by [0-9,]+ B") as caught:
+    with pytest.raises(CheckFailedError, match=r"too large for flash by [0-9,]+ B") as caught:
         compiled(str(profile), "zig", tmp_path)
     assert caught.value.message.startswith("small for tiny: the firmware does not fit")
     assert caught.value.details[0] == "FULLY_CONNECTED (operator 3): 5,160 B of weights"
     profile.write_text(text.format("1MiB", "5KiB"))
     with pytest.raises(CheckFailedError, match="RAM of tiny is too small: arena") as caught:
         compiled(str(profile), "zig", tmp_path)
-    assert len(caught.value.details) == 3 and "B alive" in caught.value.details[0]
+    assert len(caught.value.details) == 3 and "B live" in caught.value.details[0]
 
 
 def test_a_profile_without_firmware(tmp_path):

@@ -427,7 +427,8 @@ def test_bench_looks_at_the_folder_first(edgebuild, tmp_path):
     (tmp_path / "net-cortex-m4").mkdir()
     (tmp_path / "net-cortex-m4" / "build.lock").write_text("{}")
     assert (
-        f"try: give one of its builds: {tmp_path}/net-cortex-m4" in edgebuild("bench", tmp_path)[2]
+        f"try: pass one of the builds in it: {tmp_path}/net-cortex-m4"
+        in edgebuild("bench", tmp_path)[2]
     )
     assert ": no such folder" in edgebuild("bench", tmp_path / "nowhere")[2]
     lock = tmp_path / "net-cortex-m4" / "build.lock"
@@ -447,4 +448,4 @@ def test_the_current_folder_is_no_model(edgebuild, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "net.tflite").write_bytes(b"x")
     code, _, err = edgebuild("build", ".", "--target", "cortex-m4")
-    assert code == 2 and ". is a folder without a model" in err and "net.tflite" in err
+    assert code == 2 and "'.' is not a SavedModel" in err and "net.tflite" in err

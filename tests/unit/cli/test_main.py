@@ -79,14 +79,23 @@ def test_version(capsys):
     [
         (["tragets"], "'tragets' is not a command; did you mean 'targets'?"),
         (["xyzzy"], "'xyzzy' is not a command; commands: "),
-        (["targets", "list", "--jsn"], "no such option '--jsn'"),
+        (["tragets", "list"], "'targets'?\ntry: edgebuild targets list\n"),
+        (
+            ["targets", "list", "--jsn"],
+            "no such option '--jsn'; did you mean '--json'?\ntry: edgebuild targets list --json\n",
+        ),
+        (
+            ["build", "a.keras", "b c.keras"],
+            "only one model per command (also given: b c.keras)\n"
+            "try: run edgebuild build once for each model",
+        ),
         (["completion", "csh"], "'csh' is not one of 'bash', 'zsh', 'fish'"),
         (["targets", "show"], "missing argument 'TARGET'"),
         (["--nope"], "no such option '--nope'"),
         (["build", "net.keras", "--target"], "--target needs a value after it\ntry: --target cor"),
         (["build", "net.keras", "-t"], "-t needs a value after it\ntry: --target cortex-m4"),
         (["build", "net.keras", "--seed"], "--seed needs a value after it\ntry: edgebuild build"),
-        (["build", "net.keras", "--class-names"], "'--class-names'. Did you mean one of"),
+        (["build", "net.keras", "--class-names"], "'--class-names'\ntry: edgebuild build --help"),
         ([], "which command?"),
     ],
 )

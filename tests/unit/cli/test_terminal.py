@@ -32,6 +32,8 @@ def test_errors_wrap_at_words():
     assert path in shown  # whole, to be copied
     shown = on_a_terminal("build", "model.tflite", "-t", "nosuch")
     lines = [line for line in shown.splitlines() if line.strip()]
-    assert lines[0].endswith("is not known") and max(map(len, lines)) <= 70
+    assert lines[0].endswith("unknown target 'nosuch'") and max(map(len, lines)) <= 70
     words = " ".join(shown.split())
-    assert "`edgebuild targets list` shows all names; for your own board give the path" in words
+    assert (
+        "`edgebuild targets list` shows all names; for a board of your own, pass the path" in words
+    )

@@ -99,7 +99,9 @@ def test_a_linear_output_with_other_labels_than_0_and_1_is_a_regression(keras):
         found.measure == "R2"
         and found.value > 0.8 > quality(model, context.validation, model).value
     )
-    with pytest.raises(InputError, match=r"labels y go from \d+ to \d+, the model has 2 classes"):
+    with pytest.raises(
+        InputError, match=r"labels y range from \d+ to \d+, but the model has 2 classes"
+    ):
         losses_of(of_labels(network(keras, "sigmoid"), x, y))
 
 
@@ -115,9 +117,12 @@ def test_the_other_outputs_tell_by_themselves(keras):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (np.arange(40) % 10 + 5, r"labels y go from 5 to 14, the model has 10 classes \(0 to 9\)"),
-        (np.arange(40) % 3 - 1, "labels y go from -1 to 1, the model has 10 classes"),
-        (np.arange(40) / 8, r"labels y have fractions, the model has 10 classes \(0 to 9\)"),
+        (
+            np.arange(40) % 10 + 5,
+            r"labels y range from 5 to 14, but the model has 10 classes \(0 to 9\)",
+        ),
+        (np.arange(40) % 3 - 1, "labels y range from -1 to 1, but the model has 10 classes"),
+        (np.arange(40) / 8, r"labels y have fractions, but the model has 10 classes \(0 to 9\)"),
         (np.ones((40, 7)), "labels y have 7 values a sample, the model has 10 outputs"),
     ],
 )

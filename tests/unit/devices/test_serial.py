@@ -18,20 +18,20 @@ from tests.unit.devices.conftest import on_pty
 
 
 def test_no_such_port():
-    with pytest.raises(ToolError, match="port: cannot be opened: no such file") as caught:
+    with pytest.raises(ToolError, match="cannot open /dev/no-such-port: no such file") as caught:
         SerialTransport("/dev/no-such-port", BAUD)
     assert "edgebuild doctor" in caught.value.hint
 
 
 def test_what_is_no_port(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(ToolError, match="cannot be opened"):
+    with pytest.raises(ToolError, match="cannot open"):
         SerialTransport(str(tmp_path / "file"), BAUD)
 
 
 @pytest.mark.parametrize("baud", [-1, 1 << 31, 10**30])
 def test_impossible_baud_rates(pty, baud):
-    with pytest.raises(ToolError, match="cannot be opened"):
+    with pytest.raises(ToolError, match="cannot open"):
         SerialTransport(pty[1], baud)
 
 
@@ -82,7 +82,7 @@ def test_whatever_opening_raises_is_explained(failure, monkeypatch):
         raise failure
 
     monkeypatch.setattr(serial, "Serial", refuse)
-    with pytest.raises(ToolError, match="/dev/ttyACM0: cannot be opened") as caught:
+    with pytest.raises(ToolError, match="cannot open /dev/ttyACM0") as caught:
         SerialTransport("/dev/ttyACM0", BAUD)
     assert ("dialout" if isinstance(failure, PermissionError) else "doctor") in caught.value.hint
 
@@ -92,7 +92,7 @@ def test_a_port_that_may_not_be_opened(monkeypatch):
         raise serial.SerialException(13, "could not open port /dev/ttyACM0: [Errno 13] denied")
 
     monkeypatch.setattr(serial, "Serial", refuse)
-    with pytest.raises(ToolError, match="ACM0: cannot be opened: permission denied") as caught:
+    with pytest.raises(ToolError, match="cannot open /dev/ttyACM0: permission denied") as caught:
         SerialTransport("/dev/ttyACM0", BAUD)
     assert "dialout" in caught.value.hint
 

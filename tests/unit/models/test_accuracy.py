@@ -43,7 +43,9 @@ def test_a_single_logit():
 def test_a_single_output_of_a_regression():
     scores, y = np.array([[12.0], [26.0]]), np.array([12, 26])
     assert evaluate(scores, y, probability=False) is None
-    with pytest.raises(InputError, match="labels y go from 12 to 26, the model has 2 classes"):
+    with pytest.raises(
+        InputError, match="labels y range from 12 to 26, but the model has 2 classes"
+    ):
         evaluate(scores, y)
 
 
@@ -58,10 +60,10 @@ def test_no_accuracy_for_what_is_no_classifier(y):
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        ([0, 1, 2, 1], r"labels y go from 0 to 2, the model has 2 classes \(0 to 1\)"),
-        ([-1, 0, 0, 0], "labels y go from -1 to 0"),
+        ([0, 1, 2, 1], r"labels y range from 0 to 2, but the model has 2 classes \(0 to 1\)"),
+        ([-1, 0, 0, 0], "labels y range from -1 to 0"),
         ([[0, 0, 1]] * 4, "labels y have 3 values a sample, the model has 2 outputs"),
-        ([0.5, 1.5, 0.1, 0.2], r"labels y have fractions, the model has 2 classes \(0 to 1\)"),
+        ([0.5, 1.5, 0.1, 0.2], r"labels y have fractions, but the model has 2 classes \(0 to 1\)"),
     ],
 )
 def test_labels_that_do_not_fit(y, message):
@@ -76,7 +78,7 @@ def test_a_mask_has_a_class_for_each_position():
     y[0, 0, :2] += 1 - 6 * (y[0, 0, :2] == 5)
     assert evaluate(scores, y) == evaluate(scores, y[..., np.newaxis]) == Accuracy(58, 60)
     assert evaluate(scores, np.eye(6)[y]) == Accuracy(58, 60)
-    with pytest.raises(InputError, match="y1 go from 0 to 6, the model has 6 classes"):
+    with pytest.raises(InputError, match="y1 range from 0 to 6, but the model has 6 classes"):
         read_labels(np.where(y == 5, 6, y), scores.shape[1:], name="y1")
 
 
@@ -109,3 +111,16 @@ def test_a_model_that_reconstructs_its_input_has_values():
     x = np.random.default_rng(3).integers(0, 2, (6, 4, 4, 1)).astype(float)
     assert labels_for((4, 4, 1), x, x).numbers is None
     assert labels_for((4, 4, 1), x, 1 - x).numbers is not None
+
+
+@pytest.mark.parametrize(
+    ("first", "hint"),
+    [
+        (5, "if the classes are numbered from 5, subtract 5 from y; otherwise check that these"),
+        (-1, "check that these labels belong to this model, or leave y out"),
+    ],
+)
+def test_labels_that_may_be_numbered_otherwise(first, hint):
+    with pytest.raises(InputError, match="labels y range from") as error:
+        labels_for((10,), np.arange(40) % 10 + first)
+    assert error.value.hint.startswith(hint)

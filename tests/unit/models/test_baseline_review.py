@@ -86,7 +86,7 @@ def softmax_of(factor):
 @pytest.mark.parametrize(
     ("given", "factor", "measure", "scale", "words"),
     [
-        (X * 255, 8, "certainty", "x / 255", "completely certain of 100% of the samples"),
+        (X * 255, 8, "certainty", "x / 255", "outputs are saturated for 100% of the samples"),
         (X, 8 / 255, "variety", "x * 255", "nearly the same output for all 400 samples"),
         (X, 8, None, "", ""),  # right as it is
         (X * 255, 8 / 255, None, "", ""),
@@ -103,7 +103,7 @@ def test_without_labels_only_the_extremes_tell(given, factor, measure, scale, wo
         assert found is None
         return
     assert (found.measure, found.scale) == (measure, scale)
-    assert words in found.sentence and f"with {scale} it " in found.sentence
+    assert words in found.sentence and f"with {scale} " in found.sentence
     assert baseline_from_json(json.loads(json.dumps(asdict(found)))) == found
 
 
@@ -142,4 +142,4 @@ def test_few_samples_are_not_blamed_on_the_data():
 
     found = review_baseline(model, [X[:3]], np.array([1, 2, 3]))
     assert found.value == 1.0 and found.scale == ""
-    assert found.sentence.endswith("with 3 samples: give more samples to be sure")
+    assert found.sentence.endswith("(only 3 samples): use more samples")

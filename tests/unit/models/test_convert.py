@@ -172,7 +172,7 @@ def test_a_float_model_without_data_and_with_noise(tiny_float_tflite):
     with pytest.raises(InputError, match="must be at least 1"):
         to_int8_tflite(source, IMAGES, samples=0)
     source.close()
-    with pytest.raises(InputError, match=r"takes samples of shape \[8, 8, 1\]"):
+    with pytest.raises(InputError, match=r"expects samples of shape \[8, 8, 1\]"):
         to_int8_tflite(source, DataSet((np.zeros((3, 5), np.float32),), None, "x"))
 
 

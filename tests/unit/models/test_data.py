@@ -144,15 +144,15 @@ def nan():
 @pytest.mark.parametrize(
     ("array", "message"),
     [
-        (np.zeros((3, 5, 4)), r"takes samples of shape \[4, 4, 1\], given \[5, 4\].*float64"),
-        (np.zeros((4, 4, 1)), r"takes samples of shape \[4, 4, 1\], given \[4, 1\]"),
+        (np.zeros((3, 5, 4)), r"expects samples of shape \[4, 4, 1\], got \[5, 4\].*float64"),
+        (np.zeros((4, 4, 1)), r"expects samples of shape \[4, 4, 1\], got \[4, 1\]"),
         (np.zeros((0, 4, 4)), r"is empty, its shape is \[0, 4, 4\]"),
         (np.float32(1), "is empty, its shape is"),
         (np.array(["a"]), "has dtype <U1, expected numbers"),
         (np.zeros(3, complex), "has dtype complex128"),
         (np.array([None]), "contains Python objects"),
-        (nan(), r"1 values that are NaN or infinite, the first in sample 1 at \[2, 3\]"),
-        (np.full((1, 4, 4), 1e300), "'in0' as float32 has 16 values"),
+        (nan(), r"1 NaN or infinite value, the first in sample 1 at \[2, 3\]"),
+        (np.full((1, 4, 4), 1e300), "'in0' as float32 contains 16 NaN or infinite values"),
     ],
 )
 def test_arrays_that_cannot_be_used(tmp_path, array, message):
@@ -162,7 +162,7 @@ def test_arrays_that_cannot_be_used(tmp_path, array, message):
 
 def test_one_sample_without_its_dimension_gets_a_hint(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros((4, 4, 1)))
-    bad(tmp_path, "takes samples", hint="x[np.newaxis]")
+    bad(tmp_path, "expects samples", hint="x[np.newaxis]")
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_one_sample_without_its_dimension_gets_a_hint(tmp_path):
         (np.zeros(2), "y has 2 labels for 3 samples"),
         (np.float32(1), "y has a single label"),
         (np.array(["a", "b", "c"]), "y has dtype <U1"),
-        (np.array([0, np.inf, 1]), "y has 1 values that are NaN"),
+        (np.array([0, np.inf, 1]), "y contains 1 NaN or infinite value,"),
     ],
 )
 def test_labels_that_cannot_be_used(tmp_path, y, message):
@@ -206,7 +206,7 @@ def npz_bytes(**arrays):
         (b"hello, world", "neither .npz nor .npy"),
         (b"PK\x03\x04 and nothing", "damaged"),
         (npz_bytes(x=X)[:-60], "damaged"),
-        (npz_bytes(a=X, b=X), "has the arrays a, b; expected 'x'"),
+        (npz_bytes(a=X, b=X), "contains the arrays 'a' and 'b'; expected 'x'"),
         (b"\x93NUMPY\x01\x00\x04\x00{oh}", "damaged"),
         (b"\x93NUMPY\x09\x00\x04\x00{oh}", "damaged|version"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 
+import numpy as np
 import pytest
 
 from edgebuild.errors import ModelError
@@ -13,14 +14,19 @@ from edgebuild.models.source import open_model
 @pytest.mark.parametrize(
     ("name", "content", "what", "step"),
     [
-        ("m.onnx", b"\x08\x08\x12\x07pytorch", "an ONNX model", "onnx2tf -i model.onnx"),
-        ("m.pth", b"\x80\x02\x8a", "a PyTorch file", "litert_torch.convert"),
-        ("m.pb", b"\x0a\x0f", "a frozen TensorFlow graph", "from_frozen_graph"),
-        ("m.mlmodel", b"\x08\x04", "a Core ML model", "the model that it was made from"),
-        ("m.safetensors", b"\x40\0\0\0\0\0\0\0{", "weights without a network", "load the weights"),
-        ("m.ckpt", b"\0\0\0", "a TensorFlow checkpoint", "model.load_weights"),
-        ("m.json", b"{}", "a TensorFlow.js model", "tensorflowjs_converter"),
-        ("model", b"\x80\x04\x95", "a Python pickle", "save the network"),
+        (
+            "m.onnx",
+            b"\x08\x08\x12\x07pytorch",
+            "ONNX models are not supported",
+            "onnx2tf -i m.onnx",
+        ),
+        ("m.pth", b"\x80\x02\x8a", "PyTorch files are not supported", "litert_torch.convert"),
+        ("m.pb", b"\x0a\x0f", "frozen TensorFlow graphs", "from_frozen_graph"),
+        ("m.mlmodel", b"\x08\x04", "Core ML models", "the model that it was made from"),
+        ("m.safetensors", b"\x40\0\0\0\0\0\0\0{", "weights, but no model", "load the weights"),
+        ("m.ckpt", b"\0\0\0", "TensorFlow checkpoints", "model.load_weights"),
+        ("m.json", b"{}", "TensorFlow.js models", "tensorflowjs_converter"),
+        ("model", b"\x80\x04\x95", "Python pickles", "save the model"),
     ],
 )
 def test_files(tmp_path, name, content, what, step):
@@ -35,7 +41,7 @@ def test_an_archive_of_pytorch(tmp_path):
     with zipfile.ZipFile(tmp_path / "model.pt", "w") as archive:
         archive.writestr("archive/data.pkl", b"\x80\x02")
         archive.writestr("archive/version", "3")
-    with pytest.raises(ModelError, match="a PyTorch file"):
+    with pytest.raises(ModelError, match="PyTorch files are not supported"):
         open_model(tmp_path / "model.pt")
 
 
@@ -43,11 +49,11 @@ def test_one_file_of_a_saved_model(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"\x08\x01")
     with pytest.raises(ModelError, match="is one file of a SavedModel") as caught:
         open_model(tmp_path / "saved_model.pb")
-    assert caught.value.hint == f"give {tmp_path}"
+    assert caught.value.hint == f"pass {tmp_path}"
 
 
 @pytest.mark.parametrize(
-    ("name", "what"), [("checkpoint", "a TensorFlow checkpoint"), ("model.json", "TensorFlow.js")]
+    ("name", "what"), [("checkpoint", "TensorFlow checkpoints"), ("model.json", "TensorFlow.js")]
 )
 def test_folders(tmp_path, name, what):
     (tmp_path / name).write_text("{}")
@@ -59,3 +65,13 @@ def test_the_content_decides_before_the_name(tmp_path):
     (tmp_path / "m.onnx").write_bytes(b"")
     with pytest.raises(ModelError, match="the file is empty"):
         open_model(tmp_path / "m.onnx")
+
+
+def test_arrays_are_data(tmp_path):
+    """What is passed as the model is the data set."""
+    np.savez(tmp_path / "data.npz", x=np.zeros(3))
+    np.save(tmp_path / "data.npy", np.zeros(3))
+    for name in ("data.npz", "data.npy"):
+        with pytest.raises(ModelError, match="contains NumPy arrays, not a model") as caught:
+            open_model(tmp_path / name)
+        assert caught.value.hint == f"edgebuild build MODEL --data {tmp_path / name} ..."

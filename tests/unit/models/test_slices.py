@@ -124,7 +124,7 @@ def test_a_dictionary_of_several_inputs(tmp_path):
     )
     data = load_data(f"{name}:load", model("a", "b"), folder=tmp_path)
     assert [x.max() for x in data.x] == [0, 1] and data.y is None
-    with pytest.raises(InputError, match="has the arrays images, labels; expected 'x'"):
+    with pytest.raises(InputError, match="contains the arrays 'images' and 'labels'; expected 'x'"):
         load_data(f"{name}:wrong", GREY, folder=tmp_path)
 
 

@@ -50,7 +50,7 @@ def test_operators_are_grouped_with_their_places():
     )
     text = str(error.value)
     assert "did you mean" not in text and "relu(x) + relu(-x)" in text
-    assert "TFLite Micro has this operator" in text and "in layer elu" in text
+    assert "TFLite Micro supports this operator" in text and "in layer elu" in text
     facts = error.value.facts["unsupported"]
     assert facts == found.to_json()
     assert json.loads(json.dumps(facts))["forms"][3]["places"][0]["layer"] == "elu"

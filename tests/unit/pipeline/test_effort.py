@@ -67,6 +67,6 @@ def test_what_is_too_long_is_refused_with_what_would_do(plan):
     assert check_run(plan(samples=fewer, run="qemu"), slow()) == " (about 24 h)"
     with pytest.raises(InputError, match="about 1,000 hours") as e:
         check_data_set("set.npz", slow(), 1_000_000)
-    assert e.value.hint == "give at most 24000 samples with --data"
+    assert e.value.hint == "pass at most 24000 samples with --data"
     with pytest.raises(InputError, match="about 60 hours, more than 24"):
         forecast(plan(samples=3_000).request)

@@ -73,7 +73,7 @@ def test_budgets_that_are_missed(model):
     assert error.message.startswith("small for cortex-m4: flash budget missed by")
     assert "from the command line" in error.message
     (late,) = of(model, budget=Budget(latency_us=1.0)).violations
-    assert late.budget == "latency" and "predicted by cortex-m4 zero wait" in late.sentence()
+    assert late.budget == "latency" and "predicted: cortex-m4 zero wait" in late.sentence()
     # What cannot be known without a build is not kept in silence.
     (unknown,) = of(model, budget=Budget(max_accuracy_drop=0.0)).violations
     assert unknown.unknown and unknown.budget == "accuracy-drop"

@@ -27,16 +27,16 @@ def test_nothing_to_explain():
     [
         (
             {"flash_bytes": 19_000},
-            "flash budget missed by 1,000 B (needs 20,000 B, linked by zig 1: weights, code and "
-            "runtime; budget 19,000 B from edgebuild.toml)",
+            "flash budget missed by 1,000 B: needs 20,000 B (linked: zig 1: weights, code and "
+            "runtime), budget 19,000 B from edgebuild.toml",
             "largest: layer 2 CONV_2D 200 B of weights, layer 1 CONV_2D 100 B of weights",
             "--max-flash",
         ),
         (
             {"ram_bytes": 4_000},
             "RAM budget missed by 1,000 B",
-            "largest: layer 2 CONV_2D 502 B alive, layer 1 CONV_2D 501 B alive, "
-            "layer 0 CONV_2D 500 B alive",
+            "largest: layer 2 CONV_2D 502 B live, layer 1 CONV_2D 501 B live, "
+            "layer 0 CONV_2D 500 B live",
             "--max-ram",
         ),
         (

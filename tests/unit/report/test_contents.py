@@ -107,7 +107,7 @@ def test_a_model_that_vela_compiled(tmp_path, capsys):
     out = shown(write_tflite(graph), tmp_path, capsys)
     assert "compiled for an Arm Ethos-U (Vela)" in out
     assert "command stream 48 B, weights 100 B, scratch 512 B" in out
-    assert "give the model that Vela compiled" in " ".join(out.split())
+    assert "pass the model that Vela compiled" in " ".join(out.split())
 
 
 def test_a_float_model_is_shown_with_the_way_on(tmp_path, capsys):

@@ -105,12 +105,12 @@ def warnings(models, budget=NONE, samples=100):
 def test_warnings_without_limits():
     overall, classes = warnings(judged(LABELS, before=[]))
     assert overall == (
-        "100 samples cannot tell the accuracy drop to within 1 point (95 %: -3.70 to 3.70); "
-        "about 390 would"
+        "100 samples are too few to measure the accuracy drop to within 1 point (95 %: -3.70 to "
+        "3.70): about 390 are needed"
     )
     assert classes == (
-        "too few samples in 3 of 3 classes to tell their drop to within 5 points; the fewest are "
-        "20 in class '2' (about 73 would)"
+        "too few samples in 3 of 3 classes to measure a drop of 5 points: class '2' has the "
+        "fewest (20, about 73 are needed)"
     )
     many = judged(np.arange(3000) % 3, before=[], after=[])
     assert warnings(many, samples=3000) == ()
@@ -123,25 +123,25 @@ def test_warnings_against_a_budget():
     )
     assert kept == () and missed == ()  # surely at most 2 points, surely above 0.1
     assert near == (
-        "3,000 samples cannot tell whether the accuracy drop is at most 1 point "
-        "(95 %: 0.70 to 1.42); not even 10,000,000 would",
+        "3,000 samples are too few to tell whether the accuracy drop is at most 1 point "
+        "(95 %: 0.70 to 1.42): more than 10,000,000 are needed",
     )
     classes = warnings(models, Budget(max_accuracy_drop=0.02, max_class_drop=0.012), 3000)
     assert classes == (
-        "too few samples in 3 of 3 classes to tell a drop of at most 1.2 points; the fewest are "
-        "1,000 in class '0' (about 12,000 would)",
+        "too few samples in 3 of 3 classes to tell whether the drop is at most 1.2 points: "
+        "class '0' has the fewest (1,000, about 12,000 are needed)",
     )
 
 
 def test_a_class_that_no_sample_has():
     models = judged([0] * 300 + [5] * 300, before=[], after=[], classes=7)
-    assert warnings(models, samples=600) == ("no sample of 5 of 7 classes: '1', '2', '3', ...",)
+    assert warnings(models, samples=600) == ("5 of 7 classes have no samples: '1', '2', '3', ...",)
 
 
 def test_one_sample():
     overall, classes, missing = warnings(judged([1], before=[]), samples=1)
-    assert overall.startswith("1 samples cannot tell") and "79.35" in overall
-    assert "the fewest are 1 in class '1'" in classes and "2 of 3 classes" in missing
+    assert overall.startswith("1 sample is too few") and "79.35" in overall
+    assert "class '1' has the fewest (1" in classes and "2 of 3 classes" in missing
 
 
 @pytest.mark.parametrize(
