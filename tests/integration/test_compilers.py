@@ -169,4 +169,4 @@ def test_a_latency_that_only_another_compiler_could_have_is_not_passed_over(fold
     budget = Budget(flash_bytes=12_500, latency_us=1e6).named("the command line")
     found = forecast(BuildRequest(folder / "small.tflite", "cortex-m4", budget=budget))
     assert not found.passed and found.uncertain
-    assert "flash budget may be missed (between" in check_failure(found).message
+    assert "flash budget may be missed: between" in check_failure(found).message

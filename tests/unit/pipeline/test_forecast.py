@@ -84,7 +84,7 @@ def test_a_limit_within_the_estimate_is_not_known_to_be_kept(model):
     found = of(model, budget=near, toolchain="zig")
     assert not found.passed and found.uncertain
     error = check_failure(found)
-    assert "flash budget may be missed (between" in error.message
+    assert "flash budget may be missed: between" in error.message
     assert error.hint == "`edgebuild build`, which compiles the model and measures"
 
 
