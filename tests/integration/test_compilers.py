@@ -137,7 +137,7 @@ size = "64KiB"
 def test_what_nothing_links_names_all_that_was_tried(folder, monkeypatch):
     monkeypatch.setattr(GccToolchain, "available", lambda _: False)
     (folder / "tiny.toml").write_text(PROFILE % 9_000)
-    with pytest.raises(OverflowedError, match="it misses flash by") as caught:
+    with pytest.raises(OverflowedError, match="it is too large for flash by") as caught:
         build(folder, target="tiny.toml")
     assert caught.value.message.endswith("with zig -Os, the closest of zig and zig -Os")
     (folder / "tiny.toml").write_text(PROFILE % 14_600)

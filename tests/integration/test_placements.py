@@ -221,7 +221,7 @@ def test_regions_that_are_not_used_are_named_where_memory_is_missed(folder, comm
     build = ("build", "small.tflite", "--target", target, "--toolchain", "zig")
     code, _, err = command(*build)
     err = " ".join(err.split())
-    assert code == 1 and "it misses flash by" in err
+    assert code == 1 and "it is too large for flash by" in err
     assert "far 1 MiB is not used: --place weights=far" in err
     assert command(*build, "--place", "weights=far")[0] == 0
     with pytest.raises(CheckFailedError, match="RAM of board is too small") as caught:
@@ -318,7 +318,7 @@ def test_each_region_is_held_against_its_own_size(folder, command, place, sizes,
     assert violation.budget == budget and violation.source == f"region {region} of board"
     assert not violation.uncertain
     assert f"from region {region} of board" in violation.sentence()
-    with pytest.raises(CheckFailedError, match=rf"it misses {region} by [\d,]+ B"):
+    with pytest.raises(CheckFailedError, match=rf"it is too large for {region} by [\d,]+ B"):
         edgebuild.build("small.tflite", target=target, samples=1)
 
 
