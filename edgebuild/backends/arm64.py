@@ -7,6 +7,7 @@ from pathlib import Path
 from edgebuild.backends.base import Emitted, Progress
 from edgebuild.backends.emit import LIBRARY
 from edgebuild.codegen.c_library import INCLUDE_DIRS
+from edgebuild.errors import ToolError
 from edgebuild.resources import resource_dir
 from edgebuild.toolchain import CompileJob
 from edgebuild.toolchain.zig import ZigToolchain
@@ -22,9 +23,10 @@ def compile_arm64_program(emitted: Emitted, folder: Path, progress: Progress) ->
 
     Only zig brings what that takes on every machine. ToolError when it is missing or fails.
     """
-    return ZigToolchain().compile_static(
-        arm64_job(emitted), TRIPLE, folder / PROGRAM, progress=progress
-    )
+    zig = ZigToolchain()
+    if not zig.available():
+        raise ToolError("the zig compiler is not installed", hint="pip install ziglang")
+    return zig.compile_static(arm64_job(emitted), TRIPLE, folder / PROGRAM, progress=progress)
 
 
 def arm64_job(emitted: Emitted) -> CompileJob:

@@ -80,7 +80,7 @@ def test_a_float_tflite_is_quantized(place, trained, capsys):
     assert "support only --compress quantize" in capsys.readouterr().err
     int8 = place / "build" / "net-host" / "model.tflite"
     assert cli(["build", str(int8), *BUILD[2:], "quantize"]) == 2
-    assert "int8 already" in capsys.readouterr().err
+    assert "already int8" in capsys.readouterr().err
 
 
 def test_a_saved_model_is_quantized(place, trained, capsys):
