@@ -230,6 +230,6 @@ def test_boxes_beside_scores_have_an_exact_reason_elsewhere(tmp_path):
     assert not report.passed
     (note,) = report.ladder.notes
     assert note.startswith("#5 CONCATENATION 'found' joins 'large' (") and "one scale" in note
-    assert "'scores' (0" in note and "of their own" in note
+    assert "'scores' (0" in note and "separate outputs" in note
     wide = next(rung for rung in report.ladder.rungs if rung.name == "int16 activations")
     assert not wide.tried and wide.note.startswith("the target has no kernels: ")
