@@ -75,7 +75,7 @@ def test_a_branch_that_says_nothing_changes_nothing(deep, context):
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_count(deep, context, criterion):
     state, notes = RemoveBlocks(2, criterion=criterion, epochs=0).apply(State(deep), context)
-    assert len(notes) == 2 and all("left out" in note for note in notes)
+    assert len(notes) == 2 and all("removed" in note for note in notes)
     assert len(removable_blocks(state.model)) == 1
     everything, notes = RemoveBlocks(9, criterion=criterion, epochs=0).apply(State(deep), context)
     assert len(notes) == 3 and not removable_blocks(everything.model)
@@ -89,7 +89,7 @@ def test_the_least_loss_goes_first(deep, context):
         variable = getattr(model.get_layer("bn"), name)
         variable.assign(np.full(variable.shape, 1e-4))
     _, notes = RemoveBlocks(1, epochs=0).apply(State(model), context)
-    assert notes[0].startswith("a to add left out: 9,216 MACs, loss ")
+    assert notes[0].startswith("a to add removed: 9,216 MACs, loss ")
 
 
 def test_ratio_and_fine_tuning(deep, context):

@@ -34,7 +34,7 @@ def test_width(trained, context):
 def test_depth(trained, context):
     state, notes = Scale(depth=0.0, epochs=0).apply(State(trained), context)
     assert set(counts(state.model)) == {"stem", "fc", "out"}
-    assert sorted(notes) == ["a to add left out", "dw left out"]
+    assert sorted(notes) == ["a to add removed", "dw removed"]
     state, notes = Scale(depth=0.5, epochs=0).apply(State(trained), context)
     assert len(notes) == 1
 
