@@ -193,7 +193,7 @@ def test_what_cannot_be_trained_is_named(keras):
     context = Context(part, part, model, TrainingSetup())
     with pytest.raises(InputError, match=r"cannot be trained with integers: #.* CUMSUM"):
         Quantize(epochs=1).apply(State(model), context)
-    with pytest.raises(InputError, match="training with int16x8 is not there"):
+    with pytest.raises(InputError, match="training with int16x8 is not supported"):
         Quantize(epochs=1, format="int16x8").apply(State(model), context)
 
 

@@ -140,7 +140,7 @@ def test_nothing_else_follows(trained, context):
     assert "huffman" in refused.value.hint
     with pytest.raises(InputError, match="quantize must come after prune"):
         parse_recipe("quantize,prune")
-    with pytest.raises(InputError, match="quantized already"):
+    with pytest.raises(InputError, match="quantize may occur only once"):
         parse_recipe("quantize,quantize")
     assert len(parse_recipe("prune,quantize,huffman")) == 3
     check_order("prune", ["sparsify"])
