@@ -149,9 +149,17 @@ def test_an_augmentation_that_changes_shapes_is_refused(shaken, context, made):
         fine_tune(State(shaken), custom, epochs=1)
 
 
-def test_quality_without_an_original():
-    with pytest.raises(ValueError, match="original"):
-        output_quality(np.zeros((3, 2)), Split((np.zeros((3, 1)),), None), probability=False)
+def test_the_original_is_asked_for_where_there_are_no_labels():
+    outputs, x = [np.eye(3, 2)], (np.zeros((3, 1)),)
+    asked = []
+
+    def original():
+        asked.append(True)
+        return outputs[0]
+
+    labelled = output_quality(outputs, Split(x, np.array([0, 1, 1])), original, [False])
+    assert labelled.measure == "accuracy" and not asked
+    assert output_quality(outputs, Split(x, None), original, [False]).value == 1.0 and asked
 
 
 @pytest.mark.parametrize(
