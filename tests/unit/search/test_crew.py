@@ -145,7 +145,7 @@ def test_a_scheduler_that_is_gone_is_explained(cluster):
         ):
             with pytest.raises(LostCrewError) as caught:
                 ask()
-            assert caught.value.message == f"the Dask scheduler at {address} is gone"
+            assert caught.value.message == f"the Dask scheduler at {address} has stopped"
             assert "the same command goes on" in caught.value.hint
             assert caught.value.exit_code == Exit.TOOL_FAILED
     finally:
