@@ -188,9 +188,9 @@ def open_study(storage: str, name: str, problem_key: str, *, sampler: str, seed:
     found = study.user_attrs.get(_KEY)
     if found not in (None, problem_key):
         raise InputError(
-            f"study '{name}' in {storage} is of another model, data set, target, training or "
-            "edgebuild",
-            hint="--study with another name",
+            f"study '{name}' in {storage} belongs to another model, data set, target, training or "
+            "edgebuild version",
+            hint="pass another name with --study",
         )
     if found is None:
         study.set_user_attr(_KEY, problem_key)

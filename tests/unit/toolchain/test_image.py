@@ -121,7 +121,7 @@ __attribute__((section(".boot2"))) const uint8_t boot[256] = { 0xB0, 0x07 };
 
 @BOTH
 def test_overflow_is_a_missed_budget(toolchain, tmp_path):
-    with pytest.raises(CheckFailedError, match=r"misses flash by [\d,]+ B"):
+    with pytest.raises(CheckFailedError, match=r"too large for flash by [\d,]+ B"):
         find_toolchain(toolchain).build_image(
             toy_job(),
             "cortex-m4",
