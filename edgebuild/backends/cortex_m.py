@@ -59,8 +59,8 @@ class CortexMBackend:
         placement = required_placement(target.placement, target.name)
         _check_weights(emitted, target, placement)
         missing = [
-            f"arena {size:,} B{f' and stack {stack:,} B' if stack else ''}, "
-            f"available {format_size(available)} in {region.name}"
+            f"{region.name} has {format_size(available)}, needed are {format_size(size + stack)} "
+            f"(arena {size:,} B{f', stack {stack:,} B' if stack else ''})"
             for size, (region, available, stack) in zip(
                 emitted.plan.bank_bytes, _arena_room(placement), strict=False
             )
@@ -71,7 +71,7 @@ class CortexMBackend:
             raise CheckFailedError(
                 f"RAM of {target.name} is too small: {'; '.join(missing)}",
                 details=_largest(emitted),
-                hint="; ".join([*unused, "a smaller model, or a target with more RAM"]),
+                hint="; ".join([*unused, _LESS_RAM]),
             )
 
     def compile(
@@ -153,6 +153,12 @@ def _check_weights(emitted: Emitted, target: TargetProfile, placement: Placement
             details=_heaviest(emitted),
             hint="; ".join([*_unused(target), "a smaller model, or --place weights=REGION"]),
         )
+
+
+_LESS_RAM = (
+    "a smaller input, an earlier stride or fewer channels in what needs most, or a target with "
+    "more RAM (`edgebuild targets list`)"
+)
 
 
 def _unused(target: TargetProfile) -> tuple[str, ...]:

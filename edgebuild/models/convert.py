@@ -15,7 +15,7 @@ from edgebuild.graph import DType
 from edgebuild.graph.formats import is_quantized
 from edgebuild.models.data import DataSet, match_inputs
 from edgebuild.models.recent import Recent
-from edgebuild.models.source import Kind, SourceModel
+from edgebuild.models.source import InputSpec, Kind, SourceModel
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.units import listed
@@ -97,9 +97,21 @@ def lacks_data(source: SourceModel) -> InputError:
             "--data random                     random noise: builds, but the accuracy is "
             "meaningless",
         ],
-        hint="--data calibration.npz, or --data random for a first look; on phones, "
+        hint=f"in Python, {_saving(source.inputs)} with a few hundred typical inputs, preprocessed "
+        "as in training; then --data calibration.npz. For a first look: --data random. On phones, "
         "--format dynamic needs no calibration data",
     )
+
+
+def _saving(inputs: Sequence[InputSpec]) -> str:
+    """Return the call that saves a data set for ``inputs``, and the shapes that it takes."""
+    names = ["x"] if len(inputs) == 1 else [f"x{i}" for i in range(len(inputs))]
+    given = ", ".join(f"{name}={name}" for name in names)
+    shapes = (", ".join(["samples", *map(str, spec.shape[1:])]) for spec in inputs)
+    told = " and ".join(
+        f"{name} of shape ({shape})" for name, shape in zip(names, shapes, strict=True)
+    )
+    return f"np.savez('calibration.npz', {given}, y=labels), {told},"
 
 
 def to_tflite(

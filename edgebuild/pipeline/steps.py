@@ -79,7 +79,10 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
     return dataclasses.replace(report, notes=notes, compilers=chosen.trials)
 
 
-_NOT_RUN = "not run (--run none): no output is compared, and RAM does not include the stack"
+_NOT_RUN = (
+    "not run (--run none): no output is compared, and RAM does not include the stack; leave --run "
+    "none out, or measure it on its board with `edgebuild bench`"
+)
 
 
 class LazyHost:

@@ -233,7 +233,7 @@ def test_memory_that_does_not_suffice(folder, command):
     assert not (folder / "build").exists() or files(folder / "build") == set()
     small_ram = (folder / "tiny.toml").read_text().replace("64KiB", "4KiB")
     (folder / "tiny.toml").write_text(small_ram.replace("8KiB", "1MiB"))
-    with pytest.raises(CheckFailedError, match="RAM of tiny is too small: arena") as caught:
+    with pytest.raises(CheckFailedError, match="RAM of tiny is too small: ram has") as caught:
         edgebuild.build("small.tflite", target="./tiny.toml")
     assert any("CONV_2D" in line for line in caught.value.details)
 

@@ -173,7 +173,10 @@ def test_a_build_says_which_layer_is_wrong(tmp_path, monkeypatch):
     assert not report.passed and report.violations == ()
     assert report.comparison.device == "simulated cortex-m0plus"
     failure = check_failure(report)
-    assert failure.exit_code == 1 and "output bytes differ from those of tflite-micro" in failure.message
+    assert (
+        failure.exit_code == 1
+        and "output bytes differ from those of tflite-micro" in failure.message
+    )
     assert failure.details[0].startswith("layer 1, DEPTHWISE_CONV_2D (operator 1), output 'dw'")
     assert failure.hint == "report this as a bug, with the model"
 

@@ -138,7 +138,7 @@ def test_memory_that_does_not_suffice(tmp_path):
     assert caught.value.message.startswith("small for tiny: the firmware does not fit")
     assert caught.value.details[0] == "FULLY_CONNECTED (operator 3): 5,160 B of weights"
     profile.write_text(text.format("1MiB", "5KiB"))
-    with pytest.raises(CheckFailedError, match="RAM of tiny is too small: arena") as caught:
+    with pytest.raises(CheckFailedError, match="RAM of tiny is too small: ram has") as caught:
         compiled(str(profile), "zig", tmp_path)
     assert len(caught.value.details) == 3 and "B live" in caught.value.details[0]
 

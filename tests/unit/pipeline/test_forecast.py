@@ -155,7 +155,7 @@ def test_ram_that_no_compiler_helps(tmp_path):
     model.write_bytes(write_tflite(wide(600_000)))
     mine, its = both(model, "cortex-m4", out=tmp_path / "build")
     assert isinstance(mine, CheckFailedError) and mine.message == its.message
-    assert "RAM of cortex-m4 is too small: arena" in mine.message
+    assert "RAM of cortex-m4 is too small: ram has" in mine.message
 
 
 @pytest.mark.parametrize(
