@@ -107,7 +107,7 @@ def test_models_that_tell_nothing(tmp_path, capsys):
     assert "no batch normalization" in capsys.readouterr().err
     keras.Model(inputs, keras.layers.Dense(2)(inputs)).export(tmp_path / "saved", verbose=False)
     assert run(["synthesize", str(tmp_path / "saved"), "--out", str(made)]) == 2
-    assert "only a .keras or .h5 model" in capsys.readouterr().err
+    assert "only be made for a .keras or .h5 model" in capsys.readouterr().err
     assert not made.exists()
 
 
