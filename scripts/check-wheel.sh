@@ -15,5 +15,6 @@ cp examples/digits/build/digits-cortex-m4/model.tflite "$work/"
 "$work/venv/bin/pip" install --quiet --disable-pip-version-check -c constraints.txt "$work"/dist/*.whl
 cd "$work"
 "$work/venv/bin/python" -c "import importlib.util as u; assert u.find_spec('tensorflow') is None"
+"$work/venv/bin/edgebuild" check model.tflite --target cortex-m4
 "$work/venv/bin/edgebuild" build model.tflite --target cortex-m4 --out "$work/out"
-echo "the wheel builds the example"
+echo "the wheel checks and builds the example"
