@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ from scipy.optimize import nnls
 from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
 from edgebuild.cycles.predict import DATA, SCHEMA
-from edgebuild.cycles.traffic import MOVED
+from edgebuild.cycles.traffic import MOVED, PARAMETERS
 from edgebuild.cycles.work import loop_rounds
 from edgebuild.devices.simulator.cycles import TIMINGS
 from edgebuild.devices.simulator.device import LayerTrace
@@ -34,6 +35,10 @@ LAYERS = 60
 
 SMALL_CYCLES = 2000
 """Below this, a layer is its call."""
+
+
+APART = 512
+"""Bytes between two pieces of code that are taken to lie apart."""
 
 
 class Random:
@@ -246,7 +251,8 @@ class Fit:
     ``cycles`` of each part; ``share``: the largest share of a layer's cycles that the part took;
     ``loops``: the most rounds of four that an entry of each loop ran, on average over a layer;
     ``code``: for each part the bytes that belong to it and how often they run at one execution;
-    ``moved``: for each of ``MOVED`` how much of it each part moves.
+    ``moved``: for each of ``MOVED``, and for ``PARAMETERS``, how much of it each part moves;
+    ``pieces``: the bytes of each piece of its code that lies apart.
     """
 
     cycles: Mapping[str, float]
@@ -254,6 +260,7 @@ class Fit:
     loops: Mapping[str, float]
     code: Mapping[str, Sequence[float]]
     moved: Mapping[str, Mapping[str, float]]
+    pieces: Sequence[int]
     layers: int
     mean_error: float
     worst_error: float
@@ -275,6 +282,7 @@ class Fit:
                 what: {name: round(value, 4) for name, value in sorted(weights.items())}
                 for what, weights in self.moved.items()
             },
+            "pieces": list(self.pieces),
         }
 
 
@@ -335,12 +343,15 @@ def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = F
     for what in MOVED:
         amounts = np.array([getattr(trace.code, what) for trace in traces])
         moved[what] = _named(parts, weights_of(matrix, amounts))
+    loads = np.array([trace.parameters for trace in traces], float)
+    moved[PARAMETERS] = _named(parts, weights_of(matrix, loads))
     return Fit(
         _named(parts, solution),
         dict(zip(parts, shares.tolist(), strict=True)),
         _longest(counts),
         code_parts(traces, parts, matrix),
         moved,
+        code_pieces(traces),
         len(graphs),
         float(errors.mean()),
         float(errors[cycles >= SMALL_CYCLES].max(initial=0.0)),
@@ -401,13 +412,27 @@ def code_parts(
     return {part: [size, total / size] for part, (size, total) in found.items()}
 
 
+def code_pieces(traces: Sequence[LayerTrace]) -> list[int]:
+    """Return ``Fit.pieces``; what ran in one layer alone is the call of that layer."""
+    layers: Counter[tuple[int, int]] = Counter()
+    for trace in traces:
+        layers.update({(one.block.address, one.block.size) for one in trace.code.ran})
+    pieces: list[list[int]] = []
+    for address, size in sorted(block for block, count in layers.items() if count > 1):
+        if not pieces or address > pieces[-1][1] + APART:
+            pieces.append([address, address])
+        pieces[-1][1] = max(pieces[-1][1], address + size)
+    return [end - start for start, end in pieces]
+
+
 def view_cycles(target: TargetProfile) -> Fit:
     """Return what a layer without a kernel takes."""
     graphs = [Layers().unary("LOGISTIC", (1, 1)), Layers().reshaped((4, 8), (8, 4))]
     trace = layer_traces(side_by_side(graphs), target)[1]
     moved = {what: {"call": getattr(trace.code, what)} for what in MOVED}
+    moved[PARAMETERS] = {"call": float(trace.parameters)}
     code = {"call": [trace.code.size, 1.0]}
-    return Fit({"call": float(trace.cycles)}, {"call": 1.0}, {}, code, moved, 1, 0.0, 0.0)
+    return Fit({"call": float(trace.cycles)}, {"call": 1.0}, {}, code, moved, (), 1, 0.0, 0.0)
 
 
 def main() -> None:

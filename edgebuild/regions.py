@@ -34,6 +34,11 @@ class Cache:
     line_bytes: int
     ways: int
 
+    @property
+    def sets(self) -> int:
+        """How many sets it has; which one a line falls into, its address decides."""
+        return max(1, self.size_bytes // (self.line_bytes * self.ways))
+
 
 @dataclass(frozen=True)
 class Access:

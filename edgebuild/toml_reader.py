@@ -33,6 +33,7 @@ MAX_PROBLEMS = 100
 MAX_FLOAT = 3.4e38
 _SHOWN_PROBLEMS = 20
 _VERY_CLOSE = 0.8
+_UNITS = {"hz": "Hz", "khz": "kHz", "mhz": "MHz", "ghz": "GHz", "bytes": "bytes", "us": "us"}
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]{1,60}")
 
 Value = TypeVar("Value")
@@ -276,7 +277,7 @@ class Reader:
         kind = "table" if isinstance(value, dict) else "array" if isinstance(value, list) else ""
         fitting = [name for name, takes in self._known.items() if takes == kind]
         close = difflib.get_close_matches(key[:60], fitting, n=1, cutoff=_VERY_CLOSE)
-        return nearest(key[:60], close or self._known)
+        return _with_unit(key, nearest(key[:60], close or self._known))
 
     def _read(
         self,
@@ -297,6 +298,15 @@ class Reader:
             remedy = f" ({error.hint})" if error.hint else ""
             self.fault(key, f"{error.message}{remedy}")
             return default
+
+
+def _with_unit(key: str, guess: str) -> str:
+    """Return ``guess`` with the units where ``key`` means the same in another one."""
+    stem, _, unit = key.rpartition("_")
+    meant, _, right = guess.removesuffix("'?").rpartition("_")
+    if right == unit or not stem or not meant.endswith(f"'{stem}") or right not in _UNITS:
+        return guess
+    return f"{guess.removesuffix('?')} (in {_UNITS[right]}, not {_UNITS.get(unit, unit)[:20]})?"
 
 
 def _as_text(value: Any) -> str:

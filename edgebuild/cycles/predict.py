@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
-from edgebuild.cycles.traffic import code_runs, layer_reads
+from edgebuild.cycles.traffic import PARAMETERS, CodeRuns, code_runs, layer_reads
 from edgebuild.cycles.waits import (
     NO_WAITS,
     Layer,
@@ -35,7 +35,7 @@ from edgebuild.ops import OPS, KernelCall
 from edgebuild.profile import TargetProfile
 
 DATA = Path(__file__).resolve().parent / "data"
-SCHEMA = 3
+SCHEMA = 4
 CYCLES_PER_BYTE = 20
 CYCLES_PER_MAC = 10
 """The guess for a kernel that nothing is known of: bytes in and out, and products."""
@@ -73,7 +73,7 @@ class KernelWeights:
 
     ``cycles`` of each part; ``share``: the largest share of a layer's cycles that a part took in
     the fit; ``loops``: the most rounds of four in an entry of a loop; ``worst_error``: over the
-    fit's layers that are no mere calls; ``code`` and ``moved``: see ``code_runs``.
+    fit's layers that are no mere calls; ``code``, ``moved`` and ``pieces``: see ``code_runs``.
     """
 
     cycles: Mapping[str, float]
@@ -82,10 +82,16 @@ class KernelWeights:
     worst_error: float
     code: Mapping[str, Sequence[float]]
     moved: Mapping[str, Mapping[str, float]]
+    pieces: Sequence[float]
 
     def total(self, counts: Mapping[str, float]) -> int:
         """Return the cycles of parts that run ``counts`` times."""
         return round(sum(self.cycles.get(part, 0.0) * count for part, count in counts.items()))
+
+    def parameters(self, counts: Mapping[str, float]) -> float:
+        """Return the loads of the kernel's parameters."""
+        loads = self.moved[PARAMETERS]
+        return sum(loads.get(part, 0.0) * count for part, count in counts.items())
 
     def rough(self, counts: Mapping[str, float]) -> str:
         """Return why the cycles of these counts may be off by more than 10 %, "" where not."""
@@ -216,10 +222,11 @@ def predict_cycles(
         counts = {"call": 1.0} if view or call is None else _counts(call)
         layers.append(_layer(node, name, kernel, counts))
         if slow and model is not None:
-            code = code_runs(kernel.code, kernel.moved, counts) if kernel else None
+            code = _code(kernel, counts) if kernel else None
             reads = () if view or call is None else layer_reads(node, call, plan)
             held = {model.placement.kernels: code} if code else {}
-            moved.append(Layer(held, reads, layers[-1].cycles, name))
+            loads = kernel.parameters(counts) if kernel else 0.0
+            moved.append(Layer(held, reads, layers[-1].cycles, name, loads))
     if model is not None and moved:
         waits, _ = layer_waits(moved, model)
         layers = [dataclasses.replace(a, waits=b) for a, b in zip(layers, waits, strict=True)]
@@ -235,6 +242,10 @@ def _call(node: Node, target: TargetProfile) -> KernelCall | None:
 def _counts(call: KernelCall) -> Mapping[str, float]:
     work = WORK.get(kernel_name(call))
     return {} if work is None else work(call.params).counts
+
+
+def _code(kernel: KernelWeights, counts: Mapping[str, float]) -> CodeRuns:
+    return code_runs(kernel.code, kernel.moved, counts, kernel.pieces)
 
 
 def _layer(
@@ -268,6 +279,7 @@ def load_weights(core: str) -> Weights | None:
                 fit["worst_error"],
                 fit["code"],
                 fit["moved"],
+                fit["pieces"],
             )
             for name, fit in value["kernels"].items()
         }

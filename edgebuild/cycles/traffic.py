@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -24,11 +24,12 @@ from edgebuild.regions import Cache
 class Reads:
     """An array that a layer walks over.
 
-    ``role`` is ``weights`` or ``arena``. All ``size`` bytes are read ``passes`` times, in runs of
-    ``run`` bytes that lie apart (None: from the first byte to the last), by loads of ``unit``
-    bytes. Within a pass, parts of ``window`` bytes, or ``taps`` lines, are read ``repeats`` times
-    before the walk goes on. ``maybe``: the compiler may keep some of it in registers. ``bank`` is
-    that of a split arena; None where it is not known, or not split.
+    ``role`` is ``weights``, ``arena``, or ``parameters`` (the structure that a kernel is called
+    with). All ``size`` bytes are read ``passes`` times, in runs of ``run`` bytes that lie apart
+    (None: from the first byte to the last), by loads of ``unit`` bytes. Within a pass, parts of
+    ``window`` bytes, or ``taps`` lines, are read ``repeats`` times before the walk goes on.
+    ``maybe``: the compiler may keep some of it in registers. ``bank`` is that of a split arena;
+    None where it is not known, or not split.
     """
 
     role: str
@@ -97,56 +98,105 @@ class Code(Protocol):
         """Other loads and stores."""
         ...
 
-    def misses(self, cache: Cache) -> float:
-        """Return the lines that ``cache`` has to fill, those of the first time among them."""
+    def misses(self, cache: Cache) -> tuple[float, float]:
+        """Return the lines that ``cache`` has to fill, at least and at most, those of the first
+        time among them."""
         ...
+
+
+FEW_WAYS = 2
+"""In a cache of so few ways, code conflicts that fits by its size."""
+
+
+def conflicts(times: Iterable[float], ways: int) -> float:
+    """Return how often, at most, lines of one set are filled that are used ``times`` often.
+
+    The set replaces what was used longest ago. Its ``ways`` lines that are used most are missed
+    only after another one was: each of them at most once for each use of another.
+    """
+    ranked = sorted(times, reverse=True)
+    others = sum(ranked[ways:])
+    return min(sum(ranked), len(ranked[:ways]) + (1 + ways) * others)
 
 
 MOVED = ("fetched", "jumps", "literals", "accesses")
 """What a kernel's parts move, beside the cycles that they take: attributes of ``Code``."""
 
+PARAMETERS = "parameters"
+"""Loads of the structure that a kernel is called with, where a part's moves are told by name."""
+
 
 @dataclass(frozen=True)
 class CodeRuns:
-    """Code as loops that lie in each other: ``runs`` are (bytes, how often they run)."""
+    """Code as loops that lie in each other: ``runs`` are (bytes, how often they run).
+
+    ``pieces`` are the bytes from the first to the last instruction of each piece of the kernel's
+    code that lies apart from the others; where, only the linker knows.
+    """
 
     runs: tuple[tuple[float, float], ...]
     fetched: float
     jumps: float
     literals: float
     accesses: float
+    pieces: tuple[float, ...] = ()
 
     @property
     def size(self) -> float:
         """Bytes of code, each counted once."""
         return sum(size for size, _ in self.runs)
 
-    def misses(self, cache: Cache) -> float:
+    def misses(self, cache: Cache) -> tuple[float, float]:
         """Return the lines that ``cache`` fills when it replaces what was used longest ago.
 
         A loop that fits is filled once; of the innermost one that does not, every line is missed
-        in each round, and what lies around it whenever it runs.
+        in each round, and what lies around it whenever it runs. At most, pieces that lie apart
+        share as many sets of a cache of few ways as they can.
         """
         line = cache.line_bytes
         runs = sorted(self.runs, key=lambda run: -run[1])
-        inner = 0.0
+        inner = least = 0.0
         for position, (size, times) in enumerate(runs):
             inner += size
             if inner > cache.size_bytes:
                 around = sum(size * times for size, times in runs[position + 1 :])
-                return (inner * times + around) / line
-        return inner / line
+                least = (inner * times + around) / line
+                break
+        else:
+            least = inner / line
+        return least, max(least, self._conflicts(cache)) if cache.ways <= FEW_WAYS else least
+
+    def _conflicts(self, cache: Cache) -> float:
+        """Return the fills, at most, where the pieces share sets; what is used least is missed."""
+        way = cache.sets * cache.line_bytes
+        whole = sum(int(piece // way) for piece in self.pieces)
+        rests = sorted((piece % way for piece in self.pieces), reverse=True)
+        excess = way * max(0, whole - cache.ways) + sum(rests[max(0, cache.ways - whole) :])
+        # Each line too many meets ways lines that are used as often or more.
+        uses = self._uses(excess * cache.ways, excess * (1 + cache.ways)) / cache.line_bytes
+        every = self._uses(0, self.size) / cache.line_bytes
+        return min(every, self.size / cache.line_bytes + (1 + cache.ways) * uses)
+
+    def _uses(self, start: float, end: float) -> float:
+        """Return bytes times uses of those that rank from ``start`` to ``end`` by their uses."""
+        found = position = 0.0
+        for size, times in sorted(self.runs, key=lambda run: -run[1]):
+            inside = min(end, position + size) - max(start, position)
+            found += max(0.0, inside) * times
+            position += size
+        return found
 
 
 def code_runs(
     code: Mapping[str, Sequence[float]],
     moved: Mapping[str, Mapping[str, float]],
     counts: Mapping[str, float],
+    pieces: Sequence[float] = (),
 ) -> CodeRuns:
     """Return the code of a kernel whose parts run ``counts`` times.
 
     ``code`` has for each part the bytes that belong to it and how often they run at one execution,
-    ``moved`` for each of ``MOVED`` how much of it a part moves.
+    ``moved`` for each of ``MOVED`` how much of it a part moves; ``pieces``: see ``CodeRuns``.
     """
     runs = tuple(
         (size, times * counts[part]) for part, (size, times) in code.items() if counts.get(part)
@@ -155,7 +205,7 @@ def code_runs(
         what: sum(moved[what].get(part, 0.0) * count for part, count in counts.items())
         for what in MOVED
     }
-    return CodeRuns(runs, **totals)
+    return CodeRuns(runs, **totals, pieces=tuple(pieces))
 
 
 def layer_reads(node: Node, call: KernelCall, plan: MemoryPlan | None = None) -> tuple[Reads, ...]:
@@ -187,7 +237,7 @@ def _constants(node: Node, call: KernelCall) -> Iterator[Reads]:
         for array in _arrays(p):
             yield Reads("weights", array.nbytes, unit=array.itemsize)
     if p:
-        yield Reads("weights", 4 * _fields(p), passes, maybe=True)
+        yield Reads("parameters", 4 * _fields(p), passes, maybe=True)
     for position in call.inputs:
         tensor = node.input(position)
         if tensor.is_constant and tensor.nbytes:

@@ -42,21 +42,23 @@ NO_WAITS = Waits()
 @dataclass(frozen=True)
 class Layer:
     """What one layer moves. ``code`` is by the region that it lies in, ``cycles`` without waits;
-    layers of the same ``kernel`` run the same code."""
+    layers of the same ``kernel`` run the same code; ``parameters`` are the loads of its parameters,
+    which lie with the model's code."""
 
     code: Mapping[Memory, Code]
     reads: tuple[Reads, ...]
     cycles: float
     kernel: str = ""
+    parameters: float = 0.0
 
     @property
     def code_size(self) -> float:
         """Bytes of code, each counted once."""
         return sum((code.size for code in self.code.values()), 0.0)
 
-    def of(self, role: str) -> tuple[Reads, ...]:
-        """Return the reads of ``weights`` or of the ``arena``."""
-        return tuple(read for read in self.reads if read.role == role)
+    def of(self, *roles: str) -> tuple[Reads, ...]:
+        """Return the reads of these roles."""
+        return tuple(read for read in self.reads if read.role in roles)
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ def layer_waits(layers: Iterable[Layer], model: MemoryModel) -> tuple[tuple[Wait
     """Return the waits of each layer, and their sum, of one of many inferences."""
     layers = tuple(layers)
     # What stays in a cache from one inference to the next is not filled again.
-    kept = float(sum(read.size for layer in layers for read in layer.of("weights")))
+    constants = (read for layer in layers for read in layer.of("weights", "parameters"))
+    kept = float(sum(read.size for read in constants))
     kernels: dict[str, float] = {}
     for layer in layers:
         kernels[layer.kernel] = max(kernels.get(layer.kernel, 0.0), layer.code_size)
@@ -132,7 +135,10 @@ class _Waiting:
                 found += self._code(code, memory, access)
         (weights,) = self.model.placement.of("weights")
         if (access := _speed(weights)) is not None:
-            found += self._weights(weights, access)
+            found += self._constants("weights", weights, access)
+        beside_code = self.model.placement.code
+        if (access := _speed(beside_code)) is not None:
+            found += self._parameters(beside_code, access)
         arena, stack = self.model.placement.arena, self.model.placement.data
         counted = False
         for bank, memory in enumerate(arena):
@@ -178,9 +184,10 @@ class _Waiting:
         return found
 
     def _code_lines(self, code: Code, memory: Memory, cache: Cache) -> Waits:
-        again = self._again(cache)
-        missed = code.misses(cache)
-        high = missed * again
+        least, most = code.misses(cache)
+        # What is filled once may still be there from the inference before.
+        once = min(most, code.size / cache.line_bytes)
+        high = most - once + once * self._again(cache)
         (weights,) = self.model.placement.of("weights")
         shared = weights is memory and memory.access and memory.access.cache is not None
         if shared and self.kept > cache.size_bytes:
@@ -189,7 +196,7 @@ class _Waiting:
             passes = max((read.passes for read in streams), default=0.0)
             high += passes * code.size / cache.line_bytes
         # The layer before may have left the same kernel in the cache.
-        low = max(0.0, missed - code.size / cache.line_bytes)
+        low = max(0.0, least - code.size / cache.line_bytes)
         return Waits(min(low, high), high)
 
     def _again(self, cache: Cache) -> float:
@@ -200,12 +207,19 @@ class _Waiting:
         """
         return min(1.0, max(0.0, 2 * self.kept / cache.size_bytes - 1))
 
-    def _weights(self, memory: Memory, access: Access) -> Waits:
+    def _parameters(self, memory: Memory, access: Access) -> Waits:
+        if data_cache(access, self.model.cpu) is not None:
+            return self._constants("parameters", memory, access)
+        loads, wait = self.layer.parameters, _bounds(access)
+        busy = access.prefetch and memory in self.layer.code
+        return Waits(loads * wait.low, loads * (1 + busy) * wait.high)
+
+    def _constants(self, role: str, memory: Memory, access: Access) -> Waits:
         cache, wait = data_cache(access, self.model.cpu), _bounds(access)
         # A prefetch of instructions may be under way when data are asked for.
         busy = access.prefetch and memory in self.layer.code
         found = Waits()
-        for read in self.layer.of("weights"):
+        for read in self.layer.of(role):
             if cache is None:
                 lines, each = Waits(read.touched(access.line_bytes), read.loads), wait
             else:
@@ -217,7 +231,8 @@ class _Waiting:
     def _lines(self, read: Reads, cache: Cache, access: Access) -> Waits:
         line, size = cache.line_bytes, cache.size_bytes
         # What is read in the same passes lies between two reads of the same line.
-        others = [r for r in self.layer.of("weights") if r is not read and r.passes == read.passes]
+        constants = self.layer.of("weights", "parameters")
+        others = [r for r in constants if r is not read and r.passes == read.passes]
         sure = sum(other.size for other in others if not other.maybe)
         most = float(sum(other.size for other in others))
         most += self.layer.code_size if access.cache is not None else 0.0
@@ -229,7 +244,7 @@ class _Waiting:
 
     def _others(self) -> float:
         """Return the loads and stores that are none of constants."""
-        loads = sum(read.loads for read in self.layer.of("weights"))
+        loads = sum(read.loads for read in self.layer.of("weights")) + self.layer.parameters
         return max(0.0, sum(code.accesses for code in self.layer.code.values()) - loads)
 
     def _arena(self, access: Access, reads: Sequence[Reads]) -> Waits:

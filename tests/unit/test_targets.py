@@ -218,7 +218,11 @@ def test_a_profile_beside_gets_the_way_to_write_it(write, tmp_path, monkeypatch)
 
 
 FAULTS = [
-    ("clock_hz = 80", "clock_mhz = 80", "cpu.clock_mhz is not a field; did you mean 'clock_hz'?"),
+    (
+        "clock_hz = 80",
+        "clock_mhz = 80",
+        "cpu.clock_mhz is not a field; did you mean 'clock_hz' (in Hz, not MHz)?",
+    ),
     ('"cortex-m4"\nclock', '"cortex-m4f"\nclock', "cpu.core 'cortex-m4f' is not known; did you"),
     (
         '"256KiB"',
@@ -297,7 +301,7 @@ def test_a_fault_in_the_base_names_the_base(write):
         'schema = 1\nname = "child"\nbased_on = "base.toml"\n[cpu]\nclock_hz = 1_000_000\n'
     )
     assert validate_target(path) == (
-        f"{base}: cpu.clock_mhz is not a field; did you mean 'clock_hz'?",
+        f"{base}: cpu.clock_mhz is not a field; did you mean 'clock_hz' (in Hz, not MHz)?",
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from edgebuild.cycles.traffic import FEW_WAYS, conflicts
 from edgebuild.devices.simulator.cycles import BlockCost
 from edgebuild.devices.simulator.trace import Block
 from edgebuild.regions import Cache
@@ -67,24 +68,31 @@ class RunCode:
         """Other loads and stores."""
         return float(sum(one.count * one.cost.accesses for one in self.ran))
 
-    def misses(self, cache: Cache) -> float:
-        """Return the lines that ``cache`` has to fill.
+    def misses(self, cache: Cache) -> tuple[float, float]:
+        """Return the lines that ``cache`` has to fill, at least and at most.
 
-        Code that fits is filled once. Otherwise pieces of the stream go through a cache that
-        replaces what was used longest ago, and stand for all of it.
+        Code of which no set holds more lines than it has ways is filled once. Otherwise pieces of
+        the stream go through a cache that replaces what was used longest ago, and stand for all of
+        it; where sets have few ways, the most follows from how often each line of a set ran.
         """
-        lines: set[int] = set()
+        runs: dict[int, Counter[int]] = {}
         for one in self.ran:
-            lines.update(_lines(one.block.address, one.block.size, cache.line_bytes))
-        if len(lines) * cache.line_bytes <= cache.size_bytes:
-            return float(len(lines))
+            for line in _lines(one.block.address, one.block.size, cache.line_bytes):
+                runs.setdefault(line % cache.sets, Counter())[line] += one.count
+        lines = float(sum(len(counts) for counts in runs.values()))
+        if all(len(counts) <= cache.ways for counts in runs.values()):
+            return lines, lines
         missed = counted = 0
         for window in self.windows:
             after = len(window) // _WARM_UP
             missed += _missed(window, cache, after)
             counted += len(window) - after
         blocks = sum(one.count for one in self.ran)
-        return max(float(len(lines)), missed * blocks / max(1, counted))
+        pieces = max(lines, missed * blocks / max(1, counted))
+        if cache.ways > FEW_WAYS:
+            return pieces, pieces
+        most = sum(conflicts(counts.values(), cache.ways) for counts in runs.values())
+        return min(pieces, most), most
 
 
 def pieces_behind(block: Block, sizes: Mapping[int, int]) -> Iterator[tuple[int, int]]:
@@ -105,8 +113,7 @@ def _missed(window: np.ndarray, cache: Cache, after: int) -> int:
     changed = np.ones(len(window), bool)
     changed[1:] = window[1:] != window[:-1]
     positions = np.flatnonzero(changed)
-    sets = cache.size_bytes // (cache.line_bytes * cache.ways)
-    held: list[OrderedDict[int, None]] = [OrderedDict() for _ in range(sets)]
+    held: list[OrderedDict[int, None]] = [OrderedDict() for _ in range(cache.sets)]
     known: dict[int, range] = {}
     missed = 0
     for position, key in zip(positions.tolist(), window[positions].tolist(), strict=True):
@@ -114,7 +121,7 @@ def _missed(window: np.ndarray, cache: Cache, after: int) -> int:
         if lines is None:
             lines = known[key] = _lines(key & 0xFFFF_FFFF, key >> 32, cache.line_bytes)
         for line in lines:
-            ways = held[line % sets]
+            ways = held[line % cache.sets]
             if line in ways:
                 ways.move_to_end(line)
                 continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,14 +24,18 @@ _MAX_BLOCKS = 500_000_000
 _TIMEOUT_S = 600.0
 _MODEL_WORDS = 11
 _TENSOR_INFO_BYTES = 24
+PARAMETERS = r"\w+_params"
+"""The layers' parameter structures, as the generated C calls them."""
 
 
 @dataclass(frozen=True)
 class LayerTrace:
-    """The code that a layer ran; ``layer`` is None for what comes behind the last one."""
+    """The code that a layer ran, and its loads of its parameters; ``layer`` is None for what comes
+    behind the last one."""
 
     layer: int | None
     code: RunCode
+    parameters: int
 
     @property
     def instructions(self) -> int:
@@ -114,10 +119,32 @@ class Simulator:
         trace.finish()
         model.run()
         decoder = Decoder(self._core)
-        traces = tuple(_layer_trace(machine, decoder, segment) for segment in trace.segments)
-        hook = _layer_trace(machine, decoder, trace.hook)
+        loads = self._parameter_loads(model)
+        traces = tuple(_layer_trace(machine, decoder, segment, loads) for segment in trace.segments)
+        hook = _layer_trace(machine, decoder, trace.hook, Counter())
         self.raw_instructions = sum(one.instructions for one in (*traces, hook))
         return traces
+
+    def _parameter_loads(self, model: _Model) -> Counter[int | None]:
+        """Return how often each layer loads from its parameters."""
+        # In a run of its own: beside a hook for loads, unicorn leaves out some of the blocks.
+        machine = Machine(self._image.elf, self._core, self._regions)
+        twin = _Model(machine)
+        twin.copy_inputs(model)
+        objects = machine.objects(PARAMETERS)
+        loads: Counter[int] = Counter()
+
+        def callback(_uc: Any, _kind: int, address: int, *_load: object) -> None:
+            loads[address] += 1
+
+        if objects:
+            start, end = min(a for a, _, _ in objects), max(a + size for a, size, _ in objects)
+            machine.add_load_hook(callback, start, end - 1)
+        twin.run()
+        found: Counter[int | None] = Counter()
+        for start, size, layer in objects:
+            found[layer] = sum(loads[address] for address in range(start, start + size))
+        return found
 
     def _result(self, model: _Model, outputs: tuple[tuple[bytes, ...], ...]) -> RunResult:
         name = Decoder(self._core).timing.name
@@ -164,7 +191,7 @@ class Simulator:
             parts = {r: within(trace.code, r.origin, r.end) for r in regions}
             kernel, reads = ("", ()) if trace.layer is None else self._reads[trace.layer]
             code = {region: part for region, part in parts.items() if part.ran}
-            layers.append(Layer(code, reads, trace.cycles, kernel))
+            layers.append(Layer(code, reads, trace.cycles, kernel, trace.parameters))
         return layer_waits(layers, memory)
 
 
@@ -175,16 +202,19 @@ def _layer_hook(trace: BlockTrace, machine: Machine) -> Any:
     return callback
 
 
-def _layer_trace(machine: Machine, decoder: Decoder, segment: Segment) -> LayerTrace:
+def _layer_trace(
+    machine: Machine, decoder: Decoder, segment: Segment, loads: Counter[int | None]
+) -> LayerTrace:
     blocks = segment.blocks()
     sizes = {block.address: block.size for block, _ in blocks}
     ran = []
     for block, count in blocks:
-        code = machine.code(block.address, block.size)
+        piece = machine.code(block.address, block.size)
         behind = () if block.taken else pieces_behind(block, sizes)
-        rest = b"".join(machine.code(*piece) for piece in behind)
-        ran.append(Ran(block, count, decoder.cost_before(code, rest)))
-    return LayerTrace(segment.layer, RunCode(tuple(ran), tuple(segment.windows)))
+        rest = b"".join(machine.code(*place) for place in behind)
+        ran.append(Ran(block, count, decoder.cost_before(piece, rest)))
+    code = RunCode(tuple(ran), tuple(segment.windows))
+    return LayerTrace(segment.layer, code, loads[segment.layer])
 
 
 class _Model:
@@ -196,7 +226,10 @@ class _Model:
         _, self._arena_bytes, _, n_in, n_out, inputs, outputs = table[:7]
         self._init, self._run, input_, output = table[7:]
         self._arena = machine.symbol("eb_arena")
-        self._banks = [(self._arena, self._arena_bytes), *machine.objects("eb_arena")]
+        self._banks = [
+            (self._arena, self._arena_bytes),
+            *(place[:2] for place in machine.objects("eb_arena")),
+        ]
         self._stack_top = machine.symbol("__stack_top")
         self._reserved = self._stack_top - machine.symbol("__stack_bottom")
         # Down to the last static variable: a stack that leaves its room is seen.

@@ -73,11 +73,13 @@ class Machine:
             f"the firmware has no symbol '{name}'", hint="build it again with edgebuild"
         )
 
-    def objects(self, name: str) -> list[tuple[int, int]]:
-        """Return (address, bytes) of the objects called ``<name>1``, ``<name>2``, ..., in order."""
-        numbered = re.compile(rf"{re.escape(name)}[1-9][0-9]*")
-        found = (s for s in self.contents.symbols if numbered.fullmatch(s.name))
-        return [(s.address, s.size) for s in sorted(found, key=lambda s: (len(s.name), s.name))]
+    def objects(self, name: str) -> list[tuple[int, int, int]]:
+        """Return (address, bytes, number) of the objects whose names match the expression ``name``
+        and end with a number, in the order of the numbers."""
+        numbered = re.compile(rf"{name}([0-9]+)")
+        found = ((s, numbered.fullmatch(s.name)) for s in self.contents.symbols)
+        numbers = ((s.address, s.size, int(match[1])) for s, match in found if match)
+        return sorted(numbers, key=lambda place: place[2])
 
     def read(self, address: int, size: int) -> bytes:
         """Return bytes of the target's memory."""
@@ -104,6 +106,10 @@ class Machine:
     def add_block_hook(self, callback: Callable[..., None], begin: int = 1, end: int = 0) -> None:
         """Call ``callback(uc, address, size, None)`` at each basic block in [begin, end]."""
         self.uc.hook_add(self._unicorn.UC_HOOK_BLOCK, callback, begin=begin, end=end)
+
+    def add_load_hook(self, callback: Callable[..., None], begin: int, end: int) -> None:
+        """Call ``callback(uc, kind, address, size, value, None)`` at each load in [begin, end]."""
+        self.uc.hook_add(self._unicorn.UC_HOOK_MEM_READ, callback, begin=begin, end=end)
 
     def call(
         self, function: int, arguments: Sequence[int], stack_top: int, timeout_s: float

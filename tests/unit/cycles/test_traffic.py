@@ -1,8 +1,9 @@
 """What layers move: constants, activations and code."""
 
+import numpy as np
 import pytest
 
-from edgebuild.cycles.traffic import CodeRuns, Reads, code_runs, layer_reads
+from edgebuild.cycles.traffic import CodeRuns, Reads, code_runs, conflicts, layer_reads
 from edgebuild.memory import plan_memory
 from edgebuild.ops import OPS
 from edgebuild.regions import Cache
@@ -15,7 +16,7 @@ def reads_of(graph, core):
 
 
 def weights(reads):
-    return [read for read in reads if read.role == "weights" and not read.maybe]
+    return [read for read in reads if read.role == "weights"]
 
 
 def test_what_fits_is_filled_once_and_what_does_not_in_every_pass():
@@ -50,7 +51,7 @@ def test_every_pair_of_pixels_reads_all_weights(bench):
 
 def test_parameters_are_read_again_for_each_pair_of_pixels_or_kept(bench):
     reads = reads_of(bench.Layers().conv((1, 5, 7, 8), 6), "cortex-m4")
-    (parameters,) = [read for read in reads if read.maybe]
+    (parameters,) = [read for read in reads if read.role == "parameters"]
     assert parameters.passes == 20 and 80 < parameters.size < 160
 
 
@@ -75,19 +76,56 @@ def test_every_case_of_every_operator_reads_what_it_is_given(core):
             assert all(read.passes > 0 and read.repeats >= 1 for read in reads), case.name
 
 
-def runs(*loops):
-    return CodeRuns(tuple(loops), 0.0, 0.0, 0.0, 0.0)
+def runs(*loops, pieces=()):
+    return CodeRuns(tuple(loops), 0.0, 0.0, 0.0, 0.0, pieces)
 
 
 def test_loops_that_fit_are_filled_once():
-    assert runs((400, 1e6), (200, 100)).misses(Cache(1024, 16, 64)) == 600 / 16
+    assert runs((400, 1e6), (200, 100)).misses(Cache(1024, 16, 64)) == (600 / 16,) * 2
 
 
 def test_a_loop_that_does_not_fit_is_missed_in_every_round_and_the_innermost_is_not():
     code = runs((400, 1e6), (800, 100), (300, 3))
     # The inner 400 bytes stay while they run; the 1,200 of both are filled 100 times.
-    assert code.misses(Cache(1024, 16, 64)) == (1200 * 100 + 300 * 3) / 16
-    assert code.misses(Cache(2048, 16, 64)) == 1500 / 16
+    assert code.misses(Cache(1024, 16, 64)) == ((1200 * 100 + 300 * 3) / 16,) * 2
+    assert code.misses(Cache(2048, 16, 64)) == (1500 / 16,) * 2
+
+
+def test_pieces_that_lie_apart_may_share_lines_of_a_cache_of_few_ways():
+    direct = Cache(1024, 16, 1)
+    loops = (320, 1000), (160, 10), (160, 2)
+    assert runs(*loops, pieces=(1000,)).misses(direct) == (40, 40)
+    # 160 B may lie over the hot loop: each use of a line of them, and a use after it, is missed.
+    least, most = runs(*loops, pieces=(1000, 160)).misses(direct)
+    assert (least, most) == (40, 40 + 2 * 10 * 1000)
+    # The hot loop of 160 B meets what runs 10 times at most.
+    loops = (160, 1000), (160, 10), (320, 2)
+    assert runs(*loops, pieces=(1000, 160)).misses(direct) == (40, 40 + 2 * 10 * 10)
+    # Two ways hold both pieces; three pieces, the smallest of which is in excess, they may not.
+    assert runs(*loops, pieces=(1000, 160)).misses(Cache(2048, 16, 2)) == (40, 40)
+    most = runs(*loops, pieces=(1000, 160, 160)).misses(Cache(2048, 16, 2))[1]
+    assert most == 40 + 3 * 10 * 2
+    # A piece longer than the cache lies over itself.
+    assert runs(*loops, pieces=(1184,)).misses(direct)[1] == 40 + 2 * 10 * 10
+
+
+@pytest.mark.parametrize("ways", [1, 2, 4])
+def test_no_order_of_uses_conflicts_more_than_the_bound(ways):
+    rng = np.random.default_rng(ways)
+    worst = 0.0
+    for _ in range(300):
+        lines = int(rng.integers(1, 7))
+        counts = rng.integers(1, 12, lines)
+        order = rng.permutation(np.repeat(np.arange(lines), counts)).tolist()
+        held: list[int] = []
+        missed = 0
+        for line in order:
+            missed += line not in held
+            held = [*(other for other in held if other != line), line][-ways:]
+        bound = conflicts(counts.tolist(), ways)
+        assert missed <= bound <= len(order)
+        worst = max(worst, missed / bound)
+    assert worst == 1
 
 
 def test_the_code_of_a_kernel_follows_its_counts():
@@ -95,7 +133,9 @@ def test_the_code_of_a_kernel_follows_its_counts():
         {"call": [40, 1.0], "pixel": [100, 0.5], "never": [60, 1.0]},
         {"fetched": {"pixel": 50}, "jumps": {"pixel": 2}, "literals": {}, "accesses": {"call": 3}},
         {"call": 1.0, "pixel": 8.0},
+        [200, 30],
     )
+    assert found.pieces == (200, 30)
     assert found.runs == ((40, 1.0), (100, 4.0)) and found.size == 140
     assert (found.fetched, found.jumps, found.literals, found.accesses) == (400, 16, 0, 3)
 

@@ -83,6 +83,26 @@ def test_arrays_that_are_read_together_share_the_cache():
     assert waits([maybe], slow, RAM) == Waits(100 * 20, 3000 * 20)
 
 
+def test_parameters_are_loaded_from_the_region_of_the_code():
+    slow, fast = flash(wait_states=2), dataclasses.replace(RAM, name="itcm")
+    read = Reads("parameters", 80, passes=10, maybe=True)
+    layer = Layer({slow: code()}, (read,), 1000.0, parameters=700)
+    assert waits([layer], slow, RAM) == Waits(1400, 1400)
+    # Weights elsewhere do not take them along; a data cache keeps them, perhaps.
+    assert waits([layer], slow, RAM, fast, place={"weights": ["itcm"]}) == Waits(1400, 1400)
+    cached = flash(wait_states=2, line_bytes=16, data_cache=Cache(64, 16, 4))
+    assert waits([layer], cached, RAM) == Waits(0, 10 * 5 * 2)
+
+
+def test_code_conflicts_in_a_cache_of_few_ways_in_every_inference():
+    direct = flash(wait_states=3, line_bytes=4, instruction_cache=Cache(2048, 4, 1))
+    runs = ((400, 1000.0), (200, 100.0))
+    loop = CodeRuns(runs, 420e3, 0.0, 0.0, 0.0, (1100,))
+    assert waits([Layer({direct: loop}, (), 5e5)], direct, RAM) == NO_WAITS
+    apart = dataclasses.replace(loop, pieces=(900, 200))
+    assert waits([Layer({direct: apart}, (), 5e5)], direct, RAM) == Waits(0, 3 * 2 * 50 * 1000)
+
+
 def test_the_words_of_a_line_come_one_after_another():
     cache = Cache(1024, 32, 4)
     words = reading(Reads("weights", 3200))
@@ -222,7 +242,10 @@ def accelerated(target):
     return dataclasses.replace(target, memories=memories)
 
 
-@pytest.mark.parametrize(("board", "slow"), [("rpi-pico", slow_serial), ("cortex-m4", accelerated)])
+@pytest.mark.parametrize(
+    ("board", "slow"),
+    [("rpi-pico", slow_serial), ("cortex-m4", accelerated), ("nrf52840-dk", lambda board: board)],
+)
 def test_the_bounds_enclose_what_exact_caches_count(bench, board, slow):
     """Every fetch and every read of flash, one by one."""
     import memory_trace
@@ -233,6 +256,7 @@ def test_the_bounds_enclose_what_exact_caches_count(bench, board, slow):
             layers.conv((1, 5, 6, 12), 40, (3, 3)),
             layers.depthwise((1, 6, 6, 12), (3, 3)),
             layers.dense((1, 300), 64),
+            layers.binary("MUL", (1, 6, 6, 12), (1, 1, 1, 12)),
         ]
     )
     cycles, least, exact, most = memory_trace.compare(graph, slow(load_target(board)))
