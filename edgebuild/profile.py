@@ -169,8 +169,8 @@ class TargetProfile:
         if faults:
             regions = ", ".join(f"{m.name} ({m.kind})" for m in self.memories)
             raise InputError(
-                "; ".join(f"{key} {fault}" for key, fault in faults),
-                hint=f"regions of {self.name}: {regions}",
+                "; ".join(f"{key} of {self.name} {fault}" for key, fault in faults),
+                hint=f"choose one of its regions: {regions}",
             )
         return profile
 

@@ -107,9 +107,9 @@ _FLATTER = "no setting needs that: check that this is the right file"
 _PLACE = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _BARE_TEXT = re.compile(r"\s*([A-Za-z0-9_.-]+)\s*=\s*([A-Za-z./][^\"'\[{]*?)\s*(#.*)?")
 _TOML = (
-    "a line is `name = value`: text in double quotes, numbers and true or false without; `[name]` "
+    "a line is `name = value`, with text in double quotes, and numbers, true and false as they "
+    "are; `[name]` begins a table"
 )
-_TOML += "begins a table"
 
 
 def _not_toml(path: Path, text: str, why: str) -> InputError:
@@ -121,6 +121,8 @@ def _not_toml(path: Path, text: str, why: str) -> InputError:
     line = lines[number - 1] if number <= len(lines) else ""
     bare = _BARE_TEXT.fullmatch(line)
     reason = _printable(why[: place.start()])
+    if reason.startswith("Illegal character '\\n'"):
+        reason = "the text does not end on its line; a quotation mark is missing"
     return InputError(
         f"{path}, line {number}: not valid TOML: {reason[:1].lower()}{reason[1:]}",
         details=[_printable(line)] if line.strip() else (),

@@ -59,7 +59,8 @@ class CortexMBackend:
         placement = required_placement(target.placement, target.name)
         _check_weights(emitted, target, placement)
         missing = [
-            f"{region.name} has {format_size(available)}, needed are {format_size(size + stack)} "
+            f"{region.name} has {format_size(available)}, {emitted.name} needs "
+            f"{format_size(size + stack)} "
             f"(arena {size:,} B{f', stack {stack:,} B' if stack else ''})"
             for size, (region, available, stack) in zip(
                 emitted.plan.bank_bytes, _arena_room(placement), strict=False
@@ -71,7 +72,7 @@ class CortexMBackend:
             raise CheckFailedError(
                 f"RAM of {target.name} is too small: {'; '.join(missing)}",
                 details=_largest(emitted),
-                hint="; ".join([*unused, _LESS_RAM]),
+                hint="; or ".join([*unused, _LESS_RAM]),
             )
 
     def compile(
@@ -156,8 +157,8 @@ def _check_weights(emitted: Emitted, target: TargetProfile, placement: Placement
 
 
 _LESS_RAM = (
-    "a smaller input, an earlier stride or fewer channels in what needs most, or a target with "
-    "more RAM (`edgebuild targets list`)"
+    "a target with more RAM (`edgebuild targets list`); or change the model and train it again: a "
+    "smaller input, a stride earlier on, fewer channels in the operators above"
 )
 
 
@@ -177,7 +178,10 @@ def _arena_room(placement: Placement) -> list[tuple[Memory, int, int]]:
 def _largest(emitted: Emitted) -> list[str]:
     live = emitted.plan.live_bytes
     worst = sorted(range(len(live)), key=lambda i: -live[i])[:3]
-    return [f"{emitted.graph.node(i).where}: {live[i]:,} B live" for i in sorted(worst)]
+    return [
+        f"{emitted.graph.node(i).where}: {live[i]:,} B of the arena while it runs"
+        for i in sorted(worst)
+    ]
 
 
 def _heaviest(emitted: Emitted) -> list[str]:

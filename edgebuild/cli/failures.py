@@ -97,7 +97,7 @@ def _usage(error: click.ClickException, arguments: Sequence[str]) -> EdgebuildEr
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else _command(arguments)
     message = _STRAY_BRACKETS.sub(r"\1", error.format_message()).rstrip(".")
-    hint = f"{command} --help"
+    hint = f"run `{command} --help`"
     if isinstance(error, click.NoSuchOption):
         message, hint = _unknown_option(error, arguments, hint)
     elif found := _UNKNOWN_COMMAND.fullmatch(message):
@@ -113,7 +113,7 @@ def _usage(error: click.ClickException, arguments: Sequence[str]) -> EdgebuildEr
             hint = f"run {command} once for each {named[0].lower()}"
     elif isinstance(error, click.BadOptionUsage) and "requires an argument" in message:
         message = f"{error.option_name} needs a value after it"
-        hint = _VALUES.get(error.option_name, f"{hint} shows which")
+        hint = _VALUES.get(error.option_name, f"`{command} --help` shows which")
     return CommandLineError(message[:1].lower() + message[1:], hint=hint)
 
 
@@ -124,7 +124,7 @@ def _unknown_option(
     name = error.option_name
     close = difflib.get_close_matches(name[:60], error.possibilities or (), 1, _CLOSE)
     if not close:
-        return f"no such option '{name}'", hint
+        return f"no such option '{name}'", _ELSEWHERE.get(name, hint)
     said = f"no such option '{name}'; did you mean '{close[0]}'?"
     return said, _corrected(arguments, name, close[0]) or hint
 
@@ -145,6 +145,24 @@ _EXTRA = re.compile(r"Got unexpected extra argument \((.*)\)", re.DOTALL)
 _STRAY_BRACKETS = re.compile(r"\((Did you mean [^()]*)\)")
 _NAMES = "--target cortex-m4; `edgebuild targets list` shows all names"
 _DATA = "--data set.npz, a folder of images, or package.module:function"
+_LABELS = "put the labels in the data set (--data), as y"
+_TARGET = "--target names a core or a board; `edgebuild targets list` shows all of them"
+_CALIBRATION = "--data gives calibration data"
+_FORMAT = "int8 is the default; --format chooses another number format"
+_ELSEWHERE = {
+    "--class-names": "put the names of the classes in the data set (--data), as classes",
+    "--labels": _LABELS,
+    "--calibration-data": _CALIBRATION,
+    "--representative-dataset": _CALIBRATION,
+    "--int8": _FORMAT,
+    "--quantize": _FORMAT,
+    "--board": _TARGET,
+    "--chip": _TARGET,
+    "--core": _TARGET,
+    "--mcu": _TARGET,
+}
+"""What to try for options that other tools have by another name."""
+
 _VALUES = {"--target": _NAMES, "-t": _NAMES, "--data": _DATA}
 """What is worth more than the command's help where an option's value is missing."""
 

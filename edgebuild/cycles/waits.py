@@ -234,7 +234,8 @@ class _Waiting:
         constants = self.layer.of("weights", "parameters")
         others = [r for r in constants if r is not read and r.passes == read.passes]
         sure = sum(other.size for other in others if not other.maybe)
-        most = float(sum(other.size for other in others))
+        most = float(sum(_spanned(other.size, line) for other in others))
+        most += _spanned(read.size, line) - read.size
         most += self.layer.code_size if access.cache is not None else 0.0
         # Only in sets that hold more lines than ways is every line missed.
         if self.kept > size:
@@ -267,6 +268,11 @@ class _Waiting:
             return Waits(0.0, self._others() * wait.high)
         lines = STACK_BYTES / cache.line_bytes
         return Waits(0.0, lines * _fill(access, cache.line_bytes).high)
+
+
+def _spanned(size: int, line: int) -> int:
+    """Return the bytes of the lines that ``size`` bytes, aligned to words, lie in at most."""
+    return line * (1 + -(-max(0, size - 4) // line))
 
 
 def _bounds(access: Access) -> Waits:

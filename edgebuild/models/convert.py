@@ -75,7 +75,7 @@ def to_int8_tflite(
     if data.is_random:
         notes = [
             f"quantized to int8, calibrated with {len(chosen)} RANDOM samples: sizes and speed are "
-            "right, accuracy is not; pass real data with --data"
+            "valid, accuracy is not; pass real data with --data"
         ]
     floats = [n.where for n in graph.nodes() if any(t.dtype == DType.FLOAT32 for t in n.outputs)]
     if floats:
@@ -83,23 +83,28 @@ def to_int8_tflite(
     return Converted(model, tuple(notes))
 
 
-def lacks_data(source: SourceModel) -> InputError:
-    """Return the error for a float model that is to be quantized without calibration data."""
-    synthetic = "--data synthetic.npz              made by `edgebuild synthesize model.keras`"
+def lacks_data(source: SourceModel, other_formats: bool = False) -> InputError:
+    """Return the error for a float model that is to be quantized without calibration data.
+
+    ``other_formats``: the target takes number formats that need none.
+    """
+    ways = {
+        "--data calibration.npz": "x: samples along the first axis; y: labels, to measure accuracy",
+        "--data images/": "a folder of images for each class",
+        "--data package.module:function": "a function that returns x or (x, y)",
+        "--data synthetic.npz": f"made by `edgebuild synthesize {source.path}`",
+        "--data random": "noise: the build works, but its accuracy means nothing",
+        "--format dynamic": "int8 weights and float activations need no data",
+    }
+    if source.kind == Kind.TFLITE:
+        del ways["--data synthetic.npz"]
+    if not other_formats:
+        del ways["--format dynamic"]
     return InputError(
-        f"{source.path}: a float model needs calibration data to be quantized",
-        details=[
-            "--data calibration.npz            arrays x (samples along the first axis) and, to "
-            "measure accuracy, y (labels)",
-            "--data images/                    one folder of images for each class",
-            "--data package.module:function    returns (x, y) or x",
-            *([] if source.kind == Kind.TFLITE else [synthetic]),
-            "--data random                     random noise: builds, but the accuracy is "
-            "meaningless",
-        ],
-        hint=f"in Python, {_saving(source.inputs)} with a few hundred typical inputs, preprocessed "
-        "as in training; then --data calibration.npz. For a first look: --data random. On phones, "
-        "--format dynamic needs no calibration data",
+        f"{source.path}: quantizing it to int8 needs calibration data, and there is no --data",
+        details=[f"{way:32}  {what}" for way, what in ways.items()],
+        hint="save a few hundred typical inputs, preprocessed as in training: "
+        f"{_saving(source.inputs)}",
     )
 
 
@@ -109,9 +114,9 @@ def _saving(inputs: Sequence[InputSpec]) -> str:
     given = ", ".join(f"{name}={name}" for name in names)
     shapes = (", ".join(["samples", *map(str, spec.shape[1:])]) for spec in inputs)
     told = " and ".join(
-        f"{name} of shape ({shape})" for name, shape in zip(names, shapes, strict=True)
+        f"{name} has the shape ({shape})" for name, shape in zip(names, shapes, strict=True)
     )
-    return f"np.savez('calibration.npz', {given}, y=labels), {told},"
+    return f"np.savez('calibration.npz', {given}, y=labels), where {told}"
 
 
 def to_tflite(

@@ -185,17 +185,26 @@ def _choose_labels(source: str, rest: list[str], x: list[str], names: Names) -> 
     return dict(sorted(chosen.items()))
 
 
+def _more(letter: str, names: Sequence[str]) -> str:
+    """Return the numbered names where there is more than one."""
+    return f", or {letter}0, {letter}1, ..." if len(names) != 1 else ""
+
+
 def _refuse_unused(source: str, unused: list[str], names: Names) -> NoReturn:
     guess = nearest(unused[0], [*names.inputs, *names.outputs, "x", "y", "classes"])
-    outputs = listed(list(map(repr, names.outputs)), _NAMED) or "(not known)"
+    inputs, outputs = (
+        listed(list(map(repr, known)), _NAMED) or "(not known)"
+        for known in (names.inputs, names.outputs)
+    )
     raise InputError(
-        f"{source}: unused array {listed(list(map(repr, unused)), _NAMED)}{guess}",
+        f"{source}: unknown array {listed(list(map(repr, unused)), _NAMED)}{guess}",
         details=[
-            f"inputs: {listed(list(map(repr, names.inputs)), _NAMED)}, or x, or x0, x1, ...",
-            f"labels: y of the first output, y0, y1, ..., or by the output's name: {outputs}",
-            "slices of the data: slice_<name>; names of classes: classes",
+            f"inputs: x{_more('x', names.inputs)}, or by name: {inputs}",
+            f"labels: y{_more('y', names.outputs)}, or by the output's name: {outputs}",
+            "names of classes: classes",
+            "groups of samples whose accuracy is told apart: slice_<name>",
         ],
-        hint="rename or remove the array",
+        hint="give the array one of these names, or leave it out",
     )
 
 

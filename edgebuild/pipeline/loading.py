@@ -88,7 +88,7 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
         data, train = load_sets(source, request)
         lack = None
         if data is None and train is None and _needs_data(source, plan):
-            lack = lacks_data(source)
+            lack = lacks_data(source, other_formats=in_litert)
             data = load_data("random", source, folder=request.data_folder, seed=request.seed)
         sets = tuple(found for found in (data, train) if found is not None)
         with ExitStack() as stack:

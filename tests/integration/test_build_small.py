@@ -358,7 +358,7 @@ def test_check_without_data_ends_as_a_build_without_data(folder, command):
         assert (code, err) == (2, "") and ("metrics" in found) == (verb == "check")
         same.append(json.dumps(found["error"]))
     assert same[:2] == same[2:] and same[0].startswith(
-        "error: dense.tflite: a float model needs calibration data to be quantized\n"
+        "error: dense.tflite: quantizing it to int8 needs calibration data, and there is no --data"
     )
     twice = ("check", "dense.tflite", "--target", "cortex-m4", "--target", "host", "--json")
     code, out, _ = command(*twice)

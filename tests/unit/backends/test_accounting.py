@@ -140,7 +140,7 @@ def test_memory_that_does_not_suffice(tmp_path):
     profile.write_text(text.format("1MiB", "5KiB"))
     with pytest.raises(CheckFailedError, match="RAM of tiny is too small: ram has") as caught:
         compiled(str(profile), "zig", tmp_path)
-    assert len(caught.value.details) == 3 and "B live" in caught.value.details[0]
+    assert len(caught.value.details) == 3 and "B of the arena" in caught.value.details[0]
 
 
 def test_a_profile_without_firmware(tmp_path):

@@ -94,8 +94,12 @@ def test_version(capsys):
         (["--nope"], "no such option '--nope'"),
         (["build", "net.keras", "--target"], "--target needs a value after it\ntry: --target cor"),
         (["build", "net.keras", "-t"], "-t needs a value after it\ntry: --target cortex-m4"),
-        (["build", "net.keras", "--seed"], "--seed needs a value after it\ntry: edgebuild build"),
-        (["build", "net.keras", "--class-names"], "'--class-names'\ntry: edgebuild build --help"),
+        (
+            ["build", "net.keras", "--seed"],
+            "--seed needs a value after it\ntry: `edgebuild build --",
+        ),
+        (["build", "net.keras", "--class-names"], "'--class-names'\ntry: put the names"),
+        (["build", "net.keras", "--xyzzy"], "'--xyzzy'\ntry: run `edgebuild build --help`"),
         ([], "which command?"),
     ],
 )

@@ -103,6 +103,16 @@ def test_code_conflicts_in_a_cache_of_few_ways_in_every_inference():
     assert waits([Layer({direct: apart}, (), 5e5)], direct, RAM) == Waits(0, 3 * 2 * 50 * 1000)
 
 
+def test_arrays_lie_over_more_lines_than_their_bytes_fill():
+    """44 and 12 bytes may take five of four lines."""
+    tiny = flash(wait_states=5, line_bytes=16, data_cache=Cache(64, 16, 4))
+    both = reading(Reads("weights", 44, passes=100), Reads("weights", 12, passes=100))
+    other = reading(Reads("weights", 2000))
+    alone = waits([other], tiny, RAM)
+    found = waits([both, other], tiny, RAM)
+    assert found.low - alone.low == 4 * 5 and found.high - alone.high == 400 * 5
+
+
 def test_the_words_of_a_line_come_one_after_another():
     cache = Cache(1024, 32, 4)
     words = reading(Reads("weights", 3200))

@@ -166,8 +166,8 @@ def test_a_float_model_without_data_and_with_noise(tiny_float_tflite):
     source = open_model(tiny_float_tflite)
     with pytest.raises(InputError, match="needs calibration data") as caught:
         to_int8_tflite(source, None)
-    saving = "np.savez('calibration.npz', x=x, y=labels), x of shape (samples, 8, 8, 1),"
-    assert saving in caught.value.hint and "--data calibration.npz" in caught.value.hint
+    saving = "np.savez('calibration.npz', x=x, y=labels), where x has the shape (samples, 8, 8, 1)"
+    assert saving in caught.value.hint and "--data calibration.npz" in caught.value.details[0]
     converted = to_int8_tflite(source, load_data("random", source), samples=5)
     assert "5 RANDOM samples" in converted.notes[0]
     with pytest.raises(InputError, match="must be at least 1"):

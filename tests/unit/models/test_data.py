@@ -82,10 +82,10 @@ def test_labels_of_each_output(tmp_path):
 
 def test_an_array_that_nothing_uses_is_an_error(tmp_path):
     save(tmp_path / "d.npz", x=X, y=np.arange(3), boxes=np.ones((3, 4)))
-    message = r"unused array 'boxes'; did you mean 'box'\?"
+    message = r"unknown array 'boxes'; did you mean 'box'\?"
     bad(tmp_path, message, spec="d.npz", to=DETECTOR)
     save(tmp_path / "d.npz", x=X, y=np.arange(3), y1=np.arange(3))
-    bad(tmp_path, "unused array 'y1'", spec="d.npz")
+    bad(tmp_path, "unknown array 'y1'", spec="d.npz")
     save(tmp_path / "d.npz", x=X, y=np.arange(3), y_val=np.arange(2), x_val=X[:2])
     assert load_data("d.npz", GREY, folder=tmp_path).y is not None  # another split's
 

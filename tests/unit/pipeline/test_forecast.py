@@ -198,10 +198,12 @@ def test_missing_data_are_asked_for_by_both_after_all_else(tmp_path, target, for
     model.write_bytes(write_tflite(base("FULLY_CONNECTED", "float32").graph()))
     odd.write_bytes(write_tflite(base("ABS", "float32").graph()))
     found = of(model, target, format=form, budget=Budget(flash_bytes=10))
-    with pytest.raises(InputError, match="a float model needs calibration") as caught:
+    with pytest.raises(InputError, match="quantizing it to int8 needs calibration") as caught:
         edgebuild.build(model, target=target, format=form, out=tmp_path / "build")
     assert found.lack is not None and found.lack.message == caught.value.message
-    assert "--data random" in caught.value.hint
+    ways = "\n".join(caught.value.details)
+    assert "--data random" in ways and ("--format dynamic" in ways) == (target == "android-cpu")
+    assert "np.savez('calibration.npz'" in caught.value.hint
     assert not [path for path in (tmp_path / "build").rglob("*") if path.is_file()]
     assert not found.passed and not found.uncertain
     assert found.to_json()["problems"][-1] == found.lack.message
