@@ -10,8 +10,8 @@ JSON_SCHEMA = 2
 or changes its meaning."""
 
 C_INTERFACE = 1
-"""Of ``eb_runtime.h`` and the declarations of a generated header: rises when code that was written
-for the one before would no longer compile, link or mean the same."""
+"""Of ``edgebuild/eb.h`` and what a generated header declares: rises when code that was written for
+the one before would no longer compile, link or mean the same."""
 
 EXIT_CODES = 1
 """Of the exit codes: rises when one changes its meaning or another is added."""

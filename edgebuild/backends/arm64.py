@@ -6,7 +6,7 @@ from pathlib import Path
 
 from edgebuild.backends.base import Emitted, Progress
 from edgebuild.backends.emit import LIBRARY
-from edgebuild.codegen.c_library import INCLUDE_DIRS
+from edgebuild.codegen.sources import RUNTIME, runtime_dir
 from edgebuild.errors import ToolError
 from edgebuild.resources import resource_dir
 from edgebuild.toolchain import CompileJob
@@ -37,8 +37,7 @@ def arm64_job(emitted: Emitted) -> CompileJob:
         sources[f"arm64/{path.name}"] = path.read_text()
     sources["arm64/eb_mark.h"] = (firmware / "qemu" / "eb_mark.h").read_text()
     # The program names the instruction set even where no kernel of the model asks for it.
-    for path in sorted((firmware / "kernels" / "common").glob("eb_neon_isa.[ch]")):
-        sources[f"{LIBRARY}/kernels/common/{path.name}"] = path.read_text()
-    includes = (*(f"{LIBRARY}/{d}" if d != "." else LIBRARY for d in INCLUDE_DIRS), "arm64")
+    for path in sorted((runtime_dir() / "common").glob("eb_neon_isa.[ch]")):
+        sources[f"{LIBRARY}/{RUNTIME}/common/{path.name}"] = path.read_text()
     defines = {"EB_PROFILE": "1", "EB_MODEL": f"{emitted.name}_model"}
-    return CompileJob(sources, includes, defines, optimize="-O3")
+    return CompileJob(sources, (LIBRARY, "arm64"), defines, optimize="-O3")

@@ -8,7 +8,7 @@ from pathlib import Path
 from edgebuild.backends.accounting import footprint
 from edgebuild.backends.base import Compiled, Emitted, Progress
 from edgebuild.backends.emit import LIBRARY, emit_library, with_tflm_form
-from edgebuild.codegen.c_library import INCLUDE_DIRS, constant_bytes, further_banks
+from edgebuild.codegen.c_library import constant_bytes, further_banks
 from edgebuild.codegen.linker import render_linker_script
 from edgebuild.codegen.templates import render
 from edgebuild.cycles.kernels import kernel_name
@@ -131,8 +131,7 @@ def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
     for folder in ("app", f"ports/{target.firmware.port}"):
         for path in sorted((firmware / folder).glob("*.[ch]")):
             sources[f"{folder}/{path.name}"] = path.read_text()
-    includes = (*(f"{LIBRARY}/{d}" if d != "." else LIBRARY for d in INCLUDE_DIRS), "app")
-    return CompileJob(sources, includes, {"EB_PROFILE": "1", **target.firmware.defines})
+    return CompileJob(sources, (LIBRARY, "app"), {"EB_PROFILE": "1", **target.firmware.defines})
 
 
 def _check_weights(emitted: Emitted, target: TargetProfile, placement: Placement) -> None:

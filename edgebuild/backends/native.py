@@ -6,7 +6,6 @@ from pathlib import Path
 
 from edgebuild.backends.base import Emitted, Progress
 from edgebuild.backends.emit import LIBRARY
-from edgebuild.codegen.c_library import INCLUDE_DIRS
 from edgebuild.devices.host import HostDevice
 from edgebuild.resources import resource_dir
 from edgebuild.toolchain import find_toolchain
@@ -21,7 +20,7 @@ def compile_for_host(
     library = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
     job = CompileJob(
         {**library, "host/eb_host.c": host},
-        tuple(f"{LIBRARY}/{d}" if d != "." else LIBRARY for d in INCLUDE_DIRS),
+        (LIBRARY,),
         {"EB_PROFILE": "1"},
         optimize="-O3",
     )

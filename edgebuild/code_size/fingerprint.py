@@ -6,7 +6,7 @@ import hashlib
 
 from edgebuild.resources import resource_dir
 
-_FIRMWARE = ("app", "kernels", "ports", "runtime", "startup")
+_FIRMWARE = ("app", "ports", "runtime", "startup")
 _TEMPLATES = ("app_model.c.j2", "model.c.j2")
 
 

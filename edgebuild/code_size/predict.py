@@ -195,7 +195,7 @@ def load_sizes(core: str) -> Mapping[str, Measured]:
         ) from error
 
 
-_KERNEL = re.compile(r"(?:^|/)obj/lib/kernels/.*?([^/]+)\.o$")
+_KERNEL = re.compile(r"(?:^|/)obj/lib/edgebuild/.*?([^/]+)\.o$")
 _LIBRARY = re.compile(r"(?:^|/)obj/startup/libc\.o$")
 _RUNTIME = re.compile(r"compiler_rt|libgcc\.a(?:\((?P<member>[^)]+)\))?")
 

@@ -28,7 +28,6 @@ from edgebuild.codegen.android_interface import (
     TensorInterface,
     interface_of,
 )
-from edgebuild.codegen.c_library import INCLUDE_DIRS
 from edgebuild.codegen.kotlin_names import (
     check_package,
     class_name,
@@ -203,11 +202,9 @@ def native_module(
     if f"{c_name}.h" not in library:
         raise InputError(f"the generated C has no {c_name}.h: it is of another model")
     sources = sorted(f"lib/{path}" for path in library if path.endswith(".c"))
-    include_dirs = ["lib" if d == "." else f"lib/{d}" for d in INCLUDE_DIRS]
     extra = {
         "abis": abis,
         "sources": sources,
-        "include_dirs": include_dirs,
         "c_name": c_name,
         "macro": c_name.upper(),
         "library": f"eb_{c_name}",

@@ -1,8 +1,9 @@
 """Generate the stand-alone C library: Graph + MemoryPlan -> {path: text}.
 
 Files: ``<name>.h``, ``<name>.c`` (the layers), ``<name>_weights.h/.c`` (constants, kept in flash),
-``<name>_preprocess.c`` where inputs are prepared in float32, ``eb_runtime.h`` and, below
-``kernels/``, just the kernels that the model uses.
+``<name>_preprocess.c`` where inputs are prepared in float32 and, below ``edgebuild/``, what the
+model uses of the runtime. All are compiled without an include path: each includes what it needs by
+the way to it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 
 from edgebuild.codegen.names import c_float, c_int, c_string
 from edgebuild.codegen.preprocess import preprocess_functions
-from edgebuild.codegen.sources import kernel_files
+from edgebuild.codegen.sources import runtime_files, runtime_version
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Node, Tensor
@@ -25,9 +26,6 @@ from edgebuild.ops import OPS, KernelCall
 from edgebuild.regions import Placement
 from edgebuild.targets import CpuFeatures
 from edgebuild.versions import C_INTERFACE
-
-INCLUDE_DIRS = (".", "kernels")
-"""Include paths of the library, relative to its folder."""
 
 _DTYPE_ENUM = {
     DType.INT8: "EB_INT8",
@@ -147,6 +145,7 @@ def generate_library(
         "name": name,
         "macro": name.upper(),
         "interface": C_INTERFACE,
+        "runtime_version": runtime_version(),
         "arena_bytes": max(plan.bank_bytes[0], 1),
         "banks": further_banks(plan),
         "header_bytes": HEADER_BYTES,
@@ -166,7 +165,7 @@ def generate_library(
     }
     if preprocessing:
         files[f"{name}_preprocess.c"] = render("model_preprocess.c.j2", **values)
-    files.update(kernel_files(used))
+    files.update(runtime_files(used))
     return files
 
 

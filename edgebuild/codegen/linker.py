@@ -22,7 +22,7 @@ WEIGHTS_SECTION = ".rodata.eb_weights"
 
 _OBJECTS = {
     # Objects lie as their sources do. What kernels call in their loops goes with them.
-    "kernels": ("*lib/kernels/*.o", "*startup/libc.o", "*compiler_rt.a:*", "*libgcc.a:*"),
+    "kernels": ("*lib/edgebuild/*.o", "*startup/libc.o", "*compiler_rt.a:*", "*libgcc.a:*"),
     # One file alone: another model's layers may be called like these.
     "weights": ("*lib/{model}_weights.o",),
 }

@@ -1,49 +1,70 @@
-"""Collect the C files that a set of kernels needs, headers included."""
+"""Collect the files of edgebuild's C runtime that a set of kernels needs, headers included."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
+from functools import cache
+from pathlib import Path
 
 from edgebuild.errors import InternalError
 from edgebuild.ops import KernelCall
 from edgebuild.resources import resource_dir
 
+RUNTIME = "edgebuild"
+"""The folder of the runtime beside a model's own files."""
+
 _INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.MULTILINE)
 
 
-def kernel_files(calls: Iterable[KernelCall]) -> dict[str, str]:
-    """Return the kernels' sources and every header that they include.
+def runtime_files(calls: Iterable[KernelCall]) -> dict[str, str]:
+    """Return what the kernels of ``calls`` are compiled from, and what generated code includes.
 
-    Kernels go to ``kernels/<op>/...``, the runtime header to ``eb_runtime.h``.
+    Paths begin with ``edgebuild/``. Files of one name are the same for every model that the same
+    edgebuild builds: libraries may share the folder. ``eb_version.h`` says which runtime it is.
     """
-    firmware = resource_dir("firmware")
-    kernels = firmware / "kernels"
-    files: dict[str, str] = {"eb_runtime.h": _read(firmware / "runtime" / "eb_runtime.h")}
-    pending = sorted({path for call in calls for path in (call.header, *call.sources)})
+    folder = runtime_dir()
+    files = {f"{RUNTIME}/eb_version.h": _VERSION_HEADER.format(version=runtime_version())}
+    pending = [folder / "eb.h"]
+    pending += [folder / path for call in calls for path in (call.header, *call.sources)]
     while pending:
-        path = pending.pop()
-        key = f"kernels/{path}"
-        if key in files:
-            continue
-        files[key] = _read(kernels / path)
-        for include in _INCLUDE.findall(files[key]):
-            found = _resolve(include, PurePosixPath(path).parent, kernels)
-            if found is not None:
-                pending.append(found)
+        path = pending.pop().resolve()
+        key = f"{RUNTIME}/{path.relative_to(folder).as_posix()}"
+        if key not in files:
+            files[key] = _read(path)
+            pending += [path.parent / include for include in _INCLUDE.findall(files[key])]
     return dict(sorted(files.items()))
 
 
-def _resolve(include: str, folder: PurePosixPath, kernels: Path) -> str | None:
-    """Return ``include`` relative to the kernels' folder, or None for the runtime header."""
-    if include == "eb_runtime.h":
-        return None
-    for candidate in (folder / include, PurePosixPath(include)):
-        if (kernels / candidate).is_file():
-            resolved = (kernels / candidate).resolve().relative_to(kernels.resolve())
-            return resolved.as_posix()
-    raise InternalError(f"kernel file '{folder}' includes '{include}', which is not there")
+def runtime_dir() -> Path:
+    """Return the folder of the runtime's sources: ``eb.h``, ``common/`` and one for each kernel."""
+    return (resource_dir("firmware") / "runtime" / RUNTIME).resolve()
+
+
+@cache
+def runtime_version() -> str:
+    """Return the number that stands for the sources of the runtime, as C writes it.
+
+    It is another one as soon as a byte of them is: parameter structures and kernels of different
+    versions do not belong together.
+    """
+    folder, digest = runtime_dir(), hashlib.sha256()
+    for path in sorted(folder.rglob("*.[ch]")):
+        digest.update(f"{path.relative_to(folder).as_posix()}\0".encode())
+        digest.update(path.read_bytes() + b"\0")
+    return f"0x{digest.hexdigest()[:8]}U"
+
+
+_VERSION_HEADER = """\
+/* Which edgebuild runtime this folder holds: models check that it is theirs. */
+#ifndef EB_VERSION_H
+#define EB_VERSION_H
+
+#define EB_RUNTIME_VERSION {version}
+
+#endif /* EB_VERSION_H */
+"""
 
 
 def _read(path: Path) -> str:

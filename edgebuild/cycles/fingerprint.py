@@ -10,7 +10,7 @@ from edgebuild.resources import resource_dir
 def firmware_sha256() -> str:
     """Return a hash over the kernels of Cortex-M and over the C library that they call."""
     firmware = resource_dir("firmware")
-    files = (firmware / "kernels").rglob("*.[ch]")
+    files = (firmware / "runtime").rglob("*.[ch]")
     paths = sorted(path for path in files if "neon" not in path.stem)
     digest = hashlib.sha256()
     for path in (*paths, firmware / "startup" / "libc.c"):

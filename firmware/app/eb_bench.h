@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "eb_runtime.h"
+#include "edgebuild/eb.h"
 
 /* A piece of memory that the arena lies in. */
 typedef struct {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/eb_neon_isa.h"
+#include "edgebuild/common/eb_neon_isa.h"
 
 #define MAX_COUNT 10000000UL
 

@@ -7,10 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "common/eb_neon_isa.h"
+#include "edgebuild/common/eb_neon_isa.h"
 #include "eb_arguments.h"
 #include "eb_mark.h"
-#include "eb_runtime.h"
+#include "edgebuild/eb.h"
 #include "eb_system.h"
 
 #define PAINT 0xE5

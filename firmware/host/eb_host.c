@@ -1,7 +1,7 @@
 /* Runs a generated model inside edgebuild on the host: batches, and a hook after each layer. */
 #include <string.h>
 
-#include "eb_runtime.h"
+#include "edgebuild/eb.h"
 
 typedef void (*eb_host_hook)(uint32_t layer);
 

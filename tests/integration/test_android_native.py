@@ -81,7 +81,7 @@ def test_it_compiles_for_arm64_with_neon(tmp_path):
     write_module(tmp_path, "android-cpu")
     cpp = tmp_path / "src" / "main" / "cpp"
     assert any("neon" in path.name for path in cpp.rglob("*.c"))
-    folders = [cpp / "lib", cpp / "lib" / "kernels", *includes]
+    folders = [cpp / "lib", *includes]
     out = tmp_path / "libeb_small_net.so"
     run(
         [

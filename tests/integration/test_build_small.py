@@ -71,15 +71,23 @@ def test_files_of_a_build(folder):
     assert {
         "build.lock", "report.json", "model.tflite", "model_data.h", "model_data.cc",
         "firmware.elf", "firmware.bin", "firmware.map", "firmware.ld",
-        "lib/small.h", "lib/small.c", "lib/small_weights.c", "lib/eb_runtime.h",
+        "lib/small.h", "lib/small.c", "lib/small_weights.c", "lib/edgebuild/eb.h",
     } <= written  # fmt: skip
     # report.json cannot hold its own hash, and the lock holds that of every other file.
     assert set(report.artifacts) == written - {"build.lock", "report.json"}
     lock = json.loads((place / "build.lock").read_text())
     assert set(lock["artifacts"]) == written - {"build.lock"}
     assert (place / "model.tflite").read_bytes() == (folder / "small.tflite").read_bytes()
-    kernels = {path.split("/")[2] for path in written if path.startswith("lib/kernels/")}
-    assert kernels == {"common", "conv2d", "depthwise_conv2d", "fully_connected", "softmax"}
+    kernels = {path.split("/")[2] for path in written if path.startswith("lib/edgebuild/")}
+    assert kernels == {
+        "common",
+        "eb.h",
+        "eb_version.h",
+        "conv2d",
+        "depthwise_conv2d",
+        "fully_connected",
+        "softmax",
+    }
     assert [p for p in folder.rglob("*") if ".tmp" in p.name or "staging" in p.name] == []
 
 

@@ -13,12 +13,12 @@ from collections.abc import Iterable, Iterator
 import pytest
 
 import edgebuild
-from edgebuild.backends.emit import LIBRARY, emit_library
-from edgebuild.codegen.c_library import INCLUDE_DIRS, kernel_calls
+from edgebuild.backends.emit import emit_library
+from edgebuild.codegen.c_library import kernel_calls
+from edgebuild.codegen.sources import runtime_dir
 from edgebuild.graph import ABSENT, Graph, Op, Tensor
 from edgebuild.ops import OPS
 from edgebuild.ops.base import Case
-from edgebuild.resources import resource_dir
 from edgebuild.targets import CpuFeatures, load_target
 from edgebuild.tflite.writer import write_tflite
 from edgebuild.toolchain import CompileJob
@@ -91,7 +91,7 @@ def needs(toolchain: str, target: str) -> None:
 
 
 def test_the_model_takes_every_kernel(graph):
-    folder = resource_dir("firmware") / "kernels"
+    folder = runtime_dir()
     shipped = {path.relative_to(folder).as_posix() for path in folder.rglob("*.c")}
     assert set().union(*(sources(graph, cpu) for cpu in FEATURES)) == shipped
     assert {op.kind for op in graph.ops} == set(OPS)
@@ -138,8 +138,7 @@ def test_cortex_m55_in_qemu(model, tmp_path, toolchain):
 @pytest.mark.parametrize("triple", TRIPLES)
 def test_other_architectures(graph, triple):
     files = emit_library(graph, "many", CpuFeatures()).files
-    includes = tuple(f"{LIBRARY}/{d}" if d != "." else LIBRARY for d in INCLUDE_DIRS)
-    ZigToolchain().compile_check(CompileJob(files, includes), triple)
+    ZigToolchain().compile_check(CompileJob(files, ()), triple)
 
 
 @pytest.mark.slow

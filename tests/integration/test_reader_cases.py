@@ -170,19 +170,18 @@ def test_two_models(libraries, tmp_path):
     assert len(shared) > 5
     for path in shared:
         assert (libraries[0] / path).read_bytes() == (libraries[1] / path).read_bytes()
-    done = compiled(tmp_path / "together", ".", "kernels")
+    done = compiled(tmp_path / "together")
     assert done.returncode == 0, done.stderr
     assert subprocess.run([str(tmp_path / "together" / "main")]).returncode == 0
-    clash = compiled(tmp_path / "apart", "0", "0/kernels", "1", "1/kernels")
+    clash = compiled(tmp_path / "apart", "0", "1")
     assert clash.returncode != 0 and "multiple definition of" in clash.stderr
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
     assert "Several models share their kernels: copy their `lib/` folders into one" in readme
 
 
 def test_arduino_layout(libraries, tmp_path):
-    """Kernels are found by the two include paths that the README names, and not by one."""
+    """Every file finds what it includes by the way to it, wherever the folder lies."""
     for library in libraries:
-        shutil.copytree(library, tmp_path / "src", dirs_exist_ok=True)
-    alone = compiled(tmp_path / "src", ".")
-    assert alone.returncode != 0 and "No such file or directory" in alone.stderr
-    assert compiled(tmp_path / "src", ".", "kernels").returncode == 0
+        shutil.copytree(library, tmp_path / "sketch" / "src" / "deep", dirs_exist_ok=True)
+    done = compiled(tmp_path / "sketch", "src/deep")
+    assert done.returncode == 0, done.stderr

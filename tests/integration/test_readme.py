@@ -61,8 +61,14 @@ def test_the_c_example_compiles(tmp_path):
     (tmp_path / "main.c").write_text(f"{code}\n{main}\n")
     sources = [str(path) for path in library.rglob("*.c")]
     command = [compiler, "-std=c11", "-Wall", "-Wextra", "-Werror"]
-    command += ["-I", str(library), "-I", str(library / "kernels")]
-    command += [str(tmp_path / "main.c"), *sources, "-o", str(tmp_path / "main")]
+    command += [
+        "-I",
+        str(library),
+        str(tmp_path / "main.c"),
+        *sources,
+        "-o",
+        str(tmp_path / "main"),
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     done = subprocess.run([str(tmp_path / "main")], capture_output=True, text=True, check=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgebuild.codegen.c_library import INCLUDE_DIRS, generate_library, kernel_calls
+from edgebuild.codegen.c_library import generate_library, kernel_calls
 from edgebuild.graph import DType, Graph
 from edgebuild.memory import plan_memory
 from edgebuild.targets import CpuFeatures
@@ -40,7 +40,7 @@ _MAIN = """
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include "eb_runtime.h"
+#include "edgebuild/eb.h"
 #ifdef EB_GUARD
 #include <sys/mman.h>
 #endif
@@ -114,9 +114,8 @@ def build_program(
         (folder / path).write_text(text)
     program = folder / "program"
     sources = [path for path in files if path.endswith(".c")]
-    includes = [f"-I{d}" for d in INCLUDE_DIRS]
     done = subprocess.run(
-        [*compiler, *WARNINGS, *includes, *sources, "-o", str(program)],
+        [*compiler, *WARNINGS, *sources, "-o", str(program)],
         cwd=folder,
         capture_output=True,
         text=True,

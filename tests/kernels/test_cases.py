@@ -1,7 +1,8 @@
 """Every case of every operator: TFLite Micro, the NumPy reference and the compiled C agree.
 
-The C runs on the host under address and undefined-behaviour sanitizers, the DSP kernels as an Arm
-program under qemu-arm, the NEON kernels under qemu-aarch64 on CPUs with each instruction set. A new
+The C runs on the host under address and undefined-behaviour sanitizers, the DSP kernels there too
+and as an Arm program under qemu-arm, the NEON kernels under qemu-aarch64 on CPUs with each
+instruction set. A new
 operator gets these tests by having ``cases()``.
 """
 
@@ -104,6 +105,17 @@ def test_portable_c_equals_reference(kind, expected, tmp_path):
         pytest.skip("no gcc on this machine")
     actual = run_compiled(kind, CpuFeatures(), harness.SANITIZED_GCC, tmp_path)
     assert_same(kind, expected[kind], actual, "portable C")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_laid_out_for_dsp_runs_anywhere(kind, expected, tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc on this machine")
+    dsp = CpuFeatures(dsp=True)
+    if not has_kernel(kind, dsp):
+        pytest.skip(f"{kind} has no DSP kernel")
+    actual = run_compiled(kind, dsp, harness.SANITIZED_GCC, tmp_path)
+    assert_same(kind, expected[kind], actual, "portable twin of DSP C")
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -90,7 +90,7 @@ def json_keys() -> list[str]:
 def c_declarations() -> list[str]:
     """Return the lines of the runtime's header and of a small model's, without comments."""
     library = emit_library(read_tflite(small_model()), "net", CpuFeatures()).files
-    text = "".join(library[f"lib/{name}"] for name in ("eb_runtime.h", "net.h"))
+    text = "".join(library[f"lib/{name}"] for name in ("edgebuild/eb.h", "net.h"))
     plain = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     return [line for row in plain.splitlines() if (line := " ".join(row.split()))]
 
@@ -117,7 +117,7 @@ def test_what_is_recorded_is_what_there_is(part, content):
 
 
 def test_the_numbers_are_where_users_read_them():
-    header = (ROOT / "firmware/runtime/eb_runtime.h").read_text()
+    header = (ROOT / "firmware/runtime/edgebuild/eb.h").read_text()
     assert f"#define EB_INTERFACE_VERSION {versions.C_INTERFACE}\n" in header
     docs = (ROOT / "docs/versions.md").read_text()
     assert f"`schema`, now **{versions.JSON_SCHEMA}**" in docs

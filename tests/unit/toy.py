@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from edgebuild.codegen.linker import render_linker_script
+from edgebuild.codegen.sources import runtime_dir
 from edgebuild.devices.simulator import Region
 from edgebuild.regions import Memory, placement_of
-from edgebuild.resources import resource_dir
 from edgebuild.toolchain import CompileJob, Image, find_toolchain
 
 INPUT_BYTES = 64
@@ -23,7 +23,7 @@ REGIONS = tuple(Region(m.name, m.origin, m.size_bytes, m.kind) for m in MEMORIES
 
 MODEL = r"""
 #include <string.h>
-#include "eb_runtime.h"
+#include "edgebuild/eb.h"
 
 static const int8_t weights[64] = { 1, 2, 3, -4, 5 };
 static const int32_t shape[1] = { 64 };
@@ -71,7 +71,7 @@ const eb_model toy_model = { "toy", 192U, 2U, 1U, 1U, infos, infos,
 """
 
 MAIN = r"""
-#include "eb_runtime.h"
+#include "edgebuild/eb.h"
 #include "eb_startup.h"
 
 extern const eb_model toy_model;
@@ -113,8 +113,8 @@ int main(void)
 
 def toy_job(*, profile: bool = True, extra: str = "", optimize: str = "-O2") -> CompileJob:
     """Return the firmware's sources; ``extra`` are statements at the end of the model's run."""
-    runtime = (resource_dir("firmware") / "runtime" / "eb_runtime.h").read_text()
-    sources = {"toy.c": MODEL, "main.c": MAIN, "eb_runtime.h": runtime}
+    runtime = (runtime_dir() / "eb.h").read_text()
+    sources = {"toy.c": MODEL, "main.c": MAIN, "edgebuild/eb.h": runtime}
     if extra:
         sources["toy.c"] = f"#define TOY_EXTRA {extra}\n{MODEL}"
     return CompileJob(sources, defines={"EB_PROFILE": "1"} if profile else {}, optimize=optimize)

@@ -26,11 +26,11 @@ LLD_MAP = """\
                0                0      100     4 .text
                0                0       40     4         obj/app/eb_app.o:(.text)
               40               40       60     4         obj/lib/net.o:(.text.net_run)
-              a0               a0       20     4         obj/lib/kernels/conv2d/conv2d_s8.o:(.text)
+              a0               a0       20     4         obj/lib/edgebuild/conv2d/conv.o:(.text)
               c0               c0       30     4         obj/lib/net_weights.o:(.rodata)
               f0               f0       10     4         compiler_rt.o:(.text)
         20000000             100       8     4 .data
-        20000000             100       8     4         obj/lib/kernels/x/x.o:(.data)
+        20000000             100       8     4         obj/lib/edgebuild/x/x.o:(.data)
         20000010         20000010      80     4 .bss
         20000010         20000010      60     4         obj/app/eb_app.o:(.bss)
         20000070         20000070      20     4         obj/lib/net.o:(.bss)
@@ -60,7 +60,7 @@ def test_sums_by_origin(tmp_path):
     [
         ("obj/lib/net_weights.o", "weights"),
         ("obj/lib/net.o", "code"),
-        ("obj/lib/kernels/conv2d/conv2d_s8.o", "code"),
+        ("obj/lib/edgebuild/conv2d/conv.o", "code"),
         ("obj/startup/libc/memcpy.o", "runtime"),
         ("/x/lib/gcc/arm-none-eabi/12/libgcc.a(_divdi3.o)", "runtime"),
         ("/cache/o/abc/libcompiler_rt.a(/cache/o/x/compiler_rt.o)", "runtime"),

@@ -40,7 +40,7 @@ def test_sources_are_the_library_and_the_program_alone():
         sources = arm64_job(emitted(neon)).sources
         assert {path.split("/")[0] for path in sources} == {"lib", "arm64"}
         # The program names the instruction set whether a kernel asks for it or not.
-        assert "lib/kernels/common/eb_neon_isa.c" in sources
+        assert "lib/edgebuild/common/eb_neon_isa.c" in sources
     assert not any("matmul" in path for path in arm64_job(emitted(False)).sources)
 
 

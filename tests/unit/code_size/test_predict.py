@@ -130,7 +130,7 @@ def test_features_count_calls_and_pointers(emitted):
 @pytest.mark.parametrize(
     ("object_file", "section", "name"),
     [
-        ("obj/lib/kernels/pad/pad.o", ".text.eb_pad", "pad:.text.eb_pad"),
+        ("obj/lib/edgebuild/pad/pad.o", ".text.eb_pad", "pad:.text.eb_pad"),
         ("obj/startup/libc.o", ".text.memcpy", "libc:.text.memcpy"),
         ("libgcc.a(_divdi3.o)", ".text", "_divdi3.o:.text"),
         ("libcompiler_rt.a(x/compiler_rt.o)", ".text.lmul", "runtime:.text.lmul"),

@@ -230,10 +230,10 @@ def test_interface_of_a_graph():
 
 def test_native_module_has_the_c_and_no_litert():
     model = interface_of(digits_graph(), "fun net")
-    library = {"fun_net.h": "/* h */", "fun_net.c": "/* c */", "kernels/k/k.c": "/* k */"}
+    library = {"fun_net.h": "/* h */", "fun_net.c": "/* c */", "edgebuild/k/k.c": "/* k */"}
     files = native_module(model, AndroidSettings("native", 24), library)
-    assert files["src/main/cpp/lib/kernels/k/k.c"] == "/* k */"
-    assert "    lib/fun_net.c\n    lib/kernels/k/k.c\n" in files["src/main/cpp/CMakeLists.txt"]
+    assert files["src/main/cpp/lib/edgebuild/k/k.c"] == "/* k */"
+    assert "    lib/edgebuild/k/k.c\n    lib/fun_net.c\n" in files["src/main/cpp/CMakeLists.txt"]
     assert '"dev/edgebuild/fun_net/jni/FunNetNative"' in files["src/main/cpp/fun_net_jni.c"]
     build = files["build.gradle.kts"]
     assert "litert" not in build

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgebuild.codegen.c_library import generate_library
-from edgebuild.codegen.sources import kernel_files
+from edgebuild.codegen.sources import runtime_files, runtime_version
 from edgebuild.errors import InputError, InternalError
 from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
 from edgebuild.memory import plan_memory
@@ -49,8 +49,9 @@ def generate(graph=None, bound=None):
 
 def test_files():
     assert sorted(generate()) == [
-        "eb_runtime.h",
-        "kernels/common/eb_math.h",
+        "edgebuild/common/eb_math.h",
+        "edgebuild/eb.h",
+        "edgebuild/eb_version.h",
         "net.c",
         "net.h",
         "net_weights.c",
@@ -109,9 +110,30 @@ def test_constant_output_is_refused():
         generate(graph)
 
 
-def test_missing_kernel_file_is_our_bug():
+def test_a_missing_file_of_the_runtime_is_our_bug():
     with pytest.raises(InternalError):
-        kernel_files([KernelCall("f", "nowhere/f.h", ())])
+        runtime_files([KernelCall("f", "nowhere/f.h", ())])
+
+
+def test_a_runtime_of_another_version_is_refused_before_all_else(tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc on this machine")
+    files = generate()
+    mine = files["edgebuild/eb_version.h"]
+    assert mine.count(runtime_version()) == 1
+    for change, words in ((runtime_version(), ""), ("0x1234U", "net.c and edgebuild/ are of diff")):
+        for path, text in {**files, "edgebuild/eb_version.h": mine}.items():
+            (tmp_path / path).parent.mkdir(exist_ok=True, parents=True)
+            said = (
+                text if not path.endswith("version.h") else text.replace(runtime_version(), change)
+            )
+            (tmp_path / path).write_text(said)
+        (tmp_path / "edgebuild/common/eb_math.h").unlink()
+        done = subprocess.run(
+            ["gcc", "-fsyntax-only", str(tmp_path / "net.c")], capture_output=True, text=True
+        )
+        first = next(line for line in done.stderr.splitlines() if "error" in line)
+        assert words in first and ("eb_math.h" in first) == (not words)
 
 
 def test_header_is_valid_c_and_cpp(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from edgebuild.backends.emit import LIBRARY, emit_library
-from edgebuild.codegen.c_library import INCLUDE_DIRS
+from edgebuild.codegen.sources import runtime_dir
 from edgebuild.codegen.templates import render
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.resources import resource_dir
@@ -40,7 +40,7 @@ def compile_firmware(folder: Path, model: Mapping[str, str]) -> Path:
     for path, text in sources.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
-    includes = [f"-I{folder / LIBRARY / d}" for d in INCLUDE_DIRS] + [f"-I{folder / 'app'}"]
+    includes = [f"-I{folder / LIBRARY}", f"-I{folder / 'app'}"]
     command = [*host_compiler(), "-std=gnu11", "-O1", "-g", "-DEB_PROFILE=1", *includes]
     if shutil.which("gcc") is not None:
         command += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
@@ -64,9 +64,9 @@ def firmware(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def stub_firmware(tmp_path_factory) -> Path:
     """The firmware of a model that fails as it is told to; see ``stub_model.c``."""
-    runtime = resource_dir("firmware") / "runtime" / "eb_runtime.h"
+    runtime = runtime_dir() / "eb.h"
     sources = {"stub_model.c": (HERE / "stub_model.c").read_text()}
-    sources["app/eb_runtime.h"] = runtime.read_text()
+    sources["app/edgebuild/eb.h"] = runtime.read_text()
     return compile_firmware(tmp_path_factory.mktemp("stub"), sources)
 
 

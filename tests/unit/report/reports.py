@@ -85,7 +85,7 @@ def report(budget: Budget | None = None, **changes: Any) -> Report:
             Symbol("eb_arena", 0x2000_0000, 4_096, ".bss", "obj/app/eb_app.o"),
             Symbol("net_weights0", 0x400, 3_000, ".text", "obj/lib/net_weights.o"),
             Symbol("reply", 0x500, 2_000, ".text", "obj/app/eb_app.o"),
-            Symbol("eb_conv2d_s8", 0x600, 1_000, ".text", "obj/lib/kernels/conv2d/conv2d_s8.o"),
+            Symbol("eb_conv2d_s8", 0x600, 1_000, ".text", "obj/lib/edgebuild/conv2d/conv2d_s8.o"),
         ),
         notes=("quantized to int8",),
         artifacts={"firmware.elf": "c" * 64},

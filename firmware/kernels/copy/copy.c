@@ -1,8 +1,0 @@
-#include "copy/copy.h"
-
-#include <string.h>
-
-void eb_copy(const eb_copy_params *p, const void *input, void *output)
-{
-    memcpy(output, input, p->bytes);
-}

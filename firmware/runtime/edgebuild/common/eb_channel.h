@@ -1,0 +1,29 @@
+/* Per-channel parameters of convolutions and fully connected layers, and their last step. */
+#ifndef EB_CHANNEL_H
+#define EB_CHANNEL_H
+
+#include <stdint.h>
+
+#include "eb_math.h"
+
+/* The input's zero point is folded into the bias: bias - zero_point * sum(weights). */
+typedef struct {
+    int32_t bias;
+    int32_t multiplier;
+    int32_t shift; /* positive to the left, as eb_requantize takes it */
+} eb_channel;
+
+/* What follows requantization: + offset, then the fused activation's range. */
+typedef struct {
+    int32_t offset;
+    int32_t min;
+    int32_t max;
+} eb_output_stage;
+
+static inline int8_t eb_finish(int32_t acc, const eb_channel *c, const eb_output_stage *out)
+{
+    const int32_t x = eb_requantize(acc, c->multiplier, c->shift) + out->offset;
+    return (int8_t)eb_clamp_i32(x, out->min, out->max);
+}
+
+#endif /* EB_CHANNEL_H */

@@ -1,0 +1,34 @@
+/* CONV_2D, int8 in, int8 weights, int8 out; NHWC. */
+#ifndef EB_CONV2D_H
+#define EB_CONV2D_H
+
+#include <stdint.h>
+
+#include "../common/eb_channel.h"
+
+typedef struct {
+    int32_t batches;
+    int32_t in_h, in_w, in_c;
+    int32_t out_h, out_w, out_c; /* out_c: of one group */
+    int32_t kernel_h, kernel_w, kernel_c;
+    int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int32_t groups;
+    int32_t depth;    /* kernel_h * kernel_w * kernel_c, the length of a dot product */
+    int32_t pad;      /* input zero point: what lies outside the image */
+    int32_t contiguous; /* 1: a row of the kernel is a run of bytes (no groups, no dilation_w) */
+    int32_t pointwise; /* 1: a 1x1 kernel that reads every pixel once, in order */
+    int32_t clamp;     /* 1: the activation's range is not all of int8 */
+    const int8_t *weights;
+    const int32_t *channels; /* for each output channel of each group, see the kernels */
+    eb_output_stage output;
+} eb_conv2d_params;
+
+/* weights: [groups * out_c][depth]; channels: eb_channel. scratch: 2 * depth bytes. */
+void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
+
+/* weights: see conv2d_s8_dsp.c; channels: eb_channel_dsp, an even number for each group.
+ * scratch: 4 * depth bytes (depth rounded up to 8), and behind them 2 * depth bytes unless
+ * pointwise. */
+void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
+
+#endif /* EB_CONV2D_H */

@@ -1,0 +1,215 @@
+/* CONV_2D with the DSP extension: 2 pixels x 2 channels x 8 values of depth a round.
+ *
+ * Weights: for each pair of output channels and each 8 values of depth four words, for the values
+ * (0, 2), (1, 3), (4, 6) and (5, 7); see eb_both_biases for what a halfword holds. Zeros fill the
+ * depth and an odd channel. Columns hold, in the same order, a word of one pixel and a word of the
+ * other: SXTB16 widens bytes 0, 2 and bytes 1, 3, so that nothing is ever shuffled. */
+#include "../common/eb_channel_dsp.h"
+#include "conv2d.h"
+
+/* Widens n bytes of a pixel into every second word of `column`; behind the last come zeros. */
+static uint32_t *widen(const int8_t *source, int32_t n, uint32_t *column)
+{
+    for (; n > 0; n -= 4, source += 4, column += 4) {
+        uint32_t x = 0;
+        if (n >= 4) {
+            x = eb_load4(source);
+        } else {
+            for (int32_t i = n - 1; i >= 0; i--) {
+                x = (x << 8) | (uint8_t)source[i];
+            }
+        }
+        column[0] = eb_even_bytes(x);
+        column[2] = eb_odd_bytes(x);
+    }
+    return column;
+}
+
+/* The same for two pixels at once. */
+static uint32_t *widen2(const int8_t *source0, const int8_t *source1, int32_t n, uint32_t *column)
+{
+    for (; n >= 4; n -= 4, source0 += 4, source1 += 4, column += 4) {
+        const uint32_t x = eb_load4(source0), y = eb_load4(source1);
+        column[0] = eb_even_bytes(x);
+        column[1] = eb_even_bytes(y);
+        column[2] = eb_odd_bytes(x);
+        column[3] = eb_odd_bytes(y);
+    }
+    if (n > 0) {
+        (void)widen(source0, n, column);
+        (void)widen(source1, n, column + 1);
+    }
+    return column;
+}
+
+/* Appends n bytes, or n times the padding without a source. */
+static int8_t *append(int8_t *to, const int8_t *source, int32_t n, int32_t pad)
+{
+    if (source == NULL) {
+        for (; n > 0; n--) {
+            *to++ = (int8_t)pad;
+        }
+        return to;
+    }
+    for (; n >= 4; n -= 4, to += 4, source += 4) {
+        const uint32_t x = eb_load4(source);
+        memcpy(to, &x, sizeof x);
+    }
+    for (; n > 0; n--) {
+        *to++ = *source++;
+    }
+    return to;
+}
+
+/* im2col of one pixel; `image` is one batch from the group's first channel, and the kernel's first
+ * tap lies on row `top` and column `left` of it. */
+static void im2col(const eb_conv2d_params *p, const int8_t *image, int32_t top, int32_t left,
+                   int8_t *to)
+{
+    const int32_t c = p->kernel_c;
+    const int32_t before = eb_max_i32(-left, 0);
+    const int32_t after = eb_max_i32(left + p->kernel_w - p->in_w, 0);
+    for (int32_t ky = p->kernel_h; ky > 0; ky--, top += p->dilation_h) {
+        const int8_t *const row = image + (top * p->in_w + left) * p->in_c;
+        if (top < 0 || top >= p->in_h) {
+            to = append(to, NULL, p->kernel_w * c, p->pad);
+        } else if (p->contiguous) {
+            to = append(to, NULL, before * c, p->pad);
+            to = append(to, row + before * c, (p->kernel_w - before - after) * c, p->pad);
+            to = append(to, NULL, after * c, p->pad);
+        } else {
+            for (int32_t kx = 0; kx < p->kernel_w * p->dilation_w; kx += p->dilation_w) {
+                const int inside = left + kx >= 0 && left + kx < p->in_w;
+                to = append(to, inside ? row + kx * p->in_c : NULL, c, p->pad);
+            }
+        }
+    }
+}
+
+/* The columns of two pixels, or of one twice: `step` is the distance from the first to the second.
+ * Whole rows of the kernel that lie inside are widened from where they are. */
+static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t top, int32_t left,
+                 int32_t step, uint32_t *columns)
+{
+    const int32_t c = p->kernel_c;
+    const int32_t run = p->kernel_w * c;
+    const int32_t bottom = top + (p->kernel_h - 1) * p->dilation_h;
+    const int inside = top >= 0 && bottom < p->in_h && left >= 0 &&
+                       left + step + p->kernel_w <= p->in_w;
+    if (inside && p->contiguous && run % 4 == 0) {
+        const int8_t *row = image + (top * p->in_w + left) * c;
+        for (int32_t ky = p->kernel_h; ky > 0; ky--) {
+            columns = widen2(row, row + step * c, run, columns);
+            row += p->dilation_h * p->in_w * c;
+        }
+        return;
+    }
+    int8_t *const narrow = (int8_t *)(columns + (p->depth + 7) / 8 * 8);
+    int8_t *second = narrow;
+    im2col(p, image, top, left, narrow);
+    if (step > 0) {
+        second += p->depth;
+        im2col(p, image, top, left + step, second);
+    }
+    (void)widen2(narrow, second, p->depth, columns);
+}
+
+typedef struct {
+    int32_t first0, first1, both0, both1; /* of pixel 0 and pixel 1 */
+} sums;
+
+static inline sums step(sums s, eb_pair x, uint32_t w)
+{
+    const uint32_t first = eb_even_bytes(w);
+    s.first0 = eb_smlad(x.first, first, s.first0);
+    s.first1 = eb_smlad(x.second, first, s.first1);
+    s.both0 = eb_smlad(x.first, w, s.both0);
+    s.both1 = eb_smlad(x.second, w, s.both1);
+    return s;
+}
+
+/* Multiplies the columns of two pixels with all channels of a group; returns the end of its weights.
+ * A single pixel comes with out1 the same as out0. */
+static const uint32_t *multiply(const eb_conv2d_params *p, const uint32_t *w,
+                                const eb_channel_dsp *c, const uint32_t *columns, int8_t *out0,
+                                int8_t *out1)
+{
+    const uint32_t *const end = columns + (p->depth + 7) / 8 * 8;
+    for (int32_t left = p->out_c; left > 0; left -= 2, c += 2) {
+        const int32_t both = eb_both_biases(c);
+        sums s = { c->bias, c->bias, both, both };
+        const uint32_t *x = columns;
+        do {
+            eb_pair words = eb_next_pair(&w);
+            s = step(s, eb_next_pair(&x), words.first);
+            s = step(s, eb_next_pair(&x), words.second);
+            words = eb_next_pair(&w);
+            s = step(s, eb_next_pair(&x), words.first);
+            s = step(s, eb_next_pair(&x), words.second);
+        } while (x != end);
+        eb_channel_dsp k = c[0];
+        *out1++ = eb_scale_dsp(eb_twice(s.first1), k);
+        *out0++ = eb_scale_dsp(eb_twice(s.first0), k);
+        if (left > 1) {
+            k = c[1];
+            *out1++ = eb_scale_dsp(eb_twice_second(s.both1, s.first1), k);
+            *out0++ = eb_scale_dsp(eb_twice_second(s.both0, s.first0), k);
+        }
+    }
+    return w;
+}
+
+static void pointwise(const eb_conv2d_params *p, const int8_t *input, int8_t *output,
+                      uint32_t *columns)
+{
+    const eb_channel_dsp *const channels = (const eb_channel_dsp *)p->channels;
+    for (int32_t pixels = p->batches * p->out_h * p->out_w; pixels > 0; pixels -= 2) {
+        const int32_t other = pixels > 1 ? 1 : 0;
+        (void)widen2(input, input + other * p->in_c, p->in_c, columns);
+        (void)multiply(p, (const uint32_t *)(const void *)p->weights, channels, columns, output,
+                       output + other * p->out_c);
+        input += 2 * p->in_c;
+        output += 2 * p->out_c;
+    }
+}
+
+/* One output row of all groups. */
+static void row(const eb_conv2d_params *p, const int8_t *image, int32_t top, int8_t *output,
+                uint32_t *columns)
+{
+    const int32_t stride = p->groups * p->out_c;
+    for (int32_t x = 0; x < p->out_w; x += 2) {
+        const uint32_t *weights = (const uint32_t *)(const void *)p->weights;
+        const eb_channel_dsp *channels = (const eb_channel_dsp *)p->channels;
+        const int32_t other = x + 1 < p->out_w ? 1 : 0;
+        const int32_t left = x * p->stride_w - p->pad_left;
+        for (int32_t g = 0; g < p->groups; g++) {
+            fill(p, image + g * p->kernel_c, top, left, other * p->stride_w, columns);
+            weights = multiply(p, weights, channels, columns, output, output + other * stride);
+            channels += (p->out_c + 1) / 2 * 2;
+            output += p->out_c;
+        }
+        output += other * stride;
+    }
+}
+
+void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch)
+{
+    const int32_t pixels = p->out_h * p->out_w;
+    const int32_t out_c = p->groups * p->out_c;
+    uint32_t *const columns = (uint32_t *)scratch;
+    if (p->pointwise) {
+        pointwise(p, input, output, columns);
+    } else {
+        for (int32_t b = 0; b < p->batches; b++) {
+            const int8_t *const image = input + b * p->in_h * p->in_w * p->in_c;
+            int8_t *const out = output + b * pixels * out_c;
+            for (int32_t y = 0; y < p->out_h; y++) {
+                row(p, image, y * p->stride_h - p->pad_top, out + y * p->out_w * out_c, columns);
+            }
+        }
+    }
+    if (p->clamp) {
+        eb_clamp_all(output, p->batches * pixels * out_c, &p->output);
+    }
+}

@@ -1,0 +1,33 @@
+/* DEPTHWISE_CONV_2D, int8 in, int8 weights, int8 out; NHWC. */
+#ifndef EB_DEPTHWISE_CONV2D_H
+#define EB_DEPTHWISE_CONV2D_H
+
+#include <stdint.h>
+
+#include "../common/eb_channel.h"
+
+typedef struct {
+    int32_t batches;
+    int32_t in_h, in_w, in_c;
+    int32_t out_h, out_w;
+    int32_t multiplier; /* output channels for each input channel */
+    int32_t kernel_h, kernel_w;
+    int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int32_t pad;   /* input zero point: what lies outside the image */
+    int32_t columns; /* of the input that an output row reads, padding included */
+    int32_t clamp; /* 1: the activation's range is not all of int8 */
+    const int8_t *weights;   /* [kernel_h][kernel_w][in_c * multiplier] */
+    const int32_t *channels; /* for each output channel, see the kernels */
+    eb_output_stage output;
+} eb_depthwise_conv2d_params;
+
+/* channels: eb_channel with the layer's own bias, no zero point folded in. */
+void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *input,
+                            int8_t *output);
+
+/* Only for multiplier 1 and in_c a multiple of 4. channels: eb_channel_dsp, with twice the bias.
+ * scratch: 8 * kernel_h * (kernel_w + columns) bytes. */
+void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
+                                int8_t *output, void *scratch);
+
+#endif /* EB_DEPTHWISE_CONV2D_H */

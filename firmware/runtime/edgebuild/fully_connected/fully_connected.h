@@ -1,0 +1,27 @@
+/* FULLY_CONNECTED, int8 in, int8 weights, int8 out. */
+#ifndef EB_FULLY_CONNECTED_H
+#define EB_FULLY_CONNECTED_H
+
+#include <stdint.h>
+
+#include "../common/eb_channel.h"
+
+typedef struct {
+    int32_t batches;
+    int32_t depth; /* inputs of one batch */
+    int32_t units; /* outputs of one batch */
+    int32_t clamp; /* 1: the activation's range is not all of int8 */
+    const int8_t *weights;
+    const int32_t *channels; /* for each unit, see the kernels */
+    eb_output_stage output;
+} eb_fully_connected_params;
+
+/* weights: [units][depth]; channels: eb_channel. */
+void eb_fully_connected_s8(const eb_fully_connected_params *p, const int8_t *input, int8_t *output);
+
+/* weights: see fully_connected_s8_dsp.c; channels: eb_channel_dsp, an even number.
+ * scratch: 2 * depth bytes (depth rounded up to 16). */
+void eb_fully_connected_s8_dsp(const eb_fully_connected_params *p, const int8_t *input,
+                               int8_t *output, void *scratch);
+
+#endif /* EB_FULLY_CONNECTED_H */

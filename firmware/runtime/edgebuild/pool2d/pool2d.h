@@ -1,0 +1,23 @@
+/* AVERAGE_POOL_2D and MAX_POOL_2D, int8; NHWC. Input and output have the same quantization. */
+#ifndef EB_POOL2D_H
+#define EB_POOL2D_H
+
+#include <stdint.h>
+
+#include "../common/eb_math.h"
+
+typedef struct {
+    int32_t batches;
+    int32_t in_h, in_w, channels;
+    int32_t out_h, out_w;
+    int32_t filter_h, filter_w;
+    int32_t stride_h, stride_w, pad_top, pad_left;
+    int32_t min, max; /* range of the fused activation */
+} eb_pool2d_params;
+
+/* Mean of the values inside the image, halves rounded away from zero. */
+void eb_average_pool2d_s8(const eb_pool2d_params *p, const int8_t *input, int8_t *output);
+
+void eb_max_pool2d_s8(const eb_pool2d_params *p, const int8_t *input, int8_t *output);
+
+#endif /* EB_POOL2D_H */
