@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from edgebuild.graph import Graph
 from edgebuild.ops.support import check_supported
 from edgebuild.passes.base import GraphPass, PassResult, run_passes
+from edgebuild.passes.constant_channels import FoldConstantChannels
 from edgebuild.passes.shapes import FoldShapes
 from edgebuild.passes.simplify import FoldConstants, RemoveUnused, TrimInputs
 from edgebuild.passes.softmax import SteadySoftmax
@@ -19,7 +20,7 @@ READ_PASSES: tuple[GraphPass, ...] = (
 )
 """What comes before the question whether a model is supported, in order."""
 
-DEFAULT_PASSES: tuple[GraphPass, ...] = (FoldConstants(), RemoveUnused())
+DEFAULT_PASSES: tuple[GraphPass, ...] = (FoldConstants(), FoldConstantChannels(), RemoveUnused())
 """What every build of a supported model runs, in order."""
 
 
@@ -49,6 +50,7 @@ def supported_graph(graph: Graph, *, where: str) -> Supported:
 __all__ = [
     "DEFAULT_PASSES",
     "READ_PASSES",
+    "FoldConstantChannels",
     "FoldConstants",
     "FoldShapes",
     "GraphPass",
