@@ -100,8 +100,18 @@ class Random:
         height = 1 if line < 1 / 6 else self.up_to(most)
         return height, 1 if line > 5 / 6 else self.up_to(most)
 
+    def depthwise_3x3(self) -> Graph:
+        """A depthwise convolution as the DSP kernel of 3x3 takes it."""
+        x = (1, self.up_to(14, 3), self.up_to(14, 3), 4 * self.up_to(8))
+        usual = self.rng.random() < 0.7
+        stride = (1, 1) if usual else (self.up_to(2), self.up_to(3))
+        if self.rng.random() < 0.3:
+            stride = (2, 2)
+        padding = self.one("SAME", "SAME", "VALID")
+        return self.make.depthwise(x, (3, 3), stride=stride, padding=padding, **self.act())
+
     def depthwise(self, scale: float = 0.1, fours: bool = False) -> Graph:
-        """A depthwise convolution; ``fours``: as the DSP kernel takes them."""
+        """A depthwise convolution; ``fours``: as the DSP kernels take them."""
         channels = 4 * self.up_to(8) if fours else self.up_to(30)
         multiplier = 1 if fours or self.rng.random() < 0.5 else self.up_to(12, 2)
         x, kernel, window = self.window(channels if multiplier == 1 else -(-channels // 3))
@@ -220,6 +230,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "conv2d_s8": (4, lambda r: r.conv(BEYOND_DSP)),
     "conv2d_s8_dsp": (4, lambda r: r.conv()),
     "copy": (1, lambda r: r.make.reshaped((n := r.up_to(600), 1), (1, n))),
+    "depthwise_conv2d_3x3_s8_dsp": (4, lambda r: r.depthwise_3x3()),
     "depthwise_conv2d_s8": (6, lambda r: r.depthwise(BEYOND_DSP)),
     "depthwise_conv2d_s8_dsp": (4, lambda r: r.depthwise(fours=True)),
     "dequantize_s8_f32": (1, lambda r: r.make.cast(DType.INT8, r.shape(), DType.FLOAT32)),

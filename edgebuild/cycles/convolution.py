@@ -232,6 +232,39 @@ def depthwise_dsp(p: Params) -> Work:
     return work
 
 
+def depthwise_3x3_dsp(p: Params) -> Work:
+    """``depthwise_conv2d_3x3_s8_dsp.c``: steps of two output rows, or of one at stride_h 2."""
+    work = Work()
+    blocks, out_h, out_w = p["in_c"] // 4, p["out_h"], p["out_w"]
+    images = blocks * p["batches"]
+    columns = min(p["in_w"], p["columns"] - p["pad_left"])
+    work.loop("pads", 8 * p["columns"])
+    work.add("block", blocks)
+    work.add("image", images)
+    both = p["stride_h"] == 1
+    tops = np.arange(0, out_h, 2 if both else 1) * p["stride_h"] - p["pad_top"]
+    inside = int(((tops >= 0) & (tops + 4 <= p["in_h"])).sum()) if both else 0
+    steps, rows = len(tops), "two rows" if both else "one row"
+    work.add(f"step of {rows}", images * steps)
+    work.add("fill four", images * inside)
+    work.add("column of four", images * inside * columns)
+    twos = 2 * (steps - inside) if both else steps + 1
+    work.add(f"fill for {rows}", images * twos)
+    work.add(f"column for {rows}", images * twos * columns)
+    channels = 4 * images * steps
+    floor = ", floored" if p["output"]["offset"] == -128 else ""
+    pairs = out_w // 2 if p["stride_w"] == p["stride_h"] else 0
+    work.add(f"channel in {rows}{floor}", channels)
+    work.add("call of pairs", channels * bool(pairs))
+    work.add(f"pair in {rows}{floor}", channels * pairs)
+    singles = out_w - 2 * pairs
+    work.add(f"singles in {rows}", channels * bool(singles))
+    work.add(f"single in {rows}", channels * singles)
+    if p["clamp"]:
+        work.loop("clamp", p["batches"] * out_h * out_w * p["in_c"])
+    return work
+
+
 def _widen_rows(work: Work, kernel_h: int, columns: int, calls: int) -> None:
     work.add("widen", calls)
     work.add("widen row", calls * kernel_h)

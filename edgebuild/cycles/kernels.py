@@ -17,6 +17,7 @@ WORK: Mapping[str, Callable[[Mapping[str, Any]], Work]] = {
     "conv2d_s8": convolution.conv2d,
     "conv2d_s8_dsp": convolution.conv2d_dsp,
     "copy": others.copy,
+    "depthwise_conv2d_3x3_s8_dsp": convolution.depthwise_3x3_dsp,
     "depthwise_conv2d_s8": convolution.depthwise,
     "depthwise_conv2d_s8_dsp": convolution.depthwise_dsp,
     "dequantize_s8_f32": others.values,

@@ -294,6 +294,14 @@ def _depthwise_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
     yield Reads("weights", p["channels"].nbytes, window=four, repeats=pixels)
 
 
+def _depthwise_3x3_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
+    """Weights and biases of four channels are read again for every step of rows."""
+    steps = -(-p["out_h"] // 2) if p["stride_h"] == 1 else p["out_h"]
+    channels = p["channels"].nbytes
+    four = 4 * channels // max(1, p["in_c"])
+    yield Reads("weights", channels, window=four, repeats=steps * p["batches"])
+
+
 def _dense(p: Mapping[str, Any]) -> Iterator[Reads]:
     yield Reads("weights", p["weights"].nbytes, p["batches"], unit=1)
     yield Reads("weights", p["channels"].nbytes, p["batches"])
@@ -307,6 +315,7 @@ def _dense_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
 _WALKS = {
     "conv2d_s8": _conv,
     "conv2d_s8_dsp": _conv_dsp,
+    "depthwise_conv2d_3x3_s8_dsp": _depthwise_3x3_dsp,
     "depthwise_conv2d_s8": _depthwise,
     "depthwise_conv2d_s8_dsp": _depthwise_dsp,
     "fully_connected_s8": _dense,
@@ -331,7 +340,7 @@ def _walked(node: Node, call: KernelCall) -> Iterator[tuple[Tensor, Reads]]:
         tensor = node.input(position)
         if tensor.is_constant:
             continue
-        if name == "depthwise_conv2d_s8_dsp":
+        if name in ("depthwise_conv2d_s8_dsp", "depthwise_conv2d_3x3_s8_dsp"):
             # Four channels of the whole image, then the next four.
             yield tensor, Reads("arena", tensor.nbytes, run=4, window=tensor.nbytes)
         elif kernel_h > 1:

@@ -79,7 +79,7 @@ class DepthwiseConv2D(Operator):
         table = d.table * np.array([2, 1, 1, 1], np.int32) if dsp else c.table()
         if not dsp:
             table[:, 0] = conv.own_bias(node, _matrix(node))
-        params = {
+        params: dict[str, object] = {
             "batches": batches,
             "in_h": in_h,
             "in_w": in_w,
@@ -102,14 +102,20 @@ class DepthwiseConv2D(Operator):
             "channels": table,
             "output": conv.output_stage(node),
         }
+        scratch = 8 * w.kernel_h * (w.kernel_w + columns) if dsp else 0
         name = "depthwise_conv2d_s8_dsp" if dsp else "depthwise_conv2d_s8"
+        undilated = w.dilation_h == w.dilation_w == 1
+        if dsp and (w.kernel_h, w.kernel_w) == (3, 3) and undilated and w.stride_h <= 2:
+            name, scratch = "depthwise_conv2d_3x3_s8_dsp", 32 * columns
+            params["channels"] = _words_3x3(node, w.stride_h, table)
+            params["weights"] = "NULL"
         return KernelCall(
             f"eb_{name}",
             "depthwise_conv2d/depthwise_conv2d.h",
             (f"depthwise_conv2d/{name}.c",),
             "eb_depthwise_conv2d_params",
             params,
-            scratch_bytes=8 * w.kernel_h * (w.kernel_w + columns) if dsp else 0,
+            scratch_bytes=scratch,
         )
 
     def cases(self) -> Iterable[Case]:
@@ -137,12 +143,39 @@ class DepthwiseConv2D(Operator):
         yield _case("relu6", (1, 5, 5, 4), (3, 3), act="RELU6", out_zp=-100)
         yield _case("left_shift", (1, 5, 5, 4), (3, 3), out_scale=0.0004)
         yield _case("zero_point_low", (1, 4, 4, 8), (3, 3), padding="SAME", in_zp=-128)
+        # The 3x3 kernel with the DSP extension: pairs of rows and columns, and what is left over.
+        yield _case("rows_5_columns_7", (2, 5, 7, 8), (3, 3), padding="SAME")
+        yield _case("rows_2_columns_1", (1, 2, 1, 4), (3, 3), padding="SAME")
+        yield _case("one_row_of_6", (1, 1, 6, 4), (3, 3), padding="SAME", act="RELU", out_zp=-128)
+        yield _case("stride_1_by_2", (1, 5, 9, 4), (3, 3), padding="SAME", stride=(1, 2))
+        yield _case("stride_2_by_1", (1, 6, 5, 4), (3, 3), padding="SAME", stride=(2, 1))
+        yield _case("stride_2_valid", (2, 9, 11, 4), (3, 3), stride=(2, 2), out_zp=-128)
+        yield _case(
+            "stride_2_low", (1, 8, 6, 8), (3, 3), padding="SAME", stride=(2, 2), out_zp=-128
+        )
+        yield _case("relu6_clamped", (1, 6, 6, 4), (3, 3), act="RELU6", out_zp=-128, out_scale=0.02)
         # Vectors of the NEON kernel, and its forms.
         yield _case("channels_16_in_place", (1, 6, 7, 16), (3, 3), stride=(2, 1))
         yield _case("channels_35", (1, 4, 5, 35), (3, 3), padding="SAME", out_zp=-128, act="RELU")
         yield _case("channels_32_even_taps", (2, 5, 6, 32), (2, 5), padding="SAME")
         yield _case("lowest_weights", (1, 5, 5, 20), (3, 3), low=-128, high=-126, out_scale=0.9)
         yield _case("zero_point_high", (1, 4, 4, 3), (3, 3), padding="SAME", in_zp=127)
+
+
+def _words_3x3(node: Node, stride_h: int, table: np.ndarray) -> np.ndarray:
+    """Return int32 [channels, 10], each row an ``eb_depthwise_3x3``."""
+    data = node.input(1).data
+    assert data is not None
+    # [columns, rows, channels]
+    taps = 2 * data[0].astype(np.int64).transpose(1, 0, 2)
+    none = np.zeros_like(taps[:, 0])
+    if stride_h == 1:
+        pairs = (taps[:, 1], taps[:, 2]), (taps[:, 0], taps[:, 1])
+    else:
+        pairs = (taps[:, 0], taps[:, 1]), (taps[:, 2], none)
+    words = np.stack([low & 0xFFFF | (high & 0xFFFF) << 16 for low, high in pairs], axis=1)
+    packed = words.reshape(6, -1).T.astype(np.uint32).view(np.int32)
+    return np.concatenate([packed, table], axis=1).astype(np.int32)
 
 
 def _neon_call(node: Node, c: conv.Channels, w: conv.Window) -> KernelCall:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from edgebuild.graph import Graph, Node
 from edgebuild.ops import OPS
 from edgebuild.ops import convolution as conv
-from edgebuild.ops.support import node_reason
+from edgebuild.ops.depthwise_conv2d import _case as depthwise_case
+from edgebuild.ops.support import interpret, node_reason
 from edgebuild.targets import CpuFeatures
+from tests.kernels import harness
 
 DSP, PORTABLE = CpuFeatures(dsp=True), CpuFeatures()
 
@@ -53,6 +56,56 @@ def test_dsp_kernel_runs_only_where_it_is_exact(kind, name, dsp):
     node = node_of(kind, name)
     assert OPS[kind].kernel(node, DSP).function.endswith("_dsp") == dsp
     assert not OPS[kind].kernel(node, PORTABLE).function.endswith("_dsp")
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation", "name"),
+    [
+        ((3, 3), (1, 1), (1, 1), "depthwise_conv2d_3x3_s8_dsp"),
+        ((3, 3), (2, 1), (1, 1), "depthwise_conv2d_3x3_s8_dsp"),
+        ((3, 3), (3, 1), (1, 1), "depthwise_conv2d_s8_dsp"),
+        ((3, 3), (1, 1), (1, 2), "depthwise_conv2d_s8_dsp"),
+        ((3, 5), (1, 1), (1, 1), "depthwise_conv2d_s8_dsp"),
+    ],
+)
+def test_which_depthwise_kernel_runs(kernel, stride, dilation, name):
+    case = depthwise_case("x", (1, 9, 9, 4), kernel, stride=stride, dilation=dilation)
+    call = OPS["DEPTHWISE_CONV_2D"].kernel(case.graph.node(0), DSP)
+    assert call.function == f"eb_{name}" and call.sources == (f"depthwise_conv2d/{name}.c",)
+
+
+def random_3x3(rng):
+    """A depthwise layer of 3x3 whose image may be smaller than the kernel."""
+    zero = int(rng.choice([-128, -128, 3]))
+    return depthwise_case(
+        f"c{rng.integers(1000)}",
+        (int(rng.integers(1, 3)), *rng.integers(3, 10, 2).tolist(), int(rng.choice([4, 8, 12]))),
+        (3, 3),
+        padding=str(rng.choice(["SAME", "VALID"])),
+        stride=(int(rng.integers(1, 3)), int(rng.integers(1, 4))),
+        act=str(rng.choice(["NONE", "RELU", "RELU6"])),
+        in_zp=int(rng.integers(-128, 128)),
+        out_zp=zero,
+        out_scale=float(rng.choice([0.02, 0.1, 1.0])),
+    )
+
+
+@pytest.mark.parametrize("compiler", ["host", "arm"])
+def test_random_depthwise_layers_of_3x3(compiler, tmp_path):
+    """The plain C twin under sanitizers, and the instructions themselves."""
+    if shutil.which("gcc" if compiler == "host" else "qemu-arm") is None:
+        pytest.skip("not installed")
+    rng = np.random.default_rng(3)
+    graphs = [random_3x3(rng).graph for _ in range(80)]
+    command = harness.SANITIZED_GCC if compiler == "host" else harness.ARM_DSP_ZIG
+    program = harness.build_program(graphs, DSP, command, tmp_path)
+    rows = [(i, sample) for i, g in enumerate(graphs) for sample in harness.sample_inputs(g, 4)]
+    requests = [harness.Request(i, sample) for i, sample in rows]
+    prefix = [] if compiler == "host" else ["qemu-arm"]
+    found = harness.run_program(program, graphs, requests, prefix)
+    for (i, sample), (ours,) in zip(rows, found, strict=True):
+        (index,) = graphs[i].outputs
+        np.testing.assert_array_equal(interpret(graphs[i], sample)[index], ours)
 
 
 def test_packed_weights_hold_both_channels_of_a_pair():

@@ -78,6 +78,22 @@ static inline int32_t eb_smlatt(uint32_t a, uint32_t b, int32_t acc)
     return r;
 }
 
+/* acc + a.low * b.high. */
+static inline int32_t eb_smlabt(uint32_t a, uint32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm("smlabt %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+
+/* acc + a.high * b.low. */
+static inline int32_t eb_smlatb(uint32_t a, uint32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm("smlatb %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+
 /* (a * b + 2^31) >> 32. */
 static inline int32_t eb_smmulr(int32_t a, int32_t b)
 {
@@ -168,6 +184,16 @@ static inline int32_t eb_smlabb(uint32_t a, uint32_t b, int32_t acc)
 static inline int32_t eb_smlatt(uint32_t a, uint32_t b, int32_t acc)
 {
     return eb_wrapped(acc, eb_high(a) * eb_high(b));
+}
+
+static inline int32_t eb_smlabt(uint32_t a, uint32_t b, int32_t acc)
+{
+    return eb_wrapped(acc, eb_low(a) * eb_high(b));
+}
+
+static inline int32_t eb_smlatb(uint32_t a, uint32_t b, int32_t acc)
+{
+    return eb_wrapped(acc, eb_high(a) * eb_low(b));
 }
 
 static inline int32_t eb_smlad(uint32_t a, uint32_t b, int32_t acc)

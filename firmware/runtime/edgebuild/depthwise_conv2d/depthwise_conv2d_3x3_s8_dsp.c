@@ -1,0 +1,287 @@
+/* DEPTHWISE_CONV_2D of 3x3 with the DSP extension: four channels at a time; of each, two output rows
+ * at once where stride_h is 1, one where it is 2.
+ *
+ * The input rows under a step become columns, the padding included, with words for each of the four
+ * channels: pairs of rows in the (low, high) halfwords. At stride_h 1 a column has, over input rows 0
+ * to 3, `middle` (row 1, row 2) and `outer` (row 3, row 0), beside each other. At 2 it has `middle`
+ * (row 0, row 1); `outer`, of which row 2 alone counts, is the `middle` of the step that follows: two
+ * buffers take turns. SMLAD takes two taps at once; eb_depthwise_3x3 has the weights in the form that
+ * meets these words. */
+#include "../common/eb_channel_dsp.h"
+#include "depthwise_conv2d.h"
+
+#define BESIDE 8 /* words of a column at stride_h 1: middle and outer of channels 0, 1, 2, 3 */
+#define ALONE 4  /* at stride_h 2: middle of channels 0, 1, 2, 3 */
+
+typedef struct {
+    int32_t step;   /* bytes from one output to the next one in its row */
+    int32_t down;   /* and to the one below; 0: there is none */
+    int32_t outer;  /* bytes from a word of middle to its outer */
+    int32_t pairs;  /* of outputs that a call makes */
+    int32_t column; /* words of a column */
+    int32_t next;   /* words from one output's columns to the next one's */
+    int32_t rows;   /* of outputs at once */
+} geometry;
+
+/* One output, or two of which one lies below the other. */
+static void single(const uint32_t *x, const eb_depthwise_3x3 *c, int8_t *out, const geometry *g)
+{
+    const uint32_t *y = x + g->outer / 4;
+    int32_t upper = c->channel.bias, lower = upper;
+    for (int32_t k = 0; k < 3; k++, x += g->column, y += g->column) {
+        const uint32_t a = c->w[2 * k], b = c->w[2 * k + 1];
+        upper = eb_smlad(*x, a, upper);
+        upper = g->rows == 2 ? eb_smlatb(*y, b, upper) : eb_smlabb(*y, b, upper);
+        lower = eb_smlabt(*y, a, eb_smlad(*x, b, lower));
+    }
+    if (g->rows == 2) {
+        /* Before the upper one, on which it lies where there is no row below. */
+        out[g->down] = eb_scale_dsp(lower, c->channel);
+    }
+    *out = eb_scale_dsp(upper, c->channel);
+}
+
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+
+/* Pairs of outputs from the columns at x. Weights stay in r8 to lr, sums in r4 to r7; the frame holds
+ * what else they need: 0 out, 4 step, 8 down, 12 outer, 16 pairs, 20 bias, 24 multiplier, 28 round,
+ * 32 right. */
+#define ENTER                                                                                      \
+    "push {r4-r11, lr}\n"                                                                          \
+    "ldmia r1!, {r8-r12, lr}\n"                                                                    \
+    "ldmia r1, {r4-r7}\n"                                                                          \
+    "push {r4-r7}\n"                                                                               \
+    "ldmia r3, {r4-r7}\n"                                                                          \
+    "push {r2, r4-r7}\n"
+#define LEAVE                                                                                      \
+    "add sp, #36\n"                                                                                \
+    "pop {r4-r11, pc}\n"
+
+/* As eb_scale_dsp does it, and without its correction of negative values: with a zero point of -128
+ * all of these saturate. */
+#define HIGH_ANY(s) "smmulr " s ", " s ", r3\n add " s ", " s ", " s ", asr #31\n add " s ", r1\n"
+#define HIGH_FLOOR(s) "smmlar " s ", " s ", r3, r1\n"
+#define NARROW(s) "asr " s ", r2\n ssat " s ", #8, " s "\n"
+#define SCALE "ldr r3, [sp, #24]\n ldr r1, [sp, #28]\n ldr r2, [sp, #32]\n"
+#define NEXT(bytes)                                                                                \
+    "str r3, [sp]\n"                                                                               \
+    "ldr r1, [sp, #16]\n"                                                                          \
+    "add r0, #" bytes "\n"                                                                         \
+    "subs r1, #1\n"                                                                                \
+    "str r1, [sp, #16]\n"                                                                          \
+    "bne 1b\n"
+
+/* Two rows at a stride of 1: r4 and r5 in the upper one, r6 and r7 below. */
+#define TWO_ROWS(HIGH)                                                                             \
+    ENTER                                                                                          \
+    "1: ldr r4, [sp, #20]\n ldr r1, [r0]\n ldr r2, [r0, #4]\n ldr r3, [r0, #32]\n"                 \
+    "smlad r6, r1, r9, r4\n smlad r7, r3, r9, r4\n"                                                \
+    "smlad r5, r3, r8, r4\n smlad r4, r1, r8, r4\n"                                                \
+    "smlatb r4, r2, r9, r4\n smlabt r6, r2, r8, r6\n"                                              \
+    "smlad r4, r3, r10, r4\n smlad r6, r3, r11, r6\n"                                              \
+    "ldr r1, [r0, #36]\n ldr r2, [r0, #64]\n ldr r3, [r0, #68]\n"                                  \
+    "smlatb r4, r1, r11, r4\n smlabt r6, r1, r10, r6\n"                                            \
+    "smlatb r5, r1, r9, r5\n smlabt r7, r1, r8, r7\n"                                              \
+    "smlad r4, r2, r12, r4\n smlad r6, r2, lr, r6\n"                                               \
+    "smlad r5, r2, r10, r5\n smlad r7, r2, r11, r7\n"                                              \
+    "smlatb r4, r3, lr, r4\n smlabt r6, r3, r12, r6\n"                                             \
+    "smlatb r5, r3, r11, r5\n smlabt r7, r3, r10, r7\n"                                            \
+    "ldr r1, [r0, #96]\n ldr r2, [r0, #100]\n"                                                     \
+    "smlad r5, r1, r12, r5\n smlad r7, r1, lr, r7\n"                                               \
+    "smlatb r5, r2, lr, r5\n smlabt r7, r2, r12, r7\n"                                             \
+    SCALE HIGH("r4") HIGH("r5") HIGH("r6") HIGH("r7")                                              \
+    NARROW("r4") NARROW("r5") NARROW("r6") NARROW("r7")                                            \
+    "ldr r3, [sp]\n ldr r1, [sp, #4]\n ldr r2, [sp, #8]\n"                                         \
+    "add r2, r3\n strb r7, [r2, r1]\n strb r6, [r2]\n"                                             \
+    "strb r5, [r3, r1]\n strb r4, [r3]\n add r3, r3, r1, lsl #1\n"                                 \
+    NEXT("64") LEAVE
+
+/* One row at strides of 2: r4 and r5. */
+#define ONE_ROW(HIGH)                                                                              \
+    ENTER                                                                                          \
+    "1: ldr r4, [sp, #20]\n ldr r1, [r0]\n ldr r2, [r0, #16]\n"                                    \
+    "ldr r3, [r0, #32]\n ldr r6, [r0, #48]\n ldr r7, [r0, #64]\n"                                  \
+    "smlad r5, r3, r8, r4\n smlad r4, r1, r8, r4\n"                                                \
+    "smlad r4, r2, r10, r4\n smlad r5, r6, r10, r5\n"                                              \
+    "smlad r4, r3, r12, r4\n smlad r5, r7, r12, r5\n"                                              \
+    "ldr r7, [sp, #12]\n add r7, r0\n"                                                             \
+    "ldr r1, [r7]\n ldr r2, [r7, #16]\n"                                                           \
+    "ldr r3, [r7, #32]\n ldr r6, [r7, #48]\n ldr r7, [r7, #64]\n"                                  \
+    "smlabb r4, r1, r9, r4\n smlabb r5, r3, r9, r5\n"                                              \
+    "smlabb r4, r2, r11, r4\n smlabb r5, r6, r11, r5\n"                                            \
+    "smlabb r4, r3, lr, r4\n smlabb r5, r7, lr, r5\n"                                              \
+    SCALE HIGH("r4") HIGH("r5") NARROW("r4") NARROW("r5")                                          \
+    "ldr r3, [sp]\n ldr r1, [sp, #4]\n"                                                            \
+    "strb r5, [r3, r1]\n strb r4, [r3]\n add r3, r3, r1, lsl #1\n"                                 \
+    NEXT("64") LEAVE
+
+#define PAIRS(name, BODY)                                                                          \
+    __attribute__((naked, noinline)) static void name(const uint32_t *x, const eb_depthwise_3x3 *c, \
+                                                      int8_t *out, const geometry *g)              \
+    {                                                                                              \
+        __asm volatile(BODY);                                                                      \
+    }
+
+PAIRS(two_rows, TWO_ROWS(HIGH_ANY))
+PAIRS(two_rows_floor, TWO_ROWS(HIGH_FLOOR))
+PAIRS(one_row, ONE_ROW(HIGH_ANY))
+PAIRS(one_row_floor, ONE_ROW(HIGH_FLOOR))
+
+#else
+
+static void two_rows(const uint32_t *x, const eb_depthwise_3x3 *c, int8_t *out, const geometry *g)
+{
+    for (int32_t n = 2 * g->pairs; n > 0; n--, x += g->next, out += g->step) {
+        single(x, c, out, g);
+    }
+}
+
+#define two_rows_floor two_rows
+#define one_row two_rows
+#define one_row_floor two_rows
+
+#endif
+
+/* A row of four channels: values `step` bytes apart (0 for padding). */
+typedef struct {
+    const int8_t *at;
+    int32_t step;
+} source;
+
+/* Two values of each of four channels become the words to[0], to[apart], ... in their order. */
+static inline void fill(uint32_t *to, int32_t apart, uint32_t low, uint32_t high)
+{
+    const uint32_t le = eb_even_bytes(low), he = eb_even_bytes(high);
+    const uint32_t lo = eb_odd_bytes(low), ho = eb_odd_bytes(high);
+    to[0] = eb_lows(le, he);
+    to[apart] = eb_lows(lo, ho);
+    to[2 * apart] = eb_highs(le, he);
+    to[3 * apart] = eb_highs(lo, ho);
+}
+
+/* n columns of four rows inside the image, `row` bytes apart. */
+static void fill_four(const int8_t *in, int32_t row, int32_t step, int32_t n, uint32_t *column)
+{
+    for (; n > 0; n--, in += step, column += BESIDE) {
+        fill(column, 2, eb_load4(in + row), eb_load4(in + 2 * row));
+        fill(column + 1, 2, eb_load4(in + 3 * row), eb_load4(in));
+    }
+}
+
+/* Of n columns the words of two rows. */
+static void fill_two(source low, source high, int32_t n, const geometry *g, uint32_t *column)
+{
+    if (g->column == ALONE) {
+        for (; n > 0; n--, low.at += low.step, high.at += high.step, column += ALONE) {
+            fill(column, 1, eb_load4(low.at), eb_load4(high.at));
+        }
+        return;
+    }
+    for (; n > 0; n--, low.at += low.step, high.at += high.step, column += BESIDE) {
+        fill(column, 2, eb_load4(low.at), eb_load4(high.at));
+    }
+}
+
+typedef struct {
+    const eb_depthwise_conv2d_params *p;
+    const int8_t *in;
+    uint32_t outside; /* four bytes of padding */
+} picture;
+
+static source row_of(const picture *image, int32_t y)
+{
+    const eb_depthwise_conv2d_params *const p = image->p;
+    const int inside = y >= 0 && y < p->in_h;
+    const source found = { inside ? image->in + y * p->in_w * p->in_c
+                                  : (const int8_t *)&image->outside,
+                           inside ? p->in_c : 0 };
+    return found;
+}
+
+/* The columns over the input rows from `top` on. */
+static void fill_step(const picture *image, int32_t top, const geometry *g, uint32_t *column)
+{
+    const eb_depthwise_conv2d_params *const p = image->p;
+    const int32_t n = eb_min_i32(p->in_w, p->columns - p->pad_left);
+    const int32_t row = p->in_w * p->in_c;
+    column += p->pad_left * g->column;
+    if (g->rows == 1) {
+        fill_two(row_of(image, top), row_of(image, top + 1), n, g, column);
+    } else if (top >= 0 && top + 4 <= p->in_h) {
+        fill_four(image->in + top * row, row, p->in_c, n, column);
+    } else {
+        fill_two(row_of(image, top + 1), row_of(image, top + 2), n, g, column);
+        fill_two(row_of(image, top + 3), row_of(image, top), n, g, column + 1);
+    }
+}
+
+/* A channel of a step. */
+static void outputs(const eb_depthwise_conv2d_params *p, const uint32_t *x,
+                    const eb_depthwise_3x3 *c, int8_t *out, geometry *g)
+{
+    const int floors = p->output.offset == -128;
+    const int32_t n = p->out_w, twos = g->next == 8 ? n / 2 : 0;
+    for (g->pairs = twos; g->pairs > 0; g->pairs = 0) {
+        if (g->rows == 2) {
+            (floors ? two_rows_floor : two_rows)(x, c, out, g);
+        } else {
+            (floors ? one_row_floor : one_row)(x, c, out, g);
+        }
+    }
+    for (int32_t i = 2 * twos; i < n; i++) {
+        single(x + i * g->next, c, out + i * g->step, g);
+    }
+}
+
+/* Four channels of one image. */
+static void channels(const picture *image, const eb_depthwise_3x3 *c, uint32_t *columns, int8_t *out)
+{
+    const eb_depthwise_conv2d_params *const p = image->p;
+    const int32_t row = p->out_w * p->in_c;
+    const int32_t rows = p->stride_h == 1 ? 2 : 1, column = rows == 2 ? BESIDE : ALONE;
+    geometry g = { p->in_c, 0, 4, 0, column, p->stride_w * column, rows };
+    uint32_t *now = columns, *then = columns + p->columns * column;
+    if (rows == 1) {
+        fill_step(image, -p->pad_top, &g, now);
+    }
+    for (int32_t y = 0; y < p->out_h; y += rows, out += rows * row) {
+        if (rows == 2) {
+            fill_step(image, y - p->pad_top, &g, now);
+            g.down = y + 1 < p->out_h ? row : 0;
+        } else {
+            fill_step(image, 2 * y + 2 - p->pad_top, &g, then);
+            g.outer = (int32_t)(then - now) * 4;
+        }
+        for (int32_t j = 0; j < 4; j++) {
+            outputs(p, now + j * (column / 4), c + j, out + j, &g);
+        }
+        if (rows == 1) {
+            uint32_t *const filled = then;
+            then = now;
+            now = filled;
+        }
+    }
+}
+
+void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
+                                    int8_t *output, void *scratch)
+{
+    const int32_t in_bytes = p->in_h * p->in_w * p->in_c;
+    const int32_t out_bytes = p->out_h * p->out_w * p->in_c;
+    const uint32_t pads = ((uint32_t)p->pad & 0xFFFFU) | ((uint32_t)p->pad << 16);
+    picture image = { p, input, ((uint32_t)p->pad & 0xFFU) * UINT32_C(0x01010101) };
+    uint32_t *const columns = (uint32_t *)scratch;
+    for (int32_t i = 0; i < 8 * p->columns; i++) {
+        columns[i] = pads;
+    }
+    for (int32_t c = 0; c < p->in_c; c += 4) {
+        for (int32_t b = 0; b < p->batches; b++) {
+            image.in = input + b * in_bytes + c;
+            channels(&image, (const eb_depthwise_3x3 *)p->channels + c, columns,
+                     output + b * out_bytes + c);
+        }
+    }
+    if (p->clamp) {
+        eb_clamp_all(output, p->batches * out_bytes, &p->output);
+    }
+}
