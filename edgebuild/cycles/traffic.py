@@ -295,11 +295,9 @@ def _depthwise_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 def _depthwise_3x3_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
-    """Weights and biases of four channels are read again for every step of rows."""
-    steps = -(-p["out_h"] // 2) if p["stride_h"] == 1 else p["out_h"]
-    channels = p["channels"].nbytes
-    four = 4 * channels // max(1, p["in_c"])
-    yield Reads("weights", channels, window=four, repeats=steps * p["batches"])
+    """Weights and what belongs to channels are read once, into scratch."""
+    yield Reads("weights", p["weights"].nbytes, run=4, unit=1, taps=9)
+    yield Reads("weights", p["channels"].nbytes)
 
 
 def _dense(p: Mapping[str, Any]) -> Iterator[Reads]:

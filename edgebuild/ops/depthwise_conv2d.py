@@ -79,7 +79,7 @@ class DepthwiseConv2D(Operator):
         table = d.table * np.array([2, 1, 1, 1], np.int32) if dsp else c.table()
         if not dsp:
             table[:, 0] = conv.own_bias(node, _matrix(node))
-        params: dict[str, object] = {
+        params = {
             "batches": batches,
             "in_h": in_h,
             "in_w": in_w,
@@ -106,9 +106,7 @@ class DepthwiseConv2D(Operator):
         name = "depthwise_conv2d_s8_dsp" if dsp else "depthwise_conv2d_s8"
         undilated = w.dilation_h == w.dilation_w == 1
         if dsp and (w.kernel_h, w.kernel_w) == (3, 3) and undilated and w.stride_h <= 2:
-            name, scratch = "depthwise_conv2d_3x3_s8_dsp", 32 * columns
-            params["channels"] = _words_3x3(node, w.stride_h, table)
-            params["weights"] = "NULL"
+            name, scratch = "depthwise_conv2d_3x3_s8_dsp", 160 + 32 * columns
         return KernelCall(
             f"eb_{name}",
             "depthwise_conv2d/depthwise_conv2d.h",
@@ -160,22 +158,6 @@ class DepthwiseConv2D(Operator):
         yield _case("channels_32_even_taps", (2, 5, 6, 32), (2, 5), padding="SAME")
         yield _case("lowest_weights", (1, 5, 5, 20), (3, 3), low=-128, high=-126, out_scale=0.9)
         yield _case("zero_point_high", (1, 4, 4, 3), (3, 3), padding="SAME", in_zp=127)
-
-
-def _words_3x3(node: Node, stride_h: int, table: np.ndarray) -> np.ndarray:
-    """Return int32 [channels, 10], each row an ``eb_depthwise_3x3``."""
-    data = node.input(1).data
-    assert data is not None
-    # [columns, rows, channels]
-    taps = 2 * data[0].astype(np.int64).transpose(1, 0, 2)
-    none = np.zeros_like(taps[:, 0])
-    if stride_h == 1:
-        pairs = (taps[:, 1], taps[:, 2]), (taps[:, 0], taps[:, 1])
-    else:
-        pairs = (taps[:, 0], taps[:, 1]), (taps[:, 2], none)
-    words = np.stack([low & 0xFFFF | (high & 0xFFFF) << 16 for low, high in pairs], axis=1)
-    packed = words.reshape(6, -1).T.astype(np.uint32).view(np.int32)
-    return np.concatenate([packed, table], axis=1).astype(np.int32)
 
 
 def _neon_call(node: Node, c: conv.Channels, w: conv.Window) -> KernelCall:

@@ -13,14 +13,6 @@ typedef struct {
     int32_t right;
 } eb_channel_dsp;
 
-/* A channel of a 3x3 depthwise layer. w: two words for each column of the kernel, of taps doubled, in
- * the (low, high) halfwords: at stride_h 1 (row 1, row 2) and (row 0, row 1), else (row 0, row 1) and
- * (row 2, 0). channel: with twice the bias. */
-typedef struct {
-    uint32_t w[6];
-    eb_channel_dsp channel;
-} eb_depthwise_3x3;
-
 /* The output for twice the accumulator, saturated to int8: both roundings of eb_requantize. */
 static inline int8_t eb_scale_dsp(int32_t twice, eb_channel_dsp c)
 {

@@ -5,13 +5,20 @@
  * channels: pairs of rows in the (low, high) halfwords. At stride_h 1 a column has, over input rows 0
  * to 3, `middle` (row 1, row 2) and `outer` (row 3, row 0), beside each other. At 2 it has `middle`
  * (row 0, row 1); `outer`, of which row 2 alone counts, is the `middle` of the step that follows: two
- * buffers take turns. SMLAD takes two taps at once; eb_depthwise_3x3 has the weights in the form that
- * meets these words. */
+ * buffers take turns. SMLAD takes two taps at once. */
 #include "../common/eb_channel_dsp.h"
 #include "depthwise_conv2d.h"
 
 #define BESIDE 8 /* words of a column at stride_h 1: middle and outer of channels 0, 1, 2, 3 */
 #define ALONE 4  /* at stride_h 2: middle of channels 0, 1, 2, 3 */
+
+/* A channel, with its weights in the form that meets the words of the columns: taps doubled, two words
+ * for each column of the kernel, at stride_h 1 (row 1, row 2) and (row 0, row 1), at 2 (row 0, row 1)
+ * and (row 2, 0). */
+typedef struct {
+    uint32_t w[6];
+    eb_channel_dsp channel;
+} filter;
 
 typedef struct {
     int32_t step;   /* bytes from one output to the next one in its row */
@@ -24,7 +31,7 @@ typedef struct {
 } geometry;
 
 /* One output, or two of which one lies below the other. */
-static void single(const uint32_t *x, const eb_depthwise_3x3 *c, int8_t *out, const geometry *g)
+static void single(const uint32_t *x, const filter *c, int8_t *out, const geometry *g)
 {
     const uint32_t *y = x + g->outer / 4;
     int32_t upper = c->channel.bias, lower = upper;
@@ -116,7 +123,7 @@ static void single(const uint32_t *x, const eb_depthwise_3x3 *c, int8_t *out, co
     NEXT("64") LEAVE
 
 #define PAIRS(name, BODY)                                                                          \
-    __attribute__((naked, noinline)) static void name(const uint32_t *x, const eb_depthwise_3x3 *c, \
+    __attribute__((naked, noinline)) static void name(const uint32_t *x, const filter *c, \
                                                       int8_t *out, const geometry *g)              \
     {                                                                                              \
         __asm volatile(BODY);                                                                      \
@@ -129,7 +136,7 @@ PAIRS(one_row_floor, ONE_ROW(HIGH_FLOOR))
 
 #else
 
-static void two_rows(const uint32_t *x, const eb_depthwise_3x3 *c, int8_t *out, const geometry *g)
+static void two_rows(const uint32_t *x, const filter *c, int8_t *out, const geometry *g)
 {
     for (int32_t n = 2 * g->pairs; n > 0; n--, x += g->next, out += g->step) {
         single(x, c, out, g);
@@ -217,7 +224,7 @@ static void fill_step(const picture *image, int32_t top, const geometry *g, uint
 
 /* A channel of a step. */
 static void outputs(const eb_depthwise_conv2d_params *p, const uint32_t *x,
-                    const eb_depthwise_3x3 *c, int8_t *out, geometry *g)
+                    const filter *c, int8_t *out, geometry *g)
 {
     const int floors = p->output.offset == -128;
     const int32_t n = p->out_w, twos = g->next == 8 ? n / 2 : 0;
@@ -234,7 +241,7 @@ static void outputs(const eb_depthwise_conv2d_params *p, const uint32_t *x,
 }
 
 /* Four channels of one image. */
-static void channels(const picture *image, const eb_depthwise_3x3 *c, uint32_t *columns, int8_t *out)
+static void channels(const picture *image, const filter *c, uint32_t *columns, int8_t *out)
 {
     const eb_depthwise_conv2d_params *const p = image->p;
     const int32_t row = p->out_w * p->in_c;
@@ -263,6 +270,21 @@ static void channels(const picture *image, const eb_depthwise_3x3 *c, uint32_t *
     }
 }
 
+static void prepare(const eb_depthwise_conv2d_params *p, int32_t c, filter to[4])
+{
+    const int32_t row = 3 * p->in_c;
+    for (int32_t j = 0; j < 4; j++) {
+        const int8_t *w = p->weights + c + j;
+        for (int32_t k = 0; k < 3; k++, w += p->in_c) {
+            const uint32_t t0 = (uint32_t)(2 * w[0]), t1 = (uint32_t)(2 * w[row]);
+            const uint32_t t2 = (uint32_t)(2 * w[2 * row]);
+            to[j].w[2 * k] = p->stride_h == 1 ? eb_lows(t1, t2) : eb_lows(t0, t1);
+            to[j].w[2 * k + 1] = p->stride_h == 1 ? eb_lows(t0, t1) : eb_lows(t2, 0);
+        }
+        to[j].channel = ((const eb_channel_dsp *)p->channels)[c + j];
+    }
+}
+
 void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
                                     int8_t *output, void *scratch)
 {
@@ -270,15 +292,16 @@ void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_params *p, const i
     const int32_t out_bytes = p->out_h * p->out_w * p->in_c;
     const uint32_t pads = ((uint32_t)p->pad & 0xFFFFU) | ((uint32_t)p->pad << 16);
     picture image = { p, input, ((uint32_t)p->pad & 0xFFU) * UINT32_C(0x01010101) };
-    uint32_t *const columns = (uint32_t *)scratch;
+    filter *const filters = (filter *)scratch;
+    uint32_t *const columns = (uint32_t *)(filters + 4);
     for (int32_t i = 0; i < 8 * p->columns; i++) {
         columns[i] = pads;
     }
     for (int32_t c = 0; c < p->in_c; c += 4) {
+        prepare(p, c, filters);
         for (int32_t b = 0; b < p->batches; b++) {
             image.in = input + b * in_bytes + c;
-            channels(&image, (const eb_depthwise_3x3 *)p->channels + c, columns,
-                     output + b * out_bytes + c);
+            channels(&image, filters, columns, output + b * out_bytes + c);
         }
     }
     if (p->clamp) {
