@@ -173,11 +173,19 @@ class Layers:
         return _graph(kind, [activation(x, 0.1, -7)], attrs, 0.1, -7)
 
     def binary(
-        self, kind: str, a: Shape, b: Shape, *, act: str = "NONE", scale: float = 0.25
+        self,
+        kind: str,
+        a: Shape,
+        b: Shape,
+        *,
+        act: str = "NONE",
+        scale: float = 0.25,
+        scales: tuple[float, float] = (0.1, 0.2),
     ) -> Graph:
         """ADD, SUB, MUL, MAXIMUM or MINIMUM."""
         same = kind in ("MAXIMUM", "MINIMUM")
-        inputs = [activation(a, 0.1, 3), activation(b, *((0.1, 3) if same else (0.2, -5)))]
+        scales = (0.1, 0.1) if same else scales
+        inputs = [activation(a, scales[0], 3), activation(b, scales[1], 3 if same else -5)]
         attrs = {"fused_activation_function": act}
         return _graph(kind, inputs, attrs, *((0.1, 3) if same else (scale, 4)))
 

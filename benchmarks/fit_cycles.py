@@ -13,6 +13,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from cycle_layers import CORES, Layers, Shape, layer_traces, roomy, side_by_side
@@ -137,11 +138,16 @@ class Random:
         stride = self.one(size, (1, 1), (2, 2), (self.up_to(3), self.up_to(3)))
         return self.make.pool(kind, x, size, stride, self.one("SAME", "VALID"))
 
-    def binary(self, kind: str) -> Graph:
+    def difference(self) -> Graph:
+        """SUB, with the larger scale on either side, clamped now and then."""
+        scales = self.one((0.1, 0.2), (0.2, 0.1))
+        return self.binary("SUB", scales=scales, act=str(self.one("NONE", "NONE", "RELU6")))
+
+    def binary(self, kind: str, **options: Any) -> Graph:
         """Two operands, one of which may be broadcast."""
         a = (self.up_to(3), self.up_to(8), self.up_to(8), self.up_to(20))
         b = tuple(1 if self.rng.random() < 0.25 else n for n in a)
-        return self.make.binary(kind, a, a if self.rng.random() < 0.5 else b)
+        return self.make.binary(kind, a, a if self.rng.random() < 0.5 else b, **options)
 
     def softmax(self) -> Graph:
         """Rows of one to some hundred values."""
@@ -224,6 +230,8 @@ BEYOND_DSP = 0.0002
 
 SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "add_s8": (1, lambda r: r.binary("ADD")),
+    "add_s8_dsp": (1, lambda r: r.binary("ADD", act=str(r.one("NONE", "NONE", "RELU6")))),
+    "sub_s8_dsp": (2, lambda r: r.difference()),
     "arg_max_s8": (1, lambda r: r.largest()),
     "average_pool2d_s8": (4, lambda r: r.pool("AVERAGE_POOL_2D")),
     "concatenation": (2, lambda r: r.joined()),

@@ -11,6 +11,8 @@ from edgebuild.ops.base import KernelCall
 
 WORK: Mapping[str, Callable[[Mapping[str, Any]], Work]] = {
     "add_s8": others.elementwise,
+    "add_s8_dsp": others.add_dsp,
+    "sub_s8_dsp": others.sub_dsp,
     "arg_max_s8": others.arg_max,
     "average_pool2d_s8": others.pool,
     "concatenation": others.concatenation,

@@ -42,6 +42,21 @@ def elementwise(p: Params) -> Work:
     return work
 
 
+def add_dsp(p: Params) -> Work:
+    """``add_s8_dsp.c``: the same loops, and the clamp behind them."""
+    work = elementwise(p)
+    if p["clamp"]:
+        work.loop("clamp", math.prod(p["loops"]["count"]))
+    return work
+
+
+def sub_dsp(p: Params) -> Work:
+    """The same, with the order of the operands decided once."""
+    work = add_dsp(p)
+    work.add("plain first", p["plain_first"])
+    return work
+
+
 def softmax(p: Params) -> Work:
     """``softmax_s8.c``; how many values are near enough to the largest to count is a guess: as many
     as of evenly spread ones, whose largest is on average depth / (depth + 1) of the way up."""

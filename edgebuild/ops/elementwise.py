@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
 
@@ -11,7 +12,13 @@ from edgebuild.graph import Node, Tensor
 from edgebuild.ops import broadcast
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
-from edgebuild.ops.convolution import ACTIVATIONS, is_int8
+from edgebuild.ops.convolution import (
+    ACTIVATIONS,
+    MAX_DSP_RIGHT,
+    clamps,
+    is_int8,
+    output_stage,
+)
 from edgebuild.ops.fixed_point import (
     activation_range,
     multiply_by_quantized_multiplier,
@@ -20,6 +27,8 @@ from edgebuild.ops.fixed_point import (
 from edgebuild.targets import CpuFeatures
 
 _LEFT_SHIFT = 20
+_MAX_OPERAND_RIGHT = 29
+"""Beyond it what rounds could overflow."""
 _SHAPES = (
     ("same", (2, 3, 4), (2, 3, 4)),
     ("scalar", (1, 5), (1,)),
@@ -159,6 +168,56 @@ class Add(_Elementwise):
         total = scaled[0].astype(np.int64) + self.sign * scaled[1].astype(np.int64)
         result = multiply_by_quantized_multiplier(total, *quantize_multiplier(real[2]))
         return (_clip(node, result),)
+
+    def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
+        """Return the DSP kernel where it is exact, else as for every operator of two operands."""
+        call = super().kernel(node, cpu)
+        # The larger scale's multiplier is a half.
+        scaled, plain = sorted((0, 1), key=lambda i: _add_scales(node)[i])
+        params = self._dsp_params(node, plain, scaled) if cpu.dsp else None
+        if params is None:
+            return call
+        return dataclasses.replace(
+            call,
+            function="eb_add_s8_dsp" if self.sign > 0 else "eb_sub_s8_dsp",
+            header="elementwise/elementwise_dsp.h",
+            sources=("elementwise/add_s8_dsp.c",),
+            params_type="eb_add_dsp_params",
+            params=params,
+            inputs=(plain, scaled),
+        )
+
+    def _dsp_params(self, node: Node, plain: int, scaled: int) -> dict[str, object] | None:
+        """Return the DSP kernel's parameters; None where its rounding is not TFLite's."""
+        pairs = [quantize_multiplier(factor) for factor in _add_scales(node)]
+        multiplier, shift = pairs[scaled]
+        total, right, zero = pairs[2][0], -pairs[2][1], node.output.zero_point
+        # Without a right shift a negative value comes out one too low, which saturation may hide.
+        least = 0 if zero == -128 else 1
+        if not least <= right <= MAX_DSP_RIGHT or -shift > _MAX_OPERAND_RIGHT:
+            return None
+        if shift == 0:
+            # Two equal scales: a half, as 1 - 2**-31 and a shift. What it lacks, 255 * 2**-11 at
+            # most, is rounded off.
+            multiplier, shift = 2**31 - 1, -1
+        shapes = [node.input(i).shape for i in (plain, scaled)]
+        return {
+            "loops": broadcast.loop_params(*shapes),
+            "plain_first": plain == 0,
+            "base": -node.input(plain).zero_point * (1 << _LEFT_SHIFT),
+            "start": -node.input(scaled).zero_point * (1 << _LEFT_SHIFT + 1),
+            "multiplier": multiplier,
+            "round": 1 << -shift >> 1,
+            "right": -shift,
+            "output": {
+                "bias": 0,
+                "multiplier": total,
+                "round": (1 << right >> 1) + zero * (1 << right),
+                "right": right,
+            },
+            "clamp": clamps(node),
+            "range": output_stage(node),
+        }
 
     def params(self, node: Node) -> dict[str, object]:
         """Return offsets, the three multipliers with their right shifts, and the range."""

@@ -11,6 +11,7 @@ import pytest
 from edgebuild.graph import Graph, Node
 from edgebuild.ops import OPS
 from edgebuild.ops import convolution as conv
+from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.depthwise_conv2d import _case as depthwise_case
 from edgebuild.ops.support import interpret, node_reason
 from edgebuild.targets import CpuFeatures
@@ -106,6 +107,46 @@ def test_random_depthwise_layers_of_3x3(compiler, tmp_path):
     for (i, sample), (ours,) in zip(rows, found, strict=True):
         (index,) = graphs[i].outputs
         np.testing.assert_array_equal(interpret(graphs[i], sample)[index], ours)
+
+
+def all_pairs(kind, scales, zeros, act):
+    """A layer of two operands, and the one sample that holds each pair of values."""
+    case = one_op(
+        "all",
+        kind,
+        [activation((256, 1), scales[0], zeros[0]), activation((1, 256), scales[1], zeros[1])],
+        [activation((256, 256), scales[2], zeros[2])],
+        {"fused_activation_function": act},
+    )
+    values = np.arange(-128, 128).astype(np.int8)
+    return case.graph, [values.reshape(256, 1), values.reshape(1, 256)]
+
+
+@pytest.mark.parametrize("compiler", ["host", "arm"])
+def test_every_pair_of_values_is_added_right(compiler, tmp_path):
+    if shutil.which("gcc" if compiler == "host" else "qemu-arm") is None:
+        pytest.skip("not installed")
+    rng = np.random.default_rng(4)
+    layers = [
+        all_pairs(kind, scales, zeros, act)
+        for kind in ("ADD", "SUB")
+        for scales in (
+            (0.1, 0.2, 0.25), (0.2, 0.1, 0.25), (0.1, 0.1, 0.2), (0.05, 0.0499, 0.1),
+            (0.001, 2.0, 1.9), (3e-7, 1.0, 1.0), (0.9, 0.8, 0.1), tuple(rng.uniform(0.01, 0.1, 3)),
+        )
+        for zeros, act in (((3, -7, 11), "NONE"), ((-128, 127, -128), "RELU"), ((5, 0, 9), "RELU6"))
+    ]  # fmt: skip
+    graphs = [graph for graph, _ in layers]
+    calls = [OPS[g.node(0).kind].kernel(g.node(0), DSP).function for g in graphs]
+    assert sum(name.endswith("_dsp") for name in calls) > 0.8 * len(calls)
+    command = harness.SANITIZED_GCC if compiler == "host" else harness.ARM_DSP_ZIG
+    program = harness.build_program(graphs, DSP, command, tmp_path)
+    requests = [harness.Request(i, sample) for i, (_, sample) in enumerate(layers)]
+    found = harness.run_program(
+        program, graphs, requests, [] if compiler == "host" else ["qemu-arm"]
+    )
+    for (graph, sample), (ours,) in zip(layers, found, strict=True):
+        np.testing.assert_array_equal(interpret(graph, sample)[graph.outputs[0]], ours)
 
 
 def test_packed_weights_hold_both_channels_of_a_pair():
