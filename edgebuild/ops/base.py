@@ -1,7 +1,7 @@
 """What one operator is: its limits in words, its shapes, its integer reference, its kernel.
 
 An operator is one module in this package with one ``Operator`` subclass, one folder in
-``firmware/kernels``, and one line in ``edgebuild.ops.OPS``.
+``firmware/runtime/edgebuild``, and one line in ``edgebuild.ops.OPS``.
 """
 
 from __future__ import annotations

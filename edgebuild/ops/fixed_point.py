@@ -1,7 +1,7 @@
 """TFLite's fixed-point arithmetic, on NumPy int32 arrays, bit for bit.
 
 The formulas are those of gemmlowp as TFLite Micro uses them (double rounding), the same that
-CMSIS-NN computes; ``firmware/kernels/common/eb_math.h`` is their C twin.
+CMSIS-NN computes; ``firmware/runtime/edgebuild/common/eb_math.h`` is their C twin.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def test_targets_validate(edgebuild, tmp_path):
     code, out, err = edgebuild("targets", "validate", "host", bad)
     assert (code, out) == (2, "")
     assert err.startswith("error: 2 errors\n")
-    assert f"{bad}: cpu.clock_mhz is not a field; did you mean 'clock_hz'?" in err
+    assert f"{bad}: cpu.clock_mhz is not a field; did you mean 'clock_hz' (in Hz, not MHz)?" in err
     code, out, err = edgebuild("targets", "validate", bad, "--json")
     assert (code, err) == (2, "")
     assert json.loads(out)["valid"] is False and len(json.loads(out)["targets"][str(bad)]) == 2
