@@ -2,7 +2,7 @@
 # make test   runs the whole test suite, from nothing
 # make test-models  only the tests that need public models (README: EDGEBUILD_MODELS)
 # make lint   ruff, mypy          make wheel    builds, checks and tries the packages of a release
-# make nightly  the slow suites, with EDGEBUILD_ANDROID_TOOLS=1 those of Kotlin and Gradle too
+# make nightly  the slow suites and the coverage, with EDGEBUILD_ANDROID_TOOLS=1 those of Kotlin and Gradle too
 # make bench    figures against peers
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(if $(shell $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo ok),$(p))))
@@ -30,13 +30,13 @@ system-tools:
 	@sh scripts/android-tools.sh
 
 test: $(READY) system-tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not hardware" --durations=30 --durations-min=10 --cov --cov-report=term --cov-fail-under=90
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow and not hardware" --durations=30 --durations-min=10
 
 test-models: $(READY) system-tools
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "models and not slow and not hardware"
 
 nightly: $(READY) system-tools
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not hardware" -o timeout=10800
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not hardware" -o timeout=10800 --cov --cov-report=term --cov-fail-under=90
 
 lint: $(READY)
 	$(BIN)/ruff check .

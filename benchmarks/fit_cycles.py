@@ -228,8 +228,11 @@ class Random:
 BEYOND_DSP = 0.0002
 """An output scale so small that the portable kernel is taken on every core."""
 
+BEYOND_DSP_SUM = 5e-7
+"""The same for a sum of scales 0.1 and 0.2, which it saturates."""
+
 SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
-    "add_s8": (1, lambda r: r.binary("ADD")),
+    "add_s8": (1, lambda r: r.binary("ADD", scale=BEYOND_DSP_SUM)),
     "add_s8_dsp": (1, lambda r: r.binary("ADD", act=str(r.one("NONE", "NONE", "RELU6")))),
     "sub_s8_dsp": (2, lambda r: r.difference()),
     "arg_max_s8": (1, lambda r: r.largest()),

@@ -58,11 +58,12 @@ def flipped(whole, rng, most):
     return bytes(content)
 
 
-def test_bit_flips_are_refused_or_analysed(place, capsys):
+@pytest.mark.parametrize("count", [120, pytest.param(1000, marks=pytest.mark.slow)])
+def test_bit_flips_are_refused_or_analysed(place, capsys, count):
     """Everything before the compiler; the codes are those of a verdict or of bad input."""
-    rng = random.Random(0)
+    rng = random.Random(count)
     codes = set()
-    for _ in range(400):
+    for _ in range(count):
         (place / "flip.tflite").write_bytes(flipped(small_model(), rng, 4))
         code = cli(["check", "flip.tflite", "--target", "cortex-m4"])
         captured = capsys.readouterr()

@@ -11,6 +11,7 @@
 
 #define BESIDE 8 /* words of a column at stride_h 1: middle and outer of channels 0, 1, 2, 3 */
 #define ALONE 4  /* at stride_h 2: middle of channels 0, 1, 2, 3 */
+#define PAIRED 8 /* words from one output to the next where pairs are made: strides (1, 1), (2, 2) */
 
 /* A channel, with its weights in the form that meets the words of the columns: taps doubled, two words
  * for each column of the kernel, at stride_h 1 (row 1, row 2) and (row 0, row 1), at 2 (row 0, row 1)
@@ -122,9 +123,11 @@ static void single(const uint32_t *x, const filter *c, int8_t *out, const geomet
     "strb r5, [r3, r1]\n strb r4, [r3]\n add r3, r3, r1, lsl #1\n"                                 \
     NEXT("64") LEAVE
 
+/* Parameters are in r0 to r3, which C does not see. */
+#define IN __attribute__((unused))
 #define PAIRS(name, BODY)                                                                          \
-    __attribute__((naked, noinline)) static void name(const uint32_t *x, const filter *c, \
-                                                      int8_t *out, const geometry *g)              \
+    __attribute__((naked, noinline)) static void name(IN const uint32_t *x, IN const filter *c,    \
+                                                      IN int8_t *out, IN const geometry *g)        \
     {                                                                                              \
         __asm volatile(BODY);                                                                      \
     }
@@ -223,19 +226,17 @@ static void fill_step(const picture *image, int32_t top, const geometry *g, uint
 }
 
 /* A channel of a step. */
-static void outputs(const eb_depthwise_conv2d_params *p, const uint32_t *x,
-                    const filter *c, int8_t *out, geometry *g)
+static void outputs(const eb_depthwise_conv2d_params *p, const uint32_t *x, const filter *c,
+                    int8_t *out, geometry *g)
 {
     const int floors = p->output.offset == -128;
-    const int32_t n = p->out_w, twos = g->next == 8 ? n / 2 : 0;
-    for (g->pairs = twos; g->pairs > 0; g->pairs = 0) {
-        if (g->rows == 2) {
-            (floors ? two_rows_floor : two_rows)(x, c, out, g);
-        } else {
-            (floors ? one_row_floor : one_row)(x, c, out, g);
-        }
+    g->pairs = g->next == PAIRED ? p->out_w / 2 : 0;
+    if (g->pairs > 0 && g->rows == 2) {
+        (floors ? two_rows_floor : two_rows)(x, c, out, g);
+    } else if (g->pairs > 0) {
+        (floors ? one_row_floor : one_row)(x, c, out, g);
     }
-    for (int32_t i = 2 * twos; i < n; i++) {
+    for (int32_t i = 2 * g->pairs; i < p->out_w; i++) {
         single(x + i * g->next, c, out + i * g->step, g);
     }
 }
@@ -270,6 +271,7 @@ static void channels(const picture *image, const filter *c, uint32_t *columns, i
     }
 }
 
+/* Four filters, from the c-th on. */
 static void prepare(const eb_depthwise_conv2d_params *p, int32_t c, filter to[4])
 {
     const int32_t row = 3 * p->in_c;
