@@ -78,7 +78,10 @@ def _columns(work: Work, p: Params) -> None:
 
 
 def conv2d_dsp(p: Params) -> Work:
-    """``conv2d_s8_dsp.c``: two pixels, two channels and eight values of depth a round."""
+    """``conv2d_s8_dsp.c``: two pixels, four channels and eight values of depth a round.
+
+    Two channels where fewer than four are left.
+    """
     work = Work()
     outputs = p["batches"] * p["out_h"] * p["out_w"] * p["groups"] * p["out_c"]
     if p["pointwise"]:
@@ -91,12 +94,17 @@ def conv2d_dsp(p: Params) -> Work:
         kind = ""
         work.add("row", rows)
         _fill(work, p)
-    twos, odd = divmod(p["out_c"], 2)
+    fours, left = divmod(p["out_c"], 4)
+    twos, odd = divmod(left, 2)
+    floored = ", floored" if p["output"]["offset"] == -128 else ""
+    rounds = -(-p["depth"] // 8)
     # The compiler puts `multiply` into one of its callers and calls it from the other.
     work.add(f"{kind}multiply", steps)
-    work.add(f"{kind}pair of channels", steps * twos)
+    work.add(f"{kind}four channels{floored}", steps * fours)
+    work.add("round of four", steps * fours * rounds)
+    work.add(f"{kind}two channels", steps * twos)
     work.add(f"{kind}odd channel", steps * odd)
-    work.add(f"{kind}round", steps * (twos + odd) * -(-p["depth"] // 8))
+    work.add("round of two", steps * (twos + odd) * rounds)
     if p["clamp"]:
         work.loop("clamp", outputs)
     return work

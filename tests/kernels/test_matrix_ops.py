@@ -12,6 +12,7 @@ from edgebuild.graph import Graph, Node
 from edgebuild.ops import OPS
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.cases import activation, one_op
+from edgebuild.ops.conv2d import _case as conv_case
 from edgebuild.ops.depthwise_conv2d import _case as depthwise_case
 from edgebuild.ops.support import interpret, node_reason
 from edgebuild.targets import CpuFeatures
@@ -91,13 +92,31 @@ def random_3x3(rng):
     )
 
 
+def random_conv(rng):
+    """A convolution of any number of channels, pointwise every other time."""
+    pointwise, channels = rng.random() < 0.5, int(rng.integers(1, 20))
+    kernel = (1, 1) if pointwise else tuple(rng.integers(1, 4, 2).tolist())
+    return conv_case(
+        f"c{rng.integers(1000)}",
+        (int(rng.integers(1, 3)), *rng.integers(3, 8, 2).tolist(), channels),
+        (int(rng.integers(1, 14)), *kernel, channels),
+        padding=str(rng.choice(["SAME", "VALID"])),
+        stride=(1, 1) if pointwise else tuple(rng.integers(1, 3, 2).tolist()),
+        act=str(rng.choice(["NONE", "RELU", "RELU6"])),
+        in_zp=int(rng.integers(-128, 128)),
+        out_zp=int(rng.choice([-128, -128, 3])),
+        out_scale=float(rng.choice([0.05, 0.3, 2.0])),
+    )
+
+
 @pytest.mark.parametrize("compiler", ["host", "arm"])
-def test_random_depthwise_layers_of_3x3(compiler, tmp_path):
+@pytest.mark.parametrize("make", [random_3x3, random_conv])
+def test_random_layers(make, compiler, tmp_path):
     """The plain C twin under sanitizers, and the instructions themselves."""
     if shutil.which("gcc" if compiler == "host" else "qemu-arm") is None:
         pytest.skip("not installed")
     rng = np.random.default_rng(3)
-    graphs = [random_3x3(rng).graph for _ in range(80)]
+    graphs = [make(rng).graph for _ in range(80)]
     command = harness.SANITIZED_GCC if compiler == "host" else harness.ARM_DSP_ZIG
     program = harness.build_program(graphs, DSP, command, tmp_path)
     rows = [(i, sample) for i, g in enumerate(graphs) for sample in harness.sample_inputs(g, 4)]

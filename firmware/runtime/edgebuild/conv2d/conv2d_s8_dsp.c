@@ -1,4 +1,5 @@
-/* CONV_2D with the DSP extension: 2 pixels x 2 channels x 8 values of depth a round.
+/* CONV_2D with the DSP extension: 2 pixels x 4 channels x 8 values of depth a round, and 2 x 2 for what
+ * is left over of the channels.
  *
  * Weights: for each pair of output channels and each 8 values of depth four words, for the values
  * (0, 2), (1, 3), (4, 6) and (5, 7); see eb_both_biases for what a halfword holds. Zeros fill the
@@ -128,33 +129,123 @@ static inline sums step(sums s, eb_pair x, uint32_t w)
     return s;
 }
 
+/* The columns of two pixels, and where their outputs go. A single pixel is there twice. */
+typedef struct {
+    const uint32_t *end; /* of the columns */
+    int8_t *out0, *out1;
+} pixel_pair;
+
+/* One channel, or two, of two pixels. */
+static void two_channels(const uint32_t *x, const uint32_t *w, const eb_channel_dsp *c,
+                         const pixel_pair *to, int32_t channels)
+{
+    const int32_t both = eb_both_biases(c);
+    sums s = { c->bias, c->bias, both, both };
+    do {
+        eb_pair words = eb_next_pair(&w);
+        s = step(s, eb_next_pair(&x), words.first);
+        s = step(s, eb_next_pair(&x), words.second);
+        words = eb_next_pair(&w);
+        s = step(s, eb_next_pair(&x), words.first);
+        s = step(s, eb_next_pair(&x), words.second);
+    } while (x != to->end);
+    to->out1[0] = eb_scale_dsp(eb_twice(s.first1), c[0]);
+    to->out0[0] = eb_scale_dsp(eb_twice(s.first0), c[0]);
+    if (channels > 1) {
+        to->out1[1] = eb_scale_dsp(eb_twice_second(s.both1, s.first1), c[1]);
+        to->out0[1] = eb_scale_dsp(eb_twice_second(s.both0, s.first0), c[1]);
+    }
+}
+
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+
+/* Sums of both channels of the first pair in r4 and r5 (pixel 0 and 1), of its first channel in r6 and
+ * r7; of the second pair in r8 to r11. r0: columns; r1, r2: weights of the pairs. The frame: 0 c, 4
+ * end, 8 out0, 12 out1. */
+#define VALUES                                                                                     \
+    "ldr r3, [r0], #4\n ldr r12, [r0], #4\n ldr lr, [r1], #4\n"                                    \
+    "smlad r4, r3, lr, r4\n smlad r5, r12, lr, r5\n sxtb16 lr, lr\n"                               \
+    "smlad r6, r3, lr, r6\n smlad r7, r12, lr, r7\n ldr lr, [r2], #4\n"                            \
+    "smlad r8, r3, lr, r8\n smlad r9, r12, lr, r9\n sxtb16 lr, lr\n"                               \
+    "smlad r10, r3, lr, r10\n smlad r11, r12, lr, r11\n"
+
+/* As eb_scale_dsp does it, and without its correction of negative values: with a zero point of -128
+ * all of these saturate. */
+#define HIGH_ANY(s) "smmulr " s ", " s ", r1\n add " s ", " s ", " s ", asr #31\n add " s ", r12\n"
+#define HIGH_FLOOR(s) "smmlar " s ", " s ", r1, r12\n"
+#define NARROW(s) "asr " s ", lr\n ssat " s ", #8, " s "\n"
+
+/* Channel `at` of both pixels, with the offsets of its numbers from c. */
+#define CHANNEL(HIGH, s0, s1, at, multiplier, round, right)                                        \
+    "ldr r1, [r0, #" multiplier "]\n ldr r12, [r0, #" round "]\n ldr lr, [r0, #" right "]\n"        \
+    HIGH(s0) HIGH(s1) NARROW(s0) NARROW(s1)                                                        \
+    "strb " s1 ", [r3, #" at "]\n strb " s0 ", [r2, #" at "]\n"
+
+/* Twice the sum of the second channel of a pair, see eb_twice_second, and of the first. */
+#define APART(both, first) "sub " both ", " first "\n asr " both ", #7\n lsl " first ", #1\n"
+
+#define FOUR_CHANNELS(HIGH)                                                                        \
+    "push {r4-r11, lr}\n"                                                                          \
+    "ldmia r3, {r4-r6}\n"                                                                          \
+    "push {r2, r4-r6}\n"                                                                           \
+    "sub r3, r4, r0\n"                                                                             \
+    "ldr r6, [r2]\n ldr r5, [r2, #16]\n ldr r10, [r2, #32]\n ldr r9, [r2, #48]\n"                  \
+    "add r4, r6, r5, lsl #8\n mov r5, r4\n mov r7, r6\n"                                           \
+    "add r8, r10, r9, lsl #8\n mov r9, r8\n mov r11, r10\n"                                        \
+    "add r2, r1, r3, lsr #1\n"                                                                     \
+    "1:\n" VALUES VALUES VALUES VALUES                                                             \
+    "ldr r3, [sp, #4]\n cmp r0, r3\n bne 1b\n"                                                     \
+    "ldr r0, [sp]\n ldr r2, [sp, #8]\n ldr r3, [sp, #12]\n"                                        \
+    APART("r4", "r6") APART("r5", "r7") APART("r8", "r10") APART("r9", "r11")                      \
+    CHANNEL(HIGH, "r6", "r7", "0", "4", "8", "12")                                                 \
+    CHANNEL(HIGH, "r4", "r5", "1", "20", "24", "28")                                               \
+    CHANNEL(HIGH, "r10", "r11", "2", "36", "40", "44")                                             \
+    CHANNEL(HIGH, "r8", "r9", "3", "52", "56", "60")                                               \
+    "add sp, #16\n"                                                                                \
+    "pop {r4-r11, pc}\n"
+
+/* Parameters are in r0 to r3, which C does not see. */
+#define IN __attribute__((unused))
+#define FOUR(name, HIGH)                                                                           \
+    __attribute__((naked, noinline)) static void name(IN const uint32_t *x, IN const uint32_t *w,  \
+                                                      IN const eb_channel_dsp *c,                  \
+                                                      IN const pixel_pair *to)                         \
+    {                                                                                              \
+        __asm volatile(FOUR_CHANNELS(HIGH));                                                       \
+    }
+
+FOUR(four_channels, HIGH_ANY)
+FOUR(four_channels_floor, HIGH_FLOOR)
+
+#else
+
+static void four_channels(const uint32_t *x, const uint32_t *w, const eb_channel_dsp *c,
+                          const pixel_pair *to)
+{
+    const pixel_pair then = { to->end, to->out0 + 2, to->out1 + 2 };
+    two_channels(x, w, c, to, 2);
+    two_channels(x, w + (to->end - x) / 2, c + 2, &then, 2);
+}
+
+#define four_channels_floor four_channels
+
+#endif
+
 /* Multiplies the columns of two pixels with all channels of a group; returns the end of its weights.
  * A single pixel comes with out1 the same as out0. */
 static const uint32_t *multiply(const eb_conv2d_params *p, const uint32_t *w,
                                 const eb_channel_dsp *c, const uint32_t *columns, int8_t *out0,
                                 int8_t *out1)
 {
-    const uint32_t *const end = columns + (p->depth + 7) / 8 * 8;
-    for (int32_t left = p->out_c; left > 0; left -= 2, c += 2) {
-        const int32_t both = eb_both_biases(c);
-        sums s = { c->bias, c->bias, both, both };
-        const uint32_t *x = columns;
-        do {
-            eb_pair words = eb_next_pair(&w);
-            s = step(s, eb_next_pair(&x), words.first);
-            s = step(s, eb_next_pair(&x), words.second);
-            words = eb_next_pair(&w);
-            s = step(s, eb_next_pair(&x), words.first);
-            s = step(s, eb_next_pair(&x), words.second);
-        } while (x != end);
-        eb_channel_dsp k = c[0];
-        *out1++ = eb_scale_dsp(eb_twice(s.first1), k);
-        *out0++ = eb_scale_dsp(eb_twice(s.first0), k);
-        if (left > 1) {
-            k = c[1];
-            *out1++ = eb_scale_dsp(eb_twice_second(s.both1, s.first1), k);
-            *out0++ = eb_scale_dsp(eb_twice_second(s.both0, s.first0), k);
-        }
+    const int32_t words = (p->depth + 7) / 8 * 4; /* of a pair's weights */
+    const int floors = p->output.offset == -128;
+    pixel_pair to = { columns + 2 * words, out0, out1 };
+    int32_t left = p->out_c;
+    for (; left >= 4; left -= 4, c += 4, w += 2 * words, to.out0 += 4, to.out1 += 4) {
+        (floors ? four_channels_floor : four_channels)(columns, w, c, &to);
+    }
+    for (; left > 0; left -= 2, c += 2, w += words, to.out0 += 2, to.out1 += 2) {
+        two_channels(columns, w, c, &to, left);
     }
     return w;
 }
@@ -163,8 +254,8 @@ static void pointwise(const eb_conv2d_params *p, const int8_t *input, int8_t *ou
                       uint32_t *columns)
 {
     const eb_channel_dsp *const channels = (const eb_channel_dsp *)p->channels;
-    for (int32_t pixels = p->batches * p->out_h * p->out_w; pixels > 0; pixels -= 2) {
-        const int32_t other = pixels > 1 ? 1 : 0;
+    for (int32_t left = p->batches * p->out_h * p->out_w; left > 0; left -= 2) {
+        const int32_t other = left > 1 ? 1 : 0;
         (void)widen2(input, input + other * p->in_c, p->in_c, columns);
         (void)multiply(p, (const uint32_t *)(const void *)p->weights, channels, columns, output,
                        output + other * p->out_c);
