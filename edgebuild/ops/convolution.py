@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +74,7 @@ def dsp_channels(node: Node, weights: np.ndarray, c: Channels) -> DspChannels:
     ends = _accumulator_range(c.bias.astype(np.int64), weights)
     lowest, highest = (requantize(node, end.astype(np.int32), c).astype(np.int64) for end in ends)
     # Training leaves dead channels, with multipliers beyond all limits: always the same output.
-    dead = lowest == highest
+    dead = (lowest == highest) & ~may_wrap(ends, c)
     right = np.where(dead, 1, -c.shift.astype(np.int64))
     offset = node.output.zero_point
     # Without a right shift a negative value comes out one too low, which saturation may hide.
@@ -127,7 +128,7 @@ def own_bias(node: Node, weights: np.ndarray) -> np.ndarray:
 
 def folded_bias(node: Node, weights: np.ndarray) -> np.ndarray:
     """Return int64 ``bias - zero_point * sum(weights)`` for weights [channels, depth]."""
-    total = weights.astype(np.int64).sum(axis=1)
+    total = weights.sum(axis=1, dtype=np.int64)
     return own_bias(node, weights) - node.input(0).zero_point * total
 
 
@@ -139,10 +140,17 @@ def _accumulator_range(bias: np.ndarray, weights: np.ndarray) -> tuple[np.ndarra
     return bias + low, bias + high
 
 
+def may_wrap(ends: Sequence[np.ndarray], c: Channels) -> np.ndarray:
+    """Return for each channel whether a left shift may wrap an accumulator between these ``ends``:
+    then the requantization of those between them is not between that of the ends."""
+    largest = np.maximum(*(np.abs(end.astype(np.int64)) for end in ends))
+    return np.asarray(largest << np.maximum(c.shift.astype(np.int64), 0) >= 2**31)
+
+
 def accumulators_fit(node: Node, weights: np.ndarray) -> bool:
     """Return whether no input can overflow an int32 accumulator, not even on the way."""
     # An input less its zero point is within -255..255; folding the zero point adds no more.
-    magnitude = 256 * np.abs(weights.astype(np.int64)).sum(axis=1)
+    magnitude = 256 * np.abs(weights.astype(np.int16)).sum(axis=1, dtype=np.int64)
     return bool(np.all(np.abs(own_bias(node, weights)) + magnitude < 2**31 - 1))
 
 

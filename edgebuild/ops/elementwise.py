@@ -28,7 +28,7 @@ from edgebuild.targets import CpuFeatures
 
 _LEFT_SHIFT = 20
 _MAX_OPERAND_RIGHT = 29
-"""Beyond it what rounds could overflow."""
+"""With a larger shift the term that rounds could overflow."""
 _SHAPES = (
     ("same", (2, 3, 4), (2, 3, 4)),
     ("scalar", (1, 5), (1,)),
@@ -194,7 +194,7 @@ class Add(_Elementwise):
         total, right, zero = pairs[2][0], -pairs[2][1], node.output.zero_point
         # Without a right shift a negative value comes out one too low, which saturation may hide.
         least = 0 if zero == -128 else 1
-        if not least <= right <= MAX_DSP_RIGHT or -shift > _MAX_OPERAND_RIGHT:
+        if not least <= right <= MAX_DSP_RIGHT or -shift > _MAX_OPERAND_RIGHT or not multiplier:
             return None
         if shift == 0:
             # Two equal scales: a half, as 1 - 2**-31 and a shift. What it lacks, 255 * 2**-11 at

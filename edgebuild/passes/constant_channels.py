@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -30,55 +31,67 @@ class FoldConstantChannels:
     """Fold channels that are the same for every input into the bias of what reads them: exact.
 
     Training leaves such channels behind: a ReLU that never opens, or always saturates. A
-    convolution or fully connected layer adds the same number for them each time. ``multiple``: as
-    many channels stay as make a multiple of it, which kernels like.
+    convolution or fully connected layer adds the same number for them each time.
     """
 
-    multiple: int = 4
     name = "fold_constant_channels"
 
     def apply(self, graph: Graph) -> PassResult:
         """Narrow the layers that make such channels, those that read them, and all between."""
-        groups = _Groups(graph)
-        if not groups.open():
-            return PassResult(graph, changed=False)
-        ranges = channel_ranges(graph)
-        kept = _Choice(groups, ranges, self.multiple).kept()
-        if not kept:
-            return PassResult(graph, changed=False)
-        before = sum(groups.width(group) for group in groups.open())
-        gone = sum(groups.width(group) - len(channels) for group, channels in kept.items())
-        note = f"left out {gone:,} of {before:,} channels that no input changes or nothing reads"
-        narrowed = _Surgery(graph, groups, ranges, kept).graph()
-        return PassResult(narrowed, changed=True, notes=(note,))
+        source, gone = graph, 0
+        # What goes may leave channels unread that were decided on before.
+        while (groups := _Groups(graph)).narrowable():
+            ranges = channel_ranges(graph)
+            kept = _Choice(groups, ranges).kept()
+            if not kept:
+                break
+            gone += sum(groups.width(group) - len(channels) for group, channels in kept.items())
+            graph = _Narrowing(graph, groups, ranges, kept).narrowed()
+        if graph is source:
+            return PassResult(source, changed=False)
+        first = _Groups(source)
+        all_of_them = sum(map(first.width, first.narrowable()))
+        which = "channels that no input changes or that nothing reads"
+        note = f"left out {gone:,} of {all_of_them:,} {which}"
+        return PassResult(graph, changed=True, notes=(note,))
 
 
-def _ends(node: Node) -> bool:
+_MULTIPLE = 4
+"""As many channels stay as make a multiple of it, which kernels like."""
+
+_NEW = 1 << 24
+"""The first index of a narrowed tensor: above those of all tensors in a file."""
+
+
+def _mixes_channels(node: Node) -> bool:
     """Return whether a node mixes its input's channels, so that a constant goes into its bias."""
     return node.kind in ("CONV_2D", "FULLY_CONNECTED") and is_plain_layer(node)
 
 
-def _starts(node: Node) -> bool:
-    """Return whether a node makes channels that do without each other."""
-    alone = node.kind == "DEPTHWISE_CONV_2D" and node.input(0).shape[-1] == 1
-    return (alone and is_plain_layer(node)) or _ends(node)
+def _makes_channels(node: Node) -> bool:
+    """Return whether a node makes channels that do not depend on each other."""
+    if node.kind == "DEPTHWISE_CONV_2D":
+        return is_plain_layer(node) and node.input(0).shape[-1] == 1
+    return _mixes_channels(node)
 
 
-def _shared(node: Node) -> tuple[Tensor, ...] | None:
+def _channelwise(node: Node) -> tuple[Tensor, ...] | None:
     """Return the activations of a node that treats each channel by itself; None for any other."""
+    if node.kind not in ("DEPTHWISE_CONV_2D", *VIEWS, *LOOKUPS, *SPATIAL, *BINARY):
+        return None
     x, y = node.input(0), node.output
-    varying = tuple(t for t in node.inputs if t is not None and t.data is None)
-    if any(t.dtype != DType.INT8 or not t.shape for t in (*varying, y)):
+    operands = node.inputs if node.kind in BINARY else (x,)
+    varying = tuple(t for t in operands if t is not None and t.data is None)
+    if not varying or any(t.dtype != DType.INT8 or not t.shape for t in (*varying, y)):
         return None
     if node.kind == "DEPTHWISE_CONV_2D":
         same = is_plain_layer(node) and x.shape[-1] == y.shape[-1]
     elif node.kind in VIEWS:
         same = y.shape[-1] % x.shape[-1] == 0
     elif node.kind in BINARY:
-        others = (t for t in node.inputs if t is not None)
-        same = all(t.shape == y.shape or _scalar_or_row(t, y) for t in others)
+        same = all(t is not None and (t.shape == y.shape or _scalar_or_row(t, y)) for t in operands)
     else:
-        same = node.kind in (*LOOKUPS, *SPATIAL) and _keeps_channels(node)
+        same = _spares_last_axis(node)
     return (*varying, y) if same else None
 
 
@@ -87,7 +100,7 @@ def _scalar_or_row(tensor: Tensor, output: Tensor) -> bool:
     return constant and (tensor.elements == 1 or tensor.shape[-1:] == output.shape[-1:])
 
 
-def _keeps_channels(node: Node) -> bool:
+def _spares_last_axis(node: Node) -> bool:
     x, y = node.input(0), node.output
     if node.kind == "MEAN":
         data = node.input(1).data
@@ -108,11 +121,14 @@ class _Groups:
     """
 
     def __init__(self, graph: Graph) -> None:
-        self._above: dict[int, int] = {}
+        self._parent: dict[int, int] = {}
         self._width: dict[int, int] = {}
         self._readers: dict[int, list[Node]] = {}
         self._made: set[int] = set()
         self._fixed: set[int] = set()
+        layers = (node for node in graph.nodes() if is_plain_layer(node))
+        uses = Counter(node.op.inputs[1] for node in layers)
+        self._shared = {index for index, count in uses.items() if count > 1}
         for tensor in graph.input_tensors:
             self._new(tensor)
             self._fixed.add(tensor.index)
@@ -123,8 +139,8 @@ class _Groups:
 
     def of(self, index: int) -> int | None:
         """Return the group of a tensor that can be narrowed, None for any other."""
-        group = self._find(index) if index in self._above else None
-        return group if group in self._open else None
+        group = self._find(index) if index in self._parent else None
+        return group if group in self._narrowable else None
 
     def width(self, group: int) -> int:
         """Return the number of channels."""
@@ -134,56 +150,59 @@ class _Groups:
         """Return the layers that mix a group's channels."""
         return self._readers[group]
 
-    def open(self) -> frozenset[int]:
-        """Return the groups that layers with weights alone make and mix."""
-        return self._open
+    def narrowable(self) -> frozenset[int]:
+        """Return the groups that only layers with weights make and mix."""
+        return self._narrowable
 
     def _add(self, node: Node) -> None:
-        shared = _shared(node)
+        if is_plain_layer(node) and node.op.inputs[1] in self._shared:
+            # Cut for one layer, weights of several would be stored again.
+            self._fixed.update((node.op.inputs[0], node.op.outputs[0]))
+        shared = _channelwise(node)
         if shared is not None:
             *inputs, output = shared
             first = self._find(inputs[0].index)
-            self._above[output.index] = first
+            self._parent[output.index] = first
             for tensor in inputs[1:]:
                 self._join(first, self._find(tensor.index))
             return
-        if _ends(node):
+        if _mixes_channels(node):
             self._readers.setdefault(node.input(0).index, []).append(node)
         else:
             self._fixed.update(node.op.inputs)
         for tensor in node.outputs:
             self._new(tensor)
-        (self._made if _starts(node) else self._fixed).update(node.op.outputs)
+        (self._made if _makes_channels(node) else self._fixed).update(node.op.outputs)
 
     def _new(self, tensor: Tensor) -> None:
-        self._above[tensor.index] = tensor.index
+        self._parent[tensor.index] = tensor.index
         self._width[tensor.index] = tensor.shape[-1] if tensor.shape else 1
 
     def _find(self, index: int) -> int:
-        while self._above[index] != index:
+        while self._parent[index] != index:
             # Each step halves the way for the next time.
-            self._above[index] = self._above[self._above[index]]
-            index = self._above[index]
+            self._parent[index] = self._parent[self._parent[index]]
+            index = self._parent[index]
         return index
 
     def _join(self, first: int, other: int) -> None:
         if self._width[first] == self._width[other]:
-            self._above[other] = first
+            self._parent[other] = first
         else:
             self._fixed |= {first, other}
 
     def _close(self) -> None:
         """Hand what was noted of tensors to their groups."""
         made, fixed = (
-            {self._find(index) for index in marked if index in self._above}
+            {self._find(index) for index in marked if index in self._parent}
             for marked in (self._made, self._fixed)
         )
         readers: dict[int, list[Node]] = {}
         for index, nodes in self._readers.items():
-            if index in self._above:
+            if index in self._parent:
                 readers.setdefault(self._find(index), []).extend(nodes)
         self._readers = readers
-        self._open = frozenset((made - fixed) & readers.keys())
+        self._narrowable = frozenset((made - fixed) & readers.keys())
 
 
 @dataclass
@@ -192,19 +211,18 @@ class _Choice:
 
     groups: _Groups
     ranges: Ranges
-    multiple: int
     _kept: dict[int, np.ndarray] = field(default_factory=dict)
 
     def kept(self) -> Mapping[int, np.ndarray]:
         """Return the channels that stay of each group that loses some, in their order."""
         # From the last group on, as what nothing reads any more depends on what its readers make.
-        for group in sorted(self.groups.open(), key=self._last_reader, reverse=True):
+        for group in sorted(self.groups.narrowable(), key=self._last_reader, reverse=True):
             width = self.groups.width(group)
             gone = np.ones(width, bool)
             for node in self.groups.readers(group):
-                gone &= self._spare(node, width)
+                gone &= self._dispensable(node, width)
             alive = np.flatnonzero(~gone)
-            least = min(width, max(1, -(-len(alive) // self.multiple)) * self.multiple)
+            least = min(width, max(1, -(-len(alive) // _MULTIPLE)) * _MULTIPLE)
             filling = np.flatnonzero(gone)[: max(0, least - len(alive))]
             if len(alive) + len(filling) < width:
                 self._kept[group] = np.sort(np.concatenate([alive, filling]))
@@ -213,8 +231,8 @@ class _Choice:
     def _last_reader(self, group: int) -> int:
         return max(node.position for node in self.groups.readers(group))
 
-    def _spare(self, node: Node, width: int) -> np.ndarray:
-        """Return which of ``width`` channels ``node`` does without."""
+    def _dispensable(self, node: Node, width: int) -> np.ndarray:
+        """Return which of ``width`` channels ``node`` can do without."""
         x = node.input(0)
         matrix = weight_matrix(node).reshape(node.output.shape[-1], -1, width)
         made = self.groups.of(node.output.index)
@@ -228,19 +246,23 @@ class _Choice:
 
 
 @dataclass
-class _Surgery:
+class _Narrowing:
     """The graph without the channels that go."""
 
     source: Graph
     groups: _Groups
     ranges: Ranges
     kept: Mapping[int, np.ndarray]
+    _tensors: dict[int, Tensor] = field(init=False)
+    _moved: dict[int, int] = field(init=False, default_factory=dict)
+    _next: int = field(init=False, default=_NEW)
 
-    def graph(self) -> Graph:
-        """Return it. Narrowed tensors are new ones, as their values are those of no model file."""
+    def __post_init__(self) -> None:
         self._tensors = dict(self.source.tensors)
-        self._next = max(self._tensors) + 1
-        self._moved: dict[int, int] = {}
+
+    def narrowed(self) -> Graph:
+        """Return the smaller graph. Narrowed tensors are new ones, which no model file has."""
+        self._next = max(_NEW, max(self._tensors) + 1)
         for index, tensor in sorted(self.source.tensors.items()):
             keep = self._keep(index)
             if keep is not None:
@@ -258,7 +280,7 @@ class _Surgery:
         made = self._keep(node.op.outputs[0]) if node.op.outputs else None
         if inputs == list(node.op.inputs) and made is None:
             return node.op
-        if _starts(node) or node.kind == "DEPTHWISE_CONV_2D":
+        if _makes_channels(node) or node.kind == "DEPTHWISE_CONV_2D":
             inputs = [inputs[0], *self._weights(node, made)]
             if attrs.get("depth_multiplier", 1) > 1:
                 attrs["depth_multiplier"] = self._tensors[outputs[0]].shape[-1]
@@ -266,7 +288,7 @@ class _Surgery:
             shape = self._tensors[outputs[0]].shape
             attrs["new_shape"] = shape
             inputs[1:] = [self._add(_valued(tensor, shape)) for tensor in node.inputs[1:] if tensor]
-        else:
+        elif node.kind in BINARY:
             inputs[: len(node.inputs)] = [
                 self._constant(tensor, made, index)
                 for tensor, index in zip(node.inputs, inputs, strict=True)
@@ -298,7 +320,7 @@ class _Surgery:
         if bias is None and not total.any():
             return
         if bias is None:
-            bias = Tensor(0, f"{node.output.name}_bias", (len(total),), DType.INT32)
+            bias = Tensor(0, f"{node.output.name}_bias", (), DType.INT32, _bias_scales(node))
         bias = _valued(bias, total)
         yield self._add(bias if made is None else _cut(bias, made, 0))
 
@@ -308,7 +330,7 @@ class _Surgery:
         x = node.input(0)
         value = range_of(x, self.ranges)[0] - x.zero_point
         gone = np.setdiff1d(np.arange(x.shape[-1]), read)
-        return np.asarray((matrix[:, :, gone].astype(np.int64) * value[gone]).sum(axis=(1, 2)))
+        return np.asarray(matrix[:, :, gone].sum(axis=1, dtype=np.int64) @ value[gone])
 
     def _keep(self, index: int) -> np.ndarray | None:
         """Return which entries of a tensor's last dimension stay; None where all do."""
@@ -344,8 +366,17 @@ def _cut(tensor: Tensor, keep: np.ndarray, axis: int) -> Tensor:
     quantization = tensor.quantization
     if quantization is not None and quantization.per_channel:
         along = quantization.axis % tensor.data.ndim == axis % tensor.data.ndim
+        along &= len(quantization.scales) == tensor.data.shape[axis]
         quantization = _chosen(quantization, keep) if along else quantization
     return dataclasses.replace(tensor, data=data, shape=data.shape, quantization=quantization)
+
+
+def _bias_scales(node: Node) -> Quantization:
+    """Return the quantization of a layer's bias: input scale times weight scales."""
+    weights = node.input(1).quantization
+    scales = weights.scales if weights is not None else (1.0,)
+    products = np.float32(node.input(0).scale) * np.array(scales, np.float32)
+    return Quantization(tuple(products.astype(float).tolist()), (0,) * len(scales))
 
 
 def _chosen(quantization: Quantization, keep: np.ndarray) -> Quantization:

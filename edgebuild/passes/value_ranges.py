@@ -15,8 +15,23 @@ Ranges = Mapping[int, np.ndarray]
 
 Rule = Callable[[Node, Ranges], np.ndarray | None]
 
+LOOKUPS = ("RELU", "RELU6", "LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU")
+"""Functions of one value."""
+
+VIEWS = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
+"""Other shapes of the same bytes."""
+
+SPATIAL = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "PAD", "PADV2")
+"""Operators that treat each channel by itself, unless they work along the last dimension."""
+
+BINARY = ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM")
+"""Operators on two operands, value by value."""
+
 _AT_ONCE = 1 << 20
 """Weights that are widened at a time."""
+
+_MOST_SCALE, _MOST_SUMMED = 2.0**7, 1 << 15
+"""Below these a product of two operands, and a sum of values, cannot wrap on their way to int8."""
 
 
 def channel_ranges(graph: Graph) -> Ranges:
@@ -24,7 +39,8 @@ def channel_ranges(graph: Graph) -> Ranges:
 
     They hold for every input. Tensors of which nothing is known but their type are left out. Layers
     with weights are bounded as sums, term by term (interval arithmetic; Moore 1966), through the
-    operator's own rounding, which never decreases; other operators by their reference.
+    operator's own rounding, which never decreases while nothing wraps; other operators by their
+    reference.
     """
     found: dict[int, np.ndarray] = {}
     for node in graph.nodes():
@@ -32,7 +48,7 @@ def channel_ranges(graph: Graph) -> Ranges:
         if rule is None or node.output.dtype != DType.INT8 or not node.output.shape:
             continue
         bounds = rule(node, found)
-        if bounds is not None and not _everything(bounds):
+        if bounds is not None and not _is_unbounded(bounds):
             found[node.output.index] = bounds
     return found
 
@@ -70,7 +86,8 @@ def reads_padding(node: Node) -> bool:
 
 def is_plain_layer(node: Node) -> bool:
     """Return whether this is a layer with weights, without groups, over whole rows of channels."""
-    if node.kind not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+    weighted = node.kind in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+    if not weighted or not node.input(0).shape:
         return False
     channels, columns = node.input(0).shape[-1], node.input(1).shape[-1]
     if node.kind == "CONV_2D":
@@ -99,14 +116,17 @@ def _layer(node: Node, found: Ranges) -> np.ndarray | None:
         sums = _extreme_sums(flat, np.tile(low, taps), np.tile(high, taps))
     single = node.kind == "FULLY_CONNECTED"
     channels = conv.channels(node, flat, single_precision_product=single)
-    accumulators = (conv.own_bias(node, flat) + total for total in sums)
-    results = [conv.requantize(node, acc.astype(np.int32), channels) for acc in accumulators]
-    return np.stack(results).astype(np.int64)
+    ends = [conv.own_bias(node, flat) + total for total in sums]
+    results = [conv.requantize(node, end.astype(np.int32), channels) for end in ends]
+    unknown = conv.may_wrap(ends, channels)
+    return np.stack(
+        [np.where(unknown, -128, results[0]), np.where(unknown, 127, results[1])]
+    ).astype(np.int64)
 
 
 def _extreme_sums(weights: np.ndarray, low: np.ndarray, high: np.ndarray) -> list[np.ndarray]:
-    """Return int64 [outputs], the lowest and the highest products of int8 [outputs, depth] with
-    values between ``low`` and ``high`` [depth]."""
+    """Return int64 [outputs], the lowest and the highest sums of products of int8 [outputs, depth]
+    with values between ``low`` and ``high`` [depth]."""
     rows = max(1, _AT_ONCE // max(1, weights.shape[1]))
     ends: list[list[np.ndarray]] = [[], []]
     for start in range(0, len(weights), rows):
@@ -138,30 +158,35 @@ def _looked_up(node: Node, found: Ranges) -> np.ndarray | None:
     )
 
 
-def _rising(node: Node, found: Ranges) -> np.ndarray | None:
-    """An operator that never falls or never rises in any of its inputs: its corners bound it."""
-    varying = [t for t in node.inputs if t is not None and t.data is None]
-    if not any(t.index in found for t in varying):
+def _from_corners(node: Node, found: Ranges) -> np.ndarray | None:
+    """An operator that is linear or monotonic in each operand by itself: its corners bound it."""
+    positions = (0, 1) if node.kind in BINARY else (0,)
+    varying = [i for i in positions if node.input(i).data is None]
+    tensors = [node.input(i) for i in varying]
+    if not any(t.index in found for t in tensors):
         return None
-    if any(t.dtype != DType.INT8 or not t.shape for t in varying):
+    if any(t.dtype != DType.INT8 or not t.shape for t in tensors) or _wraps(node):
         return None
     results = []
     for corner in range(2 ** len(varying)):
-        values = {
-            t.index: np.broadcast_to(range_of(t, found)[corner >> i & 1], t.shape).astype(np.int8)
-            for i, t in enumerate(varying)
-        }
-        operands = [
-            None if t is None else t.data if t.data is not None else values[t.index]
-            for t in node.inputs
-        ]
+        operands = [None if t is None else t.data for t in node.inputs]
+        for bit, (position, t) in enumerate(zip(varying, tensors, strict=True)):
+            end = range_of(t, found)[corner >> bit & 1]
+            operands[position] = np.broadcast_to(end, t.shape).astype(np.int8)
         (result,) = OPS[node.kind].reference(node, operands)
         results.append(result.astype(np.int64).reshape(-1, node.output.shape[-1]))
     together = np.concatenate(results)
     return np.stack([together.min(axis=0), together.max(axis=0)])
 
 
-def _everything(bounds: np.ndarray) -> bool:
+def _wraps(node: Node) -> bool:
+    """Return whether an int32 may wrap on the way to the output."""
+    scale = max(map(abs, OPS[node.kind].effective_scales(node)), default=0.0)
+    summed = node.input(0).elements // max(1, node.output.elements)
+    return scale >= _MOST_SCALE or summed >= _MOST_SUMMED
+
+
+def _is_unbounded(bounds: np.ndarray) -> bool:
     return bool(np.all(bounds[0] == -128) and np.all(bounds[1] == 127))
 
 
@@ -169,15 +194,9 @@ def _kinds(rule: Rule, kinds: Iterable[str]) -> dict[str, Rule]:
     return dict.fromkeys(kinds, rule)
 
 
-LOOKUPS = ("RELU", "RELU6", "LOGISTIC", "TANH", "HARD_SWISH", "LEAKY_RELU")
-VIEWS = ("RESHAPE", "SQUEEZE", "EXPAND_DIMS")
-SPATIAL = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "MEAN", "PAD", "PADV2")
-"""Operators that treat each channel by itself, unless they work along the last dimension."""
-BINARY = ("ADD", "SUB", "MUL", "MAXIMUM", "MINIMUM")
-
 _RULES: Mapping[str, Rule] = {
     **_kinds(_layer, ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")),
     **_kinds(_renamed, VIEWS),
     **_kinds(_looked_up, LOOKUPS),
-    **_kinds(_rising, (*SPATIAL, *BINARY)),
+    **_kinds(_from_corners, (*SPATIAL, *BINARY)),
 }

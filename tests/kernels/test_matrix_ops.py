@@ -151,7 +151,8 @@ def test_every_pair_of_values_is_added_right(compiler, tmp_path):
         for kind in ("ADD", "SUB")
         for scales in (
             (0.1, 0.2, 0.25), (0.2, 0.1, 0.25), (0.1, 0.1, 0.2), (0.05, 0.0499, 0.1),
-            (0.001, 2.0, 1.9), (3e-7, 1.0, 1.0), (0.9, 0.8, 0.1), tuple(rng.uniform(0.01, 0.1, 3)),
+            (0.001, 2.0, 1.9), (3e-7, 1.0, 1.0), (4e-10, 1.0, 1.0), (0.9, 0.8, 0.1),
+            tuple(rng.uniform(0.01, 0.1, 3)),
         )
         for zeros, act in (((3, -7, 11), "NONE"), ((-128, 127, -128), "RELU"), ((5, 0, 9), "RELU6"))
     ]  # fmt: skip

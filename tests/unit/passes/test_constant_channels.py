@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgebuild.graph import Op
+from edgebuild.graph import Op, Quantization
 from edgebuild.ops import OPS
 from edgebuild.ops.support import check_supported, interpret, unsupported
 from edgebuild.passes import FoldConstantChannels, FoldConstants, RemoveUnused, run_passes
@@ -250,4 +251,120 @@ def test_the_note_tells_how_many(net):
         alive(net, layer)
     dead(net, y, [0, 1, 2, 3])
     (note,) = FoldConstantChannels().apply(net.graph(x)).notes
-    assert note == "left out 4 of 8 channels that no input changes or nothing reads"
+    assert note == "left out 4 of 8 channels that no input changes or that nothing reads"
+
+
+def dense(net, x, weights, bias=None, act="NONE", scale=0.01, quantization=None):
+    """Add a FULLY_CONNECTED of given weights, with one scale."""
+    w = net.constant(np.array(weights, np.int8), Quantization((scale,), (0,)))
+    inputs = (x, w) if bias is None else (x, w, bias)
+    options = {"keep_num_dims": False, "weights_format": "DEFAULT"}
+    y = net.add("FULLY_CONNECTED", inputs, fused_activation_function=act, **options)
+    if quantization is not None:
+        net.tensors[y] = dataclasses.replace(net.tensors[y], quantization=quantization)
+    return y
+
+
+def narrowed(net, x, *outputs):
+    """Narrow the graph with these outputs, compare, and return its tensors' shapes."""
+    before = net.graph(x).replace(outputs=outputs or (net.ops[-1].outputs[0],))
+    after = run_passes(before, PASSES).graph
+    for sample in samples(before, 30):
+        a, b = interpret(before, sample), interpret(after, sample)
+        assert all(np.array_equal(a[i], b[i]) for i in before.outputs)
+    if not unsupported(before):
+        check_supported(after)
+    return [t.shape for node in after.nodes() for t in node.outputs]
+
+
+def test_a_product_with_itself_has_its_least_value_between_the_corners(net):
+    x = net.value((1, 3, 3, 3))
+    y = net.conv(x, 8, (1, 1), 1, "RELU_N1_TO_1")
+    alive(net, y)
+    z = net.add("MUL", (y, y), fused_activation_function="NONE")
+    alive(net, net.conv(z, 5, (1, 1), 1, "NONE"))
+    assert narrowed(net, x)[0] == (1, 3, 3, 8)
+
+
+def test_bounds_say_nothing_where_a_left_shift_wraps(net):
+    """Accumulators of 0 to 255 shifted by 30: both ends come out as -128, and 1 as 127."""
+    x = net.value((1, 4), Quantization((1.0,), (-128,)))
+    first = np.zeros((8, 4))
+    first[:, 0] = 1
+    low = Quantization((2.0**-9,), (-128,))
+    y = dense(net, x, first, act="RELU", scale=2.0**20, quantization=low)
+    dense(net, y, net.rng.integers(-127, 128, (3, 8)))
+    assert narrowed(net, x)[0] == (1, 8)
+    node = net.graph(x).node(0)
+    assert not OPS[node.kind].kernel(node, CpuFeatures(dsp=True)).function.endswith("_dsp")
+
+
+def test_constant_outputs_rank_0_and_odd_biases_are_left_alone(net):
+    x = net.value((1, 2, 2, 3))
+    y = net.conv(x, 8, (1, 1), 1, "RELU")
+    alive(net, y)
+    dead(net, y, slice(0, 4))
+    bias = next(op for op in net.ops if op.outputs == (y,)).inputs[2]
+    few = Quantization((0.1, 0.2, 0.3), (0, 0, 0))
+    net.tensors[bias] = dataclasses.replace(net.tensors[bias], quantization=few)
+    z = net.conv(y, 5, (1, 1), 1, "NONE")
+    alive(net, z)
+    constant = net.constant(np.arange(4, dtype=np.int8), net.tensors[x].quantization)
+    other = net.add("RELU", (constant,))
+    total = net.add("ADD", (constant, constant), fused_activation_function="NONE")
+    assert narrowed(net, x, z, other, total)[0] == (1, 2, 2, 4)
+
+
+def test_operands_that_an_operator_does_not_look_at_are_left_alone(net):
+    x = net.value((1, 4, 4, 3))
+    y = net.conv(x, 8, (1, 1), 1, "RELU")
+    alive(net, y)
+    dead(net, y, slice(0, 4))
+    odd = net.constant(np.arange(3, dtype=np.int8), net.tensors[x].quantization)
+    filters = {"filter_height": 2, "filter_width": 2, "stride_h": 2, "stride_w": 2}
+    pooled = net.add(
+        "MAX_POOL_2D", (y, *[odd] * 20), padding="SAME", fused_activation_function="NONE", **filters
+    )
+    alive(net, net.conv(net.add("RELU", (pooled, odd)), 5, (1, 1), 1, "NONE"))
+    assert narrowed(net, x)[0] == (1, 4, 4, 4)
+
+
+def test_a_new_bias_has_the_scale_that_the_model_must_have(net):
+    x = net.value((1, 4))
+    y = net.dense(x, 8, "RELU")
+    alive(net, y)
+    dead(net, y, slice(0, 4), 1 << 28)
+    dense(net, y, net.rng.integers(1, 128, (3, 8)))
+    assert narrowed(net, x)[0] == (1, 4)
+
+
+def test_what_one_layer_no_longer_reads_goes_too_wherever_it_is_made(net):
+    x = net.value((1, 2, 2, 3))
+    first = net.conv(x, 8, (1, 1), 1, "NONE")
+    second = net.conv(first, 8, (1, 1), 1, "RELU")
+    last = net.conv(first, 4, (1, 1), 1, "NONE")
+    for layer in (first, second, last):
+        alive(net, layer)
+    weights = {layer: next(o for o in net.ops if o.outputs == (layer,)).inputs[1]
+               for layer in (second, last)}  # fmt: skip
+    # Channels 0 to 3 go into the second layer's dead ones alone.
+    net.tensors[weights[last]].data[..., :4] = 0
+    net.tensors[weights[second]].data[4:, ..., :4] = 0
+    dead(net, second, slice(0, 4))
+    end = net.conv(second, 4, (1, 1), 1, "NONE")
+    alive(net, end)
+    assert narrowed(net, x, last, end)[:2] == [(1, 2, 2, 4), (1, 2, 2, 4)]
+
+
+def test_weights_of_two_layers_are_not_stored_twice(net):
+    x = net.value((1, 2, 2, 3))
+    y = net.conv(x, 8, (1, 1), 1, "RELU")
+    z = net.conv(x, 8, (3, 3), 1, "RELU")
+    for layer in (y, z):
+        alive(net, layer)
+    dead(net, y, slice(0, 4))
+    one = net.conv(y, 5, (1, 1), 1, "NONE")
+    shared = net.ops[-1].inputs[1:]
+    two = net.add("CONV_2D", (z, *shared), **net.ops[-1].attrs)
+    before = net.graph(x).replace(outputs=(one, two))
+    assert weights_of(run_passes(before, PASSES).graph) == weights_of(before)
