@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -412,6 +413,7 @@ def code_parts(
     """Return ``Fit.code``: each block belongs to the part whose counts follow the block's best.
 
     ``counts`` are [layers, parts]. A block that ran in one layer alone is the call of that layer.
+    One that runs on into another, as into a loop's body, has the bytes before that.
     """
     ran: dict[tuple[int, int], np.ndarray] = {}
     for layer, trace in enumerate(traces):
@@ -422,7 +424,10 @@ def code_parts(
     relative = counts / cycles[:, None]
     sums = relative.sum(axis=0)
     found: dict[str, np.ndarray] = {}
-    for (_, size), times in ran.items():
+    starts = sorted({address for address, _ in ran})
+    behind = dict(zip(starts, [*starts[1:], math.inf], strict=True))
+    for (address, whole), times in ran.items():
+        size = min(whole, behind[address] - address)
         part, factor, share = "call", 1.0, size / len(traces)
         if (times > 0).sum() > 1:
             block = times / cycles

@@ -2,7 +2,7 @@
 
 For small random networks on each board: the waits that exact caches count (lines that were used
 longest ago are replaced; no prefetch; one inference of many), and the bounds of the model. The bar:
-by no more than 1 % of the latency are the waits outside the bounds. RAM is not traced: on
+the waits lie outside the bounds by no more than 5 % of the latency. RAM is not traced: on
 nucleo-h743zi, whose RAM is slow too, the bounds contain more than is counted. The figures go to
 ``benchmarks/memory_trace.json``; ends with 1 when the bar is missed.
 
@@ -38,7 +38,7 @@ from edgebuild.toolchain.base import silent
 BOARDS = ("rpi-pico", "rpi-pico2", "nucleo-f446re", "nucleo-l4r5zi", "nrf52840-dk", "nucleo-h743zi")
 
 RESULTS = Path(__file__).resolve().with_suffix(".json")
-ALLOWED = 0.01
+ALLOWED = 0.05
 
 
 class ExactCache:

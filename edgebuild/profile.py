@@ -169,7 +169,7 @@ class TargetProfile:
         if faults:
             regions = ", ".join(f"{m.name} ({m.kind})" for m in self.memories)
             raise InputError(
-                "; ".join(f"{key} of {self.name} {fault}" for key, fault in faults),
+                f"{self.name}: " + "; ".join(f"{key} {fault}" for key, fault in faults),
                 hint=f"choose one of its regions: {regions}",
             )
         return profile

@@ -87,7 +87,7 @@ def conv2d_dsp(p: Params) -> Work:
     if p["pointwise"]:
         steps = -(-p["batches"] * p["out_h"] * p["out_w"] // 2)
         kind = "pointwise "
-        _widen2(work, p["in_c"], steps)
+        _widen2(work, "pointwise widen", p["in_c"], steps)
     else:
         rows = p["batches"] * p["out_h"]
         steps = rows * -(-p["out_w"] // 2) * p["groups"]
@@ -101,7 +101,7 @@ def conv2d_dsp(p: Params) -> Work:
     # The compiler puts `multiply` into one of its callers and calls it from the other.
     work.add(f"{kind}multiply", steps)
     work.add(f"{kind}four channels{floored}", steps * fours)
-    work.add("round of four", steps * fours * rounds)
+    work.add(f"round of four{floored}", steps * fours * rounds)
     work.add(f"{kind}two channels", steps * twos)
     work.add(f"{kind}odd channel", steps * odd)
     work.add("round of two", steps * (twos + odd) * rounds)
@@ -110,9 +110,10 @@ def conv2d_dsp(p: Params) -> Work:
     return work
 
 
-def _widen2(work: Work, length: int, calls: float) -> None:
+def _widen2(work: Work, name: str, length: int, calls: float) -> None:
+    """``widen2``, of which each caller has a copy."""
     fours, left = divmod(length, 4)
-    work.loop("widen", fours, calls)
+    work.loop(name, fours, calls)
     if left:
         work.add("widen rest", calls)
         work.loop("widen rest bytes", left, calls)
@@ -133,14 +134,14 @@ def _fill(work: Work, p: Params) -> None:
     if p["contiguous"] and run % 4 == 0:
         direct = int(inside_y.sum()) * int(inside_x.sum())
         work.add("direct fill", times * direct)
-        _widen2(work, run, times * direct * kernel_h)
+        _widen2(work, "direct widen", run, times * direct * kernel_h)
     else:
         inside_y &= False
     steps = len(top) * len(first)
     if steps == direct:
         return
     work.add("im2col fill", times * (steps - direct))
-    _widen2(work, p["depth"], times * (steps - direct))
+    _widen2(work, "widen", p["depth"], times * (steps - direct))
     rows = top[:, None] + np.arange(kernel_h) * p["dilation_h"]
     lost = ((rows < 0) | (rows >= p["in_h"])).sum(axis=1)
     second = step > 0
@@ -263,7 +264,7 @@ def depthwise_3x3_dsp(p: Params) -> Work:
     floor = ", floored" if p["output"]["offset"] == -128 else ""
     pairs = out_w // 2 if p["stride_w"] == p["stride_h"] else 0
     work.add(f"channel in {rows}{floor}", channels)
-    work.add("call of pairs", channels * bool(pairs))
+    work.add(f"call of pairs in {rows}{floor}", channels * bool(pairs))
     work.add(f"pair in {rows}{floor}", channels * pairs)
     singles = out_w - 2 * pairs
     work.add(f"singles in {rows}", channels * bool(singles))

@@ -172,7 +172,8 @@ class CodeRuns:
         whole = sum(int(piece // way) for piece in self.pieces)
         rests = sorted((piece % way for piece in self.pieces), reverse=True)
         excess = way * max(0, whole - cache.ways) + sum(rests[max(0, cache.ways - whole) :])
-        # Each line too many meets ways lines that are used as often or more.
+        # Each line too many meets ways lines that are used as often or more, of those that run.
+        excess = min(excess, self.size / (1 + cache.ways))
         uses = self._uses(excess * cache.ways, excess * (1 + cache.ways)) / cache.line_bytes
         every = self._uses(0, self.size) / cache.line_bytes
         return min(every, self.size / cache.line_bytes + (1 + cache.ways) * uses)

@@ -208,7 +208,12 @@ def test_a_met_budget(folder, command):
 @pytest.mark.parametrize(
     ("flag", "limit", "words", "advice"),
     [
-        ("--max-flash", "8KiB", ["flash budget missed by", "B of weights"], "raise --max-flash"),
+        (
+            "--max-flash",
+            "8KiB",
+            ["flash budget missed by", "flash by compiler"],
+            "raise --max-flash",
+        ),
         ("--max-ram", "1KiB", ["RAM budget missed by", "B live"], "raise --max-ram"),
         ("--max-latency", "10us", ["latency budget missed by", "% of the time"], "a faster target"),
         ("--max-accuracy-drop", "1%", ["cannot be checked"], "data with labels"),
