@@ -66,9 +66,13 @@ class Random:
         return batches, self.up_to(side), self.up_to(side), self.up_to(channels)
 
     def act(self) -> dict[str, object]:
-        """Return a fused activation: mostly one that saturation does for free."""
-        if self.rng.random() < 0.3:
+        """Return a fused activation: mostly one that saturation does for free, and none, so that a
+        clamp is not all that tells zero points apart."""
+        draw = self.rng.random()
+        if draw < 0.3:
             return {"act": "RELU6", "zero_point": -20}
+        if draw < 0.5:
+            return {"act": "NONE", "zero_point": 5}
         return {"act": "RELU", "zero_point": -128}
 
     def conv(self, scale: float = 0.1) -> Graph:
@@ -104,7 +108,8 @@ class Random:
 
     def depthwise_3x3(self) -> Graph:
         """A depthwise convolution as the DSP kernel of 3x3 takes it."""
-        x = (1, self.up_to(14, 3), self.up_to(14, 3), 4 * self.up_to(8))
+        batches = 2 if self.rng.random() < 0.15 else 1
+        x = (batches, self.up_to(14, 3), self.up_to(14, 3), 4 * self.up_to(8))
         usual = self.rng.random() < 0.7
         stride = (1, 1) if usual else (self.up_to(2), self.up_to(3))
         if self.rng.random() < 0.3:
