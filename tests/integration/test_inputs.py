@@ -34,10 +34,11 @@ def build(model: Path, out: Path, target: str = "cortex-m4", data: str = "random
 
 
 def assert_verified(report: Report, out: Path, macs: int) -> None:
-    """The build is full int8, ran, and equals TFLite Micro; ``macs`` are those of the original."""
+    """The build is full int8, ran, and equals TFLite Micro; ``macs`` are those of the original, of
+    which channels that cannot change are left out."""
     assert report.passed and report.comparison is not None
     assert report.comparison.samples == 8 and report.comparison.different_bytes == 0
-    assert report.model["macs"] == macs
+    assert 0.4 * macs < report.model["macs"] <= macs
     place = out / f"{report.name}-{report.target['name']}"
     graph = read_tflite_file(place / "model.tflite")
     assert {t.dtype for t in (*graph.input_tensors, *graph.output_tensors)} == {"int8"}
