@@ -63,12 +63,15 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _DEFINE_VALUE = re.compile(r"[A-Za-z0-9_ .,()+*/<>|&~^%-]*")
 _LIST_HINT = "edgebuild targets list"
 PROFILE_HINT = (
-    "`edgebuild targets show nucleo-f446re` prints a complete profile and the path of its file"
+    'a line `based_on = "nucleo-f446re"` (any target\'s name) takes all that the file leaves out '
+    "from there; `edgebuild targets show nucleo-f446re` prints a complete profile"
 )
 """Where to look up what a profile may say."""
 _MISSING = (
     f"{CHECK_PATH}; `edgebuild targets show nucleo-f446re` prints a complete profile to start from"
 )
+_DESCRIPTION = re.compile(r'^description = "(.*)"', re.MULTILINE)
+_ALIKE = 5
 _MAX_CLOCK_HZ = 10_000_000_000
 _API_LEVELS = range(21, 100)
 _FEATURE_LEVELS = (*range(27, 36), 1_000_006, 1_000_007, 1_000_008)
@@ -128,10 +131,22 @@ def _locate(given: str) -> Path:
             hint=f"--target ./{beside}",
         )
     raise InputError(
-        f"unknown target {quoted(given)}{nearest(given[:60], names)}",
+        f"unknown target {quoted(given)}{_with_chip(given) or nearest(given[:60], names)}",
         hint=f"`{_LIST_HINT}` shows all names; for a board of your own, pass the path of "
         "its .toml profile",
     )
+
+
+def _with_chip(given: str) -> str:
+    """Return the shipped board whose chip ``given`` names by at least five letters, or nothing."""
+    found = []
+    for name in target_names():
+        described = _DESCRIPTION.search(_shipped(name).read_text(encoding="utf-8"))
+        for chip in re.findall(r"[A-Za-z]+\d\w+", described[1] if described else ""):
+            same = [a == b for a, b in zip(chip.lower(), given.lower(), strict=False)]
+            found.append(([*same, False].index(False), name, chip))
+    alike, name, chip = max(found, key=lambda one: one[0])
+    return f"; '{name}' is a board with {chip}" if alike >= _ALIKE else ""
 
 
 def _shipped(name: str) -> Path:
@@ -178,6 +193,8 @@ def _read_chain(path: Path, problems: Problems, chain: tuple[Path, ...]) -> _Lay
     base_name = reader.text("based_on")
     layer = _read_layer(reader)
     layer.mentioned |= reader.finish()
+    if "based_on" in layer.mentioned and base_name is None:  # by another word
+        layer.mentioned.update(_REQUIRED, _REQUIRED_ON_CORTEX_M)
     if base_name is None:
         return layer
     base = _base_path(base_name, path, reader)

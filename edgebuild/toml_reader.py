@@ -275,6 +275,8 @@ class Reader:
     def _guess(self, key: str) -> str:
         """Return the declared field that ``key`` is nearest to; of nearly equal names, one that
         takes such a value."""
+        if (other := _OTHER_WORDS.get(key)) in self._known:
+            return f"; did you mean '{other}'?"
         value = self._table[key]
         kind = "table" if isinstance(value, dict) else "array" if isinstance(value, list) else ""
         fitting = [name for name, takes in self._known.items() if takes == kind]
@@ -300,6 +302,10 @@ class Reader:
             remedy = f" ({error.hint})" if error.hint else ""
             self.fault(key, f"{error.message}{remedy}")
             return default
+
+
+_OTHER_WORDS = dict.fromkeys(("base", "extends", "inherits", "parent"), "based_on")
+"""Fields that other tools have by another name."""
 
 
 def _with_unit(key: str, guess: str) -> str:

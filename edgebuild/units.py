@@ -19,6 +19,7 @@ _RANGE = re.compile(r"(-?\d{1,9}(?:\.\d+)?)\.\.(-?\d{1,9}(?:\.\d+)?)", re.ASCII)
 _SHOWN = 60
 _Number = TypeVar("_Number", int, float)
 MAX_SIZE_BYTES = 1 << 40
+_SMALL = 1024
 MAX_DURATION_US = 1e12
 MAX_GROWTH = 1e6
 
@@ -45,6 +46,14 @@ def parse_size(value: str | int) -> int:
     if size != int(size):
         raise InputError(f"{quoted(value)} is not a whole number of bytes", hint=_SIZE_FORM)
     return _in_range(value, int(size), MAX_SIZE_BYTES, "size", _SIZE_FORM)
+
+
+def parse_memory(value: str) -> int:
+    """Return what ``parse_size`` does. Less than 1 KiB needs a unit: ``"64"`` may mean 64 KiB."""
+    size = parse_size(value)
+    if 0 < size < _SMALL and value.strip().isdecimal():
+        raise InputError(f"{quoted(value)} has no unit", hint=f"write {size}KiB, or {size}B")
+    return size
 
 
 def parse_duration_us(value: str) -> float:
@@ -191,8 +200,11 @@ def _binary_unit(unit: str) -> str:
 
 
 def _wrong_unit(value: object, unit: str, what: str, form: str, meant: str) -> InputError:
-    guess = f"; did you mean '{meant}'?" if meant else ""
-    return InputError(f"{quoted(value)}: unknown unit of {what} {quoted(unit)}{guess}", hint=form)
+    problem = f"{quoted(value)}: unknown unit of {what} {quoted(unit)}"
+    if not meant:
+        return InputError(problem, hint=form)
+    right = f"{str(value).strip().removesuffix(unit).strip()}{meant}"
+    return InputError(f"{problem}; did you mean '{right}'?", hint=f"write {right}")
 
 
 def _in_range(value: object, number: _Number, largest: float, what: str, form: str) -> _Number:

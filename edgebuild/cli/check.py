@@ -175,6 +175,8 @@ def _show(model: Path, found: Forecast) -> None:
         prose(f"note: {note}")
     if found.passed and found.compatibility is None:
         line(f"{model.name} fits {found.target['name']}", style="bold green")
+    elif found.lack is not None and not found.violations and not found.refusals:
+        line(f"{model.name} would fit {found.target['name']}; a build needs data first:")
 
 
 def _show_figures(found: Forecast) -> None:

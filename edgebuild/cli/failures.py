@@ -16,6 +16,7 @@ from typing import Any
 
 import click
 
+from edgebuild.cli.options import BadValue
 from edgebuild.errors import EdgebuildError, Exit, InternalError
 from edgebuild.files import explain_os_error
 from edgebuild.versions import JSON_SCHEMA
@@ -111,6 +112,13 @@ def _usage(error: click.ClickException, arguments: Sequence[str]) -> EdgebuildEr
         if len(named) == 1:
             message = f"only one {named[0].lower()} per command (also given: {extra[1]})"
             hint = f"run {command} once for each {named[0].lower()}"
+    elif isinstance(error, BadValue):
+        hint = error.hint
+    elif (
+        isinstance(error, click.BadParameter)
+        and (option := next(iter(getattr(error.param, "opts", ())), "")) in _INSTEAD
+    ):
+        hint = _INSTEAD[option]
     elif isinstance(error, click.BadOptionUsage) and "requires an argument" in message:
         message = f"{error.option_name} needs a value after it"
         hint = _VALUES.get(error.option_name, f"`{command} --help` shows which")
@@ -162,6 +170,12 @@ _ELSEWHERE = {
     "--mcu": _TARGET,
 }
 """What to try for options that other tools have by another name."""
+
+_INSTEAD = {
+    "--run": "to run on a real board: flash firmware.elf of the build, then `edgebuild bench "
+    "build/NAME --port /dev/ttyACM0`",
+}
+"""What is worth more than the command's help where an option has no such choice."""
 
 _VALUES = {"--target": _NAMES, "-t": _NAMES, "--data": _DATA}
 """What is worth more than the command's help where an option's value is missing."""

@@ -14,12 +14,22 @@ from edgebuild.units import (
     parse_count,
     parse_duration_us,
     parse_growth,
+    parse_memory,
     parse_range,
     parse_ratio,
-    parse_size,
 )
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class BadValue(click.BadParameter):
+    """A value that a parser refuses; ``hint`` is how to write it."""
+
+    def __init__(
+        self, message: str, hint: str, ctx: click.Context | None, param: click.Parameter | None
+    ) -> None:
+        super().__init__(message, ctx, param)
+        self.hint = hint
 
 
 class Parsed(click.ParamType):
@@ -30,16 +40,16 @@ class Parsed(click.ParamType):
         self._parse = parse
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the parsed value; a usage error with the parser's words otherwise."""
+        """Return the parsed value; raise BadValue with the parser's words otherwise."""
         if not isinstance(value, str):
             return value
         try:
             return self._parse(value)
         except EdgebuildError as error:
-            self.fail(f"{error.message} ({error.hint})", param, ctx)
+            raise BadValue(error.message, error.hint, ctx, param) from error
 
 
-SIZE = Parsed("size", parse_size)
+SIZE = Parsed("size", parse_memory)
 DURATION = Parsed("duration", parse_duration_us)
 SECONDS = Parsed("duration", lambda text: parse_duration_us(text) / 1e6)
 PERCENT = Parsed("percent", parse_ratio)

@@ -28,9 +28,10 @@ from edgebuild.toolchain.choice import SPEED
 DATA = Path(__file__).resolve().parent / "data"
 SCHEMA = 1
 
-SPREAD, LEAST_BYTES = 0.12, 64
+SPREAD, LEAST_BYTES = 0.15, 64
 """By what share, and by how many bytes at least, the model's own code may be off with the compiler
-that was measured; its kernels are what they were. Chosen by ``benchmarks/code_sizes.json``."""
+that was measured; its kernels are what they were. Chosen by
+``benchmarks/code_sizes.json`` and ``tests/corpus``."""
 
 OTHER_COMPILER = 0.2
 """By what share all may be off with another version of the compiler: an assumption."""

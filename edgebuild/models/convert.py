@@ -89,12 +89,12 @@ def lacks_data(source: SourceModel, other_formats: bool = False) -> InputError:
     ``other_formats``: the target takes number formats that need none.
     """
     ways = {
-        "--data calibration.npz": "x: samples along the first axis; y: labels, to measure accuracy",
+        "--data calibration.npz": "arrays x (samples) and y (labels, optional)",
         "--data images/": "a folder of images for each class",
         "--data package.module:function": "a function that returns x or (x, y)",
         "--data synthetic.npz": f"made by `edgebuild synthesize {source.path}`",
-        "--data random": "noise: the build works, but its accuracy means nothing",
-        "--format dynamic": "int8 weights and float activations need no data",
+        "--data random": "noise: builds, but says nothing of accuracy",
+        "--format dynamic": "int8 weights, float activations: no data",
     }
     if source.kind == Kind.TFLITE:
         del ways["--data synthetic.npz"]
@@ -103,8 +103,8 @@ def lacks_data(source: SourceModel, other_formats: bool = False) -> InputError:
     return InputError(
         f"{source.path}: quantizing it to int8 needs calibration data, and there is no --data",
         details=[f"{way:32}  {what}" for way, what in ways.items()],
-        hint="save a few hundred typical inputs, preprocessed as in training: "
-        f"{_saving(source.inputs)}",
+        hint="save a few hundred typical inputs, preprocessed as in training, and pass them with "
+        f"--data calibration.npz: {_saving(source.inputs)}",
     )
 
 

@@ -1,4 +1,4 @@
-"""Compile with the preferred compiler, and with others where memory is short; keep the smaller."""
+"""Compile with the preferred compiler, and with others where a budget is short; keep the best."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import Resolved
 from edgebuild.report.model import CompilerTrial
 from edgebuild.toolchain.choice import tools_for
+from edgebuild.units import format_duration
 
 COMFORT = 0.9
 """Up to this share of a flash or RAM budget no other compiler is tried."""
@@ -52,8 +53,8 @@ def compile_and_run(
 
     With ``--toolchain auto`` the first compiler's result is kept where flash and RAM use at most
     ``COMFORT`` of their budgets and latency is within its own. Else the other compilers are tried,
-    and those that optimize for size where flash is still missed. What a search found comes first
-    from the tool that it was costed with, and is kept where it keeps the budget.
+    and those that optimize for size where flash or RAM is still missed. What a search found comes
+    first from the tool that it was costed with, and is kept where it keeps the budget.
 
     Raises:
         OverflowedError: nothing links; the message names all that was tried.
@@ -107,7 +108,7 @@ def _wanted(
         return True
     if tool in rounds[0]:
         return not any(_enough(one.metrics, budget) for one in found)
-    return all("flash" in _missed(one.metrics, budget) for one in found)
+    return all(_missed(one.metrics, budget) & {"flash", "ram"} for one in found)
 
 
 def _enough(metrics: Metrics, budget: Budget) -> bool:
@@ -135,9 +136,12 @@ def _missed(metrics: Metrics, budget: Budget) -> set[str]:
 
 
 def _rank(metrics: Metrics, budget: Budget) -> tuple[int, float]:
-    """Return what candidates are sorted by, the best first: budgets missed, then the fullest
-    memory."""
-    return len(_missed(metrics, budget)), max(_shares(metrics, budget).values(), default=0.0)
+    """Return what candidates are sorted by, the best first: budgets missed, then the latency where
+    only that is missed, else the fullest memory."""
+    missed = _missed(metrics, budget)
+    if missed == {"latency"} and metrics.latency_us is not None:
+        return 1, metrics.latency_us.value
+    return len(missed), max(_shares(metrics, budget).values(), default=0.0)
 
 
 def _trials(
@@ -165,12 +169,24 @@ def _why(
     """Return a sentence on the choice where several tools were tried."""
     if len(found) + len(refused) == 1:
         return ()
+    unlinked = [f"{tool} does not link" for tool in refused]
+    if found[0].tool not in refused and all(
+        share <= COMFORT for one in found for share in _shares(one.metrics, budget).values()
+    ):
+        times = [
+            f"{one.tool} {format_duration(one.metrics.latency_us.value)}"
+            for one in found
+            if one.metrics.latency_us is not None
+        ]
+        return (
+            f"compiled with {best.tool} because the latency budget is missed or tight "
+            f"({', '.join([*times, *unlinked])})",
+        )
     used, names = [], ""
     for one in found:
         shares = _shares(one.metrics, budget).items()
         names = "/".join(name for name, _ in shares)
         used.append(f"{one.tool} {' / '.join(f'{share:.1%}' for _, share in shares)}")
-    unlinked = [f"{tool} does not link" for tool in refused]
     return (
         f"compiled with {best.tool} because a memory budget is tight ({names}: "
         f"{', '.join([*used, *unlinked])})",

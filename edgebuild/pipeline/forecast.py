@@ -174,11 +174,13 @@ def _other_compilers(plan: BuildPlan, metrics: Metrics, limits: Budget) -> tuple
     short = any(
         f is not None and limit is not None and f.most > COMFORT * limit for f, limit in pairs
     )
-    if metrics.latency_us is None or len(tools) == 1 or not short:
+    time, limit = metrics.latency_us, limits.latency_us
+    slow = time is not None and limit is not None and time.most > limit
+    if time is None or len(tools) == 1 or not (short or slow):
         return ()
     return (
-        f"memory is short: a build tries {', '.join(tools)}, and the latency of all but the first "
-        "is not predicted",
+        f"{'memory is short' if short else 'latency is missed'}: a build tries {', '.join(tools)}, "
+        "and the latency of all but the first is not predicted",
     )
 
 

@@ -182,17 +182,22 @@ def _converted(
     """Return the model in the plan's number format; a failure tells of noise in place of data."""
     request = plan.request
     try:
-        return to_tflite(
+        converted = to_tflite(
             *(shown, calibration, plan.format),
             samples=request.calibration_samples,
             seed=request.seed,
         )
+        return converted if lack is None else dataclasses.replace(converted, notes=(_STOOD_IN,))
     except EdgebuildError as error:
         if lack is not None:
             error.details = (*error.details, _ASSUMED)
         raise
 
 
+_STOOD_IN = (
+    "no data (--data): random samples stood in for them; sizes and speed hold for real data too, "
+    "accuracy is not known"
+)
 _ASSUMED = "no data were given (--data): noise took their place in the conversion"
 
 

@@ -42,7 +42,9 @@ def forecast_memory(
     )
     every = [one for tools in rounds for one in tools]
     first = every[0]
-    if first.keeps(limits, COMFORT):
+    time, limit = found.latency_us, limits.latency_us
+    slow = time is not None and limit is not None and time.most > limit
+    if first.keeps(limits, COMFORT) and not slow:
         return first.forecast()
     # A latency is predicted for the preferred compiler: what another's is, a build tells.
     sure = every[:1] if limits.latency_us is not None else every
@@ -55,7 +57,8 @@ def forecast_memory(
             high = min(high, limits.flash_bytes)  # a build goes on until one fits
         return fitting[0].forecast(low, high)
     best = _smallest(sure if possible else every)
-    return best.forecast(low, best.flash.high, _short_regions(sure, every))
+    high = max(one.flash.high for one in (*possible, best))
+    return best.forecast(low, high, _short_regions(sure, every))
 
 
 def _possible(rounds: Sequence[Sequence[_Candidate]], limits: Budget) -> Sequence[_Candidate]:

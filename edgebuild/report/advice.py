@@ -18,6 +18,7 @@ _SLIGHT = 0.02
 
 _LABELS = "`edgebuild build` with a float model and data with labels: --data set.npz with x and y"
 _UNLABELED = "the data have no labels: add an array y to them, or leave the budget out"
+_COMPRESSED = "the .keras model with --data and --train, which is compressed until it fits"
 _UNSURE = "`edgebuild build`, which compiles the model and measures"
 _ARE_VALUES = (
     "the labels are values, not classes: --max-error-increase or --min-similarity limits what a "
@@ -246,9 +247,10 @@ def budget_hint(violation: Violation, family: str, *, labels: str = "") -> str:
     if violation.unknown:
         return _unknown_hint(violation.budget, family, labels)
     return {
-        "flash": "fewer channels or a smaller dense layer, or raise --max-flash",
-        "ram": "a smaller input or an earlier stride, or raise --max-ram",
-        "latency": "fewer channels or an earlier stride, a faster target, or raise --max-latency",
+        "flash": f"{_COMPRESSED}, fewer channels or a smaller dense layer, or raise --max-flash",
+        "ram": f"{_COMPRESSED}, a smaller input or an earlier stride, or raise --max-ram",
+        "latency": f"{_COMPRESSED}, fewer channels or an earlier stride, a faster target, or raise "
+        "--max-latency",
         "accuracy-drop": "more calibration data (--calibration-samples), or raise "
         "--max-accuracy-drop",
         "class-drop": "more samples of that kind to calibrate or fine-tune with, or raise "

@@ -74,6 +74,8 @@ def render_report(report: Report) -> Iterator[RenderableType]:
         yield Text(f"note: {note}", style="dim")
     if report.out_dir:
         yield Text(f"written to {report.out_dir}/", no_wrap=True)
+    if report.baseline is not None:  # a screen away by now
+        yield Text("warning: see above: the float model itself is wrong on these data", "yellow")
 
 
 def _headline(report: Report) -> RenderableType:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -69,22 +70,34 @@ def over(outcome: Outcome, budget: Budget, limit: str) -> float:
     return excess.get("link", excess.get(limit, -1.0))
 
 
+def enough(outcome: Outcome, budget: Budget) -> list[str]:
+    """Return the options, rounded up, that an outcome keeps where it misses the budget's."""
+    options = []
+    for name in ("flash", "ram"):
+        limit, need = (getattr(one, f"{name}_bytes") for one in (budget, outcome))
+        if limit is not None and (need or 0) > limit:
+            options.append(f"--max-{name} {math.ceil(need / 1024)}KiB")
+    if budget.latency_us is not None and (outcome.latency_us or 0) > budget.latency_us:
+        tenths = math.ceil((outcome.latency_us or 0) / 100)
+        options.append(f"--max-latency {tenths / 10:g}ms")
+    return options
+
+
 def missed(outcome: Outcome, budget: Budget) -> str:
     """Return which limits an outcome misses and by how much."""
     if outcome.too_large:
         return outcome.too_large
     needs = []
     if budget.flash_bytes is not None and (outcome.flash_bytes or 0) > budget.flash_bytes:
-        needs.append(f"flash {outcome.flash_bytes:,} B of {budget.flash_bytes:,} B")
+        needs.append(f"{outcome.flash_bytes:,} B of flash (limit {budget.flash_bytes:,} B)")
     if budget.ram_bytes is not None and (outcome.ram_bytes or 0) > budget.ram_bytes:
-        needs.append(f"RAM {outcome.ram_bytes:,} B of {budget.ram_bytes:,} B")
-    if budget.latency_us is not None:
-        if outcome.latency_us is None:
-            needs.append("the latency on this target is not known without a board")
-        elif outcome.latency_us > budget.latency_us:
-            shown = (format_duration(v) for v in (outcome.latency_us, budget.latency_us))
-            needs.append("latency {} of {}".format(*shown))
+        needs.append(f"{outcome.ram_bytes:,} B of RAM (limit {budget.ram_bytes:,} B)")
+    if budget.latency_us is not None and (outcome.latency_us or 0) > budget.latency_us:
+        shown = (format_duration(v) for v in (outcome.latency_us or 0, budget.latency_us))
+        needs.append("{} (limit {})".format(*shown))
     if needs:
         return "it needs " + ", ".join(needs)
+    if budget.latency_us is not None and outcome.latency_us is None:
+        return "the latency on this target is not known without a board"
     lost = outcome.lost(budget) if outcome.quality is not None else []
     return "it has " + ", ".join(lost) if lost else "it meets every limit"

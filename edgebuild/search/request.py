@@ -25,6 +25,7 @@ from edgebuild.search.attempts import Effort
 from edgebuild.search.crew import Crew, DaskCrew, LocalCrew
 from edgebuild.search.plot import plot_front
 from edgebuild.search.problem import Outcome, Problem
+from edgebuild.search.ranking import enough
 from edgebuild.search.run import Found, Search
 from edgebuild.search.study import open_study
 
@@ -211,11 +212,18 @@ def no_fit(found: Found, plan: BuildPlan) -> CheckFailedError:
     return CheckFailedError(
         f"{plan.name} on {plan.target.name}: {kind}: {found.reason}",
         details=details,
-        hint="a larger budget or another target"
+        hint=_enough(found)
         if found.proved
         else "a larger budget or --max-accuracy-drop, more --trials or --timeout, or `edgebuild "
         "search` with more --epochs",
     )
+
+
+def _enough(found: Found) -> str:
+    """Return the options that the smallest network keeps where it misses the budget."""
+    assert found.nearest is not None
+    options = enough(found.nearest, found.budget)
+    return f"{' and '.join(options)} or more, or another target" if options else "another target"
 
 
 def describe(outcome: Outcome, found: Found) -> str:

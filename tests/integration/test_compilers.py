@@ -201,6 +201,34 @@ def test_a_forecast_knows_all_compilers_that_a_build_would_try(
         assert said.least < limit < said.most < 1.05 * said.least, "within the code's estimate"
 
 
+@GCC
+def test_a_missed_latency_keeps_the_fastest(folder, with_gcc):
+    """All compilers of the first round are tried: the fastest is kept, not the smallest."""
+    report = build(folder, budget=Budget(latency_us=1).named("the command line"))
+    times = {trial.tool: trial.latency_us.value for trial in report.compilers}
+    assert set(times) == {"zig", "gcc"} and kept(report) == [min(times, key=times.get)]
+    (why,) = [note for note in report.notes if "compiled with" in note]
+    assert "because the latency budget is missed" in why
+    found = forecast(
+        BuildRequest(folder / "small.tflite", "cortex-m4", budget=Budget(latency_us=1))
+    )
+    said = found.metrics.flash_bytes
+    assert said.least <= report.metrics.flash_bytes.value <= said.most
+    assert any(note.startswith("latency is missed: a build tries zig, gcc") for note in found.notes)
+
+
+@GCC
+def test_missed_ram_tries_code_for_size_too(folder, with_gcc):
+    """Its stack may be smaller."""
+    report = build(folder, budget=Budget(ram_bytes=64).named("the command line"))
+    assert not report.passed and len(tried(report)) == 4
+    found = forecast(
+        BuildRequest(folder / "small.tflite", "cortex-m4", budget=Budget(ram_bytes=64))
+    )
+    said = found.metrics.flash_bytes
+    assert said.least <= report.metrics.flash_bytes.value <= said.most
+
+
 def test_a_latency_that_only_another_compiler_could_have_is_not_passed_over(
     folder, with_gcc, sizes
 ):

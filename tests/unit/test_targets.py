@@ -209,6 +209,26 @@ def test_an_unknown_target_gets_the_nearest_name_and_the_list():
     assert "edgebuild targets list" in error.value.hint
 
 
+@pytest.mark.parametrize(
+    ("chip", "board"),
+    [
+        ("stm32f4", "'nucleo-f446re' is a board with STM32F446RE"),
+        ("STM32L4R5", "'nucleo-l4r5zi' is a board with STM32L4R5ZI"),
+        ("rp2350", "'rpi-pico2' is a board with RP2350"),
+    ],
+)
+def test_the_name_of_a_chip_gets_a_board_that_has_it(chip, board):
+    with pytest.raises(InputError) as error:
+        load_target(chip)
+    assert error.value.message == f"unknown target '{chip}'; {board}"
+
+
+def test_a_chip_that_no_board_has():
+    with pytest.raises(InputError) as error:
+        load_target("esp32s3")
+    assert error.value.message == "unknown target 'esp32s3'"
+
+
 def test_a_profile_beside_gets_the_way_to_write_it(write, tmp_path, monkeypatch):
     write(GOOD, "board.toml")
     monkeypatch.chdir(tmp_path)

@@ -15,6 +15,7 @@ from edgebuild.units import (
     listed,
     parse_count,
     parse_duration_us,
+    parse_memory,
     parse_range,
     parse_ratio,
     parse_size,
@@ -47,10 +48,24 @@ def test_size(text, size):
 @pytest.mark.parametrize("unit", ["KB", "kB", "k", "K", "kib", "Kib", "kbytes"])
 def test_a_decimal_or_misspelt_unit_gets_the_binary_one(unit):
     with pytest.raises(
-        InputError, match=f"unknown unit of size '{unit}'; did you mean 'KiB'"
+        InputError, match=f"unknown unit of size '{unit}'; did you mean '128KiB'"
     ) as error:
         parse_size(f"128{unit}")
-    assert error.value.hint == "use B, KiB or MiB, for example 128KiB"
+    assert error.value.hint == "write 128KiB"
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("64B", 64), ("0", 0), ("1024", 1024), ("64KiB", 65536)]
+)
+def test_a_limit_of_memory(text, size):
+    assert parse_memory(text) == size
+
+
+@pytest.mark.parametrize("text", ["1", "64", " 1023"])
+def test_a_small_limit_of_memory_needs_a_unit(text):
+    with pytest.raises(InputError, match="has no unit") as error:
+        parse_memory(text)
+    assert error.value.hint == f"write {text.strip()}KiB, or {text.strip()}B"
 
 
 @pytest.mark.parametrize(
@@ -103,7 +118,6 @@ def test_duration(text, us):
     ("text", "message"),
     [
         ("50", "'50' needs a unit of time"),
-        ("50MS", "unknown unit of time 'MS'; did you mean 'ms'?"),
         ("5days", "unknown unit of time 'days'"),
         ("soon", "'soon' is not a duration"),
         ("99999999s", "is too large"),
@@ -114,6 +128,12 @@ def test_a_bad_duration_is_explained(text, message):
         parse_duration_us(text)
     assert message in error.value.message
     assert error.value.hint == "use us, ms, s, min or h, for example 50ms"
+
+
+def test_a_unit_of_time_in_capitals():
+    with pytest.raises(InputError, match="unknown unit of time 'MS'; did you mean '50ms'") as error:
+        parse_duration_us("50MS")
+    assert error.value.hint == "write 50ms"
 
 
 @pytest.mark.parametrize(

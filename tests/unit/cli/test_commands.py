@@ -13,7 +13,7 @@ from edgebuild.cli.console import progress, table
 from edgebuild.cli.doctor_checks import Check, Status, check_packages, folder_size, within
 from edgebuild.cli.main import run
 from edgebuild.cli.ops import as_markdown
-from edgebuild.cli.options import budget_options, flag_budget, target_option
+from edgebuild.cli.options import BadValue, budget_options, flag_budget, target_option
 from edgebuild.errors import ToolError
 from edgebuild.project import load_project
 from edgebuild.resources import resource_dir
@@ -283,9 +283,11 @@ def test_budget_options():
         "min_similarity": None,
     }
     assert set(budget.sources.values()) == {"the command line"}
-    with pytest.raises(click.UsageError) as error:
+    with pytest.raises(BadValue) as error:
         command.main(["--max-ram", "64KB"], standalone_mode=False)
-    assert "did you mean 'KiB'?" in error.value.message
+    assert "did you mean '64KiB'?" in error.value.message and error.value.hint == "write 64KiB"
+    with pytest.raises(BadValue, match="'64' has no unit"):
+        command.main(["--max-ram", "64"], standalone_mode=False)
 
 
 def test_doctor_here(edgebuild, monkeypatch, tmp_path):

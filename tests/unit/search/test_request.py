@@ -106,6 +106,11 @@ def test_what_cannot_fit_is_said_with_figures(plan):
         "closest: flash 12,000 B, RAM 4,000 B, 1.5 ms",
         "uncompressed: 97.00 % accuracy, flash 20,000 B, RAM 4,000 B, 1.5 ms",
     )
+    tight = dataclasses.replace(plan.budget, flash_bytes=8_000, ram_bytes=3_999, latency_us=1e3)
+    error = requests.no_fit(found(tight, best=False, nearest=smallest, proved=True), plan)
+    assert error.hint == (
+        "--max-flash 12KiB and --max-ram 4KiB and --max-latency 1.5ms or more, or another target"
+    )
 
 
 def test_only_trainable_models_with_data_and_limits_are_searched(plan):

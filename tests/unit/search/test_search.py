@@ -81,7 +81,7 @@ def test_what_cannot_fit_is_proved_by_the_smallest_network(tmp_path):
     assert found.proved
     assert found.reason == (
         "not even the smallest network of the search (one channel in each layer, every removable "
-        "block gone) fits in int8 with zig; it needs flash 8,004 B of 8,001 B"
+        "block gone) fits in int8 with zig; it needs 8,004 B of flash (limit 8,001 B)"
     )
     # Beside the original: the smallest network, with its layers whole and as factors.
     assert [task.recipe[1]["pass"] for task in crew.tasks[1:]] == ["prune", *["low_rank"] * 3]
@@ -115,7 +115,7 @@ def test_a_proof_is_one_over_all_compilers(tmp_path, several):
     """8,004 B with zig, 4,004 B with gcc -Os."""
     found = run(tmp_path, Budget(flash_bytes=4_001), several)
     assert found.proved and found.nearest.tool == "gcc -Os"
-    assert "fits in int8 with zig, gcc, zig -Os, gcc -Os; it needs flash 4,004 B" in found.reason
+    assert "fits in int8 with zig, gcc, zig -Os, gcc -Os; it needs 4,004 B of flash" in found.reason
     found = run(tmp_path, Budget(flash_bytes=4_500), several)
     assert found.best.flash_bytes <= 4_500 and found.best.tool == "gcc -Os"
 
