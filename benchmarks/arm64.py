@@ -22,6 +22,7 @@ from edgebuild.codegen.names import c_identifier
 from edgebuild.devices.arm64 import ISAS, QemuArm64Device
 from edgebuild.devices.base import RunResult
 from edgebuild.graph import Graph
+from edgebuild.passes import supported_graph
 from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.oracle import run_oracle
 from edgebuild.tflite.reader import read_tflite_file
@@ -56,7 +57,7 @@ def main() -> None:
     models = options.models or sorted((shared / "models" / "mlperf_tiny").glob("*_int8.tflite"))
     print(f"{'':32}{'portable':>12}" + "".join(f"{isa:>12}{'':>6}" for isa in ISAS))
     for path in models:
-        graph = read_tflite_file(path)
+        graph = supported_graph(read_tflite_file(path), where=path.name).graph
         results = [result for _, result in runs(path, graph)]
         print_row(path.stem, [total(result) for result in results])
         for node in graph.nodes() if options.layers else ():
