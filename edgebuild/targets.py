@@ -130,23 +130,32 @@ def _locate(given: str) -> Path:
             "file here",
             hint=f"--target ./{beside}",
         )
+    board, chip = _with_chip(given)
+    if chip:
+        raise InputError(
+            f"unknown target {quoted(given)}; '{board}' is a board with {chip}",
+            hint=f"--target {board}; for another chip of its kind, a profile with `based_on = "
+            f'"{board}"` and the chip\'s memory and clock: --target ./mine.toml; '
+            f"`{_LIST_HINT}` shows all names",
+        )
     raise InputError(
-        f"unknown target {quoted(given)}{_with_chip(given) or nearest(given[:60], names)}",
+        f"unknown target {quoted(given)}{nearest(given[:60], names)}",
         hint=f"`{_LIST_HINT}` shows all names; for a board of your own, pass the path of "
         "its .toml profile",
     )
 
 
-def _with_chip(given: str) -> str:
-    """Return the shipped board whose chip ``given`` names by at least five letters, or nothing."""
-    found = []
+def _with_chip(given: str) -> tuple[str, str]:
+    """Return the shipped board whose chip shares most of its first letters, at least five, with
+    ``given``, and that chip; two empty strings where there is none."""
+    found = [(0, "", "")]
     for name in target_names():
         described = _DESCRIPTION.search(_shipped(name).read_text(encoding="utf-8"))
         for chip in re.findall(r"[A-Za-z]+\d\w+", described[1] if described else ""):
             same = [a == b for a, b in zip(chip.lower(), given.lower(), strict=False)]
             found.append(([*same, False].index(False), name, chip))
     alike, name, chip = max(found, key=lambda one: one[0])
-    return f"; '{name}' is a board with {chip}" if alike >= _ALIKE else ""
+    return (name, chip) if alike >= _ALIKE else ("", "")
 
 
 def _shipped(name: str) -> Path:

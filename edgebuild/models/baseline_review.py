@@ -102,14 +102,14 @@ class BaselineReview:
         if self.scale:
             reached = next(a.value for a in self.attempts if a.scale == self.scale)
             shown = f"{reached:.2%}" if self.measure == ACCURACY else f"R2 {reached:.3g}"
-            return f"{said}; with {self.scale} it is {shown}: scale the data that way"
+            return f"{said}; with {self.scale} it is {shown}: prepare the data that way"
         if self.value > self.constant:
             return f"{said} (only {self.samples:,} samples): use more samples"
         tried = ", ".join(attempt.scale for attempt in self.attempts)
         return (
-            f"{said}; rescaling the data ({tried}) does not help: check that x and y are in "
-            "the same order, that classes are numbered as in training, and that the data belong to "
-            "this model"
+            f"{said}; other preparations of the data ({tried}) do not help: check that x and y are "
+            "in the same order, that classes are numbered as in training, that images are not "
+            "turned, and that the data belong to this model"
         )
 
 
@@ -134,8 +134,11 @@ SCALES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "x * 255": lambda x: x * 255.0,
     "x / 127.5 - 1": lambda x: x / 127.5 - 1.0,
     "standardized channels": _standardized,
+    "max + min - x (inverted)": lambda x: x.max() + x.min() - x,
 }
 """What is tried, by what the user is told."""
+
+_SWAPPED = "x[..., ::-1] (BGR, not RGB)"
 
 _SCALING = {"x / 255": "divide the data by 255", "x * 255": "multiply the data by 255"}
 
@@ -166,9 +169,12 @@ def review_baseline(
     if score.is_right(outputs):
         return _right_but_saturated(predict, x, score, value)
     chosen = _drawn(len(y))
+    scales = dict(SCALES)
+    if any(array.ndim == 4 and array.shape[-1] == 3 for array in x):
+        scales[_SWAPPED] = lambda x: x[..., ::-1]
     attempts = [
         Attempt(name, score.of(predict(_scaled(x, chosen, scale)), chosen) or 0.0)
-        for name, scale in SCALES.items()
+        for name, scale in scales.items()
     ]
     found = BaselineReview(score.measure, value, score.constant, len(y), tuple(attempts))
     best = max(attempts, key=lambda attempt: attempt.value)

@@ -152,11 +152,17 @@ def load_data(
         content = data_files.call_entry(text, base, names, shapes)
     else:
         raise InputError(
-            f"{path}: no such file or folder{beside(path)}",
-            hint="--data set.npz, set.npy, a folder of images or WAV files by class, "
+            f"{path}: no such file or folder{_foreign(path)}{beside(path)}",
+            hint="a data set is a .npz or .npy file, a folder of images or WAV files by class, "
             "package.module:function, or random",
         )
     return _data_set(str(spec), text, content, scale)
+
+
+def _foreign(path: Path) -> str:
+    """Return that a file of such a name would not be read, where that is known."""
+    own = ("", ".npz", ".npy")
+    return "" if path.suffix.lower() in own else f" (nor is {path.suffix} a format of data sets)"
 
 
 def _data_set(spec: str, text: str, content: Content, scale: str | None) -> DataSet:

@@ -75,13 +75,15 @@ def render_report(report: Report) -> Iterator[RenderableType]:
     if report.out_dir:
         yield Text(f"written to {report.out_dir}/", no_wrap=True)
     if report.baseline is not None:  # a screen away by now
-        yield Text("warning: see above: the float model itself is wrong on these data", "yellow")
+        yield Text("warning: the float model is wrong on these data: see above", "yellow")
 
 
 def _headline(report: Report) -> RenderableType:
     from rich.text import Text
 
     verdict, style = ("fits", "bold green") if report.passed else ("DOES NOT PASS", "bold red")
+    if report.passed and report.baseline is not None:
+        verdict, style = "fits, but the float model is wrong on these data", "bold yellow"
     text = Text.assemble(
         (f"{report.name}", "bold"),
         " for ",

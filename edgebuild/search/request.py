@@ -28,6 +28,8 @@ from edgebuild.search.problem import Outcome, Problem
 from edgebuild.search.ranking import enough
 from edgebuild.search.run import Found, Search
 from edgebuild.search.study import open_study
+from edgebuild.targets import TargetProfile
+from edgebuild.units import format_frequency
 
 WINNER = "recipe.json"
 """The recipe of the best point, in the search's folder."""
@@ -212,18 +214,22 @@ def no_fit(found: Found, plan: BuildPlan) -> CheckFailedError:
     return CheckFailedError(
         f"{plan.name} on {plan.target.name}: {kind}: {found.reason}",
         details=details,
-        hint=_enough(found)
+        hint=_enough(found, plan.target)
         if found.proved
         else "a larger budget or --max-accuracy-drop, more --trials or --timeout, or `edgebuild "
         "search` with more --epochs",
     )
 
 
-def _enough(found: Found) -> str:
+def _enough(found: Found, target: TargetProfile) -> str:
     """Return the options that the smallest network keeps where it misses the budget."""
     assert found.nearest is not None
     options = enough(found.nearest, found.budget)
-    return f"{' and '.join(options)} or more, or another target" if options else "another target"
+    if not options:
+        return "another target"
+    clock = target.cpu.clock_hz
+    faster = f" ({target.name} runs at {format_frequency(clock)})" if clock else ""
+    return f"{' and '.join(options)} for the smallest network, or another target{faster}"
 
 
 def describe(outcome: Outcome, found: Found) -> str:

@@ -32,7 +32,7 @@ def test_the_scale_that_brings_a_classifier_back(given, scale):
         return
     assert (found.measure, found.value, found.constant) == ("accuracy", 0.25, 0.25)
     assert found.scale == scale
-    assert f"with {scale} it is 100.00%: scale the data that way" in found.sentence
+    assert f"with {scale} it is 100.00%: prepare the data that way" in found.sentence
     assert baseline_from_json(json.loads(json.dumps(asdict(found)))) == found
 
 
@@ -47,7 +47,27 @@ def test_images_from_0_to_255_for_a_model_of_minus_1_to_1():
 
 def test_where_no_scale_helps_that_is_said():
     found = review_baseline(lambda x: np.tile([0.4, 0.3, 0.2, 0.1], (len(x[0]), 1)), [X], Y)
-    assert found.scale == "" and "rescaling the data (x / 255, x * 255" in found.sentence
+    assert found.scale == "" and "other preparations of the data (x / 255, x * 255" in found.sentence
+
+
+def test_inverted_values():
+    found = review_baseline(lambda x: np.square(x[0], dtype=np.float64), [(1 - X) * 200], Y)
+    assert found.scale == "max + min - x (inverted)"
+
+
+def test_images_in_bgr():
+    """A model that tells by the first channel whether red is bright."""
+    bright = RNG.integers(0, 2, 200)
+    images = RNG.uniform(0, 0.4, (200, 4, 4, 3)).astype(np.float32)
+    images[..., 0] += bright[:, np.newaxis, np.newaxis] * 0.5
+
+    def model(x):
+        red = x[0][..., 0].mean(axis=(1, 2)).clip(0, 1)
+        return np.stack([1 - red, red], axis=1)
+
+    assert review_baseline(model, [images], bright) is None
+    found = review_baseline(model, [images[..., ::-1]], bright)
+    assert found.scale == "x[..., ::-1] (BGR, not RGB)"
 
 
 def test_few_samples_of_a_right_model_are_not_questioned():
@@ -64,7 +84,7 @@ def test_a_regression_that_is_no_better_than_the_mean():
     found = review_baseline(model, [X * 255], labels)
     assert (found.measure, found.scale) == ("R2", "x / 255") and found.value < 0
     assert found.sentence.startswith("the float model's error is no smaller than that of always")
-    assert "with x / 255 it is R2 1: scale the data that way" in found.sentence
+    assert "with x / 255 it is R2 1: prepare the data that way" in found.sentence
 
 
 def test_without_labels_nothing_is_questioned():

@@ -363,7 +363,7 @@ def test_a_python_entry(tmp_path, code, message):
 def test_entries_that_are_not_there(tmp_path):
     bad(tmp_path, "module 'json' has no such function", "json:nothing")
     bad(tmp_path, "no module named 'no_such_module_x'", "no_such_module_x:f")
-    bad(tmp_path, "no such file or folder", "nowhere.npz", hint="--data set.npz")
+    bad(tmp_path, "no such file or folder", "nowhere.npz", hint="a data set is a .npz or .npy file")
 
 
 def test_random_is_seeded():
