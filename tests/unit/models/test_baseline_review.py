@@ -47,7 +47,9 @@ def test_images_from_0_to_255_for_a_model_of_minus_1_to_1():
 
 def test_where_no_scale_helps_that_is_said():
     found = review_baseline(lambda x: np.tile([0.4, 0.3, 0.2, 0.1], (len(x[0]), 1)), [X], Y)
-    assert found.scale == "" and "other preparations of the data (x / 255, x * 255" in found.sentence
+    assert (
+        found.scale == "" and "other preparations of the data (x / 255, x * 255" in found.sentence
+    )
 
 
 def test_inverted_values():
