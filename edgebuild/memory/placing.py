@@ -2,7 +2,8 @@
 
 Offline dynamic storage allocation: blocks with a size and a lifetime get offsets so that blocks
 alive at the same time do not overlap and the highest end is as low as we can find. First fit is
-tried in several orders and then improved by a seeded local search.
+tried in several orders and then improved by a seeded local search. Two blocks may overlap where a
+kernel overwrites the one as it uses it up: a ``Lead``.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import bisect
 import heapq
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 ALIGN = 16
@@ -41,6 +42,35 @@ class Block:
         return self.first <= other.last and other.first <= self.last
 
 
+@dataclass(frozen=True)
+class Lead:
+    """Two blocks, both alive at one step, that may overlap: ``above`` begins ``least`` bytes, a
+    multiple of ``ALIGN``, or more above the start of ``below`` (below it, where that is negative);
+    where ``exact``, only so many."""
+
+    below: int
+    above: int
+    least: int
+    exact: bool
+
+    def saving(self, blocks: Sequence[Block]) -> int:
+        """Return by how many bytes both need less than their sizes."""
+        below, above = blocks[self.below].size, blocks[self.above].size
+        together = max(below, max(self.least, 0) + above)
+        return max(0, below + above - together)
+
+
+@dataclass(frozen=True)
+class _Beside:
+    """A block that is alive at the same time as another one: where that one may not begin, as bytes
+    below and above this one's start, both without the ends; ``point`` is allowed in between."""
+
+    block: int
+    before: int
+    after: int
+    point: int | None = None
+
+
 _ORDERS: tuple[Callable[[Block], tuple[int, int]], ...] = (
     lambda b: (-b.size, b.first),
     lambda b: (-(b.last - b.first), -b.size),
@@ -50,14 +80,14 @@ _ORDERS: tuple[Callable[[Block], tuple[int, int]], ...] = (
 )
 
 
-def place(blocks: Sequence[Block], *, lower_bound: int) -> list[int]:
+def place(blocks: Sequence[Block], *, lower_bound: int, leads: Sequence[Lead] = ()) -> list[int]:
     """Return an offset for each block; ends early when ``lower_bound`` is reached."""
     if not blocks:
         return []
     indices = range(len(blocks))
     if _count_pairs(blocks) > _SEARCH_STEPS:
         return _place_by_time(blocks)
-    beside = _neighbours(blocks)
+    beside = _neighbours(blocks, leads)
     best_order = list(indices)
     best = _first_fit(blocks, best_order, beside)
     for key in _ORDERS:
@@ -88,17 +118,32 @@ def _count_pairs(blocks: Sequence[Block]) -> int:
     return met // 2
 
 
-def _neighbours(blocks: Sequence[Block]) -> list[list[int]]:
+def _neighbours(blocks: Sequence[Block], leads: Sequence[Lead]) -> list[list[_Beside]]:
     """Return for each block those that are alive at the same time, in rising order."""
-    beside: list[list[int]] = [[] for _ in blocks]
+    special: dict[tuple[int, int], _Beside] = {}
+    for lead in leads:
+        special |= dict(_both_sides(blocks, lead))
+    beside: list[list[_Beside]] = [[] for _ in blocks]
     alive: list[int] = []
     for i in sorted(range(len(blocks)), key=lambda i: blocks[i].first):
         alive = [j for j in alive if blocks[j].last >= blocks[i].first]
         for j in alive:
-            beside[i].append(j)
-            beside[j].append(i)
+            for one, other in ((i, j), (j, i)):
+                plain = _Beside(other, blocks[one].size, blocks[other].size)
+                beside[one].append(special.get((one, other), plain))
         alive.append(i)
-    return [sorted(others) for others in beside]
+    return [sorted(others, key=lambda one: one.block) for others in beside]
+
+
+def _both_sides(blocks: Sequence[Block], lead: Lead) -> Iterator[tuple[tuple[int, int], _Beside]]:
+    """Yield what a lead means for each of its blocks, by (the block, the other one)."""
+    below, above = blocks[lead.below].size, blocks[lead.above].size
+    if lead.exact:
+        yield (lead.below, lead.above), _Beside(lead.above, below, above, -lead.least)
+        yield (lead.above, lead.below), _Beside(lead.below, above, below, lead.least)
+    else:
+        yield (lead.below, lead.above), _Beside(lead.above, min(lead.least, below), above)
+        yield (lead.above, lead.below), _Beside(lead.below, above, min(lead.least, below))
 
 
 def _place_by_time(blocks: Sequence[Block]) -> list[int]:
@@ -139,7 +184,9 @@ def _free(gaps: list[tuple[int, int]], low: int, high: int) -> None:
     gaps.insert(at, (low, high))
 
 
-def place_in_banks(blocks: Sequence[Block], capacities: Sequence[int]) -> list[tuple[int, int]]:
+def place_in_banks(
+    blocks: Sequence[Block], capacities: Sequence[int], leads: Sequence[Lead] = ()
+) -> list[tuple[int, int]]:
     """Return (bank, offset) for each block, in the first bank that has room for it; a block that
     no bank has room for goes to the last.
 
@@ -149,7 +196,7 @@ def place_in_banks(blocks: Sequence[Block], capacities: Sequence[int]) -> list[t
     indices = range(len(blocks))
     if _count_pairs(blocks) > _SEARCH_STEPS:
         return [(len(capacities) - 1, offset) for offset in _place_by_time(blocks)]
-    beside = _neighbours(blocks)
+    beside = _neighbours(blocks, leads)
 
     def score(places: Sequence[tuple[int, int]]) -> tuple[int, int]:
         ends = bank_ends(blocks, places, len(capacities))
@@ -178,14 +225,14 @@ def place_in_banks(blocks: Sequence[Block], capacities: Sequence[int]) -> list[t
 def _first_fit_in_banks(
     blocks: Sequence[Block],
     order: Iterable[int],
-    beside: Sequence[Sequence[int]],
+    beside: Sequence[Sequence[_Beside]],
     capacities: Sequence[int],
 ) -> list[tuple[int, int]]:
     places: list[tuple[int, int]] = [(-1, -1)] * len(blocks)
     for i in order:
         for bank, capacity in enumerate(capacities):
-            taken = [(places[j][1], blocks[j].size) for j in beside[i] if places[j][0] == bank]
-            offset = _lowest(taken, blocks[i].size)
+            taken = [(places[j.block][1], j) for j in beside[i] if places[j.block][0] == bank]
+            offset = _lowest(taken)
             places[i] = bank, offset
             if offset + blocks[i].size <= capacity:
                 break
@@ -219,7 +266,7 @@ def _moved_forward(order: list[int], top: list[int], rng: random.Random) -> list
 
 
 def _first_fit(
-    blocks: Sequence[Block], order: Iterable[int], beside: Sequence[Sequence[int]]
+    blocks: Sequence[Block], order: Iterable[int], beside: Sequence[Sequence[_Beside]]
 ) -> list[int]:
     """Place blocks in ``order``, each at the lowest offset that is free for its lifetime.
 
@@ -227,18 +274,24 @@ def _first_fit(
     """
     offsets = [-1] * len(blocks)
     for i in order:
-        taken = [(offsets[j], blocks[j].size) for j in beside[i] if offsets[j] >= 0]
-        offsets[i] = _lowest(taken, blocks[i].size)
+        offsets[i] = _lowest([(offsets[j.block], j) for j in beside[i] if offsets[j.block] >= 0])
     return offsets
 
 
-def _lowest(taken: Iterable[tuple[int, int]], size: int) -> int:
-    """Return the lowest offset of ``size`` free bytes beside what is ``taken``: (offset, size)."""
+def _lowest(taken: Sequence[tuple[int, _Beside]]) -> int:
+    """Return the lowest offset that is free beside blocks at their offsets."""
+    forbidden = [(at - other.before, at + other.after) for at, other in taken]
     offset = 0
-    for start, length in sorted(taken):
-        if start - offset >= size:
+    for low, high in sorted(forbidden):
+        if offset <= low:
             break
-        offset = max(offset, start + length)
+        offset = max(offset, high)
+    for n, (at, other) in enumerate(taken):
+        if other.point is not None and 0 <= at + other.point < offset:
+            point = at + other.point
+            rest = (*forbidden[:n], *forbidden[n + 1 :])
+            if not any(low < point < high for low, high in rest):
+                offset = point
     return offset
 
 

@@ -1,5 +1,8 @@
 """Place every activation and scratch buffer in one arena by its lifetime.
 
+A kernel's output may share its input's memory: all of it (``in_place``), or beginning somewhat
+below it and overwriting it as it is used up (``overlap``).
+
 The plan keeps the lower bound (the most bytes alive at once) beside the result, so that the gap is
 visible. The arena may be split over banks, each with a capacity.
 """
@@ -7,11 +10,12 @@ visible. The arena may be split over banks, each with a capacity.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgebuild.graph import Graph, Node
-from edgebuild.memory.placing import ALIGN, Block, bank_ends, place, place_in_banks
+from edgebuild.memory.placing import ALIGN, Block, Lead, bank_ends, place, place_in_banks
 from edgebuild.ops.base import KernelCall
 
 HEADER_BYTES = 32
@@ -72,12 +76,14 @@ def plan_memory(
         for position, call in enumerate(calls)
         if call.scratch_bytes
     ]
-    live = _live_bytes(blocks, len(graph.ops))
+    leads = _leads(graph, calls, blocks)
+    live = _live_bytes(blocks, leads, len(graph.ops))
     lower_bound = max(live, default=0)
-    places = [(0, offset) for offset in place(blocks, lower_bound=lower_bound)]
+    places = [(0, offset) for offset in place(blocks, lower_bound=lower_bound, leads=leads)]
     bank_bytes = bank_ends(blocks, places, 1)
     if len(capacities) > 1 and bank_bytes[0] > capacities[0]:
-        places = place_in_banks(blocks, [max(0, capacities[0] - HEADER_BYTES), *capacities[1:]])
+        rooms = [max(0, capacities[0] - HEADER_BYTES), *capacities[1:]]
+        places = place_in_banks(blocks, rooms, leads)
         # Bank 0 begins with the addresses of the others.
         places = [(bank, at if bank else at + HEADER_BYTES) for bank, at in places]
         first, *further = bank_ends(blocks, places, len(capacities))
@@ -97,13 +103,32 @@ def plan_memory(
     )
 
 
-def _live_bytes(blocks: Sequence[Block], count: int) -> list[int]:
-    """Return the bytes alive at each step from -1 to ``count``."""
+def _leads(graph: Graph, calls: Sequence[KernelCall], blocks: Sequence[Block]) -> list[Lead]:
+    """Return which blocks may overlap: an input that is used here for the last time, and the output
+    that begins here."""
+    block_of = {tensor: n for n, block in enumerate(blocks) for tensor in block.tensors}
+    found = []
+    for node, call in zip(graph.nodes(), calls, strict=True):
+        above, below = block_of.get(node.op.inputs[0]), block_of.get(node.op.outputs[0])
+        if call.overlap is None or above is None or below is None or above == below:
+            continue
+        if blocks[above].last == node.position == blocks[below].first:
+            apart = math.lcm(call.overlap.apart or 1, ALIGN)
+            least = -(-call.overlap.least // apart) * apart
+            found.append(Lead(below, above, least, exact=call.overlap.apart > 0))
+    return found
+
+
+def _live_bytes(blocks: Sequence[Block], leads: Sequence[Lead], count: int) -> list[int]:
+    """Return the bytes alive at each step from -1 to ``count``; shared ones count once."""
     change = [0] * (count + 3)
     for block in blocks:
         change[block.first + 1] += block.size
         change[block.last + 2] -= block.size
-    return list(itertools.accumulate(change[:-1]))
+    live = list(itertools.accumulate(change[:-1]))
+    for lead in leads:
+        live[blocks[lead.below].first + 1] -= lead.saving(blocks)
+    return live
 
 
 def tensor_lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:

@@ -35,6 +35,16 @@ class Constraint:
 
 
 @dataclass(frozen=True)
+class Overlap:
+    """Where output 0 may overlap input 0: the input begins ``least`` bytes or more above the start
+    of the output (below it, where that is negative). Where ``apart`` is set, the bytes between
+    their starts are a multiple of it."""
+
+    least: int
+    apart: int = 0
+
+
+@dataclass(frozen=True)
 class KernelCall:
     """How generated code runs one node: which C function, with which constant parameters.
 
@@ -50,7 +60,7 @@ class KernelCall:
     * ``scratch`` (``void *``, aligned to 16) is passed only when ``scratch_bytes`` > 0. Its
       lifetime is this call.
     * ``in_place`` lists (input position, output position) pairs that may be given the same address
-      with an exact result.
+      with an exact result. ``overlap`` says how output 0 may overlap input 0 besides.
     * ``view`` is True for operators that only rename memory (RESHAPE): when input 0 and output 0
       got the same address no call is emitted.
     """
@@ -65,6 +75,7 @@ class KernelCall:
     outputs_as_array: bool = False
     scratch_bytes: int = 0
     in_place: tuple[tuple[int, int], ...] = ()
+    overlap: Overlap | None = None
     view: bool = False
 
 

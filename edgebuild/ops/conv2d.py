@@ -11,6 +11,7 @@ from edgebuild.ops import convolution as conv
 from edgebuild.ops import neon, winograd
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.ops.overlap import by_pairs, by_pixels
 from edgebuild.targets import CpuFeatures
 
 
@@ -122,6 +123,9 @@ class Conv2D(Operator):
             "eb_conv2d_params",
             params,
             scratch_bytes=max(scratch, 1),
+            overlap=by_pairs(node, buffered=dsp)
+            if pointwise
+            else by_pixels(node, w, 2, buffered=groups == 1),
         )
 
     def cases(self) -> Iterable[Case]:

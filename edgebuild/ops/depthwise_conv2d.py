@@ -11,6 +11,7 @@ from edgebuild.ops import convolution as conv
 from edgebuild.ops import neon
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.ops.overlap import by_channels, by_pixels
 from edgebuild.targets import CpuFeatures
 
 
@@ -104,9 +105,11 @@ class DepthwiseConv2D(Operator):
         }
         scratch = 8 * w.kernel_h * (w.kernel_w + columns) if dsp else 0
         name = "depthwise_conv2d_s8_dsp" if dsp else "depthwise_conv2d_s8"
+        overlap = by_channels(node, w) if dsp else by_pixels(node, w, 1, buffered=False)
         undilated = w.dilation_h == w.dilation_w == 1
         if dsp and (w.kernel_h, w.kernel_w) == (3, 3) and undilated and w.stride_h <= 2:
             name, scratch = "depthwise_conv2d_3x3_s8_dsp", 160 + 32 * columns
+            overlap = by_channels(node, w, *((2, 0) if w.stride_h == 1 else (1, 2)))
         return KernelCall(
             f"eb_{name}",
             "depthwise_conv2d/depthwise_conv2d.h",
@@ -114,6 +117,7 @@ class DepthwiseConv2D(Operator):
             "eb_depthwise_conv2d_params",
             params,
             scratch_bytes=scratch,
+            overlap=overlap,
         )
 
     def cases(self) -> Iterable[Case]:

@@ -11,6 +11,7 @@ from edgebuild.ops import convolution as conv
 from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.fixed_point import activation_range
+from edgebuild.ops.overlap import by_pixels
 from edgebuild.targets import CpuFeatures
 
 _MAX_NEON_WINDOW = 256
@@ -78,6 +79,7 @@ class _Pool2D(Operator):
                 "min": low,
                 "max": high,
             },
+            overlap=None if variant else by_pixels(node, w, 1, buffered=False),
         )
 
     def steps(self, node: Node) -> int:
