@@ -252,14 +252,19 @@ def depthwise_3x3_dsp(p: Params) -> Work:
     work.add("image", images)
     both = p["stride_h"] == 1
     tops = np.arange(0, out_h, 2 if both else 1) * p["stride_h"] - p["pad_top"]
-    inside = int(((tops >= 0) & (tops + 4 <= p["in_h"])).sum()) if both else 0
     steps, rows = len(tops), "two rows" if both else "one row"
     work.add(f"step of {rows}", images * steps)
-    work.add("fill four", images * inside)
-    work.add("column of four", images * inside * columns)
-    twos = 2 * (steps - inside) if both else steps + 1
-    work.add(f"fill for {rows}", images * twos)
-    work.add(f"column for {rows}", images * twos * columns)
+    if both:
+        inside = int(((tops >= -1) & (tops + 4 <= p["in_h"])).sum())
+        work.add("kept row", images)
+        work.add("kept column", images * columns)
+        work.add("fill inside", images * inside)
+        work.add("column inside", images * inside * columns)
+        work.add("fill at an edge", images * (steps - inside))
+        work.add("column at an edge", images * (steps - inside) * columns)
+    else:
+        work.add("fill", images * (steps + 1))
+        work.add("column", images * (steps + 1) * columns)
     channels = 4 * images * steps
     floor = ", floored" if p["output"]["offset"] == -128 else ""
     pairs = out_w // 2 if p["stride_w"] == p["stride_h"] else 0
@@ -294,15 +299,21 @@ def fully_connected(p: Params) -> Work:
 
 
 def fully_connected_dsp(p: Params) -> Work:
-    """``fully_connected_s8_dsp.c``: two units and sixteen values of depth a round."""
+    """``fully_connected_s8_dsp.c``: four units, or two, and sixteen values of depth a round."""
     work = Work()
-    twos, odd = divmod(p["units"], 2)
-    work.add("batch", p["batches"])
-    work.loop("widen", p["depth"] // 4, p["batches"])
-    work.loop("widen rest", p["depth"] % 4, p["batches"])
-    work.add("pair of units", p["batches"] * twos)
-    work.add("odd unit", p["batches"] * odd)
-    work.add("round", p["batches"] * (twos + odd) * -(-p["depth"] // 16))
+    batches, rest = p["batches"], p["depth"] % 16
+    fours, odd = divmod(p["units"], 4)
+    twos, rounds = -(-odd // 2), -(-p["depth"] // 16)
+    floor = ", floored" if p["output"]["offset"] == -128 else ""
+    work.add("batch", batches)
+    work.loop("rest", rest, batches)
+    work.add(f"four units{floor}", batches * fours)
+    work.add("round of four", batches * fours * rounds)
+    work.add("rest of four", batches * fours * bool(rest))
+    work.add("two units", batches * twos)
+    work.add("second unit", batches * (odd // 2))
+    work.loop("values of two", 4 * (p["depth"] // 16), batches * twos)
+    work.loop("rest of two", 4 * bool(rest), batches * twos)
     if p["clamp"]:
         work.loop("clamp", p["batches"] * p["units"])
     return work

@@ -109,7 +109,10 @@ class DepthwiseConv2D(Operator):
         undilated = w.dilation_h == w.dilation_w == 1
         if dsp and (w.kernel_h, w.kernel_w) == (3, 3) and undilated and w.stride_h <= 2:
             name, scratch = "depthwise_conv2d_3x3_s8_dsp", 160 + 32 * columns
-            overlap = by_channels(node, w, *((2, 0) if w.stride_h == 1 else (1, 2)))
+            overlap = by_channels(node, w, rows=1, kept=2)
+            if w.stride_h == 1:
+                scratch += 4 * min(in_w, columns - w.pad_left)
+                overlap = by_channels(node, w, rows=2, kept=1)
         return KernelCall(
             f"eb_{name}",
             "depthwise_conv2d/depthwise_conv2d.h",

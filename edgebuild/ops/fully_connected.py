@@ -106,7 +106,6 @@ class FullyConnected(Operator):
                 "channels": d.padded() if dsp else c.table(),
                 "output": conv.output_stage(node),
             },
-            scratch_bytes=2 * (depth + -depth % 16) if dsp else 0,
         )
 
     def cases(self) -> Iterable[Case]:

@@ -6,6 +6,7 @@
  * depth and an odd channel. Columns hold, in the same order, a word of one pixel and a word of the
  * other: SXTB16 widens bytes 0, 2 and bytes 1, 3, so that nothing is ever shuffled. */
 #include "../common/eb_channel_dsp.h"
+#include "../common/eb_scale_dsp.h"
 #include "conv2d.h"
 
 /* Widens n bytes of a pixel into every second word of `column`; behind the last come zeros. */
@@ -133,6 +134,7 @@ static inline sums step(sums s, eb_pair x, uint32_t w)
 typedef struct {
     const uint32_t *end; /* of the columns */
     int8_t *out0, *out1;
+    int32_t fours; /* groups of four channels */
 } pixel_pair;
 
 /* One channel, or two, of two pixels. */
@@ -160,8 +162,8 @@ static void two_channels(const uint32_t *x, const uint32_t *w, const eb_channel_
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
 /* Sums of both channels of the first pair in r4 and r5 (pixel 0 and 1), of its first channel in r6 and
- * r7; of the second pair in r8 to r11. r0: columns; r1, r2: weights of the pairs. The frame: 0 c, 4
- * end, 8 out0, 12 out1. */
+ * r7; of the second pair in r8 to r11. r0: columns; r1, r2: weights of the pairs. The frame: 0 c, 4 x,
+ * 8 end, 12 out0, 16 out1, 20 groups of four that are left, 24 weights of the next one. */
 #define VALUES                                                                                     \
     "ldr r3, [r0], #4\n ldr r12, [r0], #4\n ldr lr, [r1], #4\n"                                    \
     "smlad r4, r3, lr, r4\n smlad r5, r12, lr, r5\n sxtb16 lr, lr\n"                               \
@@ -169,62 +171,58 @@ static void two_channels(const uint32_t *x, const uint32_t *w, const eb_channel_
     "smlad r8, r3, lr, r8\n smlad r9, r12, lr, r9\n sxtb16 lr, lr\n"                               \
     "smlad r10, r3, lr, r10\n smlad r11, r12, lr, r11\n"
 
-/* As eb_scale_dsp does it, and without its correction of negative values: with a zero point of -128
- * all of these saturate. */
-#define HIGH_ANY(s) "smmulr " s ", " s ", r1\n add " s ", " s ", " s ", asr #31\n add " s ", r12\n"
-#define HIGH_FLOOR(s) "smmlar " s ", " s ", r1, r12\n"
-#define NARROW(s) "asr " s ", lr\n ssat " s ", #8, " s "\n"
-
 /* Channel `at` of both pixels, with the offsets of its numbers from c. */
 #define CHANNEL(HIGH, s0, s1, at, multiplier, round, right)                                        \
     "ldr r1, [r0, #" multiplier "]\n ldr r12, [r0, #" round "]\n ldr lr, [r0, #" right "]\n"        \
-    HIGH(s0) HIGH(s1) NARROW(s0) NARROW(s1)                                                        \
+    HIGH(s0, "r1", "r12") HIGH(s1, "r1", "r12") EB_NARROW(s0, "lr") EB_NARROW(s1, "lr")            \
     "strb " s1 ", [r3, #" at "]\n strb " s0 ", [r2, #" at "]\n"
-
-/* Twice the sum of the second channel of a pair, see eb_twice_second, and of the first. */
-#define APART(both, first) "sub " both ", " first "\n asr " both ", #7\n lsl " first ", #1\n"
 
 #define FOUR_CHANNELS(HIGH)                                                                        \
     "push {r4-r11, lr}\n"                                                                          \
-    "ldmia r3, {r4-r6}\n"                                                                          \
-    "push {r2, r4-r6}\n"                                                                           \
-    "sub r3, r4, r0\n"                                                                             \
+    "ldmia r3, {r4-r7}\n"                                                                          \
+    "mov r3, r0\n"                                                                                 \
+    "push {r2-r8}\n"                                                                               \
+    "0: ldr r2, [sp]\n ldr r0, [sp, #4]\n ldr r3, [sp, #8]\n"                                      \
     "ldr r6, [r2]\n ldr r5, [r2, #16]\n ldr r10, [r2, #32]\n ldr r9, [r2, #48]\n"                  \
     "add r4, r6, r5, lsl #8\n mov r5, r4\n mov r7, r6\n"                                           \
     "add r8, r10, r9, lsl #8\n mov r9, r8\n mov r11, r10\n"                                        \
-    "add r2, r1, r3, lsr #1\n"                                                                     \
+    "sub r3, r0\n add r2, r1, r3, lsr #1\n"                                                        \
     "1:\n" VALUES VALUES VALUES VALUES                                                             \
-    "ldr r3, [sp, #4]\n cmp r0, r3\n bne 1b\n"                                                     \
-    "ldr r0, [sp]\n ldr r2, [sp, #8]\n ldr r3, [sp, #12]\n"                                        \
-    APART("r4", "r6") APART("r5", "r7") APART("r8", "r10") APART("r9", "r11")                      \
+    "ldr r3, [sp, #8]\n cmp r0, r3\n bne 1b\n"                                                     \
+    "str r2, [sp, #24]\n"                                                                          \
+    "ldr r0, [sp]\n ldr r2, [sp, #12]\n ldr r3, [sp, #16]\n"                                       \
+    EB_APART("r4", "r6") EB_APART("r5", "r7") EB_APART("r8", "r10") EB_APART("r9", "r11")          \
     CHANNEL(HIGH, "r6", "r7", "0", "4", "8", "12")                                                 \
     CHANNEL(HIGH, "r4", "r5", "1", "20", "24", "28")                                               \
     CHANNEL(HIGH, "r10", "r11", "2", "36", "40", "44")                                             \
     CHANNEL(HIGH, "r8", "r9", "3", "52", "56", "60")                                               \
-    "add sp, #16\n"                                                                                \
+    "add r0, #64\n str r0, [sp]\n add r2, #4\n str r2, [sp, #12]\n"                               \
+    "add r3, #4\n str r3, [sp, #16]\n ldr r4, [sp, #20]\n ldr r1, [sp, #24]\n"                    \
+    "subs r4, #1\n str r4, [sp, #20]\n bne 0b\n"                                                   \
+    "add sp, #28\n"                                                                                \
     "pop {r4-r11, pc}\n"
 
-/* Parameters are in r0 to r3, which C does not see. */
-#define IN __attribute__((unused))
+/* The channels of to->fours groups of four. */
 #define FOUR(name, HIGH)                                                                           \
-    __attribute__((naked, noinline)) static void name(IN const uint32_t *x, IN const uint32_t *w,  \
-                                                      IN const eb_channel_dsp *c,                  \
-                                                      IN const pixel_pair *to)                         \
+    EB_NAKED name(EB_IN const uint32_t *x, EB_IN const uint32_t *w, EB_IN const eb_channel_dsp *c, \
+                  EB_IN const pixel_pair *to)                                                      \
     {                                                                                              \
         __asm volatile(FOUR_CHANNELS(HIGH));                                                       \
     }
 
-FOUR(four_channels, HIGH_ANY)
-FOUR(four_channels_floor, HIGH_FLOOR)
+FOUR(four_channels, EB_HIGH_ANY)
+FOUR(four_channels_floor, EB_HIGH_FLOOR)
 
 #else
 
 static void four_channels(const uint32_t *x, const uint32_t *w, const eb_channel_dsp *c,
                           const pixel_pair *to)
 {
-    const pixel_pair then = { to->end, to->out0 + 2, to->out1 + 2 };
-    two_channels(x, w, c, to, 2);
-    two_channels(x, w + (to->end - x) / 2, c + 2, &then, 2);
+    pixel_pair pair = *to;
+    for (int32_t n = 2 * to->fours; n > 0; n--, c += 2, pair.out0 += 2, pair.out1 += 2) {
+        two_channels(x, w, c, &pair, 2);
+        w += (to->end - x) / 2;
+    }
 }
 
 #define four_channels_floor four_channels
@@ -239,13 +237,21 @@ static const uint32_t *multiply(const eb_conv2d_params *p, const uint32_t *w,
 {
     const int32_t words = (p->depth + 7) / 8 * 4; /* of a pair's weights */
     const int floors = p->output.offset == -128;
-    pixel_pair to = { columns + 2 * words, out0, out1 };
-    int32_t left = p->out_c;
-    for (; left >= 4; left -= 4, c += 4, w += 2 * words, to.out0 += 4, to.out1 += 4) {
+    const int32_t fours = p->out_c / 4;
+    pixel_pair to = { columns + 2 * words, out0, out1, fours };
+    if (fours > 0) {
         (floors ? four_channels_floor : four_channels)(columns, w, c, &to);
+        w += 2 * fours * words;
+        c += 4 * fours;
+        to.out0 += 4 * fours;
+        to.out1 += 4 * fours;
     }
-    for (; left > 0; left -= 2, c += 2, w += words, to.out0 += 2, to.out1 += 2) {
+    for (int32_t left = p->out_c % 4; left > 0; left -= 2) {
         two_channels(columns, w, c, &to, left);
+        w += words;
+        c += 2;
+        to.out0 += 2;
+        to.out1 += 2;
     }
     return w;
 }

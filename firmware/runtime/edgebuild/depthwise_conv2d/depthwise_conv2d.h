@@ -30,7 +30,8 @@ void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *i
 void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
                                 int8_t *output, void *scratch);
 
-/* The same for kernels of 3x3 without dilation, stride_h 1 or 2. scratch: 160 + 32 * columns bytes. */
+/* The same for kernels of 3x3 without dilation, stride_h 1 or 2. scratch: 160 + 32 * columns bytes, and
+ * at stride_h 1 four more for each column inside the image. */
 void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
                                     int8_t *output, void *scratch);
 

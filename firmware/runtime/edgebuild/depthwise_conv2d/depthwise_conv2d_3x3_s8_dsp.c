@@ -5,13 +5,17 @@
  * channels: pairs of rows in the (low, high) halfwords. At stride_h 1 a column has, over input rows 0
  * to 3, `middle` (row 1, row 2) and `outer` (row 3, row 0), beside each other. At 2 it has `middle`
  * (row 0, row 1); `outer`, of which row 2 alone counts, is the `middle` of the step that follows: two
- * buffers take turns. SMLAD takes two taps at once. */
+ * buffers take turns. SMLAD takes two taps at once.
+ *
+ * Of each channel an input row is read once, before the output rows that may lie on it are written: at
+ * stride_h 1 row 2 is kept, as row 0 of the step that follows. */
 #include "../common/eb_channel_dsp.h"
+#include "../common/eb_scale_dsp.h"
 #include "depthwise_conv2d.h"
 
-#define BESIDE 8 /* words of a column at stride_h 1: middle and outer of channels 0, 1, 2, 3 */
-#define ALONE 4  /* at stride_h 2: middle of channels 0, 1, 2, 3 */
-#define PAIRED 8 /* words from one output to the next where pairs are made: strides (1, 1), (2, 2) */
+#define COLUMN_OF_TWO 8 /* words at stride_h 1: middle and outer of channels 0, 1, 2, 3 */
+#define COLUMN_OF_ONE 4 /* at stride_h 2: middle of channels 0, 1, 2, 3 */
+#define PAIRED 8        /* words between outputs where pairs are made: strides (1, 1), (2, 2) */
 
 /* A channel, with its weights in the form that meets the words of the columns: taps doubled, two words
  * for each column of the kernel, at stride_h 1 (row 1, row 2) and (row 0, row 1), at 2 (row 0, row 1)
@@ -65,11 +69,9 @@ static void single(const uint32_t *x, const filter *c, int8_t *out, const geomet
     "add sp, #36\n"                                                                                \
     "pop {r4-r11, pc}\n"
 
-/* As eb_scale_dsp does it, and without its correction of negative values: with a zero point of -128
- * all of these saturate. */
-#define HIGH_ANY(s) "smmulr " s ", " s ", r3\n add " s ", " s ", " s ", asr #31\n add " s ", r1\n"
-#define HIGH_FLOOR(s) "smmlar " s ", " s ", r3, r1\n"
-#define NARROW(s) "asr " s ", r2\n ssat " s ", #8, " s "\n"
+#define HIGH_ANY(s) EB_HIGH_ANY(s, "r3", "r1")
+#define HIGH_FLOOR(s) EB_HIGH_FLOOR(s, "r3", "r1")
+#define NARROW(s) EB_NARROW(s, "r2")
 #define SCALE "ldr r3, [sp, #24]\n ldr r1, [sp, #28]\n ldr r2, [sp, #32]\n"
 #define NEXT(bytes)                                                                                \
     "str r3, [sp]\n"                                                                               \
@@ -123,11 +125,9 @@ static void single(const uint32_t *x, const filter *c, int8_t *out, const geomet
     "strb r5, [r3, r1]\n strb r4, [r3]\n add r3, r3, r1, lsl #1\n"                                 \
     NEXT("64") LEAVE
 
-/* Parameters are in r0 to r3, which C does not see. */
-#define IN __attribute__((unused))
 #define PAIRS(name, BODY)                                                                          \
-    __attribute__((naked, noinline)) static void name(IN const uint32_t *x, IN const filter *c,    \
-                                                      IN int8_t *out, IN const geometry *g)        \
+    EB_NAKED name(EB_IN const uint32_t *x, EB_IN const filter *c, EB_IN int8_t *out,               \
+                  EB_IN const geometry *g)                                                         \
     {                                                                                              \
         __asm volatile(BODY);                                                                      \
     }
@@ -169,26 +169,37 @@ static inline void fill(uint32_t *to, int32_t apart, uint32_t low, uint32_t high
     to[3 * apart] = eb_highs(lo, ho);
 }
 
-/* n columns of four rows inside the image, `row` bytes apart. */
-static void fill_four(const int8_t *in, int32_t row, int32_t step, int32_t n, uint32_t *column)
+/* n columns over a kept row and three inside the image, `row` bytes apart. */
+static void fill_inside(uint32_t *kept, const int8_t *in, int32_t row, int32_t step, int32_t n,
+                        uint32_t *column)
 {
-    for (; n > 0; n--, in += step, column += BESIDE) {
-        fill(column, 2, eb_load4(in + row), eb_load4(in + 2 * row));
-        fill(column + 1, 2, eb_load4(in + 3 * row), eb_load4(in));
+    for (; n > 0; n--, in += step, column += COLUMN_OF_TWO) {
+        const uint32_t above = *kept, below = eb_load4(in + row);
+        fill(column, 2, eb_load4(in), below);
+        fill(column + 1, 2, eb_load4(in + 2 * row), above);
+        *kept++ = below;
     }
 }
 
-/* Of n columns the words of two rows. */
-static void fill_two(source low, source high, int32_t n, const geometry *g, uint32_t *column)
+/* The same for any three rows. */
+static void fill_edge(uint32_t *kept, source rows[3], int32_t n, uint32_t *column)
 {
-    if (g->column == ALONE) {
-        for (; n > 0; n--, low.at += low.step, high.at += high.step, column += ALONE) {
-            fill(column, 1, eb_load4(low.at), eb_load4(high.at));
+    for (; n > 0; n--, column += COLUMN_OF_TWO) {
+        const uint32_t above = *kept, below = eb_load4(rows[1].at);
+        fill(column, 2, eb_load4(rows[0].at), below);
+        fill(column + 1, 2, eb_load4(rows[2].at), above);
+        *kept++ = below;
+        for (int32_t i = 0; i < 3; i++) {
+            rows[i].at += rows[i].step;
         }
-        return;
     }
-    for (; n > 0; n--, low.at += low.step, high.at += high.step, column += BESIDE) {
-        fill(column, 2, eb_load4(low.at), eb_load4(high.at));
+}
+
+/* n columns of two rows. */
+static void fill_two(source low, source high, int32_t n, uint32_t *column)
+{
+    for (; n > 0; n--, low.at += low.step, high.at += high.step, column += COLUMN_OF_ONE) {
+        fill(column, 1, eb_load4(low.at), eb_load4(high.at));
     }
 }
 
@@ -196,6 +207,7 @@ typedef struct {
     const eb_depthwise_conv2d_params *p;
     const int8_t *in;
     uint32_t outside; /* four bytes of padding */
+    uint32_t *kept;   /* at stride_h 1: a word for each column inside the image */
 } picture;
 
 static source row_of(const picture *image, int32_t y)
@@ -208,20 +220,34 @@ static source row_of(const picture *image, int32_t y)
     return found;
 }
 
-/* The columns over the input rows from `top` on. */
+/* Columns inside the image. */
+static int32_t inside(const eb_depthwise_conv2d_params *p)
+{
+    return eb_min_i32(p->in_w, p->columns - p->pad_left);
+}
+
+/* Keeps row `y`. */
+static void keep(const picture *image, int32_t y)
+{
+    source from = row_of(image, y);
+    for (int32_t i = 0; i < inside(image->p); i++, from.at += from.step) {
+        image->kept[i] = eb_load4(from.at);
+    }
+}
+
+/* The columns over the input rows from `top` on, of which the first is kept at stride_h 1. */
 static void fill_step(const picture *image, int32_t top, const geometry *g, uint32_t *column)
 {
     const eb_depthwise_conv2d_params *const p = image->p;
-    const int32_t n = eb_min_i32(p->in_w, p->columns - p->pad_left);
-    const int32_t row = p->in_w * p->in_c;
+    const int32_t n = inside(p), row = p->in_w * p->in_c;
     column += p->pad_left * g->column;
     if (g->rows == 1) {
-        fill_two(row_of(image, top), row_of(image, top + 1), n, g, column);
-    } else if (top >= 0 && top + 4 <= p->in_h) {
-        fill_four(image->in + top * row, row, p->in_c, n, column);
+        fill_two(row_of(image, top), row_of(image, top + 1), n, column);
+    } else if (top >= -1 && top + 4 <= p->in_h) {
+        fill_inside(image->kept, image->in + (top + 1) * row, row, p->in_c, n, column);
     } else {
-        fill_two(row_of(image, top + 1), row_of(image, top + 2), n, g, column);
-        fill_two(row_of(image, top + 3), row_of(image, top), n, g, column + 1);
+        source rows[3] = { row_of(image, top + 1), row_of(image, top + 2), row_of(image, top + 3) };
+        fill_edge(image->kept, rows, n, column);
     }
 }
 
@@ -246,26 +272,29 @@ static void channels(const picture *image, const filter *c, uint32_t *columns, i
 {
     const eb_depthwise_conv2d_params *const p = image->p;
     const int32_t row = p->out_w * p->in_c;
-    const int32_t rows = p->stride_h == 1 ? 2 : 1, column = rows == 2 ? BESIDE : ALONE;
+    const int32_t rows = p->stride_h == 1 ? 2 : 1;
+    const int32_t column = rows == 2 ? COLUMN_OF_TWO : COLUMN_OF_ONE;
     geometry g = { p->in_c, 0, 4, 0, column, p->stride_w * column, rows };
-    uint32_t *now = columns, *then = columns + p->columns * column;
+    uint32_t *now = columns, *next = columns + p->columns * column;
     if (rows == 1) {
         fill_step(image, -p->pad_top, &g, now);
+    } else {
+        keep(image, -p->pad_top);
     }
     for (int32_t y = 0; y < p->out_h; y += rows, out += rows * row) {
         if (rows == 2) {
             fill_step(image, y - p->pad_top, &g, now);
             g.down = y + 1 < p->out_h ? row : 0;
         } else {
-            fill_step(image, 2 * y + 2 - p->pad_top, &g, then);
-            g.outer = (int32_t)(then - now) * 4;
+            fill_step(image, 2 * y + 2 - p->pad_top, &g, next);
+            g.outer = (int32_t)(next - now) * 4;
         }
         for (int32_t j = 0; j < 4; j++) {
             outputs(p, now + j * (column / 4), c + j, out + j, &g);
         }
         if (rows == 1) {
-            uint32_t *const filled = then;
-            then = now;
+            uint32_t *const filled = next;
+            next = now;
             now = filled;
         }
     }
@@ -293,9 +322,10 @@ void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_params *p, const i
     const int32_t in_bytes = p->in_h * p->in_w * p->in_c;
     const int32_t out_bytes = p->out_h * p->out_w * p->in_c;
     const uint32_t pads = ((uint32_t)p->pad & 0xFFFFU) | ((uint32_t)p->pad << 16);
-    picture image = { p, input, ((uint32_t)p->pad & 0xFFU) * UINT32_C(0x01010101) };
     filter *const filters = (filter *)scratch;
     uint32_t *const columns = (uint32_t *)(filters + 4);
+    picture image = { p, input, ((uint32_t)p->pad & 0xFFU) * UINT32_C(0x01010101),
+                      columns + 8 * p->columns };
     for (int32_t i = 0; i < 8 * p->columns; i++) {
         columns[i] = pads;
     }

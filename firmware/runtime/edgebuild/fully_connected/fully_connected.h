@@ -19,9 +19,8 @@ typedef struct {
 /* weights: [units][depth]; channels: eb_channel. */
 void eb_fully_connected_s8(const eb_fully_connected_params *p, const int8_t *input, int8_t *output);
 
-/* weights: see fully_connected_s8_dsp.c; channels: eb_channel_dsp, an even number.
- * scratch: 2 * depth bytes (depth rounded up to 16). */
+/* weights: see fully_connected_s8_dsp.c; channels: eb_channel_dsp, an even number. */
 void eb_fully_connected_s8_dsp(const eb_fully_connected_params *p, const int8_t *input,
-                               int8_t *output, void *scratch);
+                               int8_t *output);
 
 #endif /* EB_FULLY_CONNECTED_H */

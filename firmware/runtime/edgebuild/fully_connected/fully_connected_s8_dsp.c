@@ -1,76 +1,147 @@
-/* FULLY_CONNECTED with the DSP extension: two units, 16 values of depth a round.
+/* FULLY_CONNECTED with the DSP extension: four units, 16 values of depth a round, and two for what is
+ * left over of the units.
  *
  * Weights: for each pair of units and each 16 values of depth eight words, for the values (0, 2),
  * (1, 3), (4, 6), (5, 7), ...; see eb_both_biases for what a halfword holds. Zeros fill the rest. */
 #include "../common/eb_channel_dsp.h"
+#include "../common/eb_scale_dsp.h"
 #include "fully_connected.h"
 
-/* Widens the input once for all units; what lies beyond depth meets zero weights. */
-static void widen(const int8_t *source, int32_t n, uint32_t *wide)
-{
-    for (; n >= 4; n -= 4) {
-        const uint32_t x = eb_load4(source);
-        source += 4;
-        wide[0] = eb_even_bytes(x);
-        wide[1] = eb_odd_bytes(x);
-        wide += 2;
-    }
-    if (n > 0) {
-        uint32_t x = 0;
-        for (int32_t i = n - 1; i >= 0; i--) {
-            x = (x << 8) | (uint8_t)source[i];
-        }
-        wide[0] = eb_even_bytes(x);
-        wide[1] = eb_odd_bytes(x);
-    }
-}
+#define ROUND 16 /* values of depth, and bytes of the input */
+
+typedef struct {
+    const int8_t *end;  /* of the input's whole rounds */
+    const int8_t *rest; /* a last round, or the last whole one again where there is none */
+    int32_t pair;       /* bytes of a pair's weights */
+    int32_t floors;     /* the zero point of the output is -128 */
+    int32_t fours;      /* of units */
+    int8_t *out;
+} batch;
 
 typedef struct {
     int32_t first, both;
 } sums;
 
-/* Four values of depth. */
-static inline sums step(sums s, const uint32_t **x, const uint32_t **w)
+static inline sums step(sums s, uint32_t x, uint32_t w)
 {
-    const eb_pair xs = eb_next_pair(x), ws = eb_next_pair(w);
-    s.first = eb_smlad(xs.first, eb_even_bytes(ws.first), s.first);
-    s.both = eb_smlad(xs.first, ws.first, s.both);
-    s.first = eb_smlad(xs.second, eb_even_bytes(ws.second), s.first);
-    s.both = eb_smlad(xs.second, ws.second, s.both);
+    s.both = eb_smlad(x, w, s.both);
+    s.first = eb_smlad(x, eb_even_bytes(w), s.first);
     return s;
 }
 
-/* The outputs of one batch. */
-static void multiply(const eb_fully_connected_params *p, const uint32_t *wide, int8_t *out)
+static sums rounds(sums s, const int8_t *x, const int8_t *end, const uint32_t *w)
 {
-    const uint32_t *w = (const uint32_t *)(const void *)p->weights;
-    const eb_channel_dsp *c = (const eb_channel_dsp *)p->channels;
-    const uint32_t *const end = wide + (p->depth + 15) / 16 * 8;
-    for (int32_t left = p->units; left > 0; left -= 2, c += 2) {
-        sums s = { c->bias, eb_both_biases(c) };
-        const uint32_t *x = wide;
-        do {
-            s = step(s, &x, &w);
-            s = step(s, &x, &w);
-            s = step(s, &x, &w);
-            s = step(s, &x, &w);
-        } while (x != end);
-        *out++ = eb_scale_dsp(eb_twice(s.first), c[0]);
-        if (left > 1) {
-            *out++ = eb_scale_dsp(eb_twice_second(s.both, s.first), c[1]);
-        }
+    for (; x != end; x += 4, w += 2) {
+        const uint32_t values = eb_load4(x);
+        s = step(s, eb_even_bytes(values), w[0]);
+        s = step(s, eb_odd_bytes(values), w[1]);
+    }
+    return s;
+}
+
+/* One unit, or two. */
+static void two_units(const int8_t *x, const uint32_t *w, const eb_channel_dsp *c, const batch *b,
+                      int32_t units)
+{
+    sums s = { c->bias, eb_both_biases(c) };
+    s = rounds(s, x, b->end, w);
+    if (b->rest + ROUND != b->end) {
+        s = rounds(s, b->rest, b->rest + ROUND, w + (b->end - x) / 2);
+    }
+    b->out[0] = eb_scale_dsp(eb_twice(s.first), c[0]);
+    if (units > 1) {
+        b->out[1] = eb_scale_dsp(eb_twice_second(s.both, s.first), c[1]);
     }
 }
 
-void eb_fully_connected_s8_dsp(const eb_fully_connected_params *p, const int8_t *input,
-                               int8_t *output, void *scratch)
+#if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+
+/* Sums of the first unit of a pair, and of both, in r4 and r5, of the other pair's in r6 and r7. r0:
+ * input; r1: its end; r2, r8: weights of the pairs. On the stack: c, b. */
+#define TWO_VALUES(x, w0, w1)                                                                      \
+    "smlad r5, " x ", " w0 ", r5\n smlad r7, " x ", " w1 ", r7\n"                                  \
+    "sxtb16 " w0 ", " w0 "\n sxtb16 " w1 ", " w1 "\n"                                              \
+    "smlad r4, " x ", " w0 ", r4\n smlad r6, " x ", " w1 ", r6\n"
+#define FOUR_VALUES                                                                                \
+    "ldr r3, [r0], #4\n ldr r9, [r2], #4\n ldr r10, [r2], #4\n ldr r11, [r8], #4\n"                \
+    "ldr r12, [r8], #4\n sxtb16 lr, r3\n sxtb16 r3, r3, ror #8\n"                                  \
+    TWO_VALUES("lr", "r9", "r11") TWO_VALUES("r3", "r10", "r12")
+#define UNIT(HIGH, s, at, multiplier, round, right)                                                \
+    "ldr r1, [r0, #" multiplier "]\n ldr r12, [r0, #" round "]\n ldr lr, [r0, #" right "]\n"        \
+    HIGH(s, "r1", "r12") EB_NARROW(s, "lr") "strb " s ", [r2, #" at "]\n"
+
+#define ROUND_OF_FOUR FOUR_VALUES FOUR_VALUES FOUR_VALUES FOUR_VALUES
+#define UNITS(HIGH)                                                                                \
+    UNIT(HIGH, "r4", "0", "4", "8", "12") UNIT(HIGH, "r5", "1", "20", "24", "28")                  \
+    UNIT(HIGH, "r6", "2", "36", "40", "44") UNIT(HIGH, "r7", "3", "52", "56", "60")
+
+/* b->fours times four units. Two rounds a turn; an odd one, and the rest, enter in the middle. On the
+ * stack: x, c, b. */
+EB_NAKED four_units(EB_IN const int8_t *x, EB_IN const uint32_t *w, EB_IN const eb_channel_dsp *c,
+                    EB_IN batch *b)
 {
-    uint32_t *const wide = (uint32_t *)scratch;
-    for (int32_t b = 0; b < p->batches; b++) {
-        widen(input + b * p->depth, p->depth, wide);
-        multiply(p, wide, output + b * p->units);
+    __asm volatile(
+        "push {r4-r11, lr}\n"
+        "push {r0, r2, r3}\n"
+        "0: ldr r0, [sp]\n ldr r9, [sp, #4]\n ldr r3, [sp, #8]\n"
+        "mov r2, r1\n"
+        "ldr r4, [r9]\n ldr r5, [r9, #16]\n ldr r6, [r9, #32]\n ldr r7, [r9, #48]\n"
+        "ldr r8, [r3, #8]\n ldr r1, [r3]\n"
+        "add r5, r4, r5, lsl #8\n add r7, r6, r7, lsl #8\n add r8, r2\n"
+        "subs r3, r1, r0\n beq 3f\n tst r3, #16\n bne 2f\n"
+        "1:\n" ROUND_OF_FOUR
+        "2:\n" ROUND_OF_FOUR
+        "cmp r0, r1\n bne 1b\n"
+        "3: ldr r3, [sp, #8]\n ldr r0, [r3, #4]\n add r9, r0, #16\n cmp r1, r9\n mov r1, r9\n"
+        "bne 2b\n"
+        "ldr r0, [sp, #4]\n ldr r2, [r3, #20]\n ldr r9, [r3, #12]\n"
+        EB_APART("r5", "r4") EB_APART("r7", "r6")
+        "cmp r9, #0\n beq 4f\n" UNITS(EB_HIGH_FLOOR) "b 5f\n"
+        "4:\n" UNITS(EB_HIGH_ANY)
+        "5: add r0, #64\n str r0, [sp, #4]\n add r2, #4\n str r2, [r3, #20]\n"
+        "mov r1, r8\n"
+        "ldr r0, [r3, #16]\n subs r0, #1\n str r0, [r3, #16]\n bne 0b\n"
+        "add sp, #12\n"
+        "pop {r4-r11, pc}\n");
+}
+
+#else
+
+static void four_units(const int8_t *x, const uint32_t *w, const eb_channel_dsp *c, batch *b)
+{
+    for (int32_t n = 2 * b->fours; n > 0; n--, w += b->pair / 4, c += 2, b->out += 2) {
+        two_units(x, w, c, b, 2);
+    }
+}
+
+#endif
+
+void eb_fully_connected_s8_dsp(const eb_fully_connected_params *p, const int8_t *input,
+                               int8_t *output)
+{
+    const int32_t whole = p->depth / ROUND * ROUND, fours = p->units / 4;
+    const int32_t pair = (p->depth + ROUND - 1) / ROUND * (ROUND / 2); /* words of its weights */
+    int8_t rest[ROUND] = { 0 };
+    for (int32_t n = p->batches; n > 0; n--, input += p->depth, output += p->units) {
+        const uint32_t *w = (const uint32_t *)(const void *)p->weights;
+        const eb_channel_dsp *c = (const eb_channel_dsp *)p->channels;
+        const int8_t *const x = whole > 0 ? input : rest; /* where end begins */
+        batch b = { x + whole, whole < p->depth ? rest : x + whole - ROUND, 4 * pair,
+                    p->output.offset == -128, fours, output };
+        for (int32_t i = whole; i < p->depth; i++) {
+            rest[i - whole] = input[i];
+        }
+        if (fours > 0) {
+            four_units(x, w, c, &b);
+        }
+        w += 2 * fours * pair;
+        c += 4 * fours;
+        for (int32_t left = p->units % 4; left > 0; left -= 2, c += 2, w += pair, b.out += 2) {
+            two_units(x, w, c, &b, left);
+        }
     }
     if (p->clamp) {
-        eb_clamp_all(output, p->batches * p->units, &p->output);
+        const int32_t count = p->batches * p->units;
+        eb_clamp_all(output - count, count, &p->output);
     }
 }

@@ -1,0 +1,23 @@
+/* Parts of assembly that the DSP kernels share: the last step of a channel, as eb_scale_dsp does it,
+ * for a sum in register s that is twice the accumulator. */
+#ifndef EB_SCALE_DSP_H
+#define EB_SCALE_DSP_H
+
+#define EB_HIGH_ANY(s, multiplier, round)                                                          \
+    "smmulr " s ", " s ", " multiplier "\n add " s ", " s ", " s ", asr #31\n"                     \
+    "add " s ", " round "\n"
+
+/* Without the correction of negative values: with a zero point of -128 all of these saturate. */
+#define EB_HIGH_FLOOR(s, multiplier, round) "smmlar " s ", " s ", " multiplier ", " round "\n"
+
+#define EB_NARROW(s, right) "asr " s ", " right "\n ssat " s ", #8, " s "\n"
+
+/* Twice the sum of the second channel of a pair, see eb_twice_second, and of the first. */
+#define EB_APART(both, first)                                                                      \
+    "sub " both ", " first "\n asr " both ", #7\n lsl " first ", #1\n"
+
+/* Parameters of a naked function are in r0 to r3, which C does not see. */
+#define EB_NAKED __attribute__((naked, noinline)) static void
+#define EB_IN __attribute__((unused))
+
+#endif /* EB_SCALE_DSP_H */
