@@ -267,11 +267,12 @@ def depthwise_3x3_dsp(p: Params) -> Work:
         work.add("column", images * (steps + 1) * columns)
     channels = 4 * images * steps
     floor = ", floored" if p["output"]["offset"] == -128 else ""
-    pairs = out_w // 2 if p["stride_w"] == p["stride_h"] else 0
+    pairs = -(-out_w // 2) if p["stride_w"] == p["stride_h"] and out_w > 1 else 0
     work.add(f"channel in {rows}{floor}", channels)
     work.add(f"call of pairs in {rows}{floor}", channels * bool(pairs))
     work.add(f"pair in {rows}{floor}", channels * pairs)
-    singles = out_w - 2 * pairs
+    work.add(f"odd in {rows}{floor}", channels * (pairs > out_w // 2))
+    singles = 0 if pairs else out_w
     work.add(f"singles in {rows}", channels * bool(singles))
     work.add(f"single in {rows}", channels * singles)
     if p["clamp"]:

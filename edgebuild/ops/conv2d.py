@@ -85,7 +85,7 @@ class Conv2D(Operator):
         dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)
         if dsp:
             scratch = 4 * (depth + -depth % 8)
-            scratch += 0 if pointwise else 2 * depth
+            scratch += 0 if pointwise else 2 * depth + 3
         else:
             scratch = 0 if pointwise else 2 * depth
         params = {

@@ -27,7 +27,7 @@ typedef struct {
 void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 
 /* weights: see conv2d_s8_dsp.c; channels: eb_channel_dsp, an even number for each group.
- * scratch: 4 * depth bytes (depth rounded up to 8), and behind them 2 * depth bytes unless
+ * scratch: 4 * depth bytes (depth rounded up to 8), and behind them 2 * depth + 3 bytes unless
  * pointwise. */
 void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 

@@ -88,26 +88,49 @@ static void im2col(const eb_conv2d_params *p, const int8_t *image, int32_t top, 
     }
 }
 
+/* Copies the kernel's rows by words: up to three bytes more are read and written behind each. */
+static int8_t *copy_rows(const eb_conv2d_params *p, const int8_t *row, int8_t *to)
+{
+    const int32_t run = p->kernel_w * p->kernel_c;
+    for (int32_t ky = p->kernel_h; ky > 0; ky--) {
+        for (int32_t i = 0; i < run; i += 4) {
+            const uint32_t x = eb_load4(row + i);
+            memcpy(to + i, &x, sizeof x);
+        }
+        row += p->dilation_h * p->in_w * p->in_c;
+        to += run;
+    }
+    return to;
+}
+
 /* The columns of two pixels, or of one twice: `step` is the distance from the first to the second.
- * Whole rows of the kernel that lie inside are widened from where they are. */
+ * Rows of the kernel that lie inside are widened from where they are, or copied by words. */
 static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t top, int32_t left,
                  int32_t step, uint32_t *columns)
 {
     const int32_t c = p->kernel_c;
     const int32_t run = p->kernel_w * c;
+    const int32_t right = left + step + p->kernel_w;
     const int32_t bottom = top + (p->kernel_h - 1) * p->dilation_h;
-    const int inside = top >= 0 && bottom < p->in_h && left >= 0 &&
-                       left + step + p->kernel_w <= p->in_w;
-    if (inside && p->contiguous && run % 4 == 0) {
-        const int8_t *row = image + (top * p->in_w + left) * c;
-        for (int32_t ky = p->kernel_h; ky > 0; ky--) {
-            columns = widen2(row, row + step * c, run, columns);
-            row += p->dilation_h * p->in_w * c;
-        }
-        return;
-    }
+    const int inside = top >= 0 && bottom < p->in_h && left >= 0 && right <= p->in_w;
     int8_t *const narrow = (int8_t *)(columns + (p->depth + 7) / 8 * 8);
     int8_t *second = narrow;
+    if (inside && p->contiguous) {
+        const int8_t *row = image + (top * p->in_w + left) * c;
+        if (run % 4 == 0) {
+            for (int32_t ky = p->kernel_h; ky > 0; ky--) {
+                columns = widen2(row, row + step * c, run, columns);
+                row += p->dilation_h * p->in_w * c;
+            }
+            return;
+        }
+        if (((p->in_h - bottom) * p->in_w - right) * c >= 3) { /* bytes behind the last one */
+            second = copy_rows(p, row, narrow);
+            (void)copy_rows(p, row + step * c, second);
+            (void)widen2(narrow, second, p->depth, columns);
+            return;
+        }
+    }
     im2col(p, image, top, left, narrow);
     if (step > 0) {
         second += p->depth;

@@ -30,6 +30,8 @@ typedef struct {
     int32_t down;   /* and to the one below; 0: there is none */
     int32_t outer;  /* bytes from a word of middle to its outer */
     int32_t pairs;  /* of outputs that a call makes */
+    int32_t odd;    /* bytes from the columns of an output to those of the next, where a call makes an
+                       odd number: its last pair has an output of the one before; else 0 */
     int32_t column; /* words of a column */
     int32_t next;   /* words from one output's columns to the next one's */
     int32_t rows;   /* of outputs at once */
@@ -56,35 +58,41 @@ static void single(const uint32_t *x, const filter *c, int8_t *out, const geomet
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
 /* Pairs of outputs from the columns at x. Weights stay in r8 to lr, sums in r4 to r7; the frame holds
- * what else they need: 0 out, 4 step, 8 down, 12 outer, 16 pairs, 20 bias, 24 multiplier, 28 round,
- * 32 right. */
+ * what else they need: 0 out, 4 step, 8 down, 12 outer, 16 pairs, 20 odd, 24 bias, 28 multiplier, 32
+ * round, 36 right. */
 #define ENTER                                                                                      \
     "push {r4-r11, lr}\n"                                                                          \
     "ldmia r1!, {r8-r12, lr}\n"                                                                    \
     "ldmia r1, {r4-r7}\n"                                                                          \
     "push {r4-r7}\n"                                                                               \
-    "ldmia r3, {r4-r7}\n"                                                                          \
-    "push {r2, r4-r7}\n"
+    "mov r1, r2\n"                                                                                 \
+    "ldmia r3, {r2-r6}\n"                                                                          \
+    "push {r1-r6}\n"
 #define LEAVE                                                                                      \
-    "add sp, #36\n"                                                                                \
+    "add sp, #40\n"                                                                                \
     "pop {r4-r11, pc}\n"
 
 #define HIGH_ANY(s) EB_HIGH_ANY(s, "r3", "r1")
 #define HIGH_FLOOR(s) EB_HIGH_FLOOR(s, "r3", "r1")
 #define NARROW(s) EB_NARROW(s, "r2")
-#define SCALE "ldr r3, [sp, #24]\n ldr r1, [sp, #28]\n ldr r2, [sp, #32]\n"
-#define NEXT(bytes)                                                                                \
+#define SCALE "ldr r3, [sp, #28]\n ldr r1, [sp, #32]\n ldr r2, [sp, #36]\n"
+/* The next pair; at the end, once, the last column with the one before it. */
+#define NEXT                                                                                       \
     "str r3, [sp]\n"                                                                               \
     "ldr r1, [sp, #16]\n"                                                                          \
-    "add r0, #" bytes "\n"                                                                         \
+    "add r0, #64\n"                                                                                \
     "subs r1, #1\n"                                                                                \
     "str r1, [sp, #16]\n"                                                                          \
-    "bne 1b\n"
+    "bne 1b\n"                                                                                     \
+    "ldr r2, [sp, #20]\n cbz r2, 2f\n"                                                             \
+    "movs r1, #1\n str r1, [sp, #16]\n movs r1, #0\n str r1, [sp, #20]\n"                         \
+    "sub r0, r2\n ldr r1, [sp, #4]\n sub r3, r1\n str r3, [sp]\n b 1b\n"                          \
+    "2:\n"
 
 /* Two rows at a stride of 1: r4 and r5 in the upper one, r6 and r7 below. */
 #define TWO_ROWS(HIGH)                                                                             \
     ENTER                                                                                          \
-    "1: ldr r4, [sp, #20]\n ldr r1, [r0]\n ldr r2, [r0, #4]\n ldr r3, [r0, #32]\n"                 \
+    "1: ldr r4, [sp, #24]\n ldr r1, [r0]\n ldr r2, [r0, #4]\n ldr r3, [r0, #32]\n"                 \
     "smlad r6, r1, r9, r4\n smlad r7, r3, r9, r4\n"                                                \
     "smlad r5, r3, r8, r4\n smlad r4, r1, r8, r4\n"                                                \
     "smlatb r4, r2, r9, r4\n smlabt r6, r2, r8, r6\n"                                              \
@@ -104,12 +112,12 @@ static void single(const uint32_t *x, const filter *c, int8_t *out, const geomet
     "ldr r3, [sp]\n ldr r1, [sp, #4]\n ldr r2, [sp, #8]\n"                                         \
     "add r2, r3\n strb r7, [r2, r1]\n strb r6, [r2]\n"                                             \
     "strb r5, [r3, r1]\n strb r4, [r3]\n add r3, r3, r1, lsl #1\n"                                 \
-    NEXT("64") LEAVE
+    NEXT LEAVE
 
 /* One row at strides of 2: r4 and r5. */
 #define ONE_ROW(HIGH)                                                                              \
     ENTER                                                                                          \
-    "1: ldr r4, [sp, #20]\n ldr r1, [r0]\n ldr r2, [r0, #16]\n"                                    \
+    "1: ldr r4, [sp, #24]\n ldr r1, [r0]\n ldr r2, [r0, #16]\n"                                    \
     "ldr r3, [r0, #32]\n ldr r6, [r0, #48]\n ldr r7, [r0, #64]\n"                                  \
     "smlad r5, r3, r8, r4\n smlad r4, r1, r8, r4\n"                                                \
     "smlad r4, r2, r10, r4\n smlad r5, r6, r10, r5\n"                                              \
@@ -123,7 +131,7 @@ static void single(const uint32_t *x, const filter *c, int8_t *out, const geomet
     SCALE HIGH("r4") HIGH("r5") NARROW("r4") NARROW("r5")                                          \
     "ldr r3, [sp]\n ldr r1, [sp, #4]\n"                                                            \
     "strb r5, [r3, r1]\n strb r4, [r3]\n add r3, r3, r1, lsl #1\n"                                 \
-    NEXT("64") LEAVE
+    NEXT LEAVE
 
 #define PAIRS(name, BODY)                                                                          \
     EB_NAKED name(EB_IN const uint32_t *x, EB_IN const filter *c, EB_IN int8_t *out,               \
@@ -141,7 +149,7 @@ PAIRS(one_row_floor, ONE_ROW(HIGH_FLOOR))
 
 static void two_rows(const uint32_t *x, const filter *c, int8_t *out, const geometry *g)
 {
-    for (int32_t n = 2 * g->pairs; n > 0; n--, x += g->next, out += g->step) {
+    for (int32_t n = 2 * g->pairs + (g->odd > 0); n > 0; n--, x += g->next, out += g->step) {
         single(x, c, out, g);
     }
 }
@@ -253,17 +261,17 @@ static void fill_step(const picture *image, int32_t top, const geometry *g, uint
 
 /* A channel of a step. */
 static void outputs(const eb_depthwise_conv2d_params *p, const uint32_t *x, const filter *c,
-                    int8_t *out, geometry *g)
+                    int8_t *out, const geometry *g)
 {
     const int floors = p->output.offset == -128;
-    g->pairs = g->next == PAIRED ? p->out_w / 2 : 0;
-    if (g->pairs > 0 && g->rows == 2) {
+    if (g->pairs == 0) {
+        for (int32_t i = 0; i < p->out_w; i++) {
+            single(x + i * g->next, c, out + i * g->step, g);
+        }
+    } else if (g->rows == 2) {
         (floors ? two_rows_floor : two_rows)(x, c, out, g);
-    } else if (g->pairs > 0) {
+    } else {
         (floors ? one_row_floor : one_row)(x, c, out, g);
-    }
-    for (int32_t i = 2 * g->pairs; i < p->out_w; i++) {
-        single(x + i * g->next, c, out + i * g->step, g);
     }
 }
 
@@ -274,7 +282,9 @@ static void channels(const picture *image, const filter *c, uint32_t *columns, i
     const int32_t row = p->out_w * p->in_c;
     const int32_t rows = p->stride_h == 1 ? 2 : 1;
     const int32_t column = rows == 2 ? COLUMN_OF_TWO : COLUMN_OF_ONE;
-    geometry g = { p->in_c, 0, 4, 0, column, p->stride_w * column, rows };
+    const int32_t ahead = p->stride_w * column;
+    const int32_t pairs = ahead == PAIRED ? p->out_w / 2 : 0;
+    geometry g = { p->in_c, 0, 4, pairs, p->out_w % 2 * ahead * 4, column, ahead, rows };
     uint32_t *now = columns, *next = columns + p->columns * column;
     if (rows == 1) {
         fill_step(image, -p->pad_top, &g, now);
