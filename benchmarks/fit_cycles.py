@@ -133,12 +133,13 @@ class Random:
             (batches, self.up_to(600)), self.up_to(60), scale=scale, **self.act()
         )
 
-    def pool(self, kind: str) -> Graph:
-        """Pooling, global every third time."""
-        if self.rng.random() < 0.3:
-            x = self.image(30, 8)
+    def pool(self, kind: str, fours: bool = False) -> Graph:
+        """Pooling, global every third time; ``fours``: as the DSP kernels take it, else not so."""
+        whole = self.rng.random() < 0.3
+        x = self.image(15 if whole and fours else 30 if whole else 14, 8 if whole else 16)
+        x = (*x[:3], 4 * x[3] if fours else x[3] + (x[3] % 4 == 0))
+        if whole:
             return self.make.pool(kind, x, x[1:3])
-        x = self.image(14, 16)
         size = (2, 2) if self.rng.random() < 0.25 else self.sides(16)
         size = (min(size[0], x[1]), min(size[1], x[2]))
         stride = self.one(size, (1, 1), (2, 2), (self.up_to(3), self.up_to(3)))
@@ -243,6 +244,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "sub_s8_dsp": (2, lambda r: r.difference()),
     "arg_max_s8": (1, lambda r: r.largest()),
     "average_pool2d_s8": (4, lambda r: r.pool("AVERAGE_POOL_2D")),
+    "average_pool2d_s8_dsp": (4, lambda r: r.pool("AVERAGE_POOL_2D", fours=True)),
     "concatenation": (2, lambda r: r.joined()),
     "conv2d_s8": (4, lambda r: r.conv(BEYOND_DSP)),
     "conv2d_s8_dsp": (4, lambda r: r.conv()),
@@ -256,6 +258,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "fully_connected_s8_dsp": (1, lambda r: r.dense()),
     "lookup_8": (1, lambda r: r.make.unary("LOGISTIC", r.shape())),
     "max_pool2d_s8": (4, lambda r: r.pool("MAX_POOL_2D")),
+    "max_pool2d_s8_dsp": (4, lambda r: r.pool("MAX_POOL_2D", fours=True)),
     "maximum_s8": (1, lambda r: r.binary("MAXIMUM")),
     "minimum_s8": (1, lambda r: r.binary("MINIMUM")),
     "mul_s8": (1, lambda r: r.binary("MUL")),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -100,8 +101,9 @@ def conv2d_dsp(p: Params) -> Work:
     rounds = -(-p["depth"] // 8)
     # The compiler puts `multiply` into one of its callers and calls it from the other.
     work.add(f"{kind}multiply", steps)
-    work.add(f"{kind}four channels{floored}", steps * fours)
-    work.add(f"round of four{floored}", steps * fours * rounds)
+    work.add(f"{kind}call of four channels", steps * bool(fours))
+    work.add(f"four channels{floored}", steps * fours)
+    work.add("round of four", steps * fours * rounds)
     work.add(f"{kind}two channels", steps * twos)
     work.add(f"{kind}odd channel", steps * odd)
     work.add("round of two", steps * (twos + odd) * rounds)
@@ -127,31 +129,31 @@ def _fill(work: Work, p: Params) -> None:
     first = np.arange(0, p["out_w"], 2)
     left = first * p["stride_w"] - p["pad_left"]
     step = np.where(first + 1 < p["out_w"], p["stride_w"], 0)
-    bottom = top + (kernel_h - 1) * p["dilation_h"]
+    bottom, right = top + (kernel_h - 1) * p["dilation_h"], left + step + kernel_w
     inside_y = (top >= 0) & (bottom < p["in_h"])
-    inside_x = (left >= 0) & (left + step + kernel_w <= p["in_w"])
-    direct = 0
-    if p["contiguous"] and run % 4 == 0:
-        direct = int(inside_y.sum()) * int(inside_x.sum())
-        work.add("direct fill", times * direct)
-        _widen2(work, "direct widen", run, times * direct * kernel_h)
+    inside_x = (left >= 0) & (right <= p["in_w"])
+    fast = inside_y[:, np.newaxis] & inside_x & bool(p["contiguous"])
+    if run % 4 == 0:
+        work.add("direct fill", times * int(fast.sum()))
+        _widen2(work, "direct widen", run, times * int(fast.sum()) * kernel_h)
     else:
-        inside_y &= False
-    steps = len(top) * len(first)
-    if steps == direct:
+        fast &= ((p["in_h"] - bottom)[:, np.newaxis] * p["in_w"] - right) * c >= 3
+        work.add("word fill", times * int(fast.sum()))
+        work.loop("copied words", -(-run // 4), times * int(fast.sum()) * 2 * kernel_h)
+        work.loop("word widen", -(-p["depth"] // 4), times * int(fast.sum()))
+    slow = fast.size - int(fast.sum())
+    if not slow:
         return
-    work.add("im2col fill", times * (steps - direct))
-    _widen2(work, "widen", p["depth"], times * (steps - direct))
-    rows = top[:, None] + np.arange(kernel_h) * p["dilation_h"]
+    work.add("im2col fill", times * slow)
+    work.loop("widen", -(-p["depth"] // 4), times * slow)
+    rows = top[:, np.newaxis] + np.arange(kernel_h) * p["dilation_h"]
     lost = ((rows < 0) | (rows >= p["in_h"])).sum(axis=1)
-    second = step > 0
-    # Every row of pixels meets both kinds of columns: those beside the border, and the others.
-    for usual, columns in ((True, ~inside_x), (False, inside_x)):
-        rows_here = np.ones_like(inside_y) if usual else ~inside_y
-        count, gone = int(rows_here.sum()), int(lost[rows_here].sum())
-        lefts = np.concatenate([left[columns], (left + step)[columns & second]])
-        if count and len(lefts):
-            _im2col(work, p, lefts, times, gone, count * kernel_h - gone)
+    alike = Counter((one.tobytes(), int(gone)) for one, gone in zip(~fast, lost, strict=True))
+    for (mask, gone), count in alike.items():
+        columns = np.frombuffer(mask, bool)
+        lefts = np.concatenate([left[columns], (left + step)[columns & (step > 0)]])
+        if len(lefts):
+            _im2col(work, p, lefts, times, gone * count, (kernel_h - gone) * count)
 
 
 def _im2col(

@@ -26,6 +26,11 @@ def pool(p: Params) -> Work:
     return work
 
 
+def pool_dsp(p: Params) -> Work:
+    """``average_pool2d_s8_dsp.c``, ``max_pool2d_s8_dsp.c``: the same, four channels at a time."""
+    return pool({**p, "channels": p["channels"] // 4})
+
+
 def _inside(p: Params, side: str, pad: str) -> np.ndarray:
     start = np.arange(p[f"out_{side}"]) * p[f"stride_{side}"] - p[pad]
     end = np.minimum(start + p[f"filter_{side}"], p[f"in_{side}"])

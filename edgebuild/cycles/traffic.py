@@ -348,9 +348,9 @@ def _walked(node: Node, call: KernelCall) -> Iterator[tuple[Tensor, Reads]]:
             repeats = max(1.0, rows)
             yield tensor, Reads("arena", tensor.nbytes, window=kernel_h * row, repeats=repeats)
         elif name.startswith("fully_connected"):
-            # Every pair of units meets the whole input, which the DSP kernel has widened.
-            wide = 2 * p["depth"] if name.endswith("_dsp") else p["depth"]
-            yield tensor, Reads("arena", wide, p["batches"] * -(-p["units"] // 2))
+            # Two units, with the DSP extension four, meet the whole input at a time.
+            units = 4 if name.endswith("_dsp") else 2
+            yield tensor, Reads("arena", p["depth"], p["batches"] * -(-p["units"] // units))
         else:
             yield tensor, Reads("arena", tensor.nbytes)
     for tensor in node.outputs:

@@ -14,7 +14,7 @@ from edgebuild.ops.fixed_point import activation_range
 from edgebuild.ops.overlap import by_pixels
 from edgebuild.targets import CpuFeatures
 
-_MAX_NEON_WINDOW = 256
+_MOST_VALUES = 256
 _KEYS = ("stride_h", "stride_w", "filter_height", "filter_width")
 
 
@@ -53,14 +53,16 @@ class _Pool2D(Operator):
         return ((batches, w.out_h, w.out_w, channels),)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the NEON kernel where it is exact, else the portable one."""
+        """Return the kernel of the core's extension where it is exact, else the portable one."""
         w = _window(node)
         batches, in_h, in_w, channels = node.input(0).shape
         low, high = activation_range(node.attrs["fused_activation_function"], node.output)
-        variant = "_neon" if cpu.neon and self.neon_fits(node) else ""
+        neon = cpu.neon and self.fits_16_bits(node)
+        dsp = cpu.dsp and channels % 4 == 0 and self.fits_16_bits(node)
+        variant = "_neon" if neon else "_dsp" if dsp else ""
         return KernelCall(
             f"eb_{self.name}{variant}",
-            f"pool2d/pool2d{variant}.h",
+            f"pool2d/pool2d{'_neon' if neon else ''}.h",
             (f"pool2d/{self.name}{variant}.c",),
             "eb_pool2d_params",
             {
@@ -79,7 +81,7 @@ class _Pool2D(Operator):
                 "min": low,
                 "max": high,
             },
-            overlap=None if variant else by_pixels(node, w, 1, buffered=False),
+            overlap=None if neon else by_pixels(node, w, 1, buffered=False),
         )
 
     def steps(self, node: Node) -> int:
@@ -87,8 +89,8 @@ class _Pool2D(Operator):
         w = _window(node)
         return node.output.elements * w.kernel_h * w.kernel_w
 
-    def neon_fits(self, node: Node) -> bool:
-        """Return whether the NEON kernel is exact for ``node``."""
+    def fits_16_bits(self, node: Node) -> bool:
+        """Return whether the kernels of extensions, which compute in 16 bits, are exact."""
         return True
 
     def cases(self) -> Iterable[Case]:
@@ -103,6 +105,8 @@ class _Pool2D(Operator):
         yield self._case("relu6", (1, 4, 4, 5), (2, 2), act="RELU6", zero_point=-90)
         yield self._case("wide_filter", (1, 2, 2, 2), (4, 4), padding="SAME")
         yield self._case("channels_19", (1, 4, 4, 19), (2, 2), act="RELU6", zero_point=-90)
+        yield self._case("channels_8", (1, 5, 6, 8), (2, 3), padding="SAME", stride=(2, 1))
+        yield self._case("channels_12_relu6", (2, 4, 4, 12), (3, 3), act="RELU6", zero_point=-90)
         yield self._case("window_256", (1, 16, 16, 16), (16, 16))
         yield self._case("window_272", (1, 16, 17, 3), (16, 17))
 
@@ -151,11 +155,11 @@ class AveragePool2D(_Pool2D):
         magnitude = (np.abs(total) + count // 2) // count
         return (_clip(node, np.sign(total) * magnitude),)
 
-    def neon_fits(self, node: Node) -> bool:
-        """Return whether the sum of a window fits 16 bits."""
+    def fits_16_bits(self, node: Node) -> bool:
+        """Return whether the sum of a window does."""
         _, in_h, in_w, _ = node.input(0).shape
         rows, columns = node.attrs["filter_height"], node.attrs["filter_width"]
-        return bool(min(rows, in_h) * min(columns, in_w) <= _MAX_NEON_WINDOW)
+        return bool(min(rows, in_h) * min(columns, in_w) <= _MOST_VALUES)
 
 
 class MaxPool2D(_Pool2D):

@@ -27,8 +27,8 @@ _MISSING = "pip install ziglang, or --toolchain gcc"
 _HINT = "pip install --force-reinstall ziglang, or --toolchain gcc"
 # Zig compiles freestanding targets with -ffreestanding, which turns each memcpy of four bytes into
 # a call; startup/ supplies what a hosted compiler may call.
-# Unrolled loops make code a third larger than GCC's, no faster on the M4 and M7, and on the M3, whose
-# registers they exhaust, a sixth slower.
+# Unrolled loops make code a third larger than GCC's, no faster on the M4 and M7, and a sixth slower
+# on the M3, whose registers they exhaust.
 _CORTEX_M_FLAGS = (*COMMON, *FIRMWARE_FLAGS, "-fhosted", "-fno-unroll-loops")
 
 

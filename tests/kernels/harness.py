@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import numpy as np
 from edgebuild.codegen.c_library import generate_library, kernel_calls
 from edgebuild.graph import DType, Graph
 from edgebuild.memory import plan_memory
+from edgebuild.ops.base import KernelCall
 from edgebuild.targets import CpuFeatures
 from edgebuild.toolchain.cache import cache_dir
 
@@ -96,12 +97,17 @@ class Request:
 
 
 def build_program(
-    graphs: Sequence[Graph], cpu: CpuFeatures, compiler: Sequence[str], folder: Path
+    graphs: Sequence[Graph],
+    cpu: CpuFeatures,
+    compiler: Sequence[str],
+    folder: Path,
+    changed: Callable[[KernelCall], KernelCall] = lambda call: call,
 ) -> Path:
-    """Generate and compile ``graphs`` into one program in ``folder``; return its path."""
+    """Generate and compile ``graphs``, their calls ``changed``, into one program in ``folder``;
+    return its path."""
     files: dict[str, str] = {}
     for number, graph in enumerate(graphs):
-        calls = kernel_calls(graph, cpu)
+        calls = [changed(call) for call in kernel_calls(graph, cpu)]
         plan = plan_memory(graph, calls)
         files.update(generate_library(graph, calls, plan, f"m{number}"))
     names = [f"m{i}" for i in range(len(graphs))]

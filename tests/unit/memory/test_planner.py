@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
-from edgebuild.memory.placing import ALIGN, Block, place
+from edgebuild.memory.placing import ALIGN, Block, Lead, place, place_in_banks
 from edgebuild.memory.planner import plan_memory
-from edgebuild.ops.base import KernelCall
+from edgebuild.ops.base import KernelCall, Overlap
 
 
-def chain(sizes, *, in_place=False, scratch=0):
+def chain(sizes, *, in_place=False, scratch=0, overlap=None):
     q = Quantization((1.0,), (0,))
     tensors = {i: Tensor(i, f"t{i}", (1, s), DType.INT8, q) for i, s in enumerate(sizes)}
     ops = tuple(Op("RELU", (i,), (i + 1,)) for i in range(len(sizes) - 1))
     graph = Graph("chain", (0,), (len(sizes) - 1,), ops, tensors)
     pairs = ((0, 0),) if in_place else ()
-    calls = [KernelCall("f", "h", (), scratch_bytes=scratch, in_place=pairs) for _ in ops]
-    return graph, calls
+    call = KernelCall("f", "h", (), scratch_bytes=scratch, in_place=pairs, overlap=overlap)
+    return graph, [call for _ in ops]
 
 
 def test_chain_needs_two_neighbours():
@@ -59,6 +59,67 @@ def test_in_place_input_that_lives_on_is_kept():
     assert plan.offsets[0] != plan.offsets[1]
     assert plan.offsets[2] == plan.offsets[0]
     assert plan.arena_bytes == 128
+
+
+@pytest.mark.parametrize(
+    ("sizes", "overlap", "arena"),
+    [
+        ([160, 160], Overlap(20), 192),  # rounded up to 16
+        ([160, 320], Overlap(160), 320),
+        ([320, 160], Overlap(-160), 320),
+        ([160, 160], Overlap(160), 320),
+        ([160, 160], Overlap(1000), 320),
+        ([160, 160, 160], Overlap(32), 224),
+        ([160, 160], Overlap(20, apart=20), 240),  # 80 is a multiple of 16 and of 20
+        ([160, 160], Overlap(0, apart=20), 160),
+        ([160, 160], Overlap(20, apart=96), 256),
+    ],
+)
+def test_an_output_overlaps_the_input_that_it_uses_up(sizes, overlap, arena):
+    plan = plan_memory(*chain(sizes, overlap=overlap))
+    assert plan.arena_bytes == arena
+    assert plan.lower_bound_bytes <= arena
+    assert max(plan.live_bytes) == plan.lower_bound_bytes
+
+
+def test_an_input_that_lives_on_is_not_overlapped():
+    graph, calls = chain([64, 64], overlap=Overlap(0))
+    kept = graph.replace(outputs=(*graph.outputs, 0))
+    assert plan_memory(kept, calls).arena_bytes == 128
+    assert plan_memory(graph, calls).arena_bytes == 64
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(st.integers(1, 30), min_size=2, max_size=12),
+    st.lists(st.tuples(st.integers(-20, 40), st.booleans()), min_size=12, max_size=12),
+    st.lists(st.tuples(st.integers(1, 30), st.integers(0, 10), st.integers(0, 4)), max_size=8),
+    st.booleans(),
+)
+def test_leads_are_kept(sizes, leads, others, banks):
+    """A chain in which each block may overlap the one before, beside other blocks."""
+    blocks = [Block(16 * size, i, i + 1) for i, size in enumerate(sizes)]
+    blocks += [Block(16 * size, first, first + length) for size, first, length in others]
+    may = {
+        (i + 1, i): Lead(i + 1, i, 16 * least, exact)
+        for i, (least, exact) in zip(range(len(sizes) - 1), leads, strict=False)
+    }
+    if banks:
+        room = sum(block.size for block in blocks) // 32 * 16
+        places = place_in_banks(blocks, [room, 1 << 20], list(may.values()))
+    else:
+        places = [(0, at) for at in place(blocks, lower_bound=0, leads=list(may.values()))]
+    for i, a in enumerate(blocks):
+        for j in range(i):
+            (bank, at), (other, there) = places[i], places[j]
+            if bank != other or not a.overlaps(blocks[j]):
+                continue
+            apart = at + a.size <= there or there + blocks[j].size <= at
+            lead = may.get((i, j))
+            if lead is None or apart:
+                assert apart
+            else:
+                assert there - at == lead.least if lead.exact else there - at >= lead.least
 
 
 def test_unused_model_input_has_memory():

@@ -16,6 +16,14 @@ static inline uint32_t eb_load4(const int8_t *p)
     return x;
 }
 
+static inline void eb_store4(int8_t *p, uint32_t x) { memcpy(p, &x, sizeof x); }
+
+/* Four bytes of one value. */
+static inline uint32_t eb_four_bytes(int32_t x)
+{
+    return ((uint32_t)x & 0xFFU) * UINT32_C(0x01010101);
+}
+
 typedef struct {
     uint32_t first, second;
 } eb_pair;
@@ -134,6 +142,22 @@ static inline uint32_t eb_highs(uint32_t a, uint32_t b)
     return r;
 }
 
+/* The larger of each pair of signed bytes. */
+static inline uint32_t eb_max_bytes(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm("ssub8 %0, %1, %2\n\tsel %0, %1, %2" : "=&r"(r) : "r"(a), "r"(b) : "cc");
+    return r;
+}
+
+/* The smaller of each pair of signed bytes. */
+static inline uint32_t eb_min_bytes(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm("ssub8 %0, %2, %1\n\tsel %0, %1, %2" : "=&r"(r) : "r"(a), "r"(b) : "cc");
+    return r;
+}
+
 /* x saturated to -128..127. */
 static inline int32_t eb_ssat8(int32_t x)
 {
@@ -226,6 +250,21 @@ static inline uint32_t eb_lows(uint32_t a, uint32_t b)
 static inline uint32_t eb_highs(uint32_t a, uint32_t b)
 {
     return eb_halves(eb_high(a), eb_high(b));
+}
+
+static inline uint32_t eb_max_bytes(uint32_t a, uint32_t b)
+{
+    uint32_t r = 0;
+    for (int32_t i = 0; i < 4; i++) {
+        const int32_t larger = eb_byte(a, i) > eb_byte(b, i) ? eb_byte(a, i) : eb_byte(b, i);
+        r |= ((uint32_t)larger & 0xFFU) << 8 * i;
+    }
+    return r;
+}
+
+static inline uint32_t eb_min_bytes(uint32_t a, uint32_t b)
+{
+    return ~eb_max_bytes(~a, ~b);
 }
 
 static inline int32_t eb_ssat8(int32_t x) { return x < -128 ? -128 : x > 127 ? 127 : x; }

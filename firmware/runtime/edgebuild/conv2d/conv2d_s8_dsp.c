@@ -127,7 +127,7 @@ static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t top, in
         if (((p->in_h - bottom) * p->in_w - right) * c >= 3) { /* bytes behind the last one */
             second = copy_rows(p, row, narrow);
             (void)copy_rows(p, row + step * c, second);
-            (void)widen2(narrow, second, p->depth, columns);
+            (void)widen2(narrow, second, (p->depth + 3) / 4 * 4, columns);
             return;
         }
     }
@@ -136,7 +136,8 @@ static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t top, in
         second += p->depth;
         im2col(p, image, top, left + step, second);
     }
-    (void)widen2(narrow, second, p->depth, columns);
+    /* Up to three bytes behind meet zero weights. */
+    (void)widen2(narrow, second, (p->depth + 3) / 4 * 4, columns);
 }
 
 typedef struct {

@@ -1,0 +1,119 @@
+"""Outputs that overlap their inputs: by as much as each kernel's order of work allows, no more.
+
+The plan of a single operator lets them overlap as far as it can, so all tests of kernels run that
+way. Here the same layers are run by one step less, which has to go wrong.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgebuild.codegen.c_library import kernel_calls
+from edgebuild.memory import plan_memory
+from edgebuild.ops import OPS
+from edgebuild.ops.base import Overlap
+from edgebuild.targets import CpuFeatures
+from tests.kernels.harness import (
+    SANITIZED_GCC,
+    Request,
+    build_program,
+    run_program,
+    sample_inputs,
+)
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from cycle_layers import Layers
+
+DSP, PORTABLE = CpuFeatures(dsp=True), CpuFeatures()
+make = Layers(5)
+
+LAYERS = {
+    "pointwise": make.conv((1, 5, 7, 16), 16, (1, 1)),
+    "expanding": make.conv((1, 5, 7, 16), 48, (1, 1)),
+    "3x3": make.conv((1, 9, 8, 16), 16, (3, 3), padding="SAME"),
+    "stride 2": make.conv((1, 9, 8, 16), 64, (3, 3), stride=(2, 2), padding="SAME"),
+    "two images": make.conv((2, 5, 4, 16), 32, (3, 3), padding="SAME"),
+    "depthwise 3x3": make.depthwise((1, 9, 6, 16), (3, 3), padding="SAME"),
+    "depthwise 5x5": make.depthwise((1, 9, 6, 16), (5, 5), padding="SAME"),
+    "depthwise, multiplier 2": make.depthwise((1, 6, 6, 16), (3, 3), multiplier=2, padding="SAME"),
+    "average": make.pool("AVERAGE_POOL_2D", (1, 8, 6, 16), (3, 3), (1, 1), "SAME"),
+    "max": make.pool("MAX_POOL_2D", (1, 8, 6, 16), (3, 3), (1, 1), "SAME"),
+}
+
+
+def outputs(cpu, folder, less=0):
+    """Return the outputs of each layer on four samples, with inputs ``less`` bytes nearer."""
+
+    def nearer(call):
+        assert call.overlap is not None, call.function
+        exactly = (
+            Overlap(call.overlap.least - less, call.overlap.apart or 16) if less else call.overlap
+        )
+        return dataclasses.replace(call, overlap=exactly)
+
+    graphs = list(LAYERS.values())
+    requests = [
+        Request(number, sample)
+        for number, graph in enumerate(graphs)
+        for sample in sample_inputs(graph, 4)
+    ]
+    program = build_program(graphs, cpu, SANITIZED_GCC, folder, nearer)
+    found = run_program(program, graphs, requests)
+    return {
+        name: [result[0] for result in found[4 * n : 4 * n + 4]] for n, name in enumerate(LAYERS)
+    }
+
+
+def expected(name):
+    graph = LAYERS[name]
+    node = graph.node(0)
+    constants = [t.data if t is not None else None for t in map(node.optional_input, range(3))]
+    return [
+        OPS[node.kind].reference(node, [sample[0], *constants[1:]])[0]
+        for sample in sample_inputs(graph, 4)
+    ]
+
+
+@pytest.mark.parametrize("cpu", [PORTABLE, DSP], ids=["portable", "dsp"])
+def test_layers_overlap_as_far_as_they_may(tmp_path, cpu):
+    found = outputs(cpu, tmp_path)
+    for name, graph in LAYERS.items():
+        plan = plan_memory(graph, kernel_calls(graph, cpu))
+        whole = sum(block.size for block in plan.blocks)
+        assert plan.arena_bytes < whole, name
+        for one, other in zip(found[name], expected(name), strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=name)
+
+
+@pytest.mark.parametrize("cpu", [PORTABLE, DSP], ids=["portable", "dsp"])
+def test_some_pixels_less_go_wrong(tmp_path, cpu):
+    """So the distances are no larger than they have to be, but for a few pixels."""
+    found = outputs(cpu, tmp_path, less=96)
+    for name in LAYERS:
+        pairs = zip(found[name], expected(name), strict=True)
+        assert any(not np.array_equal(one, other) for one, other in pairs), name
+
+
+def test_a_distance_in_pixels():
+    """Depthwise kernels that take four channels through the image keep channels apart."""
+    graph = make.depthwise((1, 9, 6, 20), (5, 5), padding="SAME")
+    (call,) = kernel_calls(graph, DSP)
+    # Two rows above the first row of the last step are still to be read.
+    assert call.overlap == Overlap(2 * 6 * 20, apart=20)
+    plan = plan_memory(graph, [call])
+    apart = plan.offsets[graph.inputs[0]] - plan.offsets[graph.outputs[0]]
+    assert apart == 240 and apart % 16 == 0
+
+
+def test_in_place():
+    for shape, stride in (((1, 9, 6, 16), (1, 1)), ((1, 9, 6, 16), (2, 2))):
+        graph = make.depthwise(shape, (3, 3), stride=stride, padding="SAME")
+        (call,) = kernel_calls(graph, DSP)
+        assert call.overlap == Overlap(0, apart=16)
+    (call,) = kernel_calls(LAYERS["pointwise"], DSP)
+    assert call.overlap == Overlap(0)
