@@ -206,6 +206,7 @@ def _report(
 
 
 _A_BUILD = "pass the output folder of `edgebuild build`, e.g. build/model-cortex-m4"
+_ONE_OF = "pass one of the builds in it: "
 _SHOWN = 3
 
 
@@ -213,7 +214,7 @@ def _builds_in(folder: Path) -> str:
     """Return a hint that names the builds in ``folder``, empty where there are none."""
     found = sorted(str(lock.parent) for lock in folder.glob(f"*/{LOCK_NAME}"))
     more = ", ..." if len(found) > _SHOWN else ""
-    return f"pass one of the builds in it: {', '.join(found[:_SHOWN])}{more}" if found else ""
+    return f"{_ONE_OF}{', '.join(found[:_SHOWN])}{more}" if found else ""
 
 
 def read_build(folder: Path) -> Build:
@@ -240,6 +241,11 @@ def read_build(folder: Path) -> Build:
             raise InputError(
                 f"{folder}: the report has schema {value['schema']}, not {JSON_SCHEMA}",
                 hint=again,
+            )
+        if "models" in value:
+            raise InputError(
+                f"{folder} holds several models in one firmware",
+                hint=f"measure each by itself: {_builds_in(folder).removeprefix(_ONE_OF)}",
             )
         report = report_from_json(value)
     except EdgebuildError:

@@ -39,7 +39,13 @@ from edgebuild.pipeline.run import finish, run_plan
 from edgebuild.pipeline.runners.base import MODEL_NAME
 from edgebuild.pipeline.steps import NOT_RUN, LazyHost, measured_memory, ram_figure
 from edgebuild.project import ARENAS
-from edgebuild.report.combined import CombinedReport, Member, arena_figure, combined_from_json
+from edgebuild.report.combined import (
+    CombinedReport,
+    Member,
+    arena_figure,
+    combined_from_json,
+    latency_of_all,
+)
 from edgebuild.report.model import Comparison, Report, report_from_json
 from edgebuild.targets import TargetProfile
 from edgebuild.tflite.reader import read_tflite
@@ -302,7 +308,10 @@ def _report(
     compared: Sequence[Comparison | None],
 ) -> CombinedReport:
     compiled, result = chosen.compiled, chosen.result
-    metrics = _metrics(plan, combination, compiled, result)
+    metrics = dataclasses.replace(
+        _metrics(plan, combination, compiled, result),
+        latency_us=latency_of_all([one.metrics for one in reports]),
+    )
     members = tuple(
         Member(made.name, made.name, made.passed, made.metrics, model.plan.arena_bytes, comparison)
         for made, model, comparison in zip(reports, combination.models, compared, strict=True)

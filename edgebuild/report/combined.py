@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,10 +42,10 @@ class Member:
 class CombinedReport:
     """What several models need in one firmware. ``passed`` decides the exit code.
 
-    ``metrics`` have flash and RAM of all together, and ``budget`` their limits. ``arenas`` says
-    whether each model has its own, ``separate``, or all use one, ``shared``. ``borrowed_bytes`` are
-    the constants that are equal to another model's, and so not stored again. ``reports`` are those
-    of the models, in files of their own.
+    ``metrics`` have flash, RAM and latency of all together; ``budget`` limits the first two.
+    ``arenas`` says whether each model has its own, ``separate``, or all use one, ``shared``.
+    ``borrowed_bytes`` are the constants that are equal to another model's, and so not stored again.
+    ``reports`` are those of the models, in files of their own.
     """
 
     edgebuild: str
@@ -137,6 +137,22 @@ def arena_figure(sizes: Mapping[str, int], total: int, arenas: str) -> Figure:
     each = ", ".join(f"{name} {format_size(size)}" for name, size in sizes.items())
     what = "the largest, shared by all" if arenas == "shared" else "the sum"
     return Figure(total, "B", How.PLANNED, f"memory planner: {what} ({each})")
+
+
+def latency_of_all(members: Sequence[Metrics]) -> Figure | None:
+    """Return the time of one inference of each, one after the other; None where one is unknown."""
+    known = [metrics.latency_us for metrics in members if metrics.latency_us is not None]
+    if len(known) < len(members):
+        return None
+    first = known[0]
+    return Figure(
+        sum(figure.value for figure in known),
+        first.unit,
+        first.how,
+        f"one inference of each model: {first.source}",
+        low=sum(f.least for f in known) if any(f.low is not None for f in known) else None,
+        high=sum(f.most for f in known) if any(f.high is not None for f in known) else None,
+    )
 
 
 def combined_failure(report: CombinedReport) -> CheckFailedError | None:

@@ -34,7 +34,8 @@ def render_combined(report: CombinedReport) -> Iterator[RenderableType]:
         saved = format_size(report.borrowed_bytes)
         yield Text(f"constants: {saved} are equal to another model's and stored once")
     yield from (Text(line) for line in _comparison_lines(report))
-    for note in report.notes:
+    own = [f"{one.name}: {note}" for one in report.reports for note in one.notes]
+    for note in dict.fromkeys((*own, *report.notes)):
         yield Text(f"note: {note}", style="dim")
     if report.out_dir:
         yield Text(f"written to {report.out_dir}/", no_wrap=True)
@@ -49,8 +50,9 @@ def _models_table(report: CombinedReport) -> RenderableType:
         table.add_column(header, justify="right", no_wrap=True)
     for model in report.models:
         table.add_row(f"{model.name} alone", *_cells(model))
-    together = (report.metrics.flash_bytes, report.metrics.ram_bytes, report.memory["arena"])
-    table.add_row("together", *(_cell(figure) for figure in together), "", style="bold")
+    of_all = report.metrics
+    together = (of_all.flash_bytes, of_all.ram_bytes, report.memory["arena"], of_all.latency_us)
+    table.add_row("together", *map(_cell, together), style="bold")
     return table
 
 
