@@ -132,9 +132,6 @@ def together(
 ) -> None:
     """Build several models into one firmware, for each target."""
     from edgebuild.pipeline.combined import make_combined_plan, run_combined_plan
-    from edgebuild.report.advice import check_failure
-    from edgebuild.report.combined import combined_failure
-    from edgebuild.report.combined_lines import render_combined
 
     _refuse_for_one(flags, searching)
     by_model = [requests(model, targets, dict(flags)) for model in models]
@@ -144,12 +141,8 @@ def together(
         with steps(f"{plan.name} for {plan.target.name}") as progress:
             report = run_combined_plan(plan, progress=progress, use_cache=use_cache)
         made.append(report)
-        failures = (*map(check_failure, report.reports), combined_failure(report))
         if not as_json:
-            _print(render_combined(report))
-            for failure in failures:
-                if failure is not None:
-                    report_failure(failure, as_json=False)
+            show_together(report)
     if as_json:
         single = [one for report in made for one in report.reports]
         print_json({"reports": _values(single), "together": _values(made)})
@@ -189,6 +182,18 @@ def _refuse_for_one(flags: Mapping[str, Any], searching: Mapping[str, object]) -
 
 def _values(reports: Sequence[Any]) -> list[dict[str, Any]]:
     return [{**report.to_json(), "cached": report.cached} for report in reports]
+
+
+def show_together(report: Any) -> None:
+    """Print a report of several models for people, and what failed."""
+    from edgebuild.report.advice import check_failure
+    from edgebuild.report.combined import combined_failure
+    from edgebuild.report.combined_lines import render_combined
+
+    _print(render_combined(report))
+    for failure in (*map(check_failure, report.reports), combined_failure(report)):
+        if failure is not None:
+            report_failure(failure, as_json=False)
 
 
 def show(report: Any) -> None:

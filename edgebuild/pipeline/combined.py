@@ -8,9 +8,8 @@ import hashlib
 import json
 import shutil
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -182,10 +181,10 @@ def _combine(
 ) -> CombinedReport:
     """Link the models that were built below ``folder``, run them together, compare, report."""
     progress("generating C for all models")
-    models = [_Model(one, folder / one.name / MODEL_NAME) for one in plan.plans]
+    models = [_built(one, folder) for one in plan.plans]
     shared = plan.arenas == "shared"
     combination = emit_together(
-        {model.plan.name: model.graph for model in models},
+        {model.name: model.graph for model in models},
         plan.target.cpu.features,
         shared=shared,
     )
@@ -193,29 +192,57 @@ def _combine(
         atomic_write(folder / path, text)
     with TemporaryFolder("work") as scratch:
         chosen = _compile_and_run(plan, combination, models, folder, Path(scratch), progress)
-        compared = _compare_each(models, chosen.result, Path(scratch), progress)
+        compared = compare_each(models, chosen.result, Path(scratch), progress)
     return _report(plan, reports, combination, chosen, compared)
 
 
-class _Model:
-    """One of the models, as it was built."""
+def _built(plan: BuildPlan, folder: Path) -> BuiltModel:
+    request = plan.request
+    path = folder / plan.name / MODEL_NAME
+    return BuiltModel(path, plan.name, request.samples, request.seed, request.toolchain)
 
-    def __init__(self, plan: BuildPlan, path: Path) -> None:
-        self.plan = plan
+
+class BuiltModel:
+    """One of the models, as it was built into ``path``: the name of its C code, how many inferences
+    of it are run with which seed, and the compiler for the host."""
+
+    def __init__(self, path: Path, name: str, count: int, seed: int, toolchain: str) -> None:
+        self.name, self.toolchain = name, toolchain
         self.content = read_model(path)
-        graph = read_tflite(self.content, name=plan.name, where=str(path))
+        graph = read_tflite(self.content, name=name, where=str(path))
         self.graph: Graph = supported_graph(graph, where=str(path)).graph
+        self.samples: Samples = make_samples(self.graph, count, seed)
 
-    @cached_property
-    def samples(self) -> Samples:
-        """The inputs of all inferences."""
-        return make_samples(self.graph, self.plan.request.samples, self.plan.request.seed)
+
+def samples_of_all(models: Sequence[BuiltModel]) -> Samples:
+    """Return the inputs of each run of all models: those of the first, of the second and so on."""
+    columns = zip(*(model.samples for model in models), strict=True)
+    return [[content for sample in each for content in sample] for each in columns]
+
+
+def compare_each(
+    models: Sequence[BuiltModel], result: RunResult | None, scratch: Path, progress: Progress
+) -> list[Comparison | None]:
+    """Return how each model's outputs, in a run of all, compare with the oracle's."""
+    if result is None:
+        return [None] * len(models)
+    progress("comparing with TFLite Micro")
+    found: list[Comparison | None] = []
+    start = 0
+    for model in models:
+        end = start + len(model.graph.outputs)
+        outputs = tuple(sample[start:end] for sample in result.outputs)
+        own = dataclasses.replace(result, outputs=outputs)
+        host = LazyHost(model.graph, model.name, model.toolchain, scratch / model.name, progress)
+        found.append(compare(model.graph, model.content, model.samples, own, host.trace))
+        start = end
+    return found
 
 
 def _compile_and_run(
     plan: CombinedPlan,
     combination: Combination,
-    models: Sequence[_Model],
+    models: Sequence[BuiltModel],
     folder: Path,
     scratch: Path,
     progress: Progress,
@@ -229,11 +256,7 @@ def _compile_and_run(
         if first.run == "none":
             return None
         progress(f"running all models on {first.run}")
-        samples = [
-            [content for sample in each for content in sample]
-            for each in zip(*(model.samples for model in models), strict=True)
-        ]
-        return _device(first, combination, compiled, scratch, progress).run(samples)
+        return _device(first, combination, compiled, scratch, progress).run(samples_of_all(models))
 
     return compile_and_run(
         of_all,
@@ -251,33 +274,6 @@ def _device(
         tool = plan.request.toolchain
         return compile_together_for_host(combination, tool, scratch, progress)
     return compiled.open_device(plan.run)
-
-
-def _compare_each(
-    models: Sequence[_Model], result: RunResult | None, scratch: Path, progress: Progress
-) -> list[Comparison | None]:
-    """Return how each model's outputs compare with the oracle's."""
-    if result is None:
-        return [None] * len(models)
-    progress("comparing with TFLite Micro")
-    found: list[Comparison | None] = []
-    start = 0
-    for model in models:
-        end = start + len(model.graph.outputs)
-        own = dataclasses.replace(
-            result, outputs=tuple(sample[start:end] for sample in result.outputs)
-        )
-        found.append(compare(model.graph, model.content, model.samples, own,
-                             _trace(model, scratch / model.plan.name, progress)))  # fmt: skip
-        start = end
-    return found
-
-
-def _trace(
-    model: _Model, scratch: Path, progress: Progress
-) -> Callable[[Sequence[bytes]], Sequence[tuple[bytes, ...]]]:
-    name, toolchain = model.plan.name, model.plan.request.toolchain
-    return LazyHost(model.graph, name, toolchain, scratch, progress).trace
 
 
 def _metrics(

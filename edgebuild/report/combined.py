@@ -173,16 +173,14 @@ def combined_failure(report: CombinedReport) -> CheckFailedError | None:
 
 def _each(report: CombinedReport, budget: str) -> list[str]:
     """Return a line on what each model alone needs of what ran short."""
-    words = []
-    for model in report.models:
-        figure = model.metrics.flash_bytes if budget == "flash" else model.metrics.ram_bytes
-        if figure is not None:
-            words.append(f"{model.name} {figure.value:,.0f} B")
+    metric = {"flash": "flash_bytes", "ram": "ram_bytes"}.get(budget, "")
+    figures = [(model.name, getattr(model.metrics, metric, None)) for model in report.models]
+    words = [f"{name} {figure.value:,.0f} B" for name, figure in figures if figure is not None]
     return [f"each model alone: {', '.join(words)}"] if words else []
 
 
 def _hint(report: CombinedReport, violation: Violation) -> str:
-    if violation.unknown:
+    if violation.unknown or violation.budget not in ("flash", "ram"):
         return budget_hint(violation, str(report.target.get("family", "")))
     if violation.budget == "flash":
         return "a smaller model, or raise --max-flash"

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgebuild.backends.emit import emit_together
+from edgebuild.devices.qemu import QemuDevice
 from edgebuild.devices.simulator.machine import Machine, Region
 from edgebuild.graph import Op
 from edgebuild.report.combined import combined_from_json
@@ -19,7 +20,7 @@ from edgebuild.targets import CpuFeatures, load_target
 from edgebuild.tflite.oracle import run_oracle
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
-from edgebuild.toolchain import CompileJob, find_toolchain, input_sections
+from edgebuild.toolchain import CompileJob, Image, find_toolchain, input_sections
 from edgebuild.toolchain.elf import read_elf
 from edgebuild.versions import JSON_SCHEMA
 from tests.small import small_graph, small_model
@@ -246,12 +247,43 @@ def test_a_changed_model_alone_is_built_again(place, command):
     assert value["together"][0]["cached"] is True
 
 
-def test_bench_measures_each_by_itself(place, command):
-    build(command, "one.tflite", "two.tflite", "--target", "cortex-m4")
-    folder = "build/one+two-cortex-m4"
+@pytest.fixture
+def port(place, command):
+    """The serial line of the firmware with two models, in QEMU."""
+    if shutil.which("qemu-system-arm") is None:
+        pytest.skip("qemu-system-arm is not installed")
+    build(command, "one.tflite", "two.tflite", "--target", "cortex-m4", "--run", "none")
+    elf = place / "build/one+two-cortex-m4/firmware.elf"
+    image = Image(elf, elf.with_suffix(".bin"), place, (), (), "")
+    with QemuDevice(image, "mps2-an386", "eb_models").emulator() as name:
+        yield name
+
+
+@pytest.mark.qemu
+def test_bench_checks_all_models_on_a_board(port, command):
+    arguments = ("bench", "build/one+two-cortex-m4", "--port", port, "--samples", "4")
+    code, out, err = command(*arguments, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert [m["comparison"]["compared_bytes"] for m in report["models"]] == [40, 40]
+    assert [m["comparison"]["different_bytes"] for m in report["models"]] == [0, 0]
+    assert report["metrics"]["latency_us"]["how"] == "measured"
+    assert report["memory"]["stack"]["how"] == "measured"
+    code, out, err = command(*arguments, "--max-latency", "1us")
+    assert code == 1 and "one+two for cortex-m4: DOES NOT PASS" in out
+    assert "latency budget missed by" in err
+
+
+def test_what_bench_refuses_of_several(place, command):
+    build(command, "one.tflite", "two.tflite", "--target", "host", "--run", "none")
+    folder = "build/one+two-host"
     code, _, err = command("bench", folder, "--port", "/dev/null")
+    assert code == 2 and "has no firmware" in err
+    code, _, err = command("bench", folder, "--device", "all")
     assert code == 2 and "holds several models in one firmware" in err
-    assert f"{folder}/one, {folder}/two" in err
+    (place / folder / "lib/one.c").write_text("")
+    code, _, err = command("bench", folder, "--port", "/dev/null")
+    assert code == 2 and "lib/one.c has changed since the build" in err
 
 
 # As C: what users do with lib/.
