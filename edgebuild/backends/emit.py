@@ -50,16 +50,27 @@ def emit_library(
     return Emitted(graph, calls, plan, name, files, functions=functions)
 
 
-def emit_together(graphs: Mapping[str, Graph], cpu: CpuFeatures, *, shared: bool) -> Combination:
+def emit_together(
+    graphs: Mapping[str, Graph],
+    cpu: CpuFeatures,
+    *,
+    shared: bool,
+    preprocessing: Mapping[str, Preprocessing] | None = None,
+) -> Combination:
     """Generate the libraries of several models, by name, for one program: each kernel and each of
     equal constants is in it once.
 
-    ``shared`` makes one arena of all, for models that never run at the same time.
+    ``shared`` makes one arena of all, for models that never run at the same time;
+    ``preprocessing`` is that of each model, by name.
 
     Raises InputError where files of two models have one name.
     """
     constants = Constants()
-    models = [emit_library(g, name, cpu, constants=constants) for name, g in graphs.items()]
+    before = preprocessing or {}
+    models = [
+        emit_library(graph, name, cpu, before.get(name, NONE), constants=constants)
+        for name, graph in graphs.items()
+    ]
     files: dict[str, str] = {}
     for model in models:
         for path, text in model.files.items():

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from edgebuild.budget import Budget
 from edgebuild.cli.console import console, print_json
 from edgebuild.cli.failures import printable
 from edgebuild.cli.failures import report as report_failure
@@ -82,8 +83,8 @@ def command(
     In a folder with edgebuild.toml you can leave out MODELS and --target: `edgebuild build` then
     builds every target listed there.
 
-    Several MODELS, in int8, become one firmware with each kernel once. --max-flash and --max-ram
-    then limit all of them together.
+    Several MODELS become one firmware with each kernel once. --max-flash and --max-ram then limit
+    all of them together. A model that needs data or other settings is given by its project file.
     """
     if len(models) > 1:
         searching = {"--trials": trials, "--timeout": timeout, "--jobs": jobs}
@@ -134,10 +135,14 @@ def together(
     from edgebuild.pipeline.combined import make_combined_plan, run_combined_plan
 
     _refuse_for_one(flags, searching)
-    by_model = [requests(model, targets, dict(flags)) for model in models]
+    if not targets:
+        raise InputError("no --target given", hint="one of the firmware, e.g. --target cortex-m4")
+    limits = Budget(flags["max_flash"], flags["max_ram"]).named("the command line")
+    each = {**flags, "max_flash": None, "max_ram": None}
+    by_model = [requests(model, targets, dict(each)) for model in models]
     made = []
     for wanted in zip(*by_model, strict=True):
-        plan = make_combined_plan(wanted, arenas)
+        plan = make_combined_plan(wanted, arenas, budget=limits, out=flags["out"])
         with steps(f"{plan.name} for {plan.target.name}") as progress:
             report = run_combined_plan(plan, progress=progress, use_cache=use_cache)
         made.append(report)
@@ -169,8 +174,8 @@ def _refuse_for_one(flags: Mapping[str, Any], searching: Mapping[str, object]) -
             )
         raise InputError(
             f"{option} is for one model per command",
-            hint="build each model by itself first, then pass the results together: a copy of "
-            "build/A-TARGET/model.tflite as a.tflite, another as b.tflite",
+            hint="write a project file for the model (`edgebuild init FOLDER`) and pass "
+            "FOLDER/edgebuild.toml in its place, or pass models that are int8 already",
         )
     for option, value in searching.items():
         if value is not None:

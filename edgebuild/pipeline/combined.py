@@ -18,7 +18,7 @@ from edgebuild.backends import backend_for
 from edgebuild.backends.base import Combination, Compiled, Progress
 from edgebuild.backends.emit import emit_together
 from edgebuild.backends.native import compile_together_for_host
-from edgebuild.budget import Budget, Metrics
+from edgebuild.budget import Budget, Metrics, merge
 from edgebuild.devices.base import Device, RunResult, Samples
 from edgebuild.errors import InputError
 from edgebuild.files import TemporaryFolder, atomic_write, staged_directory
@@ -37,7 +37,7 @@ from edgebuild.pipeline.plan import (
 from edgebuild.pipeline.run import finish, run_plan
 from edgebuild.pipeline.runners.base import MODEL_NAME
 from edgebuild.pipeline.steps import NOT_RUN, LazyHost, measured_memory, ram_figure
-from edgebuild.project import ARENAS
+from edgebuild.project import ARENAS, DEFAULT_OUT
 from edgebuild.report.combined import (
     CombinedReport,
     Member,
@@ -56,7 +56,7 @@ _LONGEST_NAME = 150
 @dataclass(frozen=True)
 class CombinedPlan:
     """Plans of several models for one target. ``budget`` limits flash and RAM of all together,
-    those of the plans the rest of each."""
+    those of the plans each model."""
 
     plans: tuple[BuildPlan, ...]
     arenas: str
@@ -83,9 +83,19 @@ class CombinedPlan:
         }
 
 
-def make_combined_plan(requests: Sequence[BuildRequest], arenas: str = ARENAS[0]) -> CombinedPlan:
-    """Resolve requests of several models for one target; InputError for what cannot be right."""
-    plans = [make_plan(_without_memory_limits(request)) for request in requests]
+def make_combined_plan(
+    requests: Sequence[BuildRequest],
+    arenas: str = ARENAS[0],
+    *,
+    budget: Budget | None = None,
+    out: Path | None = None,
+) -> CombinedPlan:
+    """Resolve requests of several models for one target; InputError for what cannot be right.
+
+    ``budget`` limits flash and RAM of all together, the requests' own budgets each model. The build
+    goes to ``<out>/<a>+<b>-<target>``, ``out`` being ``build`` by default.
+    """
+    plans = [make_plan(request) for request in requests]
     target = plans[0].target
     if target.delegate is not None:
         raise InputError(
@@ -93,23 +103,14 @@ def make_combined_plan(requests: Sequence[BuildRequest], arenas: str = ARENAS[0]
             hint="build one model per command",
         )
     _check_names(plans)
-    whole = make_plan(requests[0])
-    budget = Budget(
-        flash_bytes=whole.budget.flash_bytes,
-        ram_bytes=whole.budget.ram_bytes,
-        sources={
-            k: v for k, v in whole.budget.sources.items() if k in ("flash_bytes", "ram_bytes")
-        },
-    )
     name = _joined([plan.name for plan in plans])
-    out = whole.out.parent / f"{name}-{target.name}"
-    return CombinedPlan(tuple(plans), arenas, budget, name, out)
-
-
-def _without_memory_limits(request: BuildRequest) -> BuildRequest:
-    """Return the request of one model: limits of flash and RAM are for all together."""
-    budget = dataclasses.replace(request.budget, flash_bytes=None, ram_bytes=None)
-    return dataclasses.replace(request, budget=budget)
+    return CombinedPlan(
+        tuple(plans),
+        arenas,
+        merge(target.default_budget(), budget or Budget()),
+        name,
+        (out or Path(DEFAULT_OUT)) / f"{name}-{target.name}",
+    )
 
 
 def _check_names(plans: Sequence[BuildPlan]) -> None:
@@ -187,6 +188,7 @@ def _combine(
         {model.name: model.graph for model in models},
         plan.target.cpu.features,
         shared=shared,
+        preprocessing={one.name: one.preprocessing for one in reports},
     )
     for path, text in combination.files.items():
         atomic_write(folder / path, text)

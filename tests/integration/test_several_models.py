@@ -15,6 +15,7 @@ from edgebuild.backends.emit import emit_together
 from edgebuild.devices.qemu import QemuDevice
 from edgebuild.devices.simulator.machine import Machine, Region
 from edgebuild.graph import Op
+from edgebuild.models.preprocessing import Preprocessing, Step
 from edgebuild.report.combined import combined_from_json
 from edgebuild.targets import CpuFeatures, load_target
 from edgebuild.tflite.oracle import run_oracle
@@ -24,6 +25,7 @@ from edgebuild.toolchain import CompileJob, Image, find_toolchain, input_section
 from edgebuild.toolchain.elf import read_elf
 from edgebuild.versions import JSON_SCHEMA
 from tests.small import small_graph, small_model
+from tests.unit.compress.conftest import blobs
 
 MODELS = {"one": {"seed": 1}, "two": {"seed": 2, "side": 10}, "three": {"seed": 3, "channels": 4}}
 KERNELS = ("eb_conv2d_s8_dsp", "eb_fully_connected_s8_dsp", "eb_softmax_s8")
@@ -207,6 +209,7 @@ def odd_model() -> bytes:
         (("one.tflite", "one_weights.tflite"), "two of the models have a file lib/one_weights.h"),
         (("one.tflite", "two.tflite", "--name", "net"), "--name is for one model"),
         (("one.tflite", "two.tflite", "--data", "x.npz"), "--data is for one model per command"),
+        (("one.tflite", "no.toml"), "no.toml"),
         (("one.tflite", "two.tflite", "--jobs", "2"), "--jobs is for a search"),
         (("one.tflite", "two.tflite", "-t", "android-cpu"), "on this target LiteRT runs models"),
         (("one.tflite", "--arenas", "shared"), "--arenas is for several models"),
@@ -245,6 +248,36 @@ def test_a_changed_model_alone_is_built_again(place, command):
     _, value, _ = build(command, *arguments)
     assert [report["cached"] for report in value["reports"]] == [True, True]
     assert value["together"][0]["cached"] is True
+
+
+@pytest.mark.keras
+def test_a_model_with_a_project_file(place, command, trained):
+    (place / "net").mkdir()
+    trained.save(place / "net/net.keras")
+    x, y = blobs(200, seed=5)
+    np.savez(place / "net/data.npz", x=x, y=y)
+    (place / "net/edgebuild.toml").write_text(
+        'model = "net.keras"\ndata = "data.npz"\ntargets = ["cortex-m0plus"]\nname = "classes"\n'
+    )
+    code, value, err = build(command, "one.tflite", "net/edgebuild.toml", "-t", "cortex-m4")
+    assert (code, err) == (0, "")
+    (together,) = value["together"]
+    assert together["name"] == "one+classes"
+    assert all(model["comparison"]["different_bytes"] == 0 for model in together["models"])
+    assert value["reports"][1]["accuracy"] is not None
+    assert (place / "build/one+classes-cortex-m4/classes/report.json").is_file()
+
+
+def test_a_preparation_of_inputs_goes_with_its_model():
+    graphs = {name: read_tflite(small_model(name), name=name) for name in ("one", "two")}
+    made = emit_together(
+        graphs,
+        CpuFeatures(),
+        shared=False,
+        preprocessing={"two": Preprocessing({0: (Step("mul", np.float32([0.5])),)})},
+    )
+    assert "lib/two_preprocess.c" in made.files and "lib/one_preprocess.c" not in made.files
+    assert [model.functions for model in made.models] == [(), ("two_preprocess",)]
 
 
 @pytest.fixture
