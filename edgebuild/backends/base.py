@@ -59,6 +59,7 @@ class Combination:
     name: str
     arena_bytes: int
     borrowed_bytes: int
+    shared: bool
 
 
 @dataclass(frozen=True)

@@ -183,13 +183,14 @@ def _check_arenas(combination: Combination, target: TargetProfile) -> None:
     region, room, stack = _arena_room(required_placement(target.placement, target.name))[0]
     size = combination.arena_bytes
     if size + stack > room:
+        one_for_all = "--arenas shared, where no model runs while another does; or "
         raise CheckFailedError(
             f"RAM of {target.name} is too small for all of the models: {region.name} has "
             f"{format_size(room)}, they need {format_size(size + stack)} "
             f"(arenas {size:,} B{f', stack {stack:,} B' if stack else ''})",
             details=[f"{m.name}: arena {m.plan.bank_bytes[0]:,} B" for m in combination.models],
-            hint="--arenas shared, where no model runs while another does; or a target with more "
-            "RAM (`edgebuild targets list`)",
+            hint=("" if combination.shared else one_for_all)
+            + "a target with more RAM (`edgebuild targets list`)",
         )
 
 

@@ -83,7 +83,7 @@ def emit_together(
     made = combined_files(members, shared=shared)
     runner = {f"{RUNNER}/{path}": text for path, text in made.files.items()}
     return Combination(
-        tuple(models), files, runner, made.name, made.arena_bytes, constants.borrowed_bytes
+        tuple(models), files, runner, made.name, made.arena_bytes, constants.borrowed_bytes, shared
     )
 
 

@@ -93,10 +93,10 @@ def command(
 ) -> None:
     """Measure a BUILD on a device, and compare every output byte.
 
-    BUILD is the folder that `edgebuild build` wrote. For a board (--port), flash its firmware.elf
-    first. For a phone (--device), the program is pushed over adb and removed afterwards. Both
-    report time and memory. An Edge TPU (--host over ssh, or --usb) runs the compiled model and
-    reports time; its outputs may differ by one.
+    BUILD is the folder that `edgebuild build` wrote, of one model or several. For a board (--port),
+    flash its firmware.elf first. For a phone (--device), the program is pushed over adb and removed
+    afterwards. Both report time and memory. An Edge TPU (--host over ssh, or --usb) runs the
+    compiled model and reports time; its outputs may differ by one.
     """
     from edgebuild.pipeline.bench import BenchRequest, bench, read_build
     from edgebuild.pipeline.bench_combined import holds_several
@@ -118,6 +118,7 @@ def command(
                 hint=f"--port /dev/ttyACM0; or a build of one model, such as "
                 f"{next(build.glob('*/report.json'), build).parent}",
             )
+        _serial(port or "", baud, chosen)  # refuses what is for phones
         _bench_several(build, port or "", baud, samples, seed, flag_budget(**flags), as_json)
         return
     find = {

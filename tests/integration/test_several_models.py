@@ -250,6 +250,16 @@ def test_a_changed_model_alone_is_built_again(place, command):
     assert value["together"][0]["cached"] is True
 
 
+def test_a_project_file_elsewhere(place, command):
+    (place / "net").mkdir()
+    shutil.copy("two.tflite", "net")
+    (place / "net/edgebuild.toml").write_text('model = "two.tflite"\ntargets = ["host"]\n')
+    code, out, _ = command("build", "net/edgebuild.toml")
+    assert code == 0 and "two for host: fits" in out
+    code, _, err = command("build", "one.tflite", "net/edgebuild.toml")
+    assert code == 2 and "no --target given" in err
+
+
 @pytest.mark.keras
 def test_a_model_with_a_project_file(place, command, trained):
     (place / "net").mkdir()
@@ -312,6 +322,8 @@ def test_what_bench_refuses_of_several(place, command):
     folder = "build/one+two-host"
     code, _, err = command("bench", folder, "--port", "/dev/null")
     assert code == 2 and "has no firmware" in err
+    code, _, err = command("bench", folder, "--port", "/dev/null", "--runs", "5")
+    assert code == 2 and "--runs is for phones" in err
     code, _, err = command("bench", folder, "--device", "all")
     assert code == 2 and "holds several models in one firmware" in err
     (place / folder / "lib/one.c").write_text("")
