@@ -83,6 +83,7 @@ def test_figures_of_all_together(place, command):
     assert max(code) < together["flash"]["code"]["value"] < 0.7 * sum(code)
     memory = {name: figure["value"] for name, figure in together["memory"].items()}
     arenas = [report["memory"]["arena"]["value"] for report in alone]
+    assert memory["static data"] == 0  # nothing that two runs could share
     assert sum(arenas) <= memory["arena"] < sum(arenas) + 32
     assert together["metrics"]["ram_bytes"]["value"] == sum(memory.values())
     latency = [report["metrics"]["latency_us"]["value"] for report in alone]
