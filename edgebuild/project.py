@@ -24,6 +24,10 @@ from edgebuild.units import quoted
 FILE_NAME = "edgebuild.toml"
 TOOLCHAINS = ("auto", "zig", "gcc")
 RUN_CHOICES = ("simulator", "qemu", "adb", "host", "none")
+ARENAS = ("separate", "shared")
+"""For several models: one for each, so that a run may interrupt another's, or one for all, so that
+only one may run at a time."""
+
 DEFAULT_OUT = "build"
 DEFAULT_SAMPLES = 8
 DEFAULT_CALIBRATION_SAMPLES = 200

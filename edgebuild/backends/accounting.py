@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from edgebuild.regions import Memory, Placement
@@ -39,6 +39,14 @@ def footprint(
     ``library`` is the folder of the generated library among the sources; weights are all of
     ``<name>_weights.c``. Regions are those of ``placement``.
     """
+    return footprint_of_all(image, (name,), library, placement)
+
+
+def footprint_of_all(
+    image: Image, names: Collection[str], library: str, placement: Placement | None = None
+) -> Footprint:
+    """Return the ``footprint`` of all models in an image."""
+    weights = {f"obj/{library}/{name}_weights.o" for name in names}
     regions: Counter[str] = Counter()
     sums = dict.fromkeys(("weights", "code", "runtime", "application", "static_ram"), 0)
     ranges = object_ranges(image.map_file.read_text()).ranges
@@ -46,7 +54,7 @@ def footprint(
         for start, end, object_file in ranges:
             if not section.address <= start < section.address + section.size:
                 continue
-            origin = _origin(object_file, name, library)
+            origin = _origin(object_file, weights, library)
             if section.in_flash:
                 sums[origin] += end - start
             if origin == "application":
@@ -68,9 +76,9 @@ def _occupied(section: Section, placement: Placement) -> Iterator[Memory]:
         yield from [placement.code] if section.in_ram else at
 
 
-def _origin(object_file: str, name: str, library: str) -> str:
+def _origin(object_file: str, weights: Collection[str], library: str) -> str:
     # Objects lie below obj/, as their sources do: see toolchain.compiler.object_path.
-    if object_file == f"obj/{library}/{name}_weights.o":
+    if object_file in weights:
         return "weights"
     if object_file.startswith(f"obj/{library}/"):
         return "code"

@@ -47,6 +47,22 @@ class Emitted:
 
 
 @dataclass(frozen=True)
+class Combination:
+    """Several models for one program. ``files`` are their libraries, by path below the build
+    folder, ``runner`` those of one more model, ``name``, which runs all of them one after the
+    other: its inputs and outputs are theirs, in order. ``arena_bytes`` is the memory for all of
+    their arenas, ``borrowed_bytes`` what constants would take that are equal to another model's."""
+
+    models: tuple[Emitted, ...]
+    files: Mapping[str, str]
+    runner: Mapping[str, str]
+    name: str
+    arena_bytes: int
+    borrowed_bytes: int
+    shared: bool
+
+
+@dataclass(frozen=True)
 class Compiled:
     """What a compiler made of it.
 
@@ -182,4 +198,16 @@ class Backend(Protocol):
 
         OverflowedError when the target's memory is too small; ToolError when the compiler fails.
         """
+        ...
+
+    def compile_together(
+        self,
+        combination: Combination,
+        target: TargetProfile,
+        tool: str,
+        out: Path,
+        progress: Progress,
+    ) -> Compiled:
+        """Compile and link several models, as ``compile`` does one; CheckFailedError where their
+        arenas do not fit."""
         ...

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgebuild.backends.accounting import footprint
-from edgebuild.backends.base import Compiled, Emitted, Progress
+from edgebuild.backends.accounting import footprint_of_all
+from edgebuild.backends.base import Combination, Compiled, Emitted, Progress
 from edgebuild.backends.emit import LIBRARY, emit_library, with_tflm_form
 from edgebuild.codegen.c_library import constant_bytes, further_banks
 from edgebuild.codegen.linker import render_linker_script
@@ -33,6 +35,9 @@ from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import CompileJob, Image, parse_tool
 from edgebuild.toolchain.choice import SPEED
 from edgebuild.units import format_size
+
+if TYPE_CHECKING:
+    from edgebuild.devices.simulator import Region
 
 
 class CortexMBackend:
@@ -80,58 +85,113 @@ class CortexMBackend:
     ) -> Compiled:
         """Compile and link ``firmware.elf``; OverflowedError when memory does not suffice."""
         self.check_room(emitted, target)
-        placement = required_placement(target.placement, target.name)
-        script = render_linker_script(placement, STACK_BYTES, emitted.name, emitted.functions)
-        atomic_write(out / "firmware.ld", script)
-        compiler, level = parse_tool(tool)
-        job = dataclasses.replace(firmware_job(emitted, target), optimize=level)
-        try:
-            image = compiler.build_image(job, target.cpu.core, script, out, progress=progress)
-        except OverflowedError as error:
-            raise OverflowedError(
-                f"{emitted.name} for {target.name}: {error.message}",
-                missed_bytes=error.missed_bytes,
-                details=_heaviest(emitted),
-                hint="; ".join([*_unused(target), *filter(None, [error.hint])]),
-            ) from None
-        parts = footprint(image, emitted.name, LIBRARY, placement)
-        by = compiler.version() if level == SPEED else f"{compiler.version()} {level}"
-        linked = {
-            "weights": Figure(parts.weights, "B", How.LINKED, f"{by}: constants of the model"),
-            "code": Figure(parts.code, "B", How.LINKED, f"{by}: {_code(emitted)}"),
-            "runtime": Figure(parts.runtime, "B", How.LINKED, f"{by}: compiler's helper functions"),
-        }
-        total = Figure(parts.model_flash, "B", How.LINKED, f"{by}: weights, code and runtime")
+        job = firmware_job(emitted, target)
+        return _compiled(
+            *((emitted,), job, target, tool, out, progress),
+            lambda kind, image: _device(kind, image, target, emitted),
+        )
 
-        def open_device(kind: str) -> Device:
-            return _device(kind, image, target, emitted)
-
-        static = Figure(parts.static_ram, "B", How.LINKED, f"{by}: excluding the arena")
-        return Compiled(by, total, static, linked, open_device, image, parts.regions)
+    def compile_together(
+        self,
+        combination: Combination,
+        target: TargetProfile,
+        tool: str,
+        out: Path,
+        progress: Progress,
+    ) -> Compiled:
+        """Compile and link several models as one ``firmware.elf``."""
+        _check_arenas(combination, target)
+        library = {**combination.files, **combination.runner}
+        job = _job(library, combination.name, (), target)
+        return _compiled(
+            *(combination.models, job, target, tool, out, progress),
+            lambda kind, image: _device_of_all(kind, image, target, combination.name),
+        )
 
 
-def _code(emitted: Emitted) -> str:
+def _compiled(
+    models: Sequence[Emitted],
+    job: CompileJob,
+    target: TargetProfile,
+    tool: str,
+    out: Path,
+    progress: Progress,
+    open_image: Callable[[str, Image], Device],
+) -> Compiled:
+    """Link ``job``, firmware with ``models``, and count what they take of it."""
+    placement = required_placement(target.placement, target.name)
+    names = [model.name for model in models]
+    kept = [function for model in models for function in model.functions]
+    script = render_linker_script(placement, STACK_BYTES, names, kept)
+    atomic_write(out / "firmware.ld", script)
+    compiler, level = parse_tool(tool)
+    job = dataclasses.replace(job, optimize=level)
+    try:
+        image = compiler.build_image(job, target.cpu.core, script, out, progress=progress)
+    except OverflowedError as error:
+        raise OverflowedError(
+            f"{' + '.join(names)} for {target.name}: {error.message}",
+            missed_bytes=error.missed_bytes,
+            details=[line for model in models for line in _heaviest(model)],
+            hint="; ".join([*_unused(target), *filter(None, [error.hint])]),
+        ) from None
+    parts = footprint_of_all(image, names, LIBRARY, placement)
+    by = compiler.version() if level == SPEED else f"{compiler.version()} {level}"
+    whose = "the model" if len(models) == 1 else "the models"
+    linked = {
+        "weights": Figure(parts.weights, "B", How.LINKED, f"{by}: constants of {whose}"),
+        "code": Figure(parts.code, "B", How.LINKED, f"{by}: {_code(kept)}"),
+        "runtime": Figure(parts.runtime, "B", How.LINKED, f"{by}: compiler's helper functions"),
+    }
+    total = Figure(parts.model_flash, "B", How.LINKED, f"{by}: weights, code and runtime")
+    static = Figure(parts.static_ram, "B", How.LINKED, f"{by}: excluding the arena")
+    return Compiled(
+        *(by, total, static, linked, lambda kind: open_image(kind, image), image, parts.regions)
+    )
+
+
+def _code(kept: Sequence[str]) -> str:
     """Return what the code's figure counts."""
-    calls = [f"{function}()" for function in emitted.functions]
+    calls = [f"{function}()" for function in kept]
     return "layers and kernels" + (f", {', '.join(calls)}" if calls else "")
 
 
 def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
     """Return the sources of the benchmark firmware: library, application and port."""
+    library = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
+    return _job(library, emitted.name, further_banks(emitted.plan), target)
+
+
+def _job(
+    library: Mapping[str, str], name: str, banks: Sequence[object], target: TargetProfile
+) -> CompileJob:
     if target.firmware is None:
         raise InternalError(f"target {target.name} has no firmware port")
     firmware = resource_dir("firmware")
-    sources = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
+    sources = dict(library)
     sources["app_model.c"] = render(
-        "app_model.c.j2",
-        name=emitted.name,
-        macro=emitted.name.upper(),
-        banks=further_banks(emitted.plan),
+        "app_model.c.j2", name=name, macro=name.upper(), banks=list(banks)
     )
     for folder in ("app", f"ports/{target.firmware.port}"):
         for path in sorted((firmware / folder).glob("*.[ch]")):
             sources[f"{folder}/{path.name}"] = path.read_text()
     return CompileJob(sources, (LIBRARY, "app"), {"EB_PROFILE": "1", **target.firmware.defines})
+
+
+def _check_arenas(combination: Combination, target: TargetProfile) -> None:
+    """Check that the arenas of several models and the stack fit where the arena is placed."""
+    region, room, stack = _arena_room(required_placement(target.placement, target.name))[0]
+    size = combination.arena_bytes
+    if size + stack > room:
+        one_for_all = "--arenas shared, where no model runs while another does; or "
+        raise CheckFailedError(
+            f"RAM of {target.name} is too small for all of the models: {region.name} has "
+            f"{format_size(room)}, they need {format_size(size + stack)} "
+            f"(arenas {size:,} B{f', stack {stack:,} B' if stack else ''})",
+            details=[f"{m.name}: arena {m.plan.bank_bytes[0]:,} B" for m in combination.models],
+            hint=("" if combination.shared else one_for_all)
+            + "a target with more RAM (`edgebuild targets list`)",
+        )
 
 
 def _check_weights(emitted: Emitted, target: TargetProfile, placement: Placement) -> None:
@@ -194,16 +254,39 @@ def _weights(node: Node) -> int:
 
 def _device(kind: str, image: Image, target: TargetProfile, emitted: Emitted) -> Device:
     if kind == "simulator":
-        from edgebuild.devices.simulator import Region, Simulator
+        from edgebuild.devices.simulator import Simulator
 
-        regions = [Region(m.name, m.origin, m.size_bytes, m.kind) for m in target.memories]
         nodes = zip(emitted.graph.nodes(), emitted.calls, strict=True)
         plan = emitted.plan
         reads = [(kernel_name(call), layer_reads(node, call, plan)) for node, call in nodes]
         model = memory_model(target)
-        return Simulator(image, target.cpu.core, regions, target.cpu.clock_hz, model, reads)
+        regions, clock_hz = _regions(target), target.cpu.clock_hz
+        return Simulator(image, target.cpu.core, regions, clock_hz, model, reads)
     if kind == "qemu" and target.run.qemu_machine is not None:
         from edgebuild.devices.qemu import QemuDevice
 
         return QemuDevice(image, target.run.qemu_machine, emitted.name)
-    raise ToolError(f"this firmware cannot run on {kind}", hint="--run simulator")
+    raise _no_device(kind)
+
+
+def _device_of_all(kind: str, image: Image, target: TargetProfile, name: str) -> Device:
+    """Return what runs several models; their layers are timed in each one's own firmware."""
+    if kind == "simulator":
+        from edgebuild.devices.simulator import Simulator
+
+        return Simulator(image, target.cpu.core, _regions(target))
+    if kind == "qemu" and target.run.qemu_machine is not None:
+        from edgebuild.devices.qemu import QemuDevice
+
+        return QemuDevice(image, target.run.qemu_machine, name)
+    raise _no_device(kind)
+
+
+def _regions(target: TargetProfile) -> list[Region]:
+    from edgebuild.devices.simulator import Region
+
+    return [Region(m.name, m.origin, m.size_bytes, m.kind) for m in target.memories]
+
+
+def _no_device(kind: str) -> ToolError:
+    return ToolError(f"this firmware cannot run on {kind}", hint="--run simulator")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from edgebuild.backends.base import Emitted
-from edgebuild.codegen.c_library import generate_library, kernel_calls, plan_for
+from collections.abc import Mapping
+
+from edgebuild.backends.base import Combination, Emitted
+from edgebuild.codegen.c_library import Constants, generate_library, kernel_calls, plan_for
+from edgebuild.codegen.combined import Member, combined_files
 from edgebuild.codegen.preprocess import preprocess_functions
 from edgebuild.codegen.tflm import OFFLINE_PLAN, has_own_plan, tflm_arena, tflm_files
 from edgebuild.errors import InputError
@@ -14,6 +17,9 @@ from edgebuild.targets import CpuFeatures
 
 LIBRARY = "lib"
 """Folder of the generated library in a build."""
+
+RUNNER = "app"
+"""Folder, among the sources of a firmware, of what only the benchmark needs."""
 
 _OWN_PLAN = (
     f"the size of TFLite Micro's arena is left out: the model carries a memory plan of its own "
@@ -27,19 +33,58 @@ def emit_library(
     cpu: CpuFeatures,
     preprocessing: Preprocessing = NONE,
     placement: Placement | None = None,
+    constants: Constants | None = None,
 ) -> Emitted:
     """Bind kernels, plan memory and generate the C library below ``lib/``, with functions for
     ``preprocessing``.
 
     The arena is split where ``placement`` gives it several regions and it does not fit the first.
+    ``constants`` are those of libraries that go into the same program.
     """
     calls = kernel_calls(graph, cpu)
     plan = plan_for(graph, calls, placement)
-    library = generate_library(graph, calls, plan, name, preprocessing)
+    library = generate_library(graph, calls, plan, name, preprocessing, constants)
     files = {f"{LIBRARY}/{path}": text for path, text in library.items()}
     prepared = preprocess_functions(graph, preprocessing, name)
     functions = tuple(str(function["name"]) for function in prepared)
     return Emitted(graph, calls, plan, name, files, functions=functions)
+
+
+def emit_together(
+    graphs: Mapping[str, Graph],
+    cpu: CpuFeatures,
+    *,
+    shared: bool,
+    preprocessing: Mapping[str, Preprocessing] | None = None,
+) -> Combination:
+    """Generate the libraries of several models, by name, for one program: each kernel and each of
+    equal constants is in it once.
+
+    ``shared`` makes one arena of all, for models that never run at the same time;
+    ``preprocessing`` is that of each model, by name.
+
+    Raises InputError where files of two models have one name.
+    """
+    constants = Constants()
+    before = preprocessing or {}
+    models = [
+        emit_library(graph, name, cpu, before.get(name, NONE), constants=constants)
+        for name, graph in graphs.items()
+    ]
+    files: dict[str, str] = {}
+    for model in models:
+        for path, text in model.files.items():
+            if files.setdefault(path, text) != text:
+                raise InputError(
+                    f"two of the models have a file {path}: {', '.join(graphs)}",
+                    hint="rename one of the model files",
+                )
+    members = [Member(m.name, m.graph, m.plan) for m in models]
+    made = combined_files(members, shared=shared)
+    runner = {f"{RUNNER}/{path}": text for path, text in made.files.items()}
+    return Combination(
+        tuple(models), files, runner, made.name, made.arena_bytes, constants.borrowed_bytes, shared
+    )
 
 
 def with_tflm_form(emitted: Emitted, source: Graph, model: bytes, core: str) -> Emitted:

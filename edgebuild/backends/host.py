@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgebuild.backends.base import Compiled, Emitted, Progress
+from edgebuild.backends.base import Combination, Compiled, Emitted, Progress
 from edgebuild.backends.emit import emit_library, with_tflm_form
-from edgebuild.backends.native import compile_for_host
+from edgebuild.backends.native import compile_for_host, compile_together_for_host
 from edgebuild.devices.host import HostDevice
 from edgebuild.graph import Graph
 from edgebuild.models.preprocessing import NONE, Preprocessing
@@ -44,3 +44,15 @@ class HostBackend:
             return device
 
         return Compiled(f"{tool} (native)", None, None, {}, open_device)
+
+    def compile_together(
+        self,
+        combination: Combination,
+        target: TargetProfile,
+        tool: str,
+        out: Path,
+        progress: Progress,
+    ) -> Compiled:
+        """Compile a shared library of several models into ``out``."""
+        device = compile_together_for_host(combination, tool, out, progress)
+        return Compiled(f"{tool} (native)", None, None, {}, lambda _kind: device)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from edgebuild.backends.base import Emitted, Progress
+from edgebuild.backends.base import Combination, Emitted, Progress
 from edgebuild.backends.emit import LIBRARY
 from edgebuild.devices.host import HostDevice
 from edgebuild.resources import resource_dir
@@ -16,13 +17,27 @@ def compile_for_host(
     emitted: Emitted, toolchain: str, folder: Path, progress: Progress
 ) -> HostDevice:
     """Compile the library with per-layer hooks into ``folder`` and load it."""
-    host = (resource_dir("firmware") / "host" / "eb_host.c").read_text()
     library = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
+    return _compiled(library, emitted.name, toolchain, folder, progress)
+
+
+def compile_together_for_host(
+    combination: Combination, toolchain: str, folder: Path, progress: Progress
+) -> HostDevice:
+    """Compile several models into ``folder`` and load what runs them one after the other."""
+    sources = {**combination.files, **combination.runner}
+    return _compiled(sources, combination.name, toolchain, folder, progress)
+
+
+def _compiled(
+    sources: Mapping[str, str], name: str, toolchain: str, folder: Path, progress: Progress
+) -> HostDevice:
+    host = (resource_dir("firmware") / "host" / "eb_host.c").read_text()
     job = CompileJob(
-        {**library, "host/eb_host.c": host},
+        {**sources, "host/eb_host.c": host},
         (LIBRARY,),
         {"EB_PROFILE": "1"},
         optimize="-O3",
     )
     path = find_toolchain(toolchain).compile_shared(job, folder, progress=progress)
-    return HostDevice(path, emitted.name)
+    return HostDevice(path, name)

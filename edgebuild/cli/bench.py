@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgebuild.cli.build import show, steps
+from edgebuild.cli.build import show, show_together, steps
 from edgebuild.cli.console import heading, print_json
 from edgebuild.cli.failures import failure_json
 from edgebuild.cli.failures import report as report_failure
@@ -20,6 +20,7 @@ from edgebuild.errors import Exit, InputError
 from edgebuild.units import check_within
 
 if TYPE_CHECKING:
+    from edgebuild.budget import Budget
     from edgebuild.pipeline.bench import Outcome
     from edgebuild.pipeline.runners.adb import ToolChoice
     from edgebuild.pipeline.runners.base import Build, Runner
@@ -92,14 +93,15 @@ def command(
 ) -> None:
     """Measure a BUILD on a device, and compare every output byte.
 
-    BUILD is the folder that `edgebuild build` wrote. For a board (--port), flash its firmware.elf
-    first. For a phone (--device), the program is pushed over adb and removed afterwards. Both
-    report time and memory. An Edge TPU (--host over ssh, or --usb) runs the compiled model and
-    reports time; its outputs may differ by one.
+    BUILD is the folder that `edgebuild build` wrote, of one model or several. For a board (--port),
+    flash its firmware.elf first. For a phone (--device), the program is pushed over adb and removed
+    afterwards. Both report time and memory. An Edge TPU (--host over ssh, or --usb) runs the
+    compiled model and reports time; its outputs may differ by one.
     """
     from edgebuild.pipeline.bench import BenchRequest, bench, read_build
+    from edgebuild.pipeline.bench_combined import holds_several
 
-    found = read_build(build)
+    found = None if holds_several(build) else read_build(build)
     chosen = {name: value for name in _ADB_FLAGS if (value := flags.pop(name)) not in (None, ())}
     given = {"samples": samples, "data": data, "seed": seed}
     ways = {"--port": port, "--device": devices, "--host": host, "--usb": usb}
@@ -108,6 +110,17 @@ def command(
     _check_flag("--no-edgetpu", no_edgetpu, way, _CORAL)
     if samples is not None:
         check_within("samples", samples, 1, 1_000_000)
+    if found is None:
+        if way != "--port" or data is not None:
+            raise InputError(
+                f"{build} holds several models in one firmware, which is measured on its board, "
+                "without --data",
+                hint=f"--port /dev/ttyACM0; or a build of one model, such as "
+                f"{next(build.glob('*/report.json'), build).parent}",
+            )
+        _serial(port or "", baud, chosen)  # refuses what is for phones
+        _bench_several(build, port or "", baud, samples, seed, flag_budget(**flags), as_json)
+        return
     find = {
         "--port": lambda: _serial(port or "", baud, chosen),
         "--device": lambda: _phones(devices, chosen),
@@ -124,6 +137,31 @@ def command(
     code = _print_one(outcomes[0], as_json) if len(outcomes) == 1 else _print_all(outcomes, as_json)
     if code:
         click.get_current_context().exit(code)
+
+
+def _bench_several(
+    folder: Path,
+    port: str,
+    baud: int | None,
+    samples: int | None,
+    seed: int | None,
+    budget: Budget,
+    as_json: bool,
+) -> None:
+    """Measure a firmware with several models."""
+    from edgebuild.pipeline.bench_combined import CombinedBenchRequest, bench_combined
+
+    given = {"samples": samples, "seed": seed}
+    known: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    request = CombinedBenchRequest(folder, port, baud, budget=budget, **known)
+    with steps(f"{folder} on {port}") as progress:
+        report = bench_combined(request, progress=progress)
+    if as_json:
+        print_json(report.to_json())
+    else:
+        show_together(report)
+    if not report.passed:
+        click.get_current_context().exit(Exit.CHECK_FAILED)
 
 
 def _only_way(ways: Sequence[str]) -> str:

@@ -104,7 +104,7 @@ def resolving_options(command: Command) -> Command:
 def requests(
     model: Path | None, targets: tuple[str, ...], flags: dict[str, Any], *, command: str = "build"
 ) -> list[BuildRequest]:
-    """Return what to resolve, a request for each target."""
+    """Return what to resolve, a request for each target. ``model`` may be a project file."""
     budget = flag_budget(**{name: flags.pop(name) for name in BUDGETS})
     given = {key: value for key, value in flags.items() if value not in (None, ())}
     if "normalization" in given:
@@ -115,7 +115,7 @@ def requests(
         given["input_shapes"] = dict(map(parse_input_shape, given["input_shapes"]))
     if given.get("compress", "").endswith(".json"):  # below this folder, not the project's
         given["compress"] = str(Path(given["compress"]).absolute())
-    file = None if model is not None else find_project(Path())
+    file = find_project(Path()) if model is None else model if model.suffix == ".toml" else None
     if file is None:
         if model is None:
             raise InputError(

@@ -63,15 +63,29 @@ class Layer:
 
 
 @dataclass
+class Constants:
+    """Collects the arrays of libraries that go into one program, by type and bytes: the next
+    library refers to those that are equal, of which ``borrowed_bytes`` are not stored again."""
+
+    arrays: dict[tuple[str, str], CArray] = field(default_factory=dict)
+    borrowed_bytes: int = 0
+
+
+@dataclass
 class _Writer:
-    """Collects the constants of one library; equal bytes are stored once."""
+    """Collects the constants of one library; equal bytes are stored once. ``others`` are those of
+    libraries that go into the same program, ``borrowed`` those of them that this one refers to."""
 
     name: str
+    others: Mapping[tuple[str, str], CArray] = field(default_factory=dict)
     arrays: dict[tuple[str, str], CArray] = field(default_factory=dict)
+    borrowed: dict[tuple[str, str], CArray] = field(default_factory=dict)
 
     def array(self, role: str, data: np.ndarray) -> str:
         ctype = DType(data.dtype.name).c
         key = (ctype, hashlib.sha256(np.ascontiguousarray(data).tobytes()).hexdigest())
+        if key in self.others:
+            return self.borrowed.setdefault(key, self.others[key]).name
         if key not in self.arrays:
             name = f"{self.name}_{role}{len(self.arrays)}"
             # Four-byte alignment lets kernels load int8 weights a word at a time.
@@ -125,6 +139,7 @@ def generate_library(
     plan: MemoryPlan,
     name: str,
     preprocessing: Preprocessing = NONE,
+    constants: Constants | None = None,
 ) -> dict[str, str]:
     """Return the library's files by relative path.
 
@@ -134,9 +149,10 @@ def generate_library(
         plan: ``plan_memory(graph, calls)``.
         name: a C identifier (``c_identifier``), the prefix of everything that is exported.
         preprocessing: what the firmware does to inputs, as functions for it to call.
+        constants: of the libraries that go into the same program; those of this one are added.
     """
     _check_outputs(graph)
-    writer = _Writer(name)
+    writer = _Writer(name, constants.arrays if constants is not None else {})
     layers = [
         _layer(node, call, plan, writer) for node, call in zip(graph.nodes(), calls, strict=True)
     ]
@@ -149,11 +165,12 @@ def generate_library(
         "arena_bytes": max(plan.bank_bytes[0], 1),
         "banks": further_banks(plan),
         "header_bytes": HEADER_BYTES,
-        "inputs": [_io(graph, plan, i) for i in graph.inputs],
-        "outputs": [_io(graph, plan, i) for i in graph.outputs],
+        "inputs": [tensor_values(graph, plan, i) for i in graph.inputs],
+        "outputs": [tensor_values(graph, plan, i) for i in graph.outputs],
         "layers": layers,
         "headers": sorted({call.header for call in used}),
         "arrays": list(writer.arrays.values()),
+        "borrowed": list(writer.borrowed.values()),
         "preprocess": preprocess_functions(graph, preprocessing, name),
         "from_layers": preprocessing.made_from == "layers",
     }
@@ -166,6 +183,9 @@ def generate_library(
     if preprocessing:
         files[f"{name}_preprocess.c"] = render("model_preprocess.c.j2", **values)
     files.update(runtime_files(used))
+    if constants is not None:
+        constants.arrays.update(writer.arrays)
+        constants.borrowed_bytes += sum(array.nbytes for array in writer.borrowed.values())
     return files
 
 
@@ -242,7 +262,8 @@ def _bank(bank: int) -> str:
     return f"bank{bank}" if bank else "base"
 
 
-def _io(graph: Graph, plan: MemoryPlan, index: int) -> dict[str, object]:
+def tensor_values(graph: Graph, plan: MemoryPlan, index: int) -> dict[str, object]:
+    """Return what templates print of an input or output."""
     tensor = graph.tensors[index]
     return {
         "offset": plan.offsets[index],

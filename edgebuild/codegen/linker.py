@@ -40,9 +40,9 @@ def region_name(region: Memory) -> str:
 
 
 def render_linker_script(
-    placement: Placement, stack_bytes: int, model: str, kept: Sequence[str] = ()
+    placement: Placement, stack_bytes: int, models: Sequence[str], kept: Sequence[str] = ()
 ) -> str:
-    """Return a linker script for GNU ld and lld, for firmware with the library of ``model``, by
+    """Return a linker script for GNU ld and lld, for firmware with the libraries of ``models``, by
     which functions that are ``kept`` stay in the image though nothing there calls them.
 
     The stack takes the last ``stack_bytes`` of the data's region. Kernels and weights are output
@@ -75,9 +75,9 @@ def render_linker_script(
         regions=regions,
         code=region_name(placement.code),
         data=region_name(data),
-        text=_inputs(placement, ".text", model),
-        rodata=_inputs(placement, ".rodata", model),
-        apart=list(_apart(placement, model)),
+        text=_inputs(placement, ".text", models),
+        rodata=_inputs(placement, ".rodata", models),
+        apart=list(_apart(placement, models)),
         arena=list(_banks(placement)),
         free_after_bss=data not in placement.arena,
         stack_region=STACK_REGION,
@@ -88,25 +88,31 @@ def render_linker_script(
     )
 
 
-def _inputs(placement: Placement, section: str, model: str) -> str:
+def _inputs(placement: Placement, section: str, models: Sequence[str]) -> str:
     """Return the input sections that lie with the code: all but those of what lies apart.
 
     Where the others come first does not matter then; each segment's sections stay together, which
     lld's layout of the file needs.
     """
     excluded = " ".join(
-        pattern.format(model=model)
-        for role, patterns in _OBJECTS.items()
+        pattern
+        for role in _OBJECTS
         if placement.of(role) != (placement.code,) and section in _KEPT_OUT[role]
-        for pattern in patterns
+        for pattern in _patterns(role, models)
     )
     but = f"EXCLUDE_FILE({excluded}) " if excluded else ""
     return f"{but}{section} {but}{section}.*"
 
 
-def _apart(placement: Placement, model: str) -> Iterator[dict[str, object]]:
+def _patterns(role: str, models: Sequence[str]) -> list[str]:
+    """Return what the objects of a role are called, in the linker's patterns."""
+    names = (pattern.format(model=model) for pattern in _OBJECTS[role] for model in models)
+    return list(dict.fromkeys(names))
+
+
+def _apart(placement: Placement, models: Sequence[str]) -> Iterator[dict[str, object]]:
     """Yield the output sections of kernels and weights that do not lie with the code."""
-    for role, patterns in _OBJECTS.items():
+    for role in _OBJECTS:
         (region,) = placement.of(role)
         if region == placement.code:
             continue
@@ -115,8 +121,7 @@ def _apart(placement: Placement, model: str) -> Iterator[dict[str, object]]:
             "region": region_name(region),
             "copied": region.kind == "ram",
             "inputs": [
-                f"{pattern.format(model=model)}({' '.join(_SECTIONS[role])})"
-                for pattern in patterns
+                f"{pattern}({' '.join(_SECTIONS[role])})" for pattern in _patterns(role, models)
             ],
         }
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edgebuild.backends.base import Progress
 from edgebuild.budget import Budget
@@ -75,7 +77,7 @@ def bench(request: BenchRequest, *, progress: Progress = lambda _: None) -> list
     with TemporaryFolder("work") as scratch:
         host = None
         if graph is not None and reference == Reference.TFLITE_MICRO:
-            toolchain = _toolchain(build.folder)
+            toolchain = toolchain_of(build.folder)
             host = LazyHost(graph, build.report.name, toolchain, Path(scratch), progress)
         outcomes = []
         for runner, found in zip(request.runners, measured, strict=True):
@@ -218,39 +220,66 @@ def _builds_in(folder: Path) -> str:
 
 def read_build(folder: Path) -> Build:
     """Return the build in ``folder``; InputError unless it is whole and nothing has changed."""
-    again = f"build it again: edgebuild build MODEL --target NAME writes {folder}"
-    try:
-        if not folder.is_dir():
-            raise InputError(
-                f"{folder} is a file, not a build folder"
-                if folder.exists()
-                else f"{folder}: no such folder",
-                hint=_A_BUILD,
-            )
-        for name in (LOCK_NAME, REPORT_NAME):
-            if not (folder / name).exists():
-                raise InputError(
-                    f"{folder} is not a build folder: {name} is missing",
-                    hint=_builds_in(folder) or _A_BUILD,
-                )
+    value, artifacts = read_whole(folder)
+    with _damage(folder):
+        return Build(folder, report_from_json(value), artifacts)
+
+
+def read_whole(folder: Path) -> tuple[Mapping[str, Any], frozenset[str]]:
+    """Return the report of the build in ``folder``, as JSON, and the names of its files.
+
+    InputError unless it is whole, nothing has changed, and the report has our schema.
+    """
+    with _damage(folder):
+        _check_folder(folder)
         lock = read_json(folder / LOCK_NAME)
-        value = read_json(folder / REPORT_NAME)
+        value: Mapping[str, Any] = read_json(folder / REPORT_NAME)
         changed = [p for p, sha256 in lock["artifacts"].items() if hash_path(folder / p) != sha256]
         if value["schema"] != JSON_SCHEMA:
             raise InputError(
                 f"{folder}: the report has schema {value['schema']}, not {JSON_SCHEMA}",
-                hint=again,
+                hint=_again(folder),
             )
-        report = report_from_json(value)
-    except EdgebuildError:
-        raise
+        if changed:
+            raise InputError(
+                f"{folder}: {changed[0]} has changed since the build", hint=_again(folder)
+            )
+        return value, frozenset(lock["artifacts"])
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse what is no build folder."""
+    if not folder.is_dir():
+        raise InputError(
+            f"{folder} is a file, not a build folder"
+            if folder.exists()
+            else f"{folder}: no such folder",
+            hint=_A_BUILD,
+        )
+    for name in (LOCK_NAME, REPORT_NAME):
+        if not (folder / name).exists():
+            raise InputError(
+                f"{folder} is not a build folder: {name} is missing",
+                hint=_builds_in(folder) or _A_BUILD,
+            )
+
+
+@contextmanager
+def _damage(folder: Path) -> Iterator[None]:
+    """Explain what a build's file does not hold."""
+    try:
+        yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{folder}: the build's files are damaged: {error}", hint=again) from error
-    if changed:
-        raise InputError(f"{folder}: {changed[0]} has changed since the build", hint=again)
-    return Build(folder, report, frozenset(lock["artifacts"]))
+        raise InputError(
+            f"{folder}: the build's files are damaged: {error}", hint=_again(folder)
+        ) from error
 
 
-def _toolchain(folder: Path) -> str:
+def _again(folder: Path) -> str:
+    return f"build it again: edgebuild build MODEL --target NAME writes {folder}"
+
+
+def toolchain_of(folder: Path) -> str:
+    """Return which compiler a build was asked to use."""
     plan = read_json(folder / LOCK_NAME)["plan"]
     return str(plan["toolchain"])

@@ -7,19 +7,21 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgebuild.backends.base import Compiled, Progress
+from edgebuild.backends.base import Compiled
 from edgebuild.budget import Budget, Metrics
 from edgebuild.devices.base import RunResult
 from edgebuild.errors import CheckFailedError, OverflowedError
 from edgebuild.files import TemporaryFolder
 from edgebuild.pipeline.plan import BuildPlan
-from edgebuild.pipeline.resolve import Resolved
 from edgebuild.report.model import CompilerTrial
 from edgebuild.toolchain.choice import tools_for
 from edgebuild.units import format_duration
 
 COMFORT = 0.9
 """Up to this share of a flash or RAM budget no other compiler is tried."""
+
+Compile = Callable[[str, Path], Compiled]
+"""Compiles with a tool into a folder, as ``Backend.compile``."""
 
 Run = Callable[[Compiled], RunResult | None]
 Measure = Callable[[Compiled, RunResult | None], Metrics]
@@ -47,7 +49,7 @@ class Chosen:
 
 
 def compile_and_run(
-    plan: BuildPlan, resolved: Resolved, out: Path, progress: Progress, run: Run, measure: Measure
+    plan: BuildPlan, compile_with: Compile, out: Path, run: Run, measure: Measure
 ) -> Chosen:
     """Compile for the plan's target and run; leave the files of what is kept below ``out``.
 
@@ -76,9 +78,7 @@ def compile_and_run(
             folder = Path(scratch) / tool.replace(" ", "")
             folder.mkdir()
             try:
-                compiled = resolved.backend.compile(
-                    resolved.emitted, plan.target, tool, folder, progress
-                )
+                compiled = compile_with(tool, folder)
             except OverflowedError as error:
                 refused[tool] = error
                 continue

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from edgebuild.budget import Budget, merge
 from edgebuild.codegen.names import c_identifier
@@ -244,7 +244,25 @@ def _check_delegate(request: BuildRequest, target: TargetProfile) -> None:
         )
 
 
-def cached_report(plan: BuildPlan) -> dict[str, Any] | None:
+class Plan(Protocol):
+    """What decides a build, and where it goes."""
+
+    @property
+    def out(self) -> Path:
+        """The build folder."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Equal for equal builds."""
+        ...
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what decides the build's result as plain JSON values."""
+        ...
+
+
+def cached_report(plan: Plan) -> dict[str, Any] | None:
     """Return the last build's report when nothing has changed since, else None.
 
     Nothing has changed when the plan's hash and the hash of every artifact are those in

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from edgebuild.backends.base import Progress
 from edgebuild.errors import CannotRunError
@@ -15,13 +15,17 @@ from edgebuild.pipeline.plan import (
     LOCK_NAME,
     REPORT_NAME,
     BuildPlan,
+    Plan,
     cached_report,
     hash_path,
     hash_tree,
 )
+from edgebuild.report.combined import CombinedReport
 from edgebuild.report.model import Report, report_from_json
 from edgebuild.toolchain.cache import read_only_note, trim
 from edgebuild.versions import JSON_SCHEMA
+
+Made = TypeVar("Made", Report, CombinedReport)
 
 
 def run_plan(
@@ -51,14 +55,14 @@ def run_plan(
             refused = error
             _leave(plan, folder, error.files)
         else:
-            report = _finish(plan, folder, report)
+            report = finish(plan, folder, report)
     if refused is not None:
         raise refused
     trim()
     return dataclasses.replace(report, out_dir=str(plan.out))
 
 
-def _finish(plan: BuildPlan, folder: Path, report: Report) -> Report:
+def finish(plan: Plan, folder: Path, report: Made) -> Made:
     """Write the report and the lock of a whole build; return the report with its artifacts."""
     artifacts = dict(hash_tree(folder))
     report = dataclasses.replace(report, artifacts=artifacts)
@@ -78,7 +82,11 @@ def _leave(plan: BuildPlan, folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _lock(
-    plan: BuildPlan, folder: Path, artifacts: Mapping[str, str], *, report: Report | None = None
+    plan: Plan,
+    folder: Path,
+    artifacts: Mapping[str, str],
+    *,
+    report: Report | CombinedReport | None = None,
 ) -> None:
     """Write what the build was made of; of the compilers, which was kept and what each needed."""
     lock: dict[str, Any] = {

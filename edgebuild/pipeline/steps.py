@@ -60,9 +60,10 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
             runner = Runner(plan, loaded, loaded.graph, host, progress)
             chosen = compile_and_run(
                 plan,
-                resolved,
+                lambda tool, out: resolved.backend.compile(
+                    emitted, plan.target, tool, out, progress
+                ),
                 folder,
-                progress,
                 lambda compiled: runner.run(compiled.open_device),
                 lambda compiled, result: target_metrics(emitted, compiled, result),
             )
@@ -75,11 +76,11 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
     finally:
         loaded.source.close()
     report = make_report(plan, loaded, emitted, compiled, result, comparison, judgement)
-    notes = (*resolved.notes, *chosen.notes, *(() if result is not None else (_NOT_RUN,)))
+    notes = (*resolved.notes, *chosen.notes, *(() if result is not None else (NOT_RUN,)))
     return dataclasses.replace(report, notes=notes, compilers=chosen.trials)
 
 
-_NOT_RUN = (
+NOT_RUN = (
     "not run (--run none): no output is compared, and RAM does not include the stack; leave --run "
     "none out, or measure it on its board with `edgebuild bench`"
 )

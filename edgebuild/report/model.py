@@ -159,24 +159,25 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Return the report as plain JSON values, ``schema`` first."""
         fields = {
-            f.name: _plain(getattr(self, f.name))
+            f.name: plain(getattr(self, f.name))
             for f in dataclasses.fields(self)
             if f.name not in ("out_dir", "cached")
         }
         return {"schema": JSON_SCHEMA, **fields, "passed": self.passed}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Return a part of a report as plain JSON values."""
     if isinstance(value, Figure):
         return value.to_json()
     if isinstance(value, Preprocessing):
         return value.to_json()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
+        return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
+        return [plain(v) for v in value]
     return value
 
 
@@ -188,11 +189,11 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
         **{name: v[name] for name in ("edgebuild", "name", "model", "target", "plan_sha256")},
         toolchain=v["toolchain"],
         budget=Budget(**v["budget"]),
-        metrics=Metrics(**{k: _figure(f) for k, f in v["metrics"].items()}),
-        memory=_figures(v["memory"]),
-        flash=_figures(v["flash"]),
-        run=_figures(v["run"]),
-        tflm_arena=_figure(v["tflm_arena"]),
+        metrics=Metrics(**{k: figure_from_json(f) for k, f in v["metrics"].items()}),
+        memory=figures_from_json(v["memory"]),
+        flash=figures_from_json(v["flash"]),
+        run=figures_from_json(v["run"]),
+        tflm_arena=figure_from_json(v["tflm_arena"]),
         layers=tuple(
             LayerReport(**{**row, "output_shape": tuple(row["output_shape"])})
             for row in v["layers"]
@@ -200,7 +201,7 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
         comparison=Comparison(**comparison) if comparison else None,
         accuracy=accuracy_from_json(accuracy) if accuracy else None,
         violations=tuple(
-            Violation(**{**row, "value": _figure(row["value"])}) for row in v["violations"]
+            Violation(**{**row, "value": figure_from_json(row["value"])}) for row in v["violations"]
         ),
         sections=tuple(Section(**row) for row in v["sections"]),
         symbols=tuple(Symbol(**row) for row in v["symbols"]),
@@ -216,23 +217,28 @@ def report_from_json(value: Mapping[str, Any]) -> Report:
         calibration=tuple(finding_from_json(row) for row in v.get("calibration", ())),
         ladder=ladder_from_json(v["ladder"]) if v.get("ladder") else None,
         parts=parts_from_json(v["parts"]) if v.get("parts") else None,
-        regions=_figures(v.get("regions", {})),
+        regions=figures_from_json(v.get("regions", {})),
         notes=tuple(v["notes"]),
         artifacts=v["artifacts"],
-        compilers=tuple(_trial(row) for row in v.get("compilers", ())),
+        compilers=tuple(trial_from_json(row) for row in v.get("compilers", ())),
     )
 
 
-def _trial(row: Mapping[str, Any]) -> CompilerTrial:
-    figures = {name: _figure(row[name]) for name in ("flash_bytes", "ram_bytes", "latency_us")}
+def trial_from_json(row: Mapping[str, Any]) -> CompilerTrial:
+    """Return what ``plain`` made of a trial."""
+    figures = {
+        name: figure_from_json(row[name]) for name in ("flash_bytes", "ram_bytes", "latency_us")
+    }
     return CompilerTrial(**{**row, **figures})
 
 
-def _figure(value: Mapping[str, Any] | None) -> Figure | None:
+def figure_from_json(value: Mapping[str, Any] | None) -> Figure | None:
+    """Return what ``Figure.to_json`` made, None of None."""
     if value is None:
         return None
     return Figure(**{**value, "how": How(value["how"])})
 
 
-def _figures(values: Mapping[str, Any]) -> dict[str, Figure]:
-    return {k: figure for k, v in values.items() if (figure := _figure(v)) is not None}
+def figures_from_json(values: Mapping[str, Any]) -> dict[str, Figure]:
+    """Return the figures that there are, by name."""
+    return {k: figure for k, v in values.items() if (figure := figure_from_json(v)) is not None}

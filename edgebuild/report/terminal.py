@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from edgebuild.compress.base import CompressionStep
 from edgebuild.figures import Figure
@@ -79,31 +79,34 @@ def render_report(report: Report) -> Iterator[RenderableType]:
 
 
 def _headline(report: Report) -> RenderableType:
+    but = "the float model is wrong on these data" if report.baseline is not None else ""
+    return headline(
+        *(report.name, report.target), passed=report.passed, cached=report.cached, but=but
+    )
+
+
+def headline(
+    name: str, target: Mapping[str, Any], *, passed: bool, cached: bool, but: str = ""
+) -> RenderableType:
+    """Return the verdict on what was built; ``but`` is what is to be known of one that passes."""
     from rich.text import Text
 
-    verdict, style = ("fits", "bold green") if report.passed else ("DOES NOT PASS", "bold red")
-    if report.passed and report.baseline is not None:
-        verdict, style = "fits, but the float model is wrong on these data", "bold yellow"
+    verdict, style = ("fits", "bold green") if passed else ("DOES NOT PASS", "bold red")
+    if passed and but:
+        verdict, style = f"fits, but {but}", "bold yellow"
     text = Text.assemble(
-        (f"{report.name}", "bold"),
+        (name, "bold"),
         " for ",
-        (str(report.target["name"]), "bold"),
+        (str(target["name"]), "bold"),
         ": ",
         (verdict, style),
     )
-    if report.cached:
+    if cached:
         text.append("  (cached: nothing changed since the last build)", style="dim")
     return text
 
 
 def _budget_table(report: Report) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(box=None, padding=(0, 1), header_style="bold")
-    for header, justify in (("", "left"), ("used", "right"), ("limit", "right")):
-        table.add_column(header, justify=justify)  # type: ignore[arg-type]
-    table.add_column("")
-    table.add_column("how", style="dim")
     metrics, budget = report.metrics, report.budget
     rows: list[tuple[str, Figure | None, float | None, str]] = [
         (_size_label(report), metrics.flash_bytes, budget.flash_bytes, "B"),
@@ -117,6 +120,18 @@ def _budget_table(report: Report) -> RenderableType:
         rows.append(("error increase", metrics.error_increase, budget.max_error_increase, "ratio"))
     if budget.min_similarity is not None:
         rows.append(("similarity", metrics.similarity, budget.min_similarity, "similarity"))
+    return limits_table(rows)
+
+
+def limits_table(rows: Iterable[tuple[str, Figure | None, float | None, str]]) -> RenderableType:
+    """Return a table of figures and their limits: label, figure, limit, and the limit's unit."""
+    from rich.table import Table
+
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for header, justify in (("", "left"), ("used", "right"), ("limit", "right")):
+        table.add_column(header, justify=justify)  # type: ignore[arg-type]
+    table.add_column("")
+    table.add_column("how", style="dim")
     for label, figure, limit, unit in rows:
         if figure is None and limit is None:
             continue

@@ -129,7 +129,7 @@ def toy_script(
     """Return the linker script for ``memories``."""
     placement = placement_of(memories, place or {})
     assert placement is not None
-    return render_linker_script(placement, stack_bytes, "toy")
+    return render_linker_script(placement, stack_bytes, ("toy",))
 
 
 def toy_image(folder: Path, core: str, toolchain: str = "zig", **options: object) -> Image:

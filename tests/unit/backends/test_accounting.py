@@ -71,7 +71,7 @@ def test_sums_by_origin(tmp_path):
     ],
 )
 def test_origins(object_file, origin):
-    assert _origin(object_file, "net", "lib") == origin
+    assert _origin(object_file, {"obj/lib/net_weights.o"}, "lib") == origin
 
 
 def compiled(target: str, toolchain: str, folder) -> Compiled:

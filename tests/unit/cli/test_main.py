@@ -85,9 +85,9 @@ def test_version(capsys):
             "no such option '--jsn'; did you mean '--json'?\ntry: edgebuild targets list --json\n",
         ),
         (
-            ["build", "a.keras", "b c.keras"],
+            ["check", "a.keras", "b c.keras"],
             "only one model per command (also given: b c.keras)\n"
-            "try: run edgebuild build once for each model",
+            "try: run edgebuild check once for each model",
         ),
         (["completion", "csh"], "'csh' is not one of 'bash', 'zsh', 'fish'"),
         (["targets", "show"], "missing argument 'TARGET'"),
