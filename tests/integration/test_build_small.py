@@ -214,7 +214,7 @@ def test_a_met_budget(folder, command):
             ["flash budget missed by", "flash by compiler"],
             "raise --max-flash",
         ),
-        ("--max-ram", "1KiB", ["RAM budget missed by", "B live"], "raise --max-ram"),
+        ("--max-ram", "512B", ["RAM budget missed by", "B live"], "raise --max-ram"),
         ("--max-latency", "10us", ["latency budget missed by", "% of the time"], "a faster target"),
         ("--max-accuracy-drop", "1%", ["cannot be checked"], "data with labels"),
     ],
@@ -258,7 +258,7 @@ def test_json(folder, command):
     assert value["passed"] and value["cached"] is False
     assert report_from_json(value).target["name"] == "cortex-m0plus"
     code, out, _ = command(
-        *("build", "small.tflite", "--target", "cortex-m0plus", "--json", "--max-ram", "100")
+        *("build", "small.tflite", "--target", "cortex-m0plus", "--json", "--max-ram", "100B")
     )
     assert code == 1
     (value,) = json.loads(out)["reports"]
@@ -308,7 +308,7 @@ def test_check(folder, command):
     assert out.splitlines()[-1] == "small.tflite fits cortex-m4"
     assert max(map(len, out.splitlines())) <= 80
     code, out, err = command(
-        *("check", "small.tflite", "--target", "cortex-m4", "--max-ram", "1KiB")
+        *("check", "small.tflite", "--target", "cortex-m4", "--max-ram", "256B")
     )
     assert code == 1 and "small for cortex-m4: RAM budget missed by" in err
     slow = ("check", "small.tflite", "--max-latency", "1us", "--target")
@@ -377,7 +377,7 @@ def test_check_without_data_ends_as_a_build_without_data(folder, command):
     code, out, _ = command(*twice)
     found = json.loads(out)
     assert code == 2 and len(found["checks"]) == 2 and json.dumps(found["error"]) == same[1]
-    code, _, err = command("check", "dense.tflite", "--target", "cortex-m4", "--max-flash", "1")
+    code, _, err = command("check", "dense.tflite", "--target", "cortex-m4", "--max-flash", "1B")
     assert code == 2 and "flash budget missed" in err and "needs calibration data" in err
 
 
