@@ -3,7 +3,7 @@
 # make test-models  only the tests that need public models (README: EDGEBUILD_MODELS)
 # make lint   ruff, mypy          make wheel    builds, checks and tries the packages of a release
 # make nightly  the slow suites and the coverage, with EDGEBUILD_ANDROID_TOOLS=1 those of Kotlin and Gradle too
-# make bench    figures against peers
+# make bench    figures against peers; CMSIS_NN=PATH of its sources compares the kernels with them
 
 PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3,$(if $(shell $(p) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 13))' 2>/dev/null && echo ok),$(p))))
 VENV := .venv
@@ -50,6 +50,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/mlperf_tiny.py
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/cycles.py
+	$(BIN)/python benchmarks/kernels.py $(if $(CMSIS_NN),--cmsis-nn $(CMSIS_NN))
 	$(BIN)/python benchmarks/arm64.py
 
 bench-training: $(READY)

@@ -181,13 +181,14 @@ class Layers:
         act: str = "NONE",
         scale: float = 0.25,
         scales: tuple[float, float] = (0.1, 0.2),
+        zero_point: int = 4,
     ) -> Graph:
         """ADD, SUB, MUL, MAXIMUM or MINIMUM."""
         same = kind in ("MAXIMUM", "MINIMUM")
         scales = (0.1, 0.1) if same else scales
         inputs = [activation(a, scales[0], 3), activation(b, scales[1], 3 if same else -5)]
         attrs = {"fused_activation_function": act}
-        return _graph(kind, inputs, attrs, *((0.1, 3) if same else (scale, 4)))
+        return _graph(kind, inputs, attrs, *((0.1, 3) if same else (scale, zero_point)))
 
     def unary(self, kind: str, x: Shape, **attrs: object) -> Graph:
         """SOFTMAX, LOGISTIC, RELU, ...: one input, the output's shape is the input's."""
