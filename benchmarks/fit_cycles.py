@@ -238,6 +238,9 @@ BEYOND_DSP = 0.0002
 BEYOND_DSP_SUM = 5e-7
 """The same for a sum of scales 0.1 and 0.2, which it saturates."""
 
+BEYOND_DSP_PRODUCT = 1e-3
+"""The same for a product of scales 0.1 and 0.2."""
+
 SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "add_s8": (1, lambda r: r.binary("ADD", scale=BEYOND_DSP_SUM)),
     "add_s8_dsp": (1, lambda r: r.binary("ADD", act=str(r.one("NONE", "NONE", "RELU6")))),
@@ -261,7 +264,8 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "max_pool2d_s8_dsp": (4, lambda r: r.pool("MAX_POOL_2D", fours=True)),
     "maximum_s8": (1, lambda r: r.binary("MAXIMUM")),
     "minimum_s8": (1, lambda r: r.binary("MINIMUM")),
-    "mul_s8": (1, lambda r: r.binary("MUL")),
+    "mul_s8": (1, lambda r: r.binary("MUL", scale=BEYOND_DSP_PRODUCT)),
+    "mul_s8_dsp": (1, lambda r: r.binary("MUL", act=str(r.one("NONE", "NONE", "RELU6")))),
     "pad": (2, lambda r: r.pad()),
     "quantize_f32_s8": (1, lambda r: r.make.cast(DType.FLOAT32, r.shape(), DType.INT8)),
     "reduce_sum_s8": (2, lambda r: r.reduced()),

@@ -134,9 +134,9 @@ def _locate(given: str) -> Path:
     if chip:
         raise InputError(
             f"unknown target {quoted(given)}; '{board}' is a board with {chip}",
-            hint=f"--target {board}; for another chip of its kind, a profile with `based_on = "
-            f'"{board}"` and the chip\'s memory and clock: --target ./mine.toml; '
-            f"`{_LIST_HINT}` shows all names",
+            hint=f"--target {board} if that is your chip; for another one of its family a file "
+            f'mine.toml with `based_on = "{board}"` and the lines that differ ([cpu] clock_hz, '
+            f"[[memory]]; `edgebuild targets show {board}` prints them), and --target ./mine.toml",
         )
     raise InputError(
         f"unknown target {quoted(given)}{nearest(given[:60], names)}",

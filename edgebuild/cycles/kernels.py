@@ -33,6 +33,7 @@ WORK: Mapping[str, Callable[[Mapping[str, Any]], Work]] = {
     "maximum_s8": others.elementwise,
     "minimum_s8": others.elementwise,
     "mul_s8": others.elementwise,
+    "mul_s8_dsp": others.add_dsp,
     "pad": others.pad,
     "quantize_f32_s8": others.values,
     "reduce_sum_s8": others.reduce_sum,

@@ -48,7 +48,7 @@ def elementwise(p: Params) -> Work:
 
 
 def add_dsp(p: Params) -> Work:
-    """``add_s8_dsp.c``: the same loops, and the clamp behind them."""
+    """``add_s8_dsp.c``, ``mul_s8_dsp.c``: the same loops, and the clamp behind them."""
     work = elementwise(p)
     if p["clamp"]:
         work.loop("clamp", math.prod(p["loops"]["count"]))

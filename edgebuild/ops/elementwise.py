@@ -191,10 +191,7 @@ class Add(_Elementwise):
         """Return the DSP kernel's parameters; None where its rounding is not TFLite's."""
         pairs = [quantize_multiplier(factor) for factor in _add_scales(node)]
         multiplier, shift = pairs[scaled]
-        total, right, zero = pairs[2][0], -pairs[2][1], node.output.zero_point
-        # Without a right shift a negative value comes out one too low, which saturation may hide.
-        least = 0 if zero == -128 else 1
-        if not least <= right <= MAX_DSP_RIGHT or -shift > _MAX_OPERAND_RIGHT or not multiplier:
+        if not _is_exact(pairs[2], node) or -shift > _MAX_OPERAND_RIGHT or not multiplier:
             return None
         if shift == 0:
             # Two equal scales: a half, as 1 - 2**-31 and a shift. What it lacks, 255 * 2**-11 at
@@ -209,14 +206,7 @@ class Add(_Elementwise):
             "multiplier": multiplier,
             "round": 1 << -shift >> 1,
             "right": -shift,
-            "output": {
-                "bias": 0,
-                "multiplier": total,
-                "round": (1 << right >> 1) + zero * (1 << right),
-                "right": right,
-            },
-            "clamp": clamps(node),
-            "range": output_stage(node),
+            **_dsp_output(pairs[2], node),
         }
 
     def params(self, node: Node) -> dict[str, object]:
@@ -261,6 +251,26 @@ class Mul(_Elementwise):
             b.astype(np.int64) - node.input(1).zero_point
         )
         return (_clip(node, multiply_by_quantized_multiplier(product, *_mul_multiplier(node))),)
+
+    def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
+        """Return the DSP kernel where it is exact, else as for every operator of two operands."""
+        call = super().kernel(node, cpu)
+        pair = _mul_multiplier(node)
+        if not cpu.dsp or not _is_exact(pair, node):
+            return call
+        return dataclasses.replace(
+            call,
+            function="eb_mul_s8_dsp",
+            header="elementwise/elementwise_dsp.h",
+            sources=("elementwise/mul_s8_dsp.c",),
+            params_type="eb_mul_dsp_params",
+            params={
+                "loops": call.params["loops"],
+                "start": -2 * node.input(0).zero_point,
+                "zero_point1": node.input(1).zero_point,
+                **_dsp_output(pair, node),
+            },
+        )
 
     def params(self, node: Node) -> dict[str, object]:
         """Return offsets, the multiplier with its shift, and the range."""
@@ -327,6 +337,28 @@ def _mul_scale(node: Node) -> float:
 
 def _mul_multiplier(node: Node) -> tuple[int, int]:
     return quantize_multiplier(_mul_scale(node))
+
+
+def _is_exact(pair: tuple[int, int], node: Node) -> bool:
+    """Return whether ``eb_scale_dsp`` rounds as TFLite does with this multiplier and shift."""
+    # Without a right shift a negative value comes out one too low, which saturation may hide.
+    least = 0 if node.output.zero_point == -128 else 1
+    return least <= -pair[1] <= MAX_DSP_RIGHT
+
+
+def _dsp_output(pair: tuple[int, int], node: Node) -> dict[str, object]:
+    """Return the fields of the DSP kernels for the last requantization and what follows it."""
+    multiplier, right = pair[0], -pair[1]
+    return {
+        "output": {
+            "bias": 0,
+            "multiplier": multiplier,
+            "round": (1 << right >> 1) + node.output.zero_point * (1 << right),
+            "right": right,
+        },
+        "clamp": clamps(node),
+        "range": output_stage(node),
+    }
 
 
 def _output(node: Node) -> dict[str, int]:

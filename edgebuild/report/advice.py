@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -18,7 +19,10 @@ _SLIGHT = 0.02
 
 _LABELS = "`edgebuild build` with a float model and data with labels: --data set.npz with x and y"
 _UNLABELED = "the data have no labels: add an array y to them, or leave the budget out"
-_COMPRESSED = "the .keras model with --data and --train, which is compressed until it fits"
+_COMPRESSED = (
+    "the .keras model with --data set.npz (x: inputs, y: labels), which edgebuild compresses until "
+    "it fits"
+)
 _UNSURE = "`edgebuild build`, which compiles the model and measures"
 _ARE_VALUES = (
     "the labels are values, not classes: --max-error-increase or --min-similarity limits what a "
@@ -247,10 +251,12 @@ def budget_hint(violation: Violation, family: str, *, labels: str = "") -> str:
     if violation.unknown:
         return _unknown_hint(violation.budget, family, labels)
     return {
-        "flash": f"{_COMPRESSED}, fewer channels or a smaller dense layer, or raise --max-flash",
-        "ram": f"{_COMPRESSED}, a smaller input or an earlier stride, or raise --max-ram",
-        "latency": f"{_COMPRESSED}, fewer channels or an earlier stride, a faster target, or raise "
-        "--max-latency",
+        "flash": f"{_COMPRESSED}, fewer channels in the largest layers, or --max-flash "
+        f"{enough(violation)}",
+        "ram": f"{_COMPRESSED}, a smaller input, an earlier stride, or --max-ram "
+        f"{enough(violation)}",
+        "latency": f"{_COMPRESSED}, fewer channels, an earlier stride, a faster target "
+        f"(`edgebuild targets list`), or --max-latency {enough(violation)}",
         "accuracy-drop": "more calibration data (--calibration-samples), or raise "
         "--max-accuracy-drop",
         "class-drop": "more samples of that kind to calibrate or fine-tune with, or raise "
@@ -259,6 +265,14 @@ def budget_hint(violation: Violation, family: str, *, labels: str = "") -> str:
         "--max-error-increase",
         "similarity": "more calibration data (--calibration-samples), or lower --min-similarity",
     }[violation.budget]
+
+
+def enough(violation: Violation) -> str:
+    """Return the limit, rounded up, that a missed budget of flash, RAM or latency would keep."""
+    needed = violation.value.most if violation.value is not None else violation.limit
+    if violation.budget == "latency":
+        return f"{math.ceil(needed / 100) / 10:g}ms"
+    return f"{math.ceil(needed / 1024)}KiB"
 
 
 def _labels(report: Judged) -> str:

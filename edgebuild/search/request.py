@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -227,9 +228,20 @@ def _enough(found: Found, target: TargetProfile) -> str:
     options = enough(found.nearest, found.budget)
     if not options:
         return "another target"
-    clock = target.cpu.clock_hz
-    faster = f" ({target.name} runs at {format_frequency(clock)})" if clock else ""
-    return f"{' and '.join(options)} for the smallest network, or another target{faster}"
+    return f"{' and '.join(options)} for the smallest network, or {_faster(found, target)}"
+
+
+def _faster(found: Found, target: TargetProfile) -> str:
+    """Return which other target would do; where the latency is missed, at which clock."""
+    assert found.nearest is not None
+    time, limit, clock = found.nearest.latency_us, found.budget.latency_us, target.cpu.clock_hz
+    if time is None or limit is None or time <= limit or not clock:
+        return "another target (`edgebuild targets list`)"
+    needed = format_frequency(math.ceil(clock * time / limit / 1e6) * 1e6)
+    return (
+        f"a target with a faster clock (`edgebuild targets list`): {target.name} runs at "
+        f"{format_frequency(clock)}, the smallest network needs {needed}"
+    )
 
 
 def describe(outcome: Outcome, found: Found) -> str:

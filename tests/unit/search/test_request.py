@@ -110,7 +110,8 @@ def test_what_cannot_fit_is_said_with_figures(plan):
     error = requests.no_fit(found(tight, best=False, nearest=smallest, proved=True), plan)
     assert error.hint == (
         "--max-flash 12KiB and --max-ram 4KiB and --max-latency 1.5ms for the smallest network, "
-        "or another target (cortex-m4 runs at 25 MHz)"
+        "or a target with a faster clock (`edgebuild targets list`): cortex-m4 runs at 25 MHz, the "
+        "smallest network needs 38 MHz"
     )
 
 

@@ -1,4 +1,4 @@
-/* ADD and SUB on int8 with the DSP extension; see elementwise.h. */
+/* ADD, SUB and MUL on int8 with the DSP extension; see elementwise.h. */
 #ifndef EB_ELEMENTWISE_DSP_H
 #define EB_ELEMENTWISE_DSP_H
 
@@ -21,5 +21,16 @@ void eb_add_s8_dsp(const eb_add_dsp_params *p, const int8_t *plain, const int8_t
                    int8_t *out);
 void eb_sub_s8_dsp(const eb_add_dsp_params *p, const int8_t *plain, const int8_t *scaled,
                    int8_t *out);
+
+/* start: the first operand's zero point times -2. */
+typedef struct {
+    eb_broadcast loops;
+    int32_t start, zero_point1;
+    eb_channel_dsp output; /* of twice the product; without a bias */
+    int32_t clamp;         /* 1: the activation's range is not all of int8 */
+    eb_output_stage range;
+} eb_mul_dsp_params;
+
+void eb_mul_s8_dsp(const eb_mul_dsp_params *p, const int8_t *a, const int8_t *b, int8_t *out);
 
 #endif /* EB_ELEMENTWISE_DSP_H */
