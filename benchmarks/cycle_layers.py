@@ -43,9 +43,11 @@ def simulate(graph: Graph, target: TargetProfile, seed: int | None = 0) -> RunRe
 
 
 def _simulated(
-    graph: Graph, target: TargetProfile, seed: int | None
+    graph: Graph, target: TargetProfile, seed: int | None, *, usual: bool = False
 ) -> tuple[RunResult, tuple[LayerTrace, ...]]:
-    emitted = emit_library(graph, "layers", target.cpu.features)
+    cpu = target.cpu.features
+    calls = [OPS[node.kind].kernel(node, cpu) for node in graph.nodes()] if usual else None
+    emitted = emit_library(graph, "layers", cpu, calls=calls)
     sample = [bytes(t.nbytes) for t in graph.input_tensors]
     if seed is not None:
         rng = np.random.default_rng(seed)
@@ -62,9 +64,12 @@ def layer_cycles(graph: Graph, target: TargetProfile, seed: int = 0) -> list[int
     return [trace.cycles for trace in layer_traces(graph, target, seed)]
 
 
-def layer_traces(graph: Graph, target: TargetProfile, seed: int = 0) -> list[LayerTrace]:
-    """Return the code that each operator of ``graph`` ran in the simulator."""
-    by_layer = {trace.layer: trace for trace in _simulated(graph, target, seed)[1]}
+def layer_traces(
+    graph: Graph, target: TargetProfile, seed: int = 0, *, usual: bool = False
+) -> list[LayerTrace]:
+    """Return the code that each operator of ``graph`` ran in the simulator; ``usual``: with its
+    usual kernel, though another one may be faster."""
+    by_layer = {trace.layer: trace for trace in _simulated(graph, target, seed, usual=usual)[1]}
     return [by_layer[position] for position in range(len(graph.ops))]
 
 

@@ -354,7 +354,7 @@ def traces_of(name: str, graphs: list[Graph], target: TargetProfile) -> list[Lay
     if name == "copy":
         # As graph outputs these inputs live on, so that the views must copy.
         merged = merged.replace(outputs=(*merged.outputs, *merged.inputs))
-    return layer_traces(merged, target)[1:]
+    return layer_traces(merged, target, usual=True)[1:]
 
 
 def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = False) -> Fit:
@@ -467,7 +467,7 @@ def code_pieces(traces: Sequence[LayerTrace]) -> list[int]:
 def view_cycles(target: TargetProfile) -> Fit:
     """Return what a layer without a kernel takes."""
     graphs = [Layers().unary("LOGISTIC", (1, 1)), Layers().reshaped((4, 8), (8, 4))]
-    trace = layer_traces(side_by_side(graphs), target)[1]
+    trace = layer_traces(side_by_side(graphs), target, usual=True)[1]
     moved = {what: {"call": getattr(trace.code, what)} for what in MOVED}
     moved[PARAMETERS] = {"call": float(trace.parameters)}
     code = {"call": [trace.code.size, 1.0]}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from edgebuild.backends.base import Combination, Emitted
 from edgebuild.codegen.c_library import Constants, generate_library, kernel_calls, plan_for
@@ -12,6 +12,7 @@ from edgebuild.codegen.tflm import OFFLINE_PLAN, has_own_plan, tflm_arena, tflm_
 from edgebuild.errors import InputError
 from edgebuild.graph import Graph
 from edgebuild.models.preprocessing import NONE, Preprocessing
+from edgebuild.ops.base import KernelCall
 from edgebuild.regions import Placement
 from edgebuild.targets import CpuFeatures
 
@@ -34,14 +35,16 @@ def emit_library(
     preprocessing: Preprocessing = NONE,
     placement: Placement | None = None,
     constants: Constants | None = None,
+    calls: Sequence[KernelCall] | None = None,
 ) -> Emitted:
     """Bind kernels, plan memory and generate the C library below ``lib/``, with functions for
     ``preprocessing``.
 
     The arena is split where ``placement`` gives it several regions and it does not fit the first.
-    ``constants`` are those of libraries that go into the same program.
+    ``constants`` are those of libraries that go into the same program, ``calls`` the kernels if not
+    the fastest.
     """
-    calls = kernel_calls(graph, cpu)
+    calls = tuple(calls) if calls is not None else kernel_calls(graph, cpu)
     plan = plan_for(graph, calls, placement)
     library = generate_library(graph, calls, plan, name, preprocessing, constants)
     files = {f"{LIBRARY}/{path}": text for path, text in library.items()}

@@ -18,11 +18,12 @@ from edgebuild.codegen.names import c_float, c_int, c_string
 from edgebuild.codegen.preprocess import preprocess_functions
 from edgebuild.codegen.sources import runtime_files, runtime_version
 from edgebuild.codegen.templates import render
+from edgebuild.cycles.predict import fastest
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Node, Tensor
 from edgebuild.memory import HEADER_BYTES, MemoryPlan, arena_capacities, plan_memory
 from edgebuild.models.preprocessing import NONE, Preprocessing
-from edgebuild.ops import OPS, KernelCall
+from edgebuild.ops import KernelCall
 from edgebuild.regions import Placement
 from edgebuild.targets import CpuFeatures
 from edgebuild.versions import C_INTERFACE
@@ -121,8 +122,8 @@ class _Writer:
 
 
 def kernel_calls(graph: Graph, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
-    """Return the kernel of every operator; the graph has passed ``check_supported``."""
-    return tuple(OPS[node.kind].kernel(node, cpu) for node in graph.nodes())
+    """Return the fastest kernel of every operator; the graph has passed ``check_supported``."""
+    return tuple(fastest(node, cpu) for node in graph.nodes())
 
 
 def plan_for(graph: Graph, calls: Sequence[KernelCall], placement: Placement | None) -> MemoryPlan:

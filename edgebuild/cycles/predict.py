@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -32,7 +33,7 @@ from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph, Node
 from edgebuild.memory.planner import MemoryPlan, shares_memory, tensor_lifetimes
 from edgebuild.ops import OPS, KernelCall
-from edgebuild.profile import TargetProfile
+from edgebuild.profile import CpuFeatures, TargetProfile
 
 DATA = Path(__file__).resolve().parent / "data"
 SCHEMA = 4
@@ -234,9 +235,32 @@ def predict_cycles(
     return CyclePrediction(tuple(layers), source, target.cpu.clock_hz, slow)
 
 
+REFERENCE = "cortex-m4"
+"""The core whose cycles choose among the kernels for cores with the DSP extension."""
+
+
+WORTH = 0.8
+"""One more kernel takes about 1 KB of flash."""
+
+
+def fastest(node: Node, cpu: CpuFeatures) -> KernelCall:
+    """Return the kernel that runs a supported ``node`` on ``cpu``: the usual one, unless another
+    candidate takes less than ``WORTH`` of its predicted cycles."""
+    candidates = OPS[node.kind].candidates(node, cpu)
+    weights = load_weights(REFERENCE)
+    if len(candidates) == 1 or weights is None:
+        return candidates[0]
+    usual, *others = (
+        (weights.kernels[name].total(_counts(call)) if name in weights.kernels else math.inf, call)
+        for call in candidates
+        for name in [kernel_name(call)]
+    )
+    best = min(others, key=lambda pair: pair[0])
+    return best[1] if best[0] < WORTH * usual[0] < math.inf else usual[1]
+
+
 def _call(node: Node, target: TargetProfile) -> KernelCall | None:
-    operator = OPS.get(node.kind)
-    return None if operator is None else operator.kernel(node, target.cpu.features)
+    return fastest(node, target.cpu.features) if node.kind in OPS else None
 
 
 def _counts(call: KernelCall) -> Mapping[str, float]:

@@ -109,7 +109,12 @@ class Operator(ABC):
 
     @abstractmethod
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the kernel that runs ``node`` on ``cpu``."""
+        """Return the kernel that usually runs ``node`` on ``cpu``."""
+
+    def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+        """Return all kernels that may run ``node`` on ``cpu``, with the same outputs, the usual one
+        first."""
+        return (self.kernel(node, cpu),)
 
     def effective_scales(self, node: Node) -> Iterable[float]:
         """Return the real factors by which ``node`` rescales its integers, all that there are."""

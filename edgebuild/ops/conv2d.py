@@ -128,6 +128,10 @@ class Conv2D(Operator):
             else by_pixels(node, w, 2, buffered=groups == 1),
         )
 
+    def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+        """Return the DSP and the portable kernel where both may run."""
+        return conv.dsp_or_portable(self, node, cpu)
+
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, groups, activations and extreme multipliers."""
         yield _case("pointwise", (1, 4, 4, 8), (6, 1, 1, 8))
