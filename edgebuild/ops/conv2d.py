@@ -68,65 +68,8 @@ class Conv2D(Operator):
         return node.output.elements * _matrix_shape(node)[1]
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the kernel of the core's extension, NEON or DSP, else the portable one."""
-        weights, groups, w = _matrix(node), _groups(node), _window(node)
-        c = conv.channels(node, weights, single_precision_product=False)
-        if cpu.neon:
-            matrix = _neon_matrix(node, weights, c, groups, w)
-            call = winograd.winograd_call if winograd.pays(matrix) else neon.conv2d_call
-            return call(node, matrix)
-        batches, in_h, in_w, in_c = node.input(0).shape
-        out_c, depth = len(weights) // groups, weights.shape[1]
-        kernel_c = node.input(1).shape[3]
-        plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
-        pointwise = plain and groups == 1
-        # Rarely a layer is beyond the DSP kernel's limits: huge sums, or multipliers above 1/2.
-        d = conv.dsp_channels(node, weights, c)
-        dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)
-        if dsp:
-            scratch = 4 * (depth + -depth % 8)
-            scratch += 0 if pointwise else 2 * depth + 3
-        else:
-            scratch = 0 if pointwise else 2 * depth
-        params = {
-            "batches": batches,
-            "in_h": in_h,
-            "in_w": in_w,
-            "in_c": in_c,
-            "out_h": w.out_h,
-            "out_w": w.out_w,
-            "out_c": out_c,
-            "kernel_h": w.kernel_h,
-            "kernel_w": w.kernel_w,
-            "kernel_c": kernel_c,
-            "stride_h": w.stride_h,
-            "stride_w": w.stride_w,
-            "dilation_h": w.dilation_h,
-            "dilation_w": w.dilation_w,
-            "pad_top": w.pad_top,
-            "pad_left": w.pad_left,
-            "groups": groups,
-            "depth": depth,
-            "pad": node.input(0).zero_point,
-            "contiguous": groups == 1 and w.dilation_w == 1,
-            "pointwise": pointwise,
-            "clamp": conv.clamps(node),
-            "weights": conv.pack_pairs(weights, 8, groups) if dsp else weights,
-            "channels": d.padded(groups) if dsp else c.table(),
-            "output": conv.output_stage(node),
-        }
-        name = "conv2d_s8_dsp" if dsp else "conv2d_s8"
-        return KernelCall(
-            f"eb_{name}",
-            "conv2d/conv2d.h",
-            (f"conv2d/{name}.c",),
-            "eb_conv2d_params",
-            params,
-            scratch_bytes=max(scratch, 1),
-            overlap=by_pairs(node, buffered=dsp)
-            if pointwise
-            else by_pixels(node, w, 2, buffered=groups == 1),
-        )
+        """Return the call of ``convolution``."""
+        return convolution(node, cpu, _matrix(node), _groups(node), _window(node))
 
     def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
         """Return the DSP and the portable kernel where both may run."""
@@ -196,11 +139,75 @@ class Conv2D(Operator):
         yield _case("wide_sums", (1, 1, 1, 600), (3, 1, 1, 600), low=126, high=128, out_scale=50.0)
 
 
+def convolution(
+    node: Node, cpu: CpuFeatures, weights: np.ndarray, groups: int, w: conv.Window
+) -> KernelCall:
+    """Return the kernel of the core's extension, NEON or DSP, else the portable one; ``weights`` is
+    int8 [output channels, depth], with the input's channels last in the depth."""
+    c = conv.channels(node, weights, single_precision_product=False)
+    if cpu.neon:
+        matrix = _neon_matrix(node, weights, c, groups, w)
+        call = winograd.winograd_call if winograd.pays(matrix) else neon.conv2d_call
+        return call(node, matrix)
+    batches, in_h, in_w, in_c = node.input(0).shape
+    out_c, depth = len(weights) // groups, weights.shape[1]
+    kernel_c = depth // (w.kernel_h * w.kernel_w)
+    plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
+    pointwise = plain and groups == 1
+    # Rarely a layer is beyond the DSP kernel's limits: huge sums, or multipliers above 1/2.
+    d = conv.dsp_channels(node, weights, c)
+    dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)
+    if dsp:
+        scratch = 4 * (depth + -depth % 8)
+        scratch += 0 if pointwise else 2 * depth + 3
+    else:
+        scratch = 0 if pointwise else 2 * depth
+    params = {
+        "batches": batches,
+        "in_h": in_h,
+        "in_w": in_w,
+        "in_c": in_c,
+        "out_h": w.out_h,
+        "out_w": w.out_w,
+        "out_c": out_c,
+        "kernel_h": w.kernel_h,
+        "kernel_w": w.kernel_w,
+        "kernel_c": kernel_c,
+        "stride_h": w.stride_h,
+        "stride_w": w.stride_w,
+        "dilation_h": w.dilation_h,
+        "dilation_w": w.dilation_w,
+        "pad_top": w.pad_top,
+        "pad_left": w.pad_left,
+        "groups": groups,
+        "depth": depth,
+        "pad": node.input(0).zero_point,
+        "contiguous": groups == 1 and w.dilation_w == 1,
+        "pointwise": pointwise,
+        "clamp": conv.clamps(node),
+        "weights": conv.pack_pairs(weights, 8, groups) if dsp else weights,
+        "channels": d.padded(groups) if dsp else c.table(),
+        "output": conv.output_stage(node),
+    }
+    name = "conv2d_s8_dsp" if dsp else "conv2d_s8"
+    return KernelCall(
+        f"eb_{name}",
+        "conv2d/conv2d.h",
+        (f"conv2d/{name}.c",),
+        "eb_conv2d_params",
+        params,
+        scratch_bytes=max(scratch, 1),
+        overlap=by_pairs(node, buffered=dsp)
+        if pointwise
+        else by_pixels(node, w, 2, buffered=groups == 1),
+    )
+
+
 def _neon_matrix(
     node: Node, weights: np.ndarray, c: conv.Channels, groups: int, w: conv.Window
 ) -> neon.Matrix:
     batches, in_h, in_w, in_c = node.input(0).shape
-    kernel_c = node.input(1).shape[3]
+    kernel_c = weights.shape[1] // (w.kernel_h * w.kernel_w)
     plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
     if plain and groups == 1:
         return neon.pixels(weights, c, batches * in_h, in_w)

@@ -11,6 +11,7 @@ from edgebuild.ops import convolution as conv
 from edgebuild.ops import neon
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.ops.conv2d import convolution
 from edgebuild.ops.overlap import by_channels, by_pixels
 from edgebuild.targets import CpuFeatures
 
@@ -70,6 +71,8 @@ class DepthwiseConv2D(Operator):
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the NEON or DSP kernel where core and shape allow it, else the portable one."""
         w = _window(node)
+        if node.input(0).shape[3] == 1 < _multiplier(node):  # a convolution of one channel
+            return convolution(node, cpu, _matrix(node), 1, w)
         c = conv.channels(node, _matrix(node), single_precision_product=False)
         if cpu.neon and _multiplier(node) == 1:
             return _neon_call(node, c, w)
