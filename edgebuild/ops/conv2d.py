@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops import neon, winograd
+from edgebuild.ops import mve, neon, winograd
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CpuFeatures
@@ -67,7 +67,7 @@ class Conv2D(Operator):
         return node.output.elements * _matrix_shape(node)[1]
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the kernel of the core's extension, NEON or DSP, else the portable one."""
+        """Return the kernel of the core's extension that takes the layer, else the portable one."""
         weights, groups, w = _matrix(node), _groups(node), _window(node)
         c = conv.channels(node, weights, single_precision_product=False)
         if cpu.neon:
@@ -79,6 +79,8 @@ class Conv2D(Operator):
         kernel_c = node.input(1).shape[3]
         plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
         pointwise = plain and groups == 1
+        if cpu.mve and groups == 1 and mve.fits(c):
+            return mve.conv2d_call(node, weights, c, w, pointwise=pointwise)
         # Rarely a layer is beyond the DSP kernel's limits: huge sums, or multipliers above 1/2.
         d = conv.dsp_channels(node, weights, c)
         dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)
