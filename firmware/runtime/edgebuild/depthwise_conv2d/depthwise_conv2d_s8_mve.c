@@ -47,7 +47,7 @@ static inline void two_pixels(const eb_depthwise_conv2d_mve_params *p, block b, 
 
 static void one_pixel(const eb_depthwise_conv2d_mve_params *p, block b, const int8_t *x, int8_t *out)
 {
-    for (int32_t c = 0; c < b.channels; c++) {
+    for (int32_t c = 0; c < eb_min_i32(b.channels, 8); c++) {
         int32_t sum = b.bias[eb_lane(c)];
         for (int32_t i = 0; i < p->taps; i++) {
             sum += x[i * p->strip.in_c + c] * b.weights[8 * i + c];
