@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.graph import Node
 from edgebuild.ops.base import KernelCall
-from edgebuild.ops.convolution import Channels, Window, clamps, output_stage
+from edgebuild.ops.convolution import Channels, Window, output_stage
 
 SUMS_BYTES = 3 * 64 * 4
 """Scratch memory for the sums of three pixels: ``EB_SUMS_CHANNELS`` of each."""
@@ -84,7 +84,6 @@ def depthwise_call(node: Node, weights: np.ndarray, c: Channels, w: Window) -> K
             "out_w": w.out_w,
             "taps": taps,
             "floors": node.output.zero_point == -128,
-            "clamp": clamps(node),
             "strip": strip,
             "weights": np.ascontiguousarray(blocks),
             "bias": by_lanes(c.bias),
@@ -101,7 +100,6 @@ def _product(node: Node, weights: np.ndarray, c: Channels, multiple: int) -> dic
         "depth": weights.shape[1],
         "out_c": len(weights),
         "floors": node.output.zero_point == -128,
-        "clamp": clamps(node),
         "weights": pack_pairs(weights, multiple),
         "bias": np.pad(c.bias, (0, -len(weights) % multiple)).astype(np.int32),
         "scales": scales(c),

@@ -13,7 +13,6 @@ typedef struct {
     int32_t depth; /* bytes of a pixel */
     int32_t out_c;
     int32_t floors; /* 1: the output's zero point is -128, to which negative values saturate */
-    int32_t clamp;  /* 1: the activation's range is not all of int8 */
     const int8_t *weights;
     const int32_t *bias;   /* with the input's zero point folded in, see eb_channel */
     const int32_t *scales; /* eb_scales_mve, one for each 8 channels */

@@ -68,18 +68,21 @@ static inline int8_t eb_scaled(int32_t acc, const eb_scales_mve *s, int32_t i, i
     return (int8_t)eb_clamp_i32(x, INT8_MIN, INT8_MAX);
 }
 
-/* The fused activation of a whole layer, for the few whose range is less than all of int8. */
-static inline void eb_clamp_all_mve(int8_t *x, int32_t n, const eb_output_stage *out)
+/* The fused activation of a whole layer; does nothing where its range is all of int8. */
+static inline void eb_clamp_all_mve(int8_t *x, int32_t n, int32_t min, int32_t max)
 {
+    if (min <= INT8_MIN && max >= INT8_MAX) {
+        return;
+    }
 #if EB_MVE
-    const int8x16_t low = vdupq_n_s8((int8_t)out->min), high = vdupq_n_s8((int8_t)out->max);
+    const int8x16_t low = vdupq_n_s8((int8_t)min), high = vdupq_n_s8((int8_t)max);
     for (; n > 0; n -= 16, x += 16) {
         const mve_pred16_t some = vctp8q((uint32_t)n);
         vstrbq_p_s8(x, vminq_s8(vmaxq_s8(vldrbq_z_s8(x, some), low), high), some);
     }
 #else
     for (; n > 0; n--, x++) {
-        *x = (int8_t)eb_clamp_i32(*x, out->min, out->max);
+        *x = (int8_t)eb_clamp_i32(*x, min, max);
     }
 #endif
 }

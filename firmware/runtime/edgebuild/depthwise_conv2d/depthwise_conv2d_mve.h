@@ -11,7 +11,6 @@ typedef struct {
     int32_t batches, out_h, out_w;
     int32_t taps;
     int32_t floors; /* 1: the output's zero point is -128, to which negative values saturate */
-    int32_t clamp;  /* 1: the activation's range is not all of int8 */
     eb_strip_mve strip;
     const int8_t *weights;
     const int32_t *bias;   /* as eb_scales_mve orders them, with the input's zero point folded in */

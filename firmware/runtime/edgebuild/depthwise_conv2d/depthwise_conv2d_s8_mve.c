@@ -105,7 +105,6 @@ void eb_depthwise_conv2d_s8_mve(const eb_depthwise_conv2d_mve_params *p, const i
         }
         input += p->strip.in_h * p->strip.in_w * p->strip.in_c;
     }
-    if (p->clamp) {
-        eb_clamp_all_mve(output, (int32_t)(out - output), &p->output);
-    }
+    eb_clamp_all_mve(output, (int32_t)(out - output),
+                     p->output.min, p->output.max);
 }
