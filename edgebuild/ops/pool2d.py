@@ -13,7 +13,7 @@ from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.fixed_point import activation_range
 from edgebuild.targets import CpuFeatures
 
-_MAX_NEON_WINDOW = 256
+_MAX_VECTOR_WINDOW = 256
 _KEYS = ("stride_h", "stride_w", "filter_height", "filter_width")
 
 
@@ -52,15 +52,20 @@ class _Pool2D(Operator):
         return ((batches, w.out_h, w.out_w, channels),)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the NEON kernel where it is exact, else the portable one."""
+        """Return the NEON or Helium kernel where it is exact, else the portable one."""
         w = _window(node)
         batches, in_h, in_w, channels = node.input(0).shape
         low, high = activation_range(node.attrs["fused_activation_function"], node.output)
-        variant = "_neon" if cpu.neon and self.neon_fits(node) else ""
+        variant = "_neon" if cpu.neon else "_mve" if cpu.mve else ""
+        if not self.vectors_fit(node):
+            variant = ""
+        sources = [f"pool2d/{self.name}{variant}.c"]
+        if variant == "_mve":  # what runs on cores without
+            sources.append(f"pool2d/{self.name}.c")
         return KernelCall(
             f"eb_{self.name}{variant}",
             f"pool2d/pool2d{variant}.h",
-            (f"pool2d/{self.name}{variant}.c",),
+            tuple(sources),
             "eb_pool2d_params",
             {
                 "batches": batches,
@@ -85,8 +90,8 @@ class _Pool2D(Operator):
         w = _window(node)
         return node.output.elements * w.kernel_h * w.kernel_w
 
-    def neon_fits(self, node: Node) -> bool:
-        """Return whether the NEON kernel is exact for ``node``."""
+    def vectors_fit(self, node: Node) -> bool:
+        """Return whether the NEON and Helium kernels are exact for ``node``."""
         return True
 
     def cases(self) -> Iterable[Case]:
@@ -149,11 +154,11 @@ class AveragePool2D(_Pool2D):
         magnitude = (np.abs(total) + count // 2) // count
         return (_clip(node, np.sign(total) * magnitude),)
 
-    def neon_fits(self, node: Node) -> bool:
+    def vectors_fit(self, node: Node) -> bool:
         """Return whether the sum of a window fits 16 bits."""
         _, in_h, in_w, _ = node.input(0).shape
         rows, columns = node.attrs["filter_height"], node.attrs["filter_width"]
-        return bool(min(rows, in_h) * min(columns, in_w) <= _MAX_NEON_WINDOW)
+        return bool(min(rows, in_h) * min(columns, in_w) <= _MAX_VECTOR_WINDOW)
 
 
 class MaxPool2D(_Pool2D):
