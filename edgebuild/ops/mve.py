@@ -31,7 +31,7 @@ def conv2d_call(
 ) -> KernelCall:
     """Return the call of ``eb_conv2d_s8_mve``; ``weights`` is int8 [channels, depth]."""
     batches, _, _, in_c = node.input(0).shape
-    strip, strip_bytes = strip_params(node, w)
+    strip, strip_bytes = strip_params(node, w, planes=False)
     taps = weights.reshape(-1, w.kernel_h, w.kernel_w, in_c)
     columns = taps.transpose(0, 2, 1, 3).reshape(weights.shape)
     params = {
@@ -68,7 +68,7 @@ def fully_connected_call(
 
 def depthwise_call(node: Node, weights: np.ndarray, c: Channels, w: Window) -> KernelCall:
     """Return the call of ``eb_depthwise_conv2d_s8_mve``; ``weights`` is int8 [channels, taps]."""
-    strip, strip_bytes = strip_params(node, w)
+    strip, strip_bytes = strip_params(node, w, planes=True)
     channels, taps = weights.shape
     columns = weights.reshape(channels, w.kernel_h, w.kernel_w).transpose(2, 1, 0)
     columns = np.pad(columns.reshape(taps, channels), ((0, 0), (0, -channels % _BLOCK)))
@@ -90,7 +90,7 @@ def depthwise_call(node: Node, weights: np.ndarray, c: Channels, w: Window) -> K
             "scales": scales(c),
             "output": output_stage(node),
         },
-        scratch_bytes=strip_bytes + _BLOCK,
+        scratch_bytes=strip_bytes,
     )
 
 
@@ -127,17 +127,22 @@ def scales(c: Channels) -> np.ndarray:
     return np.stack([by_lanes(c.multiplier), by_lanes(c.shift)], axis=1)
 
 
-def strip_params(node: Node, w: Window) -> tuple[Mapping[str, object], int]:
-    """Return the fields of ``eb_strip_mve``, and the bytes of the longest strip."""
+def strip_params(node: Node, w: Window, *, planes: bool) -> tuple[Mapping[str, object], int]:
+    """Return the fields of ``eb_strip_mve``, and the bytes of the longest strip.
+
+    ``planes``: the strip has its channels by eight.
+    """
     _, in_h, in_w, in_c = node.input(0).shape
+    pixel_bytes, count = (_BLOCK, -(-in_c // _BLOCK)) if planes else (in_c, 1)
     shared = w.dilation_w == 1 and w.stride_w < w.kernel_w
-    column_bytes = w.kernel_h * in_c
+    column_bytes = w.kernel_h * pixel_bytes
     lanes = 1 if shared else w.kernel_w
     first, further = (w.kernel_w, w.stride_w) if shared else (1, 1)
-    beside = _STRIP_BYTES // (lanes * column_bytes) - first
+    beside = _STRIP_BYTES // (count * lanes * column_bytes) - first
     pixels = min(w.out_w, max(3, 1 + beside // further))
+    plane = (first + (pixels - 1) * further) * lanes * column_bytes
     together = 1
-    if shared:
+    if shared and count == 1:
         # Neighbours among 16 bytes, where all of them go to offsets of 8 bits.
         together = max(1, min(_VECTOR // in_c, 1 + (256 - in_c) // column_bytes))
     spread: np.ndarray | str = "NULL"
@@ -162,9 +167,11 @@ def strip_params(node: Node, w: Window) -> tuple[Mapping[str, object], int]:
         "pixels": pixels,
         "first": first,
         "further": further,
+        "plane": plane if planes else 0,
+        "pixel_bytes": pixel_bytes,
         "column_bytes": column_bytes,
         "step": (w.stride_w if shared else lanes) * column_bytes,
         "together": together,
         "spread": spread,
     }
-    return fields, (first + (pixels - 1) * further) * lanes * column_bytes
+    return fields, count * plane

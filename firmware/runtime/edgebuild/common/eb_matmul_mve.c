@@ -86,7 +86,8 @@ static inline void requantize(const eb_matmul_mve_params *p, const int32_t *sums
     for (; n > 0; n -= 8, s++, sums += 8, out += 8) {
         for (int32_t i = 0; i < pixels; i++) {
             const int32x4x2_t acc = vld2q_s32(sums + i * EB_SUMS_CHANNELS);
-            eb_store_scaled_mve(acc.val[0], acc.val[1], s, offset, floors, out + i * p->out_c, n);
+            const eb_sums_mve x = { acc.val[0], acc.val[1] };
+            eb_store_scaled_mve(x, s, offset, floors, out + i * p->out_c, n);
         }
     }
 }

@@ -49,12 +49,24 @@ static inline int16x8_t eb_narrow_mve(int32x4_t even, int32x4_t odd, int32_t off
     return vreinterpretq_s16_s8(vqmovnbq_s16(vreinterpretq_s8_s16(x), x));
 }
 
-/* Eight outputs of channels that lie in order; the first n of them are stored. */
-static inline void eb_store_scaled_mve(int32x4_t even, int32x4_t odd, const eb_scales_mve *s,
-                                       int32_t offset, int floors, int8_t *out, int32_t n)
+/* Eight sums, even and odd ones. */
+typedef struct {
+    int32x4_t even, odd;
+} eb_sums_mve;
+
+static inline eb_sums_mve eb_load_sums_mve(const int32_t *by_lanes)
 {
-    even = eb_scale_mve(even, vldrwq_s32(s->multiplier), vldrwq_s32(s->shift), floors);
-    odd = eb_scale_mve(odd, vldrwq_s32(s->multiplier + 4), vldrwq_s32(s->shift + 4), floors);
+    return (eb_sums_mve){ vldrwq_s32(by_lanes), vldrwq_s32(by_lanes + 4) };
+}
+
+/* Stores the outputs of the first n of eight channels. */
+static inline void eb_store_scaled_mve(eb_sums_mve x, const eb_scales_mve *s, int32_t offset,
+                                       int floors, int8_t *out, int32_t n)
+{
+    const eb_sums_mve multiplier = eb_load_sums_mve(s->multiplier);
+    const eb_sums_mve shift = eb_load_sums_mve(s->shift);
+    const int32x4_t even = eb_scale_mve(x.even, multiplier.even, shift.even, floors);
+    const int32x4_t odd = eb_scale_mve(x.odd, multiplier.odd, shift.odd, floors);
     vstrbq_p_s16(out, eb_narrow_mve(even, odd, offset), vctp16q((uint32_t)n));
 }
 

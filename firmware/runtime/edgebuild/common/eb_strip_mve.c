@@ -1,18 +1,55 @@
 #include "eb_mve.h"
 #include "eb_strip_mve.h"
 
-/* Where one row of the image goes: in_c bytes into each column. */
+/* Where one row of the image goes: a pixel of c bytes into each column. */
 typedef struct {
     const int8_t *from;
     int8_t *to;
-    int32_t from_step, to_step, c;
+    int32_t from_step, to_step, c, plane;
 } pixels;
 
 #if EB_MVE
 
+static inline uint64x2_t two_planes(pixels r)
+{
+    return vreinterpretq_u64_u32(vsetq_lane_u32((uint32_t)r.plane, vdupq_n_u32(0), 2));
+}
+
+static void pad_planes(pixels r, int32_t n, int8x16_t x)
+{
+    const uint64x2_t offsets = two_planes(r);
+    for (; r.c > 0; r.c -= 16, r.to += 2 * r.plane) {
+        const mve_pred16_t planes = vctp64q((uint32_t)(r.c + 7) / 8U);
+        int8_t *to = r.to;
+        for (int32_t i = n; i > 0; i--, to += r.to_step) {
+            vstrdq_scatter_offset_p_s64((int64_t *)(void *)to, offsets, vreinterpretq_s64_s8(x),
+                                        planes);
+        }
+    }
+}
+
+static void copy_planes(pixels r, int32_t n)
+{
+    const uint64x2_t offsets = two_planes(r);
+    for (; r.c > 0; r.c -= 16, r.from += 16, r.to += 2 * r.plane) {
+        const mve_pred16_t some = vctp8q((uint32_t)r.c);
+        const mve_pred16_t planes = vctp64q((uint32_t)(r.c + 7) / 8U);
+        const int8_t *from = r.from;
+        int8_t *to = r.to;
+        for (int32_t i = n; i > 0; i--, from += r.from_step, to += r.to_step) {
+            const int64x2_t x = vreinterpretq_s64_s8(vldrbq_z_s8(from, some));
+            vstrdq_scatter_offset_p_s64((int64_t *)(void *)to, offsets, x, planes);
+        }
+    }
+}
+
 static void pad(pixels r, int32_t n, int32_t value)
 {
     const int8x16_t x = vdupq_n_s8((int8_t)value);
+    if (r.plane > 0) {
+        pad_planes(r, n, x);
+        return;
+    }
     for (; r.c > 0; r.c -= 16, r.to += 16) {
         const mve_pred16_t some = vctp8q((uint32_t)r.c);
         int8_t *to = r.to;
@@ -24,6 +61,10 @@ static void pad(pixels r, int32_t n, int32_t value)
 
 static void copy(pixels r, int32_t n)
 {
+    if (r.plane > 0) {
+        copy_planes(r, n);
+        return;
+    }
     for (; r.c > 0; r.c -= 16, r.from += 16, r.to += 16) {
         const mve_pred16_t some = vctp8q((uint32_t)r.c);
         const int8_t *from = r.from;
@@ -48,17 +89,26 @@ static void spread(pixels r, int32_t n, int32_t together, const uint8_t *where)
 
 #else
 
+static int8_t *channel(pixels r, int32_t c)
+{
+    return r.to + (r.plane > 0 ? c / 8 * r.plane + c % 8 : c);
+}
+
 static void pad(pixels r, int32_t n, int32_t value)
 {
     for (; n > 0; n--, r.to += r.to_step) {
-        memset(r.to, value, (size_t)r.c);
+        for (int32_t c = 0; c < r.c; c++) {
+            *channel(r, c) = (int8_t)value;
+        }
     }
 }
 
 static void copy(pixels r, int32_t n)
 {
     for (; n > 0; n--, r.from += r.from_step, r.to += r.to_step) {
-        memcpy(r.to, r.from, (size_t)r.c);
+        for (int32_t c = 0; c < r.c; c++) {
+            *channel(r, c) = r.from[c];
+        }
     }
 }
 
@@ -80,7 +130,8 @@ static void spread(pixels r, int32_t n, int32_t together, const uint8_t *where)
 static void fill_row(const eb_strip_mve *s, const int8_t *row, int32_t x, int32_t stride, int32_t n,
                      int8_t *to)
 {
-    pixels r = { row, to, stride * s->in_c, s->lanes * s->column_bytes, s->in_c };
+    pixels r = { row, to, stride * s->in_c, s->lanes * s->column_bytes, s->in_c,
+                 s->plane };
     int32_t before = n, end = n; /* columns left of the image, and to its right edge */
     if (row != NULL) {
         before = x >= 0 ? 0 : eb_min_i32((stride - 1 - x) / stride, n);
@@ -108,7 +159,7 @@ void eb_fill_strip_mve(const eb_strip_mve *s, const int8_t *image, int32_t y, in
     const int32_t stride = s->shared ? 1 : s->stride_w;
     const int32_t columns = s->first + (n - 1) * s->further;
     int32_t top = y * s->stride_h - s->pad_top;
-    for (int32_t ky = 0; ky < s->kernel_h; ky++, top += s->dilation_h, strip += s->in_c) {
+    for (int32_t ky = 0; ky < s->kernel_h; ky++, top += s->dilation_h, strip += s->pixel_bytes) {
         const int8_t *const row =
             top < 0 || top >= s->in_h ? NULL : image + top * s->in_w * s->in_c;
         int32_t left = x * s->stride_w - s->pad_left;

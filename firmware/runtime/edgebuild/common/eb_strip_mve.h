@@ -3,7 +3,10 @@
  * A strip is a sequence of columns, each of them the kernel_h pixels of the input that lie under one
  * column of the kernel, from top to bottom. What a pixel's kernel covers is a run of kernel_w such
  * columns. Neighbouring pixels share columns where kernels overlap without dilation; elsewhere each
- * has its own. */
+ * has its own.
+ *
+ * With planes, a strip has its channels by eight: one such sequence for the first eight, then one for
+ * the next, each of pixels of 8 bytes. What is beyond the last channel has any value. */
 #ifndef EB_STRIP_MVE_H
 #define EB_STRIP_MVE_H
 
@@ -18,7 +21,9 @@ typedef struct {
     int32_t pixels;       /* output pixels of a strip, at most */
     int32_t first;        /* columns of the first pixel for each lane, */
     int32_t further;      /* and of each further one */
-    int32_t column_bytes; /* kernel_h * in_c */
+    int32_t plane;        /* bytes of a sequence of eight channels, or 0: all are in one */
+    int32_t pixel_bytes;  /* in_c, or 8 */
+    int32_t column_bytes; /* kernel_h * pixel_bytes */
     int32_t step;         /* bytes from pixel to pixel */
     int32_t together;     /* columns of less than 16 channels that are copied at once, or 1 */
     const uint8_t *spread; /* for these: where each of 16 bytes goes */

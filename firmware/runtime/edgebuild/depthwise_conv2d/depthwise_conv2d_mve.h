@@ -18,7 +18,7 @@ typedef struct {
     eb_output_stage output;
 } eb_depthwise_conv2d_mve_params;
 
-/* scratch: a strip and 8 bytes more. */
+/* scratch: a strip with planes. */
 void eb_depthwise_conv2d_s8_mve(const eb_depthwise_conv2d_mve_params *p, const int8_t *input,
                                 int8_t *output, void *scratch);
 

@@ -1,6 +1,4 @@
-/* DEPTHWISE_CONV_2D with Helium: eight channels of two pixels at a time, over strips of im2col.
- *
- * Beyond the last channel the next pixel's bytes are read, which meet zero weights. */
+/* DEPTHWISE_CONV_2D with Helium: eight channels of two pixels at a time, over strips of im2col. */
 #include "depthwise_conv2d_mve.h"
 
 /* Eight channels, or the last ones. */
@@ -8,60 +6,61 @@ typedef struct {
     const int8_t *weights;
     const int32_t *bias;
     const eb_scales_mve *scales;
-    int32_t channels;
+    int32_t channels, taps, offset;
 } block;
 
 #if EB_MVE
 
-typedef struct {
-    int32x4_t even, odd;
-} sums;
-
-static inline sums add(sums s, int16x8_t x, int16x8_t w)
+static inline eb_sums_mve add(eb_sums_mve s, int16x8_t x, int16x8_t w)
 {
     s.even = vaddq_s32(s.even, vmullbq_int_s16(x, w));
     s.odd = vaddq_s32(s.odd, vmulltq_int_s16(x, w));
     return s;
 }
 
-/* Two pixels, `step` bytes apart; or one, there twice, at a step of 0. */
-static inline void two_pixels(const eb_depthwise_conv2d_mve_params *p, block b, const int8_t *x,
-                              int32_t step, int8_t *out, int32_t out_step, int floors)
+static inline void one_pixel(block b, const int8_t *x, int8_t *out, int floors)
 {
-    const int8_t *w = b.weights, *y = x + step;
-    sums s = { vldrwq_s32(b.bias), vldrwq_s32(b.bias + 4) }, t = s;
-    for (int32_t n = p->taps; n > 0; n--) {
-        const int16x8_t tap = vldrbq_s16(w);
-        s = add(s, vldrbq_s16(x), tap);
-        t = add(t, vldrbq_s16(y), tap);
-        x += p->strip.in_c;
-        y += p->strip.in_c;
-        w += 8;
+    const int8_t *w = b.weights;
+    eb_sums_mve s = eb_load_sums_mve(b.bias);
+    for (int32_t n = b.taps; n > 0; n--, x += 8, w += 8) {
+        s = add(s, vldrbq_s16(x), vldrbq_s16(w));
     }
-    const int32_t offset = p->output.offset;
-    eb_store_scaled_mve(s.even, s.odd, b.scales, offset, floors, out, b.channels);
-    eb_store_scaled_mve(t.even, t.odd, b.scales, offset, floors, out + out_step, b.channels);
+    eb_store_scaled_mve(s, b.scales, b.offset, floors, out, b.channels);
+}
+
+static inline void two_pixels(block b, const int8_t *x0, const int8_t *x1, int8_t *out0,
+                              int8_t *out1, int floors)
+{
+    const int8_t *w = b.weights;
+    eb_sums_mve s0 = eb_load_sums_mve(b.bias), s1 = s0;
+    for (int32_t n = b.taps; n > 0; n--, x0 += 8, x1 += 8, w += 8) {
+        const int16x8_t tap = vldrbq_s16(w);
+        s0 = add(s0, vldrbq_s16(x0), tap);
+        s1 = add(s1, vldrbq_s16(x1), tap);
+    }
+    eb_store_scaled_mve(s0, b.scales, b.offset, floors, out0, b.channels);
+    eb_store_scaled_mve(s1, b.scales, b.offset, floors, out1, b.channels);
 }
 
 #else
 
-static void one_pixel(const eb_depthwise_conv2d_mve_params *p, block b, const int8_t *x, int8_t *out)
+static inline void one_pixel(block b, const int8_t *x, int8_t *out, int floors)
 {
+    (void)floors;
     for (int32_t c = 0; c < eb_min_i32(b.channels, 8); c++) {
         int32_t sum = b.bias[eb_lane(c)];
-        for (int32_t i = 0; i < p->taps; i++) {
-            sum += x[i * p->strip.in_c + c] * b.weights[8 * i + c];
+        for (int32_t i = c; i < 8 * b.taps; i += 8) {
+            sum += x[i] * b.weights[i];
         }
-        out[c] = eb_scaled(sum, b.scales, c, p->output.offset);
+        out[c] = eb_scaled(sum, b.scales, c, b.offset);
     }
 }
 
-static inline void two_pixels(const eb_depthwise_conv2d_mve_params *p, block b, const int8_t *x,
-                              int32_t step, int8_t *out, int32_t out_step, int floors)
+static inline void two_pixels(block b, const int8_t *x0, const int8_t *x1, int8_t *out0,
+                              int8_t *out1, int floors)
 {
-    (void)floors;
-    one_pixel(p, b, x, out);
-    one_pixel(p, b, x + step, out + out_step);
+    one_pixel(b, x0, out0, floors);
+    one_pixel(b, x1, out1, floors);
 }
 
 #endif
@@ -70,18 +69,23 @@ static inline void row(const eb_depthwise_conv2d_mve_params *p, const int8_t *st
                        int8_t *output, int floors)
 {
     const int32_t c = p->strip.in_c, step = p->strip.step;
-    block b = { p->weights, p->bias, (const eb_scales_mve *)p->scales, c };
-    for (; b.channels > 0; b.channels -= 8, b.bias += 8, b.scales++, b.weights += 8 * p->taps) {
+    block b = { p->weights, p->bias, (const eb_scales_mve *)p->scales, c, p->taps,
+                p->output.offset };
+    while (b.channels > 0) {
         const int8_t *x = strip;
         int8_t *out = output;
         for (int32_t n = pixels; n > 1; n -= 2, x += 2 * step, out += 2 * c) {
-            two_pixels(p, b, x, step, out, c, floors);
+            two_pixels(b, x, x + step, out, out + c, floors);
         }
         if (pixels % 2 != 0) {
-            two_pixels(p, b, x, 0, out, 0, floors);
+            one_pixel(b, x, out, floors);
         }
-        strip += 8;
+        strip += p->strip.plane;
         output += 8;
+        b.channels -= 8;
+        b.bias += 8;
+        b.scales++;
+        b.weights += 8 * b.taps;
     }
 }
 
