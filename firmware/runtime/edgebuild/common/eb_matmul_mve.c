@@ -78,16 +78,20 @@ __attribute__((naked, noinline)) static void sum_one(__attribute__((unused)) con
         "pop {r4-r11, pc}\n");
 }
 
-static inline void requantize(const eb_matmul_mve_params *p, const int32_t *sums, int32_t first,
-                              int32_t n, int32_t pixels, int8_t *out, int floors)
+/* Outputs of n channels from their sums, of one to three pixels. */
+static inline void requantize(const int32_t *sums, const eb_scales_mve *s, int32_t n,
+                              int32_t pixels, int32_t offset, int8_t *out, int32_t out_step,
+                              int floors)
 {
-    const eb_scales_mve *s = (const eb_scales_mve *)p->scales + first / 8;
-    const int32_t offset = p->output.offset;
     for (; n > 0; n -= 8, s++, sums += 8, out += 8) {
-        for (int32_t i = 0; i < pixels; i++) {
-            const int32x4x2_t acc = vld2q_s32(sums + i * EB_SUMS_CHANNELS);
-            const eb_sums_mve x = { acc.val[0], acc.val[1] };
-            eb_store_scaled_mve(x, s, offset, floors, out + i * p->out_c, n);
+        const eb_scales_in_registers scales = eb_load_scales_mve(s);
+        const mve_pred16_t some = vctp16q((uint32_t)n);
+        const int32_t *acc = sums;
+        int8_t *to = out;
+        for (int32_t i = pixels; i > 0; i--, acc += EB_SUMS_CHANNELS, to += out_step) {
+            const int32x4x2_t x = vld2q_s32(acc);
+            const eb_lanes_mve lanes = { x.val[0], x.val[1] };
+            vstrbq_p_s16(to, eb_outputs_mve(lanes, scales, offset, floors), some);
         }
     }
 }
@@ -122,65 +126,69 @@ static void sum_one(const one_pixel *p)
     }
 }
 
-static inline void requantize(const eb_matmul_mve_params *p, const int32_t *sums, int32_t first,
-                              int32_t n, int32_t pixels, int8_t *out, int floors)
+static inline void requantize(const int32_t *sums, const eb_scales_mve *s, int32_t n,
+                              int32_t pixels, int32_t offset, int8_t *out, int32_t out_step,
+                              int floors)
 {
-    const eb_scales_mve *const s = (const eb_scales_mve *)p->scales + first / 8;
     (void)floors;
     for (int32_t i = 0; i < pixels; i++) {
         for (int32_t c = 0; c < n; c++) {
-            out[i * p->out_c + c] = eb_scaled(sums[i * EB_SUMS_CHANNELS + c], s + c / 8, c % 8,
-                                              p->output.offset);
+            out[i * out_step + c] =
+                eb_scaled(sums[i * EB_SUMS_CHANNELS + c], s + c / 8, c % 8, offset);
         }
     }
 }
 
 #endif
 
-/* The outputs of channels from `first` on. */
-static void finish(const eb_matmul_mve_params *p, const int32_t *sums, int32_t first, int32_t n,
-                   int32_t pixels, int8_t *out)
+/* n channels of all pixels. */
+static inline void some_channels(three_pixels t, int32_t step, int32_t pixels,
+                                 const eb_scales_mve *scales, int32_t n, int32_t offset,
+                                 int8_t *out, int32_t out_step, int floors)
 {
-    if (p->floors) {
-        requantize(p, sums, first, n, pixels, out + first, 1);
-    } else {
-        requantize(p, sums, first, n, pixels, out + first, 0);
+    const int8_t *x = t.x[0];
+    for (; pixels > 0; pixels -= 3, x += 3 * step, out += 3 * out_step) {
+        t.x[0] = x;
+        t.x[1] = pixels > 1 ? x + step : x;
+        t.x[2] = pixels > 2 ? x + 2 * step : x;
+        sum_three(&t);
+        requantize(t.sums, scales, n, eb_min_i32(pixels, 3), offset, out, out_step, floors);
     }
 }
 
 void eb_matmul_mve(const eb_matmul_mve_params *p, const int8_t *x, int32_t step, int32_t pixels,
                    int32_t *sums, int8_t *out)
 {
-    three_pixels t = { .sums = sums, .depth = p->depth };
-    for (int32_t left = pixels; left > 0; left -= 3) {
-        const int32_t n = eb_min_i32(left, 3);
-        t.x[0] = x;
-        t.x[1] = n > 1 ? x + step : x;
-        t.x[2] = n > 2 ? x + 2 * step : x;
-        t.w = p->weights;
-        t.bias = p->bias;
-        for (int32_t c = 0; c < p->out_c; c += EB_SUMS_CHANNELS) {
-            const int32_t some = eb_min_i32(p->out_c - c, EB_SUMS_CHANNELS);
-            t.end = sums + some;
-            sum_three(&t);
-            finish(p, sums, c, some, n, out);
-            t.w += EB_SUMS_CHANNELS / 2 * eb_pair_bytes(p);
-            t.bias += EB_SUMS_CHANNELS;
+    const int32_t offset = p->output.offset, out_c = p->out_c;
+    const eb_scales_mve *scales = (const eb_scales_mve *)p->scales;
+    three_pixels t = { { x, x, x }, NULL, p->weights, p->bias, sums, p->depth };
+    for (int32_t left = out_c; left > 0; left -= EB_SUMS_CHANNELS) {
+        const int32_t n = eb_min_i32(left, EB_SUMS_CHANNELS);
+        t.end = sums + n;
+        if (p->floors) {
+            some_channels(t, step, pixels, scales, n, offset, out, out_c, 1);
+        } else {
+            some_channels(t, step, pixels, scales, n, offset, out, out_c, 0);
         }
-        x += 3 * step;
-        out += 3 * p->out_c;
+        t.w += EB_SUMS_CHANNELS / 2 * eb_pair_bytes(p);
+        t.bias += EB_SUMS_CHANNELS;
+        scales += EB_SUMS_CHANNELS / 8;
+        out += EB_SUMS_CHANNELS;
     }
 }
 
 void eb_matmul_one_mve(const eb_matmul_mve_params *p, const int8_t *x, int32_t *sums, int8_t *out)
 {
+    const eb_scales_mve *scales = (const eb_scales_mve *)p->scales;
     one_pixel t = { p->weights, x, NULL, p->bias, sums, p->depth, eb_pair_bytes(p) };
-    for (int32_t c = 0; c < p->out_c; c += EB_SUMS_CHANNELS) {
-        const int32_t some = eb_min_i32(p->out_c - c, EB_SUMS_CHANNELS);
-        t.end = sums + some;
+    for (int32_t left = p->out_c; left > 0; left -= EB_SUMS_CHANNELS) {
+        const int32_t n = eb_min_i32(left, EB_SUMS_CHANNELS);
+        t.end = sums + n;
         sum_one(&t);
-        finish(p, sums, c, some, 1, out);
+        requantize(sums, scales, n, 1, p->output.offset, out, 0, 0);
         t.w += EB_SUMS_CHANNELS / 2 * t.pair_bytes;
         t.bias += EB_SUMS_CHANNELS;
+        scales += EB_SUMS_CHANNELS / 8;
+        out += EB_SUMS_CHANNELS;
     }
 }

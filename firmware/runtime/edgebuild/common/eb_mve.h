@@ -49,25 +49,33 @@ static inline int16x8_t eb_narrow_mve(int32x4_t even, int32x4_t odd, int32_t off
     return vreinterpretq_s16_s8(vqmovnbq_s16(vreinterpretq_s8_s16(x), x));
 }
 
-/* Eight sums, even and odd ones. */
+/* Eight values, even and odd ones. */
 typedef struct {
     int32x4_t even, odd;
-} eb_sums_mve;
+} eb_lanes_mve;
 
-static inline eb_sums_mve eb_load_sums_mve(const int32_t *by_lanes)
+static inline eb_lanes_mve eb_load_lanes_mve(const int32_t *x)
 {
-    return (eb_sums_mve){ vldrwq_s32(by_lanes), vldrwq_s32(by_lanes + 4) };
+    return (eb_lanes_mve){ vldrwq_s32(x), vldrwq_s32(x + 4) };
 }
 
-/* Stores the outputs of the first n of eight channels. */
-static inline void eb_store_scaled_mve(eb_sums_mve x, const eb_scales_mve *s, int32_t offset,
-                                       int floors, int8_t *out, int32_t n)
+/* The same eight scales in registers. */
+typedef struct {
+    eb_lanes_mve multiplier, shift;
+} eb_scales_in_registers;
+
+static inline eb_scales_in_registers eb_load_scales_mve(const eb_scales_mve *s)
 {
-    const eb_sums_mve multiplier = eb_load_sums_mve(s->multiplier);
-    const eb_sums_mve shift = eb_load_sums_mve(s->shift);
-    const int32x4_t even = eb_scale_mve(x.even, multiplier.even, shift.even, floors);
-    const int32x4_t odd = eb_scale_mve(x.odd, multiplier.odd, shift.odd, floors);
-    vstrbq_p_s16(out, eb_narrow_mve(even, odd, offset), vctp16q((uint32_t)n));
+    return (eb_scales_in_registers){ eb_load_lanes_mve(s->multiplier), eb_load_lanes_mve(s->shift) };
+}
+
+/* The outputs of eight channels, in the low bytes. */
+static inline int16x8_t eb_outputs_mve(eb_lanes_mve x, eb_scales_in_registers s, int32_t offset,
+                                       int floors)
+{
+    const int32x4_t even = eb_scale_mve(x.even, s.multiplier.even, s.shift.even, floors);
+    const int32x4_t odd = eb_scale_mve(x.odd, s.multiplier.odd, s.shift.odd, floors);
+    return eb_narrow_mve(even, odd, offset);
 }
 
 #endif

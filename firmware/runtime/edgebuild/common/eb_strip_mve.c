@@ -10,68 +10,66 @@ typedef struct {
 
 #if EB_MVE
 
+/* Where channels 0 to 7 and 8 to 15 go. */
 static inline uint64x2_t two_planes(pixels r)
 {
     return vreinterpretq_u64_u32(vsetq_lane_u32((uint32_t)r.plane, vdupq_n_u32(0), 2));
 }
 
-static void pad_planes(pixels r, int32_t n, int8x16_t x)
+/* Stores 16 channels, or the first `left` of them; with `planes` these rounded up to 8. */
+static inline void store(int8_t *to, int8x16_t x, uint64x2_t two, int32_t left, int planes)
 {
-    const uint64x2_t offsets = two_planes(r);
-    for (; r.c > 0; r.c -= 16, r.to += 2 * r.plane) {
-        const mve_pred16_t planes = vctp64q((uint32_t)(r.c + 7) / 8U);
-        int8_t *to = r.to;
-        for (int32_t i = n; i > 0; i--, to += r.to_step) {
-            vstrdq_scatter_offset_p_s64((int64_t *)(void *)to, offsets, vreinterpretq_s64_s8(x),
-                                        planes);
+    int64_t *const to64 = (int64_t *)(void *)to;
+    if (planes && left >= 16) {
+        vstrdq_scatter_offset_s64(to64, two, vreinterpretq_s64_s8(x));
+    } else if (planes) {
+        const mve_pred16_t some = vctp64q((uint32_t)(left + 7) / 8U);
+        vstrdq_scatter_offset_p_s64(to64, two, vreinterpretq_s64_s8(x), some);
+    } else if (left >= 16) {
+        vstrbq_s8(to, x);
+    } else {
+        vstrbq_p_s8(to, x, vctp8q((uint32_t)left));
+    }
+}
+
+/* One row of up to 16 channels, for n columns: of the image, or of `value` without a source. */
+static inline void some_channels(pixels r, int32_t n, int8x16_t value, int32_t left, int planes)
+{
+    const uint64x2_t two = two_planes(r);
+    if (r.from == NULL) {
+        for (; n > 0; n--, r.to += r.to_step) {
+            store(r.to, value, two, left, planes);
+        }
+    } else if (left >= 16) {
+        for (; n > 0; n--, r.from += r.from_step, r.to += r.to_step) {
+            store(r.to, vldrbq_s8(r.from), two, left, planes);
+        }
+    } else {
+        for (; n > 0; n--, r.from += r.from_step, r.to += r.to_step) {
+            store(r.to, vldrbq_z_s8(r.from, vctp8q((uint32_t)left)), two, left, planes);
         }
     }
 }
 
-static void copy_planes(pixels r, int32_t n)
-{
-    const uint64x2_t offsets = two_planes(r);
-    for (; r.c > 0; r.c -= 16, r.from += 16, r.to += 2 * r.plane) {
-        const mve_pred16_t some = vctp8q((uint32_t)r.c);
-        const mve_pred16_t planes = vctp64q((uint32_t)(r.c + 7) / 8U);
-        const int8_t *from = r.from;
-        int8_t *to = r.to;
-        for (int32_t i = n; i > 0; i--, from += r.from_step, to += r.to_step) {
-            const int64x2_t x = vreinterpretq_s64_s8(vldrbq_z_s8(from, some));
-            vstrdq_scatter_offset_p_s64((int64_t *)(void *)to, offsets, x, planes);
-        }
-    }
-}
-
-static void pad(pixels r, int32_t n, int32_t value)
+static inline void all_channels(pixels r, int32_t n, int32_t value, int planes)
 {
     const int8x16_t x = vdupq_n_s8((int8_t)value);
-    if (r.plane > 0) {
-        pad_planes(r, n, x);
-        return;
+    for (; r.c >= 16; r.c -= 16, r.to += planes ? 2 * r.plane : 16) {
+        some_channels(r, n, x, 16, planes);
+        r.from += r.from != NULL ? 16 : 0;
     }
-    for (; r.c > 0; r.c -= 16, r.to += 16) {
-        const mve_pred16_t some = vctp8q((uint32_t)r.c);
-        int8_t *to = r.to;
-        for (int32_t i = n; i > 0; i--, to += r.to_step) {
-            vstrbq_p_s8(to, x, some);
-        }
+    if (r.c > 0) {
+        some_channels(r, n, x, r.c, planes);
     }
 }
 
-static void copy(pixels r, int32_t n)
+/* Copies n pixels, or n times `value` without a source. */
+static void fill(pixels r, int32_t n, int32_t value)
 {
     if (r.plane > 0) {
-        copy_planes(r, n);
-        return;
-    }
-    for (; r.c > 0; r.c -= 16, r.from += 16, r.to += 16) {
-        const mve_pred16_t some = vctp8q((uint32_t)r.c);
-        const int8_t *from = r.from;
-        int8_t *to = r.to;
-        for (int32_t i = n; i > 0; i--, from += r.from_step, to += r.to_step) {
-            vstrbq_p_s8(to, vldrbq_z_s8(from, some), some);
-        }
+        all_channels(r, n, value, 1);
+    } else {
+        all_channels(r, n, value, 0);
     }
 }
 
@@ -94,21 +92,14 @@ static int8_t *channel(pixels r, int32_t c)
     return r.to + (r.plane > 0 ? c / 8 * r.plane + c % 8 : c);
 }
 
-static void pad(pixels r, int32_t n, int32_t value)
+static void fill(pixels r, int32_t n, int32_t value)
 {
     for (; n > 0; n--, r.to += r.to_step) {
         for (int32_t c = 0; c < r.c; c++) {
-            *channel(r, c) = (int8_t)value;
+            const int32_t at = r.plane > 0 ? c / 8 * r.plane + c % 8 : c;
+            r.to[at] = r.from != NULL ? r.from[c] : (int8_t)value;
         }
-    }
-}
-
-static void copy(pixels r, int32_t n)
-{
-    for (; n > 0; n--, r.from += r.from_step, r.to += r.to_step) {
-        for (int32_t c = 0; c < r.c; c++) {
-            *channel(r, c) = r.from[c];
-        }
+        r.from += r.from != NULL ? r.from_step : 0;
     }
 }
 
@@ -130,26 +121,27 @@ static void spread(pixels r, int32_t n, int32_t together, const uint8_t *where)
 static void fill_row(const eb_strip_mve *s, const int8_t *row, int32_t x, int32_t stride, int32_t n,
                      int8_t *to)
 {
-    pixels r = { row, to, stride * s->in_c, s->lanes * s->column_bytes, s->in_c,
-                 s->plane };
+    pixels r = { NULL, to, stride * s->in_c, s->lanes * s->column_bytes, s->in_c, s->plane };
     int32_t before = n, end = n; /* columns left of the image, and to its right edge */
     if (row != NULL) {
         before = x >= 0 ? 0 : eb_min_i32((stride - 1 - x) / stride, n);
         end = x >= s->in_w ? before : eb_min_i32((s->in_w - x + stride - 1) / stride, n);
-        r.from += (x + before * stride) * s->in_c;
     }
     if (before > 0) {
-        pad(r, before, s->pad);
+        fill(r, before, s->pad);
     }
-    r.to += before * r.to_step;
-    if (s->together > 1) {
-        spread(r, end - before, s->together, s->spread);
-    } else {
-        copy(r, end - before);
-    }
-    r.to += (end - before) * r.to_step;
     if (end < n) {
-        pad(r, n - end, s->pad);
+        r.to = to + end * r.to_step;
+        fill(r, n - end, s->pad);
+    }
+    if (before < end) {
+        r.from = row + (x + before * stride) * s->in_c;
+        r.to = to + before * r.to_step;
+        if (s->together > 1) {
+            spread(r, end - before, s->together, s->spread);
+        } else {
+            fill(r, end - before, s->pad);
+        }
     }
 }
 

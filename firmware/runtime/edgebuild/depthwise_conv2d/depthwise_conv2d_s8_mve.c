@@ -11,7 +11,7 @@ typedef struct {
 
 #if EB_MVE
 
-static inline eb_sums_mve add(eb_sums_mve s, int16x8_t x, int16x8_t w)
+static inline eb_lanes_mve add(eb_lanes_mve s, int16x8_t x, int16x8_t w)
 {
     s.even = vaddq_s32(s.even, vmullbq_int_s16(x, w));
     s.odd = vaddq_s32(s.odd, vmulltq_int_s16(x, w));
@@ -21,25 +21,39 @@ static inline eb_sums_mve add(eb_sums_mve s, int16x8_t x, int16x8_t w)
 static inline void one_pixel(block b, const int8_t *x, int8_t *out, int floors)
 {
     const int8_t *w = b.weights;
-    eb_sums_mve s = eb_load_sums_mve(b.bias);
-    for (int32_t n = b.taps; n > 0; n--, x += 8, w += 8) {
+    eb_lanes_mve s = eb_load_lanes_mve(b.bias);
+    int32_t n = b.taps;
+    do {
         s = add(s, vldrbq_s16(x), vldrbq_s16(w));
-    }
-    eb_store_scaled_mve(s, b.scales, b.offset, floors, out, b.channels);
+        x += 8;
+        w += 8;
+    } while (--n > 0);
+    const eb_scales_in_registers scales = eb_load_scales_mve(b.scales);
+    const mve_pred16_t some = vctp16q((uint32_t)b.channels);
+    vstrbq_p_s16(out, eb_outputs_mve(s, scales, b.offset, floors), some);
 }
 
 static inline void two_pixels(block b, const int8_t *x0, const int8_t *x1, int8_t *out0,
                               int8_t *out1, int floors)
 {
     const int8_t *w = b.weights;
-    eb_sums_mve s0 = eb_load_sums_mve(b.bias), s1 = s0;
-    for (int32_t n = b.taps; n > 0; n--, x0 += 8, x1 += 8, w += 8) {
+    eb_lanes_mve s0 = eb_load_lanes_mve(b.bias), s1 = s0;
+    int32_t n = b.taps;
+    do {
         const int16x8_t tap = vldrbq_s16(w);
         s0 = add(s0, vldrbq_s16(x0), tap);
         s1 = add(s1, vldrbq_s16(x1), tap);
-    }
-    eb_store_scaled_mve(s0, b.scales, b.offset, floors, out0, b.channels);
-    eb_store_scaled_mve(s1, b.scales, b.offset, floors, out1, b.channels);
+        x0 += 8;
+        x1 += 8;
+        w += 8;
+    } while (--n > 0);
+    /* Both before the first is stored: for all that C knows, over the scales. */
+    const eb_scales_in_registers scales = eb_load_scales_mve(b.scales);
+    const int16x8_t y0 = eb_outputs_mve(s0, scales, b.offset, floors);
+    const int16x8_t y1 = eb_outputs_mve(s1, scales, b.offset, floors);
+    const mve_pred16_t some = vctp16q((uint32_t)b.channels);
+    vstrbq_p_s16(out0, y0, some);
+    vstrbq_p_s16(out1, y1, some);
 }
 
 #else
