@@ -150,6 +150,7 @@ class Conv2D(Operator):
         yield _case("relu6", (1, 5, 5, 3), (4, 3, 3, 3), act="RELU6", out_zp=-10)
         yield _case("relu_n1_to_1", (1, 5, 5, 3), (4, 3, 3, 3), act="RELU_N1_TO_1")
         yield _case("left_shift", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=0.0004, bias_range=50)
+        yield _case("above_one", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=0.0001, bias_range=50)
         yield _case("tiny_multiplier", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=4e6)
         yield _case("large_bias", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=3e6, bias_range=2**30)
         yield _case("zero_points_low", (1, 5, 4, 4), (4, 3, 3, 4), padding="SAME", in_zp=-128)

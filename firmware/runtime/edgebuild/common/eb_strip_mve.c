@@ -87,11 +87,6 @@ static void spread(pixels r, int32_t n, int32_t together, const uint8_t *where)
 
 #else
 
-static int8_t *channel(pixels r, int32_t c)
-{
-    return r.to + (r.plane > 0 ? c / 8 * r.plane + c % 8 : c);
-}
-
 static void fill(pixels r, int32_t n, int32_t value)
 {
     for (; n > 0; n--, r.to += r.to_step) {
