@@ -8,7 +8,7 @@ from edgebuild.resources import resource_dir
 
 
 def firmware_sha256() -> str:
-    """Return a hash over the kernels of the modelled cores and over the C library that they call."""
+    """Return a hash over the kernels of cores with a model, and over the C library they call."""
     firmware = resource_dir("firmware")
     files = (firmware / "runtime").rglob("*.[ch]")
     # The cores with NEON and Helium have no cycle model.

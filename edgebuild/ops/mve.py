@@ -52,9 +52,7 @@ def conv2d_call(
     )
 
 
-def fully_connected_call(
-    node: Node, weights: np.ndarray, c: Channels, batches: int
-) -> KernelCall:
+def fully_connected_call(node: Node, weights: np.ndarray, c: Channels, batches: int) -> KernelCall:
     """Return the call of ``eb_fully_connected_s8_mve``; ``weights`` is int8 [units, depth]."""
     return KernelCall(
         "eb_fully_connected_s8_mve",

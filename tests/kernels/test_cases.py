@@ -1,8 +1,8 @@
 """Every case of every operator: TFLite Micro, the NumPy reference and the compiled C agree.
 
 The C runs on the host under address and undefined-behaviour sanitizers, the DSP and Helium kernels
-there too and as an Arm program under qemu-arm or as firmware for a Cortex-M55, the NEON kernels under
-qemu-aarch64 on CPUs with each instruction set. A new operator gets these tests by having
+there too and as an Arm program under qemu-arm or as firmware for a Cortex-M55, the NEON kernels
+under qemu-aarch64 on CPUs with each instruction set. A new operator gets these tests by having
 ``cases()``.
 """
 

@@ -19,7 +19,7 @@ from edgebuild.ops.fully_connected import _case as dense_case
 from edgebuild.ops.support import interpret
 from tests.kernels import harness, m55
 from tests.kernels.test_matrix_ops import all_pairs
-from tests.kernels.test_neon import layers, random_layer  # noqa: F401 (a fixture)
+from tests.kernels.test_neon import random_layer
 
 LAYERS = 60
 
@@ -161,7 +161,9 @@ def random_matrix_layer(rng):
     image = (pick(1, 1, 2), *rng.integers(1, 12, 2).tolist())
     if kind == "dense":
         x = (pick(1, 1, 2, 5, 7), int(rng.integers(1, 90)))
-        return dense_case(name, x, int(rng.integers(1, 150)), per_channel=bool(pick(0, 1)), **shared)
+        return dense_case(
+            name, x, int(rng.integers(1, 150)), per_channel=bool(pick(0, 1)), **shared
+        )
     if kind == "pointwise":
         channels = int(rng.integers(1, 50))
         return conv_case(name, (*image, channels), (pick(1, 7, 16, 70), 1, 1, channels), **shared)
@@ -181,7 +183,7 @@ def random_matrix_layer(rng):
     )
 
 
-def random_graphs(seed, layers, count):  # noqa: F811
+def random_graphs(seed, layers, count):
     """Half of them layers with weights, the others of any kind."""
     rng = np.random.default_rng(seed)
     matrix = [random_matrix_layer(rng).graph for _ in range(count // 2)]
@@ -208,7 +210,7 @@ SEEDS = pytest.mark.parametrize(
 
 
 @SEEDS
-def test_random_layers_in_plain_c(layers, seed, tmp_path):  # noqa: F811
+def test_random_layers_in_plain_c(layers, seed, tmp_path):
     if shutil.which("gcc") is None:
         pytest.skip("no gcc on this machine")
     graphs = random_graphs(seed, layers, LAYERS)
@@ -219,7 +221,7 @@ def test_random_layers_in_plain_c(layers, seed, tmp_path):  # noqa: F811
 @pytest.mark.qemu
 @SEEDS
 @m55.TOOLCHAINS
-def test_random_layers_with_helium(layers, toolchain, seed, tmp_path):  # noqa: F811
+def test_random_layers_with_helium(layers, toolchain, seed, tmp_path):
     graphs = random_graphs(seed, layers, LAYERS)
     program = m55.build_program(graphs, toolchain, tmp_path)
     check(graphs, lambda requests: m55.run_program(program, graphs, requests), seed)
@@ -227,7 +229,7 @@ def test_random_layers_with_helium(layers, toolchain, seed, tmp_path):  # noqa: 
 
 @pytest.mark.qemu
 @m55.TOOLCHAINS
-def test_what_is_laid_out_for_helium_runs_on_a_core_without(layers, toolchain, tmp_path):  # noqa: F811
+def test_what_is_laid_out_for_helium_runs_on_a_core_without(layers, toolchain, tmp_path):
     graphs = random_graphs(1, layers, 20)
     program = m55.build_program(graphs, toolchain, tmp_path, mve=False)
     check(graphs, lambda requests: m55.run_program(program, graphs, requests), 1)
