@@ -163,6 +163,7 @@ def strip_params(node: Node, w: Window, *, planes: bool) -> tuple[Mapping[str, o
         "shared": shared,
         "lanes": lanes,
         "pixels": pixels,
+        "whole": pixels == w.out_w,
         "first": first,
         "further": further,
         "plane": plane if planes else 0,

@@ -34,7 +34,7 @@ __attribute__((naked, noinline)) static void sum_three(
         "ldr r7, [r0]\n ldr r9, [r0, #4]\n ldr r11, [r0, #8]\n ldr r12, [r0, #12]\n"
         "1:\n"
         "ldrd r0, r6, [r9], #8\n"
-        "ldrd r1, r3, [sp]\n ldr r5, [sp, #8]\n"
+        "ldm sp, {r1, r3, r5}\n"
         "mov r2, r0\n mov r4, r0\n mov r8, r6\n mov r10, r6\n"
         "dlstp.8 lr, r12\n"
         "2:\n"

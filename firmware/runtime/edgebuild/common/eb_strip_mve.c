@@ -112,9 +112,10 @@ static void spread(pixels r, int32_t n, int32_t together, const uint8_t *where)
 
 #endif
 
-/* One row: `n` columns, the first of them column `x` of the image, `stride` apart there. */
+/* One row: `n` columns, the first of them column `x` of the image, `stride` apart there. `padded`: the
+ * columns beside the image are what they shall be. */
 static void fill_row(const eb_strip_mve *s, const int8_t *row, int32_t x, int32_t stride, int32_t n,
-                     int8_t *to)
+                     int8_t *to, int padded)
 {
     pixels r = { NULL, to, stride * s->in_c, s->lanes * s->column_bytes, s->in_c, s->plane };
     int32_t before = n, end = n; /* columns left of the image, and to its right edge */
@@ -122,10 +123,10 @@ static void fill_row(const eb_strip_mve *s, const int8_t *row, int32_t x, int32_
         before = x >= 0 ? 0 : eb_min_i32((stride - 1 - x) / stride, n);
         end = x >= s->in_w ? before : eb_min_i32((s->in_w - x + stride - 1) / stride, n);
     }
-    if (before > 0) {
+    if (before > 0 && (row == NULL || !padded)) {
         fill(r, before, s->pad);
     }
-    if (end < n) {
+    if (end < n && !padded) {
         r.to = to + end * r.to_step;
         fill(r, n - end, s->pad);
     }
@@ -145,6 +146,8 @@ void eb_fill_strip_mve(const eb_strip_mve *s, const int8_t *image, int32_t y, in
 {
     const int32_t stride = s->shared ? 1 : s->stride_w;
     const int32_t columns = s->first + (n - 1) * s->further;
+    /* From row to row the same columns are beside the image, when a strip is a whole row. */
+    const int padded = y > 0 && s->whole;
     int32_t top = y * s->stride_h - s->pad_top;
     for (int32_t ky = 0; ky < s->kernel_h; ky++, top += s->dilation_h, strip += s->pixel_bytes) {
         const int8_t *const row =
@@ -152,7 +155,7 @@ void eb_fill_strip_mve(const eb_strip_mve *s, const int8_t *image, int32_t y, in
         int32_t left = x * s->stride_w - s->pad_left;
         int8_t *to = strip;
         for (int32_t lane = s->lanes; lane > 0; lane--) {
-            fill_row(s, row, left, stride, columns, to);
+            fill_row(s, row, left, stride, columns, to, padded);
             left += s->dilation_w;
             to += s->column_bytes;
         }

@@ -19,6 +19,7 @@ typedef struct {
     int32_t shared;       /* 1: neighbouring pixels share columns */
     int32_t lanes;        /* columns of one kernel that are made one by one: 1, or kernel_w */
     int32_t pixels;       /* output pixels of a strip, at most */
+    int32_t whole;        /* 1: that is a whole row */
     int32_t first;        /* columns of the first pixel for each lane, */
     int32_t further;      /* and of each further one */
     int32_t plane;        /* bytes of a sequence of eight channels, or 0: all are in one */
@@ -29,7 +30,8 @@ typedef struct {
     const uint8_t *spread; /* for these: where each of 16 bytes goes */
 } eb_strip_mve;
 
-/* The strip of the output pixels (y, x) to (y, x + n - 1); `image` is one batch. */
+/* The strip of the output pixels (y, x) to (y, x + n - 1); `image` is one batch. Strips of whole rows
+ * are made from y = 0 on, one over the other. */
 void eb_fill_strip_mve(const eb_strip_mve *s, const int8_t *image, int32_t y, int32_t x, int32_t n,
                        int8_t *strip);
 
