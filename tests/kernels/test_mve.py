@@ -228,6 +228,15 @@ def test_random_layers_with_helium(layers, toolchain, seed, tmp_path):
 
 
 @pytest.mark.qemu
+@SEEDS
+def test_nothing_behind_inputs_and_outputs_is_touched(layers, seed, tmp_path):
+    """Each of them ends where memory does."""
+    graphs = random_graphs(seed + 100, layers, LAYERS)
+    program = m55.build_program(graphs, "zig", tmp_path, direct=True)
+    check(graphs, lambda requests: m55.run_program(program, graphs, requests), seed)
+
+
+@pytest.mark.qemu
 @m55.TOOLCHAINS
 def test_what_is_laid_out_for_helium_runs_on_a_core_without(layers, toolchain, tmp_path):
     graphs = random_graphs(1, layers, 20)
@@ -261,7 +270,7 @@ def test_a_byte_behind_the_arena_is_a_fault(tmp_path, monkeypatch):
     """The guard that the other tests rely on."""
     case = next(c for c in OPS["ADD"].cases() if c.name == "same")
     requests = [harness.Request(0, sample) for sample in harness.sample_inputs(case.graph, 1)]
-    monkeypatch.setattr(m55, "_MAIN", m55._MAIN.replace("0x21400000", "0x21400010"))
+    monkeypatch.setattr(m55, "_START", m55._START.replace("0x21400000", "0x21400010"))
     program = m55.build_program([case.graph], "zig", tmp_path)
     with pytest.raises(AssertionError, match="status 9"):
         m55.run_program(program, [case.graph], requests)
