@@ -232,6 +232,12 @@ def test_random_layers_with_helium(layers, toolchain, seed, tmp_path):
 def test_nothing_behind_inputs_and_outputs_is_touched(layers, seed, tmp_path):
     """Each of them ends where memory does."""
     graphs = random_graphs(seed + 100, layers, LAYERS)
+    graphs += [
+        case.graph
+        for kind in ("ADD", "MUL", "AVERAGE_POOL_2D", "MAX_POOL_2D")
+        for case in OPS[kind].cases()
+        if case.name != "constant"
+    ]
     program = m55.build_program(graphs, "zig", tmp_path, direct=True)
     check(graphs, lambda requests: m55.run_program(program, graphs, requests), seed)
 
