@@ -260,6 +260,8 @@ def test_every_pair_of_values_is_added_right(tmp_path):
             ((0.1, 0.2, 0.25), (3, -7, 11), "NONE"),
             ((0.1, 0.1, 0.2), (-128, 127, -128), "RELU"),
             ((0.001, 2.0, 1.9), (5, 0, 9), "RELU6"),
+            ((1e-11, 1.0, 1.0), (3, -7, 11), "NONE"),  # a multiplier of zero
+            ((1.0, 0.49999999, 1.0), (3, -7, 11), "NONE"),
             (tuple(rng.uniform(0.01, 0.1, 3)), (3, -7, 11), "NONE"),
         )
     ]
