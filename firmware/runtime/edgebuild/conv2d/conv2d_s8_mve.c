@@ -28,6 +28,6 @@ void eb_conv2d_s8_mve(const eb_conv2d_mve_params *p, const int8_t *input, int8_t
                     (int8_t *)(sums + 3 * EB_SUMS_CHANNELS));
         }
     }
-    eb_clamp_all_mve(output, p->batches * pixels * p->product.out_c,
-                     p->product.output.min, p->product.output.max);
+    eb_clamp_all_mve(output, p->batches * pixels * p->product.out_c, p->product.output.min,
+                     p->product.output.max);
 }

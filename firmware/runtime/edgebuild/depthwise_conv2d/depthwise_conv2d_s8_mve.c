@@ -123,6 +123,5 @@ void eb_depthwise_conv2d_s8_mve(const eb_depthwise_conv2d_mve_params *p, const i
         }
         input += p->strip.in_h * p->strip.in_w * p->strip.in_c;
     }
-    eb_clamp_all_mve(output, (int32_t)(out - output),
-                     p->output.min, p->output.max);
+    eb_clamp_all_mve(output, (int32_t)(out - output), p->output.min, p->output.max);
 }

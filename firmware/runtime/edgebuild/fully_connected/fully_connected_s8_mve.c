@@ -13,6 +13,6 @@ void eb_fully_connected_s8_mve(const eb_fully_connected_mve_params *p, const int
     for (int32_t b = by_three; b < p->batches; b++) {
         eb_matmul_one_mve(product, input + b * product->depth, sums, output + b * product->out_c);
     }
-    eb_clamp_all_mve(output, p->batches * product->out_c,
-                     product->output.min, product->output.max);
+    eb_clamp_all_mve(output, p->batches * product->out_c, product->output.min,
+                     product->output.max);
 }
