@@ -35,6 +35,14 @@ TFLM_INSTRUCTIONS_ON_M4 = {
 }
 """One inference of theirs, the best of their settings, counted by QEMU 7.2."""
 
+TFLM_INSTRUCTIONS_ON_M55 = {
+    "ad01": 147_000,
+    "kws": 1_770_000,
+    "resnet8": 4_790_000,
+    "vww96": 6_390_000,
+}
+"""The same with CMSIS-NN's Helium kernels, in thousands."""
+
 
 def _normalized(x: Any, activation: str | None = "relu") -> Any:
     import keras

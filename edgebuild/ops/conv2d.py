@@ -8,10 +8,10 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops import neon, winograd
+from edgebuild.ops import mve, neon, winograd
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
-from edgebuild.ops.overlap import by_pairs, by_pixels
+from edgebuild.ops.overlap import by_pixels, by_run
 from edgebuild.targets import CpuFeatures
 
 
@@ -99,6 +99,7 @@ class Conv2D(Operator):
         yield _case("relu6", (1, 5, 5, 3), (4, 3, 3, 3), act="RELU6", out_zp=-10)
         yield _case("relu_n1_to_1", (1, 5, 5, 3), (4, 3, 3, 3), act="RELU_N1_TO_1")
         yield _case("left_shift", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=0.0004, bias_range=50)
+        yield _case("above_one", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=0.0001, bias_range=50)
         yield _case("tiny_multiplier", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=4e6)
         yield _case("large_bias", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=3e6, bias_range=2**30)
         yield _case("zero_points_low", (1, 5, 4, 4), (4, 3, 3, 4), padding="SAME", in_zp=-128)
@@ -142,8 +143,8 @@ class Conv2D(Operator):
 def convolution(
     node: Node, cpu: CpuFeatures, weights: np.ndarray, groups: int, w: conv.Window
 ) -> KernelCall:
-    """Return the kernel of the core's extension, NEON or DSP, else the portable one; ``weights`` is
-    int8 [output channels, depth], with the input's channels last in the depth."""
+    """Return the kernel of the core's extension that takes the layer, else the portable one;
+    ``weights`` is int8 [output channels, depth], with the input's channels last in the depth."""
     c = conv.channels(node, weights, single_precision_product=False)
     if cpu.neon:
         matrix = _neon_matrix(node, weights, c, groups, w)
@@ -154,6 +155,8 @@ def convolution(
     kernel_c = depth // (w.kernel_h * w.kernel_w)
     plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
     pointwise = plain and groups == 1
+    if cpu.mve and groups == 1 and mve.fits(c):
+        return mve.conv2d_call(node, weights, c, w, pointwise=pointwise)
     # Rarely a layer is beyond the DSP kernel's limits: huge sums, or multipliers above 1/2.
     d = conv.dsp_channels(node, weights, c)
     dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)
@@ -197,7 +200,7 @@ def convolution(
         "eb_conv2d_params",
         params,
         scratch_bytes=max(scratch, 1),
-        overlap=by_pairs(node, buffered=dsp)
+        overlap=by_run(node, 2, buffered=dsp)
         if pointwise
         else by_pixels(node, w, 2, buffered=groups == 1),
     )

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops import neon
+from edgebuild.ops import mve, neon
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.conv2d import convolution
@@ -69,13 +69,15 @@ class DepthwiseConv2D(Operator):
         return node.output.elements * kernel_h * kernel_w
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the NEON or DSP kernel where core and shape allow it, else the portable one."""
+        """Return the kernel of the core's extension that takes the layer, else the portable one."""
         w = _window(node)
         if node.input(0).shape[3] == 1 < _multiplier(node):  # a convolution of one channel
             return convolution(node, cpu, _matrix(node), 1, w)
         c = conv.channels(node, _matrix(node), single_precision_product=False)
         if cpu.neon and _multiplier(node) == 1:
             return _neon_call(node, c, w)
+        if cpu.mve and _multiplier(node) == 1 and mve.fits(c):
+            return mve.depthwise_call(node, _matrix(node), c, w)
         batches, in_h, in_w, in_c = node.input(0).shape
         d = conv.dsp_channels(node, _matrix(node), c)
         dsp = cpu.dsp and d.exact and _multiplier(node) == 1 and in_c % 4 == 0

@@ -83,15 +83,22 @@ class _Elementwise(Operator):
         """Return the kernel's parameters but the loops."""
         return {}
 
+    def mve_fits(self, node: Node) -> bool:
+        """Return whether there is a Helium kernel that takes ``node``."""
+        return False
+
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the NEON or the portable kernel, in place over an operand not broadcast."""
+        """Return the NEON, Helium or portable kernel, in place over an operand not broadcast."""
         a, b = node.input(0), node.input(1)
-        variant = "_neon" if cpu.neon else ""
+        variant = "_neon" if cpu.neon else "_mve" if cpu.mve and self.mve_fits(node) else ""
+        sources = [f"elementwise/{self.source}{variant}.c"]
+        if variant == "_mve":  # what runs on cores without
+            sources.append(f"elementwise/{self.source}.c")
         same = [i for i, t in enumerate((a, b)) if t.shape == node.output.shape]
         return KernelCall(
             self.function + variant,
             f"elementwise/elementwise{variant}.h",
-            (f"elementwise/{self.source}{variant}.c",),
+            tuple(sources),
             self.params_type,
             {"loops": broadcast.loop_params(a.shape, b.shape), **self.params(node)},
             inputs=(0, 1),
@@ -172,6 +179,8 @@ class Add(_Elementwise):
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the DSP kernel where it is exact, else as for every operator of two operands."""
         call = super().kernel(node, cpu)
+        if cpu.mve:
+            return call
         # The larger scale's multiplier is a half.
         scaled, plain = sorted((0, 1), key=lambda i: _add_scales(node)[i])
         params = self._dsp_params(node, plain, scaled) if cpu.dsp else None
@@ -208,6 +217,10 @@ class Add(_Elementwise):
             "right": -shift,
             **_dsp_output(pairs[2], node),
         }
+
+    def mve_fits(self, node: Node) -> bool:
+        """Return True: no multiplier of ADD is shifted to the left."""
+        return True
 
     def params(self, node: Node) -> dict[str, object]:
         """Return offsets, the three multipliers with their right shifts, and the range."""
@@ -256,7 +269,7 @@ class Mul(_Elementwise):
         """Return the DSP kernel where it is exact, else as for every operator of two operands."""
         call = super().kernel(node, cpu)
         pair = _mul_multiplier(node)
-        if not cpu.dsp or not _is_exact(pair, node):
+        if not cpu.dsp or cpu.mve or not _is_exact(pair, node):
             return call
         return dataclasses.replace(
             call,
@@ -271,6 +284,10 @@ class Mul(_Elementwise):
                 **_dsp_output(pair, node),
             },
         )
+
+    def mve_fits(self, node: Node) -> bool:
+        """Return whether the product is not shifted to the left."""
+        return _mul_multiplier(node)[1] <= 0
 
     def params(self, node: Node) -> dict[str, object]:
         """Return offsets, the multiplier with its shift, and the range."""

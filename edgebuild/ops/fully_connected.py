@@ -9,7 +9,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops import neon
+from edgebuild.ops import mve, neon
 from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.targets import CpuFeatures
@@ -83,11 +83,13 @@ class FullyConnected(Operator):
         return _batches(node) * math.prod(node.input(1).shape)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
-        """Return the kernel of the core's extension, NEON or DSP, else the portable one."""
+        """Return the kernel of the core's extension that takes the layer, else the portable one."""
         weights = _weights(node)
         c = conv.channels(node, weights, single_precision_product=True)
         if cpu.neon:
             return neon.conv2d_call(node, neon.pixels(weights, c, 1, _batches(node)))
+        if cpu.mve and mve.fits(c):
+            return mve.fully_connected_call(node, weights, c, _batches(node))
         units, depth = weights.shape
         d = conv.dsp_channels(node, weights, c)
         dsp = cpu.dsp and conv.pairs_fit(weights, d)

@@ -29,11 +29,11 @@ def by_pixels(node: Node, w: Window, pixels: int, *, buffered: bool) -> Overlap:
     return Overlap(_least(node, written, _first_read(node, w, y, x), buffered))
 
 
-def by_pairs(node: Node, *, buffered: bool) -> Overlap:
-    """Return the overlap of a 1x1 kernel that computes two pixels at a time, of whatever row."""
+def by_run(node: Node, step: int, *, buffered: bool) -> Overlap:
+    """Return the overlap of a 1x1 kernel that computes ``step`` pixels at a time, of any rows."""
     pixels = node.output.elements // node.output.shape[-1]
-    first = np.arange(0, pixels, 2)
-    written = np.minimum(first + 2, pixels) * node.output.shape[-1]
+    first = np.arange(0, pixels, step)
+    written = np.minimum(first + step, pixels) * node.output.shape[-1]
     return Overlap(_lead(written, first * node.input(0).shape[-1], buffered))
 
 

@@ -57,13 +57,14 @@ class _Pool2D(Operator):
         w = _window(node)
         batches, in_h, in_w, channels = node.input(0).shape
         low, high = activation_range(node.attrs["fused_activation_function"], node.output)
-        neon = cpu.neon and self.fits_16_bits(node)
-        dsp = cpu.dsp and channels % 4 == 0 and self.fits_16_bits(node)
-        variant = "_neon" if neon else "_dsp" if dsp else ""
+        variant = self._variant(node, cpu)
+        sources = [f"pool2d/{self.name}{variant}.c"]
+        if variant == "_mve":  # what runs on cores without
+            sources.append(f"pool2d/{self.name}.c")
         return KernelCall(
             f"eb_{self.name}{variant}",
-            f"pool2d/pool2d{'_neon' if neon else ''}.h",
-            (f"pool2d/{self.name}{variant}.c",),
+            f"pool2d/pool2d{'' if variant == '_dsp' else variant}.h",
+            tuple(sources),
             "eb_pool2d_params",
             {
                 "batches": batches,
@@ -81,8 +82,16 @@ class _Pool2D(Operator):
                 "min": low,
                 "max": high,
             },
-            overlap=None if neon else by_pixels(node, w, 1, buffered=False),
+            overlap=None if variant == "_neon" else by_pixels(node, w, 1, buffered=False),
         )
+
+    def _variant(self, node: Node, cpu: CpuFeatures) -> str:
+        """Return what the kernel's name ends with: nothing for the portable one."""
+        if not self.fits_16_bits(node):
+            return ""
+        if cpu.neon or cpu.mve:
+            return "_neon" if cpu.neon else "_mve"
+        return "_dsp" if cpu.dsp and node.input(0).shape[3] % 4 == 0 else ""
 
     def steps(self, node: Node) -> int:
         """Return the values of all windows."""

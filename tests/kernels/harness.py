@@ -15,10 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from edgebuild.codegen.c_library import generate_library, kernel_calls
+from edgebuild.codegen.c_library import generate_library
 from edgebuild.graph import DType, Graph
 from edgebuild.memory import plan_memory
-from edgebuild.ops.base import KernelCall
+from edgebuild.ops import OPS, KernelCall
 from edgebuild.targets import CpuFeatures
 from edgebuild.toolchain.cache import cache_dir
 
@@ -96,6 +96,35 @@ class Request:
     inputs: Sequence[np.ndarray]
 
 
+def usual_calls(graph: Graph, cpu: CpuFeatures) -> list[KernelCall]:
+    """Return the usual kernel of each operator: the layers here are so small that others may be
+    faster."""
+    return [OPS[node.kind].kernel(node, cpu) for node in graph.nodes()]
+
+
+def library_files(
+    graphs: Sequence[Graph],
+    cpu: CpuFeatures,
+    changed: Callable[[KernelCall], KernelCall] = lambda call: call,
+) -> dict[str, str]:
+    """Return the generated C of all ``graphs``, models m0, m1, ..., their calls ``changed``."""
+    files: dict[str, str] = {}
+    for number, graph in enumerate(graphs):
+        calls = [changed(call) for call in usual_calls(graph, cpu)]
+        plan = plan_memory(graph, calls)
+        files.update(generate_library(graph, calls, plan, f"m{number}"))
+    return files
+
+
+def with_models(main: str, count: int) -> str:
+    """Return the C of ``main`` with declarations and the table of ``count`` models."""
+    names = [f"m{i}" for i in range(count)]
+    return main.format(
+        declarations="\n".join(f"extern const eb_model {n}_model;" for n in names),
+        table=", ".join(f"&{n}_model" for n in names),
+    )
+
+
 def build_program(
     graphs: Sequence[Graph],
     cpu: CpuFeatures,
@@ -105,16 +134,8 @@ def build_program(
 ) -> Path:
     """Generate and compile ``graphs``, their calls ``changed``, into one program in ``folder``;
     return its path."""
-    files: dict[str, str] = {}
-    for number, graph in enumerate(graphs):
-        calls = [changed(call) for call in kernel_calls(graph, cpu)]
-        plan = plan_memory(graph, calls)
-        files.update(generate_library(graph, calls, plan, f"m{number}"))
-    names = [f"m{i}" for i in range(len(graphs))]
-    files["main.c"] = _MAIN.format(
-        declarations="\n".join(f"extern const eb_model {n}_model;" for n in names),
-        table=", ".join(f"&{n}_model" for n in names),
-    )
+    files = library_files(graphs, cpu, changed)
+    files["main.c"] = with_models(_MAIN, len(graphs))
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
@@ -137,23 +158,36 @@ def run_program(
     program: Path, graphs: Sequence[Graph], requests: Sequence[Request], prefix: Sequence[str] = ()
 ) -> list[tuple[np.ndarray, ...]]:
     """Run all requests; return each one's outputs."""
-    stdin = b"".join(
+    done = subprocess.run(
+        [*prefix, str(program)], input=request_bytes(requests), capture_output=True, timeout=600
+    )
+    assert done.returncode == 0, done.stderr.decode(errors="replace")[:6000]
+    return split_answers(done.stdout, graphs, requests)
+
+
+def request_bytes(requests: Sequence[Request]) -> bytes:
+    """Return what the program reads."""
+    return b"".join(
         np.uint32(r.number).tobytes()
         + b"".join(np.ascontiguousarray(x).tobytes() for x in r.inputs)
         for r in requests
     )
-    done = subprocess.run([*prefix, str(program)], input=stdin, capture_output=True, timeout=600)
-    assert done.returncode == 0, done.stderr.decode(errors="replace")[:6000]
+
+
+def split_answers(
+    answers: bytes, graphs: Sequence[Graph], requests: Sequence[Request]
+) -> list[tuple[np.ndarray, ...]]:
+    """Return each request's outputs, from all that the program wrote."""
     results = []
     offset = 0
     for request in requests:
         outputs = []
         for tensor in graphs[request.number].output_tensors:
-            raw = done.stdout[offset : offset + tensor.nbytes]
+            raw = answers[offset : offset + tensor.nbytes]
             offset += tensor.nbytes
             outputs.append(np.frombuffer(raw, tensor.dtype.numpy).reshape(tensor.shape))
         results.append(tuple(outputs))
-    assert offset == len(done.stdout)
+    assert offset == len(answers)
     return results
 
 

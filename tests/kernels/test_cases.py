@@ -1,9 +1,9 @@
 """Every case of every operator: TFLite Micro, the NumPy reference and the compiled C agree.
 
-The C runs on the host under address and undefined-behaviour sanitizers, the DSP kernels there too
-and as an Arm program under qemu-arm, the NEON kernels under qemu-aarch64 on CPUs with each
-instruction set. A new
-operator gets these tests by having ``cases()``.
+The C runs on the host under address and undefined-behaviour sanitizers, the DSP and Helium kernels
+there too and as an Arm program under qemu-arm or as firmware for a Cortex-M55, the NEON kernels
+under qemu-aarch64 on CPUs with each instruction set. A new operator gets these tests by having
+``cases()``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgebuild.ops import OPS
 from edgebuild.ops.support import check_supported, interpret
 from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.writer import write_tflite
-from tests.kernels import harness
+from tests.kernels import harness, m55
 
 SAMPLES = 5
 KINDS = sorted(OPS)
@@ -88,13 +88,18 @@ def run_compiled(kind, cpu, compiler, folder, prefix=()):
     return run_samples(kind, harness.build_program(graphs, cpu, compiler, folder), prefix)
 
 
-def run_samples(kind, program, prefix):
-    graphs = [case.graph for case in OPS[kind].cases()]
-    requests = [
+def samples_of(graphs):
+    """Return ``SAMPLES`` requests of each model."""
+    return [
         harness.Request(number, sample)
         for number, graph in enumerate(graphs)
         for sample in harness.sample_inputs(graph, SAMPLES)
     ]
+
+
+def run_samples(kind, program, prefix):
+    graphs = [case.graph for case in OPS[kind].cases()]
+    requests = samples_of(graphs)
     flat = harness.run_program(program, graphs, requests, prefix)
     return [flat[i * SAMPLES : (i + 1) * SAMPLES] for i in range(len(graphs))]
 
@@ -127,6 +132,30 @@ def test_dsp_c_equals_reference(kind, expected, tmp_path):
         pytest.skip(f"{kind} has no DSP kernel")
     actual = run_compiled(kind, dsp, harness.ARM_DSP_ZIG, tmp_path, ["qemu-arm"])
     assert_same(kind, expected[kind], actual, "Arm DSP C")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_laid_out_for_helium_runs_anywhere(kind, expected, tmp_path):
+    if shutil.which("gcc") is None:
+        pytest.skip("no gcc on this machine")
+    if not has_kernel(kind, m55.MVE):
+        pytest.skip(f"{kind} has no Helium kernel")
+    actual = run_compiled(kind, m55.MVE, harness.SANITIZED_GCC, tmp_path)
+    assert_same(kind, expected[kind], actual, "portable twin of Helium C")
+
+
+@pytest.mark.qemu
+@pytest.mark.parametrize("kind", KINDS)
+@m55.TOOLCHAINS
+def test_helium_c_equals_reference(kind, toolchain, expected, tmp_path):
+    if not has_kernel(kind, m55.MVE):
+        pytest.skip(f"{kind} has no Helium kernel")
+    graphs = [case.graph for case in OPS[kind].cases()]
+    requests = samples_of(graphs)
+    program = m55.build_program(graphs, toolchain, tmp_path)
+    flat = m55.run_program(program, graphs, requests)
+    actual = [flat[i * SAMPLES : (i + 1) * SAMPLES] for i in range(len(graphs))]
+    assert_same(kind, expected[kind], actual, f"Helium C by {toolchain}")
 
 
 @pytest.mark.parametrize("kind", KINDS)

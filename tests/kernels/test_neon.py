@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from edgebuild.ops import OPS, neon, winograd
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.support import interpret
 from edgebuild.targets import CpuFeatures
-from tests.conftest import ROOT
 from tests.kernels import harness
 from tests.kernels.test_cases import NEON_CPUS
 
@@ -142,17 +140,6 @@ def test_winograd_needs_its_weights_in_the_cache():
 )
 def test_which_kernel_runs(kind, name, expected):
     assert call_of(kind, name).function.endswith("_neon") == expected
-
-
-@pytest.fixture(scope="module")
-def layers():
-    """The generator of random layers that fits the cycle weights."""
-    sys.path.insert(0, str(ROOT / "benchmarks"))
-    try:
-        import cycle_layers
-    finally:
-        sys.path.pop(0)
-    return cycle_layers.Layers
 
 
 def random_layer(rng, layers) -> Graph:

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgebuild.codegen.c_library import kernel_calls
 from edgebuild.memory import plan_memory
 from edgebuild.ops import OPS
 from edgebuild.ops.base import Overlap
@@ -24,12 +23,14 @@ from tests.kernels.harness import (
     build_program,
     run_program,
     sample_inputs,
+    usual_calls,
 )
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 from cycle_layers import Layers
 
 DSP, PORTABLE = CpuFeatures(dsp=True), CpuFeatures()
+MVE = CpuFeatures(dsp=True, mve=True)
 make = Layers(5)
 
 LAYERS = {
@@ -79,18 +80,18 @@ def expected(name):
     ]
 
 
-@pytest.mark.parametrize("cpu", [PORTABLE, DSP], ids=["portable", "dsp"])
+@pytest.mark.parametrize("cpu", [PORTABLE, DSP, MVE], ids=["portable", "dsp", "mve"])
 def test_layers_overlap_as_far_as_they_may(tmp_path, cpu):
     found = outputs(cpu, tmp_path)
     for name, graph in LAYERS.items():
-        plan = plan_memory(graph, kernel_calls(graph, cpu))
+        plan = plan_memory(graph, usual_calls(graph, cpu))
         whole = sum(block.size for block in plan.blocks)
         assert plan.arena_bytes < whole, name
         for one, other in zip(found[name], expected(name), strict=True):
             np.testing.assert_array_equal(one, other, err_msg=name)
 
 
-@pytest.mark.parametrize("cpu", [PORTABLE, DSP], ids=["portable", "dsp"])
+@pytest.mark.parametrize("cpu", [PORTABLE, DSP, MVE], ids=["portable", "dsp", "mve"])
 def test_some_pixels_less_go_wrong(tmp_path, cpu):
     """So the distances are no larger than they have to be, but for a few pixels."""
     found = outputs(cpu, tmp_path, less=96)
@@ -102,7 +103,7 @@ def test_some_pixels_less_go_wrong(tmp_path, cpu):
 def test_a_distance_in_pixels():
     """Depthwise kernels that take four channels through the image keep channels apart."""
     graph = make.depthwise((1, 9, 6, 20), (5, 5), padding="SAME")
-    (call,) = kernel_calls(graph, DSP)
+    (call,) = usual_calls(graph, DSP)
     # Two rows above the first row of the last step are still to be read.
     assert call.overlap == Overlap(2 * 6 * 20, apart=20)
     plan = plan_memory(graph, [call])
@@ -113,7 +114,7 @@ def test_a_distance_in_pixels():
 def test_in_place():
     for shape, stride in (((1, 9, 6, 16), (1, 1)), ((1, 9, 6, 16), (2, 2))):
         graph = make.depthwise(shape, (3, 3), stride=stride, padding="SAME")
-        (call,) = kernel_calls(graph, DSP)
+        (call,) = usual_calls(graph, DSP)
         assert call.overlap == Overlap(0, apart=16)
-    (call,) = kernel_calls(LAYERS["pointwise"], DSP)
+    (call,) = usual_calls(LAYERS["pointwise"], DSP)
     assert call.overlap == Overlap(0)
