@@ -2,6 +2,8 @@
 #include "eb_startup.h"
 
 #define SCB_VTOR (*(volatile uint32_t *)UINT32_C(0xE000ED08))
+#define SCB_CCR (*(volatile uint32_t *)UINT32_C(0xE000ED14))
+#define CCR_LOB (UINT32_C(1) << 19) /* cores with Helium keep loops between their ends */
 #define SCB_CPACR (*(volatile uint32_t *)UINT32_C(0xE000ED88))
 #define CPACR_CP10_CP11_FULL (UINT32_C(0xF) << 20)
 
@@ -98,6 +100,9 @@ void Reset_Handler(void)
 #endif
 #if defined(__ARM_FP) || defined(__ARM_FEATURE_MVE)
     SCB_CPACR |= CPACR_CP10_CP11_FULL;
+#if defined(__ARM_FEATURE_MVE)
+    SCB_CCR |= CCR_LOB;
+#endif
     __asm volatile("dsb\n\tisb" ::: "memory");
 #endif
     eb_memory_init();
