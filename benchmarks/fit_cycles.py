@@ -419,6 +419,10 @@ def _named(parts: Sequence[str], weights: np.ndarray) -> dict[str, float]:
     return {part: weight for part, weight in found if weight > 0}
 
 
+SELDOM = 1e-4
+"""Code that runs less often in an execution of its part is not worth a figure."""
+
+
 def code_parts(
     traces: Sequence[LayerTrace], parts: Sequence[str], counts: np.ndarray
 ) -> dict[str, list[float]]:
@@ -448,7 +452,8 @@ def code_parts(
             best = int(np.argmin(np.where(sums > 0, off, np.inf)))
             part, factor, share = parts[best], float(factors[best]), float(size)
         found[part] = found.get(part, np.zeros(2)) + np.array([share, share * factor])
-    return {part: [size, total / size] for part, (size, total) in found.items()}
+    runs = {part: [size, total / size] for part, (size, total) in found.items()}
+    return {part: both for part, both in runs.items() if both[1] > SELDOM}
 
 
 def code_pieces(traces: Sequence[LayerTrace]) -> list[int]:

@@ -125,7 +125,9 @@ def measure_tool(core: str, tool: str) -> dict[str, Any]:
     used: dict[str, set[str]] = {}
     parameters: dict[str, int] = {}
     for name, graph in kernels(core).items():
-        emitted = emit_library(graph, NAME, target.cpu.features)
+        cpu = target.cpu.features  # for layers this small another kernel may be faster
+        usual = [OPS[node.kind].kernel(node, cpu) for node in graph.nodes()]
+        emitted = emit_library(graph, NAME, cpu, calls=usual)
         sections = linked(emitted, target, tool)[1]
         used[name] = _pieces(sections, pieces)
         for node, call in called(emitted.graph, emitted.calls, emitted.plan):

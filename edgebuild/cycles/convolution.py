@@ -311,7 +311,10 @@ def fully_connected_dsp(p: Params) -> Work:
     work.add("batch", batches)
     work.loop("rest", rest, batches)
     work.add(f"four units{floor}", batches * fours)
+    whole = p["depth"] // 16
     work.add("round of four", batches * fours * rounds)
+    work.add("turn of four", batches * fours * -(-whole // 2))
+    work.add("odd round of four", batches * fours * (whole % 2))
     work.add("rest of four", batches * fours * bool(rest))
     work.add("two units", batches * twos)
     work.add("second unit", batches * (odd // 2))
