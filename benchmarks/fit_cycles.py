@@ -129,9 +129,8 @@ class Random:
     def dense(self, scale: float = 0.6) -> Graph:
         """A fully connected layer."""
         batches = 1 if self.rng.random() < 0.8 else self.up_to(4)
-        return self.make.dense(
-            (batches, self.up_to(600)), self.up_to(60), scale=scale, **self.act()
-        )
+        depth = 16 * self.up_to(40) if self.rng.random() < 0.4 else self.up_to(600)
+        return self.make.dense((batches, depth), self.up_to(60), scale=scale, **self.act())
 
     def pool(self, kind: str, fours: bool = False) -> Graph:
         """Pooling, global every third time; ``fours``: as the DSP kernels take it, else not so."""
@@ -419,7 +418,7 @@ def _named(parts: Sequence[str], weights: np.ndarray) -> dict[str, float]:
     return {part: weight for part, weight in found if weight > 0}
 
 
-SELDOM = 1e-4
+SELDOM = 1e-3
 """Code that runs less often in an execution of its part is not worth a figure."""
 
 

@@ -18,12 +18,17 @@ from edgebuild.ops.convolution import Window
 NO_LEAD = -(1 << 40)
 """The lead of a kernel that reads nothing after its first write."""
 
+NOTHING = Overlap(NO_LEAD)
+"""That of a layer without outputs: its kernel is larger than the image."""
+
 
 def by_pixels(node: Node, w: Window, pixels: int, *, buffered: bool) -> Overlap:
     """Return the overlap of a kernel that computes ``pixels`` of an output row at a time.
 
     ``buffered``: it has read all that a step needs before the step's first write.
     """
+    if not node.output.elements:
+        return NOTHING
     y, x = np.arange(w.out_h)[:, np.newaxis], np.arange(0, w.out_w, pixels)
     written = y * w.out_w + np.minimum(x + pixels, w.out_w)
     return Overlap(_least(node, written, _first_read(node, w, y, x), buffered))
@@ -31,6 +36,8 @@ def by_pixels(node: Node, w: Window, pixels: int, *, buffered: bool) -> Overlap:
 
 def by_run(node: Node, step: int, *, buffered: bool) -> Overlap:
     """Return the overlap of a 1x1 kernel that computes ``step`` pixels at a time, of any rows."""
+    if not node.output.elements:
+        return NOTHING
     pixels = node.output.elements // node.output.shape[-1]
     first = np.arange(0, pixels, step)
     written = np.minimum(first + step, pixels) * node.output.shape[-1]
@@ -44,6 +51,8 @@ def by_channels(node: Node, w: Window, rows: int = 1, kept: int = 0) -> Overlap:
     From the second step on, the first ``kept`` rows under it are kept from the step before. Each
     channel overwrites itself alone: input and output lie whole pixels apart.
     """
+    if not node.output.elements:
+        return NOTHING
     y = np.arange(0, w.out_h, rows)[:, np.newaxis]
     written = np.minimum(y + rows, w.out_h) * w.out_w
     read = _first_read(node, w, y, np.array([0]), kept * (y > 0))

@@ -212,7 +212,7 @@ def _smaller_code(report: Judged, violation: Violation) -> str:
     ways = ["fewer kinds of operators: each brings its own kernel"]
     if not any(trial.tool.startswith("gcc") for trial in report.compilers):
         ways.insert(0, "install gcc (its code is often smaller; --toolchain auto tries both)")
-    limit = "or raise --max-flash"
+    limit = f"or --max-flash {enough(violation)}"
     if violation.source.startswith(MEMORY_OF):
         limit = "or a target with more flash"
     return ", ".join([*ways, limit])

@@ -176,7 +176,7 @@ def test_two_models(libraries, tmp_path):
     clash = compiled(tmp_path / "apart", "0", "1")
     assert clash.returncode != 0 and "multiple definition of" in clash.stderr
     readme = (Path(__file__).resolve().parents[2] / "README.md").read_text()
-    assert "Several models share their kernels: copy their `lib/` folders into one" in readme
+    assert "share their kernels too: copy their `lib/` folders into one" in readme
 
 
 def test_arduino_layout(libraries, tmp_path):

@@ -118,3 +118,15 @@ def test_in_place():
         assert call.overlap == Overlap(0, apart=16)
     (call,) = usual_calls(LAYERS["pointwise"], DSP)
     assert call.overlap == Overlap(0)
+
+
+@pytest.mark.parametrize("cpu", [PORTABLE, DSP, MVE], ids=["portable", "dsp", "mve"])
+@pytest.mark.parametrize("kind", ["conv", "depthwise", "pool"])
+def test_a_kernel_larger_than_the_image_has_no_outputs(cpu, kind):
+    graph = {
+        "conv": lambda: make.conv((1, 3, 3, 4), 4, (5, 5), padding="VALID"),
+        "depthwise": lambda: make.depthwise((1, 3, 3, 4), (5, 5), padding="VALID"),
+        "pool": lambda: make.pool("MAX_POOL_2D", (1, 3, 3, 4), (5, 5), (1, 1), "VALID"),
+    }[kind]()
+    (call,) = usual_calls(graph, cpu)
+    assert call.overlap.least < 0 and plan_memory(graph, [call]).arena_bytes > 0

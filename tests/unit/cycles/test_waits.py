@@ -307,5 +307,5 @@ def test_a_dense_model_executed_in_place_takes_what_its_weights_take_to_read(ben
 def test_742_kb_of_weights_take_400_ms_to_read_word_by_word(bench):
     graph = bench.Layers(7).dense((1, 1856), 400)
     found = predict_cycles(graph, slow_serial(load_target("rpi-pico")))
-    assert 52_000 < found.zero_wait_us.value < 56_000
-    assert 425_000 < found.latency_us.least <= found.latency_us.most < 440_000
+    assert 52_000 < found.zero_wait_us.value < 66_000
+    assert 425_000 < found.latency_us.least <= found.latency_us.most < 450_000

@@ -114,7 +114,7 @@ def test_a_flash_budget_that_code_misses_does_not_blame_the_weights():
     )
     assert failure.hint == (
         "install gcc (its code is often smaller; --toolchain auto tries both), fewer kinds of "
-        "operators: each brings its own kernel, or raise --max-flash"
+        "operators: each brings its own kernel, or --max-flash 20KiB"
     )
     tried = (CompilerTrial("zig", figure(20_000), kept=True), CompilerTrial("gcc", figure(21_000)))
     assert "install gcc" not in check_failure(report(budget, flash=large, compilers=tried)).hint
