@@ -80,7 +80,9 @@ def test_the_winner_is_built_again_byte_for_byte(folder, tmp_path):
     assert report.metrics.flash_bytes.value == best["flash_bytes"]
     assert [trial.tool for trial in report.compilers] == [best["tool"]]
     assert report.metrics.ram_bytes.value == best["ram_bytes"]
-    assert abs(best["predicted_cycles"] / best["cycles"] - 1) < 0.1
+    # Cycles are predicted for the preferred compiler.
+    off = 0.1 if best["tool"] == "zig" else 0.3
+    assert abs(best["predicted_cycles"] / best["cycles"] - 1) < off
     picture = (tmp_path / "net-cortex-m4-search" / "front.svg").read_text()
     assert "flash, KiB" in picture
     # And once more from the recipe alone.
