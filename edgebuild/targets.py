@@ -70,7 +70,6 @@ PROFILE_HINT = (
 _MISSING = (
     f"{CHECK_PATH}; `edgebuild targets show nucleo-f446re` prints a complete profile to start from"
 )
-_DESCRIPTION = re.compile(r'^description = "(.*)"', re.MULTILINE)
 _ALIKE = 5
 _MAX_CLOCK_HZ = 10_000_000_000
 _API_LEVELS = range(21, 100)
@@ -150,8 +149,8 @@ def _with_chip(given: str) -> tuple[str, str]:
     ``given``, and that chip; two empty strings where there is none."""
     found = [(0, "", "")]
     for name in target_names():
-        described = _DESCRIPTION.search(_shipped(name).read_text(encoding="utf-8"))
-        for chip in re.findall(r"[A-Za-z]+\d\w+", described[1] if described else ""):
+        described = str(read_toml(_shipped(name)).get("description", ""))
+        for chip in re.findall(r"[A-Za-z]+\d\w+", described):
             same = [a == b for a, b in zip(chip.lower(), given.lower(), strict=False)]
             found.append(([*same, False].index(False), name, chip))
     alike, name, chip = max(found, key=lambda one: one[0])
