@@ -6,6 +6,7 @@ Every parser raises InputError that quotes the text and says how to write it.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -132,6 +133,16 @@ def format_size(size_bytes: float) -> str:
         if whole and whole % factor == 0:
             return f"{whole // factor:,} {unit}"
     return f"{whole:,} B"
+
+
+def size_option(size_bytes: float) -> str:
+    """Return the least whole ``12KiB`` that holds so many bytes, as an option takes it."""
+    return f"{math.ceil(size_bytes / 1024)}KiB"
+
+
+def duration_option(duration_us: float) -> str:
+    """Return the duration in tenths of ``1.6ms``, rounded up, as an option takes it."""
+    return f"{math.ceil(duration_us / 100) / 10:g}ms"
 
 
 def format_duration(duration_us: float) -> str:

@@ -240,7 +240,7 @@ REFERENCE = "cortex-m4"
 
 
 WORTH = 0.8
-"""One more kernel takes about 1 KB of flash."""
+"""Below this share of the usual kernel's cycles another one runs, for about 1 KB more flash."""
 
 
 def fastest(node: Node, cpu: CpuFeatures) -> KernelCall:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -55,11 +56,11 @@ def conv2d_call(
     )
 
 
-def _overlap(node: Node, w: Window, strip: Mapping[str, object], pointwise: bool) -> Overlap | None:
+def _overlap(node: Node, w: Window, strip: Mapping[str, Any], pointwise: bool) -> Overlap | None:
     """Return the overlap of CONV_2D: it reads a strip, or three pixels, and writes their outputs; a
     1x1 kernel with channels beyond its sums goes through all pixels again."""
     if not pointwise:
-        return by_pixels(node, w, int(str(strip["pixels"])), buffered=True)
+        return by_pixels(node, w, strip["pixels"], buffered=True)
     if node.output.shape[3] > _SUMS_CHANNELS:
         return None
     return by_run(node, 3, buffered=True)
@@ -102,7 +103,7 @@ def depthwise_call(node: Node, weights: np.ndarray, c: Channels, w: Window) -> K
             "output": output_stage(node),
         },
         scratch_bytes=strip_bytes,
-        overlap=by_pixels(node, w, int(str(strip["pixels"])), buffered=True),
+        overlap=by_pixels(node, w, strip["pixels"], buffered=True),
     )
 
 
@@ -139,7 +140,7 @@ def scales(c: Channels) -> np.ndarray:
     return np.stack([by_lanes(c.multiplier), by_lanes(c.shift)], axis=1)
 
 
-def strip_params(node: Node, w: Window, *, planes: bool) -> tuple[Mapping[str, object], int]:
+def strip_params(node: Node, w: Window, *, planes: bool) -> tuple[Mapping[str, Any], int]:
     """Return the fields of ``eb_strip_mve``, and the bytes of the longest strip.
 
     ``planes``: the strip has its channels by eight.

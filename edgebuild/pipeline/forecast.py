@@ -19,7 +19,7 @@ from edgebuild.models.convert import float_outputs
 from edgebuild.models.data import match_inputs
 from edgebuild.pipeline.compilers import COMFORT
 from edgebuild.pipeline.loading import Prepared
-from edgebuild.pipeline.memory_forecast import forecast_memory
+from edgebuild.pipeline.memory_forecast import forecast_memory, is_slow
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.resolve import resolve, resolve_delegated
 from edgebuild.report.layers import layer_reports
@@ -174,9 +174,8 @@ def _other_compilers(plan: BuildPlan, metrics: Metrics, limits: Budget) -> tuple
     short = any(
         f is not None and limit is not None and f.most > COMFORT * limit for f, limit in pairs
     )
-    time, limit = metrics.latency_us, limits.latency_us
-    slow = time is not None and limit is not None and time.most > limit
-    if time is None or len(tools) == 1 or not (short or slow):
+    slow = is_slow(metrics.latency_us, limits)
+    if metrics.latency_us is None or len(tools) == 1 or not (short or slow):
         return ()
     return (
         f"{'memory is short' if short else 'latency is missed'}: a build tries {', '.join(tools)}, "

@@ -42,9 +42,7 @@ def forecast_memory(
     )
     every = [one for tools in rounds for one in tools]
     first = every[0]
-    time, limit = found.latency_us, limits.latency_us
-    slow = time is not None and limit is not None and time.most > limit
-    if first.keeps(limits, COMFORT) and not slow:
+    if first.keeps(limits, COMFORT) and not is_slow(found.latency_us, limits):
         return first.forecast()
     # A latency is predicted for the preferred compiler: what another's is, a build tells.
     sure = every[:1] if limits.latency_us is not None else every
@@ -59,6 +57,12 @@ def forecast_memory(
     best = _smallest(sure if possible else every)
     high = max(one.flash.high for one in (*possible, best))
     return best.forecast(low, high, _short_regions(sure, every))
+
+
+def is_slow(latency: Figure | None, limits: Budget) -> bool:
+    """Return whether a predicted latency may miss its limit: a build then tries all compilers."""
+    limit = limits.latency_us
+    return latency is not None and limit is not None and latency.most > limit
 
 
 def _possible(rounds: Sequence[Sequence[_Candidate]], limits: Budget) -> Sequence[_Candidate]:

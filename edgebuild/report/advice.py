@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -11,7 +10,7 @@ from edgebuild.errors import CheckFailedError
 from edgebuild.regions import unused_of_profile
 from edgebuild.report.gate import AccuracyGate
 from edgebuild.report.model import LayerReport, Report
-from edgebuild.units import format_points
+from edgebuild.units import duration_option, format_points, size_option
 
 _SHOWN = 3
 _SLIGHT = 0.02
@@ -270,9 +269,7 @@ def budget_hint(violation: Violation, family: str, *, labels: str = "") -> str:
 def enough(violation: Violation) -> str:
     """Return the limit, rounded up, that a missed budget of flash, RAM or latency would keep."""
     needed = violation.value.most if violation.value is not None else violation.limit
-    if violation.budget == "latency":
-        return f"{math.ceil(needed / 100) / 10:g}ms"
-    return f"{math.ceil(needed / 1024)}KiB"
+    return duration_option(needed) if violation.budget == "latency" else size_option(needed)
 
 
 def _labels(report: Judged) -> str:

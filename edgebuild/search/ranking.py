@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from edgebuild.budget import Budget
 from edgebuild.search.problem import Outcome
-from edgebuild.units import format_duration
+from edgebuild.units import duration_option, format_duration, size_option
 
 
 def best_of(outcomes: Iterable[Outcome], budget: Budget) -> Outcome | None:
@@ -76,10 +75,10 @@ def enough(outcome: Outcome, budget: Budget) -> list[str]:
     for name in ("flash", "ram"):
         limit, need = (getattr(one, f"{name}_bytes") for one in (budget, outcome))
         if limit is not None and (need or 0) > limit:
-            options.append(f"--max-{name} {math.ceil(need / 1024)}KiB")
-    if budget.latency_us is not None and (outcome.latency_us or 0) > budget.latency_us:
-        tenths = math.ceil((outcome.latency_us or 0) / 100)
-        options.append(f"--max-latency {tenths / 10:g}ms")
+            options.append(f"--max-{name} {size_option(need)}")
+    time = outcome.latency_us
+    if budget.latency_us is not None and time is not None and time > budget.latency_us:
+        options.append(f"--max-latency {duration_option(time)}")
     return options
 
 
