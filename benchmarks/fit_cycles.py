@@ -9,10 +9,10 @@ least squares of the relative error gives the cycles of each part. Deterministic
 from __future__ import annotations
 
 import argparse
+import bisect
 import json
 import math
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from scipy.optimize import nnls
 from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
 from edgebuild.cycles.predict import DATA, SCHEMA
-from edgebuild.cycles.traffic import MOVED, PARAMETERS
+from edgebuild.cycles.traffic import MOVED, PARAMETERS, CodePiece
 from edgebuild.cycles.work import loop_rounds
 from edgebuild.devices.simulator.cycles import TIMINGS
 from edgebuild.devices.simulator.device import LayerTrace
@@ -284,17 +284,15 @@ class Fit:
 
     ``cycles`` of each part; ``share``: the largest share of a layer's cycles that the part took;
     ``loops``: the most rounds of four that an entry of each loop ran, on average over a layer;
-    ``code``: for each part the bytes that belong to it and how often they run at one execution;
-    ``moved``: for each of ``MOVED``, and for ``PARAMETERS``, how much of it each part moves;
-    ``pieces``: the bytes of each piece of its code that lies apart.
+    ``pieces``: its code; ``moved``: for each of ``MOVED``, and for ``PARAMETERS``, how much of it
+    each part moves.
     """
 
     cycles: Mapping[str, float]
     share: Mapping[str, float]
     loops: Mapping[str, float]
-    code: Mapping[str, Sequence[float]]
+    pieces: Sequence[CodePiece]
     moved: Mapping[str, Mapping[str, float]]
-    pieces: Sequence[int]
     layers: int
     mean_error: float
     worst_error: float
@@ -308,15 +306,20 @@ class Fit:
             "cycles": {name: round(value, 4) for name, value in sorted(self.cycles.items())},
             "share": {name: round(value, 3) for name, value in sorted(self.share.items())},
             "loops": {name: round(value, 3) for name, value in sorted(self.loops.items())},
-            "code": {
-                name: [round(value, 3) for value in values]
-                for name, values in sorted(self.code.items())
-            },
+            "pieces": [
+                {
+                    "span": piece.span,
+                    "parts": {
+                        name: [round(value, 3) for value in values]
+                        for name, values in sorted(piece.parts.items())
+                    },
+                }
+                for piece in self.pieces
+            ],
             "moved": {
                 what: {name: round(value, 4) for name, value in sorted(weights.items())}
                 for what, weights in self.moved.items()
             },
-            "pieces": list(self.pieces),
         }
 
 
@@ -383,9 +386,8 @@ def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = F
         _named(parts, solution),
         dict(zip(parts, shares.tolist(), strict=True)),
         _longest(counts),
-        code_parts(traces, parts, matrix),
+        code_pieces(traces, parts, matrix),
         moved,
-        code_pieces(traces),
         len(graphs),
         float(errors.mean()),
         float(errors[cycles >= SMALL_CYCLES].max(initial=0.0)),
@@ -422,50 +424,61 @@ SELDOM = 1e-3
 """Code that runs less often in an execution of its part is not worth a figure."""
 
 
-def code_parts(
+def code_pieces(
     traces: Sequence[LayerTrace], parts: Sequence[str], counts: np.ndarray
-) -> dict[str, list[float]]:
-    """Return ``Fit.code``: each block belongs to the part whose counts follow the block's best.
+) -> list[CodePiece]:
+    """Return ``Fit.pieces``: each block belongs to the part whose counts follow the block's best.
 
-    ``counts`` are [layers, parts]. A block that ran in one layer alone is the call of that layer.
-    One that runs on into another, as into a loop's body, has the bytes before that.
+    ``counts`` are [layers, parts]. A block that ran in one layer alone is the call of that layer,
+    and of no piece's span. One that runs on into another, as into a loop's body, has the bytes
+    before that.
     """
     ran: dict[tuple[int, int], np.ndarray] = {}
     for layer, trace in enumerate(traces):
         for one in trace.code.ran:
             key = one.block.address, one.block.size
             ran.setdefault(key, np.zeros(len(traces)))[layer] += one.count
+    shared = {block for block, times in ran.items() if (times > 0).sum() > 1}
+    spans = _spans(shared)
+    ends = [end for _, end in spans]
     cycles = np.array([trace.cycles for trace in traces], float)
     relative = counts / cycles[:, None]
     sums = relative.sum(axis=0)
-    found: dict[str, np.ndarray] = {}
     starts = sorted({address for address, _ in ran})
     behind = dict(zip(starts, [*starts[1:], math.inf], strict=True))
+    found: list[dict[str, np.ndarray]] = [{} for _ in (*spans, "calls")]
     for (address, whole), times in ran.items():
         size = min(whole, behind[address] - address)
-        part, factor, share = "call", 1.0, size / len(traces)
-        if (times > 0).sum() > 1:
+        part, factor, share, piece = "call", 1.0, size / len(traces), len(spans)
+        if (address, whole) in shared:
             block = times / cycles
             factors = block.sum() / np.maximum(sums, 1e-300)
             off = np.abs(block[:, None] - relative * factors).sum(axis=0)
             best = int(np.argmin(np.where(sums > 0, off, np.inf)))
             part, factor, share = parts[best], float(factors[best]), float(size)
-        found[part] = found.get(part, np.zeros(2)) + np.array([share, share * factor])
-    runs = {part: [size, total / size] for part, (size, total) in found.items()}
+            piece = bisect.bisect(ends, address)
+        both = np.array([share, share * factor])
+        found[piece][part] = found[piece].get(part, np.zeros(2)) + both
+    lengths = [*(end - start for start, end in spans), 0]
+    return [CodePiece(span, _runs(sums)) for span, sums in zip(lengths, found, strict=True) if sums]
+
+
+def _runs(sums: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
+    """Return bytes and how often they run, from sums of bytes and of bytes times runs."""
+    runs = {part: [float(size), float(total / size)] for part, (size, total) in sums.items()}
     return {part: both for part, both in runs.items() if both[1] > SELDOM}
 
 
-def code_pieces(traces: Sequence[LayerTrace]) -> list[int]:
-    """Return ``Fit.pieces``; what ran in one layer alone is the call of that layer."""
-    layers: Counter[tuple[int, int]] = Counter()
-    for trace in traces:
-        layers.update({(one.block.address, one.block.size) for one in trace.code.ran})
-    pieces: list[list[int]] = []
-    for address, size in sorted(block for block, count in layers.items() if count > 1):
-        if not pieces or address > pieces[-1][1] + APART:
-            pieces.append([address, address])
-        pieces[-1][1] = max(pieces[-1][1], address + size)
-    return [end - start for start, end in pieces]
+def _spans(blocks: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the first and last address of what lies apart; ``blocks`` are (address, bytes)."""
+    spans: list[tuple[int, int]] = []
+    for address, size in sorted(blocks):
+        start, end = spans[-1] if spans else (address, address)
+        if spans and address <= end + APART:
+            spans[-1] = start, max(end, address + size)
+        else:
+            spans.append((address, address + size))
+    return spans
 
 
 def view_cycles(target: TargetProfile) -> Fit:
@@ -474,8 +487,8 @@ def view_cycles(target: TargetProfile) -> Fit:
     trace = layer_traces(side_by_side(graphs), target, usual=True)[1]
     moved = {what: {"call": getattr(trace.code, what)} for what in MOVED}
     moved[PARAMETERS] = {"call": float(trace.parameters)}
-    code = {"call": [trace.code.size, 1.0]}
-    return Fit({"call": float(trace.cycles)}, {"call": 1.0}, {}, code, moved, (), 1, 0.0, 0.0)
+    code = CodePiece(0, {"call": [trace.code.size, 1.0]})
+    return Fit({"call": float(trace.cycles)}, {"call": 1.0}, {}, [code], moved, 1, 0.0, 0.0)
 
 
 def main() -> None:

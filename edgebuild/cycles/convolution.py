@@ -88,7 +88,8 @@ def conv2d_dsp(p: Params) -> Work:
     if p["pointwise"]:
         steps = -(-p["batches"] * p["out_h"] * p["out_w"] // 2)
         kind = "pointwise "
-        _widen2(work, "pointwise widen", p["in_c"], steps)
+        with work.phase("fill", steps):
+            _widen2(work, "pointwise widen", p["in_c"], steps)
     else:
         rows = p["batches"] * p["out_h"]
         steps = rows * -(-p["out_w"] // 2) * p["groups"]
@@ -100,15 +101,17 @@ def conv2d_dsp(p: Params) -> Work:
     floored = ", floored" if p["output"]["offset"] == -128 else ""
     rounds = -(-p["depth"] // 8)
     # The compiler puts `multiply` into one of its callers and calls it from the other.
-    work.add(f"{kind}multiply", steps)
-    work.add(f"{kind}call of four channels", steps * bool(fours))
-    work.add(f"four channels{floored}", steps * fours)
-    work.add("round of four", steps * fours * rounds)
-    work.add(f"{kind}two channels", steps * twos)
-    work.add(f"{kind}odd channel", steps * odd)
-    work.add("round of two", steps * (twos + odd) * rounds)
+    with work.phase("multiply", steps):
+        work.add(f"{kind}multiply", steps)
+        work.add(f"{kind}call of four channels", steps * bool(fours))
+        work.add(f"four channels{floored}", steps * fours)
+        work.add("round of four", steps * fours * rounds)
+        work.add(f"{kind}two channels", steps * twos)
+        work.add(f"{kind}odd channel", steps * odd)
+        work.add("round of two", steps * (twos + odd) * rounds)
     if p["clamp"]:
-        work.loop("clamp", outputs)
+        with work.phase("clamp", 1):
+            work.loop("clamp", outputs)
     return work
 
 
@@ -133,22 +136,34 @@ def _fill(work: Work, p: Params) -> None:
     inside_y = (top >= 0) & (bottom < p["in_h"])
     inside_x = (left >= 0) & (right <= p["in_w"])
     fast = inside_y[:, np.newaxis] & inside_x & bool(p["contiguous"])
-    if run % 4 == 0:
-        work.add("direct fill", times * int(fast.sum()))
-        _widen2(work, "direct widen", run, times * int(fast.sum()) * kernel_h)
-    else:
+    if run % 4:
         fast &= ((p["in_h"] - bottom)[:, np.newaxis] * p["in_w"] - right) * c >= 3
-        work.add("word fill", times * int(fast.sum()))
-        work.loop("copied words", -(-run // 4), times * int(fast.sum()) * 2 * kernel_h)
-        work.loop("word widen", -(-p["depth"] // 4), times * int(fast.sum()))
-    slow = fast.size - int(fast.sum())
-    if not slow:
-        return
-    work.add("im2col fill", times * slow)
-    work.loop("widen", -(-p["depth"] // 4), times * slow)
+    direct = times * int(fast.sum())
+    with work.phase("fill", direct):
+        if run % 4:
+            work.add("word fill", direct)
+            work.loop("copied words", -(-run // 4), direct * 2 * kernel_h)
+            work.loop("word widen", -(-p["depth"] // 4), direct)
+        else:
+            work.add("direct fill", direct)
+            _widen2(work, "direct widen", run, direct * kernel_h)
+    slow = times * fast.size - direct
+    if slow:
+        with work.phase("im2col", slow):
+            _fill_edges(work, p, left, step, ~fast)
+
+
+def _fill_edges(
+    work: Work, p: Params, left: np.ndarray, step: np.ndarray, slow: np.ndarray
+) -> None:
+    """``fill`` of the pairs ``slow`` [out_h, pairs], which ``im2col`` copies."""
+    kernel_h, times = p["kernel_h"], p["batches"] * p["groups"]
+    work.add("im2col fill", times * int(slow.sum()))
+    work.loop("widen", -(-p["depth"] // 4), times * int(slow.sum()))
+    top = np.arange(p["out_h"]) * p["stride_h"] - p["pad_top"]
     rows = top[:, np.newaxis] + np.arange(kernel_h) * p["dilation_h"]
     lost = ((rows < 0) | (rows >= p["in_h"])).sum(axis=1)
-    alike = Counter((one.tobytes(), int(gone)) for one, gone in zip(~fast, lost, strict=True))
+    alike = Counter((one.tobytes(), int(gone)) for one, gone in zip(slow, lost, strict=True))
     for (mask, gone), count in alike.items():
         columns = np.frombuffer(mask, bool)
         lefts = np.concatenate([left[columns], (left + step)[columns & (step > 0)]])
@@ -256,29 +271,32 @@ def depthwise_3x3_dsp(p: Params) -> Work:
     tops = np.arange(0, out_h, 2 if both else 1) * p["stride_h"] - p["pad_top"]
     steps, rows = len(tops), "two rows" if both else "one row"
     work.add(f"step of {rows}", images * steps)
-    if both:
-        inside = int(((tops >= -1) & (tops + 4 <= p["in_h"])).sum())
-        work.add("kept row", images)
-        work.add("kept column", images * columns)
-        work.add("fill inside", images * inside)
-        work.add("column inside", images * inside * columns)
-        work.add("fill at an edge", images * (steps - inside))
-        work.add("column at an edge", images * (steps - inside) * columns)
-    else:
-        work.add("fill", images * (steps + 1))
-        work.add("column", images * (steps + 1) * columns)
+    with work.phase("fill", images * steps):
+        if both:
+            inside = int(((tops >= -1) & (tops + 4 <= p["in_h"])).sum())
+            work.add("kept row", images)
+            work.add("kept column", images * columns)
+            work.add("fill inside", images * inside)
+            work.add("column inside", images * inside * columns)
+            work.add("fill at an edge", images * (steps - inside))
+            work.add("column at an edge", images * (steps - inside) * columns)
+        else:
+            work.add("fill", images * (steps + 1))
+            work.add("column", images * (steps + 1) * columns)
     channels = 4 * images * steps
     floor = ", floored" if p["output"]["offset"] == -128 else ""
     pairs = -(-out_w // 2) if p["stride_w"] == p["stride_h"] and out_w > 1 else 0
-    work.add(f"channel in {rows}{floor}", channels)
-    work.add(f"call of pairs in {rows}{floor}", channels * bool(pairs))
-    work.add(f"pair in {rows}{floor}", channels * pairs)
-    work.add(f"odd in {rows}{floor}", channels * (pairs > out_w // 2))
     singles = 0 if pairs else out_w
-    work.add(f"singles in {rows}", channels * bool(singles))
-    work.add(f"single in {rows}", channels * singles)
+    with work.phase("multiply", images * steps):
+        work.add(f"channel in {rows}{floor}", channels)
+        work.add(f"call of pairs in {rows}{floor}", channels * bool(pairs))
+        work.add(f"pair in {rows}{floor}", channels * pairs)
+        work.add(f"odd in {rows}{floor}", channels * (pairs > out_w // 2))
+        work.add(f"singles in {rows}", channels * bool(singles))
+        work.add(f"single in {rows}", channels * singles)
     if p["clamp"]:
-        work.loop("clamp", p["batches"] * out_h * out_w * p["in_c"])
+        with work.phase("clamp", 1):
+            work.loop("clamp", p["batches"] * out_h * out_w * p["in_c"])
     return work
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
-from edgebuild.cycles.traffic import PARAMETERS, CodeRuns, code_runs, layer_reads
+from edgebuild.cycles.traffic import PARAMETERS, CodePiece, code_runs, layer_reads
 from edgebuild.cycles.waits import (
     NO_WAITS,
     Layer,
@@ -27,7 +27,7 @@ from edgebuild.cycles.waits import (
     layer_waits,
     memory_model,
 )
-from edgebuild.cycles.work import loop_rounds
+from edgebuild.cycles.work import Work, loop_rounds
 from edgebuild.errors import InternalError
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph, Node
@@ -36,7 +36,7 @@ from edgebuild.ops import OPS, KernelCall
 from edgebuild.profile import CpuFeatures, TargetProfile
 
 DATA = Path(__file__).resolve().parent / "data"
-SCHEMA = 4
+SCHEMA = 5
 CYCLES_PER_BYTE = 20
 CYCLES_PER_MAC = 10
 """The guess for a kernel that nothing is known of: bytes in and out, and products."""
@@ -74,16 +74,15 @@ class KernelWeights:
 
     ``cycles`` of each part; ``share``: the largest share of a layer's cycles that a part took in
     the fit; ``loops``: the most rounds of four in an entry of a loop; ``worst_error``: over the
-    fit's layers that are no mere calls; ``code``, ``moved`` and ``pieces``: see ``code_runs``.
+    fit's layers that are no mere calls; ``pieces`` and ``moved``: see ``code_runs``.
     """
 
     cycles: Mapping[str, float]
     share: Mapping[str, float]
     loops: Mapping[str, float]
     worst_error: float
-    code: Mapping[str, Sequence[float]]
+    pieces: Sequence[CodePiece]
     moved: Mapping[str, Mapping[str, float]]
-    pieces: Sequence[float]
 
     def total(self, counts: Mapping[str, float]) -> int:
         """Return the cycles of parts that run ``counts`` times."""
@@ -220,10 +219,11 @@ def predict_cycles(
         view = call is not None and call.view and shares_memory(node, 0, 0, lifetimes)
         name = VIEW if view else node.kind if call is None else kernel_name(call)
         kernel = weights.kernels.get(name)
-        counts = {"call": 1.0} if view or call is None else _counts(call)
+        work = Work() if view or call is None else _work(call)
+        counts = work.counts if work is not None else {}
         layers.append(_layer(node, name, kernel, counts))
         if slow and model is not None:
-            code = _code(kernel, counts) if kernel else None
+            code = code_runs(kernel.pieces, kernel.moved, work) if kernel and work else None
             reads = () if view or call is None else layer_reads(node, call, plan)
             held = {model.placement.kernels: code} if code else {}
             loads = kernel.parameters(counts) if kernel else 0.0
@@ -263,13 +263,14 @@ def _call(node: Node, target: TargetProfile) -> KernelCall | None:
     return fastest(node, target.cpu.features) if node.kind in OPS else None
 
 
-def _counts(call: KernelCall) -> Mapping[str, float]:
+def _work(call: KernelCall) -> Work | None:
     work = WORK.get(kernel_name(call))
-    return {} if work is None else work(call.params).counts
+    return None if work is None else work(call.params)
 
 
-def _code(kernel: KernelWeights, counts: Mapping[str, float]) -> CodeRuns:
-    return code_runs(kernel.code, kernel.moved, counts, kernel.pieces)
+def _counts(call: KernelCall) -> Mapping[str, float]:
+    work = _work(call)
+    return {} if work is None else work.counts
 
 
 def _layer(
@@ -301,9 +302,8 @@ def load_weights(core: str) -> Weights | None:
                 fit["share"],
                 fit["loops"],
                 fit["worst_error"],
-                fit["code"],
+                tuple(CodePiece(piece["span"], piece["parts"]) for piece in fit["pieces"]),
                 fit["moved"],
-                fit["pieces"],
             )
             for name, fit in value["kernels"].items()
         }

@@ -6,14 +6,16 @@ Both follow from a kernel call's parameters and the loops of its C, like the cou
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from edgebuild.cycles.kernels import kernel_name
+from edgebuild.cycles.work import Work
 from edgebuild.graph import Node, Tensor
 from edgebuild.memory import MemoryPlan
 from edgebuild.ops import KernelCall
@@ -126,87 +128,131 @@ PARAMETERS = "parameters"
 """Loads of the structure that a kernel is called with, where a part's moves are told by name."""
 
 
-@dataclass(frozen=True)
-class CodeRuns:
-    """Code as loops that lie in each other: ``runs`` are (bytes, how often they run).
+class CodePart(NamedTuple):
+    """``size`` bytes that run ``times`` times in a phase of the kernel's ``Work``, and which of its
+    pieces they lie in."""
 
-    ``pieces`` are the bytes from the first to the last instruction of each piece of the kernel's
-    code that lies apart from the others; where, only the linker knows.
+    size: float
+    times: float
+    phase: str
+    piece: int
+
+
+@dataclass(frozen=True)
+class CodePiece:
+    """Code that lies together; where, only the linker knows.
+
+    ``span``: the bytes from the first to the last instruction; ``parts``: for each part of the
+    kernel the bytes that belong to it and how often they run at one execution.
     """
 
-    runs: tuple[tuple[float, float], ...]
+    span: float
+    parts: Mapping[str, Sequence[float]]
+
+
+@dataclass(frozen=True)
+class CodeRuns:
+    """Code as loops that lie in each other, in phases that take turns.
+
+    ``entries``: how often each phase is entered; ``spans``: the bytes from the first to the last
+    instruction of each piece.
+    """
+
+    parts: tuple[CodePart, ...]
     fetched: float
     jumps: float
     literals: float
     accesses: float
-    pieces: tuple[float, ...] = ()
+    entries: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    spans: tuple[float, ...] = ()
 
     @property
     def size(self) -> float:
         """Bytes of code, each counted once."""
-        return sum(size for size, _ in self.runs)
+        return sum(part.size for part in self.parts)
 
     def misses(self, cache: Cache) -> tuple[float, float]:
         """Return the lines that ``cache`` fills when it replaces what was used longest ago.
 
-        A loop that fits is filled once; of the innermost one that does not, every line is missed
-        in each round, and what lies around it whenever it runs. At most, pieces that lie apart
-        share as many sets of a cache of few ways as they can.
+        At most, pieces that lie apart share as many sets of a cache of few ways as they can.
         """
-        line = cache.line_bytes
-        runs = sorted(self.runs, key=lambda run: -run[1])
-        inner = least = 0.0
-        for position, (size, times) in enumerate(runs):
-            inner += size
-            if inner > cache.size_bytes:
-                around = sum(size * times for size, times in runs[position + 1 :])
-                least = (inner * times + around) / line
-                break
-        else:
-            least = inner / line
+        room, line = cache.size_bytes, cache.line_bytes
+        phases: dict[str, list[CodePart]] = {}
+        for part in self.parts:
+            phases.setdefault(part.phase, []).append(part)
+        turns = sum(
+            _filled(parts, self.entries.get(phase, 1.0), room) for phase, parts in phases.items()
+        )
+        least = min(_filled(self.parts, 1.0, room), turns) / line
         return least, max(least, self._conflicts(cache)) if cache.ways <= FEW_WAYS else least
 
     def _conflicts(self, cache: Cache) -> float:
-        """Return the fills, at most, where the pieces share sets; what is used least is missed."""
+        """Return the fills, at most, where the pieces share sets."""
+        way, line = cache.sets * cache.line_bytes, cache.line_bytes
+        uses = [0.0] * len(self.spans)
+        for part in self.parts:
+            uses[part.piece] += part.size * part.times
+        once, more = self.size / line, (1 + cache.ways) / line
+        most = min(sum(uses) / line, once + more * self._excess(cache))
+        if max(self.spans, default=0.0) > way:
+            return most
+        # Of each piece a set holds one line, which is missed only after one of another piece ran.
+        return min(most, once + more * sum(sorted(uses)[: -cache.ways]))
+
+    def _excess(self, cache: Cache) -> float:
+        """Return bytes times uses of those that are too many for the sets, which are used least."""
         way = cache.sets * cache.line_bytes
-        whole = sum(int(piece // way) for piece in self.pieces)
-        rests = sorted((piece % way for piece in self.pieces), reverse=True)
+        whole = sum(int(span // way) for span in self.spans)
+        rests = sorted((span % way for span in self.spans), reverse=True)
         excess = way * max(0, whole - cache.ways) + sum(rests[max(0, cache.ways - whole) :])
         # Each line too many meets ways lines that are used as often or more, of those that run.
         excess = min(excess, self.size / (1 + cache.ways))
-        uses = self._uses(excess * cache.ways, excess * (1 + cache.ways)) / cache.line_bytes
-        every = self._uses(0, self.size) / cache.line_bytes
-        return min(every, self.size / cache.line_bytes + (1 + cache.ways) * uses)
-
-    def _uses(self, start: float, end: float) -> float:
-        """Return bytes times uses of those that rank from ``start`` to ``end`` by their uses."""
+        start, end = excess * cache.ways, excess * (1 + cache.ways)
         found = position = 0.0
-        for size, times in sorted(self.runs, key=lambda run: -run[1]):
-            inside = min(end, position + size) - max(start, position)
-            found += max(0.0, inside) * times
-            position += size
+        for part in _by_use(self.parts):
+            inside = min(end, position + part.size) - max(start, position)
+            found += max(0.0, inside) * part.times
+            position += part.size
         return found
 
 
-def code_runs(
-    code: Mapping[str, Sequence[float]],
-    moved: Mapping[str, Mapping[str, float]],
-    counts: Mapping[str, float],
-    pieces: Sequence[float] = (),
-) -> CodeRuns:
-    """Return the code of a kernel whose parts run ``counts`` times.
+def _by_use(parts: Iterable[CodePart]) -> list[CodePart]:
+    return sorted(parts, key=lambda part: -part.times)
 
-    ``code`` has for each part the bytes that belong to it and how often they run at one execution,
-    ``moved`` for each of ``MOVED`` how much of it a part moves; ``pieces``: see ``CodeRuns``.
+
+def _filled(parts: Iterable[CodePart], entries: float, room: float) -> float:
+    """Return the bytes that a cache of ``room`` bytes fills for loops that lie in each other.
+
+    Those that fit are filled when they are entered; of the innermost one that does not fit, every
+    line is missed in each round, and what lies around it whenever it runs.
     """
-    runs = tuple(
-        (size, times * counts[part]) for part, (size, times) in code.items() if counts.get(part)
+    ranked = _by_use(parts)
+    inner = itertools.accumulate(part.size for part in ranked)
+    fits = sum(size <= room for size in inner)
+    rounds = max(entries, ranked[fits].times) if fits < len(ranked) else entries
+    return sum(part.size * max(1.0, min(part.times, rounds)) for part in ranked)
+
+
+def code_runs(
+    pieces: Sequence[CodePiece], moved: Mapping[str, Mapping[str, float]], work: Work
+) -> CodeRuns:
+    """Return the code of a kernel whose parts run as often as ``work`` says.
+
+    ``moved`` has for each of ``MOVED`` how much of it a part moves.
+    """
+    counts = work.counts
+    parts = tuple(
+        CodePart(size, times * counts[part], work.phases.get(part, ""), number)
+        for number, piece in enumerate(pieces)
+        for part, (size, times) in piece.parts.items()
+        if counts.get(part)
     )
     totals = {
         what: sum(moved[what].get(part, 0.0) * count for part, count in counts.items())
         for what in MOVED
     }
-    return CodeRuns(runs, **totals, pieces=tuple(pieces))
+    spans = tuple(piece.span for piece in pieces)
+    return CodeRuns(parts, **totals, entries=work.entries, spans=spans)
 
 
 def layer_reads(node: Node, call: KernelCall, plan: MemoryPlan | None = None) -> tuple[Reads, ...]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -30,31 +31,62 @@ class Work:
     def __init__(self) -> None:
         self._counts: defaultdict[str, float] = defaultdict(float)
         self._counts["call"] = 1.0
+        self._entries: dict[str, float] = {}
+        self._phases: dict[str, str] = {}
+        self._phase = ""
 
     @property
     def counts(self) -> Mapping[str, float]:
         """The counts so far; ``call`` is always 1."""
         return self._counts
 
+    @property
+    def phases(self) -> Mapping[str, str]:
+        """The phase of each part that is in one."""
+        return self._phases
+
+    @property
+    def entries(self) -> Mapping[str, float]:
+        """How often the kernel comes to each phase from another one."""
+        return self._entries
+
+    @contextmanager
+    def phase(self, name: str, entries: float) -> Iterator[None]:
+        """Put what is counted inside into a phase, which is entered ``entries`` times.
+
+        Phases take turns, as filling a column and multiplying it do, rather than lie in each other:
+        code of one may drive that of the other out of a small cache.
+        """
+        self._entries[name] = self._entries.get(name, 0.0) + entries
+        self._phase, before = name, self._phase
+        try:
+            yield
+        finally:
+            self._phase = before
+
+    def _count(self, part: str, count: float) -> None:
+        self._counts[part] += count
+        if self._phase:
+            self._phases[part] = self._phase
+
     def add(self, name: str, count: float) -> None:
         """Count a part that runs ``count`` times."""
         if count:
-            self._counts[name] += count
+            self._count(name, count)
 
     def loop(self, name: str, length: int, entries: float = 1.0) -> None:
         """Count a loop that is entered ``entries`` times and runs ``length`` times each."""
         if entries <= 0:
             return
-        counts = self._counts
-        counts[name] += entries
+        self._count(name, entries)
         if length <= 0:
             return
         fours, left = divmod(length, 4)
         if fours:
-            counts[name + _ENTRIES] += entries
-            counts[name + _FOURS] += entries * fours
+            self._count(name + _ENTRIES, entries)
+            self._count(name + _FOURS, entries * fours)
         if left:
-            counts[f"{name}: {left} left"] += entries
+            self._count(f"{name}: {left} left", entries)
 
     def loops(self, name: str, lengths: np.ndarray, entries: float = 1.0) -> None:
         """Count a loop for each of ``lengths`` (any shape), each entered ``entries`` times."""

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from edgebuild.cycles import predict_cycles
-from edgebuild.cycles.traffic import CodeRuns, Reads
+from edgebuild.cycles.traffic import CodePart, CodeRuns, Reads
 from edgebuild.cycles.waits import NO_WAITS, Layer, MemoryModel, Waits, latency_figures, layer_waits
 from edgebuild.figures import How
 from edgebuild.passes import DEFAULT_PASSES, run_passes
@@ -27,7 +27,8 @@ def waits(layers, *memories, cpu=CPU, place=None):
 
 
 def code(*runs, fetched=0.0, jumps=0.0, literals=0.0, accesses=0.0):
-    return CodeRuns(tuple(runs), fetched, jumps, literals, accesses)
+    parts = tuple(CodePart(size, times, "", 0) for size, times in runs)
+    return CodeRuns(parts, fetched, jumps, literals, accesses)
 
 
 def reading(*reads, accesses=0.0):
@@ -96,10 +97,11 @@ def test_parameters_are_loaded_from_the_region_of_the_code():
 
 def test_code_conflicts_in_a_cache_of_few_ways_in_every_inference():
     direct = flash(wait_states=3, line_bytes=4, instruction_cache=Cache(2048, 4, 1))
-    runs = ((400, 1000.0), (200, 100.0))
-    loop = CodeRuns(runs, 420e3, 0.0, 0.0, 0.0, (1100,))
-    assert waits([Layer({direct: loop}, (), 5e5)], direct, RAM) == NO_WAITS
-    apart = dataclasses.replace(loop, pieces=(900, 200))
+    parts = CodePart(400, 1000.0, "", 0), CodePart(200, 1000.0, "", 1)
+    loop = CodeRuns(parts, 420e3, 0.0, 0.0, 0.0, spans=(2000, 200))
+    lone = dataclasses.replace(loop, spans=(1100, 0))
+    assert waits([Layer({direct: lone}, (), 5e5)], direct, RAM) == NO_WAITS
+    apart = dataclasses.replace(loop, spans=(1900, 200))
     assert waits([Layer({direct: apart}, (), 5e5)], direct, RAM) == Waits(0, 3 * 2 * 50 * 1000)
 
 
