@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 BITS = 10
-"""The ``bits`` of the kernels, whose ``SSAT`` shifts by a constant. Scales stay below 1/8, and every
+"""The ``bits`` of the kernels, whose ``SSAT`` shifts by a constant. Scales stay below 1/8; every
 living channel of the MLPerf Tiny models has a solution."""
 
 LEVELS = np.arange(1, 256, dtype=np.int64)
