@@ -37,7 +37,7 @@ from edgebuild.region_reader import read_cache, read_memories, read_place
 from edgebuild.regions import MEMORY_KINDS, Memory, placement_faults
 from edgebuild.resources import resource_dir
 from edgebuild.toml_reader import Problems, Reader, read_toml
-from edgebuild.units import quoted
+from edgebuild.units import MAX_FREQUENCY_HZ, quoted
 
 __all__ = [
     "CORES",
@@ -71,7 +71,6 @@ _MISSING = (
     f"{CHECK_PATH}; `edgebuild targets show nucleo-f446re` prints a complete profile to start from"
 )
 _ALIKE = 5
-_MAX_CLOCK_HZ = 10_000_000_000
 _API_LEVELS = range(21, 100)
 _FEATURE_LEVELS = (*range(27, 36), 1_000_006, 1_000_007, 1_000_008)
 _ALL_DELEGATES = tuple(kind for kinds in DELEGATES.values() for kind in kinds)
@@ -133,14 +132,14 @@ def _locate(given: str) -> Path:
     if chip:
         raise InputError(
             f"unknown target {quoted(given)}; '{board}' is a board with {chip}",
-            hint=f"--target {board} if that is your chip; for another one of its family a file "
-            f'mine.toml with `based_on = "{board}"` and the lines that differ ([cpu] clock_hz, '
-            f"[[memory]]; `edgebuild targets show {board}` prints them), and --target ./mine.toml",
+            hint=f"--target {board} if that is your chip; for another one of its family run "
+            f"`edgebuild targets new mine.toml --core {_core(board)} --clock 84MHz --flash 256KiB "
+            "--ram 64KiB`, with the figures of its data sheet, and build with --target ./mine.toml",
         )
     raise InputError(
         f"unknown target {quoted(given)}{nearest(given[:60], names)}",
-        hint=f"`{_LIST_HINT}` shows all names; for a board of your own, pass the path of "
-        "its .toml profile",
+        hint=f"`{_LIST_HINT}` shows all names; for a board of your own, `edgebuild targets new` "
+        "writes a profile, whose path --target takes",
     )
 
 
@@ -155,6 +154,10 @@ def _with_chip(given: str) -> tuple[str, str]:
             found.append(([*same, False].index(False), name, chip))
     alike, name, chip = max(found, key=lambda one: one[0])
     return (name, chip) if alike >= _ALIKE else ("", "")
+
+
+def _core(board: str) -> str:
+    return load_target(board).cpu.core
 
 
 def _shipped(name: str) -> Path:
@@ -286,7 +289,7 @@ def _checked_name(reader: Reader) -> str | None:
 
 def _checked_clock(cpu: Reader) -> int | None:
     clock = cpu.count("clock_hz", None)
-    if clock is not None and not 0 < clock <= _MAX_CLOCK_HZ:
+    if clock is not None and not 0 < clock <= MAX_FREQUENCY_HZ:
         cpu.fault("clock_hz", f"{quoted(clock)} is not a clock in Hz")
         return None
     return clock

@@ -15,6 +15,7 @@ from edgebuild.errors import InputError
 
 _SIZE_UNITS = {"": 1, "B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 _DURATION_UNITS_US = {"ns": 1e-3, "us": 1.0, "µs": 1.0, "ms": 1e3, "s": 1e6, "min": 6e7, "h": 3.6e9}
+_FREQUENCY_UNITS = {"Hz": 1, "kHz": 1e3, "MHz": 1e6, "GHz": 1e9}
 _NUMBER = re.compile(r"(\d{1,3}(?:[_,]\d{3})+|\d+(?:_\d+)*)(\.\d+)?\s*([^\d\s.]*)", re.ASCII)
 _RANGE = re.compile(r"(-?\d{1,9}(?:\.\d+)?)\.\.(-?\d{1,9}(?:\.\d+)?)", re.ASCII)
 _SHOWN = 60
@@ -23,9 +24,11 @@ MAX_SIZE_BYTES = 1 << 40
 _SMALL = 1024
 MAX_DURATION_US = 1e12
 MAX_GROWTH = 1e6
+MAX_FREQUENCY_HZ = 10_000_000_000
 
 _SIZE_FORM = "use B, KiB or MiB, for example 128KiB"
 _DURATION_FORM = "use us, ms, s, min or h, for example 50ms"
+_FREQUENCY_FORM = "use kHz, MHz or GHz, for example 84MHz"
 _RATIO_FORM = "write a percentage, for example 1%, or a ratio below 1, for example 0.01"
 
 
@@ -68,6 +71,20 @@ def parse_duration_us(value: str) -> float:
     return _in_range(
         value, number * _DURATION_UNITS_US[unit], MAX_DURATION_US, "duration", _DURATION_FORM
     )
+
+
+def parse_frequency(value: str) -> int:
+    """Return the Hz of ``"84MHz"`` or ``"32.768kHz"``. A unit is required."""
+    number, unit = _split(value, "clock", _FREQUENCY_FORM)
+    if not unit:
+        raise InputError(f"{quoted(value)} needs a unit of frequency", hint=_FREQUENCY_FORM)
+    if unit not in _FREQUENCY_UNITS:
+        known = next((u for u in _FREQUENCY_UNITS if u.lower() == unit.lower()), "")
+        raise _wrong_unit(value, unit, "frequency", _FREQUENCY_FORM, known)
+    hertz = round(number * _FREQUENCY_UNITS[unit])
+    if hertz < 1:
+        raise InputError(f"{quoted(value)} is not a clock", hint=_FREQUENCY_FORM)
+    return _in_range(value, hertz, MAX_FREQUENCY_HZ, "clock", _FREQUENCY_FORM)
 
 
 def parse_ratio(value: str | float) -> float:
@@ -182,10 +199,10 @@ def format_points(ratio: float) -> str:
 
 def format_frequency(frequency_hz: float) -> str:
     """Return ``120 MHz``, ``32.768 kHz``."""
-    for unit, factor in (("GHz", 1e9), ("MHz", 1e6), ("kHz", 1e3)):
-        if frequency_hz >= factor:
-            return f"{frequency_hz / factor:g} {unit}"
-    return f"{frequency_hz:g} Hz"
+    unit, factor = next(
+        (pair for pair in reversed(_FREQUENCY_UNITS.items()) if frequency_hz >= pair[1]), ("Hz", 1)
+    )
+    return f"{frequency_hz / factor:g} {unit}"
 
 
 def _three_digits(number: float) -> str:

@@ -13,6 +13,7 @@ from edgebuild.errors import EdgebuildError
 from edgebuild.units import (
     parse_count,
     parse_duration_us,
+    parse_frequency,
     parse_growth,
     parse_memory,
     parse_range,
@@ -51,6 +52,7 @@ class Parsed(click.ParamType):
 
 SIZE = Parsed("size", parse_memory)
 DURATION = Parsed("duration", parse_duration_us)
+FREQUENCY = Parsed("frequency", parse_frequency)
 SECONDS = Parsed("duration", lambda text: parse_duration_us(text) / 1e6)
 PERCENT = Parsed("percent", parse_ratio)
 GROWTH = Parsed("percent", parse_growth)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import click
 
 from edgebuild.cli.console import heading, line, print_json, table
-from edgebuild.cli.options import complete_target, json_option
+from edgebuild.cli.options import FREQUENCY, SIZE, complete_target, json_option
 from edgebuild.errors import InputError
+from edgebuild.files import atomic_write
+from edgebuild.profile import CORES
 from edgebuild.regions import Memory
 from edgebuild.targets import (
     PROFILE_HINT,
@@ -100,6 +103,70 @@ def show_command(target: str, as_json: bool) -> None:
             ],
             right=(3, 4, 5),
         )
+
+
+@command.command("new")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--core", type=click.Choice([*CORES]), required=True, help="The chip's core.")
+@click.option("--clock", type=FREQUENCY, required=True, help="Its clock, for example 84MHz.")
+@click.option("--flash", type=SIZE, required=True, help="Its flash, for example 256KiB.")
+@click.option("--ram", type=SIZE, required=True, help="Its RAM, for example 64KiB.")
+@json_option
+def new_command(file: Path, core: str, clock: int, flash: int, ram: int, as_json: bool) -> None:
+    """Write the profile of a chip of your own to FILE (.toml)."""
+    if file.suffix != ".toml":
+        raise InputError(f"{file} does not end in .toml", hint=f"name it {file}.toml")
+    if file.exists():
+        raise InputError(f"{file} exists", hint="remove it first, or choose another name")
+    atomic_write(
+        file,
+        profile_text(re.sub(r"[^a-z0-9._-]+", "-", file.stem.lower()), core, clock, flash, ram),
+    )
+    try:
+        profile = load_target(file)
+    except InputError:
+        file.unlink()
+        raise
+    shown = file if file.is_absolute() else f"./{file}"
+    if as_json:
+        print_json({"file": str(file), "target": profile.to_json()})
+        return
+    line(f"wrote {file}")
+    line(f"next: edgebuild build MODEL --target {shown}")
+
+
+def profile_text(name: str, core: str, clock_hz: int, flash_bytes: int, ram_bytes: int) -> str:
+    """Return a profile based on the generic one of ``core``, with its memory map; a core without
+    one has that of its nearest relative."""
+    base = load_target(core if core in target_names() else "cortex-m0plus")
+    assert base.flash is not None and base.ram is not None
+    sizes = {"flash": flash_bytes, "ram": ram_bytes}
+    memories = "".join(
+        f"""
+[[memory]]
+name = "{memory.name}"
+kind = "{memory.kind}"
+origin = 0x{memory.origin:08x}
+size = {sizes[memory.kind]}
+# access = {{ wait_states = 5, line_bytes = 16 }} # without it zero wait states are assumed
+"""
+        for memory in (base.flash, base.ram)
+    )
+    return f"""\
+# Written by `edgebuild targets new`. docs/boards.md says what else a profile may hold.
+schema = 1
+name = "{name}"
+based_on = "{base.name}"
+description = "A chip of my own: {core}"
+
+[cpu]
+core = "{core}"
+clock_hz = {clock_hz}
+{memories}
+[run]
+default = "simulator"
+kinds = ["simulator", "host"] # "serial" needs a port of the firmware: docs/protocol.md
+"""
 
 
 @command.command("validate")

@@ -19,8 +19,8 @@ _SLIGHT = 0.02
 _LABELS = "`edgebuild build` with a float model and data with labels: --data set.npz with x and y"
 _UNLABELED = "the data have no labels: add an array y to them, or leave the budget out"
 _COMPRESSED = (
-    "the .keras model with --data set.npz (x: inputs, y: labels), which edgebuild compresses until "
-    "it fits"
+    "the same command with the Keras model that was converted (.keras) and --data set.npz (x: "
+    "inputs, y: labels), which compresses it until it fits"
 )
 _UNSURE = "`edgebuild build`, which compiles the model and measures"
 _ARE_VALUES = (
@@ -90,7 +90,8 @@ def check_failure(report: Judged) -> CheckFailedError | None:
             sentences += weighs_most(report, violation)
         family, labels = str(report.target.get("family", "")), _labels(report)
         hint = hint or (_UNSURE if violation.uncertain else _smaller_code(report, violation))
-        hint = hint or budget_hint(violation, family, labels=labels)
+        weights = _room_for_weights(report, violation)
+        hint = hint or budget_hint(violation, family, labels=labels, weights=weights)
         if violation.source.startswith(MEMORY_OF):
             hint = "; ".join([*unused_of_profile(report.target, violation.budget), hint])
     gate = report.gate if isinstance(report, Report) else None
@@ -217,6 +218,15 @@ def _smaller_code(report: Judged, violation: Violation) -> str:
     return ", ".join([*ways, limit])
 
 
+def _room_for_weights(report: Judged, violation: Violation) -> str:
+    """Return how many bytes of weights a missed flash budget leaves, nothing where not known."""
+    code, weights = _by_origin(report)
+    room = violation.limit - code
+    if violation.budget != "flash" or not code or room <= 0:
+        return ""
+    return f" (at most {room:,.0f} B of weights in all, now {weights:,.0f} B)"
+
+
 def _lost_most(report: Judged) -> list[str]:
     accuracy = report.accuracy if isinstance(report, Report) else None
     groups = [g for one in (accuracy.all if accuracy else ()) for g in (*one.classes, *one.slices)]
@@ -244,18 +254,19 @@ _TELLS_TIME = {
 }
 
 
-def budget_hint(violation: Violation, family: str, *, labels: str = "") -> str:
+def budget_hint(violation: Violation, family: str, *, labels: str = "", weights: str = "") -> str:
     """Return what to try against a violation on a target of ``family``; ``labels`` says what those
-    of the data are: ``classes``, ``values``, ``none``, or nothing where no data were given."""
+    of the data are: ``classes``, ``values``, ``none``, or nothing where no data were given;
+    ``weights`` how many bytes of them would do."""
     if violation.unknown:
         return _unknown_hint(violation.budget, family, labels)
     return {
-        "flash": f"{_COMPRESSED}, fewer channels in the largest layers, or --max-flash "
-        f"{enough(violation)}",
-        "ram": f"{_COMPRESSED}, a smaller input, an earlier stride, or --max-ram "
-        f"{enough(violation)}",
-        "latency": f"{_COMPRESSED}, fewer channels, an earlier stride, a faster target "
-        f"(`edgebuild targets list`), or --max-latency {enough(violation)}",
+        "flash": f"{_COMPRESSED}; fewer channels in the largest layers{weights}; or, where the "
+        f"chip has it, --max-flash {enough(violation)}",
+        "ram": f"{_COMPRESSED}; a smaller input or an earlier stride; or, where the chip has it, "
+        f"--max-ram {enough(violation)}",
+        "latency": f"{_COMPRESSED}; fewer channels or an earlier stride; a faster target "
+        f"(`edgebuild targets list`); or --max-latency {enough(violation)}",
         "accuracy-drop": "more calibration data (--calibration-samples), or raise "
         "--max-accuracy-drop",
         "class-drop": "more samples of that kind to calibrate or fine-tune with, or raise "

@@ -29,7 +29,7 @@ from edgebuild.search.problem import Outcome, Problem
 from edgebuild.search.ranking import enough
 from edgebuild.search.run import Found, Search
 from edgebuild.search.study import open_study
-from edgebuild.targets import TargetProfile
+from edgebuild.targets import TargetProfile, list_targets
 from edgebuild.units import format_frequency
 
 WINNER = "recipe.json"
@@ -228,7 +228,12 @@ def _enough(found: Found, target: TargetProfile) -> str:
     options = enough(found.nearest, found.budget)
     if not options:
         return "another target"
-    return f"{' and '.join(options)} for the smallest network, or {_faster(found, target)}"
+    whole = " and ".join(enough(found.baseline, found.budget))
+    between = f"{whole} for the model as it is, or a value between it and " if whole else ""
+    return (
+        f"{between}{' and '.join(options)} for the smallest network, of little use by itself; or "
+        f"{_faster(found, target)}"
+    )
 
 
 def _faster(found: Found, target: TargetProfile) -> str:
@@ -237,10 +242,17 @@ def _faster(found: Found, target: TargetProfile) -> str:
     time, limit, clock = found.nearest.latency_us, found.budget.latency_us, target.cpu.clock_hz
     if time is None or limit is None or time <= limit or not clock:
         return "another target (`edgebuild targets list`)"
-    needed = format_frequency(math.ceil(clock * time / limit / 1e6) * 1e6)
+    needed = math.ceil(clock * time / limit / 1e6) * 1e6
+    faster = sorted(
+        (profile.cpu.clock_hz, profile.name)
+        for profile in list_targets()
+        if profile.cpu.core == target.cpu.core and (profile.cpu.clock_hz or 0) >= needed
+    )
+    names = [f"--target {name} ({format_frequency(hz)})" for hz, name in faster[:2] if hz]
+    names.append("a profile of your own (`edgebuild targets new`)")
     return (
-        f"a target with a faster clock (`edgebuild targets list`): {target.name} runs at "
-        f"{format_frequency(clock)}, the smallest network needs {needed}"
+        f"a faster clock, as {', '.join(names)}: {target.name} runs at {format_frequency(clock)}, "
+        f"the smallest network needs {format_frequency(needed)}"
     )
 
 

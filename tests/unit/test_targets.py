@@ -1,4 +1,5 @@
 import json
+import re
 import time
 
 import pytest
@@ -221,6 +222,8 @@ def test_the_name_of_a_chip_gets_a_board_that_has_it(chip, board):
     with pytest.raises(InputError) as error:
         load_target(chip)
     assert error.value.message == f"unknown target '{chip}'; {board}"
+    core = load_target(re.search(r"'(.*)' is a board", board)[1]).cpu.core
+    assert f"`edgebuild targets new mine.toml --core {core} --clock " in error.value.hint
 
 
 def test_a_chip_that_no_board_has():

@@ -15,6 +15,7 @@ from edgebuild.units import (
     listed,
     parse_count,
     parse_duration_us,
+    parse_frequency,
     parse_memory,
     parse_range,
     parse_ratio,
@@ -261,3 +262,14 @@ def test_what_is_left_out_is_counted():
     assert listed([], 2) == ""
     assert shortened(["a", "b"], 2) == ["a", "b"]
     assert shortened(["a", "b", "c"], 1, " lines") == ["a", "... and 2 more lines"]
+
+
+def test_frequencies():
+    assert parse_frequency("84MHz") == 84_000_000 and parse_frequency("32.768 kHz") == 32_768
+    assert parse_frequency("1.2GHz") == 1_200_000_000 and format_frequency(84e6) == "84 MHz"
+    for text, said in (("84", "needs a unit"), ("84mhz", "write 84MHz"), ("0Hz", "not a clock")):
+        with pytest.raises(InputError) as error:
+            parse_frequency(text)
+        assert said in f"{error.value.message} {error.value.hint}"
+    with pytest.raises(InputError):
+        parse_frequency("99GHz")

@@ -15,6 +15,7 @@ from edgebuild.cli.main import run
 from edgebuild.cli.ops import as_markdown
 from edgebuild.cli.options import BadValue, budget_options, flag_budget, target_option
 from edgebuild.errors import ToolError
+from edgebuild.profile import CORES
 from edgebuild.project import load_project
 from edgebuild.resources import resource_dir
 from edgebuild.targets import load_target, target_names
@@ -44,6 +45,46 @@ def test_targets_list(edgebuild):
     assert set(target_names()) <= first
     (row,) = (line for line in out.splitlines() if line.startswith("nucleo-l4r5zi"))
     assert row.split()[1:8] == ["cortex-m4", "120", "MHz", "2", "MiB", "640", "KiB"]
+
+
+CHIP = ("--clock", "84MHz", "--flash", "256KiB", "--ram", "64KiB")
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_the_profile_of_a_chip_of_ones_own(edgebuild, tmp_path, core):
+    file = tmp_path / "My chip.toml"
+    code, out, err = edgebuild("targets", "new", file, "--core", core, *CHIP)
+    assert code == 0, err
+    assert out.splitlines() == [f"wrote {file}", f"next: edgebuild build MODEL --target {file}"]
+    profile = load_target(str(file))
+    assert profile.name == "my-chip" and profile.cpu.core == core
+    assert profile.cpu.clock_hz == 84_000_000
+    assert (profile.flash.size_bytes, profile.ram.size_bytes) == (256 << 10, 64 << 10)
+    assert profile.run.default in profile.run.kinds
+    # A file that is there is not overwritten.
+    before = file.read_bytes()
+    code, _, err = edgebuild("targets", "new", file, "--core", core, *CHIP)
+    assert code == 2 and "exists" in err and file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("chip", "--core", "cortex-m4", *CHIP), "chip does not end in .toml"),
+        (("_.toml", "--core", "cortex-m4", *CHIP), "'_' may contain only"),
+        (("a.toml", "--core", "cortex-m5", *CHIP), "'cortex-m5' is not one of"),
+        (
+            ("a.toml", "--core", "cortex-m4", "--clock", "84", *CHIP[2:]),
+            "needs a unit of frequency",
+        ),
+        (("a.toml", "--core", "cortex-m4", "--clock", "0MHz", *CHIP[2:]), "is not a clock"),
+        (("a.toml", "--core", "cortex-m4", *CHIP[:4], "--ram", "0"), "size"),
+    ],
+)
+def test_profiles_that_are_not_written(edgebuild, tmp_path, monkeypatch, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = edgebuild("targets", "new", *arguments)
+    assert code == 2 and said in " ".join(err.split()) and not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

@@ -109,9 +109,11 @@ def test_what_cannot_fit_is_said_with_figures(plan):
     tight = dataclasses.replace(plan.budget, flash_bytes=8_000, ram_bytes=3_999, latency_us=1e3)
     error = requests.no_fit(found(tight, best=False, nearest=smallest, proved=True), plan)
     assert error.hint == (
-        "--max-flash 12KiB and --max-ram 4KiB and --max-latency 1.5ms for the smallest network, "
-        "or a target with a faster clock (`edgebuild targets list`): cortex-m4 runs at 25 MHz, the "
-        "smallest network needs 38 MHz"
+        "--max-flash 20KiB and --max-ram 4KiB and --max-latency 1.5ms for the model as it is, or a "
+        "value between it and --max-flash 12KiB and --max-ram 4KiB and --max-latency 1.5ms for the "
+        "smallest network, of little use by itself; or a faster clock, as --target nrf52840-dk (64 "
+        "MHz), --target nucleo-l4r5zi (120 MHz), a profile of your own (`edgebuild targets new`): "
+        "cortex-m4 runs at 25 MHz, the smallest network needs 38 MHz"
     )
 
 
