@@ -14,12 +14,14 @@ import numpy as np
 
 from edgebuild.backends.cortex_m import CortexMBackend
 from edgebuild.backends.emit import emit_library
+from edgebuild.cycles import CyclePrediction, predict_cycles
 from edgebuild.devices.base import RunResult
 from edgebuild.devices.simulator import Simulator
 from edgebuild.devices.simulator.device import LayerTrace
 from edgebuild.graph import ABSENT, DType, Graph, Op, Tensor
 from edgebuild.ops import OPS
 from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.schedule import schedule_graph
 from edgebuild.targets import TargetProfile, load_target
 from edgebuild.toolchain.base import silent
 
@@ -47,7 +49,7 @@ def _simulated(
 ) -> tuple[RunResult, tuple[LayerTrace, ...]]:
     cpu = target.cpu.features
     calls = [OPS[node.kind].kernel(node, cpu) for node in graph.nodes()] if usual else None
-    emitted = emit_library(graph, "layers", cpu, calls=calls)
+    emitted = emit_library(graph, "layers", cpu, optimize=target.optimize, calls=calls)
     sample = [bytes(t.nbytes) for t in graph.input_tensors]
     if seed is not None:
         rng = np.random.default_rng(seed)
@@ -57,6 +59,14 @@ def _simulated(
         device = compiled.open_device("simulator")
         assert isinstance(device, Simulator)
         return device.run([sample]), device.traces
+
+
+def predicted_cycles(graph: Graph, target: TargetProfile) -> CyclePrediction:
+    """Return the prediction for what ``simulate`` runs."""
+    calls = schedule_graph(graph, target.cpu.features, target.optimize).calls
+    found = predict_cycles(graph, target, calls)
+    assert found is not None
+    return found
 
 
 def layer_cycles(graph: Graph, target: TargetProfile, seed: int = 0) -> list[int]:

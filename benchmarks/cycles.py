@@ -24,13 +24,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cycle_layers import CORES, roomy, simulate
+from cycle_layers import CORES, predicted_cycles, roomy, simulate
 from fit_cycles import SMALL_CYCLES, SWEEPS, Random, kernel_call, layers_of, traces_of
 from random_nets import odd_net, random_net
 
-from edgebuild.cycles import predict_cycles
 from edgebuild.cycles.kernels import WORK
-from edgebuild.cycles.predict import load_weights
+from edgebuild.cycles.weights import load_weights
 from edgebuild.errors import CheckFailedError
 from edgebuild.graph import Graph
 from edgebuild.passes import DEFAULT_PASSES, run_passes
@@ -81,8 +80,8 @@ def _net(graph: Graph, name: str, first: int) -> dict[str, Any]:
             run = simulate(graph, target)
         except CheckFailedError:
             continue
-        predicted = predict_cycles(graph, target)
-        assert predicted is not None and not predicted.guessed
+        predicted = predicted_cycles(graph, target)
+        assert not predicted.guessed
         told, found = predicted.latency_us, run.latency_us
         assert told is not None and found is not None and run.cycles is not None
         ratios = {
@@ -117,7 +116,7 @@ def models(shared: Path, cores: Sequence[str]) -> dict[str, Any]:
         graph = run_passes(read_tflite_file(path), DEFAULT_PASSES).graph
         for core in cores:
             target = roomy(core)
-            predicted, run = predict_cycles(graph, target), simulate(graph, target)
+            predicted, run = predicted_cycles(graph, target), simulate(graph, target)
             assert predicted is not None and run.cycles is not None
             rows.append({"model": name, "core": core, "cycles": run.cycles.value})
             rows[-1]["ratio"] = round(predicted.cycles / run.cycles.value, 4)

@@ -22,8 +22,8 @@ from scipy.optimize import nnls
 
 from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
-from edgebuild.cycles.predict import DATA, SCHEMA
 from edgebuild.cycles.traffic import MOVED, PARAMETERS, CodePiece
+from edgebuild.cycles.weights import DATA, SCHEMA
 from edgebuild.cycles.work import loop_rounds
 from edgebuild.devices.simulator.cycles import TIMINGS
 from edgebuild.devices.simulator.device import LayerTrace

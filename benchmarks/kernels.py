@@ -31,10 +31,10 @@ from kernel_shapes import SHAPES, LayerShape, sample
 from edgebuild.backends.cortex_m import CortexMBackend
 from edgebuild.backends.emit import emit_library
 from edgebuild.cycles.kernels import kernel_name
-from edgebuild.cycles.predict import fastest
 from edgebuild.devices.simulator import Region, Simulator
 from edgebuild.graph import Graph
 from edgebuild.ops import OPS
+from edgebuild.schedule import schedule_graph
 from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import parse_tool
 from edgebuild.toolchain.base import silent
@@ -154,7 +154,7 @@ def measure(
 
 def _row(shape: LayerShape, graph: Graph, cycles: int, target: TargetProfile) -> Row:
     node = graph.node(0)
-    kernel = kernel_name(fastest(node, target.cpu.features))
+    kernel = kernel_name(schedule_graph(graph, target.cpu.features, target.optimize).calls[0])
     macs = OPS[node.kind].macs(node)
     window = math.prod(shape.kernel) if node.kind.endswith("POOL_2D") else 1
     values = node.output.elements * window

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from edgebuild.codegen.c_library import constant_bytes, kernel_calls, plan_for
+from edgebuild.codegen.c_library import constant_bytes, plan_for
 from edgebuild.coral.package import CompiledModel, describe_package
 from edgebuild.cycles import CyclePrediction, predict_cycles
 from edgebuild.delegates.base import Compatibility
@@ -26,6 +26,7 @@ from edgebuild.passes import supported_graph
 from edgebuild.report.contents import Contents, contents, describe_tensor
 from edgebuild.report.layers import layer_reports, parameter_bytes
 from edgebuild.report.model import LayerReport
+from edgebuild.schedule import Optimize, schedule_graph
 from edgebuild.targets import TargetProfile, load_target
 from edgebuild.tflite.metadata import ModelMetadata, read_metadata
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
@@ -37,7 +38,8 @@ class Analysis:
 
     ``cycles`` and those of the layers are predicted, with zero wait states; None for a core without
     a prediction. ``zero_wait_us`` is there where the memory adds to the latency. ``arena_banks``
-    are the bytes in each region of an arena that is split; empty where it is not.
+    are the bytes in each region of an arena that is split; empty where it is not. ``schedule`` are
+    the steps, as ``Schedule.to_json`` has them.
     """
 
     target: str
@@ -54,6 +56,7 @@ class Analysis:
     latency_us: Figure | None
     zero_wait_us: Figure | None = None
     arena_banks: Mapping[str, int] = field(default_factory=dict)
+    schedule: tuple[Mapping[str, Any], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return the analysis as plain JSON values."""
@@ -74,8 +77,10 @@ def analyze(
 def _analyze(read: Graph, where: str, target: TargetProfile) -> Analysis:
     graph = supported_graph(read, where=where).graph
     check_demand(read, where=where)
-    calls = kernel_calls(graph, target.cpu.features)
-    return describe(graph, calls, plan_for(graph, calls, target.placement), target)
+    schedule = schedule_graph(graph, target.cpu.features, target.optimize)
+    plan = plan_for(graph, schedule.calls, target.placement)
+    found = describe(graph, schedule.calls, plan, target)
+    return replace(found, schedule=tuple(schedule.to_json(graph, plan)))
 
 
 def describe(
@@ -176,9 +181,11 @@ def inspect(
     target_name: str,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     place: Mapping[str, tuple[str, ...]] | None = None,
+    optimize: Optimize = Optimize.BALANCED,
 ) -> Inspected:
     """Return what is in ``model``, any valid ``.tflite``, with inputs of these ``shapes`` where it
-    leaves dimensions open, and roles in these regions (``place``, over the target's own).
+    leaves dimensions open, roles in these regions (``place``, over the target's own), and kernels
+    chosen to ``optimize``.
 
     Of one that the Edge TPU's compiler wrote its package, else what the target makes of it, else
     what the file says, with the reason why there is no more.
@@ -187,7 +194,7 @@ def inspect(
         ModelError: the file or its package is damaged, or it is no ``.tflite``.
         InputError: the shapes do not fit it, or the roles the target's regions.
     """
-    target = load_target(target_name).placed(place or {})
+    target = load_target(target_name).placed(place or {}).optimized(optimize)
     if (kind := recognise(model)) != Kind.TFLITE:
         raise ModelError(
             f"{model}: inspect reads .tflite files, and this is a {LABELS[kind]}",

@@ -53,6 +53,7 @@ def build(
     normalization: Mapping[str, str | Normalization] | None = None,
     input_shapes: Mapping[str, str | Sequence[int]] | None = None,
     place: Mapping[str, str | Sequence[str]] | None = None,
+    optimize: str | None = None,
     data_folder: str | os.PathLike[str] | None = None,
     use_cache: bool = True,
     search: bool = False,
@@ -98,6 +99,8 @@ def build(
         normalization: for an app's metadata, by input: ``"127.5/127.5"`` is mean and deviation.
         input_shapes: of inputs by name, where the model leaves dimensions open: ``[1, 96, 96, 1]``.
         place: which of the target's memory regions hold a role: ``{"weights": "qspi"}``.
+        optimize: what kernels are chosen for: ``speed``, ``balanced``, ``size`` or ``ram``; by
+            default ``balanced``, or what keeps the budget.
         data_folder: where relative paths of data and Python entries are looked for.
         use_cache: answer from the last build when nothing has changed.
         search: when a budget is missed, search a compression that keeps it, as the command does.

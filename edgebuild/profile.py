@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ NPU_VENDORS = ("qualcomm", "mediatek", "google")
 
 GRADLE_PLUGINS = (8, 9)
 """Major versions of the Android Gradle plug-in that modules are written for."""
+
+
+class Optimize(StrEnum):
+    """What kernels are chosen for: ``edgebuild.schedule``."""
+
+    SPEED = "speed"
+    BALANCED = "balanced"
+    SIZE = "size"
+    RAM = "ram"
 
 
 @dataclass(frozen=True)
@@ -124,6 +134,7 @@ class TargetProfile:
 
     ``delegate`` is set where LiteRT runs the model; elsewhere generated C does. ``place`` says in
     which regions a role goes, over what the regions themselves hold: see ``placement``.
+    ``optimize`` is what kernels are chosen for.
     """
 
     name: str
@@ -138,6 +149,7 @@ class TargetProfile:
     latency: Latency = Latency()
     budget: Budget = field(default_factory=Budget)
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
+    optimize: Optimize = Optimize.BALANCED
     file: Path | None = field(default=None, compare=False)
 
     @property
@@ -173,6 +185,10 @@ class TargetProfile:
                 hint=f"choose one of its regions: {regions}",
             )
         return profile
+
+    def optimized(self, optimize: Optimize) -> TargetProfile:
+        """Return the profile with kernels chosen for ``optimize``."""
+        return dataclasses.replace(self, optimize=optimize)
 
     def default_budget(self) -> Budget:
         """Return the profile's budget; where it has none, the device's own memory is the limit."""

@@ -15,7 +15,7 @@ from edgebuild.budget import Budget, read_budget
 from edgebuild.errors import InputError, nearest
 from edgebuild.files import resolved
 from edgebuild.limits import SETTINGS_BYTES, read_file
-from edgebuild.profile import FORMATS
+from edgebuild.profile import FORMATS, Optimize
 from edgebuild.region_reader import read_place
 from edgebuild.targets import target_names
 from edgebuild.toml_reader import MAX_FLOAT, Problems, Reader, key_path, read_toml
@@ -40,7 +40,8 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 @dataclass(frozen=True)
 class TargetSettings:
     """What ``[target.<name>]`` says for one target only; ``format``, ``fail_on`` and
-    ``edgetpu_container`` are for those with a delegate, ``place`` for those with memory regions."""
+    ``edgetpu_container`` are for those with a delegate, ``place`` for those with memory regions,
+    ``optimize`` for those that run generated C."""
 
     budget: Budget = field(default_factory=Budget)
     run: str | None = None
@@ -49,6 +50,7 @@ class TargetSettings:
     fail_on: tuple[str, ...] = ()
     edgetpu_container: str = ""
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    optimize: str | None = None
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ class Project:
     normalization: Mapping[str, Normalization] = field(default_factory=dict)
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    optimize: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -115,6 +118,7 @@ class Project:
             run=own.run or self.run,
             toolchain=own.toolchain or self.toolchain,
             place={**self.place, **own.place},
+            optimize=own.optimize or self.optimize,
         )
 
 
@@ -210,6 +214,7 @@ def _read(reader: Reader, file: Path) -> Project:
         normalization=_read_normalization(reader.table("normalization")),
         place=read_place(reader.table("place")),
         input_shapes=_read_shapes(reader.table("input_shapes")),
+        optimize=reader.choice("optimize", tuple(Optimize), None),
     )
     reader.finish()
     return project
@@ -233,6 +238,7 @@ def _read_targets(reader: Reader, folder: Path, source: str) -> dict[str, Target
             fail_on=table.texts("fail_on"),
             edgetpu_container=table.text("edgetpu_container", ""),
             place=read_place(table.table("place")),
+            optimize=table.choice("optimize", tuple(Optimize), None),
         )
         table.finish()
     return settings

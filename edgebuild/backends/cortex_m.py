@@ -55,7 +55,10 @@ class CortexMBackend:
         preprocessing: Preprocessing = NONE,
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
-        emitted = emit_library(graph, name, target.cpu.features, preprocessing, target.placement)
+        emitted = emit_library(
+            *(graph, name, target.cpu.features, preprocessing, target.placement),
+            optimize=target.optimize,
+        )
         emitted = emitted.with_notes(*placement_notes(target.memories, target.placement))
         return with_tflm_form(emitted, source, model, target.cpu.core)
 

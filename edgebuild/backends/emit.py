@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from edgebuild.backends.base import Combination, Emitted
-from edgebuild.codegen.c_library import Constants, generate_library, kernel_calls, plan_for
+from edgebuild.codegen.c_library import Constants, generate_library, plan_for
 from edgebuild.codegen.combined import Member, combined_files
 from edgebuild.codegen.preprocess import preprocess_functions
 from edgebuild.codegen.tflm import OFFLINE_PLAN, has_own_plan, tflm_arena, tflm_files
@@ -14,6 +14,7 @@ from edgebuild.graph import Graph
 from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops.base import KernelCall
 from edgebuild.regions import Placement
+from edgebuild.schedule import Optimize, schedule_graph
 from edgebuild.targets import CpuFeatures
 
 LIBRARY = "lib"
@@ -35,22 +36,26 @@ def emit_library(
     preprocessing: Preprocessing = NONE,
     placement: Placement | None = None,
     constants: Constants | None = None,
+    optimize: Optimize = Optimize.BALANCED,
     calls: Sequence[KernelCall] | None = None,
 ) -> Emitted:
-    """Bind kernels, plan memory and generate the C library below ``lib/``, with functions for
+    """Schedule the graph, plan memory and generate the C library below ``lib/``, with functions for
     ``preprocessing``.
 
     The arena is split where ``placement`` gives it several regions and it does not fit the first.
-    ``constants`` are those of libraries that go into the same program, ``calls`` the kernels if not
-    the fastest.
+    ``constants`` are those of libraries that go into the same program; kernels are chosen to
+    ``optimize``, unless they are given as ``calls``.
     """
-    calls = tuple(calls) if calls is not None else kernel_calls(graph, cpu)
+    if calls is None:
+        schedule = schedule_graph(graph, cpu, optimize)
+        schedule.verify(graph)
+        calls = schedule.calls
     plan = plan_for(graph, calls, placement)
     library = generate_library(graph, calls, plan, name, preprocessing, constants)
     files = {f"{LIBRARY}/{path}": text for path, text in library.items()}
     prepared = preprocess_functions(graph, preprocessing, name)
     functions = tuple(str(function["name"]) for function in prepared)
-    return Emitted(graph, calls, plan, name, files, functions=functions)
+    return Emitted(graph, tuple(calls), plan, name, files, functions=functions)
 
 
 def emit_together(
@@ -59,6 +64,7 @@ def emit_together(
     *,
     shared: bool,
     preprocessing: Mapping[str, Preprocessing] | None = None,
+    optimize: Optimize = Optimize.BALANCED,
 ) -> Combination:
     """Generate the libraries of several models, by name, for one program: each kernel and each of
     equal constants is in it once.
@@ -71,7 +77,9 @@ def emit_together(
     constants = Constants()
     before = preprocessing or {}
     models = [
-        emit_library(graph, name, cpu, before.get(name, NONE), constants=constants)
+        emit_library(
+            graph, name, cpu, before.get(name, NONE), constants=constants, optimize=optimize
+        )
         for name, graph in graphs.items()
     ]
     files: dict[str, str] = {}

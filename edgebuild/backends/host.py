@@ -28,7 +28,9 @@ class HostBackend:
         preprocessing: Preprocessing = NONE,
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
-        emitted = emit_library(graph, name, target.cpu.features, preprocessing)
+        emitted = emit_library(
+            graph, name, target.cpu.features, preprocessing, optimize=target.optimize
+        )
         return with_tflm_form(emitted, source, model, "host")
 
     def check_room(self, emitted: Emitted, target: TargetProfile) -> None:

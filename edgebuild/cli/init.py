@@ -111,6 +111,10 @@ out = {_quoted(DEFAULT_OUT)}
 # is installed and memory is short)
 toolchain = "auto"
 
+# What kernels are chosen for: speed | balanced | size | ram. By default balanced, or what keeps the
+# budget.
+# optimize = "speed"
+
 # How many inputs are compared byte for byte with TFLite Micro.
 samples = {DEFAULT_SAMPLES}
 # How many samples of `data` calibrate the quantization of a float model.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgebuild.cli.console import heading, line, print_json, prose, table
-from edgebuild.cli.options import json_option, place_option, target_option
+from edgebuild.cli.options import json_option, optimize_option, place_option, target_option
+from edgebuild.profile import Optimize
 from edgebuild.units import format_duration, format_range, format_size
 
 if TYPE_CHECKING:
@@ -31,12 +33,16 @@ _BAR = 28
     help="Where the model leaves dimensions open. May be repeated.",
 )
 @place_option
+@optimize_option
+@click.option("--schedule", is_flag=True, help="Show the kernel of each step, and others.")
 @json_option
 def command(
     model: Path,
     target: str | None,
     input_shapes: tuple[str, ...],
     place: tuple[str, ...],
+    optimize: str | None,
+    schedule: bool,
     as_json: bool,
 ) -> None:
     """Show what is inside any .tflite MODEL: operators, number formats, subgraphs, what is missing.
@@ -53,7 +59,9 @@ def command(
 
     shapes = dict(map(parse_input_shape, input_shapes))
     placed = dict(map(parse_place, place))
-    found = inspect(model, target or "cortex-m4", shapes, placed)
+    found = inspect(
+        *(model, target or "cortex-m4", shapes, placed), Optimize(optimize or Optimize.BALANCED)
+    )
     if as_json:
         print_json(found.to_json())
     elif isinstance(found, Contents):
@@ -61,7 +69,10 @@ def command(
     elif isinstance(found, Survey):
         _show_survey(model, found)
     elif isinstance(found, Analysis):
-        _show_analysis(model, found)
+        if schedule:
+            _show_schedule(found)
+        else:
+            _show_analysis(model, found)
     else:
         _show_compiled(model, found)
 
@@ -116,6 +127,30 @@ def _show_analysis(model: Path, found: Analysis) -> None:
             line(f"{role}: {tensor}")
     _show_layers(found)
     _show_memory(found)
+
+
+def _show_schedule(found: Analysis) -> None:
+    """Show the kernel of each step above the others that could run it, in grey."""
+    rows, styles = [], []
+    for step in found.schedule:
+        (_, start, end), *_more = step["outputs"] or [(0, 0, 0)]
+        in_place = step["inputs"] and start == step["inputs"][0][1]
+        place = f"{start:,}..{end:,}{'  in place' if in_place else ''}"
+        rows.append((str(step["operator"]), *_costs(step), place))
+        rows += [("", *_costs(other), "") for other in step["others"]]
+        styles += ["", *("bright_black" for _ in step["others"])]
+    table(
+        ("#", "kernel", "cycles", "constants", "scratch", "output in the arena"),
+        rows,
+        right=(0, 2, 3, 4),
+        styles=styles,
+    )
+
+
+def _costs(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    cycles = "unknown" if row["cycles"] is None else f"{row['cycles']:,}"
+    scratch = f"{row['scratch_bytes']:,}"
+    return row["kernel"], cycles, f"{row['constant_bytes']:,}", scratch
 
 
 def _show_layers(found: Analysis) -> None:

@@ -10,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from edgebuild.budget import Budget
 from edgebuild.errors import EdgebuildError
+from edgebuild.profile import Optimize
 from edgebuild.units import (
     parse_count,
     parse_duration_us,
@@ -108,6 +109,15 @@ def place_option(command: Command) -> Command:
         metavar="ROLE=REGION",
         help="Memory region for code, kernels, weights, arena or data: weights=qspi, "
         "arena=dtcm,ram. May be repeated.",
+    )(command)
+
+
+def optimize_option(command: Command) -> Command:
+    """Add ``--optimize``, passed as ``optimize``."""
+    return click.option(
+        "--optimize",
+        type=click.Choice([str(one) for one in Optimize]),
+        help="Choose kernels for this [balanced, or what keeps the budget].",
     )(command)
 
 

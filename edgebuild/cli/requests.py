@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from edgebuild.budget import Budget
-from edgebuild.cli.options import BUDGETS, COUNT, flag_budget, place_option
+from edgebuild.cli.options import BUDGETS, COUNT, flag_budget, optimize_option, place_option
 from edgebuild.errors import InputError
 from edgebuild.pipeline.plan import BuildRequest
 from edgebuild.profile import FORMATS
@@ -50,6 +50,7 @@ def resolving_options(command: Command) -> Command:
                 "--toolchain", type=click.Choice(TOOLCHAINS), help=f"Compiler [{TOOLCHAINS[0]}]."
             ),
             place_option,
+            optimize_option,
             click.option(
                 "--run",
                 type=click.Choice(RUN_CHOICES),
@@ -165,6 +166,7 @@ def _from_project(
         edgetpu_container=settings.edgetpu_container,
         normalization=project.normalization,
         input_shapes=project.input_shapes,
+        optimize=settings.optimize,
     )
     place = {**settings.place, **given.get("place", {})}
     return replace(request, **{**given, "place": place})

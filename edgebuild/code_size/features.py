@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgebuild.codegen.names import c_string
 from edgebuild.graph import Graph, Node
-from edgebuild.memory import MemoryPlan
+from edgebuild.memory import MemoryPlan, is_view
 from edgebuild.ops import KernelCall
 
 _NEAR, _FAR = 256, 4096
@@ -23,7 +23,7 @@ def called(
     return [
         (node, call)
         for node, call in zip(graph.nodes(), calls, strict=True)
-        if not (call.view and plan.place(node.output.index) == plan.place(node.input(0).index))
+        if not is_view(node, call, plan)
     ]
 
 

@@ -18,14 +18,12 @@ from edgebuild.codegen.names import c_float, c_int, c_string
 from edgebuild.codegen.preprocess import preprocess_functions
 from edgebuild.codegen.sources import runtime_files, runtime_version
 from edgebuild.codegen.templates import render
-from edgebuild.cycles.predict import fastest
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Node, Tensor
-from edgebuild.memory import HEADER_BYTES, MemoryPlan, arena_capacities, plan_memory
+from edgebuild.memory import HEADER_BYTES, MemoryPlan, arena_capacities, is_view, plan_memory
 from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops import KernelCall
 from edgebuild.regions import Placement
-from edgebuild.targets import CpuFeatures
 from edgebuild.versions import C_INTERFACE
 
 _DTYPE_ENUM = {
@@ -121,11 +119,6 @@ class _Writer:
         raise TypeError(f"parameter {key} has type {type(value).__name__}")
 
 
-def kernel_calls(graph: Graph, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
-    """Return the fastest kernel of every operator; the graph has passed ``check_supported``."""
-    return tuple(fastest(node, cpu) for node in graph.nodes())
-
-
 def plan_for(graph: Graph, calls: Sequence[KernelCall], placement: Placement | None) -> MemoryPlan:
     """Plan the arena where ``placement`` has it: split where it gives the arena several regions and
     it does not fit the first."""
@@ -146,7 +139,7 @@ def generate_library(
 
     Args:
         graph: a supported graph.
-        calls: ``kernel_calls(graph, cpu)``.
+        calls: those of its schedule.
         plan: ``plan_memory(graph, calls)``.
         name: a C identifier (``c_identifier``), the prefix of everything that is exported.
         preprocessing: what the firmware does to inputs, as functions for it to call.
@@ -221,7 +214,7 @@ def _check_outputs(graph: Graph) -> None:
 
 
 def _layer(node: Node, call: KernelCall, plan: MemoryPlan, writer: _Writer) -> Layer:
-    if call.view and plan.place(node.output.index) == plan.place(node.input(0).index):
+    if is_view(node, call, plan):
         return Layer(node.position, node.kind, "")
     arguments = []
     params_name = params = ""

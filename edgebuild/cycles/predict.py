@@ -9,16 +9,11 @@ what the simulator would say: the default compiler, and the same model of the ta
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from pathlib import Path
-from typing import Any
 
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
-from edgebuild.cycles.traffic import PARAMETERS, CodePiece, code_runs, layer_reads
+from edgebuild.cycles.traffic import code_runs, layer_reads
 from edgebuild.cycles.waits import (
     NO_WAITS,
     Layer,
@@ -27,93 +22,20 @@ from edgebuild.cycles.waits import (
     layer_waits,
     memory_model,
 )
-from edgebuild.cycles.work import Work, loop_rounds
-from edgebuild.errors import InternalError
+from edgebuild.cycles.weights import KernelWeights, load_weights
+from edgebuild.cycles.work import Work
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph, Node
 from edgebuild.memory.planner import MemoryPlan, shares_memory, tensor_lifetimes
 from edgebuild.ops import OPS, KernelCall
-from edgebuild.profile import CpuFeatures, TargetProfile
+from edgebuild.profile import TargetProfile
 
-DATA = Path(__file__).resolve().parent / "data"
-SCHEMA = 5
 CYCLES_PER_BYTE = 20
 CYCLES_PER_MAC = 10
 """The guess for a kernel that nothing is known of: bytes in and out, and products."""
 
-ALLOWED = 0.10
-"""What a prediction may be off by without being called rough."""
-
-KNOWN_ROUNDS = 3.0
-"""A loop that ran at least so many rounds of four in the fit is known at any length."""
-
-BEYOND = 0.15
-"""A layer is rough when its counts leave the fitted ones by more than this share of its cycles."""
-
 ROUGH_SHARE = 0.1
 """A sum is rough when rough layers take more than this share of it."""
-
-
-@dataclass(frozen=True)
-class Weights:
-    """What ``data/<core>.json`` holds of each kernel.
-
-    ``timing`` is the simulator's cycle model, ``toolchain`` the compiler that they were fitted for,
-    ``firmware_sha256`` the hash of the C sources.
-    """
-
-    timing: str
-    toolchain: str
-    firmware_sha256: str
-    kernels: Mapping[str, KernelWeights]
-
-
-@dataclass(frozen=True)
-class KernelWeights:
-    """What was fitted for a kernel.
-
-    ``cycles`` of each part; ``share``: the largest share of a layer's cycles that a part took in
-    the fit; ``loops``: the most rounds of four in an entry of a loop; ``worst_error``: over the
-    fit's layers that are no mere calls; ``pieces`` and ``moved``: see ``code_runs``.
-    """
-
-    cycles: Mapping[str, float]
-    share: Mapping[str, float]
-    loops: Mapping[str, float]
-    worst_error: float
-    pieces: Sequence[CodePiece]
-    moved: Mapping[str, Mapping[str, float]]
-
-    def total(self, counts: Mapping[str, float]) -> int:
-        """Return the cycles of parts that run ``counts`` times."""
-        return round(sum(self.cycles.get(part, 0.0) * count for part, count in counts.items()))
-
-    def parameters(self, counts: Mapping[str, float]) -> float:
-        """Return the loads of the kernel's parameters."""
-        loads = self.moved[PARAMETERS]
-        return sum(loads.get(part, 0.0) * count for part, count in counts.items())
-
-    def rough(self, counts: Mapping[str, float]) -> str:
-        """Return why the cycles of these counts may be off by more than 10 %, "" where not."""
-        if self.worst_error > ALLOWED:
-            return "its cycles depend on the data"
-        if any(count and part not in self.share for part, count in counts.items()):
-            return "a part of it never ran in the fit"
-        for loop, rounds in loop_rounds(counts).items():
-            # So few rounds do not tell what one costs from what an entry costs.
-            if self.loops.get(loop, KNOWN_ROUNDS) < KNOWN_ROUNDS and rounds > self.loops[loop]:
-                return f"the loop '{loop}' is longer than in the fit"
-        return "a shape unlike those it was fitted to" if self.beyond(counts) > BEYOND else ""
-
-    def beyond(self, counts: Mapping[str, float]) -> float:
-        """Return the share of the cycles by which these counts leave what was fitted.
-
-        Of a part that weighs more in them than in any fitted layer, the fit knows less than of
-        others.
-        """
-        total = max(1, self.total(counts))
-        shares = ((p, self.cycles.get(p, 0.0) * count / total) for p, count in counts.items())
-        return sum(max(0.0, share - self.share.get(part, 0.0)) for part, share in shares)
 
 
 @dataclass(frozen=True)
@@ -198,14 +120,13 @@ class CyclePrediction:
 def predict_cycles(
     graph: Graph,
     target: TargetProfile,
-    calls: Sequence[KernelCall] | None = None,
+    calls: Sequence[KernelCall],
     plan: MemoryPlan | None = None,
 ) -> CyclePrediction | None:
     """Predict the cycles of one inference of a supported ``graph`` (as after the default passes).
 
-    ``calls`` are its kernel calls where the caller has them already, ``plan`` says what lies in
-    which bank of a split arena. None for a core without
-    weights (the host, and cores that the simulator gives no cycles for).
+    ``calls`` are those of its schedule, ``plan`` says what lies in which bank of a split arena.
+    None for a core without weights (the host, and cores that the simulator gives no cycles for).
     """
     weights = load_weights(target.cpu.core)
     if weights is None:
@@ -214,17 +135,16 @@ def predict_cycles(
     slow = model.slow if model is not None else ()
     lifetimes = tensor_lifetimes(graph)
     layers, moved = [], []
-    for node in graph.nodes():
-        call = calls[node.position] if calls is not None else _call(node, target)
-        view = call is not None and call.view and shares_memory(node, 0, 0, lifetimes)
-        name = VIEW if view else node.kind if call is None else kernel_name(call)
+    for node, call in zip(graph.nodes(), calls, strict=True):
+        view = call.view and shares_memory(node, 0, 0, lifetimes)
+        name = VIEW if view else kernel_name(call)
         kernel = weights.kernels.get(name)
-        work = Work() if view or call is None else _work(call)
+        work = Work() if view else _work(call)
         counts = work.counts if work is not None else {}
         layers.append(_layer(node, name, kernel, counts))
         if slow and model is not None:
             code = code_runs(kernel.pieces, kernel.moved, work) if kernel and work else None
-            reads = () if view or call is None else layer_reads(node, call, plan)
+            reads = () if view else layer_reads(node, call, plan)
             held = {model.placement.kernels: code} if code else {}
             loads = kernel.parameters(counts) if kernel else 0.0
             moved.append(Layer(held, reads, layers[-1].cycles, name, loads))
@@ -235,42 +155,9 @@ def predict_cycles(
     return CyclePrediction(tuple(layers), source, target.cpu.clock_hz, slow)
 
 
-REFERENCE = "cortex-m4"
-"""The core whose cycles choose among the kernels for cores with the DSP extension."""
-
-
-WORTH = 0.8
-"""Below this share of the usual kernel's cycles another one runs, for about 1 KB more flash."""
-
-
-def fastest(node: Node, cpu: CpuFeatures) -> KernelCall:
-    """Return the kernel that runs a supported ``node`` on ``cpu``: the usual one, unless another
-    candidate takes less than ``WORTH`` of its predicted cycles."""
-    candidates = OPS[node.kind].candidates(node, cpu)
-    weights = load_weights(REFERENCE)
-    if len(candidates) == 1 or weights is None:
-        return candidates[0]
-    usual, *others = (
-        (weights.kernels[name].total(_counts(call)) if name in weights.kernels else math.inf, call)
-        for call in candidates
-        for name in [kernel_name(call)]
-    )
-    best = min(others, key=lambda pair: pair[0])
-    return best[1] if best[0] < WORTH * usual[0] < math.inf else usual[1]
-
-
-def _call(node: Node, target: TargetProfile) -> KernelCall | None:
-    return fastest(node, target.cpu.features) if node.kind in OPS else None
-
-
 def _work(call: KernelCall) -> Work | None:
     work = WORK.get(kernel_name(call))
     return None if work is None else work(call.params)
-
-
-def _counts(call: KernelCall) -> Mapping[str, float]:
-    work = _work(call)
-    return {} if work is None else work.counts
 
 
 def _layer(
@@ -279,37 +166,7 @@ def _layer(
     if kernel is not None and counts:
         cycles, rough = kernel.total(counts), kernel.rough(counts)
         return LayerCycles(node.position, node.kind, name, cycles, rough=rough)
-    operator = OPS.get(node.kind)
-    macs = operator.macs(node) if operator is not None else 0
+    macs = OPS[node.kind].macs(node)
     moved = sum(t.nbytes for t in (*node.inputs, *node.outputs) if t is not None)
     guess = CYCLES_PER_BYTE * moved + CYCLES_PER_MAC * macs
     return LayerCycles(node.position, node.kind, name, guess, known=False, rough="not measured")
-
-
-@cache
-def load_weights(core: str) -> Weights | None:
-    """Return the weights for ``core``; None when there are none."""
-    path = DATA / f"{core}.json"
-    if not path.is_file():
-        return None
-    try:
-        value: dict[str, Any] = json.loads(path.read_text())
-        if value["schema"] != SCHEMA:
-            raise ValueError(f"schema {value['schema']}")
-        kernels = {
-            name: KernelWeights(
-                fit["cycles"],
-                fit["share"],
-                fit["loops"],
-                fit["worst_error"],
-                tuple(CodePiece(piece["span"], piece["parts"]) for piece in fit["pieces"]),
-                fit["moved"],
-            )
-            for name, fit in value["kernels"].items()
-        }
-        return Weights(value["timing"], value["toolchain"], value["firmware_sha256"], kernels)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InternalError(
-            f"edgebuild's own cycle weights of {core} cannot be read: {error}",
-            hint="reinstall edgebuild with pip",
-        ) from error

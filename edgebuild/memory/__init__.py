@@ -1,6 +1,14 @@
 """Memory planning: where each activation lives in the arena."""
 
 from edgebuild.memory.banks import STACK_BYTES, arena_capacities
-from edgebuild.memory.planner import HEADER_BYTES, MemoryPlan, plan_memory
+from edgebuild.memory.planner import HEADER_BYTES, MemoryPlan, is_view, live_bytes, plan_memory
 
-__all__ = ["HEADER_BYTES", "STACK_BYTES", "MemoryPlan", "arena_capacities", "plan_memory"]
+__all__ = [
+    "HEADER_BYTES",
+    "STACK_BYTES",
+    "MemoryPlan",
+    "arena_capacities",
+    "is_view",
+    "live_bytes",
+    "plan_memory",
+]

@@ -60,22 +60,7 @@ def plan_memory(
     split only when it does not fit the first. Where nothing fits, the last bank is larger than its
     capacity.
     """
-    lifetimes = tensor_lifetimes(graph)
-    groups = _alias_groups(graph, calls, lifetimes)
-    blocks = [
-        Block(
-            _align(max(graph.tensors[i].nbytes for i in members)),
-            min(lifetimes[i][0] for i in members),
-            max(lifetimes[i][1] for i in members),
-            tuple(members),
-        )
-        for members in groups
-    ]
-    blocks += [
-        Block(_align(call.scratch_bytes), position, position, (), position)
-        for position, call in enumerate(calls)
-        if call.scratch_bytes
-    ]
+    blocks = _blocks(graph, calls)
     leads = _leads(graph, calls, blocks)
     live = _live_bytes(blocks, leads, len(graph.ops))
     lower_bound = max(live, default=0)
@@ -101,6 +86,34 @@ def plan_memory(
         banks={i: bank for b, (bank, _) in placed if bank for i in b.tensors},
         scratch_banks={b.scratch_of: bank for b, (bank, _) in placed if bank and not b.tensors},
     )
+
+
+def live_bytes(graph: Graph, calls: Sequence[KernelCall]) -> tuple[int, ...]:
+    """Return ``MemoryPlan.live_bytes`` without a plan."""
+    blocks = _blocks(graph, calls)
+    live = _live_bytes(blocks, _leads(graph, calls, blocks), len(graph.ops))
+    return tuple(live[1:-1])
+
+
+def _blocks(graph: Graph, calls: Sequence[KernelCall]) -> list[Block]:
+    """Return the tensors that share memory as one block each, and every call's scratch memory."""
+    lifetimes = tensor_lifetimes(graph)
+    groups = _alias_groups(graph, calls, lifetimes)
+    blocks = [
+        Block(
+            _align(max(graph.tensors[i].nbytes for i in members)),
+            min(lifetimes[i][0] for i in members),
+            max(lifetimes[i][1] for i in members),
+            tuple(members),
+        )
+        for members in groups
+    ]
+    blocks += [
+        Block(_align(call.scratch_bytes), position, position, (), position)
+        for position, call in enumerate(calls)
+        if call.scratch_bytes
+    ]
+    return blocks
 
 
 def _leads(graph: Graph, calls: Sequence[KernelCall], blocks: Sequence[Block]) -> list[Lead]:
@@ -168,6 +181,11 @@ def _alias_groups(
             for i in group_of[pair[1]]:
                 group_of[i] = members
     return list({id(members): members for members in group_of.values()}.values())
+
+
+def is_view(node: Node, call: KernelCall, plan: MemoryPlan) -> bool:
+    """Return whether ``node`` only renames memory in ``plan``, so that nothing runs."""
+    return call.view and plan.place(node.output.index) == plan.place(node.input(0).index)
 
 
 def shares_memory(

@@ -113,8 +113,13 @@ class Operator(ABC):
 
     def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
         """Return all kernels that may run ``node`` on ``cpu``, with the same outputs, the usual one
-        first."""
-        return (self.kernel(node, cpu),)
+        first. Beside one for the DSP extension that is the portable one: it is smaller, and faster
+        where the other prepares much for few outputs."""
+        usual = self.kernel(node, cpu)
+        if not cpu.dsp or cpu.mve:
+            return (usual,)
+        portable = self.kernel(node, CpuFeatures())
+        return (usual,) if portable.sources == usual.sources else (usual, portable)
 
     def effective_scales(self, node: Node) -> Iterable[float]:
         """Return the real factors by which ``node`` rescales its integers, all that there are."""

@@ -71,10 +71,6 @@ class Conv2D(Operator):
         """Return the call of ``convolution``."""
         return convolution(node, cpu, _matrix(node), _groups(node), _window(node))
 
-    def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
-        """Return the DSP and the portable kernel where both may run."""
-        return conv.dsp_or_portable(self, node, cpu)
-
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, groups, activations and extreme multipliers."""
         yield _case("pointwise", (1, 4, 4, 8), (6, 1, 1, 8))

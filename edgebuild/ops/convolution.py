@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgebuild.graph import DType, Node, Tensor
-from edgebuild.ops.base import Constraint, KernelCall, Operator
+from edgebuild.ops.base import Constraint
 from edgebuild.ops.fixed_point import (
     activation_range,
     multiply_by_quantized_multiplier,
     quantize_multipliers,
 )
-from edgebuild.targets import CpuFeatures
 
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 
@@ -68,18 +67,6 @@ class DspChannels:
         """Return the table with an even number of rows for each group."""
         blocks = self.table.reshape(groups, -1, 4)
         return np.pad(blocks, ((0, 0), (0, blocks.shape[1] % 2), (0, 0))).reshape(-1, 4)
-
-
-PORTABLE = CpuFeatures()
-
-
-def dsp_or_portable(operator: Operator, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
-    """Return the candidates of an operator whose DSP kernel prepares much: for few outputs the
-    portable one is faster."""
-    usual = operator.kernel(node, cpu)
-    if not usual.function.endswith("_dsp"):
-        return (usual,)
-    return usual, operator.kernel(node, PORTABLE)
 
 
 def dsp_channels(node: Node, weights: np.ndarray, c: Channels) -> DspChannels:

@@ -128,10 +128,6 @@ class DepthwiseConv2D(Operator):
             overlap=overlap,
         )
 
-    def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
-        """Return the DSP and the portable kernel where both may run."""
-        return conv.dsp_or_portable(self, node, cpu)
-
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, multipliers, activations and zero points."""
         yield _case("valid_3x3", (1, 6, 5, 4), (3, 3))

@@ -110,10 +110,6 @@ class FullyConnected(Operator):
             },
         )
 
-    def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
-        """Return the DSP and the portable kernel where both may run."""
-        return conv.dsp_or_portable(self, node, cpu)
-
     def cases(self) -> Iterable[Case]:
         """Yield sizes around the kernels' blocks, batches, activations, multipliers."""
         yield _case("even", (1, 16), 8)

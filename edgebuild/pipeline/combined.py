@@ -188,6 +188,7 @@ def _combine(
         {model.name: model.graph for model in models},
         plan.target.cpu.features,
         shared=shared,
+        optimize=plan.target.optimize,
         preprocessing={one.name: one.preprocessing for one in reports},
     )
     for path, text in combination.files.items():

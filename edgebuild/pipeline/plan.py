@@ -23,7 +23,7 @@ from edgebuild.errors import CHECK_PATH, InputError, nearest
 from edgebuild.files import explain_os_error
 from edgebuild.limits import ARTIFACT_BYTES, MODEL_BYTES, files_below, open_file, read_json
 from edgebuild.models.source import recognise
-from edgebuild.profile import FORMATS
+from edgebuild.profile import FORMATS, Optimize
 from edgebuild.project import (
     DEFAULT_CALIBRATION_SAMPLES,
     DEFAULT_OUT,
@@ -65,6 +65,7 @@ class BuildRequest:
     ``accuracy_gate`` False lets a build pass that has lost much (``edgebuild.report.gate``);
     ``ladder`` False tries no remedies then (``edgebuild.compress.ladder``).
     ``place`` says which of the target's memory regions hold a role, over the profile's own.
+    ``optimize`` is what kernels are chosen for, None for ``balanced`` or what keeps the budget.
     ``input_shapes`` are those of inputs by name, where the model leaves dimensions open.
     ``data_folder`` is where relative paths and Python entries are looked for.
     """
@@ -93,6 +94,7 @@ class BuildRequest:
     accuracy_gate: bool = True
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ladder: bool = True
+    optimize: str | None = None
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class BuildPlan:
             "format": self.format,
             "fail_on": list(request.fail_on),
             "accuracy_gate": request.accuracy_gate,
+            "optimize": request.optimize,
             "ladder": request.ladder,
             "edgetpu_container": request.edgetpu_container,
             "normalization": {
@@ -164,9 +167,20 @@ class BuildPlan:
         return cache_dir() / "training" / digest.hexdigest()[:24]
 
 
+def _optimize(given: str) -> Optimize:
+    try:
+        return Optimize(given)
+    except ValueError:
+        raise InputError(
+            f"optimize is {quoted(given)}", hint=" or ".join(f'"{one}"' for one in Optimize)
+        ) from None
+
+
 def make_plan(request: BuildRequest) -> BuildPlan:
     """Resolve a request; InputError for anything that cannot be right."""
     target = load_target(request.target).placed(request.place)
+    if request.optimize is not None:
+        target = target.optimized(_optimize(request.optimize))
     run = request.run or target.run.default
     if request.toolchain not in TOOLCHAINS:
         raise InputError(f"unknown toolchain '{request.toolchain}'", hint=" or ".join(TOOLCHAINS))

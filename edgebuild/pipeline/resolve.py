@@ -25,6 +25,7 @@ from edgebuild.pipeline.effort import check_data_set, check_run
 from edgebuild.pipeline.formats import runnable
 from edgebuild.pipeline.loading import Prepared, prepare
 from edgebuild.pipeline.plan import BuildPlan
+from edgebuild.pipeline.preference import emit_preferred
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.units import shortened
 
@@ -91,9 +92,12 @@ def resolve(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> R
     loaded = load(plan, progress, forecast=forecast)
     try:
         progress("generating C")
-        emitted = backend.emit(
-            *(loaded.graph, loaded.source_graph, loaded.model, plan.name, plan.target),
-            preprocessing=loaded.review.preprocessing,
+        emitted = emit_preferred(
+            plan,
+            lambda target: backend.emit(
+                *(loaded.graph, loaded.source_graph, loaded.model, plan.name, target),
+                preprocessing=loaded.review.preprocessing,
+            ),
         )
         backend.check_room(emitted, plan.target)
         _refuse_lack(loaded, forecast)

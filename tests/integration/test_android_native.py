@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from edgebuild.codegen.android import AndroidSettings, interface_of, native_module
-from edgebuild.codegen.c_library import generate_library, kernel_calls
+from edgebuild.codegen.c_library import generate_library
 from edgebuild.memory import plan_memory
+from edgebuild.schedule import schedule_graph
 from edgebuild.targets import load_target
 from edgebuild.tflite.oracle import run_oracle
 from edgebuild.tflite.reader import read_tflite
@@ -35,7 +36,7 @@ def jni_includes() -> list[Path]:
 def write_module(folder: Path, target: str) -> bytes:
     model = small_model()
     graph = read_tflite(model, name="small")
-    calls = kernel_calls(graph, load_target(target).cpu.features)
+    calls = schedule_graph(graph, load_target(target).cpu.features).calls
     library = generate_library(graph, calls, plan_memory(graph, calls), "small_net")
     settings = AndroidSettings("native", 24)
     for path, text in native_module(interface_of(graph, "Small-Net"), settings, library).items():

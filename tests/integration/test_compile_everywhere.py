@@ -14,11 +14,11 @@ import pytest
 
 import edgebuild
 from edgebuild.backends.emit import emit_library
-from edgebuild.codegen.c_library import kernel_calls
 from edgebuild.codegen.sources import runtime_dir
 from edgebuild.graph import ABSENT, Graph, Op, Tensor
 from edgebuild.ops import OPS
 from edgebuild.ops.base import Case
+from edgebuild.schedule import schedule_graph
 from edgebuild.targets import CpuFeatures, load_target
 from edgebuild.tflite.writer import write_tflite
 from edgebuild.toolchain import CompileJob
@@ -35,7 +35,7 @@ TRIPLES = ("riscv32-freestanding", "aarch64-linux-musl", "x86_64-linux-musl")
 
 def sources(graph: Graph, cpu: CpuFeatures) -> set[str]:
     """Return the kernels that ``graph`` takes on a core."""
-    return {source for call in kernel_calls(graph, cpu) for source in call.sources}
+    return {source for call in schedule_graph(graph, cpu).calls for source in call.sources}
 
 
 def chosen_cases() -> Iterator[Case]:

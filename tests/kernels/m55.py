@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from edgebuild.codegen.c_library import kernel_calls
 from edgebuild.codegen.linker import render_linker_script
 from edgebuild.graph import Graph
 from edgebuild.ops.base import KernelCall
 from edgebuild.regions import Memory, placement_of
+from edgebuild.schedule import schedule_graph
 from edgebuild.targets import CORES, CpuFeatures
 from edgebuild.toolchain import CompileJob, find_toolchain
 from tests.kernels import harness
@@ -144,7 +144,7 @@ def build_program(
     sources = harness.library_files(graphs, cpu)
     if direct:
         names = [f"m{n}_direct" for n in range(len(graphs))]
-        calls = [kernel_calls(graph, cpu)[0] for graph in graphs]
+        calls = [schedule_graph(graph, cpu).calls[0] for graph in graphs]
         for n, call in enumerate(calls):
             sources[f"m{n}.c"] += _direct_call(n, call)
         declared = "\n".join(_SIGNATURE.format(name=f"{name}") + ";" for name in names)

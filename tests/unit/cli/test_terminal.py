@@ -34,6 +34,4 @@ def test_errors_wrap_at_words():
     lines = [line for line in shown.splitlines() if line.strip()]
     assert lines[0].endswith("unknown target 'nosuch'") and max(map(len, lines)) <= 70
     words = " ".join(shown.split())
-    assert (
-        "`edgebuild targets list` shows all names; for a board of your own, pass the path" in words
-    )
+    assert "`edgebuild targets list` shows all names; for a board of your own, `edgebuild" in words

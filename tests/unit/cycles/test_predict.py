@@ -8,18 +8,20 @@ import time
 import numpy as np
 import pytest
 
-from edgebuild.cycles import predict, predict_cycles
+from edgebuild.cycles import predict as prediction
+from edgebuild.cycles import predict_cycles
+from edgebuild.cycles import weights as fits
 from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import WORK, kernel_name
-from edgebuild.cycles.predict import DATA, KernelWeights, load_weights
 from edgebuild.cycles.traffic import MOVED, PARAMETERS
+from edgebuild.cycles.weights import DATA, KernelWeights, load_weights
 from edgebuild.cycles.work import Work
 from edgebuild.devices.simulator.cycles import TIMINGS
 from edgebuild.errors import InternalError
 from edgebuild.figures import How
-from edgebuild.graph import Op
 from edgebuild.ops import OPS
 from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.schedule import schedule_graph
 from edgebuild.targets import load_target
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
 from edgebuild.toolchain import find_toolchain
@@ -32,6 +34,11 @@ REFIT = "run benchmarks/fit_cycles.py"
 def small_graph(**options):
     """The small model as it is read, with every attribute."""
     return read_tflite(small_model(**options), name="small")
+
+
+def predict(graph, target):
+    schedule = schedule_graph(graph, target.cpu.features, target.optimize)
+    return predict_cycles(graph, target, schedule.calls)
 
 
 def test_every_generic_core_of_the_simulator_has_weights(bench):
@@ -57,7 +64,7 @@ def test_every_case_of_every_operator(bench, core):
     graphs = [case.graph for operator in OPS.values() for case in operator.cases()]
     graph, target = bench.side_by_side(graphs), bench.roomy(core)
     simulated = bench.layer_cycles(graph, target)
-    predicted = predict_cycles(graph, target)
+    predicted = predict(graph, target)
     assert predicted.guessed == ()
     off = []
     for layer, cycles in zip(predicted.layers, simulated, strict=True):
@@ -73,7 +80,7 @@ def test_random_networks(bench, random_net, core, seed):
     graph = run_passes(random_net(seed), DEFAULT_PASSES).graph
     target = load_target(core)
     run = bench.simulate(graph, target)
-    predicted = predict_cycles(graph, target)
+    predicted = predict(graph, target)
     assert predicted.cycles == pytest.approx(run.cycles.value, rel=0.03), REFIT
     for sample in run.layers:
         if sample.cycles > 0.01 * run.cycles.value:
@@ -86,12 +93,12 @@ def test_real_models(bench, mlperf_dir, name):
     graph = run_passes(read_tflite_file(path), DEFAULT_PASSES).graph
     target = load_target("cortex-m4")
     simulated = bench.simulate(graph, target).cycles.value
-    assert predict_cycles(graph, target).cycles == pytest.approx(simulated, rel=0.01)
+    assert predict(graph, target).cycles == pytest.approx(simulated, rel=0.01)
 
 
 def test_the_latency_says_how_it_is_known():
     target = load_target("cortex-m4")
-    found = predict_cycles(small_graph(), target)
+    found = predict(small_graph(), target)
     latency = found.latency_us
     assert latency.how == How.PREDICTED and latency.unit == "us"
     assert latency.value == pytest.approx(found.cycles / 25)
@@ -99,49 +106,39 @@ def test_the_latency_says_how_it_is_known():
     assert latency.source.endswith(", 25 MHz")
     assert [layer.kind for layer in found.layers] == [op.kind for op in small_graph().ops]
     no_clock = dataclasses.replace(target, cpu=dataclasses.replace(target.cpu, clock_hz=None))
-    assert predict_cycles(small_graph(), no_clock).latency_us is None
+    assert predict(small_graph(), no_clock).latency_us is None
 
 
 def test_cores_without_weights():
-    assert predict_cycles(small_graph(), load_target("cortex-m55")) is None
-    assert predict_cycles(small_graph(), load_target("host")) is None
-
-
-def test_given_calls_change_nothing():
-    target, graph = load_target("cortex-m7"), small_graph()
-    calls = [OPS[node.kind].kernel(node, target.cpu.features) for node in graph.nodes()]
-    assert predict_cycles(graph, target, calls) == predict_cycles(graph, target)
+    assert predict(small_graph(), load_target("cortex-m55")) is None
+    assert predict(small_graph(), load_target("host")) is None
 
 
 def test_a_view_costs_a_copy_only_where_memory_is_not_shared():
     target, graph = load_target("cortex-m4"), small_graph()
-    view = predict_cycles(graph, target).layers[2]
+    view = predict(graph, target).layers[2]
     assert (view.kernel, view.kind) == ("view", "RESHAPE") and view.cycles < 20
     kept = graph.replace(outputs=(*graph.outputs, 6))
-    copied = predict_cycles(kept, target).layers[2]
+    copied = predict(kept, target).layers[2]
     assert copied.kernel == "copy" and copied.cycles > 200
 
 
 def test_what_is_not_known_is_guessed_and_named(monkeypatch):
     target, graph = load_target("cortex-m4"), small_graph()
-    odd = graph.replace(ops=(*graph.ops[:-1], Op("LOG_SOFTMAX", (11,), (12,))))
-    found = predict_cycles(odd, target)
-    assert found.guessed == ("LOG_SOFTMAX",)
-    assert found.layers[-1].cycles == predict.CYCLES_PER_BYTE * 20 and not found.layers[-1].known
-    assert found.latency_us.source.endswith(", LOG_SOFTMAX only guessed, 25 MHz")
     works = {name: work for name, work in WORK.items() if name != "conv2d_s8_dsp"}
-    monkeypatch.setattr(predict, "WORK", works)
-    found = predict_cycles(graph, target)
+    monkeypatch.setattr(prediction, "WORK", works)
+    found = predict(graph, target)
     assert found.guessed == ("conv2d_s8_dsp",)
-    assert found.layers[0].cycles > predict.CYCLES_PER_MAC * 4608
+    assert found.latency_us.source.endswith(", conv2d_s8_dsp only guessed, 25 MHz")
+    assert found.layers[0].cycles > prediction.CYCLES_PER_MAC * 4608
 
 
 def test_a_kernel_without_weights_is_guessed(monkeypatch):
     weights = load_weights("cortex-m4")
     kernels = {k: v for k, v in weights.kernels.items() if k != "softmax_s8"}
     fewer = dataclasses.replace(weights, kernels=kernels)
-    monkeypatch.setattr(predict, "load_weights", lambda _: fewer)
-    assert predict_cycles(small_graph(), load_target("cortex-m4")).guessed == ("softmax_s8",)
+    monkeypatch.setattr(prediction, "load_weights", lambda _: fewer)
+    assert predict(small_graph(), load_target("cortex-m4")).guessed == ("softmax_s8",)
 
 
 def test_shapes_unlike_the_fitted_ones_are_called_rough():
@@ -169,25 +166,25 @@ def test_loops_longer_than_in_the_fit_are_rough_where_it_saw_short_ones_only():
 def test_a_rough_layer_is_named_where_it_matters(monkeypatch):
     """Weights that know loops only in passing."""
     weights, target = load_weights("cortex-m4"), load_target("cortex-m4")
-    assert predict_cycles(small_graph(), target).rough == ()
+    assert predict(small_graph(), target).rough == ()
     kernel = weights.kernels["conv2d_s8_dsp"]
     narrow = dataclasses.replace(kernel, share=dict.fromkeys(kernel.share, 0.01))
     kernels = {**weights.kernels, "conv2d_s8_dsp": narrow}
     changed = dataclasses.replace(weights, kernels=kernels)
-    monkeypatch.setattr(predict, "load_weights", lambda _: changed)
-    found = predict_cycles(small_graph(), target)
+    monkeypatch.setattr(prediction, "load_weights", lambda _: changed)
+    found = predict(small_graph(), target)
     assert found.rough == ("conv2d_s8_dsp: a shape unlike those it was fitted to",)
     assert "rough (conv2d_s8_dsp: " in found.latency_us.source
     small = {**weights.kernels, "softmax_s8": dataclasses.replace(narrow, share={})}
     changed = dataclasses.replace(weights, kernels=small)
-    found = predict_cycles(small_graph(), target)
+    found = predict(small_graph(), target)
     assert found.layers[-1].rough and found.rough == ()  # a thousandth of the network
 
 
 def test_the_portable_form_beyond_the_dsp_kernels_limits(bench):
     target = load_target("cortex-m4")
     graph = bench.Layers().conv((1, 6, 6, 4), 6, scale=0.0002)
-    (layer,) = predict_cycles(graph, target).layers
+    (layer,) = predict(graph, target).layers
     assert layer.kernel == "conv2d_s8"
     assert layer.cycles == pytest.approx(bench.layer_cycles(graph, target)[0], rel=0.03)
 
@@ -204,7 +201,7 @@ def test_kernels_of_one_function_are_told_apart():
 @pytest.mark.parametrize("text", ["{", "[]", '{"schema": 99}', '{"schema": 1}'])
 def test_broken_weights_are_our_own_fault(tmp_path, monkeypatch, text):
     (tmp_path / "cortex-m4.json").write_text(text)
-    monkeypatch.setattr(predict, "DATA", tmp_path)
+    monkeypatch.setattr(fits, "DATA", tmp_path)
     load_weights.cache_clear()
     try:
         with pytest.raises(InternalError, match="cycle weights of cortex-m4 cannot be read"):
@@ -241,7 +238,7 @@ def test_it_is_fast():
 
     def once():
         start = time.process_time()
-        predict_cycles(graph, target)
+        predict(graph, target)
         return time.process_time() - start
 
     assert min(once() for _ in range(5)) < 0.025
@@ -249,5 +246,5 @@ def test_it_is_fast():
 
 def test_more_work_takes_longer():
     target = load_target("cortex-m4")
-    cycles = [predict_cycles(small_graph(channels=c), target).cycles for c in (4, 8, 16, 24)]
+    cycles = [predict(small_graph(channels=c), target).cycles for c in (4, 8, 16, 24)]
     assert np.all(np.diff(cycles) > 0)

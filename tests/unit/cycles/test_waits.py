@@ -4,7 +4,6 @@ import dataclasses
 
 import pytest
 
-from edgebuild.cycles import predict_cycles
 from edgebuild.cycles.traffic import CodePart, CodeRuns, Reads
 from edgebuild.cycles.waits import NO_WAITS, Layer, MemoryModel, Waits, latency_figures, layer_waits
 from edgebuild.figures import How
@@ -283,7 +282,7 @@ def test_predicted_waits_of_networks_are_those_of_the_simulator(bench, board, sl
 
     graph = run_passes(random_nets.odd_net(seed), DEFAULT_PASSES).graph
     target = slow(bench.roomy(board))
-    run, predicted = bench.simulate(graph, target), predict_cycles(graph, target)
+    run, predicted = bench.simulate(graph, target), bench.predicted_cycles(graph, target)
     assert predicted.latency_us.least == pytest.approx(run.latency_us.least, rel=0.06)
     assert predicted.latency_us.most == pytest.approx(run.latency_us.most, rel=0.06)
     assert run.latency_us.most > 1.01 * run.zero_wait_us.value
@@ -300,7 +299,7 @@ def test_a_dense_model_executed_in_place_takes_what_its_weights_take_to_read(ben
     assert run.latency_us.least > run.zero_wait_us.value + least / mhz
     assert run.latency_us.most < run.zero_wait_us.value + 1.1 * least / mhz
     assert run.layers[0].wait_cycles > 5 * run.layers[0].cycles
-    predicted = predict_cycles(graph, target)
+    predicted = bench.predicted_cycles(graph, target)
     assert predicted.slow == ("flash",)
     assert predicted.latency_us.most == pytest.approx(run.latency_us.most, rel=0.02)
     assert predicted.zero_wait_us.value == pytest.approx(run.zero_wait_us.value, rel=0.02)
@@ -308,6 +307,6 @@ def test_a_dense_model_executed_in_place_takes_what_its_weights_take_to_read(ben
 
 def test_742_kb_of_weights_take_400_ms_to_read_word_by_word(bench):
     graph = bench.Layers(7).dense((1, 1856), 400)
-    found = predict_cycles(graph, slow_serial(load_target("rpi-pico")))
+    found = bench.predicted_cycles(graph, slow_serial(load_target("rpi-pico")))
     assert 52_000 < found.zero_wait_us.value < 66_000
     assert 425_000 < found.latency_us.least <= found.latency_us.most < 450_000

@@ -12,12 +12,13 @@ import random
 import numpy as np
 import pytest
 
-from edgebuild.codegen.c_library import generate_library, kernel_calls
+from edgebuild.codegen.c_library import generate_library
 from edgebuild.errors import EdgebuildError, Exit
 from edgebuild.graph import DType, Graph, Quantization, Tensor
 from edgebuild.memory import plan_memory
 from edgebuild.ops import OPS
 from edgebuild.passes import supported_graph
+from edgebuild.schedule import schedule_graph
 from edgebuild.targets import CORES, CpuFeatures
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.tflite.writer import write_tflite
@@ -114,7 +115,7 @@ def verdict(model: bytes) -> Exit:
     try:
         graph = supported_graph(read_tflite(model), where="m").graph
         for cpu in (CpuFeatures(), CORES["cortex-m4"]):
-            calls = kernel_calls(graph, cpu)
+            calls = schedule_graph(graph, cpu).calls
             plan = plan_memory(graph, calls)
             generate_library(graph, calls, plan, "m")
     except EdgebuildError as error:

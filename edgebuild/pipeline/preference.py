@@ -1,0 +1,60 @@
+"""Choose kernels by the budget: balanced ones, unless others keep what these may miss."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from edgebuild.backends.base import Emitted
+from edgebuild.code_size import predict_code
+from edgebuild.codegen.c_library import constant_bytes
+from edgebuild.cycles import predict_cycles
+from edgebuild.pipeline.memory_forecast import STACK_BYTES
+from edgebuild.pipeline.plan import BuildPlan
+from edgebuild.profile import Optimize, TargetProfile
+from edgebuild.toolchain.choice import tools_for
+
+AGAINST = {"latency": Optimize.SPEED, "flash": Optimize.SIZE, "RAM": Optimize.RAM}
+"""What kernels are chosen for where a budget may be missed."""
+
+
+def emit_preferred(plan: BuildPlan, emit: Callable[[TargetProfile], Emitted]) -> Emitted:
+    """Return what ``emit`` makes for the plan's target, with kernels chosen as was asked.
+
+    Where nothing was asked, they are balanced; where that may miss a budget of latency, flash or
+    RAM and others may miss none, those others.
+    """
+    first = emit(plan.target)
+    if plan.request.optimize is not None:
+        return first
+    missed = _may_miss(plan, first)
+    for name in missed:
+        other = emit(plan.target.optimized(AGAINST[name]))
+        if not _may_miss(plan, other):
+            return other.with_notes(f"kernels are chosen for {AGAINST[name]}: {name} is short")
+    return first
+
+
+def _may_miss(plan: BuildPlan, emitted: Emitted) -> list[str]:
+    """Return which budgets the upper bounds of what is predicted miss."""
+    target, budget = plan.target, plan.budget
+    placement = target.placement
+    if placement is None:
+        return []
+    missed = []
+    predicted = predict_cycles(emitted.graph, target, emitted.calls, emitted.plan)
+    latency = predicted.latency_us if predicted is not None else None
+    if latency is not None and budget.latency_us is not None and latency.most > budget.latency_us:
+        missed.append("latency")
+    code = predict_code(
+        *(emitted.graph, emitted.calls, emitted.plan, emitted.name),
+        core=target.cpu.core,
+        port=target.firmware.port if target.firmware is not None else None,
+        tool=tools_for(plan.request.toolchain)[0][0],
+    )
+    flash = constant_bytes(emitted.graph, emitted.calls) + code.model.high
+    if budget.flash_bytes is not None and flash > budget.flash_bytes:
+        missed.append("flash")
+    ram = emitted.plan.arena_bytes + STACK_BYTES
+    if budget.ram_bytes is not None and ram > budget.ram_bytes:
+        missed.append("RAM")
+    return missed

@@ -1,0 +1,79 @@
+"""What a kernel costs: cycles, constants, code and scratch memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from edgebuild.code_size.predict import UNKNOWN_KERNEL_BYTES, load_sizes
+from edgebuild.cycles.kernels import WORK, kernel_name
+from edgebuild.cycles.weights import load_weights
+from edgebuild.ops.base import KernelCall
+from edgebuild.profile import CpuFeatures
+
+TOOL = "zig"
+"""The compiler whose code is counted; the others' is in proportion."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One way to run an operator.
+
+    ``cycles`` are predicted with zero wait states, NaN where the kernel was never fitted;
+    ``constant_bytes`` are its weights and tables.
+    """
+
+    call: KernelCall
+    cycles: float
+    constant_bytes: int
+
+    @cached_property
+    def kernel(self) -> str:
+        """The kernel's name."""
+        return kernel_name(self.call)
+
+
+@dataclass(frozen=True)
+class Costs:
+    """The costs on ``core``, which stands for all cores with the same features."""
+
+    core: str
+
+    def option(self, call: KernelCall) -> Option:
+        """Return a call with its costs."""
+        weights, work = load_weights(self.core), WORK.get(kernel_name(call))
+        kernel = weights.kernels.get(kernel_name(call)) if weights is not None else None
+        cycles = math.nan
+        if kernel is not None and work is not None:
+            cycles = float(kernel.total(work(call.params).counts))
+        return Option(call, cycles, sum(_array_bytes(call.params)))
+
+    def code_bytes(self, kernels: Iterable[str]) -> int:
+        """Return the bytes of code of all ``kernels``, what they share counted once."""
+        measured = load_sizes(self.core)[TOOL]
+        pieces: set[str] = set()
+        unknown = 0
+        for kernel in kernels:
+            pieces.update(measured.kernels.get(kernel, ()))
+            unknown += kernel not in measured.kernels
+        return sum(measured.pieces[piece] for piece in pieces) + unknown * UNKNOWN_KERNEL_BYTES[1]
+
+
+def costs_for(cpu: CpuFeatures) -> Costs | None:
+    """Return the costs on cores with these features; None where nothing is known of their cycles,
+    as with Helium and on AArch64."""
+    if cpu.mve or cpu.neon:
+        return None
+    return Costs("cortex-m4" if cpu.dsp else "cortex-m3")
+
+
+def _array_bytes(params: Mapping[str, object]) -> Iterable[int]:
+    for value in params.values():
+        if isinstance(value, np.ndarray):
+            yield value.nbytes
+        elif isinstance(value, Mapping):
+            yield from _array_bytes(value)

@@ -1,0 +1,68 @@
+"""Kernels are balanced, unless a budget asks for others."""
+
+import pytest
+
+import edgebuild
+from edgebuild.budget import Budget
+from edgebuild.errors import InputError
+from edgebuild.pipeline.forecast import forecast
+from edgebuild.pipeline.plan import BuildRequest
+from edgebuild.tflite.writer import write_tflite
+
+
+@pytest.fixture
+def model(bench, tmp_path):
+    """Two convolutions for which the fast kernel takes more flash and more scratch."""
+    layers = bench.Layers(4)
+    path = tmp_path / "two.tflite"
+    path.write_bytes(write_tflite(layers.conv((1, 12, 12, 16), 16)))
+    return path
+
+
+def of(model, optimize=None, target="cortex-m4", **limits):
+    return forecast(BuildRequest(model, target, budget=Budget(**limits), optimize=optimize))
+
+
+def figures(found):
+    metrics = found.metrics
+    return metrics.flash_bytes.value, metrics.ram_bytes.value, metrics.latency_us.value
+
+
+def test_preferences_trade_flash_ram_and_time(model):
+    speed, balanced, size, ram = (
+        figures(of(model, optimize)) for optimize in ("speed", "balanced", "size", "ram")
+    )
+    assert speed == balanced == figures(of(model))
+    assert size[0] < speed[0] and size[2] > 1.5 * speed[2]
+    assert ram[1] <= speed[1]
+
+
+def test_a_flash_budget_buys_the_smaller_kernel(model):
+    fast, small = (figures(of(model, one)) for one in ("speed", "size"))
+    found = of(model, flash_bytes=int(small[0] * 1.1))
+    assert figures(found) == small and found.passed
+    assert "kernels are chosen for size: flash is short" in found.notes
+    # What was asked for is kept.
+    found = of(model, "speed", flash_bytes=int(small[0] * 1.1))
+    assert figures(found)[2] == fast[2] and not found.passed
+
+
+def test_what_nothing_keeps_is_missed_with_balanced_kernels(model):
+    found = of(model, flash_bytes=1000)
+    assert figures(found)[2] == figures(of(model))[2] and not found.passed
+    assert not any("kernels are chosen" in note for note in found.notes)
+
+
+def test_a_build_does_what_the_forecast_says(model, tmp_path):
+    for optimize in ("size", "speed"):
+        built = edgebuild.build(model, target="cortex-m4", out=tmp_path, optimize=optimize)
+        found = of(model, optimize)
+        assert built.comparison.equal
+        assert built.memory["arena"].value == found.analysis.arena_bytes
+        assert built.run["cycles"].value == pytest.approx(found.analysis.cycles, rel=0.02)
+
+
+def test_an_unknown_preference(model):
+    with pytest.raises(InputError, match="optimize is 'fast'") as error:
+        of(model, "fast")
+    assert error.value.hint == '"speed" or "balanced" or "size" or "ram"'

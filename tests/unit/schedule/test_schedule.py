@@ -1,0 +1,219 @@
+"""Of the kernels that may run a layer, the schedule takes what suits the preference."""
+
+import dataclasses
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from edgebuild.errors import InternalError
+from edgebuild.memory import plan_memory
+from edgebuild.ops import OPS
+from edgebuild.ops.base import KernelCall
+from edgebuild.profile import CORES, CpuFeatures, Optimize
+from edgebuild.schedule import Schedule, schedule_graph, usual_schedule
+from edgebuild.schedule import schedule as module
+from edgebuild.schedule.choose import FLASH_OF_BALANCED, SMALL_FLASH, STEP_BYTES, choose
+from edgebuild.schedule.costs import Option, costs_for
+from edgebuild.tflite.reader import read_tflite
+from tests.small import small_model
+
+M4, M55, PORTABLE = CORES["cortex-m4"], CORES["cortex-m55"], CpuFeatures()
+SPEED, BALANCED, SIZE, RAM = Optimize
+
+
+@pytest.fixture
+def make(bench):
+    return bench.Layers(1)
+
+
+def kernels(graph, cpu=M4, optimize=BALANCED):
+    return [step.option.kernel for step in schedule_graph(graph, cpu, optimize).steps]
+
+
+def test_a_single_output_does_not_pay_for_prepared_weights(make):
+    """A streaming layer: 23 rows of one pixel, of which one output is left."""
+    streaming = make.depthwise((1, 23, 1, 64), (23, 1), padding="VALID")
+    assert kernels(streaming) == ["depthwise_conv2d_s8"]
+    assert OPS["DEPTHWISE_CONV_2D"].kernel(streaming.node(0), M4).function.endswith("_dsp")
+    assert kernels(make.depthwise((1, 23, 20, 64), (5, 5), padding="SAME"))[0].endswith("_dsp")
+
+
+@pytest.mark.parametrize("kind", ["conv", "dense"])
+def test_size_takes_the_smaller_kernel_and_speed_the_faster(make, kind):
+    graph = make.conv((1, 8, 8, 16), 16) if kind == "conv" else make.dense((1, 128), 64)
+    (fast,) = kernels(graph, M4, SPEED)
+    (small,) = kernels(graph, M4, SIZE)
+    assert fast.endswith("_dsp") and small == fast.removesuffix("_dsp")
+
+
+def test_cores_without_figures_run_the_usual_kernels(make):
+    node = make.depthwise((1, 23, 1, 64), (23, 1), padding="VALID")
+    for cpu, ending in ((M55, "_mve"), (PORTABLE, "_s8"), (CpuFeatures(neon=True), "_neon")):
+        (step,) = schedule_graph(node, cpu).steps
+        assert step.option.call.function.endswith(ending) and not step.others
+
+
+def test_without_a_fit_the_usual_kernel_runs(make, monkeypatch):
+    graph = make.depthwise((1, 23, 1, 64), (23, 1), padding="VALID")
+    monkeypatch.setattr("edgebuild.schedule.costs.load_weights", lambda core: None)
+    assert kernels(graph) == ["depthwise_conv2d_s8_dsp"]
+
+
+@pytest.mark.parametrize("cpu", [M4, PORTABLE])
+def test_a_depthwise_layer_of_one_channel_is_a_convolution(make, cpu):
+    graph = make.depthwise((1, 12, 10, 1), (5, 4), multiplier=8, padding="SAME")
+    assert kernels(graph, cpu)[0].startswith("conv2d_s8")
+    graph = make.depthwise((1, 12, 10, 2), (5, 4), multiplier=4, padding="SAME")
+    assert kernels(graph, cpu) == ["depthwise_conv2d_s8"]
+
+
+class Codes:
+    """Kernels by name, of which each has so many bytes of code."""
+
+    def __init__(self, **sizes):
+        self.sizes = sizes
+
+    def code_bytes(self, used):
+        return sum(self.sizes[name] for name in used)
+
+
+def option(kernel, cycles, constants=0, scratch=0):
+    call = KernelCall(f"eb_{kernel}", "x.h", (f"{kernel}.c",), scratch_bytes=scratch)
+    return Option(call, cycles, constants)
+
+
+def live(calls):
+    return [call.scratch_bytes + 1000 for call in calls]
+
+
+def taken(steps, codes, optimize):
+    choice = choose(steps, codes, optimize, live)
+    return [options[at].kernel for options, at in zip(steps, choice, strict=True)]
+
+
+def test_a_kernel_is_linked_where_what_it_saves_is_worth_its_code():
+    codes = Codes(a=1000, b=1000)
+    # Once it is there, the second step may have it as well.
+    steps = [[option("a", 1e6), option("b", 5e5)], [option("a", 1e6), option("b", 9e5)]]
+    assert taken(steps, codes, SPEED) == ["b", "b"]
+    steps = [[option("a", 1e6), option("b", 5e5)], [option("a", 1e6), option("b", 2e6)]]
+    assert taken(steps, codes, SPEED) == ["b", "a"]
+    assert taken(steps, codes, SIZE) == ["a", "a"]
+    # A thousandth of the cycles is not worth 2 KB.
+    steps = [[option("a", 1e6), option("b", 9.99e5)], [option("a", 1e6), option("b", 2e6)]]
+    assert taken(steps, Codes(a=1000, b=2000), SPEED) == ["a", "a"]
+
+
+def test_balanced_spends_flash_where_it_saves_most_cycles():
+    codes = Codes(small=1000, large=1000)
+    steps = [
+        [option("small", 1e6, 10_000), option("large", 1e6 - saved, 20_000)]
+        for saved in (1e5, 4e5, 2e5, 3e5)
+    ] + [[option("small", 10.0, 40_000)]]
+    least = 1000 + 4 * 10_000 + 40_000 + 5 * STEP_BYTES
+    # 40 % of that is enough for the kernel's code and for three of the layers.
+    assert 31_000 <= (FLASH_OF_BALANCED - 1) * least < 40_000
+    assert taken(steps, codes, BALANCED) == ["small", "large", "large", "large", "small"]
+    assert taken(steps, codes, SPEED) == ["large"] * 4 + ["small"]
+    assert taken(steps, codes, SIZE) == ["small"] * 5
+
+
+def test_balanced_and_ram_give_up_scratch():
+    codes = Codes(a=1000, b=1000)
+    steps = [
+        [option("a", 1e6, 0, 100), option("b", 8e5, 0, 3000)],
+        [option("a", 1e6, 0, 100), option("b", 5e5, 0, 150)],
+    ]
+    assert taken(steps, codes, SPEED) == ["b", "b"]
+    # A quarter of the RAM for a sixth more cycles; for the last 50 B a third more are too many.
+    assert taken(steps, codes, BALANCED) == ["a", "b"]
+    # RAM may cost two fifths of the cycles.
+    assert taken(steps, codes, RAM) == ["a", "a"]
+    steps[1] = [option("a", 2e6, 0, 100), option("b", 5e5, 0, 150)]
+    assert taken(steps, codes, RAM) == ["a", "b"]
+    steps[0] = [option("a", 9e6, 0, 100), option("b", 8e5, 0, 3000)]
+    assert taken(steps, codes, BALANCED) == ["b", "b"]
+
+
+def test_unknown_cycles_leave_the_usual_kernel():
+    steps = [[option("a", math.nan), option("b", 1.0)], [option("a", 9.0), option("b", 5.0)]]
+    assert taken(steps, Codes(a=10, b=10), SPEED) == ["a", "b"]
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_choice_is_nearly_as_good_as_the_best_of_all(seed):
+    """For speed and size, against all choices of small problems."""
+    rng = np.random.default_rng(seed)
+    names = ["a", "b", "c"]
+    codes = Codes(**{name: int(rng.integers(100, 4000)) for name in names})
+    steps = [
+        [
+            option(name, float(rng.integers(10**4, 10**6)), int(rng.integers(0, 20_000)))
+            for name in names[: int(rng.integers(1, 4))]
+        ]
+        for _ in range(5)
+    ]
+
+    def flash(chosen):
+        code = codes.code_bytes({one.kernel for one in chosen})
+        return code + sum(one.constant_bytes + STEP_BYTES for one in chosen)
+
+    def of(optimize):
+        choice = choose(steps, codes, optimize, live)
+        return [options[at] for options, at in zip(steps, choice, strict=True)]
+
+    every = list(itertools.product(*steps))
+    least = min(map(flash, every))
+    smallest = flash(of(SIZE))
+    assert smallest <= 1.1 * least
+    limit = max(FLASH_OF_BALANCED * smallest, smallest + SMALL_FLASH)
+    balanced = of(BALANCED)
+    assert flash(balanced) <= limit
+    within = [sum(o.cycles for o in chosen) for chosen in every if flash(chosen) <= limit]
+    assert sum(one.cycles for one in balanced) <= 1.2 * min(within)
+    cycles = [sum(one.cycles for one in chosen) for chosen in every]
+    assert sum(one.cycles for one in of(SPEED)) <= 1.02 * min(cycles)
+
+
+def test_a_schedule_is_verified():
+    graph = read_tflite(small_model(), name="small")
+    schedule = schedule_graph(graph, M4)
+    schedule.verify(graph)
+    with pytest.raises(InternalError, match="each operator once"):
+        Schedule(BALANCED, schedule.steps[1:]).verify(graph)
+    first, second, *rest = schedule.steps
+    with pytest.raises(InternalError, match="once, in order"):
+        Schedule(BALANCED, (second, first, *rest)).verify(graph)
+
+
+def test_the_dump_says_what_runs_where():
+    graph = read_tflite(small_model(), name="small")
+    schedule = schedule_graph(graph, M4)
+    plan = plan_memory(graph, schedule.calls)
+    rows = schedule.to_json(graph, plan)
+    assert [row["kind"] for row in rows] == [op.kind for op in graph.ops]
+    assert rows[2]["kernel"] == "view" and rows[2]["cycles"] == 0
+    for row, node, step in zip(rows, graph.nodes(), schedule.steps, strict=True):
+        (place,) = row["outputs"]
+        offset = plan.offsets[node.output.index]
+        assert place == [0, offset, offset + node.output.nbytes]
+        assert len(row["others"]) == len(step.others)
+    conv = rows[0]
+    assert conv["kernel"] == "conv2d_s8_dsp" and conv["others"][0]["kernel"] == "conv2d_s8"
+    assert 0 < conv["cycles"] < conv["others"][0]["cycles"]
+    (usual,) = {row["cycles"] for row in usual_schedule(graph, M4).to_json(graph, plan)} - {0}
+    assert usual is None
+
+
+def test_costs_are_those_of_the_core(bench):
+    graph = bench.Layers().conv((1, 8, 8, 16), 16)
+    (step,) = schedule_graph(graph, M4).steps
+    target = bench.roomy("cortex-m4")
+    assert step.option.cycles == pytest.approx(bench.layer_cycles(graph, target)[0], rel=0.02)
+    costs = costs_for(M4)
+    both = costs.code_bytes({"conv2d_s8", "conv2d_s8_dsp"})
+    assert both <= costs.code_bytes({"conv2d_s8"}) + costs.code_bytes({"conv2d_s8_dsp"})
+    assert costs_for(M55) is None and costs_for(dataclasses.replace(M4, dsp=False)) is not None
+    assert module.costs_for is costs_for
