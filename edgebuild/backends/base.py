@@ -69,7 +69,8 @@ class Compiled:
     ``flash_bytes`` is what the model costs in the user's own firmware: code, constants and the
     runtime that they pull in, without the benchmark application. ``static_ram_bytes`` likewise,
     without the arena. ``image`` is None where nothing is linked for a device. ``regions`` are the
-    bytes of both by memory region.
+    bytes of both by memory region, ``stack_bound`` what a run takes of the stack at most, as far as
+    that can be told.
     """
 
     toolchain: str
@@ -79,6 +80,7 @@ class Compiled:
     open_device: Callable[[str], Device]
     image: Image | None = None
     regions: Mapping[str, int] = field(default_factory=dict)
+    stack_bound: Figure | None = None
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,7 @@ from edgebuild.resources import resource_dir
 from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import CompileJob, Image, parse_tool
 from edgebuild.toolchain.choice import SPEED
+from edgebuild.toolchain.stack import stack_bound
 from edgebuild.units import format_size
 
 if TYPE_CHECKING:
@@ -149,8 +150,17 @@ def _compiled(
     total = Figure(parts.model_flash, "B", How.LINKED, f"{by}: weights, code and runtime")
     static = Figure(parts.static_ram, "B", How.LINKED, f"{by}: excluding the arena")
     return Compiled(
-        *(by, total, static, linked, lambda kind: open_image(kind, image), image, parts.regions)
+        *(by, total, static, linked, lambda kind: open_image(kind, image), image, parts.regions),
+        stack_bound=_stack_bound(image, names),
     )
+
+
+def _stack_bound(image: Image, names: Sequence[str]) -> Figure | None:
+    bounds = [stack_bound(image, f"{name}_run") for name in names]
+    known = [bound for bound in bounds if bound is not None]
+    if not known or len(known) < len(bounds):
+        return None
+    return Figure(max(known), "B", How.LINKED, "at most: frames along the call graph of a run")
 
 
 def _code(kept: Sequence[str]) -> str:

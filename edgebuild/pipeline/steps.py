@@ -293,6 +293,8 @@ def memory_figures(
         "arena lower bound": Figure(plan.lower_bound_bytes, "B", How.PLANNED, "peak of live bytes"),
         **measured_memory(result),
     }
+    if compiled.stack_bound is not None:
+        memory["stack bound"] = compiled.stack_bound
     if compiled.static_ram_bytes is not None:
         memory["static data"] = compiled.static_ram_bytes
     return memory

@@ -1,0 +1,175 @@
+"""The most stack that a function of a linked image can take, from its instructions and its calls.
+
+A frame counts all that a function ever takes from the stack pointer, so code that gives some back
+in between takes no more. A call through a pointer may be one of any function beside it.
+What cannot be followed (recursion, a frame whose size is computed) makes the bound unknown.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from edgebuild.toolchain.base import Image, Symbol
+from edgebuild.toolchain.elf import Segment, read_elf
+
+
+def stack_bound(image: Image, function: str) -> int | None:
+    """Return the bytes of stack that a call of ``function`` takes at most, its own frame included.
+
+    None where that cannot be told, or where there is no such function.
+    """
+    sized = {symbol.address: symbol for symbol in image.symbols if symbol.size}
+    start = next((a for a, symbol in sized.items() if symbol.name == function), None)
+    program = _Program(read_elf(image.elf).segments, sorted(sized), sized)
+    return None if start is None else program.depth(start)
+
+
+@dataclass
+class _Frame:
+    """What a function takes, and whom it calls; ``pointers``: somebody by a pointer, too. ``known``
+    is False where it cannot be followed."""
+
+    size: int = 0
+    calls: set[int] = field(default_factory=set)
+    pointers: bool = False
+    known: bool = True
+
+
+@dataclass
+class _Program:
+    segments: Sequence[Segment]
+    starts: list[int]
+    symbols: dict[int, Symbol]
+    depths: dict[int, int | None] = field(default_factory=dict)
+
+    def depth(self, address: int, callers: frozenset[int] = frozenset()) -> int | None:
+        """Return the bound of the function that holds ``address``."""
+        start = self._function(address)
+        if start is None or start in callers:
+            return None
+        if start not in self.depths:
+            frame = self._frame(start)
+            calls = frame.calls | (self._beside(start) if frame.pointers else set())
+            below = [self.depth(call, callers | {start}) for call in calls]
+            known = [one for one in below if one is not None]
+            whole = frame.known and len(known) == len(below)
+            self.depths[start] = frame.size + max(known, default=0) if whole else None
+        return self.depths[start]
+
+    def _beside(self, start: int) -> set[int]:
+        """Return the functions of the same object file that do not call this one: a kernel's
+        pointers are to some of them."""
+        file = self.symbols[start].object_file
+        others = {a for a, symbol in self.symbols.items() if symbol.object_file == file} - {start}
+        return {a for a in others if start not in map(self._function, self._frame(a).calls)}
+
+    def _function(self, address: int) -> int | None:
+        at = bisect_right(self.starts, address) - 1
+        start = self.starts[at] if at >= 0 else None
+        inside = start is not None and address < start + self.symbols[start].size
+        return start if inside else None
+
+    def _code(self, start: int) -> bytes:
+        size = self.symbols[start].size
+        for segment in self.segments:
+            offset = start - segment.address
+            if 0 <= offset < len(segment.content):
+                return segment.content[offset : offset + size]
+        return b""
+
+    def _frame(self, start: int) -> _Frame:
+        """Follow every path through a function, so that constants between its code do not count."""
+        code, frame = self._code(start), _Frame()
+        end, todo, seen = start + len(code), [start], set[int]()
+        while todo:
+            address, conditional = todo.pop(), 0
+            while start <= address < end and address not in seen:
+                seen.add(address)
+                instruction = _decode(code[address - start : address - start + 4], address)
+                if instruction is None:
+                    address += _length(code, address - start)
+                    continue
+                frame.size += _taken(instruction, frame)
+                goes_on = _follow(instruction, frame, (start, end), todo)
+                if not (goes_on or conditional):
+                    break
+                block = re.fullmatch("i(t[te]*)", instruction.mnemonic)
+                conditional = len(block[1]) if block else max(0, conditional - 1)
+                address += instruction.size
+        return frame
+
+
+def _length(code: bytes, offset: int) -> int:
+    """Return the bytes of an instruction that is not known: bits 11 to 15 of its first halfword."""
+    first = int.from_bytes(code[offset : offset + 2], "little")
+    return 4 if first >> 11 in (0b11101, 0b11110, 0b11111) else 2
+
+
+_engine: list[Any] = []
+
+
+def _decode(code: bytes, address: int) -> Any:
+    import capstone
+
+    if not _engine:
+        _engine.append(
+            capstone.Cs(capstone.CS_ARCH_ARM, capstone.CS_MODE_THUMB | capstone.CS_MODE_MCLASS)
+        )
+    found = next(_engine[0].disasm(code, address, 1), None)
+    # Capstone takes some of Helium's instructions for others; of these only VPUSH matters.
+    vector = int.from_bytes(code[:2], "little") & 0xEC00 == 0xEC00
+    return None if vector and (found is None or found.mnemonic != "vpush") else found
+
+
+def _taken(instruction: Any, frame: _Frame) -> int:
+    """Return the bytes that an instruction takes from the stack."""
+    name, operands = instruction.mnemonic.split(".")[0], instruction.op_str.replace(" ", "")
+    if name == "push" or (name in ("stmdb", "vstmdb") and operands.startswith("sp!")):
+        return sum(4 for _ in _registers(operands))
+    if name == "vpush":
+        return sum({"s": 4, "d": 8, "q": 16}[register[0]] for register in _registers(operands))
+    if operands.startswith("sp,") and name not in ("cmp", "str", "strb", "strh"):
+        # To or by a register: how far, nobody knows.
+        amount = operands.rpartition("#")[2] if "#" in operands else ""
+        frame.known &= name in ("add", "addw", "sub", "subw") and bool(amount)
+        return int(amount, 0) if name in ("sub", "subw") and amount else 0
+    if "[sp,#-" in operands and operands.endswith("]!"):
+        return int(operands.partition("[sp,#-")[2][:-2], 0)
+    return 0
+
+
+def _registers(operands: str) -> Iterator[str]:
+    """Yield the registers of ``{r4,r5,lr}``."""
+    yield from operands.partition("{")[2].rstrip("}").split(",")
+
+
+def _follow(instruction: Any, frame: _Frame, inside: tuple[int, int], todo: list[int]) -> bool:
+    """Note whom an instruction calls and where else it goes; return whether the next one runs."""
+    name, operands = instruction.mnemonic, instruction.op_str.replace(" ", "")
+    base = name.split(".")[0]
+    target = operands.rpartition("#")[2]
+    if base == "bl":
+        frame.calls.add(int(target, 0))
+        return True
+    if base in ("tbb", "tbh"):
+        frame.known = False
+        return False
+    if base in ("blx", "bx") and operands != "lr":
+        frame.pointers = True
+        return base == "blx"
+    if base.startswith("b") and "#" in operands and base not in ("bfc", "bfi", "bic", "bics"):
+        address = int(target, 0)
+        if inside[0] <= address < inside[1]:
+            todo.append(address)
+        else:
+            frame.calls.add(address)
+        return base != "b"
+    if base in ("cbz", "cbnz", "le", "wls"):
+        todo.append(int(target, 0))
+        return True
+    loads = base in ("pop", "ldm", "ldmia") and "pc" in operands
+    return not (base == "bx" or loads or (base in ("mov", "ldr") and operands.startswith("pc,")))
