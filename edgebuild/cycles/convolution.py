@@ -85,29 +85,21 @@ def conv2d_dsp(p: Params) -> Work:
     """
     work = Work()
     outputs = p["batches"] * p["out_h"] * p["out_w"] * p["groups"] * p["out_c"]
-    if p["pointwise"]:
-        steps = -(-p["batches"] * p["out_h"] * p["out_w"] // 2)
-        kind = "pointwise "
-        with work.phase("fill", steps):
-            _widen2(work, "pointwise widen", p["in_c"], steps)
-    else:
-        rows = p["batches"] * p["out_h"]
-        steps = rows * -(-p["out_w"] // 2) * p["groups"]
-        kind = ""
-        work.add("row", rows)
-        _fill(work, p)
+    rows = p["batches"] * p["out_h"]
+    steps = rows * -(-p["out_w"] // 2) * p["groups"]
+    work.add("row", rows)
+    _fill(work, p)
     fours, left = divmod(p["out_c"], 4)
     twos, odd = divmod(left, 2)
     floored = ", floored" if p["output"]["offset"] == -128 else ""
     rounds = -(-p["depth"] // 8)
-    # The compiler puts `multiply` into one of its callers and calls it from the other.
     with work.phase("multiply", steps):
-        work.add(f"{kind}multiply", steps)
-        work.add(f"{kind}call of four channels", steps * bool(fours))
+        work.add("multiply", steps)
+        work.add("call of four channels", steps * bool(fours))
         work.add(f"four channels{floored}", steps * fours)
         work.add("round of four", steps * fours * rounds)
-        work.add(f"{kind}two channels", steps * twos)
-        work.add(f"{kind}odd channel", steps * odd)
+        work.add("two channels", steps * twos)
+        work.add("odd channel", steps * odd)
         work.add("round of two", steps * (twos + odd) * rounds)
     if p["clamp"]:
         with work.phase("clamp", 1):
@@ -115,13 +107,30 @@ def conv2d_dsp(p: Params) -> Work:
     return work
 
 
-def _widen2(work: Work, name: str, length: int, calls: float) -> None:
-    """``widen2``, of which each caller has a copy."""
-    fours, left = divmod(length, 4)
-    work.loop(name, fours, calls)
-    if left:
-        work.add("widen rest", calls)
-        work.loop("widen rest bytes", left, calls)
+def conv2d_1x1_dsp(p: Params) -> Work:
+    """``conv2d_1x1_dsp.h``: two pixels, four channels and two values of depth a step."""
+    work = Work()
+    runs = p["batches"] * p["rows"]
+    pairs, odd = divmod(p["pixels"], 2)
+    steps = runs * (pairs + odd)
+    quads, left = divmod(p["out_c"], 4)
+    fours = steps * (quads + bool(left))
+    more = p["in_c"] // 2 - 1  # the first step is apart
+    work.add("row", runs)
+    work.add("run", runs * (bool(pairs) + odd))
+    work.add("pair of pixels", steps)
+    with work.phase("fill", steps):
+        work.add("widen", steps * (p["in_c"] // 4))
+    with work.phase("multiply", steps):
+        work.add("four channels", fours)
+        work.add("round", fours * -(-more // 16))
+        work.add("step", fours * more)
+        work.add("channels left", steps * bool(left))
+        work.add("channel left", steps * left)
+    if p["clamp"]:
+        with work.phase("clamp", 1):
+            work.loop("clamp", runs * p["pixels"] * p["out_c"])
+    return work
 
 
 def _fill(work: Work, p: Params) -> None:
@@ -146,7 +155,7 @@ def _fill(work: Work, p: Params) -> None:
             work.loop("word widen", -(-p["depth"] // 4), direct)
         else:
             work.add("direct fill", direct)
-            _widen2(work, "direct widen", run, direct * kernel_h)
+            work.loop("direct widen", run // 4, direct * kernel_h)
     slow = times * fast.size - direct
     if slow:
         with work.phase("im2col", slow):

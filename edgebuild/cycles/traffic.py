@@ -323,6 +323,11 @@ def _conv_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
     yield channels
 
 
+def _conv_1x1_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
+    pairs = p["batches"] * p["rows"] * -(-p["pixels"] // 2)
+    yield Reads("weights", p["stream"].nbytes, pairs)
+
+
 def _depthwise(p: Mapping[str, Any]) -> Iterator[Reads]:
     """Every pixel meets all weights; the taps of a channel lie a row of channels apart."""
     pixels = p["batches"] * p["out_h"] * p["out_w"]
@@ -358,6 +363,8 @@ def _dense_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 _WALKS = {
+    "conv2d_1x1_relu_s8_dsp": _conv_1x1_dsp,
+    "conv2d_1x1_s8_dsp": _conv_1x1_dsp,
     "conv2d_s8": _conv,
     "conv2d_s8_dsp": _conv_dsp,
     "depthwise_conv2d_3x3_s8_dsp": _depthwise_3x3_dsp,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -157,14 +158,17 @@ def convolution(
     pointwise = plain and groups == 1
     if cpu.mve and groups == 1 and mve.fits(c):
         return mve.conv2d_call(node, weights, c, w, pointwise=pointwise)
+    if cpu.dsp and groups == 1 and (w.kernel_h, w.kernel_w) == (1, 1) and depth % 4 == 0:
+        stream = _stream(node, weights, c)
+        if stream is not None:
+            return _pointwise_call(node, w, stream)
     # Rarely a layer is beyond the DSP kernel's limits: huge sums, or multipliers above 1/2.
     d = conv.dsp_channels(node, weights, c)
     dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)
+    in_order = pointwise and not dsp
+    scratch = 0 if in_order else 2 * depth
     if dsp:
-        scratch = 4 * (depth + -depth % 8)
-        scratch += 0 if pointwise else 2 * depth + 3
-    else:
-        scratch = 0 if pointwise else 2 * depth
+        scratch += 4 * (depth + -depth % 8) + 3
     params = {
         "batches": batches,
         "in_h": in_h,
@@ -186,7 +190,7 @@ def convolution(
         "depth": depth,
         "pad": node.input(0).zero_point,
         "contiguous": groups == 1 and w.dilation_w == 1,
-        "pointwise": pointwise,
+        "pointwise": in_order,
         "clamp": conv.clamps(node),
         "weights": conv.pack_pairs(weights, 8, groups) if dsp else weights,
         "channels": d.padded(groups) if dsp else c.table(),
@@ -200,9 +204,74 @@ def convolution(
         "eb_conv2d_params",
         params,
         scratch_bytes=max(scratch, 1),
-        overlap=by_run(node, 2, buffered=dsp)
-        if pointwise
+        overlap=by_run(node, 2, buffered=False)
+        if in_order
         else by_pixels(node, w, 2, buffered=groups == 1),
+    )
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The int32 ``words`` that a DSP kernel of 1x1 reads for each pair of pixels."""
+
+    kernel: str
+    words: np.ndarray
+
+
+def _stream(node: Node, weights: np.ndarray, c: conv.Channels) -> _Stream | None:
+    """Return the stream for weights int8 [channels, depth], see ``conv2d_1x1_dsp.h``; None beyond
+    the kernels' limits."""
+    once = conv.once_rounded(node, weights, c)
+    if once is not None and conv.halfwords_fit(weights):
+        start, multiplier = _fours(once).transpose(2, 0, 1)
+        last = np.hstack([start[:, 0::2], multiplier[:, 0::2], multiplier[:, 1::2]])
+        return _Stream("conv2d_1x1_relu_s8_dsp", _joined(start[:, 1::2], weights, last))
+    d = conv.dsp_channels(node, weights, c)
+    if not conv.pairs_fit(weights, d):
+        return None
+    table = _fours(d.table).astype(np.int64)
+    last = np.hstack([2 * table[:, 0::2, 0], table[..., 1:].reshape(len(table), -1)])
+    return _Stream("conv2d_1x1_s8_dsp", _joined(256 * table[:, 1::2, 0], weights, last))
+
+
+def _fours(table: np.ndarray) -> np.ndarray:
+    """Return [channels, numbers] as [fours, 4, numbers], filled with zeros."""
+    padded = np.pad(table, ((0, -len(table) % 4), (0, 0)))
+    return padded.reshape(-1, 4, table.shape[1])
+
+
+def _joined(start: np.ndarray, weights: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Return ``start``, weights and what is ``last`` for each four channels in turn."""
+    pairs = conv.pack_pairs(_fours(weights).reshape(-1, weights.shape[1]), 4).view("<i4")
+    words = pairs.reshape(len(start), 2, -1).transpose(0, 2, 1).reshape(len(start), -1)
+    return np.hstack([start, words, last]).astype(np.int32).reshape(-1)
+
+
+def _pointwise_call(node: Node, w: conv.Window, stream: _Stream) -> KernelCall:
+    batches, in_h, in_w, in_c = node.input(0).shape
+    out_c = node.output.shape[3]
+    plain = (w.stride_h, w.stride_w) == (1, 1)
+    params = {
+        "batches": 1 if plain else batches,
+        "rows": 1 if plain else w.out_h,
+        "pixels": batches * w.out_h * w.out_w if plain else w.out_w,
+        "in_c": in_c,
+        "out_c": out_c,
+        "pixel_step": w.stride_w * in_c,
+        "row_step": w.stride_h * in_w * in_c,
+        "image_step": in_h * in_w * in_c,
+        "clamp": conv.clamps(node),
+        "stream": stream.words,
+        "output": conv.output_stage(node),
+    }
+    return KernelCall(
+        f"eb_{stream.kernel}",
+        "conv2d/conv2d.h",
+        (f"conv2d/{stream.kernel}.c",),
+        "eb_conv2d_1x1_params",
+        params,
+        scratch_bytes=4 * in_c,
+        overlap=by_run(node, 2, buffered=True) if plain else by_pixels(node, w, 2, buffered=True),
     )
 
 

@@ -111,15 +111,20 @@ def once_rounded(node: Node, weights: np.ndarray, c: Channels) -> np.ndarray | N
     None where the layer must round twice. ``weights`` is int8 [channels, depth]."""
     if node.output.zero_point != -128:
         return None
-    ends = _accumulator_range(c.bias.astype(np.int64), weights)
-    dead = (requantize(node, ends[1].astype(np.int32), c) == -128) & ~may_wrap(ends, c)
-    found = single_rounding(np.where(dead, 0, c.multiplier), -c.shift, ends)
+    bias = c.bias.astype(np.int64)
+    ends = _accumulator_range(bias, weights)
+    lowest, highest = (requantize(node, end.astype(np.int32), c).astype(np.int64) for end in ends)
+    # Channels that always give the same output: about half a level above it, whatever the input.
+    fixed = np.where(lowest == -128, 0, (2 * (lowest + 128) + 1) << 11)
+    widest = np.maximum(*(np.abs(end - bias) for end in ends))
+    still = (lowest == highest) & ~may_wrap(ends, c) & (widest * fixed < 2**33)
+    found = single_rounding(np.where(still, 0, c.multiplier), -c.shift, ends)
     if found is None:
         return None
     fraction, multiplier = found.astype(np.int64).T
-    start = np.where(multiplier > 0, 256 * c.bias.astype(np.int64) + fraction, 0)
-    # The sum alone may leave 32 bits; what any input adds brings it back.
-    return np.stack([start, multiplier], axis=1).astype(np.int32)
+    # The start alone may leave 32 bits; what any input adds brings it back.
+    start = np.where(still, 2**30, 256 * bias + fraction)
+    return np.stack([start, np.where(still, fixed, multiplier)], axis=1).astype(np.int32)
 
 
 def channels(node: Node, weights: np.ndarray, *, single_precision_product: bool) -> Channels:
@@ -210,8 +215,12 @@ def pairs_fit(weights: np.ndarray, c: DspChannels, groups: int = 1) -> bool:
     sum has 24 bits.
     """
     seconds = c.reach.reshape(groups, -1)[:, 1::2]
-    halfwords_fit = _paired(weights, groups).min(initial=0) >= -(2**15)
-    return bool(c.exact and np.all(seconds < 2**23) and halfwords_fit)
+    return bool(c.exact and np.all(seconds < 2**23) and halfwords_fit(weights, groups))
+
+
+def halfwords_fit(weights: np.ndarray, groups: int = 1) -> bool:
+    """Return whether ``pack_pairs`` takes weights int8 [groups * channels, depth]."""
+    return bool(_paired(weights, groups).min(initial=0) >= -(2**15))
 
 
 def pack_pairs(weights: np.ndarray, multiple: int, groups: int = 1) -> np.ndarray:

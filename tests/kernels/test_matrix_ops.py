@@ -93,15 +93,18 @@ def random_3x3(rng):
 
 
 def random_conv(rng):
-    """A convolution of any number of channels, pointwise every other time."""
+    """A convolution of any number of channels, of 1x1 every other time: with a depth as the DSP
+    kernels take it, or not."""
     pointwise, channels = rng.random() < 0.5, int(rng.integers(1, 20))
+    if pointwise and rng.random() < 0.8:
+        channels *= 4
     kernel = (1, 1) if pointwise else tuple(rng.integers(1, 4, 2).tolist())
     return conv_case(
         f"c{rng.integers(1000)}",
         (int(rng.integers(1, 3)), *rng.integers(3, 8, 2).tolist(), channels),
         (int(rng.integers(1, 14)), *kernel, channels),
         padding=str(rng.choice(["SAME", "VALID"])),
-        stride=(1, 1) if pointwise else tuple(rng.integers(1, 3, 2).tolist()),
+        stride=tuple(rng.integers(1, 3, 2).tolist()),
         act=str(rng.choice(["NONE", "RELU", "RELU6"])),
         in_zp=int(rng.integers(-128, 128)),
         out_zp=int(rng.choice([-128, -128, 3])),

@@ -9,37 +9,15 @@
 #include "../common/eb_scale_dsp.h"
 #include "conv2d.h"
 
-/* Widens n bytes of a pixel into every second word of `column`; behind the last come zeros. */
-static uint32_t *widen(const int8_t *source, int32_t n, uint32_t *column)
-{
-    for (; n > 0; n -= 4, source += 4, column += 4) {
-        uint32_t x = 0;
-        if (n >= 4) {
-            x = eb_load4(source);
-        } else {
-            for (int32_t i = n - 1; i >= 0; i--) {
-                x = (x << 8) | (uint8_t)source[i];
-            }
-        }
-        column[0] = eb_even_bytes(x);
-        column[2] = eb_odd_bytes(x);
-    }
-    return column;
-}
-
-/* The same for two pixels at once. */
+/* Widens n bytes of each of two pixels, a multiple of 4. */
 static uint32_t *widen2(const int8_t *source0, const int8_t *source1, int32_t n, uint32_t *column)
 {
-    for (; n >= 4; n -= 4, source0 += 4, source1 += 4, column += 4) {
+    for (; n > 0; n -= 4, source0 += 4, source1 += 4, column += 4) {
         const uint32_t x = eb_load4(source0), y = eb_load4(source1);
         column[0] = eb_even_bytes(x);
         column[1] = eb_even_bytes(y);
         column[2] = eb_odd_bytes(x);
         column[3] = eb_odd_bytes(y);
-    }
-    if (n > 0) {
-        (void)widen(source0, n, column);
-        (void)widen(source1, n, column + 1);
     }
     return column;
 }
@@ -280,20 +258,6 @@ static const uint32_t *multiply(const eb_conv2d_params *p, const uint32_t *w,
     return w;
 }
 
-static void pointwise(const eb_conv2d_params *p, const int8_t *input, int8_t *output,
-                      uint32_t *columns)
-{
-    const eb_channel_dsp *const channels = (const eb_channel_dsp *)p->channels;
-    for (int32_t left = p->batches * p->out_h * p->out_w; left > 0; left -= 2) {
-        const int32_t other = left > 1 ? 1 : 0;
-        (void)widen2(input, input + other * p->in_c, p->in_c, columns);
-        (void)multiply(p, (const uint32_t *)(const void *)p->weights, channels, columns, output,
-                       output + other * p->out_c);
-        input += 2 * p->in_c;
-        output += 2 * p->out_c;
-    }
-}
-
 /* One output row of all groups. */
 static void row(const eb_conv2d_params *p, const int8_t *image, int32_t top, int8_t *output,
                 uint32_t *columns)
@@ -319,15 +283,11 @@ void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *ou
     const int32_t pixels = p->out_h * p->out_w;
     const int32_t out_c = p->groups * p->out_c;
     uint32_t *const columns = (uint32_t *)scratch;
-    if (p->pointwise) {
-        pointwise(p, input, output, columns);
-    } else {
-        for (int32_t b = 0; b < p->batches; b++) {
-            const int8_t *const image = input + b * p->in_h * p->in_w * p->in_c;
-            int8_t *const out = output + b * pixels * out_c;
-            for (int32_t y = 0; y < p->out_h; y++) {
-                row(p, image, y * p->stride_h - p->pad_top, out + y * p->out_w * out_c, columns);
-            }
+    for (int32_t b = 0; b < p->batches; b++) {
+        const int8_t *const image = input + b * p->in_h * p->in_w * p->in_c;
+        int8_t *const out = output + b * pixels * out_c;
+        for (int32_t y = 0; y < p->out_h; y++) {
+            row(p, image, y * p->stride_h - p->pad_top, out + y * p->out_w * out_c, columns);
         }
     }
     if (p->clamp) {
