@@ -79,58 +79,51 @@ def _columns(work: Work, p: Params) -> None:
 
 
 def conv2d_dsp(p: Params) -> Work:
-    """``conv2d_s8_dsp.c``: two pixels, four channels and eight values of depth a round.
-
-    Two channels where fewer than four are left.
-    """
+    """``conv2d_s8_dsp.c``: two pixels become columns at a time."""
     work = Work()
-    outputs = p["batches"] * p["out_h"] * p["out_w"] * p["groups"] * p["out_c"]
     rows = p["batches"] * p["out_h"]
     steps = rows * -(-p["out_w"] // 2) * p["groups"]
     work.add("row", rows)
     _fill(work, p)
-    fours, left = divmod(p["out_c"], 4)
-    twos, odd = divmod(left, 2)
-    floored = ", floored" if p["output"]["offset"] == -128 else ""
-    rounds = -(-p["depth"] // 8)
     with work.phase("multiply", steps):
-        work.add("multiply", steps)
-        work.add("call of four channels", steps * bool(fours))
-        work.add(f"four channels{floored}", steps * fours)
-        work.add("round of four", steps * fours * rounds)
-        work.add("two channels", steps * twos)
-        work.add("odd channel", steps * odd)
-        work.add("round of two", steps * (twos + odd) * rounds)
-    if p["clamp"]:
-        with work.phase("clamp", 1):
-            work.loop("clamp", outputs)
+        _pairs(work, p, p["depth"] + -p["depth"] % 4, steps)
+    _clamp(work, p, rows * p["out_w"] * p["groups"] * p["out_c"])
     return work
 
 
 def conv2d_1x1_dsp(p: Params) -> Work:
-    """``conv2d_1x1_dsp.h``: two pixels, four channels and two values of depth a step."""
+    """``conv2d_1x1_s8_dsp.c``: runs of pairs of pixels."""
     work = Work()
-    runs = p["batches"] * p["rows"]
+    rows = p["batches"] * p["rows"]
     pairs, odd = divmod(p["pixels"], 2)
-    steps = runs * (pairs + odd)
-    quads, left = divmod(p["out_c"], 4)
-    fours = steps * (quads + bool(left))
-    more = p["in_c"] // 2 - 1  # the first step is apart
-    work.add("row", runs)
-    work.add("run", runs * (bool(pairs) + odd))
-    work.add("pair of pixels", steps)
+    steps = rows * (pairs + odd)
+    work.add("row", rows)
+    work.add("run", rows * (bool(pairs) + odd))
     with work.phase("fill", steps):
         work.add("widen", steps * (p["in_c"] // 4))
     with work.phase("multiply", steps):
-        work.add("four channels", fours)
-        work.add("round", fours * -(-more // 16))
-        work.add("step", fours * more)
-        work.add("channels left", steps * bool(left))
-        work.add("channel left", steps * left)
+        _pairs(work, p, p["in_c"], steps)
+    _clamp(work, p, rows * p["pixels"] * p["out_c"])
+    return work
+
+
+def _pairs(work: Work, p: Params, depth: int, steps: int) -> None:
+    """``conv2d_pairs_dsp.c``: two pixels, four channels and two values of depth a step."""
+    quads, left = divmod(p["out_c"], 4)
+    fours = steps * (quads + bool(left))
+    more = depth // 2 - 1  # the first step is apart
+    work.add("pair of pixels", steps)
+    work.add("four channels, one rounding" if p["once"] else "four channels", fours)
+    work.add("round", fours * -(-more // 16))
+    work.add("step", fours * more)
+    work.add("channels left", steps * bool(left))
+    work.add("channel left", steps * left)
+
+
+def _clamp(work: Work, p: Params, outputs: int) -> None:
     if p["clamp"]:
         with work.phase("clamp", 1):
-            work.loop("clamp", runs * p["pixels"] * p["out_c"])
-    return work
+            work.loop("clamp", outputs)
 
 
 def _fill(work: Work, p: Params) -> None:

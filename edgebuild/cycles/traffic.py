@@ -318,9 +318,8 @@ def _conv(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 def _conv_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
-    weights, channels = _conv(p)
-    yield Reads("weights", weights.size, weights.passes)
-    yield channels
+    pairs = p["batches"] * p["out_h"] * -(-p["out_w"] // 2)
+    yield Reads("weights", p["channels"].nbytes, pairs)
 
 
 def _conv_1x1_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
@@ -363,7 +362,6 @@ def _dense_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 _WALKS = {
-    "conv2d_1x1_relu_s8_dsp": _conv_1x1_dsp,
     "conv2d_1x1_s8_dsp": _conv_1x1_dsp,
     "conv2d_s8": _conv,
     "conv2d_s8_dsp": _conv_dsp,

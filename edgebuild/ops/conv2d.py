@@ -158,17 +158,14 @@ def convolution(
     pointwise = plain and groups == 1
     if cpu.mve and groups == 1 and mve.fits(c):
         return mve.conv2d_call(node, weights, c, w, pointwise=pointwise)
-    if cpu.dsp and groups == 1 and (w.kernel_h, w.kernel_w) == (1, 1) and depth % 4 == 0:
-        stream = _stream(node, weights, c)
-        if stream is not None:
-            return _pointwise_call(node, w, stream)
-    # Rarely a layer is beyond the DSP kernel's limits: huge sums, or multipliers above 1/2.
-    d = conv.dsp_channels(node, weights, c)
-    dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)
-    in_order = pointwise and not dsp
+    # Rarely a layer is beyond the DSP kernels' limits: huge sums, or multipliers above 1/2.
+    stream = _stream(node, weights, c, groups) if cpu.dsp else None
+    if stream is not None and groups == w.kernel_h == w.kernel_w == 1 and depth % 4 == 0:
+        return _pointwise_call(node, w, stream)
+    in_order = pointwise and stream is None
     scratch = 0 if in_order else 2 * depth
-    if dsp:
-        scratch += 4 * (depth + -depth % 8) + 3
+    if stream is not None:
+        scratch += 4 * (depth + -depth % 4) + 3
     params = {
         "batches": batches,
         "in_h": in_h,
@@ -192,15 +189,16 @@ def convolution(
         "contiguous": groups == 1 and w.dilation_w == 1,
         "pointwise": in_order,
         "clamp": conv.clamps(node),
-        "weights": conv.pack_pairs(weights, 8, groups) if dsp else weights,
-        "channels": d.padded(groups) if dsp else c.table(),
+        "once": stream is not None and stream.once,
+        "weights": weights if stream is None else "NULL",
+        "channels": c.table() if stream is None else stream.words,
         "output": conv.output_stage(node),
     }
-    name = "conv2d_s8_dsp" if dsp else "conv2d_s8"
+    name = "conv2d_s8" if stream is None else "conv2d_s8_dsp"
     return KernelCall(
         f"eb_{name}",
         "conv2d/conv2d.h",
-        (f"conv2d/{name}.c",),
+        (f"conv2d/{name}.c",) if stream is None else (f"conv2d/{name}.c", _PAIRS),
         "eb_conv2d_params",
         params,
         scratch_bytes=max(scratch, 1),
@@ -210,41 +208,47 @@ def convolution(
     )
 
 
+_PAIRS = "conv2d/conv2d_pairs_dsp.c"
+
+
 @dataclass(frozen=True)
 class _Stream:
-    """The int32 ``words`` that a DSP kernel of 1x1 reads for each pair of pixels."""
+    """The int32 ``words`` that ``conv2d_pairs_dsp.c`` reads, with one rounding or two."""
 
-    kernel: str
     words: np.ndarray
+    once: bool
 
 
-def _stream(node: Node, weights: np.ndarray, c: conv.Channels) -> _Stream | None:
-    """Return the stream for weights int8 [channels, depth], see ``conv2d_1x1_dsp.h``; None beyond
-    the kernels' limits."""
+def _stream(node: Node, weights: np.ndarray, c: conv.Channels, groups: int) -> _Stream | None:
+    """Return the stream for weights int8 [groups * channels, depth]; None beyond the DSP kernels'
+    limits."""
     once = conv.once_rounded(node, weights, c)
-    if once is not None and conv.halfwords_fit(weights):
-        start, multiplier = _fours(once).transpose(2, 0, 1)
-        last = np.hstack([start[:, 0::2], multiplier[:, 0::2], multiplier[:, 1::2]])
-        return _Stream("conv2d_1x1_relu_s8_dsp", _joined(start[:, 1::2], weights, last))
+    if once is not None and conv.halfwords_fit(weights, groups):
+        start, multiplier = _fours(once, groups).transpose(2, 0, 1)
+        last = np.hstack([multiplier[:, 0::2], multiplier[:, 1::2]])
+        return _Stream(_joined(start, _fours(weights, groups), last), once=True)
     d = conv.dsp_channels(node, weights, c)
-    if not conv.pairs_fit(weights, d):
+    if not conv.pairs_fit(weights, d, groups):
         return None
-    table = _fours(d.table).astype(np.int64)
-    last = np.hstack([2 * table[:, 0::2, 0], table[..., 1:].reshape(len(table), -1)])
-    return _Stream("conv2d_1x1_s8_dsp", _joined(256 * table[:, 1::2, 0], weights, last))
+    table = _fours(d.table, groups).astype(np.int64)
+    start = table[..., 0] * [2, 256, 2, 256]
+    last = table[..., 1:].reshape(len(table), -1)
+    return _Stream(_joined(start, _fours(weights, groups), last), once=False)
 
 
-def _fours(table: np.ndarray) -> np.ndarray:
-    """Return [channels, numbers] as [fours, 4, numbers], filled with zeros."""
-    padded = np.pad(table, ((0, -len(table) % 4), (0, 0)))
-    return padded.reshape(-1, 4, table.shape[1])
+def _fours(rows: np.ndarray, groups: int) -> np.ndarray:
+    """Return [groups * channels, numbers] as [fours, 4, numbers], each group filled with zeros."""
+    blocks = rows.reshape(groups, -1, rows.shape[1])
+    padded = np.pad(blocks, ((0, 0), (0, -blocks.shape[1] % 4), (0, 0)))
+    return padded.reshape(-1, 4, rows.shape[1])
 
 
 def _joined(start: np.ndarray, weights: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Return ``start``, weights and what is ``last`` for each four channels in turn."""
-    pairs = conv.pack_pairs(_fours(weights).reshape(-1, weights.shape[1]), 4).view("<i4")
+    """Return starts [fours, 4], weights [fours, 4, depth] and ``last`` [fours, words] in turn."""
+    pairs = conv.pack_pairs(weights.reshape(-1, weights.shape[2]), 4).view("<i4")
     words = pairs.reshape(len(start), 2, -1).transpose(0, 2, 1).reshape(len(start), -1)
-    return np.hstack([start, words, last]).astype(np.int32).reshape(-1)
+    rows = [start[:, 1::2], words, start[:, 0::2], last]
+    return np.hstack(rows).astype(np.int32).reshape(-1)
 
 
 def _pointwise_call(node: Node, w: conv.Window, stream: _Stream) -> KernelCall:
@@ -261,13 +265,14 @@ def _pointwise_call(node: Node, w: conv.Window, stream: _Stream) -> KernelCall:
         "row_step": w.stride_h * in_w * in_c,
         "image_step": in_h * in_w * in_c,
         "clamp": conv.clamps(node),
+        "once": stream.once,
         "stream": stream.words,
         "output": conv.output_stage(node),
     }
     return KernelCall(
-        f"eb_{stream.kernel}",
+        "eb_conv2d_1x1_s8_dsp",
         "conv2d/conv2d.h",
-        (f"conv2d/{stream.kernel}.c",),
+        ("conv2d/conv2d_1x1_s8_dsp.c", _PAIRS),
         "eb_conv2d_1x1_params",
         params,
         scratch_bytes=4 * in_c,

@@ -197,7 +197,7 @@ def test_a_dead_channel_always_gives_its_one_output():
 
 
 def test_scratch_is_two_widened_columns_and_two_narrow_ones():
-    assert OPS["CONV_2D"].kernel(node_of("CONV_2D", "same_3x3"), DSP).scratch_bytes == 160 + 72 + 3
+    assert OPS["CONV_2D"].kernel(node_of("CONV_2D", "same_3x3"), DSP).scratch_bytes == 144 + 72 + 3
     assert OPS["CONV_2D"].kernel(node_of("CONV_2D", "pointwise"), DSP).scratch_bytes == 32
 
 
