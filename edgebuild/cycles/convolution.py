@@ -99,12 +99,19 @@ def conv2d_1x1_dsp(p: Params) -> Work:
     steps = rows * (pairs + odd)
     work.add("row", rows)
     work.add("run", rows * (bool(pairs) + odd))
-    with work.phase("fill", steps):
-        work.add("widen", steps * (p["in_c"] // 4))
+    _widened(work, p["in_c"], 1, steps)
     with work.phase("multiply", steps):
         _pairs(work, p, p["in_c"], steps)
     _clamp(work, p, rows * p["pixels"] * p["out_c"])
     return work
+
+
+def _widened(work: Work, run: int, kernel_h: int, pairs: int) -> None:
+    """Columns that ``conv2d_pairs_dsp.c`` itself makes."""
+    with work.phase("widen", pairs):
+        work.add("kernel row", pairs * kernel_h)
+        work.add("widened eight", pairs * kernel_h * (run // 8))
+        work.add("widened four", pairs * kernel_h * (run // 4 % 2))
 
 
 def _pairs(work: Work, p: Params, depth: int, steps: int) -> None:
@@ -127,7 +134,7 @@ def _clamp(work: Work, p: Params, outputs: int) -> None:
 
 
 def _fill(work: Work, p: Params) -> None:
-    """``fill`` for every pair of pixels and every group."""
+    """The columns of every pair of pixels and every group."""
     c, kernel_w, kernel_h = p["kernel_c"], p["kernel_w"], p["kernel_h"]
     run, times = kernel_w * c, p["batches"] * p["groups"]
     top = np.arange(p["out_h"]) * p["stride_h"] - p["pad_top"]
@@ -137,22 +144,27 @@ def _fill(work: Work, p: Params) -> None:
     bottom, right = top + (kernel_h - 1) * p["dilation_h"], left + step + kernel_w
     inside_y = (top >= 0) & (bottom < p["in_h"])
     inside_x = (left >= 0) & (right <= p["in_w"])
-    fast = inside_y[:, np.newaxis] & inside_x & bool(p["contiguous"])
-    if run % 4:
-        fast &= ((p["in_h"] - bottom)[:, np.newaxis] * p["in_w"] - right) * c >= 3
-    direct = times * int(fast.sum())
-    with work.phase("fill", direct):
-        if run % 4:
-            work.add("word fill", direct)
-            work.loop("copied words", -(-run // 4), direct * 2 * kernel_h)
-            work.loop("word widen", -(-p["depth"] // 4), direct)
-        else:
-            work.add("direct fill", direct)
-            work.loop("direct widen", run // 4, direct * kernel_h)
-    slow = times * fast.size - direct
-    if slow:
-        with work.phase("im2col", slow):
-            _fill_edges(work, p, left, step, ~fast)
+    inside = inside_y[:, np.newaxis] & inside_x & bool(p["contiguous"])
+    positions = inside.size
+    if run % 4 == 0:
+        runs = int(inside[:, step > 0].any(axis=1).sum() + inside[:, step == 0].sum())
+        positions += runs - int(inside.sum())
+        work.add("run", times * runs)
+        _widened(work, run, kernel_h, times * int(inside.sum()))
+        slow = ~inside
+    else:
+        copied = ((p["in_h"] - bottom)[:, np.newaxis] * p["in_w"] - right) * c >= 3
+        slow = ~(inside & copied)
+        fast = times * int(slow.size - slow.sum())
+        with work.phase("fill", fast):
+            work.add("word fill", fast)
+            work.loop("copied words", -(-run // 4), fast * 2 * kernel_h)
+            work.loop("word widen", -(-p["depth"] // 4), fast)
+    work.add("position", p["batches"] * positions)
+    edges = times * int(slow.sum())
+    if edges:
+        with work.phase("im2col", edges):
+            _fill_edges(work, p, left, step, slow)
 
 
 def _fill_edges(

@@ -15,7 +15,8 @@ void eb_conv2d_1x1_s8_dsp(const eb_conv2d_1x1_params *p, const int8_t *input, in
                            .out = output,
                            .in_step = 2 * p->pixel_step,
                            .out_step = out_c,
-                           .stream = (const uint32_t *)(const void *)p->stream };
+                           .stream = (const uint32_t *)(const void *)p->stream,
+                           .row = 4 * p->in_c };
     for (int32_t batch = 0; batch < p->batches; batch++) {
         for (int32_t y = 0; y < p->rows; y++) {
             job.in = input + batch * p->image_step + y * p->row_step;

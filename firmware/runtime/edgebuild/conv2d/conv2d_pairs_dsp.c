@@ -68,22 +68,33 @@
     "add r6, r2, r6, lsl #1\n add r10, r2, r10, lsl #1\n"                                          \
     CHANNEL("r4", "r8") CHANNEL("r5", "r9") CHANNEL("r6", "r10") CHANNEL("r7", "r11") TARGETS
 
+/* Widens four values of two pixels. */
+#define WIDEN(x, y)                                                                                \
+    "sxtb16 r10, " x "\n sxtb16 r11, " y "\n"                                                      \
+    "sxtb16 " x ", " x ", ror #8\n sxtb16 " y ", " y ", ror #8\n"                                  \
+    "str r10, [r2], #4\n str r11, [r2], #4\n str " x ", [r2], #4\n str " y ", [r2], #4\n"
+
 __attribute__((naked, noinline)) void eb_conv2d_pairs_dsp(EB_IN const eb_pixel_pairs *p)
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
-        "mov lr, r0\n ldm lr, {r1-r12}\n"
+        "mov lr, r0\n ldm lr!, {r1-r12}\n"
         "adr.w r0, 3f\n add r3, r0\n orr r3, #1\n"
-        "sub sp, #48\n stm sp, {r1-r12}\n"
-        "0: ldr r0, [sp, #24]\n ldr lr, [sp, #32]\n ldr r4, [sp, #36]\n"
-        "ldr r2, [sp]\n ldr r12, [sp, #4]\n ldr r1, [sp, #44]\n"
-        "cbz r0, 2f\n"
+        "sub sp, #56\n stm sp, {r1-r12}\n"
+        "ldrd r2, r3, [lr]\n strd r2, r3, [sp, #48]\n"
+        "0: ldr r0, [sp, #24]\n ldr lr, [sp, #32]\n ldr r4, [sp, #36]\n ldr r2, [sp]\n"
+        "ldr r12, [sp, #4]\n ldr r1, [sp, #44]\n ldr r8, [sp, #48]\n ldr r9, [sp, #52]\n"
+        "cmp r0, #0\n beq 4f\n"
         "add lr, r0\n add r4, r0\n str r4, [sp, #24]\n"
-        "1: ldr r4, [r0], #4\n ldr r5, [lr], #4\n"
-        "sxtb16 r6, r4\n sxtb16 r7, r5\n sxtb16 r4, r4, ror #8\n sxtb16 r5, r5, ror #8\n"
-        "str r6, [r2], #4\n str r7, [r2], #4\n str r4, [r2], #4\n str r5, [r2], #4\n"
+        "1: add r3, r2, r8\n tst r8, #16\n beq 2f\n" /* an odd four first */
+        "ldr r4, [r0], #4\n ldr r5, [lr], #4\n" WIDEN("r4", "r5")
+        "cmp r2, r3\n beq 9f\n"
+        "2: ldr r4, [r0], #4\n ldr r5, [lr], #4\n ldr r6, [r0], #4\n ldr r7, [lr], #4\n"
+        WIDEN("r4", "r5") WIDEN("r6", "r7")
+        "cmp r2, r3\n bne 2b\n"
+        "9: add r0, r9\n add lr, r9\n"
         "cmp r2, r12\n blo 1b\n"
-        "2: b 4f\n"
+        "b 4f\n"
         ".balign 4\n"
         "3:\n" FOUR_STEPS FOUR_STEPS FOUR_STEPS FOUR_STEPS
         "ldr r2, [sp, #4]\n cmp r0, r2\n blo 3b\n"
@@ -100,7 +111,7 @@ __attribute__((naked, noinline)) void eb_conv2d_pairs_dsp(EB_IN const eb_pixel_p
         "6: ldr r3, [sp, #40]\n ldr r4, [sp, #28]\n"
         "add r2, r3\n add lr, lr, r3, lsl #1\n str r2, [sp, #12]\n str lr, [sp, #16]\n"
         "subs r4, #1\n str r4, [sp, #28]\n bne 0b\n"
-        "add sp, #48\n pop {r4-r11, pc}\n"
+        "add sp, #56\n pop {r4-r11, pc}\n"
         "7: strb r8, [r2, r12]\n strb r4, [r2], #1\n lsr r8, #8\n lsr r4, #8\n"
         "sub r3, r2, lr\n cmp r3, #4\n bne 7b\n b 6b\n"
         "8:\n" TWICE "b 9b\n");
@@ -127,12 +138,14 @@ static int8_t twice(const uint32_t *constants, int32_t channel, int32_t sum)
 
 static void widen(const eb_pixel_pairs *p, const int8_t *in, const uint32_t *end)
 {
-    for (uint32_t *to = p->columns; to != end; to += 4, in += 4) {
-        const uint32_t x = eb_load4(in), y = eb_load4(in + p->in_distance);
-        to[0] = eb_even_bytes(x);
-        to[1] = eb_even_bytes(y);
-        to[2] = eb_odd_bytes(x);
-        to[3] = eb_odd_bytes(y);
+    for (uint32_t *to = p->columns; to != end; in += p->in_skip) {
+        for (const uint32_t *const row = to + p->row / 4; to != row; to += 4, in += 4) {
+            const uint32_t x = eb_load4(in), y = eb_load4(in + p->in_distance);
+            to[0] = eb_even_bytes(x);
+            to[1] = eb_even_bytes(y);
+            to[2] = eb_odd_bytes(x);
+            to[3] = eb_odd_bytes(y);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ typedef struct {
     int32_t in_distance, in_step; /* in_step: from pair to pair */
     int32_t out_step;             /* from the end of a pair's first pixel to the next pair */
     const uint32_t *stream;
+    int32_t row, in_skip; /* a row of the kernel: bytes of columns, of input between two of them */
 } eb_pixel_pairs;
 
 #define EB_PAIRS_ROUND 16      /* steps of two values of depth that the loop is unrolled to */
