@@ -96,7 +96,7 @@ __attribute__((naked, noinline)) void eb_conv2d_pairs_dsp(EB_IN const eb_pixel_p
         "cmp r2, r12\n blo 1b\n"
         "b 4f\n"
         ".balign 4\n"
-        "3:\n" FOUR_STEPS FOUR_STEPS FOUR_STEPS FOUR_STEPS
+        "3:\n" FOUR_STEPS FOUR_STEPS FOUR_STEPS
         "ldr r2, [sp, #4]\n cmp r0, r2\n blo 3b\n"
         "sub r5, r4\n sub r9, r8\n sub r7, r6\n sub r11, r10\n" /* 256 times the seconds */
         "beq 8f\n" ONCE
