@@ -121,7 +121,7 @@ def _pairs(work: Work, p: Params, depth: int, steps: int) -> None:
     more = depth // 2 - 1  # the first step is apart
     work.add("pair of pixels", steps)
     work.add("four channels, one rounding" if p["once"] else "four channels", fours)
-    work.add("round", fours * -(-more // 12))
+    work.add("round", fours * -(-more // 11))
     work.add("step", fours * more)
     work.add("channels left", steps * bool(left))
     work.add("channel left", steps * left)

@@ -37,7 +37,7 @@
     "smlad r4, r2, r12, r4\n smlad r8, r3, r12, r8\n"                                              \
     "smlad r6, r2, lr, r6\n smlad r10, r3, lr, r10\n"
 
-#define FOUR_STEPS STEP STEP STEP STEP
+#define FIVE_STEPS STEP STEP STEP STEP STEP
 
 /* Outputs of pixel 0 in r4 to r7, of pixel 1 in r8 to r11; r2: where they go, lr: out_four, r12:
  * distance. */
@@ -96,7 +96,7 @@ __attribute__((naked, noinline)) void eb_conv2d_pairs_dsp(EB_IN const eb_pixel_p
         "cmp r2, r12\n blo 1b\n"
         "b 4f\n"
         ".balign 4\n"
-        "3:\n" FOUR_STEPS FOUR_STEPS FOUR_STEPS
+        "3:\n" FIVE_STEPS FIVE_STEPS STEP
         "ldr r2, [sp, #4]\n cmp r0, r2\n blo 3b\n"
         "sub r5, r4\n sub r9, r8\n sub r7, r6\n sub r11, r10\n" /* 256 times the seconds */
         "beq 8f\n" ONCE

@@ -21,7 +21,7 @@ typedef struct {
 
 /* Steps of two values of depth that the loop is unrolled to: with all that four channels take, it
  * fits a cache of 1 KB, as an STM32's flash has for code. */
-#define EB_PAIRS_ROUND 12
+#define EB_PAIRS_ROUND 11
 #define EB_PAIRS_STEP_BYTES 56 /* of code: 14 instructions */
 
 /* Bytes of the unrolled loop before the first step that runs; depth is a multiple of 4. */
