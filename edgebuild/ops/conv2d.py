@@ -108,6 +108,9 @@ class Conv2D(Operator):
         yield _case("deep", (1, 3, 3, 64), (16, 3, 3, 64), padding="SAME", out_scale=3.0)
         # What training leaves behind, and what the DSP kernel leaves to the portable one.
         yield _case("dead_channels", (1, 4, 4, 8), (6, 1, 1, 8), dead=(1, 4), out_zp=-128)
+        yield _case(
+            "still_channels", (1, 4, 4, 8), (6, 1, 1, 8), dead=(1, 4), out_zp=-128, out_scale=0.004
+        )
         yield _case("no_shift_relu", (1, 4, 4, 8), (5, 1, 1, 8), out_scale=5e-4, out_zp=-128)
         yield _case("no_shift", (1, 4, 4, 8), (5, 1, 1, 8), out_scale=5e-4)
         yield _case("lowest_weights", (1, 4, 4, 4), (4, 3, 3, 4), low=-128, high=-127)

@@ -76,6 +76,39 @@ def test_which_depthwise_kernel_runs(kernel, stride, dilation, name):
     assert call.function == f"eb_{name}" and call.sources == (f"depthwise_conv2d/{name}.c",)
 
 
+@pytest.mark.parametrize(
+    ("name", "kernel", "once"),
+    [
+        ("pointwise", "conv2d_1x1_s8_dsp", False),
+        ("pointwise_strided", "conv2d_1x1_s8_dsp", False),
+        ("pointwise_odd", "conv2d_s8_dsp", False),
+        ("depth_12", "conv2d_1x1_s8_dsp", True),
+        ("still_channels", "conv2d_1x1_s8_dsp", True),
+        ("no_shift_relu", "conv2d_1x1_s8_dsp", False),
+        ("relu", "conv2d_s8_dsp", True),
+        ("relu6", "conv2d_s8_dsp", False),
+    ],
+)
+def test_which_convolution_rounds_once(name, kernel, once):
+    call = OPS["CONV_2D"].kernel(node_of("CONV_2D", name), DSP)
+    assert (call.function, call.params["once"]) == (f"eb_{kernel}", once)
+
+
+def test_a_stream_holds_starts_weights_and_multipliers_of_four_channels():
+    node = node_of("CONV_2D", "depth_12")
+    call = OPS["CONV_2D"].kernel(node, DSP)
+    weights = node.input(1).data.reshape(24, 12)
+    c = conv.channels(node, weights, single_precision_product=False)
+    start, multiplier = conv.once_rounded(node, weights, c).reshape(6, 4, 2)[2].T
+    block = call.params["stream"].reshape(6, 2 + 12 + 6)[2]
+    assert block[:2].tolist() == start[1::2].tolist()
+    assert block[14:16].tolist() == start[0::2].tolist()
+    assert block[16:].tolist() == multiplier[[0, 2, 1, 3]].tolist()
+    pairs = weights[8:12].astype(int).reshape(2, 2, 3, 4)[..., [0, 2, 1, 3]]
+    halves = (pairs[:, 0] + 256 * pairs[:, 1]).reshape(2, 6, 2).transpose(1, 0, 2)
+    np.testing.assert_array_equal(block[2:14].astype("<i4").view("<i2"), halves.reshape(-1))
+
+
 def random_3x3(rng):
     """A depthwise layer of 3x3 whose image may be smaller than the kernel."""
     zero = int(rng.choice([-128, -128, 3]))

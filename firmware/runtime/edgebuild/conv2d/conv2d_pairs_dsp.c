@@ -82,9 +82,9 @@ __attribute__((naked, noinline)) void eb_conv2d_pairs_dsp(EB_IN const eb_pixel_p
         "adr.w r0, 3f\n add r3, r0\n orr r3, #1\n"
         "sub sp, #56\n stm sp, {r1-r12}\n"
         "ldrd r2, r3, [lr]\n strd r2, r3, [sp, #48]\n"
+        "mov r1, r12\n cmp r7, #0\n beq 4f\n" /* no input: the columns are there */
         "0: ldr r0, [sp, #24]\n ldr lr, [sp, #32]\n ldr r4, [sp, #36]\n ldr r2, [sp]\n"
         "ldr r12, [sp, #4]\n ldr r1, [sp, #44]\n ldr r8, [sp, #48]\n ldr r9, [sp, #52]\n"
-        "cmp r0, #0\n beq 4f\n"
         "add lr, r0\n add r4, r0\n str r4, [sp, #24]\n"
         "1: add r3, r2, r8\n tst r8, #16\n beq 2f\n" /* an odd four first */
         "ldr r4, [r0], #4\n ldr r5, [lr], #4\n" WIDEN("r4", "r5")
