@@ -65,10 +65,9 @@ class DspChannels:
     reach: np.ndarray
     exact: bool
 
-    def padded(self, groups: int = 1) -> np.ndarray:
-        """Return the table with an even number of rows for each group."""
-        blocks = self.table.reshape(groups, -1, 4)
-        return np.pad(blocks, ((0, 0), (0, blocks.shape[1] % 2), (0, 0))).reshape(-1, 4)
+    def padded(self) -> np.ndarray:
+        """Return the table with an even number of rows."""
+        return np.pad(self.table, ((0, len(self.table) % 2), (0, 0)))
 
 
 PORTABLE = CpuFeatures()
@@ -223,11 +222,11 @@ def halfwords_fit(weights: np.ndarray, groups: int = 1) -> bool:
     return bool(_paired(weights, groups).min(initial=0) >= -(2**15))
 
 
-def pack_pairs(weights: np.ndarray, multiple: int, groups: int = 1) -> np.ndarray:
-    """Return weights int8 [groups * channels, depth] as the DSP kernels read them: int8 in memory
-    order, halfwords first + 256 * second of each pair of a group's channels, values of the depth in
-    the order 0, 2, 1, 3; zeros fill an odd channel and the depth up to a ``multiple`` of 4."""
-    halfwords = _paired(weights, groups).reshape(-1, weights.shape[1]).astype("<i2")
+def pack_pairs(weights: np.ndarray, multiple: int) -> np.ndarray:
+    """Return weights int8 [channels, depth] as the DSP kernels read them: int8 in memory order,
+    halfwords first + 256 * second of each pair of channels, values of the depth in the order 0, 2,
+    1, 3; zeros fill an odd channel and the depth up to a ``multiple`` of 4."""
+    halfwords = _paired(weights, 1).reshape(-1, weights.shape[1]).astype("<i2")
     padded = np.pad(halfwords, ((0, 0), (0, -weights.shape[1] % multiple)))
     ordered = padded.reshape(-1, 4)[:, [0, 2, 1, 3]]
     return np.ascontiguousarray(ordered).reshape(-1).view(np.int8)
