@@ -76,7 +76,7 @@ class Random:
         return {"act": "RELU", "zero_point": -128}
 
     def conv(self, scale: float = 0.1) -> Graph:
-        """A convolution of any kind; every third is pointwise."""
+        """A convolution of any kind; every third is of 1x1."""
         if self.rng.random() < 0.35:
             x = self.image(8, 60)
             return self.make.conv(x, self.up_to(40), (1, 1), scale=scale, **self.act())
@@ -86,6 +86,12 @@ class Random:
         x, kernel, window = self.window(channels)
         count = groups * self.up_to(3) if groups > 1 else self.up_to(20)
         return self.make.conv(x, count, kernel, scale=scale, groups=groups, **window, **self.act())
+
+    def pointwise(self) -> Graph:
+        """A convolution as the DSP kernel of 1x1 takes it."""
+        stride = (1, 1) if self.rng.random() < 0.7 else (self.up_to(2), self.up_to(3))
+        x = (*self.image(8, 1)[:3], 4 * self.up_to(24))
+        return self.make.conv(x, self.up_to(40), (1, 1), stride=stride, **self.act())
 
     def window(self, channels: int) -> tuple[Shape, Shape, dict[str, object]]:
         """Return image, kernel, and stride, dilation and padding; all sides are drawn alone."""
@@ -248,6 +254,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "average_pool2d_s8": (4, lambda r: r.pool("AVERAGE_POOL_2D")),
     "average_pool2d_s8_dsp": (4, lambda r: r.pool("AVERAGE_POOL_2D", fours=True)),
     "concatenation": (2, lambda r: r.joined()),
+    "conv2d_1x1_s8_dsp": (2, lambda r: r.pointwise()),
     "conv2d_s8": (4, lambda r: r.conv(BEYOND_DSP)),
     "conv2d_s8_dsp": (4, lambda r: r.conv()),
     "copy": (1, lambda r: r.make.reshaped((n := r.up_to(600), 1), (1, n))),

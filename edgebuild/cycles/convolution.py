@@ -79,53 +79,62 @@ def _columns(work: Work, p: Params) -> None:
 
 
 def conv2d_dsp(p: Params) -> Work:
-    """``conv2d_s8_dsp.c``: two pixels, four channels and eight values of depth a round.
-
-    Two channels where fewer than four are left.
-    """
+    """``conv2d_s8_dsp.c``: two pixels become columns at a time."""
     work = Work()
-    outputs = p["batches"] * p["out_h"] * p["out_w"] * p["groups"] * p["out_c"]
-    if p["pointwise"]:
-        steps = -(-p["batches"] * p["out_h"] * p["out_w"] // 2)
-        kind = "pointwise "
-        with work.phase("fill", steps):
-            _widen2(work, "pointwise widen", p["in_c"], steps)
-    else:
-        rows = p["batches"] * p["out_h"]
-        steps = rows * -(-p["out_w"] // 2) * p["groups"]
-        kind = ""
-        work.add("row", rows)
-        _fill(work, p)
-    fours, left = divmod(p["out_c"], 4)
-    twos, odd = divmod(left, 2)
-    floored = ", floored" if p["output"]["offset"] == -128 else ""
-    rounds = -(-p["depth"] // 8)
-    # The compiler puts `multiply` into one of its callers and calls it from the other.
+    rows = p["batches"] * p["out_h"]
+    steps = rows * -(-p["out_w"] // 2) * p["groups"]
+    work.add("row", rows)
+    _fill(work, p)
     with work.phase("multiply", steps):
-        work.add(f"{kind}multiply", steps)
-        work.add(f"{kind}call of four channels", steps * bool(fours))
-        work.add(f"four channels{floored}", steps * fours)
-        work.add("round of four", steps * fours * rounds)
-        work.add(f"{kind}two channels", steps * twos)
-        work.add(f"{kind}odd channel", steps * odd)
-        work.add("round of two", steps * (twos + odd) * rounds)
-    if p["clamp"]:
-        with work.phase("clamp", 1):
-            work.loop("clamp", outputs)
+        _pairs(work, p, p["depth"] + -p["depth"] % 4, steps)
+    _clamp(work, p, rows * p["out_w"] * p["groups"] * p["out_c"])
     return work
 
 
-def _widen2(work: Work, name: str, length: int, calls: float) -> None:
-    """``widen2``, of which each caller has a copy."""
-    fours, left = divmod(length, 4)
-    work.loop(name, fours, calls)
-    if left:
-        work.add("widen rest", calls)
-        work.loop("widen rest bytes", left, calls)
+def conv2d_1x1_dsp(p: Params) -> Work:
+    """``conv2d_1x1_s8_dsp.c``: runs of pairs of pixels."""
+    work = Work()
+    rows = p["batches"] * p["rows"]
+    pairs, odd = divmod(p["pixels"], 2)
+    steps = rows * (pairs + odd)
+    work.add("row", rows)
+    work.add("run", rows * (bool(pairs) + odd))
+    _widened(work, p["in_c"], 1, steps)
+    with work.phase("multiply", steps):
+        _pairs(work, p, p["in_c"], steps)
+    _clamp(work, p, rows * p["pixels"] * p["out_c"])
+    return work
+
+
+def _widened(work: Work, run: int, kernel_h: int, pairs: int) -> None:
+    """Columns that ``conv2d_pairs_dsp.c`` itself makes."""
+    with work.phase("widen", pairs):
+        work.add("kernel row", pairs * kernel_h)
+        work.add("widened eight", pairs * kernel_h * (run // 8))
+        work.add("widened four", pairs * kernel_h * (run // 4 % 2))
+
+
+def _pairs(work: Work, p: Params, depth: int, steps: int) -> None:
+    """``conv2d_pairs_dsp.c``: two pixels, four channels and two values of depth a step."""
+    quads, left = divmod(p["out_c"], 4)
+    fours = steps * (quads + bool(left))
+    more = depth // 2 - 1  # the first step is apart
+    work.add("pair of pixels", steps)
+    work.add("four channels, one rounding" if p["once"] else "four channels", fours)
+    work.add("round", fours * -(-more // 11))
+    work.add("step", fours * more)
+    work.add("channels left", steps * bool(left))
+    work.add("channel left", steps * left)
+
+
+def _clamp(work: Work, p: Params, outputs: int) -> None:
+    if p["clamp"]:
+        with work.phase("clamp", 1):
+            work.loop("clamp", outputs)
 
 
 def _fill(work: Work, p: Params) -> None:
-    """``fill`` for every pair of pixels and every group."""
+    """The columns of every pair of pixels and every group."""
     c, kernel_w, kernel_h = p["kernel_c"], p["kernel_w"], p["kernel_h"]
     run, times = kernel_w * c, p["batches"] * p["groups"]
     top = np.arange(p["out_h"]) * p["stride_h"] - p["pad_top"]
@@ -135,22 +144,27 @@ def _fill(work: Work, p: Params) -> None:
     bottom, right = top + (kernel_h - 1) * p["dilation_h"], left + step + kernel_w
     inside_y = (top >= 0) & (bottom < p["in_h"])
     inside_x = (left >= 0) & (right <= p["in_w"])
-    fast = inside_y[:, np.newaxis] & inside_x & bool(p["contiguous"])
-    if run % 4:
-        fast &= ((p["in_h"] - bottom)[:, np.newaxis] * p["in_w"] - right) * c >= 3
-    direct = times * int(fast.sum())
-    with work.phase("fill", direct):
-        if run % 4:
-            work.add("word fill", direct)
-            work.loop("copied words", -(-run // 4), direct * 2 * kernel_h)
-            work.loop("word widen", -(-p["depth"] // 4), direct)
-        else:
-            work.add("direct fill", direct)
-            _widen2(work, "direct widen", run, direct * kernel_h)
-    slow = times * fast.size - direct
-    if slow:
-        with work.phase("im2col", slow):
-            _fill_edges(work, p, left, step, ~fast)
+    inside = inside_y[:, np.newaxis] & inside_x & bool(p["contiguous"])
+    positions = inside.size
+    if run % 4 == 0:
+        runs = int(inside[:, step > 0].any(axis=1).sum() + inside[:, step == 0].sum())
+        positions += runs - int(inside.sum())
+        work.add("run", times * runs)
+        _widened(work, run, kernel_h, times * int(inside.sum()))
+        slow = ~inside
+    else:
+        copied = ((p["in_h"] - bottom)[:, np.newaxis] * p["in_w"] - right) * c >= 3
+        slow = ~(inside & copied)
+        fast = times * int(slow.size - slow.sum())
+        with work.phase("fill", fast):
+            work.add("word fill", fast)
+            work.loop("copied words", -(-run // 4), fast * 2 * kernel_h)
+            work.loop("word widen", -(-p["depth"] // 4), fast)
+    work.add("position", p["batches"] * positions)
+    edges = times * int(slow.sum())
+    if edges:
+        with work.phase("im2col", edges):
+            _fill_edges(work, p, left, step, slow)
 
 
 def _fill_edges(

@@ -318,9 +318,13 @@ def _conv(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 def _conv_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
-    weights, channels = _conv(p)
-    yield Reads("weights", weights.size, weights.passes)
-    yield channels
+    pairs = p["batches"] * p["out_h"] * -(-p["out_w"] // 2)
+    yield Reads("weights", p["channels"].nbytes, pairs)
+
+
+def _conv_1x1_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
+    pairs = p["batches"] * p["rows"] * -(-p["pixels"] // 2)
+    yield Reads("weights", p["stream"].nbytes, pairs)
 
 
 def _depthwise(p: Mapping[str, Any]) -> Iterator[Reads]:
@@ -358,6 +362,7 @@ def _dense_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 _WALKS = {
+    "conv2d_1x1_s8_dsp": _conv_1x1_dsp,
     "conv2d_s8": _conv,
     "conv2d_s8_dsp": _conv_dsp,
     "depthwise_conv2d_3x3_s8_dsp": _depthwise_3x3_dsp,

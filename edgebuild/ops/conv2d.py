@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -103,6 +104,9 @@ class Conv2D(Operator):
         yield _case("deep", (1, 3, 3, 64), (16, 3, 3, 64), padding="SAME", out_scale=3.0)
         # What training leaves behind, and what the DSP kernel leaves to the portable one.
         yield _case("dead_channels", (1, 4, 4, 8), (6, 1, 1, 8), dead=(1, 4), out_zp=-128)
+        yield _case(
+            "still_channels", (1, 4, 4, 8), (6, 1, 1, 8), dead=(1, 4), out_zp=-128, out_scale=0.004
+        )
         yield _case("no_shift_relu", (1, 4, 4, 8), (5, 1, 1, 8), out_scale=5e-4, out_zp=-128)
         yield _case("no_shift", (1, 4, 4, 8), (5, 1, 1, 8), out_scale=5e-4)
         yield _case("lowest_weights", (1, 4, 4, 4), (4, 3, 3, 4), low=-128, high=-127)
@@ -153,14 +157,14 @@ def convolution(
     pointwise = plain and groups == 1
     if cpu.mve and groups == 1 and mve.fits(c):
         return mve.conv2d_call(node, weights, c, w, pointwise=pointwise)
-    # Rarely a layer is beyond the DSP kernel's limits: huge sums, or multipliers above 1/2.
-    d = conv.dsp_channels(node, weights, c)
-    dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)
-    if dsp:
-        scratch = 4 * (depth + -depth % 8)
-        scratch += 0 if pointwise else 2 * depth + 3
-    else:
-        scratch = 0 if pointwise else 2 * depth
+    # Rarely a layer is beyond the DSP kernels' limits: huge sums, or multipliers above 1/2.
+    stream = _stream(node, weights, c, groups) if cpu.dsp else None
+    if stream is not None and groups == w.kernel_h == w.kernel_w == 1 and depth % 4 == 0:
+        return _pointwise_call(node, w, stream)
+    in_order = pointwise and stream is None
+    scratch = 0 if in_order else 2 * depth
+    if stream is not None:
+        scratch += 4 * (depth + -depth % 4) + 3
     params = {
         "batches": batches,
         "in_h": in_h,
@@ -182,23 +186,96 @@ def convolution(
         "depth": depth,
         "pad": node.input(0).zero_point,
         "contiguous": groups == 1 and w.dilation_w == 1,
-        "pointwise": pointwise,
+        "pointwise": in_order,
         "clamp": conv.clamps(node),
-        "weights": conv.pack_pairs(weights, 8, groups) if dsp else weights,
-        "channels": d.padded(groups) if dsp else c.table(),
+        "once": stream is not None and stream.once,
+        "weights": weights if stream is None else "NULL",
+        "channels": c.table() if stream is None else stream.words,
         "output": conv.output_stage(node),
     }
-    name = "conv2d_s8_dsp" if dsp else "conv2d_s8"
+    name = "conv2d_s8" if stream is None else "conv2d_s8_dsp"
     return KernelCall(
         f"eb_{name}",
         "conv2d/conv2d.h",
-        (f"conv2d/{name}.c",),
+        (f"conv2d/{name}.c",) if stream is None else (f"conv2d/{name}.c", _PAIRS),
         "eb_conv2d_params",
         params,
         scratch_bytes=max(scratch, 1),
-        overlap=by_run(node, 2, buffered=dsp)
-        if pointwise
+        overlap=by_run(node, 2, buffered=False)
+        if in_order
         else by_pixels(node, w, 2, buffered=groups == 1),
+    )
+
+
+_PAIRS = "conv2d/conv2d_pairs_dsp.c"
+
+
+@dataclass(frozen=True)
+class _Stream:
+    """The int32 ``words`` that ``conv2d_pairs_dsp.c`` reads, with one rounding or two."""
+
+    words: np.ndarray
+    once: bool
+
+
+def _stream(node: Node, weights: np.ndarray, c: conv.Channels, groups: int) -> _Stream | None:
+    """Return the stream for weights int8 [groups * channels, depth]; None beyond the DSP kernels'
+    limits."""
+    once = conv.once_rounded(node, weights, c)
+    if once is not None and conv.halfwords_fit(weights, groups):
+        start, multiplier = _fours(once, groups).transpose(2, 0, 1)
+        last = np.hstack([multiplier[:, 0::2], multiplier[:, 1::2]])
+        return _Stream(_joined(start, _fours(weights, groups), last), once=True)
+    d = conv.dsp_channels(node, weights, c)
+    if not conv.pairs_fit(weights, d, groups):
+        return None
+    table = _fours(d.table, groups).astype(np.int64)
+    start = table[..., 0] * [2, 256, 2, 256]
+    last = table[..., 1:].reshape(len(table), -1)
+    return _Stream(_joined(start, _fours(weights, groups), last), once=False)
+
+
+def _fours(rows: np.ndarray, groups: int) -> np.ndarray:
+    """Return [groups * channels, numbers] as [fours, 4, numbers], each group filled with zeros."""
+    blocks = rows.reshape(groups, -1, rows.shape[1])
+    padded = np.pad(blocks, ((0, 0), (0, -blocks.shape[1] % 4), (0, 0)))
+    return padded.reshape(-1, 4, rows.shape[1])
+
+
+def _joined(start: np.ndarray, weights: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Return starts [fours, 4], weights [fours, 4, depth] and ``last`` [fours, words] in turn."""
+    pairs = conv.pack_pairs(weights.reshape(-1, weights.shape[2]), 4).view("<i4")
+    words = pairs.reshape(len(start), 2, -1).transpose(0, 2, 1).reshape(len(start), -1)
+    rows = [start[:, 1::2], words, start[:, 0::2], last]
+    return np.hstack(rows).astype(np.int32).reshape(-1)
+
+
+def _pointwise_call(node: Node, w: conv.Window, stream: _Stream) -> KernelCall:
+    batches, in_h, in_w, in_c = node.input(0).shape
+    out_c = node.output.shape[3]
+    plain = (w.stride_h, w.stride_w) == (1, 1)
+    params = {
+        "batches": 1 if plain else batches,
+        "rows": 1 if plain else w.out_h,
+        "pixels": batches * w.out_h * w.out_w if plain else w.out_w,
+        "in_c": in_c,
+        "out_c": out_c,
+        "pixel_step": w.stride_w * in_c,
+        "row_step": w.stride_h * in_w * in_c,
+        "image_step": in_h * in_w * in_c,
+        "clamp": conv.clamps(node),
+        "once": stream.once,
+        "stream": stream.words,
+        "output": conv.output_stage(node),
+    }
+    return KernelCall(
+        "eb_conv2d_1x1_s8_dsp",
+        "conv2d/conv2d.h",
+        ("conv2d/conv2d_1x1_s8_dsp.c", _PAIRS),
+        "eb_conv2d_1x1_params",
+        params,
+        scratch_bytes=4 * in_c,
+        overlap=by_run(node, 2, buffered=True) if plain else by_pixels(node, w, 2, buffered=True),
     )
 
 

@@ -14,6 +14,7 @@ from edgebuild.ops.fixed_point import (
     multiply_by_quantized_multiplier,
     quantize_multipliers,
 )
+from edgebuild.ops.single_rounding import single_rounding
 
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 
@@ -63,10 +64,9 @@ class DspChannels:
     reach: np.ndarray
     exact: bool
 
-    def padded(self, groups: int = 1) -> np.ndarray:
-        """Return the table with an even number of rows for each group."""
-        blocks = self.table.reshape(groups, -1, 4)
-        return np.pad(blocks, ((0, 0), (0, blocks.shape[1] % 2), (0, 0))).reshape(-1, 4)
+    def padded(self) -> np.ndarray:
+        """Return the table with an even number of rows."""
+        return np.pad(self.table, ((0, len(self.table) % 2), (0, 0)))
 
 
 def dsp_channels(node: Node, weights: np.ndarray, c: Channels) -> DspChannels:
@@ -90,6 +90,27 @@ def dsp_channels(node: Node, weights: np.ndarray, c: Channels) -> DspChannels:
         shift,
     )
     return DspChannels(np.stack(columns, axis=1).astype(np.int32), reach, exact)
+
+
+def once_rounded(node: Node, weights: np.ndarray, c: Channels) -> np.ndarray | None:
+    """Return int32 [channels, 2] of (256 * bias + fraction, multiplier), see ``single_rounding``;
+    None where the layer must round twice. ``weights`` is int8 [channels, depth]."""
+    if node.output.zero_point != -128:
+        return None
+    bias = c.bias.astype(np.int64)
+    ends = _accumulator_range(bias, weights)
+    lowest, highest = (requantize(node, end.astype(np.int32), c).astype(np.int64) for end in ends)
+    # Channels that always give the same output: about half a level above it, whatever the input.
+    fixed = np.where(lowest == -128, 0, (2 * (lowest + 128) + 1) << 11)
+    widest = np.maximum(*(np.abs(end - bias) for end in ends))
+    still = (lowest == highest) & ~may_wrap(ends, c) & (widest * fixed < 2**33)
+    found = single_rounding(np.where(still, 0, c.multiplier), -c.shift, ends)
+    if found is None:
+        return None
+    fraction, multiplier = found.astype(np.int64).T
+    # The start alone may leave 32 bits; what any input adds brings it back.
+    start = np.where(still, 2**30, 256 * bias + fraction)
+    return np.stack([start, np.where(still, fixed, multiplier)], axis=1).astype(np.int32)
 
 
 def channels(node: Node, weights: np.ndarray, *, single_precision_product: bool) -> Channels:
@@ -180,15 +201,19 @@ def pairs_fit(weights: np.ndarray, c: DspChannels, groups: int = 1) -> bool:
     sum has 24 bits.
     """
     seconds = c.reach.reshape(groups, -1)[:, 1::2]
-    halfwords_fit = _paired(weights, groups).min(initial=0) >= -(2**15)
-    return bool(c.exact and np.all(seconds < 2**23) and halfwords_fit)
+    return bool(c.exact and np.all(seconds < 2**23) and halfwords_fit(weights, groups))
 
 
-def pack_pairs(weights: np.ndarray, multiple: int, groups: int = 1) -> np.ndarray:
-    """Return weights int8 [groups * channels, depth] as the DSP kernels read them: int8 in memory
-    order, halfwords first + 256 * second of each pair of a group's channels, values of the depth in
-    the order 0, 2, 1, 3; zeros fill an odd channel and the depth up to a ``multiple`` of 4."""
-    halfwords = _paired(weights, groups).reshape(-1, weights.shape[1]).astype("<i2")
+def halfwords_fit(weights: np.ndarray, groups: int = 1) -> bool:
+    """Return whether ``pack_pairs`` takes weights int8 [groups * channels, depth]."""
+    return bool(_paired(weights, groups).min(initial=0) >= -(2**15))
+
+
+def pack_pairs(weights: np.ndarray, multiple: int) -> np.ndarray:
+    """Return weights int8 [channels, depth] as the DSP kernels read them: int8 in memory order,
+    halfwords first + 256 * second of each pair of channels, values of the depth in the order 0, 2,
+    1, 3; zeros fill an odd channel and the depth up to a ``multiple`` of 4."""
+    halfwords = _paired(weights, 1).reshape(-1, weights.shape[1]).astype("<i2")
     padded = np.pad(halfwords, ((0, 0), (0, -weights.shape[1] % multiple)))
     ordered = padded.reshape(-1, 4)[:, [0, 2, 1, 3]]
     return np.ascontiguousarray(ordered).reshape(-1).view(np.int8)

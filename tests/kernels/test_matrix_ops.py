@@ -76,6 +76,39 @@ def test_which_depthwise_kernel_runs(kernel, stride, dilation, name):
     assert call.function == f"eb_{name}" and call.sources == (f"depthwise_conv2d/{name}.c",)
 
 
+@pytest.mark.parametrize(
+    ("name", "kernel", "once"),
+    [
+        ("pointwise", "conv2d_1x1_s8_dsp", False),
+        ("pointwise_strided", "conv2d_1x1_s8_dsp", False),
+        ("pointwise_odd", "conv2d_s8_dsp", False),
+        ("depth_12", "conv2d_1x1_s8_dsp", True),
+        ("still_channels", "conv2d_1x1_s8_dsp", True),
+        ("no_shift_relu", "conv2d_1x1_s8_dsp", False),
+        ("relu", "conv2d_s8_dsp", True),
+        ("relu6", "conv2d_s8_dsp", False),
+    ],
+)
+def test_which_convolution_rounds_once(name, kernel, once):
+    call = OPS["CONV_2D"].kernel(node_of("CONV_2D", name), DSP)
+    assert (call.function, call.params["once"]) == (f"eb_{kernel}", once)
+
+
+def test_a_stream_holds_starts_weights_and_multipliers_of_four_channels():
+    node = node_of("CONV_2D", "depth_12")
+    call = OPS["CONV_2D"].kernel(node, DSP)
+    weights = node.input(1).data.reshape(24, 12)
+    c = conv.channels(node, weights, single_precision_product=False)
+    start, multiplier = conv.once_rounded(node, weights, c).reshape(6, 4, 2)[2].T
+    block = call.params["stream"].reshape(6, 2 + 12 + 6)[2]
+    assert block[:2].tolist() == start[1::2].tolist()
+    assert block[14:16].tolist() == start[0::2].tolist()
+    assert block[16:].tolist() == multiplier[[0, 2, 1, 3]].tolist()
+    pairs = weights[8:12].astype(int).reshape(2, 2, 3, 4)[..., [0, 2, 1, 3]]
+    halves = (pairs[:, 0] + 256 * pairs[:, 1]).reshape(2, 6, 2).transpose(1, 0, 2)
+    np.testing.assert_array_equal(block[2:14].astype("<i4").view("<i2"), halves.reshape(-1))
+
+
 def random_3x3(rng):
     """A depthwise layer of 3x3 whose image may be smaller than the kernel."""
     zero = int(rng.choice([-128, -128, 3]))
@@ -93,15 +126,18 @@ def random_3x3(rng):
 
 
 def random_conv(rng):
-    """A convolution of any number of channels, pointwise every other time."""
+    """A convolution of any number of channels, of 1x1 every other time: with a depth as the DSP
+    kernels take it, or not."""
     pointwise, channels = rng.random() < 0.5, int(rng.integers(1, 20))
+    if pointwise and rng.random() < 0.8:
+        channels *= 4
     kernel = (1, 1) if pointwise else tuple(rng.integers(1, 4, 2).tolist())
     return conv_case(
         f"c{rng.integers(1000)}",
         (int(rng.integers(1, 3)), *rng.integers(3, 8, 2).tolist(), channels),
         (int(rng.integers(1, 14)), *kernel, channels),
         padding=str(rng.choice(["SAME", "VALID"])),
-        stride=(1, 1) if pointwise else tuple(rng.integers(1, 3, 2).tolist()),
+        stride=tuple(rng.integers(1, 3, 2).tolist()),
         act=str(rng.choice(["NONE", "RELU", "RELU6"])),
         in_zp=int(rng.integers(-128, 128)),
         out_zp=int(rng.choice([-128, -128, 3])),
@@ -171,17 +207,15 @@ def test_every_pair_of_values_is_added_right(compiler, tmp_path):
 
 def test_packed_weights_hold_both_channels_of_a_pair():
     rng = np.random.default_rng(1)
-    weights = rng.integers(-127, 128, (6, 5)).astype(np.int8)
-    packed = conv.pack_pairs(weights, 8, groups=2).view("<i2").reshape(2, 2, 8)
-    for group in range(2):
-        channels = weights[group * 3 : group * 3 + 3].astype(int)
-        for pair in range(2):
-            first = np.zeros(8, int)
-            second = np.zeros(8, int)
-            first[:5] = channels[2 * pair]
-            second[:5] = channels[1] if pair == 0 else 0
-            order = [0, 2, 1, 3, 4, 6, 5, 7]
-            np.testing.assert_array_equal(packed[group, pair], (first + 256 * second)[order])
+    weights = rng.integers(-127, 128, (3, 5)).astype(np.int8)
+    packed = conv.pack_pairs(weights, 8).view("<i2").reshape(2, 8)
+    for pair in range(2):
+        first = np.zeros(8, int)
+        second = np.zeros(8, int)
+        first[:5] = weights[2 * pair]
+        second[:5] = weights[1] if pair == 0 else 0
+        order = [0, 2, 1, 3, 4, 6, 5, 7]
+        np.testing.assert_array_equal(packed[pair], (first + 256 * second)[order])
 
 
 def test_a_dead_channel_always_gives_its_one_output():
@@ -194,7 +228,7 @@ def test_a_dead_channel_always_gives_its_one_output():
 
 
 def test_scratch_is_two_widened_columns_and_two_narrow_ones():
-    assert OPS["CONV_2D"].kernel(node_of("CONV_2D", "same_3x3"), DSP).scratch_bytes == 160 + 72 + 3
+    assert OPS["CONV_2D"].kernel(node_of("CONV_2D", "same_3x3"), DSP).scratch_bytes == 144 + 72 + 3
     assert OPS["CONV_2D"].kernel(node_of("CONV_2D", "pointwise"), DSP).scratch_bytes == 32
 
 

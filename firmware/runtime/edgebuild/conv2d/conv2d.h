@@ -16,7 +16,8 @@ typedef struct {
     int32_t depth;    /* kernel_h * kernel_w * kernel_c, the length of a dot product */
     int32_t pad;      /* input zero point: what lies outside the image */
     int32_t contiguous; /* 1: a row of the kernel is a run of bytes (no groups, no dilation_w) */
-    int32_t pointwise; /* 1: a 1x1 kernel that reads every pixel once, in order */
+    int32_t pointwise; /* 1: a 1x1 kernel that reads every pixel once, in order; not for _dsp */
+    int32_t once;      /* for _dsp: 1 where one rounding is exact */
     int32_t clamp;     /* 1: the activation's range is not all of int8 */
     const int8_t *weights;
     const int32_t *channels; /* for each output channel of each group, see the kernels */
@@ -26,9 +27,22 @@ typedef struct {
 /* weights: [groups * out_c][depth]; channels: eb_channel. scratch: 2 * depth bytes. */
 void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 
-/* weights: see conv2d_s8_dsp.c; channels: eb_channel_dsp, an even number for each group.
- * scratch: 4 * depth bytes (depth rounded up to 8), and behind them 2 * depth + 3 bytes unless
- * pointwise. */
+/* channels: the stream of conv2d_pairs_dsp.c for each group. scratch: 4 * depth bytes (depth rounded
+ * up to 4), and behind them 2 * depth + 3 bytes. */
 void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
+
+typedef struct {
+    int32_t batches, rows, pixels; /* of the output: runs of pixels in rows */
+    int32_t in_c, out_c;
+    int32_t pixel_step, row_step, image_step; /* bytes of the input between what makes neighbours */
+    int32_t clamp;                            /* 1: the activation's range is not all of int8 */
+    int32_t once;                             /* 1: one rounding is exact */
+    const int32_t *stream;                    /* see conv2d_pairs_dsp.c */
+    eb_output_stage output;
+} eb_conv2d_1x1_params;
+
+/* A kernel of 1x1 without groups, in_c a multiple of 4. scratch: 4 * in_c bytes. */
+void eb_conv2d_1x1_s8_dsp(const eb_conv2d_1x1_params *p, const int8_t *input, int8_t *output,
+                          void *scratch);
 
 #endif /* EB_CONV2D_H */
