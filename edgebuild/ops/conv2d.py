@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops import mve, neon, winograd
+from edgebuild.ops import conv2d_rows, mve, neon, winograd
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.overlap import by_pixels, by_run
@@ -157,6 +157,10 @@ def convolution(
     pointwise = plain and groups == 1
     if cpu.mve and groups == 1 and mve.fits(c):
         return mve.conv2d_call(node, weights, c, w, pointwise=pointwise)
+    if cpu.dsp and groups == 1 and not pointwise:
+        rows = conv2d_rows.rows_call(node, weights, c, w)
+        if rows is not None:
+            return rows
     # Rarely a layer is beyond the DSP kernel's limits: huge sums, or multipliers above 1/2.
     d = conv.dsp_channels(node, weights, c)
     dsp = cpu.dsp and conv.pairs_fit(weights, d, groups)

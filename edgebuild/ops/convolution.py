@@ -210,8 +210,12 @@ def pairs_fit(weights: np.ndarray, c: DspChannels, groups: int = 1) -> bool:
     sum has 24 bits.
     """
     seconds = c.reach.reshape(groups, -1)[:, 1::2]
-    halfwords_fit = _paired(weights, groups).min(initial=0) >= -(2**15)
-    return bool(c.exact and np.all(seconds < 2**23) and halfwords_fit)
+    return bool(c.exact and np.all(seconds < 2**23) and halfwords_fit(weights, groups))
+
+
+def halfwords_fit(weights: np.ndarray, groups: int = 1) -> bool:
+    """Return whether first + 256 * second of all pairs of channels fit halfwords."""
+    return bool(_paired(weights, groups).min(initial=0) >= -(2**15))
 
 
 def pack_pairs(weights: np.ndarray, multiple: int, groups: int = 1) -> np.ndarray:
