@@ -1,17 +1,17 @@
 /* CONV_2D over few input channels with the DSP extension, 2 pixels x 4 channels at a time, straight
  * from the rows under the kernel, each of which is widened to halfwords once.
  *
- * Rows lie interleaved: for each two values of a row (a column) a word of each of the kernel's rows in
- * turn, so that all under the kernel at a pixel is one run of words. A step down drops the topmost
- * rows: everything begins as many words later, and what comes in at the bottom takes the place of
- * what was dropped one column further right. At the end of the memory all moves back to its start.
- * Where a pixel to the right means an odd number of values, a second copy, which begins one value
- * later, serves every other pixel, so that all words are aligned.
+ * Rows lie interleaved: for each value of a row (a channel of a column) that of each of the kernel's
+ * rows in turn, so that all under the kernel at a pixel is one run of halfwords. A step down drops the
+ * topmost rows: everything begins as many halfwords later, and what comes in at the bottom takes the
+ * place of what was dropped one value further right. At the end of the memory all moves back to its
+ * start. Where runs may begin at odd halfwords a second copy lies one halfword lower, so that all words
+ * are aligned.
  *
  * Weights: for each four output channels the starts of the sums of channels 1 and 3; for each word
  * of a run one of channels 0 and 1 and one of 2 and 3, whose halfwords hold first + 256 * second;
- * start and multiplier of channels 0 and 2; multipliers of 1 and 3. Zeros fill the channels and an odd
- * row. A start is 256 * bias + fraction, see single_rounding.py: the output is eb_scale_once of the
+ * start and multiplier of channels 0 and 2; multipliers of 1 and 3. Zeros fill the channels and the
+ * run. A start is 256 * bias + fraction, see single_rounding.py: the output is eb_scale_once of the
  * start and 256 times the sum of the products. SMLAD of a raw word sums products of both channels of a
  * pair, SXTB16 leaves the first; the difference is 256 times the second's sum. */
 #include "../common/eb_channel_dsp.h"
@@ -20,8 +20,8 @@
 
 /* Pairs of neighbouring pixels of an output row, all channels. */
 typedef struct {
-    const uint32_t *x; /* the run of the first pixel */
-    const uint32_t *weights;
+    const int16_t *x; /* the run of the first pixel */
+    const int32_t *weights;
     int8_t *out;
     int32_t apart;    /* bytes from the run of a pair's first pixel to that of its second */
     int32_t distance; /* bytes from the first one's outputs to the second's */
@@ -103,33 +103,50 @@ EB_NAKED multiply(EB_IN job j)
         "ldr r3, [sp, #52]\n b 5b\n");
 }
 
+/* Eight values into halfwords of r1, r2 bytes apart; lr holds three times r2. */
+#define WIDEN                                                                                      \
+    "ldrsb r4, [r0, #0]\n ldrsb r5, [r0, #1]\n ldrsb r6, [r0, #2]\n ldrsb r7, [r0, #3]\n"          \
+    "ldrsb r8, [r0, #4]\n ldrsb r9, [r0, #5]\n ldrsb r10, [r0, #6]\n ldrsb r11, [r0, #7]\n"        \
+    "strh r4, [r1]\n strh r5, [r1, r2]\n strh r6, [r1, r2, lsl #1]\n add r12, r1, lr\n"           \
+    "strh r7, [r12]\n strh r8, [r12, r2]\n strh r9, [r12, r2, lsl #1]\n add r12, lr\n"            \
+    "strh r10, [r12]\n strh r11, [r12, r2]\n add r0, #8\n add r1, r1, r2, lsl #3\n"
+
+/* Widens 8 * n values, n > 0, into halfwords `bytes` apart. */
+EB_NAKED widen_eights(EB_IN const int8_t *from, EB_IN int16_t *to, EB_IN int32_t bytes, EB_IN int32_t n)
+{
+    __asm volatile(
+        "push {r4-r11, lr}\n add lr, r2, r2, lsl #1\n"
+        "1:" WIDEN "subs r3, #1\n bne 1b\n"
+        "pop {r4-r11, pc}\n");
+}
+
 #else
 
 #define WORD_BYTES 1
 #define UNROLLED 16
 
 /* The sum of a run, from `start` on, with every other word of weights. */
-static int32_t sum(const uint32_t *x, const uint32_t *w, int32_t words, int32_t start, int first)
+static int32_t sum(const int16_t *x, const int32_t *w, int32_t words, int32_t start, int first)
 {
-    for (; words > 0; words--, w += 2) {
-        start = eb_smlad(*x++, first ? eb_even_bytes(*w) : *w, start);
+    for (; words > 0; words--, x += 2, w += 2) {
+        const uint32_t pair = (uint32_t)*w;
+        start = eb_smlad(eb_load4((const int8_t *)x), first ? eb_even_bytes(pair) : pair, start);
     }
     return start;
 }
 
 /* Up to four channels of a pixel. */
-static void four(const uint32_t *x, const uint32_t *w, int32_t words, int8_t *out, int32_t channels)
+static void four(const int16_t *x, const int32_t *w, int32_t words, int8_t *out, int32_t channels)
 {
-    const uint32_t *const last = w + 2 + 2 * words;
+    const int32_t *const last = w + 2 + 2 * words;
     for (int32_t i = 0; i < channels; i++) {
-        const uint32_t *const own = w + 2 + i / 2;
-        const int32_t first = sum(x, own, words, 0, 1);
+        const int32_t *const own = w + 2 + i / 2;
+        const uint32_t first = (uint32_t)sum(x, own, words, 0, 1);
         if (i % 2 == 0) {
-            out[i] = eb_scale_once((int32_t)(last[i] + ((uint32_t)first << 8)), (int32_t)last[i + 1]);
+            out[i] = eb_scale_once((int32_t)((uint32_t)last[i] + (first << 8)), last[i + 1]);
         } else {
-            const int32_t both = sum(x, own, words, (int32_t)w[i / 2], 0);
-            const int32_t second = (int32_t)((uint32_t)both - (uint32_t)first);
-            out[i] = eb_scale_once(second, (int32_t)last[4 + i / 2]);
+            const uint32_t both = (uint32_t)sum(x, own, words, w[i / 2], 0);
+            out[i] = eb_scale_once((int32_t)(both - first), last[4 + i / 2]);
         }
     }
 }
@@ -137,91 +154,78 @@ static void four(const uint32_t *x, const uint32_t *w, int32_t words, int8_t *ou
 static void multiply(job j)
 {
     const int32_t words = j.bytes / 4;
-    for (; j.pairs > 0; j.pairs--, j.x += j.next / 4, j.out += 2 * j.distance) {
-        const uint32_t *w = j.weights;
+    for (; j.pairs > 0; j.pairs--, j.x += j.next / 2, j.out += 2 * j.distance) {
+        const int32_t *w = j.weights;
         for (int32_t c = 0; c < j.channels; c += 4, w += 2 * words + 8) {
             const int32_t n = eb_min_i32(4, j.channels - c);
-            four(j.x + j.apart / 4, w, words, j.out + j.distance + c, n);
+            four(j.x + j.apart / 2, w, words, j.out + j.distance + c, n);
             four(j.x, w, words, j.out + c, n);
         }
     }
 }
 
-#endif
-
-/* Value `at` of a row of the image; outside of it the padding. */
-static inline uint32_t value(const eb_conv2d_rows_params *p, const int8_t *row, int32_t at)
+static void widen_eights(const int8_t *from, int16_t *to, int32_t bytes, int32_t n)
 {
-    return (uint32_t)(row != NULL && at >= 0 && at < p->line ? row[at] : p->pad);
+    for (n *= 8; n > 0; n--, to += bytes / 2) {
+        *to = *from++;
+    }
 }
 
-/* n words of values `at`, `at` + 1, ..., wherever these lie. */
-static uint32_t *widen_any(const eb_conv2d_rows_params *p, const int8_t *row, int32_t at, int32_t n,
-                           uint32_t *to)
+#endif
+
+/* n halfwords of padding, kernel_h apart. */
+static int16_t *fill(const eb_conv2d_rows_params *p, int32_t n, int16_t *to)
 {
-    for (; n > 0; n--, at += 2, to += p->kernel_h) {
-        *to = eb_lows(value(p, row, at), value(p, row, at + 1));
+    for (; n > 0; n--, to += p->kernel_h) {
+        *to = (int16_t)p->pad;
     }
     return to;
 }
 
-/* Widens a row, or padding without one, from value `at` on, which is 1 or below. */
-static void widen(const eb_conv2d_rows_params *p, const int8_t *row, int32_t at, uint32_t *to)
+/* Widens a row, or padding without one, into every kernel_h-th halfword. */
+static void widen(const eb_conv2d_rows_params *p, const int8_t *row, int16_t *to)
 {
     const int32_t apart = p->kernel_h;
-    const int32_t before = eb_min_i32((1 - at) / 2, p->columns);
-    int32_t left = p->columns - before;
-    to = widen_any(p, row, at, before, to);
-    at += 2 * before;
-    if (row != NULL) {
-        const int8_t *from = row + at;
-        const int32_t blocks = eb_max_i32(eb_min_i32((p->line - at) / 8, left / 4), 0);
-        for (int32_t i = blocks; i > 0; i--, from += 8) {
-            const uint32_t x = eb_load4(from), y = eb_load4(from + 4);
-            const uint32_t xe = eb_even_bytes(x), xo = eb_odd_bytes(x);
-            const uint32_t ye = eb_even_bytes(y), yo = eb_odd_bytes(y);
-            to[0] = eb_lows(xe, xo);
-            to[apart] = eb_highs(xe, xo);
-            to += 2 * apart;
-            to[0] = eb_lows(ye, yo);
-            to[apart] = eb_highs(ye, yo);
-            to += 2 * apart;
-        }
-        at += 8 * blocks;
-        left -= 4 * blocks;
+    const int32_t inside = row == NULL ? 0 : eb_min_i32(p->line, p->values - p->lead);
+    to = fill(p, p->lead, to);
+    if (inside >= 8) {
+        widen_eights(row, to, 2 * apart, inside / 8);
     }
-    (void)widen_any(p, row, at, left, to);
+    for (int32_t i = inside / 8 * 8; i < inside; i++) {
+        to[i * apart] = row[i];
+    }
+    to += inside * apart;
+    (void)fill(p, p->values - p->lead - inside, to);
 }
 
-/* Words from the one copy of the rows to the other; 0 where there is one. */
-static int32_t second_copy(const eb_conv2d_rows_params *p)
+/* The run that begins `at` halfwords from the rows' start. */
+static const int16_t *run_at(const eb_conv2d_rows_params *p, const int16_t *rows, int32_t at)
 {
-    return p->step % 2 != 0 ? p->columns * p->kernel_h + p->reserve : 0;
+    return rows + (at % 2 != 0 ? p->second + at - 1 : at);
 }
 
-/* Output row y, over the rows at x. Of an odd number of pixels the last one is computed together with
- * that of the next row: its run is kept until then. */
-static void output_row(const eb_conv2d_rows_params *p, int32_t y, const uint32_t *x, int8_t *out,
-                       uint32_t *kept)
+/* Output row y, over the rows from halfword `at` on. Of an odd number of pixels the last one is
+ * computed together with that of the next row: its run is kept until then. */
+static void output_row(const eb_conv2d_rows_params *p, int32_t y, const int16_t *rows, int32_t at,
+                       int8_t *out, int16_t *kept)
 {
-    const int32_t words = p->run * p->kernel_h, pairs = p->out_w / 2;
-    const int32_t next = p->step * p->kernel_h;
-    job j = { x, (const uint32_t *)p->weights, out,
-              4 * (second_copy(p) + p->step / 2 * p->kernel_h), p->out_c, p->out_c, 4 * words,
-              4 * next, pairs, ((1 - words) & (UNROLLED - 1)) * WORD_BYTES, 0, 0 };
+    const int32_t pairs = p->out_w / 2, step = p->step * p->kernel_h;
+    const int16_t *const x = run_at(p, rows, at), *const other = run_at(p, rows, at + step);
+    job j = { x, p->weights, out, 2 * (int32_t)(other - x), p->out_c, p->out_c, 4 * p->words,
+              4 * step, pairs, ((1 - p->words) & (UNROLLED - 1)) * WORD_BYTES, 0, 0 };
     if (pairs > 0) {
         multiply(j);
     }
     if (p->out_w % 2 != 0) {
-        j.x += pairs * next;
+        j.x += 2 * pairs * step;
         j.out += 2 * pairs * p->out_c;
         j.pairs = 1;
         j.apart = j.distance = 0;
         if (y % 2 != 0) {
-            j.apart = 4 * (int32_t)(kept - j.x);
+            j.apart = 2 * (int32_t)(kept - j.x);
             j.distance = -p->out_w * p->out_c;
         } else if (y + 1 < p->out_h) {
-            memcpy(kept, j.x, (size_t)words * sizeof *kept);
+            memcpy(kept, j.x, (size_t)p->words * 4);
             return;
         }
         multiply(j);
@@ -229,26 +233,26 @@ static void output_row(const eb_conv2d_rows_params *p, int32_t y, const uint32_t
 }
 
 static void convolve(const eb_conv2d_rows_params *p, const int8_t *image, int8_t *output,
-                     uint32_t *rows)
+                     int16_t *rows)
 {
-    const int32_t kernel_h = p->kernel_h, other = second_copy(p), words = p->columns * kernel_h;
+    const int32_t kernel_h = p->kernel_h, used = p->second + p->values * kernel_h;
     const int32_t dropped = p->stride_h < kernel_h ? p->stride_h : 0;
-    uint32_t *x = rows, *const kept = rows + other + words + p->reserve;
-    int32_t top = -p->pad_top, known = top; /* rows from `known` on are not there yet */
-    for (int32_t y = 0; y < p->out_h; y++, top += p->stride_h, x += dropped) {
-        if (x - rows > p->reserve) {
-            memmove(rows, x, (size_t)(other + words) * sizeof *x);
-            x = rows;
+    int16_t *const kept = rows + p->kept;
+    int32_t at = 0, top = -p->pad_top, known = top; /* rows from `known` on are not there yet */
+    for (int32_t y = 0; y < p->out_h; y++, top += p->stride_h, at += dropped) {
+        if (at > p->reserve) {
+            memmove(rows, rows + at, (size_t)used * sizeof *rows);
+            at = 0;
         }
         for (known = eb_max_i32(known, top); known < top + kernel_h; known++) {
             const int inside = known >= 0 && known < p->in_h;
             const int8_t *const row = inside ? image + known * p->line : NULL;
-            widen(p, row, -p->lead, x + (known - top));
-            if (other > 0) {
-                widen(p, row, 1 - p->lead, x + (known - top) + other);
+            widen(p, row, rows + at + (known - top));
+            if (p->second > 0) {
+                widen(p, row, rows + p->second + at + (known - top) - 1);
             }
         }
-        output_row(p, y, x, output, kept);
+        output_row(p, y, rows, at, output, kept);
         output += p->out_w * p->out_c;
     }
 }
@@ -258,7 +262,7 @@ void eb_conv2d_rows_s8_dsp(const eb_conv2d_rows_params *p, const int8_t *input, 
 {
     const int32_t bytes = p->out_h * p->out_w * p->out_c;
     for (int32_t b = 0; b < p->batches; b++) {
-        convolve(p, input + b * p->in_h * p->line, output + b * bytes, (uint32_t *)scratch);
+        convolve(p, input + b * p->in_h * p->line, output + b * bytes, (int16_t *)scratch);
     }
     if (p->clamp) {
         eb_clamp_all(output, p->batches * bytes, &p->output);
