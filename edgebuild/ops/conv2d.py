@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from edgebuild.graph import DType, Node
-from edgebuild.ops import convolution as conv
 from edgebuild.ops import conv2d_rows, mve, neon, winograd
+from edgebuild.ops import convolution as conv
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.overlap import by_pixels, by_run

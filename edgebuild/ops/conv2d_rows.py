@@ -16,6 +16,10 @@ RESERVE = 63
 """Halfwords behind the rows: whenever these are used up, all rows move; by an even number."""
 
 
+SMALL, SHARE = 2048, 8
+"""More than so many bytes of scratch memory must be within this share of inputs and outputs."""
+
+
 def rows_call(
     node: Node, weights: np.ndarray, c: conv.Channels, w: conv.Window
 ) -> KernelCall | None:
@@ -26,9 +30,6 @@ def rows_call(
     undilated = w.dilation_h == w.dilation_w == 1
     if in_c > MAX_CHANNELS or not undilated or words < 2 or not conv.halfwords_fit(weights):
         return None
-    once = conv.once_rounded(node, weights, c)
-    if once is None:
-        return None
     step = w.stride_w * in_c
     values = (w.out_w - 1) * step + w.kernel_w * in_c
     dropped = w.stride_h if w.stride_h < w.kernel_h else 0
@@ -37,6 +38,12 @@ def rows_call(
     copy = _even(values * w.kernel_h + reserve + 1)
     second = copy if step * w.kernel_h % 2 or dropped % 2 else 0
     keeps = w.out_w % 2 and w.out_h > 1
+    scratch = 2 * (second + copy) + 4 * words * keeps
+    if scratch > max(SMALL, (node.input(0).nbytes + node.output.nbytes) // SHARE):
+        return None
+    once = conv.once_rounded(node, weights, c)
+    if once is None:
+        return None
     return KernelCall(
         "eb_conv2d_rows_s8_dsp",
         "conv2d/conv2d_rows.h",
@@ -64,7 +71,7 @@ def rows_call(
             "weights": pack(weights.reshape(len(weights), w.kernel_h, -1), once),
             "output": conv.output_stage(node),
         },
-        scratch_bytes=2 * (second + copy) + 4 * words * keeps,
+        scratch_bytes=scratch,
         overlap=by_rows(node, w),
     )
 
@@ -74,9 +81,10 @@ def pack(weights: np.ndarray, once: np.ndarray) -> np.ndarray:
     and ``once``, see ``once_rounded``."""
     channels = len(weights)
     runs = weights.transpose(0, 2, 1).reshape(channels, -1)
-    runs = np.pad(runs, ((0, -channels % 4), (0, runs.shape[1] % 2))).reshape(-1, 4, (runs.shape[1] + 1) // 2, 2)
-    halfwords = runs[:, 0::2] + 256 * runs[:, 1::2].astype(np.int32)
-    words = np.ascontiguousarray(halfwords.swapaxes(1, 2), "<i2").view("<i4").reshape(len(runs), -1)
+    runs = np.pad(runs, ((0, -channels % 4), (0, runs.shape[1] % 2)))
+    quads = runs.reshape(-1, 4, runs.shape[1] // 2, 2).astype(np.int32)
+    halfwords = (quads[:, 0::2] + 256 * quads[:, 1::2]).swapaxes(1, 2)
+    words = np.ascontiguousarray(halfwords, "<i2").view("<i4").reshape(len(quads), -1)
     once = np.pad(once, ((0, -channels % 4), (0, 0))).reshape(-1, 4, 2)
     firsts, seconds = once[:, 0::2].reshape(-1, 4), once[:, 1::2, 1]
     return np.concatenate([once[:, 1::2, 0], words, firsts, seconds], axis=1)
