@@ -29,8 +29,7 @@ typedef struct {
     int32_t bytes; /* of a run */
     int32_t next;  /* bytes from a pair's run to that of the next */
     int32_t pairs;
-    int32_t entry; /* bytes of code before the second word, see WORD */
-    int32_t end, last; /* of the first pixel: the end of its run, its last four outputs */
+    int32_t skip;  /* bytes of code before a run's second word, see WORD */
 } job;
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
@@ -73,34 +72,36 @@ typedef struct {
     "bfi r4, r5, #8, #24\n bfi r6, r7, #8, #24\n pkhbt r4, r4, r6, lsl #16\n"                      \
     "bfi r8, r9, #8, #24\n bfi r10, r11, #8, #24\n pkhbt r8, r8, r10, lsl #16\n"
 
-/* The job lies on the stack, behind nine registers: 36 x, 40 weights, 44 out, 48 apart, 52 distance, 56
- * channels, 60 bytes, 64 next, 68 pairs, 72 entry, 76 end, 80 last. */
-EB_NAKED multiply(EB_IN job j)
+/* The frame: 0 x, 4 weights, 8 out, 12 apart, 16 distance, 20 channels, 24 bytes, 28 next, 32 pairs, 36
+ * where a run's second word begins, and of the first pixel: 40 the end of its run, 44 its last four
+ * outputs. */
+EB_NAKED multiply(EB_IN const job *j)
 {
     __asm volatile(
-        "push {r0-r3}\n push {r4-r11, lr}\n"
-        "adr.w r4, 3f\n ldr r5, [sp, #72]\n add r4, r5\n orr r4, #1\n str r4, [sp, #72]\n"
-        "1: ldr r0, [sp, #36]\n ldr r1, [sp, #40]\n ldr r2, [sp, #60]\n ldr r3, [sp, #56]\n"
-        "ldr r4, [sp, #44]\n ldr lr, [sp, #48]\n add r2, r0\n str r2, [sp, #76]\n"
-        "add r3, r4\n subs r3, #4\n str r3, [sp, #80]\n"
+        "push {r4-r11, lr}\n ldm r0, {r1-r10}\n"
+        "adr.w r11, 3f\n add r10, r11\n orr r10, #1\n"
+        "sub sp, #8\n push {r1-r10}\n"
+        "1: ldr r0, [sp]\n ldr r1, [sp, #4]\n ldr r2, [sp, #24]\n ldr r3, [sp, #20]\n"
+        "ldr r4, [sp, #8]\n ldr lr, [sp, #12]\n add r2, r0\n str r2, [sp, #40]\n"
+        "add r3, r4\n subs r3, #4\n str r3, [sp, #44]\n"
         "2: ldr r5, [r1], #4\n ldr r7, [r1], #4\n" WORD(FIRST_PAIR)
-        "ldr.w pc, [sp, #72]\n"
+        "ldr.w pc, [sp, #36]\n"
         ".balign 4\n"
         "3:\n" EIGHT(WORD(PAIR)) EIGHT(WORD(PAIR))
-        "ldr r12, [sp, #76]\n cmp r0, r12\n bne 3b\n"
+        "ldr r12, [sp, #40]\n cmp r0, r12\n bne 3b\n"
         SCALE PACK
-        "ldr r2, [sp, #44]\n ldr r3, [sp, #52]\n ldr r12, [sp, #80]\n ldr r0, [sp, #36]\n"
+        "ldr r2, [sp, #8]\n ldr r3, [sp, #16]\n ldr r12, [sp, #44]\n ldr r0, [sp]\n"
         "cmp r2, r12\n bhi 4f\n"
-        "str r8, [r2, r3]\n str.w r4, [r2], #4\n str r2, [sp, #44]\n bne 2b\n"
-        "5: add r2, r3\n str r2, [sp, #44]\n"
-        "ldr r2, [sp, #64]\n ldr r3, [sp, #68]\n add r0, r2\n str r0, [sp, #36]\n"
-        "subs r3, #1\n str r3, [sp, #68]\n bne 1b\n"
-        "pop {r4-r11, lr}\n add sp, #16\n bx lr\n"
+        "str r8, [r2, r3]\n str.w r4, [r2], #4\n str r2, [sp, #8]\n bne 2b\n"
+        "5: add r2, r3\n str r2, [sp, #8]\n"
+        "ldr r2, [sp, #28]\n ldr r3, [sp, #32]\n add r0, r2\n str r0, [sp]\n"
+        "subs r3, #1\n str r3, [sp, #32]\n bne 1b\n"
+        "add sp, #48\n pop {r4-r11, pc}\n"
         /* One to three channels. */
         "4: add r12, #4\n sub r12, r2\n add r3, r2\n"
         "6: strb r8, [r3], #1\n lsr r8, #8\n strb r4, [r2], #1\n lsr r4, #8\n"
         "subs r12, #1\n bne 6b\n"
-        "ldr r3, [sp, #52]\n b 5b\n");
+        "ldr r3, [sp, #16]\n b 5b\n");
 }
 
 /* Eight values into halfwords of r1, r2 bytes apart; lr holds three times r2. */
@@ -151,8 +152,9 @@ static void four(const int16_t *x, const int32_t *w, int32_t words, int8_t *out,
     }
 }
 
-static void multiply(job j)
+static void multiply(const job *pixels)
 {
+    job j = *pixels;
     const int32_t words = j.bytes / 4;
     for (; j.pairs > 0; j.pairs--, j.x += j.next / 2, j.out += 2 * j.distance) {
         const int32_t *w = j.weights;
@@ -212,9 +214,9 @@ static void output_row(const eb_conv2d_rows_params *p, int32_t y, const int16_t 
     const int32_t pairs = p->out_w / 2, step = p->step * p->kernel_h;
     const int16_t *const x = run_at(p, rows, at), *const other = run_at(p, rows, at + step);
     job j = { x, p->weights, out, 2 * (int32_t)(other - x), p->out_c, p->out_c, 4 * p->words,
-              4 * step, pairs, ((1 - p->words) & (UNROLLED - 1)) * WORD_BYTES, 0, 0 };
+              4 * step, pairs, ((1 - p->words) & (UNROLLED - 1)) * WORD_BYTES };
     if (pairs > 0) {
-        multiply(j);
+        multiply(&j);
     }
     if (p->out_w % 2 != 0) {
         j.x += 2 * pairs * step;
@@ -228,7 +230,7 @@ static void output_row(const eb_conv2d_rows_params *p, int32_t y, const int16_t 
             memcpy(kept, j.x, (size_t)p->words * 4);
             return;
         }
-        multiply(j);
+        multiply(&j);
     }
 }
 
