@@ -15,7 +15,6 @@ MAX_CHANNELS = 4
 RESERVE = 63
 """Halfwords behind the rows: whenever these are used up, all rows move; by an even number."""
 
-
 SMALL, SHARE = 2048, 8
 """More than so many bytes of scratch memory must be within this share of inputs and outputs."""
 
@@ -27,8 +26,8 @@ def rows_call(
     kernel does not take the layer."""
     batches, in_h, in_w, in_c = node.input(0).shape
     words = -(-w.kernel_h * w.kernel_w * in_c // 2)
-    undilated = w.dilation_h == w.dilation_w == 1
-    if in_c > MAX_CHANNELS or not undilated or words < 2 or not conv.halfwords_fit(weights):
+    fits = in_c <= MAX_CHANNELS and w.dilation_h == w.dilation_w == 1 and words >= 2
+    if not fits or not node.output.elements or not conv.halfwords_fit(weights):
         return None
     step = w.stride_w * in_c
     values = (w.out_w - 1) * step + w.kernel_w * in_c

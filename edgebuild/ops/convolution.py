@@ -214,7 +214,7 @@ def pairs_fit(weights: np.ndarray, c: DspChannels, groups: int = 1) -> bool:
 
 
 def halfwords_fit(weights: np.ndarray, groups: int = 1) -> bool:
-    """Return whether first + 256 * second of all pairs of channels fit halfwords."""
+    """Return whether ``pack_pairs`` takes weights int8 [groups * channels, depth]."""
     return bool(_paired(weights, groups).min(initial=0) >= -(2**15))
 
 

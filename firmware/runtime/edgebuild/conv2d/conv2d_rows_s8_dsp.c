@@ -1,19 +1,19 @@
 /* CONV_2D over few input channels with the DSP extension, 2 pixels x 4 channels at a time, straight
  * from the rows under the kernel, each of which is widened to halfwords once.
  *
- * Rows lie interleaved: for each value of a row (a channel of a column) that of each of the kernel's
- * rows in turn, so that all under the kernel at a pixel is one run of halfwords. A step down drops the
- * topmost rows: everything begins as many halfwords later, and what comes in at the bottom takes the
- * place of what was dropped one value further right. At the end of the memory all moves back to its
- * start. Where runs may begin at odd halfwords a second copy lies one halfword lower, so that all words
- * are aligned.
+ * Rows lie interleaved: for each value of a row (a channel of a column) that of each of the
+ * kernel's rows in turn, so that all under the kernel at a pixel is one run of halfwords. A step
+ * down drops the topmost rows: everything begins as many halfwords later, and what comes in at the
+ * bottom takes the place of what was dropped one value further right. At the end of the memory all
+ * moves back to its start. Where runs may begin at odd halfwords a second copy lies one halfword
+ * lower, so that all words are aligned.
  *
  * Weights: for each four output channels the starts of the sums of channels 1 and 3; for each word
  * of a run one of channels 0 and 1 and one of 2 and 3, whose halfwords hold first + 256 * second;
- * start and multiplier of channels 0 and 2; multipliers of 1 and 3. Zeros fill the channels and the
- * run. A start is 256 * bias + fraction, see single_rounding.py: the output is eb_scale_once of the
- * start and 256 times the sum of the products. SMLAD of a raw word sums products of both channels of a
- * pair, SXTB16 leaves the first; the difference is 256 times the second's sum. */
+ * start and multiplier of channels 0 and 2; multipliers of 1 and 3. Zeros fill channels and run.
+ * A start is 256 * bias + fraction, see single_rounding.py: the output is eb_scale_once of it plus
+ * 256 times the sum of the products. SMLAD of a raw word sums products of both channels of a pair,
+ * SXTB16 leaves the first; the difference is 256 times the second's sum. */
 #include "../common/eb_channel_dsp.h"
 #include "../common/eb_scale_dsp.h"
 #include "conv2d_rows.h"
@@ -34,7 +34,7 @@ typedef struct {
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
-/* Of a pair of channels, sums of both in `b` for pixel 0 and `B` for 1, of the first in `f` and `F`. */
+/* A pair of channels: sums of both in `b` for pixel 0, `B` for 1, of the first in `f` and `F`. */
 #define PAIR(b, B, f, F)                                                                           \
     "smlad " b ", r2, r12, " b "\n smlad " B ", r3, r12, " B "\n sxtb16 r12, r12\n"                \
     "smlad " f ", r2, r12, " f "\n smlad " F ", r3, r12, " F "\n"
@@ -72,9 +72,9 @@ typedef struct {
     "bfi r4, r5, #8, #24\n bfi r6, r7, #8, #24\n pkhbt r4, r4, r6, lsl #16\n"                      \
     "bfi r8, r9, #8, #24\n bfi r10, r11, #8, #24\n pkhbt r8, r8, r10, lsl #16\n"
 
-/* The frame: 0 x, 4 weights, 8 out, 12 apart, 16 distance, 20 channels, 24 bytes, 28 next, 32 pairs, 36
- * where a run's second word begins, and of the first pixel: 40 the end of its run, 44 its last four
- * outputs. */
+/* The frame: 0 x, 4 weights, 8 out, 12 apart, 16 distance, 20 channels, 24 bytes, 28 next, 32
+ * pairs, 36 the code of a run's second word, and of the first pixel: 40 the end of its run, 44 its
+ * last four outputs. */
 EB_NAKED multiply(EB_IN const job *j)
 {
     __asm volatile(
@@ -113,7 +113,8 @@ EB_NAKED multiply(EB_IN const job *j)
     "strh r10, [r12]\n strh r11, [r12, r2]\n add r0, #8\n add r1, r1, r2, lsl #3\n"
 
 /* Widens 8 * n values, n > 0, into halfwords `bytes` apart. */
-EB_NAKED widen_eights(EB_IN const int8_t *from, EB_IN int16_t *to, EB_IN int32_t bytes, EB_IN int32_t n)
+EB_NAKED widen_eights(EB_IN const int8_t *from, EB_IN int16_t *to, EB_IN int32_t bytes,
+                      EB_IN int32_t n)
 {
     __asm volatile(
         "push {r4-r11, lr}\n add lr, r2, r2, lsl #1\n"
