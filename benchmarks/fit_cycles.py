@@ -91,12 +91,8 @@ class Random:
         """A convolution over few channels, as a model's first layer."""
         channels = self.up_to(4)
         x, kernel, window = self.window(channels)
-        x = (
-            2 if self.rng.random() < 0.1 else 1,
-            x[1] + self.up_to(30),
-            x[2] + self.up_to(30),
-            channels,
-        )
+        batches = 2 if self.rng.random() < 0.1 else 1
+        x = (batches, x[1] + self.up_to(80), x[2] + self.up_to(20), channels)
         act = {"act": str(self.one("RELU", "RELU", "RELU6")), "zero_point": -128}
         return self.make.conv(x, self.up_to(40), kernel, **window, **act)
 

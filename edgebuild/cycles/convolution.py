@@ -241,8 +241,8 @@ def _rows_moved(work: Work, p: Params) -> None:
         steps = p["reserve"] // dropped + 1
         moves = p["batches"] * ((p["out_h"] - 1) // steps)
         used = 2 * (p["second"] + p["values"] * p["kernel_h"])
-        if moves:
-            work.copies("move", used, np.array([0]), np.array([2 * steps * dropped]), moves)
+        work.add("move", moves)
+        work.add("moved words", moves * used / 4)
 
 
 def _rows_widened(work: Work, p: Params, inside: int, outside: int) -> None:

@@ -12,8 +12,9 @@ from edgebuild.ops.overlap import by_rows
 MAX_CHANNELS = 4
 """Of more channels the widened rows would take much memory; as columns they take little."""
 
-RESERVE = 63
-"""Halfwords behind the rows: whenever these are used up, all rows move; by an even number."""
+DROPPED = 64
+"""About so many halfwords at the start of the memory are no longer needed when all rows move
+there: after an even number of steps, so that they move by whole words."""
 
 SMALL, SHARE = 2048, 8
 """More than so many bytes of scratch memory must be within this share of inputs and outputs."""
@@ -32,7 +33,8 @@ def rows_call(
     step = w.stride_w * in_c
     values = (w.out_w - 1) * step + w.kernel_w * in_c
     dropped = w.stride_h if w.stride_h < w.kernel_h else 0
-    reserve = min(dropped * (w.out_h - 1), max(dropped, RESERVE))
+    steps = _even(-(-DROPPED // max(1, dropped)))
+    reserve = dropped * min(steps - 1, w.out_h - 1)
     # A word may reach one halfword beyond a run, and the second copy begins one before its start.
     copy = _even(values * w.kernel_h + reserve + 1)
     second = copy if step * w.kernel_h % 2 or dropped % 2 else 0
