@@ -27,8 +27,8 @@ def rows_call(
     kernel does not take the layer."""
     batches, in_h, in_w, in_c = node.input(0).shape
     words = -(-w.kernel_h * w.kernel_w * in_c // 2)
-    fits = in_c <= MAX_CHANNELS and w.dilation_h == w.dilation_w == 1 and words >= 2
-    if not fits or not node.output.elements or not conv.halfwords_fit(weights):
+    undilated = w.dilation_h == w.dilation_w == 1 < w.kernel_h * w.kernel_w
+    if in_c > MAX_CHANNELS or not undilated or words < 2 or not node.output.elements:
         return None
     step = w.stride_w * in_c
     values = (w.out_w - 1) * step + w.kernel_w * in_c
@@ -42,7 +42,7 @@ def rows_call(
     scratch = 2 * (second + copy) + 4 * words * keeps
     if scratch > max(SMALL, (node.input(0).nbytes + node.output.nbytes) // SHARE):
         return None
-    once = conv.once_rounded(node, weights, c)
+    once = conv.once_rounded(node, weights, c) if conv.halfwords_fit(weights) else None
     if once is None:
         return None
     return KernelCall(
