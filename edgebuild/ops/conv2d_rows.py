@@ -27,8 +27,9 @@ def rows_call(
     kernel does not take the layer."""
     batches, in_h, in_w, in_c = node.input(0).shape
     words = -(-w.kernel_h * w.kernel_w * in_c // 2)
-    undilated = w.dilation_h == w.dilation_w == 1 < w.kernel_h * w.kernel_w
-    if in_c > MAX_CHANNELS or not undilated or words < 2 or not node.output.elements:
+    several = (w.kernel_h, w.kernel_w) != (1, 1) and words >= 2
+    undilated = w.dilation_h == w.dilation_w == 1
+    if in_c > MAX_CHANNELS or not several or not undilated or not node.output.elements:
         return None
     step = w.stride_w * in_c
     values = (w.out_w - 1) * step + w.kernel_w * in_c
