@@ -93,6 +93,15 @@ class Random:
         x = (*self.image(8, 1)[:3], 4 * self.up_to(24))
         return self.make.conv(x, self.up_to(40), (1, 1), stride=stride, **self.act())
 
+    def few(self) -> Graph:
+        """A convolution over few channels, as a model's first layer."""
+        channels = self.up_to(4)
+        x, kernel, window = self.window(channels)
+        batches = 2 if self.rng.random() < 0.1 else 1
+        x = (batches, x[1] + self.up_to(80), x[2] + self.up_to(20), channels)
+        act = {"act": str(self.one("RELU", "RELU", "RELU6")), "zero_point": -128}
+        return self.make.conv(x, self.up_to(40), kernel, **window, **act)
+
     def window(self, channels: int) -> tuple[Shape, Shape, dict[str, object]]:
         """Return image, kernel, and stride, dilation and padding; all sides are drawn alone."""
         usual = self.rng.random() < 0.4
@@ -255,6 +264,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "average_pool2d_s8_dsp": (4, lambda r: r.pool("AVERAGE_POOL_2D", fours=True)),
     "concatenation": (2, lambda r: r.joined()),
     "conv2d_1x1_s8_dsp": (2, lambda r: r.pointwise()),
+    "conv2d_rows_s8_dsp": (4, lambda r: r.few()),
     "conv2d_s8": (4, lambda r: r.conv(BEYOND_DSP)),
     "conv2d_s8_dsp": (4, lambda r: r.conv()),
     "copy": (1, lambda r: r.make.reshaped((n := r.up_to(600), 1), (1, n))),

@@ -212,6 +212,67 @@ def _append(work: Work, length: int, calls: float) -> None:
     work.loop("append bytes", length % 4, calls)
 
 
+def conv2d_rows_dsp(p: Params) -> Work:
+    """``conv2d_rows_s8_dsp.c``: widened rows, then two pixels and four channels at a time."""
+    work = Work()
+    batches, out_h, kernel_h = p["batches"], p["out_h"], p["kernel_h"]
+    rows, dropped = batches * out_h, min(p["stride_h"], kernel_h)
+    work.add("image", batches)
+    work.add("row", rows)
+    with work.phase("widen", rows):
+        _rows_moved(work, p)
+        tops = np.arange(out_h)[:, np.newaxis] * p["stride_h"] - p["pad_top"]
+        y = tops + np.arange(kernel_h)
+        new = (np.arange(kernel_h) >= kernel_h - dropped) | (tops == tops[:1])
+        inside = int((new & (y >= 0) & (y < p["in_h"])).sum())
+        times = batches * (2 if p["second"] else 1)
+        _rows_widened(work, p, times * inside, times * (int(new.sum()) - inside))
+    odd = p["out_w"] % 2
+    pairs, last = rows * (p["out_w"] // 2), batches * odd * -(-out_h // 2)
+    with work.phase("multiply", rows):
+        work.add("kept run", batches * odd * (out_h // 2))
+        work.loop("kept words", p["words"], batches * odd * (out_h // 2))
+        work.add("odd pixels", last)
+        work.add("call of pairs", rows * bool(pairs) + last)
+        pairs += last
+        work.add("pair", pairs)
+        quads, turns = pairs * -(-p["out_c"] // 4), -(-(p["words"] - 1) // 16)
+        work.add("four channels", quads)
+        work.add("word", quads * (p["words"] - 1))
+        work.add("turn", quads * turns)
+        work.add("channels left", pairs * bool(p["out_c"] % 4))
+        work.add("channel left", pairs * (p["out_c"] % 4))
+    if p["clamp"]:
+        with work.phase("clamp", 1):
+            work.loop("clamp", rows * p["out_w"] * p["out_c"])
+    return work
+
+
+def _rows_moved(work: Work, p: Params) -> None:
+    """Back to the start of the memory."""
+    dropped = p["stride_h"] if p["stride_h"] < p["kernel_h"] else 0
+    if dropped:
+        steps = p["reserve"] // dropped + 1
+        moves = p["batches"] * ((p["out_h"] - 1) // steps)
+        used = 2 * (p["second"] + p["values"] * p["kernel_h"])
+        work.add("move", moves)
+        work.add("moved words", moves * used / 4)
+
+
+def _rows_widened(work: Work, p: Params, inside: int, outside: int) -> None:
+    """``widen`` of rows inside the image and of others."""
+    lead = p["lead"]
+    length = min(p["line"], p["values"] - lead)
+    work.add("widened row", inside + outside)
+    work.loop("padding", lead, inside + outside)
+    work.loop("padding", p["values"] - lead, outside)
+    work.loop("padding", p["values"] - lead - length, inside)
+    work.add("row of eights", inside * (length >= 8))
+    work.add("eight values", inside * (length // 8))
+    work.add("row of single values", inside * bool(length % 8))
+    work.add("single value", inside * (length % 8))
+
+
 def _taps(p: Params, side: str) -> tuple[np.ndarray, np.ndarray]:
     """Return [outputs, taps] of a side (``h`` or ``w``): where in the image, and whether inside."""
     at = np.arange(p[f"out_{side}"]) * p[f"stride_{side}"]

@@ -18,6 +18,7 @@ WORK: Mapping[str, Callable[[Mapping[str, Any]], Work]] = {
     "average_pool2d_s8_dsp": others.pool_dsp,
     "concatenation": others.concatenation,
     "conv2d_1x1_s8_dsp": convolution.conv2d_1x1_dsp,
+    "conv2d_rows_s8_dsp": convolution.conv2d_rows_dsp,
     "conv2d_s8": convolution.conv2d,
     "conv2d_s8_dsp": convolution.conv2d_dsp,
     "copy": others.copy,

@@ -327,6 +327,13 @@ def _conv_1x1_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
     yield Reads("weights", p["stream"].nbytes, pairs)
 
 
+def _conv_rows_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
+    """Every pair of pixels meets all weights; that of odd pixels is of two rows."""
+    rows, odd = p["out_h"], p["out_w"] % 2
+    pairs = p["batches"] * (rows * (p["out_w"] // 2) + odd * -(-rows // 2))
+    yield Reads("weights", p["weights"].nbytes, pairs)
+
+
 def _depthwise(p: Mapping[str, Any]) -> Iterator[Reads]:
     """Every pixel meets all weights; the taps of a channel lie a row of channels apart."""
     pixels = p["batches"] * p["out_h"] * p["out_w"]
@@ -363,6 +370,7 @@ def _dense_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 _WALKS = {
     "conv2d_1x1_s8_dsp": _conv_1x1_dsp,
+    "conv2d_rows_s8_dsp": _conv_rows_dsp,
     "conv2d_s8": _conv,
     "conv2d_s8_dsp": _conv_dsp,
     "depthwise_conv2d_3x3_s8_dsp": _depthwise_3x3_dsp,
@@ -393,6 +401,8 @@ def _walked(node: Node, call: KernelCall) -> Iterator[tuple[Tensor, Reads]]:
         if name in ("depthwise_conv2d_s8_dsp", "depthwise_conv2d_3x3_s8_dsp"):
             # Four channels of the whole image, then the next four.
             yield tensor, Reads("arena", tensor.nbytes, run=4, window=tensor.nbytes)
+        elif name == "conv2d_rows_s8_dsp":
+            yield tensor, Reads("arena", tensor.nbytes, unit=1)
         elif kernel_h > 1:
             row = tensor.nbytes // max(1, math.prod(tensor.shape[:2]))
             rows = kernel_h / p["stride_h"]

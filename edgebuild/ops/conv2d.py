@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from edgebuild.graph import DType, Node
+from edgebuild.ops import conv2d_rows, mve, neon, winograd
 from edgebuild.ops import convolution as conv
-from edgebuild.ops import mve, neon, winograd
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.overlap import by_pixels, by_run
@@ -137,6 +138,15 @@ class Conv2D(Operator):
         yield _case(
             "tiles_lowest", (1, 4, 8, 64), (16, 3, 3, 64), padding="SAME", low=-128, high=-127
         )
+        # Rows of the DSP kernel for few channels: one copy or two, odd pixels, what is left over.
+        few: dict[str, Any] = {"padding": "SAME", "act": "RELU", "out_zp": -128}
+        yield _case("few_stride_2", (1, 13, 14, 3), (8, 3, 3, 3), stride=(2, 2), **few)
+        yield _case("few_in_two_copies", (1, 9, 11, 3), (7, 3, 3, 3), **few)
+        yield _case("few_tall", (1, 40, 5, 1), (9, 10, 4, 1), stride=(2, 2), **few)
+        yield _case("few_moved", (2, 70, 3, 2), (5, 3, 2, 2), act="RELU6", out_zp=-128)
+        yield _case("few_rows_between", (1, 15, 20, 4), (6, 2, 3, 4), stride=(4, 3), **few)
+        yield _case("few_in_a_line", (1, 1, 30, 1), (12, 1, 9, 1), stride=(1, 2), **few)
+        yield _case("few_single", (1, 5, 4, 2), (3, 5, 4, 2), act="RELU", out_zp=-128)
         yield _case("wide_sums", (1, 1, 1, 600), (3, 1, 1, 600), low=126, high=128, out_scale=50.0)
 
 
@@ -157,6 +167,10 @@ def convolution(
     pointwise = plain and groups == 1
     if cpu.mve and groups == 1 and mve.fits(c):
         return mve.conv2d_call(node, weights, c, w, pointwise=pointwise)
+    if cpu.dsp and groups == 1 and not pointwise:
+        rows = conv2d_rows.rows_call(node, weights, c, w)
+        if rows is not None:
+            return rows
     # Rarely a layer is beyond the DSP kernels' limits: huge sums, or multipliers above 1/2.
     stream = _stream(node, weights, c, groups) if cpu.dsp else None
     if stream is not None and groups == w.kernel_h == w.kernel_w == 1 and depth % 4 == 0:

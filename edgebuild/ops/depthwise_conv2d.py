@@ -164,6 +164,10 @@ class DepthwiseConv2D(Operator):
             "stride_2_low", (1, 8, 6, 8), (3, 3), padding="SAME", stride=(2, 2), out_zp=-128
         )
         yield _case("relu6_clamped", (1, 6, 6, 4), (3, 3), act="RELU6", out_zp=-128, out_scale=0.02)
+        yield _case(
+            "multiplier_8_of_1", (1, 15, 9, 1), (10, 8), padding="SAME", stride=(2, 2),
+            multiplier=8, act="RELU", out_zp=-128,
+        )  # fmt: skip
         # Vectors of the NEON kernel, and its forms.
         yield _case("channels_16_in_place", (1, 6, 7, 16), (3, 3), stride=(2, 1))
         yield _case("channels_35", (1, 4, 5, 35), (3, 3), padding="SAME", out_zp=-128, act="RELU")

@@ -44,6 +44,17 @@ def by_run(node: Node, step: int, *, buffered: bool) -> Overlap:
     return Overlap(_lead(written, first * node.input(0).shape[-1], buffered))
 
 
+def by_rows(node: Node, w: Window) -> Overlap:
+    """Return the overlap of a kernel that computes an output row at a time, from rows that it reads
+    once, before the first write of the first output row under which they lie."""
+    if not node.output.elements:
+        return NOTHING
+    y = np.arange(w.out_h)[:, np.newaxis]
+    kept = max(0, w.kernel_h - w.stride_h) * (y > 0)
+    read = _first_read(node, w, y, np.array([0]), kept)
+    return Overlap(_least(node, (y + 1) * w.out_w, read, buffered=True))
+
+
 def by_channels(node: Node, w: Window, rows: int = 1, kept: int = 0) -> Overlap:
     """Return the overlap of a depthwise kernel that takes a few channels through the whole image,
     ``rows`` output rows at a time, and reads all that these need before it writes.

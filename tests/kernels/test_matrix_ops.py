@@ -145,8 +145,25 @@ def random_conv(rng):
     )
 
 
+def random_few(rng):
+    """A convolution over few channels, mostly as the DSP kernel for these takes it."""
+    channels, kernel = int(rng.integers(1, 5)), rng.integers(1, 6, 2).tolist()
+    return conv_case(
+        f"c{rng.integers(1000)}",
+        (int(rng.integers(1, 3)), *(int(rng.integers(k, 15)) for k in kernel), channels),
+        (int(rng.integers(1, 14)), *kernel, channels),
+        padding=str(rng.choice(["SAME", "VALID"])),
+        stride=tuple(rng.integers(1, 4, 2).tolist()),
+        act=str(rng.choice(["NONE", "RELU", "RELU6"])),
+        in_zp=int(rng.integers(-128, 128)),
+        out_zp=int(rng.choice([-128, -128, -128, 3])),
+        out_scale=float(rng.choice([0.05, 0.3, 2.0])),
+        dead=(0,) if rng.random() < 0.2 else (),
+    )
+
+
 @pytest.mark.parametrize("compiler", ["host", "arm"])
-@pytest.mark.parametrize("make", [random_3x3, random_conv])
+@pytest.mark.parametrize("make", [random_3x3, random_conv, random_few])
 def test_random_layers(make, compiler, tmp_path):
     """The plain C twin under sanitizers, and the instructions themselves."""
     if shutil.which("gcc" if compiler == "host" else "qemu-arm") is None:
@@ -162,6 +179,32 @@ def test_random_layers(make, compiler, tmp_path):
     for (i, sample), (ours,) in zip(rows, found, strict=True):
         (index,) = graphs[i].outputs
         np.testing.assert_array_equal(interpret(graphs[i], sample)[index], ours)
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({}, "conv2d_rows_s8_dsp"),
+        ({"out_zp": -127}, "conv2d_s8_dsp"),
+        ({"low": -128, "high": -127}, "conv2d_s8"),
+        ({"dilation": (1, 2)}, "conv2d_s8_dsp"),
+    ],
+)
+def test_few_channels(changes, name):
+    options = {"padding": "SAME", "act": "RELU", "out_zp": -128, **changes}
+    node = conv_case("x", (1, 9, 9, 3), (8, 3, 3, 3), **options).graph.node(0)
+    assert OPS["CONV_2D"].kernel(node, DSP).function == f"eb_{name}"
+
+
+def test_few_channels_must_not_take_much_memory():
+    """A kernel of one row over a long one, and of one column over a tall one."""
+    shapes = (((1, 1, 9000, 1), (4, 1, 9, 1)), ((1, 9000, 1, 1), (4, 9, 1, 1)))
+    calls = [
+        OPS["CONV_2D"].kernel(conv_case("x", x, w, act="RELU", out_zp=-128).graph.node(0), DSP)
+        for x, w in shapes
+    ]
+    assert [call.function for call in calls] == ["eb_conv2d_s8_dsp", "eb_conv2d_rows_s8_dsp"]
+    assert calls[1].scratch_bytes < 500
 
 
 def all_pairs(kind, scales, zeros, act):

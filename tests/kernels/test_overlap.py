@@ -38,6 +38,8 @@ LAYERS = {
     "expanding": make.conv((1, 5, 7, 16), 48, (1, 1)),
     "3x3": make.conv((1, 9, 8, 16), 16, (3, 3), padding="SAME"),
     "stride 2": make.conv((1, 9, 8, 16), 64, (3, 3), stride=(2, 2), padding="SAME"),
+    "few channels": make.conv((1, 30, 20, 3), 8, (3, 3), stride=(2, 2), padding="SAME"),
+    "few channels, odd": make.conv((2, 30, 19, 3), 5, (5, 3), stride=(2, 1), padding="SAME"),
     "two images": make.conv((2, 5, 4, 16), 32, (3, 3), padding="SAME"),
     "depthwise 3x3": make.depthwise((1, 9, 6, 16), (3, 3), padding="SAME"),
     "depthwise 5x5": make.depthwise((1, 9, 6, 16), (5, 5), padding="SAME"),
