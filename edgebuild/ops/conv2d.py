@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops import mve, neon, winograd
+from edgebuild.ops import mve, neon, winograd, winograd_dsp
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.overlap import by_pixels, by_run
@@ -72,8 +72,8 @@ class Conv2D(Operator):
         return convolution(node, cpu, _matrix(node), _groups(node), _window(node))
 
     def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
-        """Return the DSP and the portable kernel where both may run."""
-        return conv.dsp_or_portable(self, node, cpu)
+        """Return the DSP and the portable kernel where both may run, and Winograd's."""
+        return (*conv.dsp_or_portable(self, node, cpu), *winograd_calls(node, cpu))
 
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, groups, activations and extreme multipliers."""
@@ -204,6 +204,15 @@ def convolution(
         if pointwise
         else by_pixels(node, w, 2, buffered=groups == 1),
     )
+
+
+def winograd_calls(node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+    """Return Winograd's kernels of the DSP extension that may run a layer."""
+    weights = _matrix(node)
+    if not cpu.dsp or cpu.mve or _groups(node) != 1:
+        return ()
+    c = conv.channels(node, weights, single_precision_product=False)
+    return winograd_dsp.calls(node, weights, conv.dsp_channels(node, weights, c), _window(node))
 
 
 def _neon_matrix(

@@ -47,7 +47,15 @@ LAYERS = {
 }
 
 
-def outputs(cpu, folder, less=0):
+def winograd_calls(graph, cpu):
+    """Return one of the layers' Winograd kernels."""
+    return [OPS["CONV_2D"].candidates(graph.node(0), cpu)[-1]]
+
+
+WINOGRAD = {name: LAYERS[name] for name in ("3x3", "stride 2", "two images")}
+
+
+def outputs(cpu, folder, less=0, layers=LAYERS, calls_of=usual_calls):
     """Return the outputs of each layer on four samples, with inputs ``less`` bytes nearer."""
 
     def nearer(call):
@@ -57,16 +65,19 @@ def outputs(cpu, folder, less=0):
         )
         return dataclasses.replace(call, overlap=exactly)
 
-    graphs = list(LAYERS.values())
+    def all_nearer(graph, cpu):
+        return [nearer(call) for call in calls_of(graph, cpu)]
+
+    graphs = list(layers.values())
     requests = [
         Request(number, sample)
         for number, graph in enumerate(graphs)
         for sample in sample_inputs(graph, 4)
     ]
-    program = build_program(graphs, cpu, SANITIZED_GCC, folder, nearer)
+    program = build_program(graphs, cpu, SANITIZED_GCC, folder, all_nearer)
     found = run_program(program, graphs, requests)
     return {
-        name: [result[0] for result in found[4 * n : 4 * n + 4]] for n, name in enumerate(LAYERS)
+        name: [result[0] for result in found[4 * n : 4 * n + 4]] for n, name in enumerate(layers)
     }
 
 
@@ -98,6 +109,14 @@ def test_some_pixels_less_go_wrong(tmp_path, cpu):
     for name in LAYERS:
         pairs = zip(found[name], expected(name), strict=True)
         assert any(not np.array_equal(one, other) for one, other in pairs), name
+
+
+@pytest.mark.parametrize("less", [0, 96])
+def test_winograds_tiles_overlap_no_less_and_no_more(tmp_path, less):
+    found = outputs(DSP, tmp_path, less, WINOGRAD, winograd_calls)
+    for name in WINOGRAD:
+        pairs = zip(found[name], expected(name), strict=True)
+        assert all(np.array_equal(one, other) for one, other in pairs) == (less == 0), name
 
 
 def test_a_distance_in_pixels():

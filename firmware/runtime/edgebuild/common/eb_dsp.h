@@ -110,6 +110,22 @@ static inline int32_t eb_smmulr(int32_t a, int32_t b)
     return r;
 }
 
+/* Sums of the halfwords of a and b. */
+static inline uint32_t eb_add_halves(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm("sadd16 %0, %1, %2" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
+/* Their differences. */
+static inline uint32_t eb_sub_halves(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm("ssub16 %0, %1, %2" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
 /* Both halfwords of x, doubled. */
 static inline uint32_t eb_double_halves(uint32_t x)
 {
@@ -228,6 +244,18 @@ static inline int32_t eb_smlad(uint32_t a, uint32_t b, int32_t acc)
 static inline int32_t eb_smmulr(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
+}
+
+static inline uint32_t eb_add_halves(uint32_t a, uint32_t b)
+{
+    const uint32_t signs = UINT32_C(0x80008000);
+    return ((a & ~signs) + (b & ~signs)) ^ ((a ^ b) & signs);
+}
+
+static inline uint32_t eb_sub_halves(uint32_t a, uint32_t b)
+{
+    const uint32_t signs = UINT32_C(0x80008000);
+    return ((a | signs) - (b & ~signs)) ^ (~(a ^ b) & signs);
 }
 
 static inline uint32_t eb_double_halves(uint32_t x)
