@@ -86,9 +86,7 @@ def _least(node: Node, written: np.ndarray, read: np.ndarray, buffered: bool) ->
     return _lead(*_all_images(node, written, read), buffered)
 
 
-def _all_images(
-    node: Node, written: np.ndarray, read: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _all_images(node: Node, written: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the bytes [steps] of pixels that are ``written`` and ``read`` in the first image, in
     all."""
     batches, in_h, in_w, in_c = node.input(0).shape

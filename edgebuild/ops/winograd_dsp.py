@@ -26,7 +26,8 @@ class Form:
     """What one way of tiling is: ``eb_winograd_form``.
 
     ``transform`` [points, 9] makes the points of a filter. Accumulators up to ``reach`` come out
-    exactly, of sums that are ``factor`` times as large modulo 2**32.
+    exactly, of sums that are ``factor`` times as large modulo 2**32; the last step takes
+    sums that have ``more_bits`` than twice the accumulator.
     """
 
     function: str
@@ -36,11 +37,25 @@ class Form:
     transform: np.ndarray
     factor: int
     reach: int
+    more_bits: int
 
     @property
     def points(self) -> int:
         """Points of a tile."""
         return len(self.transform)
+
+    def takes(self, d: conv.DspChannels) -> bool:
+        """Return whether the outputs of a layer are exact."""
+        most = conv.MAX_DSP_RIGHT - self.more_bits
+        return d.exact and bool(np.all((d.reach < self.reach) & (d.table[:, 3] <= most)))
+
+    def channels(self, d: conv.DspChannels) -> np.ndarray:
+        """Return the table of ``eb_channel_dsp`` for its sums, in fours."""
+        table = np.pad(d.table.astype(np.int64), ((0, -len(d.table) % _CHANNELS), (0, 0)))
+        table[:, 0] *= self.factor
+        table[:, 2] = (table[:, 2] << self.more_bits) + (1 << self.more_bits >> 1)
+        table[:, 3] += self.more_bits
+        return (table & 0xFFFFFFFF).astype(np.uint32).view(np.int32)  # modulo 2**32
 
 
 _ROWS_4 = np.array([[6, 0, 0], [4, 4, 4], [4, -4, 4], [1, 2, 4], [1, -2, 4], [0, 0, 6]])
@@ -52,6 +67,7 @@ FOUR = Form(
     transform=np.kron(_ROWS_4, _ROWS_4),
     factor=576,
     reach=2**25,
+    more_bits=5,
 )
 
 _EVEN = np.array([[1, 0, 0], [1, 0, 1], [0, 0, 1]])  # at 0, 1 and infinity
@@ -69,6 +85,7 @@ STRIDE_2 = Form(
     ),
     factor=1,
     reach=2**30,
+    more_bits=0,
 )
 FORMS = (FOUR, STRIDE_2)
 
@@ -79,12 +96,12 @@ def calls(
     """Return the kernels that may run a 3x3 layer without groups; ``weights`` is int8 [channels,
     depth]."""
     sizes = (w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w)
-    if sizes != (3, 3, 1, 1) or not d.exact:
+    if sizes != (3, 3, 1, 1):
         return ()
     return tuple(
         _call(node, form, weights, d, w)
         for form in FORMS
-        if (w.stride_h, w.stride_w) == (form.stride, form.stride) and np.all(d.reach < form.reach)
+        if (w.stride_h, w.stride_w) == (form.stride, form.stride) and form.takes(d)
     )
 
 
@@ -107,7 +124,7 @@ def _call(
         "clamp": conv.clamps(node),
         "block": 1,
         "weights": pack_points(weights.reshape(-1, 9, in_c), form),
-        "channels": _table(d, form),
+        "channels": form.channels(d),
         "output": conv.output_stage(node),
     }
     return KernelCall(
@@ -130,10 +147,3 @@ def pack_points(weights: np.ndarray, form: Form) -> np.ndarray:
     pairs = ordered.reshape(-1, _CHANNELS, form.points, points.shape[2] // 2, 2)
     packed = pairs.transpose(0, 2, 3, 1, 4).astype("<i2")
     return np.ascontiguousarray(packed).reshape(-1).view(np.int8)
-
-
-def _table(d: conv.DspChannels, form: Form) -> np.ndarray:
-    """Return the channels in fours, their bias as the sums have it, modulo 2**32."""
-    table = np.pad(d.table.astype(np.int64), ((0, -len(d.table) % _CHANNELS), (0, 0)))
-    table[:, 0] *= form.factor
-    return (table & 0xFFFFFFFF).astype(np.uint32).view(np.int32)

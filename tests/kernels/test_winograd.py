@@ -1,4 +1,4 @@
-"""Winograd's kernels of the DSP extension: packed weights, limits, and every layer that they take."""
+"""Winograd's kernels of the DSP extension: every layer that they take."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FUNCTIONS = tuple(f"eb_{form.function}" for form in winograd_dsp.FORMS)
 
 
 def random_layers(count, seed=7):
-    """Yield layers of 3x3 with sides, channels, zero points, batches and activations of any kind."""
+    """Yield layers of 3x3 with sides, channels, batches and activations of any kind."""
     rng, make = np.random.default_rng(seed), Layers(seed)
     for _ in range(count):
         channels = int(rng.choice([1, 2, 3, 4, 5, 8, 12, 16, 20, 24, 31, 32, 36, 40, 48]))

@@ -110,6 +110,14 @@ static inline int32_t eb_smmulr(int32_t a, int32_t b)
     return r;
 }
 
+/* acc + (a * b >> 32). */
+static inline int32_t eb_smmla(int32_t a, int32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm("smmla %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+
 /* Sums of the halfwords of a and b. */
 static inline uint32_t eb_add_halves(uint32_t a, uint32_t b)
 {
@@ -244,6 +252,11 @@ static inline int32_t eb_smlad(uint32_t a, uint32_t b, int32_t acc)
 static inline int32_t eb_smmulr(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
+}
+
+static inline int32_t eb_smmla(int32_t a, int32_t b, int32_t acc)
+{
+    return eb_wrapped(acc, (int32_t)((int64_t)a * b >> 32));
 }
 
 static inline uint32_t eb_add_halves(uint32_t a, uint32_t b)

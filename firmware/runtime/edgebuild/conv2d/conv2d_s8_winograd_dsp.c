@@ -2,7 +2,12 @@
  *
  * The filter's transform has fractions of 24 in each direction: here it is 24 times as large, its last
  * row 6 times, and fits 16 bits, as the image's does. Sums are 576 times the accumulator modulo 2^32;
- * times the inverse of 9 they are 64 times it, exactly where it is below 2^25 in magnitude. */
+ * times the inverse of 9 they are 64 times it, exactly where it is below 2^25 in magnitude.
+ *
+ * With five bits more than twice the accumulator, one SMMLA does what eb_scale_dsp does by SMMULR and
+ * an addition: its numbers are `round` times 32 plus 16, and `right` plus 5. Negative values have to
+ * come out one unit less, which is 32 here; that takes the accumulator's sign, as for a result of 0
+ * one unit less rounds to the same (`right` is at least 1, or such values saturate). */
 #include <stddef.h>
 
 #include "../common/eb_scale_dsp.h"
@@ -14,60 +19,51 @@
 #define HEIGHT 6
 #define INVERSE_OF_9 UINT32_C(0x38E38E39)
 
-/* Six values to six points, on two channels at once. */
-static inline __attribute__((always_inline)) void six_points(const uint32_t d[6], uint32_t *to,
-                                                             int32_t step)
-{
-    const uint32_t d1 = eb_double_halves(eb_double_halves(d[1]));
-    const uint32_t d2 = eb_double_halves(eb_double_halves(d[2]));
-    const uint32_t a = eb_sub_halves(d[4], d2), b = eb_sub_halves(d[3], d1);
-    const uint32_t e = eb_sub_halves(d[4], d[2]);
-    const uint32_t f = eb_double_halves(eb_sub_halves(d[3], d[1]));
-    to[step] = eb_add_halves(a, b);
-    to[2 * step] = eb_sub_halves(a, b);
-    to[3 * step] = eb_add_halves(e, f);
-    to[4 * step] = eb_sub_halves(e, f);
-    const uint32_t d0 = eb_double_halves(eb_double_halves(d[0]));
-    to[0] = eb_add_halves(eb_sub_halves(d0, d2), e);
-    to[5 * step] = eb_sub_halves(eb_sub_halves(d[5], d[3]), eb_double_halves(f));
-}
-
-/* Columns of the window to points: t [2 pairs of channels][6 points][10 columns]. */
-__attribute__((noinline)) static void columns(const int8_t *from, int32_t row, int32_t pixel,
-                                              uint32_t *t)
-{
-    for (int32_t x = WIDTH; x > 0; x--, from += pixel, t++) {
-        const int8_t *const next = from + row;
-        const uint32_t d0 = eb_load4(from), d1 = eb_load4(next), d2 = eb_load4(from + 2 * row),
-                       d3 = eb_load4(next + 2 * row), d4 = eb_load4(from + 4 * row),
-                       d5 = eb_load4(next + 4 * row);
-        const uint32_t even[] = { eb_even_bytes(d0), eb_even_bytes(d1), eb_even_bytes(d2),
-                                  eb_even_bytes(d3), eb_even_bytes(d4), eb_even_bytes(d5) };
-        six_points(even, t, WIDTH);
-        const uint32_t odd[] = { eb_odd_bytes(d0), eb_odd_bytes(d1), eb_odd_bytes(d2),
-                                 eb_odd_bytes(d3), eb_odd_bytes(d4), eb_odd_bytes(d5) };
-        six_points(odd, t + 6 * WIDTH, WIDTH);
-    }
-}
-
-static void transform(const int8_t *from, int32_t row, int32_t pixel, uint32_t *t, int32_t depth,
-                      uint32_t *v)
-{
-    columns(from, row, pixel, t);
-    for (int32_t pair = 0; pair < 2; pair++, v += 2 - 6 * 6 * depth) {
-        for (int32_t i = 0; i < 6; i++, t += WIDTH, v += 6 * depth) {
-            six_points(t, v, depth);
-            six_points(t + TILE, v + 1, depth);
-        }
-    }
-}
-
-static void multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t depth)
-{
-    eb_winograd_multiply(v, w, m, POINTS, depth / 2);
-}
-
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+
+/* Six values in r4 to r9 to points in r4, r7, r6, r5, r11, r9, on two channels at once. */
+#define SIX_POINTS                                                                                 \
+    "ssub16 r10, r7, r5\n sadd16 r10, r10, r10\n"                                                  \
+    "sadd16 r5, r5, r5\n sadd16 r5, r5, r5\n ssub16 r5, r7, r5\n"                                  \
+    "ssub16 r9, r9, r7\n ssub16 r9, r9, r10\n ssub16 r9, r9, r10\n"                                \
+    "ssub16 r11, r8, r6\n"                                                                         \
+    "ssub16 r4, r4, r6\n sadd16 r4, r4, r4\n sadd16 r4, r4, r4\n sadd16 r4, r4, r11\n"             \
+    "sadd16 r6, r6, r6\n sadd16 r6, r6, r6\n ssub16 r6, r8, r6\n"                                  \
+    "sadd16 r7, r6, r5\n ssub16 r6, r6, r5\n sadd16 r5, r11, r10\n ssub16 r11, r11, r10\n"
+
+/* Columns of half the channels: bytes 0 and 2, or 1 and 3, to t + `to`. */
+#define HALF(ROTATE, to)                                                                           \
+    "add lr, r0, r1\n ldr r4, [r0]\n ldr r5, [r0, r1]\n ldr r6, [r0, r1, lsl #1]\n"                \
+    "ldr r7, [lr, r1, lsl #1]\n ldr r8, [r0, r1, lsl #2]\n ldr r9, [lr, r1, lsl #2]\n"             \
+    "sxtb16 r4, r4" ROTATE "\n sxtb16 r5, r5" ROTATE "\n sxtb16 r6, r6" ROTATE "\n"               \
+    "sxtb16 r7, r7" ROTATE "\n sxtb16 r8, r8" ROTATE "\n sxtb16 r9, r9" ROTATE "\n" SIX_POINTS    \
+    "str r4, [r3, #" to "]\n str r7, [r3, #" to "+40]\n str r6, [r3, #" to "+80]\n"               \
+    "str r5, [r3, #" to "+120]\n str r11, [r3, #" to "+160]\n str r9, [r3, #" to "+200]\n"
+
+EB_NAKED columns(EB_IN const int8_t *from, EB_IN int32_t row, EB_IN int32_t pixel,
+                 EB_IN uint32_t *t)
+{
+    __asm volatile("push {r4-r11, lr}\n mov r12, #10\n"
+                   "1:\n" HALF("", "0") HALF(", ror #8", "240")
+                   "add r0, r2\n add r3, #4\n subs r12, #1\n bne 1b\n"
+                   "pop {r4-r11, pc}\n");
+}
+
+/* A row of one tile, its values from t + `at`. r2: bytes from point to point, r3: one point on. */
+#define ROW_OF_TILE(at)                                                                            \
+    "ldr r4, [r0, #" at "]\n ldr r5, [r0, #" at "+4]\n ldr r6, [r0, #" at "+8]\n"                 \
+    "ldr r7, [r0, #" at "+12]\n ldr r8, [r0, #" at "+16]\n ldr r9, [r0, #" at "+20]\n" SIX_POINTS \
+    "str r4, [r1]\n str r7, [r1, r2]\n str r6, [r1, r2, lsl #1]\n str r5, [r3, r2, lsl #1]\n"      \
+    "str r11, [r1, r2, lsl #2]\n str r9, [r3, r2, lsl #2]\n add r1, #4\n add r3, #4\n"
+
+EB_NAKED rows(EB_IN const uint32_t *t, EB_IN uint32_t *v, EB_IN int32_t depth)
+{
+    __asm volatile("push {r4-r11, lr}\n lsl r2, #2\n add r3, r1, r2\n mov r12, #6\n"
+                   "mul lr, r12, r2\n sub lr, #8\n"
+                   "1:\n" ROW_OF_TILE("0") ROW_OF_TILE("16")
+                   "add r0, #40\n add r1, lr\n add r3, lr\n subs r12, #1\n bne 1b\n"
+                   "pop {r4-r11, pc}\n");
+}
 
 /* Six points in r4 to r9 to four sums in r4, r11, r10, r5. */
 #define FOUR_SUMS                                                                                  \
@@ -83,18 +79,20 @@ static void multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t d
     LOAD_SIX("32*" j, "192") BIAS FOUR_SUMS                                                        \
     "str r4, [r0, #32*" j "]\n str r11, [r0, #32*" j "+192]\n"                                     \
     "str r10, [r0, #32*" j "+384]\n str r5, [r0, #32*" j "+576]\n"
-#define SCALE(HIGH, s) "mul " s ", r9\n asr " s ", #5\n" HIGH(s, "r6", "r7") EB_NARROW(s, "r8")
-#define ROW(HIGH, i)                                                                               \
+#define SCALE_FLOOR(s) "smmla " s ", " s ", r6, r7\n"
+#define SCALE_ANY(s) "asr r9, " s ", #31\n" SCALE_FLOOR(s) "add " s ", " s ", r9, lsl #5\n"
+#define FINISH_ONE(SCALE, s) "mul " s ", lr\n" SCALE(s) EB_NARROW(s, "r8")
+#define ROW(SCALE, i)                                                                               \
     LOAD_SIX("192*" i, "32") FOUR_SUMS                                                             \
     "ldr r6, [r1, #4]\n ldr r7, [r1, #8]\n ldr r8, [r1, #12]\n"                                    \
-    "movw r9, #0x8E39\n movt r9, #0x38E3\n"                                                        \
-    SCALE(HIGH, "r4") SCALE(HIGH, "r11") SCALE(HIGH, "r10") SCALE(HIGH, "r5")                      \
-    "strb r4, [r2]\n strb r11, [r2, r3]\n strb r10, [r2, r3, lsl #1]\n strb r5, [r2, lr]\n"        \
+    FINISH_ONE(SCALE, "r4") FINISH_ONE(SCALE, "r11") FINISH_ONE(SCALE, "r10") FINISH_ONE(SCALE, "r5")                      \
+    "add r9, r3, r3, lsl #1\n"                                                                     \
+    "strb r4, [r2]\n strb r11, [r2, r3]\n strb r10, [r2, r3, lsl #1]\n strb r5, [r2, r9]\n"        \
     "add r2, r12\n"
 
-/* r0: m of the channel, r1: its numbers, r2: out, r3: pixel, r12: row; lr: three pixels. On the
+/* r0: m of the channel, r1: its numbers, r2: out, r3: pixel, r12: row, lr: the inverse of 9. On the
  * stack: how many channels are left. The bias is that of point (1, 1). */
-#define FINISH(name, HIGH)                                                                         \
+#define FINISH(name, SCALE)                                                                         \
     __attribute__((naked, noinline)) static void                                                   \
     name(EB_IN int32_t *m, EB_IN const eb_channel_dsp *c, EB_IN int8_t *out, EB_IN int32_t pixel,  \
          EB_IN int32_t row)                                                                        \
@@ -102,17 +100,56 @@ static void multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t d
         __asm volatile("push {r4-r11, lr}\n mov r4, #4\n push {r4}\n ldr r12, [sp, #40]\n"         \
                        "1:\n" COLUMN("0", "") "ldr lr, [r1]\n" COLUMN("1", "add r5, lr\n")         \
                        COLUMN("2", "") COLUMN("3", "") COLUMN("4", "") COLUMN("5", "")             \
-                       "add lr, r3, r3, lsl #1\n"                                                  \
-                       ROW(HIGH, "0") ROW(HIGH, "1") ROW(HIGH, "2") ROW(HIGH, "3")                 \
+                       "movw lr, #0x8E39\n movt lr, #0x38E3\n"                                     \
+                       ROW(SCALE, "0") ROW(SCALE, "1") ROW(SCALE, "2") ROW(SCALE, "3")                 \
                        "sub r2, r2, r12, lsl #2\n add r2, #1\n add r0, #4\n add r1, #16\n"         \
                        "ldr r4, [sp]\n subs r4, #1\n str r4, [sp]\n bne 1b\n"                      \
                        "pop {r3-r11, pc}\n");                                                      \
     }
 
-FINISH(finish, EB_HIGH_ANY)
-FINISH(finish_floor, EB_HIGH_FLOOR)
+FINISH(finish, SCALE_ANY)
+FINISH(finish_floor, SCALE_FLOOR)
 
 #else
+
+/* Six values to six points, on two channels at once. */
+static inline void six_points(const uint32_t *d, uint32_t *to, int32_t step)
+{
+    const uint32_t d1 = eb_double_halves(eb_double_halves(d[1]));
+    const uint32_t d2 = eb_double_halves(eb_double_halves(d[2]));
+    const uint32_t a = eb_sub_halves(d[4], d2), b = eb_sub_halves(d[3], d1);
+    const uint32_t e = eb_sub_halves(d[4], d[2]);
+    const uint32_t f = eb_double_halves(eb_sub_halves(d[3], d[1]));
+    const uint32_t g = eb_double_halves(eb_double_halves(eb_sub_halves(d[0], d[2])));
+    to[0] = eb_add_halves(g, e);
+    to[step] = eb_add_halves(a, b);
+    to[2 * step] = eb_sub_halves(a, b);
+    to[3 * step] = eb_add_halves(e, f);
+    to[4 * step] = eb_sub_halves(e, f);
+    to[5 * step] = eb_sub_halves(eb_sub_halves(d[5], d[3]), eb_double_halves(f));
+}
+
+static void columns(const int8_t *from, int32_t row, int32_t pixel, uint32_t *t)
+{
+    for (int32_t x = WIDTH; x > 0; x--, from += pixel, t++) {
+        uint32_t even[HEIGHT], odd[HEIGHT];
+        for (int32_t y = 0; y < HEIGHT; y++) {
+            const uint32_t d = eb_load4(from + y * row);
+            even[y] = eb_even_bytes(d);
+            odd[y] = eb_odd_bytes(d);
+        }
+        six_points(even, t, WIDTH);
+        six_points(odd, t + 6 * WIDTH, WIDTH);
+    }
+}
+
+static void rows(const uint32_t *t, uint32_t *v, int32_t depth)
+{
+    for (int32_t i = 0; i < 6; i++, t += WIDTH, v += 6 * depth) {
+        six_points(t, v, depth);
+        six_points(t + TILE, v + 1, depth);
+    }
+}
 
 /* Six points to four sums; all wrap around. */
 static inline void four_sums(const uint32_t *m, int32_t step, uint32_t to[4])
@@ -140,8 +177,10 @@ static void finish(int32_t *sums, const eb_channel_dsp *c, int8_t *out, int32_t 
         for (int32_t y = 0; y < TILE; y++) {
             four_sums(m + 48 * y, 8, s);
             for (int32_t x = 0; x < TILE; x++) {
-                const int32_t twice = (int32_t)(s[x] * INVERSE_OF_9) >> 5;
-                out[y * row + x * pixel] = eb_scale_dsp(twice, *c);
+                const int32_t sum = (int32_t)(s[x] * INVERSE_OF_9);
+                const int32_t high = eb_smmla(sum, c->multiplier, c->round);
+                const int32_t less = sum < 0 ? 32 : 0;
+                out[y * row + x * pixel] = (int8_t)eb_ssat8((high - less) >> c->right);
             }
         }
     }
@@ -150,6 +189,20 @@ static void finish(int32_t *sums, const eb_channel_dsp *c, int8_t *out, int32_t 
 #define finish_floor finish
 
 #endif
+
+/* Columns to t [2 pairs of channels][6 points][10 columns], then their rows to v. */
+static void transform(const int8_t *from, int32_t row, int32_t pixel, uint32_t *t, int32_t depth,
+                      uint32_t *v)
+{
+    columns(from, row, pixel, t);
+    rows(t, v, depth);
+    rows(t + 6 * WIDTH, v + 2, depth);
+}
+
+static void multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t depth)
+{
+    eb_winograd_multiply(v, w, m, POINTS, depth / 2);
+}
 
 void eb_conv2d_s8_winograd_dsp(const eb_conv2d_winograd_params *p, const int8_t *input,
                                int8_t *output, void *scratch)

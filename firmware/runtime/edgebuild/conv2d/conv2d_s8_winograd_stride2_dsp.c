@@ -13,40 +13,46 @@
 #define WIDTH 9 /* of the window */
 #define HEIGHT 5
 
-/* Five values of one column, or of a row, to points: even ones at 0, 1 and infinity, odd ones. */
-#define POINTS_OF(d0, d1, d2, d3, d4, PUT)                                                         \
-    do {                                                                                           \
-        PUT(0, eb_sub_halves(d0, d2));                                                             \
-        PUT(1, d2);                                                                                \
-        PUT(2, eb_sub_halves(d4, d2));                                                             \
-        PUT(3, eb_sub_halves(d1, d3));                                                             \
-        PUT(4, d3);                                                                                \
-    } while (0)
-
-/* Columns of the window to points: t [2 pairs of channels][5 points][9 columns]. */
+/* Columns of the window to points, even rows at 0, 1 and infinity, then odd ones at 0 and 1:
+ * t [2 pairs of channels][5][9 columns]. */
 __attribute__((noinline)) static void columns(const int8_t *from, int32_t row, int32_t pixel,
                                               uint32_t *t)
 {
-#define PUT_EVEN(i, x) t[WIDTH * (i)] = (x)
-#define PUT_ODD(i, x) t[WIDTH * (5 + (i))] = (x)
     for (int32_t x = WIDTH; x > 0; x--, from += pixel, t++) {
         const int8_t *const next = from + row;
         const uint32_t d0 = eb_load4(from), d1 = eb_load4(next), d2 = eb_load4(from + 2 * row),
                        d3 = eb_load4(next + 2 * row), d4 = eb_load4(from + 4 * row);
-        const uint32_t even2 = eb_even_bytes(d2), even3 = eb_even_bytes(d3);
-        POINTS_OF(eb_even_bytes(d0), eb_even_bytes(d1), even2, even3, eb_even_bytes(d4), PUT_EVEN);
-        const uint32_t odd2 = eb_odd_bytes(d2), odd3 = eb_odd_bytes(d3);
-        POINTS_OF(eb_odd_bytes(d0), eb_odd_bytes(d1), odd2, odd3, eb_odd_bytes(d4), PUT_ODD);
+        uint32_t one = eb_even_bytes(d2), odd_one = eb_even_bytes(d3);
+        t[0] = eb_sub_halves(eb_even_bytes(d0), one);
+        t[WIDTH] = one;
+        t[2 * WIDTH] = eb_sub_halves(eb_even_bytes(d4), one);
+        t[3 * WIDTH] = eb_sub_halves(eb_even_bytes(d1), odd_one);
+        t[4 * WIDTH] = odd_one;
+        one = eb_odd_bytes(d2);
+        odd_one = eb_odd_bytes(d3);
+        t[5 * WIDTH] = eb_sub_halves(eb_odd_bytes(d0), one);
+        t[6 * WIDTH] = one;
+        t[7 * WIDTH] = eb_sub_halves(eb_odd_bytes(d4), one);
+        t[8 * WIDTH] = eb_sub_halves(eb_odd_bytes(d1), odd_one);
+        t[9 * WIDTH] = odd_one;
     }
 }
 
-/* One row of a tile's points; the odd columns' parts lie `depth` words behind the even ones'. */
-static inline void points_of_row(const uint32_t *t, uint32_t *zero, uint32_t *one,
-                                 uint32_t *infinity, int32_t depth)
+/* A row of both tiles to points; those of odd columns lie `depth` words behind those of even ones. */
+static inline void row_points(const uint32_t *t, uint32_t *zero, uint32_t *one, uint32_t *infinity,
+                              int32_t depth)
 {
-    uint32_t *const to[] = { zero, one, infinity, zero + depth, one + depth };
-#define PUT(j, x) *to[j] = (x)
-    POINTS_OF(t[0], t[1], t[2], t[3], t[4], PUT);
+    const uint32_t d2 = t[2], d3 = t[3], d4 = t[4], d6 = t[6], d7 = t[7];
+    zero[0] = eb_sub_halves(t[0], d2);
+    zero[1] = eb_sub_halves(d4, d6);
+    zero[depth] = eb_sub_halves(t[1], d3);
+    zero[depth + 1] = eb_sub_halves(t[5], d7);
+    one[0] = d2;
+    one[1] = d6;
+    one[depth] = d3;
+    one[depth + 1] = d7;
+    infinity[0] = eb_sub_halves(d4, d2);
+    infinity[1] = eb_sub_halves(t[8], d6);
 }
 
 static void transform(const int8_t *from, int32_t row, int32_t pixel, uint32_t *t, int32_t depth,
@@ -57,13 +63,11 @@ static void transform(const int8_t *from, int32_t row, int32_t pixel, uint32_t *
         { 0, 4, 16 }, { 8, 12, 18 }, { 20, 22, 24 }, { 2, 6, 17 }, { 10, 14, 19 }
     };
     columns(from, row, pixel, t);
-    for (int32_t pair = 0; pair < 2; pair++, v += 2) {
-        for (int32_t i = 0; i < 5; i++, t += WIDTH) {
-            uint32_t *const zero = v + at[i][0] * depth, *const one = v + at[i][1] * depth;
-            uint32_t *const infinity = v + at[i][2] * depth;
-            points_of_row(t, zero, one, infinity, depth);
-            points_of_row(t + 2 * TILE, zero + 1, one + 1, infinity + 1, depth);
-        }
+    for (int32_t i = 0; i < 5; i++, t += WIDTH) {
+        uint32_t *const zero = v + at[i][0] * depth, *const one = v + at[i][1] * depth;
+        uint32_t *const infinity = v + at[i][2] * depth;
+        row_points(t, zero, one, infinity, depth);
+        row_points(t + 5 * WIDTH, zero + 2, one + 2, infinity + 2, depth);
     }
 }
 

@@ -21,31 +21,39 @@
 #define BEGIN(s, x, y) "smuad " s ", " x ", " y "\n"
 #define ADD(s, x, y) "smlad " s ", " x ", " y ", " s "\n"
 #define VALUES_4 VALUES(ADD) VALUES(ADD) VALUES(ADD) VALUES(ADD)
+#define VALUES_16 VALUES_4 VALUES_4 VALUES_4 VALUES_4
 
-/* The first values of a point begin its sums, the others go through a loop of eight, which they enter
- * so that it ends with the last. The frame: 0 m, 4 its end, 8 the entry, 12 end of the point in v,
- * 52 words. */
+/* The first words of a point begin its sums, and 1 to 16 words end them, by a way into the last
+ * VALUES; what lies between goes through a loop of 16 words. The frame: 0 m, 4 its end, 8 bytes of a point
+ * in v, 12 end of the loop in v, 16 the way to the end, 20 the way to the loop, or to the end. */
 __attribute__((naked, noinline)) static void
 multiply(EB_IN const uint32_t *v, EB_IN const uint32_t *w, EB_IN int32_t *m, EB_IN int32_t *end,
          EB_IN int32_t words)
 {
     __asm volatile("push {r4-r11, lr}\n"
                    "ldr r4, [sp, #36]\n"
-                   "add r7, r0, r4, lsl #3\n"
-                   "rsb r4, #1\n and r4, #7\n mov r5, #56\n mul r4, r5\n"
-                   "adr.w r6, 2f\n add r6, r4\n orr r6, #1\n"
-                   "mov r4, r2\n mov r5, r3\n"
-                   "push {r4-r7}\n"
+                   "sub r6, r4, #1\n"
+                   "sub r7, r4, #2\n and r7, #15\n add r7, #1\n" /* words at the end */
+                   "adr.w r5, 3f\n add r5, #1\n rsb r8, r7, #16\n mov r9, #56\n"
+                   "mla r8, r8, r9, r5\n"
+                   "adr.w r9, 2f\n add r9, #1\n"
+                   "cmp r7, r6\n it eq\n moveq r9, r8\n"
+                   "sub r7, r4, r7\n add r7, r0, r7, lsl #3\n"
+                   "lsl r6, r4, #3\n mov r4, r2\n mov r5, r3\n"
+                   "push {r4-r9}\n"
                    "1:\n" VALUES(BEGIN)
-                   "ldr r2, [sp, #8]\n bx r2\n"
+                   "ldr pc, [sp, #20]\n"
                    ".p2align 2\n"
-                   "2:\n" VALUES_4 VALUES_4
-                   "ldr r2, [sp, #12]\n ldr r3, [sp, #52]\n cmp r0, r2\n bne 2b\n"
-                   "add r2, r2, r3, lsl #3\n str r2, [sp, #12]\n"
-                   "ldr r2, [sp]\n ldr r3, [sp, #4]\n"
-                   "stmia r2!, {r4-r11}\n"
-                   "str r2, [sp]\n cmp r2, r3\n bne 1b\n"
-                   "add sp, #16\n pop {r4-r11, pc}\n");
+                   "2:\n" VALUES_16
+                   "ldr r2, [sp, #12]\n cmp r0, r2\n bne 2b\n"
+                   "ldr r3, [sp, #8]\n add r2, r3\n str r2, [sp, #12]\n"
+                   "ldr pc, [sp, #16]\n"
+                   ".p2align 2\n"
+                   "3:\n" VALUES_16
+                   "ldr r12, [sp]\n ldr lr, [sp, #4]\n"
+                   "stmia r12!, {r4-r11}\n"
+                   "str r12, [sp]\n cmp r12, lr\n bne 1b\n"
+                   "add sp, #24\n pop {r4-r11, pc}\n");
 }
 
 void eb_winograd_multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t points,
@@ -73,19 +81,6 @@ void eb_winograd_multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int3
 
 #endif
 
-/* Up to four channels of a pixel; what lies behind them meets zero weights. */
-static inline uint32_t channels_of(const int8_t *pixel, int32_t channels)
-{
-    if (channels >= 4) {
-        return eb_load4(pixel);
-    }
-    uint32_t x = 0;
-    for (int32_t c = channels - 1; c >= 0; c--) {
-        x = x << 8 | (uint8_t)pixel[c];
-    }
-    return x;
-}
-
 static uint32_t *fill(uint32_t *to, int32_t n, uint32_t x)
 {
     for (; n > 0; n--) {
@@ -94,24 +89,43 @@ static uint32_t *fill(uint32_t *to, int32_t n, uint32_t x)
     return to;
 }
 
+/* Up to four channels of n pixels in a row. Bytes behind the last channel meet zero weights, but
+ * nothing is read behind the last pixel. */
+static uint32_t *copy(uint32_t *to, const int8_t *from, int32_t n, int32_t pixel, int32_t channels)
+{
+    const int32_t near = eb_max_i32(4 - channels, 0); /* pixels whose words may reach beyond */
+    for (; n > near; n--, from += pixel) {
+        *to++ = eb_load4(from);
+    }
+    for (; n > 0; n--, from += pixel) {
+        uint32_t x = 0;
+        for (int32_t c = eb_min_i32(channels, 4) - 1; c >= 0; c--) {
+            x = x << 8 | (uint8_t)from[c];
+        }
+        *to++ = x;
+    }
+    return to;
+}
+
 /* Up to four channels of a window, parts of which may lie outside. */
-static void gather(const eb_conv2d_winograd_params *p, const eb_winograd_form *form,
-                   const int8_t *image, int32_t top, int32_t left, int32_t channels, uint32_t *to)
+__attribute__((noinline)) static void gather(const eb_conv2d_winograd_params *p,
+                                             const eb_winograd_form *form, const int8_t *image,
+                                             int32_t top, int32_t left, int32_t channels,
+                                             uint32_t *to)
 {
     const uint32_t pad = eb_four_bytes(p->pad);
+    const int32_t width = form->width, bottom = top + form->height;
     const int32_t before = eb_max_i32(-left, 0);
-    const int32_t inside = eb_min_i32(form->width, p->in_w - left) - before;
-    for (int32_t y = top; y < top + form->height; y++) {
+    const int32_t inside = eb_min_i32(width, p->in_w - left) - before;
+    for (int32_t y = top; y < bottom; y++) {
         if (y < 0 || y >= p->in_h) {
-            to = fill(to, form->width, pad);
-            continue;
+            to = fill(to, width, pad);
+        } else {
+            to = fill(to, before, pad);
+            to = copy(to, image + (y * p->in_w + left + before) * p->in_c, inside, p->in_c,
+                      channels);
+            to = fill(to, width - before - inside, pad);
         }
-        const int8_t *from = image + (y * p->in_w + left + before) * p->in_c;
-        to = fill(to, before, pad);
-        for (int32_t x = inside; x > 0; x--, from += p->in_c) {
-            *to++ = channels_of(from, channels);
-        }
-        to = fill(to, form->width - before - inside, pad);
     }
 }
 
@@ -120,12 +134,12 @@ typedef struct {
     int32_t b, y, x;
 } place;
 
-static place next(const eb_conv2d_winograd_params *p, const eb_winograd_form *form, place at)
+static place next(const eb_conv2d_winograd_params *p, int32_t tile, place at)
 {
-    at.x += 2 * form->tile;
+    at.x += 2 * tile;
     if (at.x >= p->out_w) {
         at.x = 0;
-        at.y += form->tile;
+        at.y += tile;
         if (at.y >= p->out_h) {
             at.y = 0;
             at.b++;
@@ -154,29 +168,41 @@ static void load(const eb_conv2d_winograd_params *p, const eb_winograd_form *for
     }
 }
 
-/* Four output channels of two tiles, from channel `first` on. */
-static void store(const eb_conv2d_winograd_params *p, const eb_winograd_form *form, int32_t *m,
-                  place at, int32_t first, int8_t *output)
+/* How outputs are stored. */
+typedef struct {
+    eb_winograd_finish *finish;
+    int32_t tile, pixel, row; /* the latter two in bytes */
+} storage;
+
+/* h x w outputs of a tile, n channels. */
+static void store_part(const storage *s, int32_t *m, const eb_channel_dsp *c, int8_t *out,
+                       int32_t h, int32_t w, int32_t n)
 {
-    const int32_t tile = form->tile, pixel = p->out_c, row = p->out_w * p->out_c;
-    const int32_t h = eb_min_i32(p->out_h - at.y, tile), n = eb_min_i32(p->out_c - first, 4);
-    const eb_channel_dsp *const c = (const eb_channel_dsp *)p->channels + first;
-    const int floors = p->output.offset == -128;
-    int8_t *out = output + ((at.b * p->out_h + at.y) * p->out_w + at.x) * p->out_c + first;
-    for (int32_t i = 0; i < 2; i++, m += 4, out += tile * pixel) {
-        const int32_t w = eb_min_i32(p->out_w - at.x - i * tile, tile);
-        if (w == tile && h == tile && n == 4) {
-            form->finish[floors](m, c, out, pixel, row);
-        } else if (w > 0) {
-            int8_t whole[64];
-            form->finish[floors](m, c, whole, 4, 4 * tile);
-            for (int32_t y = 0; y < h; y++) {
-                for (int32_t x = 0; x < w; x++) {
-                    for (int32_t k = 0; k < n; k++) {
-                        out[y * row + x * pixel + k] = whole[(y * tile + x) * 4 + k];
-                    }
-                }
+    int8_t whole[64];
+    s->finish(m, c, whole, 4, 4 * s->tile);
+    for (int32_t y = 0; y < h; y++) {
+        for (int32_t x = 0; x < w; x++) {
+            for (int32_t k = 0; k < n; k++) {
+                out[y * s->row + x * s->pixel + k] = whole[(y * s->tile + x) * 4 + k];
             }
+        }
+    }
+}
+
+/* The same of two tiles. */
+static inline void store(const storage *s, int32_t *m, const eb_channel_dsp *c, int8_t *out,
+                         int32_t h, int32_t w, int32_t n)
+{
+    const int32_t tile = s->tile;
+    if (h >= tile && w >= 2 * tile && n >= 4) {
+        s->finish(m, c, out, s->pixel, s->row);
+        s->finish(m + 4, c, out + tile * s->pixel, s->pixel, s->row);
+    } else {
+        h = eb_min_i32(h, tile);
+        n = eb_min_i32(n, 4);
+        store_part(s, m, c, out, h, eb_min_i32(w, tile), n);
+        if (w > tile) {
+            store_part(s, m + 4, c, out + tile * s->pixel, h, eb_min_i32(w - tile, tile), n);
         }
     }
 }
@@ -185,7 +211,9 @@ void eb_winograd(const eb_conv2d_winograd_params *p, const eb_winograd_form *for
                  const int8_t *input, int8_t *output, void *scratch)
 {
     const int32_t depth = (p->in_c + 3) / 4 * 4;
-    const int32_t points = form->points * depth;
+    const int32_t points = form->points * depth, tile = form->tile;
+    const int32_t out_h = p->out_h, out_w = p->out_w, out_c = p->out_c;
+    const storage s = { form->finish[p->output.offset == -128], tile, out_c, out_w * out_c };
     uint32_t *const work = (uint32_t *)scratch;
     uint32_t *const v = work + form->work;
     uint32_t *const expanded = v + p->block * points;
@@ -195,10 +223,11 @@ void eb_winograd(const eb_conv2d_winograd_params *p, const eb_winograd_form *for
         int32_t pairs = 0;
         for (; pairs < p->block && at.b < p->batches; pairs++) {
             load(p, form, input, at, depth, work, v + pairs * points);
-            at = next(p, form, at);
+            at = next(p, tile, at);
         }
         const int8_t *weights = p->weights;
-        for (int32_t channel = 0; channel < p->out_c; channel += 4) {
+        const eb_channel_dsp *c = (const eb_channel_dsp *)p->channels;
+        for (int32_t o = 0; o < out_c; o += 4, c += 4) {
             const uint32_t *w = (const uint32_t *)(const void *)weights;
             if (form->expand != NULL) {
                 weights = form->expand(weights, depth, expanded);
@@ -208,9 +237,11 @@ void eb_winograd(const eb_conv2d_winograd_params *p, const eb_winograd_form *for
             }
             place to = first;
             for (int32_t i = 0; i < pairs; i++) {
-                form->multiply(v + i * points, w, (int32_t *)work, depth);
-                store(p, form, (int32_t *)work, to, channel, output);
-                to = next(p, form, to);
+                int32_t *const m = (int32_t *)work;
+                form->multiply(v + i * points, w, m, depth);
+                store(&s, m, c, output + ((to.b * out_h + to.y) * out_w + to.x) * out_c + o,
+                      out_h - to.y, out_w - to.x, out_c - o);
+                to = next(p, tile, to);
             }
         }
     }

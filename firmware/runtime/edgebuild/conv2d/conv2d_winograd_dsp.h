@@ -23,6 +23,11 @@ typedef struct {
     eb_output_stage output;
 } eb_conv2d_winograd_params;
 
+/* Stores a tile of four output channels from their sums, which it may overwrite; `pixel` and `row`:
+ * bytes from an output to the next. */
+typedef void eb_winograd_finish(int32_t *m, const eb_channel_dsp *c, int8_t *out, int32_t pixel,
+                                int32_t row);
+
 /* How tiles are computed; sizes are in values, or points. */
 typedef struct {
     int32_t tile, stride;  /* tile x tile outputs */
@@ -38,9 +43,7 @@ typedef struct {
     const int8_t *(*expand)(const int8_t *weights, int32_t depth, uint32_t *w);
     /* All sums m of two tiles and four output channels. */
     void (*multiply)(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t depth);
-    /* Stores a tile of four output channels from their sums, which it may overwrite; `pixel` and
-     * `row`: bytes from an output to the next. The second one is for a zero point of -128. */
-    void (*finish[2])(int32_t *m, const eb_channel_dsp *c, int8_t *out, int32_t pixel, int32_t row);
+    eb_winograd_finish *finish[2]; /* the second one for a zero point of -128 */
 } eb_winograd_form;
 
 /* scratch: the form's work, then for each value of depth 4 * points bytes for each pair of tiles of
