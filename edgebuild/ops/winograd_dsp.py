@@ -7,6 +7,7 @@ direction; in integers of 16 bits the sums are 576 times too large, modulo 2**32
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -25,12 +26,14 @@ _PAIR = 2  # tiles
 class Form:
     """What one way of tiling is: ``eb_winograd_form``.
 
+    ``narrow`` is the kernel that expands int8 weights while it runs, if there is one.
     ``transform`` [points, 9] makes the points of a filter. Accumulators up to ``reach`` come out
     exactly, of sums that are ``factor`` times as large modulo 2**32; the last step takes
     sums that have ``more_bits`` than twice the accumulator.
     """
 
     function: str
+    narrow: str
     stride: int
     tile: int
     work_words: int
@@ -58,9 +61,10 @@ class Form:
         return (table & 0xFFFFFFFF).astype(np.uint32).view(np.int32)  # modulo 2**32
 
 
-_ROWS_4 = np.array([[6, 0, 0], [4, 4, 4], [4, -4, 4], [1, 2, 4], [1, -2, 4], [0, 0, 6]])
+_ROWS_4 = np.array([[3, 0, 0], [4, 4, 4], [4, -4, 4], [1, 2, 4], [1, -2, 4], [0, 0, 3]])
 FOUR = Form(
     function="conv2d_s8_winograd_dsp",
+    narrow="conv2d_s8_winograd_narrow_dsp",
     stride=1,
     tile=4,
     work_words=288,
@@ -74,6 +78,7 @@ _EVEN = np.array([[1, 0, 0], [1, 0, 1], [0, 0, 1]])  # at 0, 1 and infinity
 _PARTS = (_EVEN, np.array([[0, 1, 0], [0, 1, 0]]))  # of even rows or columns, of odd ones
 STRIDE_2 = Form(
     function="conv2d_s8_winograd_stride2_dsp",
+    narrow="",
     stride=2,
     tile=2,
     work_words=135,
@@ -89,6 +94,12 @@ STRIDE_2 = Form(
 )
 FORMS = (FOUR, STRIDE_2)
 
+PART = 16
+"""Values of depth for which weights are expanded at a time: more take more memory, less time."""
+
+NARROW_SCRATCH = 18 << 10
+"""Bytes that pairs of tiles may take where weights are expanded: more tiles share an expansion."""
+
 
 def calls(
     node: Node, weights: np.ndarray, d: conv.DspChannels, w: conv.Window
@@ -96,20 +107,22 @@ def calls(
     """Return the kernels that may run a 3x3 layer without groups; ``weights`` is int8 [channels,
     depth]."""
     sizes = (w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w)
-    if sizes != (3, 3, 1, 1):
-        return ()
-    return tuple(
-        _call(node, form, weights, d, w)
-        for form in FORMS
-        if (w.stride_h, w.stride_w) == (form.stride, form.stride) and form.takes(d)
-    )
+    found = []
+    for form in FORMS:
+        strides = (form.stride, form.stride)
+        if sizes == (3, 3, 1, 1) and (w.stride_h, w.stride_w) == strides and form.takes(d):
+            found.append(_call(node, form, weights, d, w))
+            if form.narrow:
+                found.append(_narrow(found[-1], node, form, weights, w))
+    return tuple(found)
 
 
 def _call(
     node: Node, form: Form, weights: np.ndarray, d: conv.DspChannels, w: conv.Window
 ) -> KernelCall:
+    """Return the call of the kernel that reads points."""
     batches, in_h, in_w, in_c = node.input(0).shape
-    depth = math.ceil(in_c / 4) * 4
+    depth = _depth(in_c)
     params = {
         "batches": batches,
         "in_h": in_h,
@@ -123,6 +136,7 @@ def _call(
         "pad": node.input(0).zero_point,
         "clamp": conv.clamps(node),
         "block": 1,
+        "part": depth,
         "weights": pack_points(weights.reshape(-1, 9, in_c), form),
         "channels": form.channels(d),
         "output": conv.output_stage(node),
@@ -136,6 +150,39 @@ def _call(
         scratch_bytes=4 * (form.work_words + form.points * depth),
         overlap=by_tiles(node, w, form.tile, _PAIR * form.tile, 1),
     )
+
+
+def _narrow(
+    call: KernelCall, node: Node, form: Form, weights: np.ndarray, w: conv.Window
+) -> KernelCall:
+    """Return the call of the kernel that expands weights, for a ``call`` of the other."""
+    batches, *_, in_c = node.input(0).shape
+    depth = _depth(in_c)
+    part = min(depth, PART)
+    each = 4 * (form.work_words + form.points * depth)
+    expanded = 8 * form.points * part
+    pairs = batches * math.ceil(w.out_h / form.tile) * math.ceil(w.out_w / (_PAIR * form.tile))
+    most = max(1, min(pairs, (NARROW_SCRATCH - expanded) // each))
+    block = math.ceil(pairs / math.ceil(pairs / most))
+    packed = pack_narrow(weights.reshape(-1, 9, in_c))
+    return dataclasses.replace(
+        call,
+        function=f"eb_{form.narrow}",
+        params={**call.params, "block": block, "part": part, "weights": packed},
+        scratch_bytes=block * each + expanded,
+        overlap=by_tiles(node, w, form.tile, _PAIR * form.tile, block),
+    )
+
+
+def _depth(in_c: int) -> int:
+    return in_c + -in_c % 4
+
+
+def pack_narrow(weights: np.ndarray) -> np.ndarray:
+    """Return weights int8 [channels, 9, in_c] as [channels / 4, depth / 4, 4, 9, 4]; zeros fill."""
+    whole = np.pad(weights, ((0, -len(weights) % _CHANNELS), (0, 0), (0, -weights.shape[2] % 4)))
+    fours = whole.reshape(-1, _CHANNELS, 9, whole.shape[2] // 4, 4)
+    return np.ascontiguousarray(fours.transpose(0, 3, 1, 2, 4)).reshape(-1)
 
 
 def pack_points(weights: np.ndarray, form: Form) -> np.ndarray:

@@ -21,7 +21,9 @@ from cycle_layers import Layers
 DSP = CpuFeatures(dsp=True)
 LAYERS = 40
 SAMPLES = 4
-FUNCTIONS = tuple(f"eb_{form.function}" for form in winograd_dsp.FORMS)
+FUNCTIONS = tuple(
+    f"eb_{name}" for form in winograd_dsp.FORMS for name in (form.function, form.narrow) if name
+)
 
 
 def random_layers(count, seed=7):

@@ -1,7 +1,7 @@
 /* CONV_2D of 3x3 at stride 1 by Winograd's F(4x4, 3x3): 36 products for 144.
  *
- * The filter's transform has fractions of 24 in each direction: here it is 24 times as large, its last
- * row 6 times, and fits 16 bits, as the image's does. Sums are 576 times the accumulator modulo 2^32;
+ * The filter's transform has fractions of 24 in each direction: here it is 24 times as large, its first
+ * row 12 times and its last 3 times, and fits 16 bits, as the image's does. Sums are 576 times the accumulator modulo 2^32;
  * times the inverse of 9 they are 64 times it, exactly where it is below 2^25 in magnitude.
  *
  * With five bits more than twice the accumulator, one SMMLA does what eb_scale_dsp does by SMMULR and
@@ -65,11 +65,44 @@ EB_NAKED rows(EB_IN const uint32_t *t, EB_IN uint32_t *v, EB_IN int32_t depth)
                    "pop {r4-r11, pc}\n");
 }
 
+/* Three taps in r4 to r6 to points in r4, r7, r8, r9, r10, r6, on two values of depth at once. */
+#define TAP_POINTS                                                                                 \
+    "sadd16 r9, r4, r6\n sadd16 r7, r9, r5\n ssub16 r8, r9, r5\n"                                  \
+    "sadd16 r7, r7, r7\n sadd16 r7, r7, r7\n sadd16 r8, r8, r8\n sadd16 r8, r8, r8\n"              \
+    "sadd16 r11, r6, r6\n sadd16 r6, r6, r11\n sadd16 r11, r11, r11\n sadd16 r11, r11, r4\n"       \
+    "sadd16 r5, r5, r5\n sadd16 r9, r11, r5\n ssub16 r10, r11, r5\n"                              \
+    "sadd16 r11, r4, r4\n sadd16 r4, r4, r11\n"
+/* Column x of half the depth: bytes 0 and 2, or 1 and 3, to t [6][3]. */
+#define TAP_COLUMN(ROTATE, x)                                                                      \
+    "ldr r4, [r0, #4*" x "]\n ldr r5, [r0, #4*" x "+12]\n ldr r6, [r0, #4*" x "+24]\n"             \
+    "sxtb16 r4, r4" ROTATE "\n sxtb16 r5, r5" ROTATE "\n sxtb16 r6, r6" ROTATE "\n" TAP_POINTS    \
+    "str r4, [r1, #4*" x "]\n str r7, [r1, #4*" x "+12]\n str r8, [r1, #4*" x "+24]\n"             \
+    "str r9, [r1, #4*" x "+36]\n str r10, [r1, #4*" x "+48]\n str r6, [r1, #4*" x "+60]\n"
+#define TAP_HALF(ROTATE)                                                                           \
+    TAP_COLUMN(ROTATE, "0") TAP_COLUMN(ROTATE, "1") TAP_COLUMN(ROTATE, "2")                        \
+    "mov r12, #6\n"                                                                                \
+    "1: ldr r4, [r1]\n ldr r5, [r1, #4]\n ldr r6, [r1, #8]\n" TAP_POINTS                           \
+    "str r4, [r2]\n str r7, [r2, r3]\n str r8, [r2, r3, lsl #1]\n str r9, [lr, r3, lsl #1]\n"      \
+    "str r10, [r2, r3, lsl #2]\n str r6, [lr, r3, lsl #2]\n"                                       \
+    "add r2, r2, r3, lsl #2\n add r2, r2, r3, lsl #1\n add lr, r2, r3\n"                           \
+    "add r1, #12\n subs r12, #1\n bne 1b\n sub r1, #72\n"
+
+/* Nine taps of one channel for four values of depth to two words of each point, 16 bytes apart.
+ * r3: bytes from point to point. */
+EB_NAKED tap_points(EB_IN const int8_t *taps, EB_IN uint32_t *t, EB_IN uint32_t *w,
+                    EB_IN int32_t step)
+{
+    __asm volatile("push {r4-r11, lr}\n mov r4, #36\n mul r4, r3\n rsb r4, #16\n push {r4}\n"
+                   "add lr, r2, r3\n" TAP_HALF("")
+                   "ldr r4, [sp]\n add r2, r4\n add lr, r2, r3\n" TAP_HALF(", ror #8")
+                   "pop {r3-r11, pc}\n");
+}
+
 /* Six points in r4 to r9 to four sums in r4, r11, r10, r5. */
 #define FOUR_SUMS                                                                                  \
     "add r10, r5, r6\n sub r5, r6, r5\n add r6, r7, r8\n sub r7, r8\n"                             \
-    "sub r4, r10\n add r4, r6\n add r11, r5, r7, lsl #1\n rsb r10, r10, r6, lsl #2\n"              \
-    "add r5, r5, r7, lsl #3\n add r5, r5, r9, lsl #2\n"
+    "rsb r4, r10, r4, lsl #1\n add r4, r6\n add r11, r5, r7, lsl #1\n rsb r10, r10, r6, lsl #2\n"              \
+    "add r5, r5, r7, lsl #3\n add r5, r5, r9, lsl #3\n"
 #define LOAD_SIX(first, step)                                                                      \
     "ldr r4, [r0, #" first "]\n ldr r5, [r0, #" first "+" step "]\n"                               \
     "ldr r6, [r0, #" first "+2*" step "]\n ldr r7, [r0, #" first "+3*" step "]\n"                  \
@@ -151,15 +184,48 @@ static void rows(const uint32_t *t, uint32_t *v, int32_t depth)
     }
 }
 
+/* Three taps to six points, on two values of depth at once. */
+static inline void three_taps(const uint32_t *g, int32_t from, uint32_t *to, int32_t step)
+{
+    const uint32_t g0 = g[0], g1 = g[from], g2 = g[2 * from];
+    const uint32_t sum = eb_add_halves(g0, g2), twice = eb_double_halves(g2);
+    const uint32_t a = eb_add_halves(sum, g1), b = eb_sub_halves(sum, g1);
+    const uint32_t e = eb_add_halves(g0, eb_double_halves(twice)), f = eb_double_halves(g1);
+    to[0] = eb_add_halves(g0, eb_double_halves(g0));
+    to[step] = eb_double_halves(eb_double_halves(a));
+    to[2 * step] = eb_double_halves(eb_double_halves(b));
+    to[3 * step] = eb_add_halves(e, f);
+    to[4 * step] = eb_sub_halves(e, f);
+    to[5 * step] = eb_add_halves(g2, twice);
+}
+
+static void tap_points(const int8_t *taps, uint32_t *t, uint32_t *w, int32_t step)
+{
+    const int32_t words = step / 4;
+    for (int32_t half = 0; half < 2; half++, w += 4) {
+        uint32_t g[9];
+        for (int32_t i = 0; i < 9; i++) {
+            const uint32_t x = eb_load4(taps + 4 * i);
+            g[i] = half == 0 ? eb_even_bytes(x) : eb_odd_bytes(x);
+        }
+        for (int32_t x = 0; x < 3; x++) {
+            three_taps(g + x, 3, t + x, 3);
+        }
+        for (int32_t i = 0; i < 6; i++) {
+            three_taps(t + 3 * i, 1, w + 6 * i * words, words);
+        }
+    }
+}
+
 /* Six points to four sums; all wrap around. */
 static inline void four_sums(const uint32_t *m, int32_t step, uint32_t to[4])
 {
     const uint32_t a = m[step] + m[2 * step], b = m[2 * step] - m[step];
     const uint32_t e = m[3 * step] + m[4 * step], f = m[3 * step] - m[4 * step];
-    to[0] = m[0] - a + e;
+    to[0] = 2 * m[0] - a + e;
     to[1] = b + 2 * f;
     to[2] = 4 * e - a;
-    to[3] = b + 8 * f + 4 * m[5 * step];
+    to[3] = b + 8 * f + 8 * m[5 * step];
 }
 
 static void finish(int32_t *sums, const eb_channel_dsp *c, int8_t *out, int32_t pixel, int32_t row)
@@ -204,20 +270,38 @@ static void multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t d
     eb_winograd_multiply(v, w, m, POINTS, depth / 2);
 }
 
+static void multiply_more(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t depth)
+{
+    eb_winograd_multiply_more(v, w, m, POINTS, depth / 2);
+}
+
+static const int8_t *expand(const int8_t *weights, int32_t depth, uint32_t *w)
+{
+    uint32_t t[18];
+    for (int32_t n = depth; n > 0; n -= 4, w += 4) {
+        for (int32_t channel = 0; channel < 4; channel++, weights += 36, w++) {
+            tap_points(weights, t, w, 8 * depth);
+        }
+    }
+    return weights;
+}
+
+#define FORM                                                                                       \
+    .tile = TILE, .stride = 1, .height = HEIGHT, .width = WIDTH, .points = POINTS,                 \
+    .work = 8 * POINTS, /* 288 sums; 60 words of a window, 120 of columns */                       \
+    .transform = transform, .finish = { finish, finish_floor }
+
 void eb_conv2d_s8_winograd_dsp(const eb_conv2d_winograd_params *p, const int8_t *input,
                                int8_t *output, void *scratch)
 {
-    static const eb_winograd_form form = {
-        .tile = TILE,
-        .stride = 1,
-        .height = HEIGHT,
-        .width = WIDTH,
-        .points = POINTS,
-        .work = 8 * POINTS, /* 288 sums; 60 words of a window, 120 of columns */
-        .transform = transform,
-        .expand = NULL,
-        .multiply = multiply,
-        .finish = { finish, finish_floor },
-    };
+    static const eb_winograd_form form = { FORM, .multiply = { multiply, NULL } };
+    eb_winograd(p, &form, input, output, scratch);
+}
+
+void eb_conv2d_s8_winograd_narrow_dsp(const eb_conv2d_winograd_params *p, const int8_t *input,
+                                      int8_t *output, void *scratch)
+{
+    static const eb_winograd_form form = { FORM, .expand = expand,
+                                           .multiply = { multiply, multiply_more } };
     eb_winograd(p, &form, input, output, scratch);
 }

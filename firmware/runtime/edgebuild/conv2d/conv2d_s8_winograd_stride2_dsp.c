@@ -145,7 +145,7 @@ void eb_conv2d_s8_winograd_stride2_dsp(const eb_conv2d_winograd_params *p, const
         .work = 3 * HEIGHT * WIDTH, /* a window and its columns; 72 sums */
         .transform = transform,
         .expand = NULL,
-        .multiply = multiply,
+        .multiply = { multiply, NULL },
         .finish = { finish, finish_floor },
     };
     eb_winograd(p, &form, input, output, scratch);

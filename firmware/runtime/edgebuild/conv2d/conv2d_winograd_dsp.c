@@ -5,6 +5,7 @@
 #include "conv2d_winograd_dsp.h"
 
 #include <stddef.h>
+#include <string.h>
 
 #include "../common/eb_scale_dsp.h"
 
@@ -26,35 +27,37 @@
 /* The first words of a point begin its sums, and 1 to 16 words end them, by a way into the last
  * VALUES; what lies between goes through a loop of 16 words. The frame: 0 m, 4 its end, 8 bytes of a point
  * in v, 12 end of the loop in v, 16 the way to the end, 20 the way to the loop, or to the end. */
-__attribute__((naked, noinline)) static void
-multiply(EB_IN const uint32_t *v, EB_IN const uint32_t *w, EB_IN int32_t *m, EB_IN int32_t *end,
-         EB_IN int32_t words)
-{
-    __asm volatile("push {r4-r11, lr}\n"
-                   "ldr r4, [sp, #36]\n"
-                   "sub r6, r4, #1\n"
-                   "sub r7, r4, #2\n and r7, #15\n add r7, #1\n" /* words at the end */
-                   "adr.w r5, 3f\n add r5, #1\n rsb r8, r7, #16\n mov r9, #56\n"
-                   "mla r8, r8, r9, r5\n"
-                   "adr.w r9, 2f\n add r9, #1\n"
-                   "cmp r7, r6\n it eq\n moveq r9, r8\n"
-                   "sub r7, r4, r7\n add r7, r0, r7, lsl #3\n"
-                   "lsl r6, r4, #3\n mov r4, r2\n mov r5, r3\n"
-                   "push {r4-r9}\n"
-                   "1:\n" VALUES(BEGIN)
-                   "ldr pc, [sp, #20]\n"
-                   ".p2align 2\n"
-                   "2:\n" VALUES_16
-                   "ldr r2, [sp, #12]\n cmp r0, r2\n bne 2b\n"
-                   "ldr r3, [sp, #8]\n add r2, r3\n str r2, [sp, #12]\n"
-                   "ldr pc, [sp, #16]\n"
-                   ".p2align 2\n"
-                   "3:\n" VALUES_16
-                   "ldr r12, [sp]\n ldr lr, [sp, #4]\n"
-                   "stmia r12!, {r4-r11}\n"
-                   "str r12, [sp]\n cmp r12, lr\n bne 1b\n"
-                   "add sp, #24\n pop {r4-r11, pc}\n");
-}
+#define MULTIPLY(name, FIRST)                                                                      \
+    EB_NAKED name(EB_IN const uint32_t *v, EB_IN const uint32_t *w, EB_IN int32_t *m,              \
+                  EB_IN int32_t *end, EB_IN int32_t words)                                         \
+    {                                                                                              \
+        __asm volatile("push {r4-r11, lr}\n"                                                       \
+                       "ldr r4, [sp, #36]\n"                                                       \
+                       "sub r7, r4, #2\n and r7, #15\n add r7, #1\n" /* words at the end */        \
+                       "adr.w r5, 3f\n add r5, #1\n rsb r8, r7, #16\n mov r9, #56\n"              \
+                       "mla r8, r8, r9, r5\n"                                                      \
+                       "adr.w r9, 2f\n add r9, #1\n"                                               \
+                       "sub r6, r4, #1\n cmp r7, r6\n it eq\n moveq r9, r8\n"                     \
+                       "sub r7, r4, r7\n add r7, r0, r7, lsl #3\n"                                 \
+                       "lsl r6, r4, #3\n mov r4, r2\n mov r5, r3\n"                               \
+                       "push {r4-r9}\n"                                                            \
+                       "1:\n" FIRST                                                                \
+                       "ldr pc, [sp, #20]\n"                                                       \
+                       ".p2align 2\n"                                                              \
+                       "2:\n" VALUES_16                                                            \
+                       "ldr r2, [sp, #12]\n cmp r0, r2\n bne 2b\n"                                \
+                       "ldr r3, [sp, #8]\n add r2, r3\n str r2, [sp, #12]\n"                      \
+                       "ldr pc, [sp, #16]\n"                                                       \
+                       ".p2align 2\n"                                                              \
+                       "3:\n" VALUES_16                                                            \
+                       "ldr r12, [sp]\n ldr lr, [sp, #4]\n"                                        \
+                       "stmia r12!, {r4-r11}\n"                                                    \
+                       "str r12, [sp]\n cmp r12, lr\n bne 1b\n"                                   \
+                       "add sp, #24\n pop {r4-r11, pc}\n");                                       \
+    }
+
+MULTIPLY(multiply, VALUES(BEGIN))
+MULTIPLY(multiply_more, "ldr r12, [sp]\n ldmia r12, {r4-r11}\n" VALUES(ADD))
 
 void eb_winograd_multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t points,
                           int32_t words)
@@ -62,13 +65,20 @@ void eb_winograd_multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int3
     multiply(v, w, m, m + 8 * points, words);
 }
 
+void eb_winograd_multiply_more(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t points,
+                               int32_t words)
+{
+    multiply_more(v, w, m, m + 8 * points, words);
+}
+
 #else
 
-void eb_winograd_multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t points,
-                          int32_t words)
+void eb_winograd_multiply_more(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t points,
+                               int32_t words)
 {
     for (; points > 0; points--, m += 8) {
-        int32_t s[8] = { 0 };
+        int32_t s[8];
+        memcpy(s, m, sizeof s);
         for (int32_t n = words; n > 0; n--, v += 2, w += 4) {
             for (int32_t i = 0; i < 4; i++) {
                 s[i] = eb_smlad(v[0], w[i], s[i]);
@@ -77,6 +87,13 @@ void eb_winograd_multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int3
         }
         memcpy(m, s, sizeof s);
     }
+}
+
+void eb_winograd_multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t points,
+                          int32_t words)
+{
+    memset(m, 0, (size_t)(8 * points) * sizeof *m);
+    eb_winograd_multiply_more(v, w, m, points, words);
 }
 
 #endif
@@ -148,8 +165,10 @@ static place next(const eb_conv2d_winograd_params *p, int32_t tile, place at)
     return at;
 }
 
-static void load(const eb_conv2d_winograd_params *p, const eb_winograd_form *form,
-                 const int8_t *input, place at, int32_t depth, uint32_t *work, uint32_t *v)
+/* Two tiles of the input to v, one part of depth after the other. */
+__attribute__((noinline)) static void load(const eb_conv2d_winograd_params *p,
+                                           const eb_winograd_form *form, const int8_t *input,
+                                           place at, int32_t depth, uint32_t *work, uint32_t *v)
 {
     const int32_t top = at.y * form->stride - p->pad_top;
     const int32_t left = at.x * form->stride - p->pad_left;
@@ -157,14 +176,19 @@ static void load(const eb_conv2d_winograd_params *p, const eb_winograd_form *for
                        left + form->width <= p->in_w;
     const int8_t *image = input + at.b * p->in_h * p->in_w * p->in_c;
     uint32_t *const t = work + form->height * form->width;
-    for (int32_t n = p->in_c; n > 0; n -= 4, image += 4, v += 4) {
-        if (inside && n >= 4) {
-            form->transform(image + (top * p->in_w + left) * p->in_c, p->in_w * p->in_c, p->in_c, t,
-                            depth, v);
-        } else {
-            gather(p, form, image, top, left, n, work);
-            form->transform((const int8_t *)work, 4 * form->width, 4, t, depth, v);
+    for (int32_t c = 0; c < depth; c += p->part) {
+        const int32_t part = eb_min_i32(depth - c, p->part);
+        for (int32_t i = 0; i < part; i += 4, image += 4, v += 4) {
+            const int32_t channels = p->in_c - c - i;
+            if (inside && channels >= 4) {
+                form->transform(image + (top * p->in_w + left) * p->in_c, p->in_w * p->in_c,
+                                p->in_c, t, part, v);
+            } else {
+                gather(p, form, image, top, left, channels, work);
+                form->transform((const int8_t *)work, 4 * form->width, 4, t, part, v);
+            }
         }
+        v += (form->points - 1) * part;
     }
 }
 
@@ -175,8 +199,9 @@ typedef struct {
 } storage;
 
 /* h x w outputs of a tile, n channels. */
-static void store_part(const storage *s, int32_t *m, const eb_channel_dsp *c, int8_t *out,
-                       int32_t h, int32_t w, int32_t n)
+__attribute__((noinline)) static void store_part(const storage *s, int32_t *m,
+                                                 const eb_channel_dsp *c, int8_t *out, int32_t h,
+                                                 int32_t w, int32_t n)
 {
     int8_t whole[64];
     s->finish(m, c, whole, 4, 4 * s->tile);
@@ -210,37 +235,42 @@ static inline void store(const storage *s, int32_t *m, const eb_channel_dsp *c, 
 void eb_winograd(const eb_conv2d_winograd_params *p, const eb_winograd_form *form,
                  const int8_t *input, int8_t *output, void *scratch)
 {
-    const int32_t depth = (p->in_c + 3) / 4 * 4;
-    const int32_t points = form->points * depth, tile = form->tile;
+    const int32_t depth = (p->in_c + 3) / 4 * 4, points = form->points, tile = form->tile;
     const int32_t out_h = p->out_h, out_w = p->out_w, out_c = p->out_c;
     const storage s = { form->finish[p->output.offset == -128], tile, out_c, out_w * out_c };
-    uint32_t *const work = (uint32_t *)scratch;
-    uint32_t *const v = work + form->work;
-    uint32_t *const expanded = v + p->block * points;
+    int32_t *const m = (int32_t *)scratch;
+    uint32_t *const v = (uint32_t *)scratch + p->block * form->work;
+    uint32_t *const expanded = v + p->block * points * depth;
     place at = { 0, 0, 0 };
     while (at.b < p->batches) {
         const place first = at;
         int32_t pairs = 0;
         for (; pairs < p->block && at.b < p->batches; pairs++) {
-            load(p, form, input, at, depth, work, v + pairs * points);
+            load(p, form, input, at, depth, (uint32_t *)scratch, v + pairs * points * depth);
             at = next(p, tile, at);
         }
         const int8_t *weights = p->weights;
-        const eb_channel_dsp *c = (const eb_channel_dsp *)p->channels;
-        for (int32_t o = 0; o < out_c; o += 4, c += 4) {
-            const uint32_t *w = (const uint32_t *)(const void *)weights;
-            if (form->expand != NULL) {
-                weights = form->expand(weights, depth, expanded);
-                w = expanded;
-            } else {
-                weights += 8 * points;
+        const eb_channel_dsp *channels = (const eb_channel_dsp *)p->channels;
+        for (int32_t o = 0; o < out_c; o += 4, channels += 4) {
+            for (int32_t c = 0; c < depth; c += p->part) {
+                const int32_t part = eb_min_i32(depth - c, p->part);
+                const uint32_t *w = (const uint32_t *)(const void *)weights;
+                if (form->expand != NULL) {
+                    weights = form->expand(weights, part, expanded);
+                    w = expanded;
+                } else {
+                    weights += 8 * points * part;
+                }
+                for (int32_t i = 0; i < pairs; i++) {
+                    form->multiply[c > 0](v + (i * depth + c) * points, w, m + i * form->work,
+                                          part);
+                }
             }
             place to = first;
             for (int32_t i = 0; i < pairs; i++) {
-                int32_t *const m = (int32_t *)work;
-                form->multiply(v + i * points, w, m, depth);
-                store(&s, m, c, output + ((to.b * out_h + to.y) * out_w + to.x) * out_c + o,
-                      out_h - to.y, out_w - to.x, out_c - o);
+                store(&s, m + i * form->work, channels,
+                      output + ((to.b * out_h + to.y) * out_w + to.x) * out_c + o, out_h - to.y,
+                      out_w - to.x, out_c - o);
                 to = next(p, tile, to);
             }
         }
