@@ -33,7 +33,7 @@
 
 /* Columns of half the channels: bytes 0 and 2, or 1 and 3, to t + `to`. */
 #define HALF(ROTATE, to)                                                                           \
-    "add lr, r0, r1\n ldr r4, [r0]\n ldr r5, [r0, r1]\n ldr r6, [r0, r1, lsl #1]\n"                \
+    "ldr r4, [r0]\n ldr r5, [r0, r1]\n ldr r6, [r0, r1, lsl #1]\n"                                \
     "ldr r7, [lr, r1, lsl #1]\n ldr r8, [r0, r1, lsl #2]\n ldr r9, [lr, r1, lsl #2]\n"             \
     "sxtb16 r4, r4" ROTATE "\n sxtb16 r5, r5" ROTATE "\n sxtb16 r6, r6" ROTATE "\n"               \
     "sxtb16 r7, r7" ROTATE "\n sxtb16 r8, r8" ROTATE "\n sxtb16 r9, r9" ROTATE "\n" SIX_POINTS    \
@@ -43,9 +43,9 @@
 EB_NAKED columns(EB_IN const int8_t *from, EB_IN int32_t row, EB_IN int32_t pixel,
                  EB_IN uint32_t *t)
 {
-    __asm volatile("push {r4-r11, lr}\n mov r12, #10\n"
+    __asm volatile("push {r4-r11, lr}\n mov r12, #10\n add lr, r0, r1\n"
                    "1:\n" HALF("", "0") HALF(", ror #8", "240")
-                   "add r0, r2\n add r3, #4\n subs r12, #1\n bne 1b\n"
+                   "add r0, r2\n add lr, r2\n add r3, #4\n subs r12, #1\n bne 1b\n"
                    "pop {r4-r11, pc}\n");
 }
 
@@ -54,13 +54,13 @@ EB_NAKED columns(EB_IN const int8_t *from, EB_IN int32_t row, EB_IN int32_t pixe
     "ldr r4, [r0, #" at "]\n ldr r5, [r0, #" at "+4]\n ldr r6, [r0, #" at "+8]\n"                 \
     "ldr r7, [r0, #" at "+12]\n ldr r8, [r0, #" at "+16]\n ldr r9, [r0, #" at "+20]\n" SIX_POINTS \
     "str r4, [r1]\n str r7, [r1, r2]\n str r6, [r1, r2, lsl #1]\n str r5, [r3, r2, lsl #1]\n"      \
-    "str r11, [r1, r2, lsl #2]\n str r9, [r3, r2, lsl #2]\n add r1, #4\n add r3, #4\n"
+    "str r11, [r1, r2, lsl #2]\n str r9, [r3, r2, lsl #2]\n"
 
 EB_NAKED rows(EB_IN const uint32_t *t, EB_IN uint32_t *v, EB_IN int32_t depth)
 {
     __asm volatile("push {r4-r11, lr}\n lsl r2, #2\n add r3, r1, r2\n mov r12, #6\n"
-                   "mul lr, r12, r2\n sub lr, #8\n"
-                   "1:\n" ROW_OF_TILE("0") ROW_OF_TILE("16")
+                   "mul lr, r12, r2\n sub lr, #4\n"
+                   "1:\n" ROW_OF_TILE("0") "add r1, #4\n add r3, #4\n" ROW_OF_TILE("16")
                    "add r0, #40\n add r1, lr\n add r3, lr\n subs r12, #1\n bne 1b\n"
                    "pop {r4-r11, pc}\n");
 }
@@ -131,9 +131,9 @@ EB_NAKED tap_points(EB_IN const int8_t *taps, EB_IN uint32_t *t, EB_IN uint32_t 
          EB_IN int32_t row)                                                                        \
     {                                                                                              \
         __asm volatile("push {r4-r11, lr}\n mov r4, #4\n push {r4}\n ldr r12, [sp, #40]\n"         \
-                       "1:\n" COLUMN("0", "") "ldr lr, [r1]\n" COLUMN("1", "add r5, lr\n")         \
-                       COLUMN("2", "") COLUMN("3", "") COLUMN("4", "") COLUMN("5", "")             \
                        "movw lr, #0x8E39\n movt lr, #0x38E3\n"                                     \
+                       "1:\n" COLUMN("0", "") "ldr r10, [r1]\n" COLUMN("1", "add r5, r10\n")         \
+                       COLUMN("2", "") COLUMN("3", "") COLUMN("4", "") COLUMN("5", "")             \
                        ROW(SCALE, "0") ROW(SCALE, "1") ROW(SCALE, "2") ROW(SCALE, "3")                 \
                        "sub r2, r2, r12, lsl #2\n add r2, #1\n add r0, #4\n add r1, #16\n"         \
                        "ldr r4, [sp]\n subs r4, #1\n str r4, [sp]\n bne 1b\n"                      \

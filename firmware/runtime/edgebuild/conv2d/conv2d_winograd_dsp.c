@@ -28,8 +28,9 @@
  * VALUES; what lies between goes through a loop of 16 words. The frame: 0 m, 4 its end, 8 bytes of a point
  * in v, 12 end of the loop in v, 16 the way to the end, 20 the way to the loop, or to the end. */
 #define MULTIPLY(name, FIRST)                                                                      \
-    EB_NAKED name(EB_IN const uint32_t *v, EB_IN const uint32_t *w, EB_IN int32_t *m,              \
-                  EB_IN int32_t *end, EB_IN int32_t words)                                         \
+    __attribute__((naked, noinline)) void                                                          \
+    name(EB_IN const uint32_t *v, EB_IN const uint32_t *w, EB_IN int32_t *m, EB_IN int32_t points, \
+         EB_IN int32_t words)                                                                      \
     {                                                                                              \
         __asm volatile("push {r4-r11, lr}\n"                                                       \
                        "ldr r4, [sp, #36]\n"                                                       \
@@ -39,7 +40,7 @@
                        "adr.w r9, 2f\n add r9, #1\n"                                               \
                        "sub r6, r4, #1\n cmp r7, r6\n it eq\n moveq r9, r8\n"                     \
                        "sub r7, r4, r7\n add r7, r0, r7, lsl #3\n"                                 \
-                       "lsl r6, r4, #3\n mov r4, r2\n mov r5, r3\n"                               \
+                       "lsl r6, r4, #3\n mov r4, r2\n add r5, r2, r3, lsl #5\n"                               \
                        "push {r4-r9}\n"                                                            \
                        "1:\n" FIRST                                                                \
                        "ldr pc, [sp, #20]\n"                                                       \
@@ -56,20 +57,8 @@
                        "add sp, #24\n pop {r4-r11, pc}\n");                                       \
     }
 
-MULTIPLY(multiply, VALUES(BEGIN))
-MULTIPLY(multiply_more, "ldr r12, [sp]\n ldmia r12, {r4-r11}\n" VALUES(ADD))
-
-void eb_winograd_multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t points,
-                          int32_t words)
-{
-    multiply(v, w, m, m + 8 * points, words);
-}
-
-void eb_winograd_multiply_more(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t points,
-                               int32_t words)
-{
-    multiply_more(v, w, m, m + 8 * points, words);
-}
+MULTIPLY(eb_winograd_multiply, VALUES(BEGIN))
+MULTIPLY(eb_winograd_multiply_more, "ldr r12, [sp]\n ldmia r12, {r4-r11}\n" VALUES(ADD))
 
 #else
 
@@ -132,16 +121,18 @@ __attribute__((noinline)) static void gather(const eb_conv2d_winograd_params *p,
 {
     const uint32_t pad = eb_four_bytes(p->pad);
     const int32_t width = form->width, bottom = top + form->height;
+    const int32_t in_h = p->in_h, pixel = p->in_c, row = p->in_w * pixel;
     const int32_t before = eb_max_i32(-left, 0);
     const int32_t inside = eb_min_i32(width, p->in_w - left) - before;
-    for (int32_t y = top; y < bottom; y++) {
-        if (y < 0 || y >= p->in_h) {
+    const int32_t after = width - before - inside;
+    int32_t at = top * row + (left + before) * pixel;
+    for (int32_t y = top; y < bottom; y++, at += row) {
+        if (y < 0 || y >= in_h) {
             to = fill(to, width, pad);
         } else {
             to = fill(to, before, pad);
-            to = copy(to, image + (y * p->in_w + left + before) * p->in_c, inside, p->in_c,
-                      channels);
-            to = fill(to, width - before - inside, pad);
+            to = copy(to, image + at, inside, pixel, channels);
+            to = fill(to, after, pad);
         }
     }
 }
@@ -237,23 +228,24 @@ void eb_winograd(const eb_conv2d_winograd_params *p, const eb_winograd_form *for
 {
     const int32_t depth = (p->in_c + 3) / 4 * 4, points = form->points, tile = form->tile;
     const int32_t out_h = p->out_h, out_w = p->out_w, out_c = p->out_c;
+    const int32_t block = p->block, most = p->part, work = form->work;
     const storage s = { form->finish[p->output.offset == -128], tile, out_c, out_w * out_c };
     int32_t *const m = (int32_t *)scratch;
-    uint32_t *const v = (uint32_t *)scratch + p->block * form->work;
-    uint32_t *const expanded = v + p->block * points * depth;
+    uint32_t *const v = (uint32_t *)scratch + block * work;
+    uint32_t *const expanded = v + block * points * depth;
     place at = { 0, 0, 0 };
     while (at.b < p->batches) {
         const place first = at;
         int32_t pairs = 0;
-        for (; pairs < p->block && at.b < p->batches; pairs++) {
+        for (; pairs < block && at.b < p->batches; pairs++) {
             load(p, form, input, at, depth, (uint32_t *)scratch, v + pairs * points * depth);
             at = next(p, tile, at);
         }
         const int8_t *weights = p->weights;
         const eb_channel_dsp *channels = (const eb_channel_dsp *)p->channels;
         for (int32_t o = 0; o < out_c; o += 4, channels += 4) {
-            for (int32_t c = 0; c < depth; c += p->part) {
-                const int32_t part = eb_min_i32(depth - c, p->part);
+            for (int32_t c = 0; c < depth; c += most) {
+                const int32_t part = eb_min_i32(depth - c, most);
                 const uint32_t *w = (const uint32_t *)(const void *)weights;
                 if (form->expand != NULL) {
                     weights = form->expand(weights, part, expanded);
@@ -262,16 +254,18 @@ void eb_winograd(const eb_conv2d_winograd_params *p, const eb_winograd_form *for
                     weights += 8 * points * part;
                 }
                 for (int32_t i = 0; i < pairs; i++) {
-                    form->multiply[c > 0](v + (i * depth + c) * points, w, m + i * form->work,
+                    form->multiply[c > 0](v + (i * depth + c) * points, w, m + i * work,
                                           part);
                 }
             }
             place to = first;
             for (int32_t i = 0; i < pairs; i++) {
-                store(&s, m + i * form->work, channels,
+                if (i > 0) {
+                    to = next(p, tile, to);
+                }
+                store(&s, m + i * work, channels,
                       output + ((to.b * out_h + to.y) * out_w + to.x) * out_c + o, out_h - to.y,
                       out_w - to.x, out_c - o);
-                to = next(p, tile, to);
             }
         }
     }
