@@ -73,7 +73,8 @@ class Conv2D(Operator):
 
     def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
         """Return the DSP and the portable kernel where both may run, and Winograd's."""
-        return (*conv.dsp_or_portable(self, node, cpu), *winograd_calls(node, cpu))
+        tiled = winograd_calls(node, cpu) if winograd_dsp.pays(_window(node)) else ()
+        return (*conv.dsp_or_portable(self, node, cpu), *tiled)
 
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, groups, activations and extreme multipliers."""

@@ -101,6 +101,16 @@ NARROW_SCRATCH = 18 << 10
 """Bytes that pairs of tiles may take where weights are expanded: more tiles share an expansion."""
 
 
+def pays(w: conv.Window) -> bool:
+    """Return whether the tiles of a layer take clearly fewer products than the layer has."""
+    tiles = (
+        (form.points, math.ceil(w.out_h / form.tile) * math.ceil(w.out_w / (_PAIR * form.tile)))
+        for form in FORMS
+        if form.stride == w.stride_h
+    )
+    return any(_PAIR * points * count < 0.8 * 9 * w.out_h * w.out_w for points, count in tiles)
+
+
 def calls(
     node: Node, weights: np.ndarray, d: conv.DspChannels, w: conv.Window
 ) -> tuple[KernelCall, ...]:
