@@ -28,8 +28,8 @@ class Form:
 
     ``narrow`` is the kernel that expands int8 weights while it runs, if there is one.
     ``transform`` [points, 9] makes the points of a filter. Accumulators up to ``reach`` come out
-    exactly, of sums that are ``factor`` times as large modulo 2**32; the last step takes
-    sums that have ``more_bits`` than twice the accumulator.
+    exactly, of sums that are ``factor`` times as large modulo 2**32. The last step takes
+    ``more_bits`` than twice the accumulator has.
     """
 
     function: str

@@ -34,7 +34,7 @@ def test_layers_of_many_outputs_run_the_usual_kernel(make, kind):
     graph = make.conv((1, 8, 8, 16), 16) if kind == "conv" else make.dense((1, 128), 64)
     node = graph.node(0)
     assert fastest(node, M4).function == OPS[node.kind].kernel(node, M4).function
-    assert len(OPS[node.kind].candidates(node, M4)) == 2
+    assert len(OPS[node.kind].candidates(node, M4)) >= 2
 
 
 def test_other_cores_have_no_choice(make):

@@ -1,13 +1,14 @@
 /* CONV_2D of 3x3 at stride 1 by Winograd's F(4x4, 3x3): 36 products for 144.
  *
- * The filter's transform has fractions of 24 in each direction: here it is 24 times as large, its first
- * row 12 times and its last 3 times, and fits 16 bits, as the image's does. Sums are 576 times the accumulator modulo 2^32;
- * times the inverse of 9 they are 64 times it, exactly where it is below 2^25 in magnitude.
+ * The filter's transform has fractions of 24 in each direction. Here its rows are 24 times as
+ * large, the first 12 times and the last 3 times, and fit 16 bits, as the image's do. Sums are 576
+ * times the accumulator modulo 2^32; times the inverse of 9 they are 64 times it, exactly where it is
+ * below 2^25 in magnitude.
  *
- * With five bits more than twice the accumulator, one SMMLA does what eb_scale_dsp does by SMMULR and
- * an addition: its numbers are `round` times 32 plus 16, and `right` plus 5. Negative values have to
- * come out one unit less, which is 32 here; that takes the accumulator's sign, as for a result of 0
- * one unit less rounds to the same (`right` is at least 1, or such values saturate). */
+ * With five bits more than twice the accumulator, one SMMLA does what eb_scale_dsp does by SMMULR
+ * and an addition: its numbers are `round` times 32 plus 16, and `right` plus 5. Negative values
+ * have to come out one unit less, which is 32 here; that takes the accumulator's sign, as for a
+ * result of 0 one unit less rounds to the same (`right` is at least 1, or such values saturate). */
 #include <stddef.h>
 
 #include "../common/eb_scale_dsp.h"
@@ -33,11 +34,11 @@
 
 /* Columns of half the channels: bytes 0 and 2, or 1 and 3, to t + `to`. */
 #define HALF(ROTATE, to)                                                                           \
-    "ldr r4, [r0]\n ldr r5, [r0, r1]\n ldr r6, [r0, r1, lsl #1]\n"                                \
+    "ldr r4, [r0]\n ldr r5, [r0, r1]\n ldr r6, [r0, r1, lsl #1]\n"                                 \
     "ldr r7, [lr, r1, lsl #1]\n ldr r8, [r0, r1, lsl #2]\n ldr r9, [lr, r1, lsl #2]\n"             \
-    "sxtb16 r4, r4" ROTATE "\n sxtb16 r5, r5" ROTATE "\n sxtb16 r6, r6" ROTATE "\n"               \
-    "sxtb16 r7, r7" ROTATE "\n sxtb16 r8, r8" ROTATE "\n sxtb16 r9, r9" ROTATE "\n" SIX_POINTS    \
-    "str r4, [r3, #" to "]\n str r7, [r3, #" to "+40]\n str r6, [r3, #" to "+80]\n"               \
+    "sxtb16 r4, r4" ROTATE "\n sxtb16 r5, r5" ROTATE "\n sxtb16 r6, r6" ROTATE "\n"                \
+    "sxtb16 r7, r7" ROTATE "\n sxtb16 r8, r8" ROTATE "\n sxtb16 r9, r9" ROTATE "\n" SIX_POINTS     \
+    "str r4, [r3, #" to "]\n str r7, [r3, #" to "+40]\n str r6, [r3, #" to "+80]\n"                \
     "str r5, [r3, #" to "+120]\n str r11, [r3, #" to "+160]\n str r9, [r3, #" to "+200]\n"
 
 EB_NAKED columns(EB_IN const int8_t *from, EB_IN int32_t row, EB_IN int32_t pixel,
@@ -51,8 +52,8 @@ EB_NAKED columns(EB_IN const int8_t *from, EB_IN int32_t row, EB_IN int32_t pixe
 
 /* A row of one tile, its values from t + `at`. r2: bytes from point to point, r3: one point on. */
 #define ROW_OF_TILE(at)                                                                            \
-    "ldr r4, [r0, #" at "]\n ldr r5, [r0, #" at "+4]\n ldr r6, [r0, #" at "+8]\n"                 \
-    "ldr r7, [r0, #" at "+12]\n ldr r8, [r0, #" at "+16]\n ldr r9, [r0, #" at "+20]\n" SIX_POINTS \
+    "ldr r4, [r0, #" at "]\n ldr r5, [r0, #" at "+4]\n ldr r6, [r0, #" at "+8]\n"                  \
+    "ldr r7, [r0, #" at "+12]\n ldr r8, [r0, #" at "+16]\n ldr r9, [r0, #" at "+20]\n" SIX_POINTS  \
     "str r4, [r1]\n str r7, [r1, r2]\n str r6, [r1, r2, lsl #1]\n str r5, [r3, r2, lsl #1]\n"      \
     "str r11, [r1, r2, lsl #2]\n str r9, [r3, r2, lsl #2]\n"
 
@@ -70,12 +71,12 @@ EB_NAKED rows(EB_IN const uint32_t *t, EB_IN uint32_t *v, EB_IN int32_t depth)
     "sadd16 r9, r4, r6\n sadd16 r7, r9, r5\n ssub16 r8, r9, r5\n"                                  \
     "sadd16 r7, r7, r7\n sadd16 r7, r7, r7\n sadd16 r8, r8, r8\n sadd16 r8, r8, r8\n"              \
     "sadd16 r11, r6, r6\n sadd16 r6, r6, r11\n sadd16 r11, r11, r11\n sadd16 r11, r11, r4\n"       \
-    "sadd16 r5, r5, r5\n sadd16 r9, r11, r5\n ssub16 r10, r11, r5\n"                              \
+    "sadd16 r5, r5, r5\n sadd16 r9, r11, r5\n ssub16 r10, r11, r5\n"                               \
     "sadd16 r11, r4, r4\n sadd16 r4, r4, r11\n"
 /* Column x of half the depth: bytes 0 and 2, or 1 and 3, to t [6][3]. */
 #define TAP_COLUMN(ROTATE, x)                                                                      \
     "ldr r4, [r0, #4*" x "]\n ldr r5, [r0, #4*" x "+12]\n ldr r6, [r0, #4*" x "+24]\n"             \
-    "sxtb16 r4, r4" ROTATE "\n sxtb16 r5, r5" ROTATE "\n sxtb16 r6, r6" ROTATE "\n" TAP_POINTS    \
+    "sxtb16 r4, r4" ROTATE "\n sxtb16 r5, r5" ROTATE "\n sxtb16 r6, r6" ROTATE "\n" TAP_POINTS     \
     "str r4, [r1, #4*" x "]\n str r7, [r1, #4*" x "+12]\n str r8, [r1, #4*" x "+24]\n"             \
     "str r9, [r1, #4*" x "+36]\n str r10, [r1, #4*" x "+48]\n str r6, [r1, #4*" x "+60]\n"
 #define TAP_HALF(ROTATE)                                                                           \
@@ -101,7 +102,7 @@ EB_NAKED tap_points(EB_IN const int8_t *taps, EB_IN uint32_t *t, EB_IN uint32_t 
 /* Six points in r4 to r9 to four sums in r4, r11, r10, r5. */
 #define FOUR_SUMS                                                                                  \
     "add r10, r5, r6\n sub r5, r6, r5\n add r6, r7, r8\n sub r7, r8\n"                             \
-    "rsb r4, r10, r4, lsl #1\n add r4, r6\n add r11, r5, r7, lsl #1\n rsb r10, r10, r6, lsl #2\n"              \
+    "rsb r4, r10, r4, lsl #1\n add r4, r6\n add r11, r5, r7, lsl #1\n rsb r10, r10, r6, lsl #2\n"  \
     "add r5, r5, r7, lsl #3\n add r5, r5, r9, lsl #3\n"
 #define LOAD_SIX(first, step)                                                                      \
     "ldr r4, [r0, #" first "]\n ldr r5, [r0, #" first "+" step "]\n"                               \
@@ -115,26 +116,27 @@ EB_NAKED tap_points(EB_IN const int8_t *taps, EB_IN uint32_t *t, EB_IN uint32_t 
 #define SCALE_FLOOR(s) "smmla " s ", " s ", r6, r7\n"
 #define SCALE_ANY(s) "asr r9, " s ", #31\n" SCALE_FLOOR(s) "add " s ", " s ", r9, lsl #5\n"
 #define FINISH_ONE(SCALE, s) "mul " s ", lr\n" SCALE(s) EB_NARROW(s, "r8")
-#define ROW(SCALE, i)                                                                               \
+#define ROW(SCALE, i)                                                                              \
     LOAD_SIX("192*" i, "32") FOUR_SUMS                                                             \
     "ldr r6, [r1, #4]\n ldr r7, [r1, #8]\n ldr r8, [r1, #12]\n"                                    \
-    FINISH_ONE(SCALE, "r4") FINISH_ONE(SCALE, "r11") FINISH_ONE(SCALE, "r10") FINISH_ONE(SCALE, "r5")                      \
+    FINISH_ONE(SCALE, "r4") FINISH_ONE(SCALE, "r11")                                               \
+    FINISH_ONE(SCALE, "r10") FINISH_ONE(SCALE, "r5")                                               \
     "add r9, r3, r3, lsl #1\n"                                                                     \
     "strb r4, [r2]\n strb r11, [r2, r3]\n strb r10, [r2, r3, lsl #1]\n strb r5, [r2, r9]\n"        \
     "add r2, r12\n"
 
 /* r0: m of the channel, r1: its numbers, r2: out, r3: pixel, r12: row, lr: the inverse of 9. On the
  * stack: how many channels are left. The bias is that of point (1, 1). */
-#define FINISH(name, SCALE)                                                                         \
+#define FINISH(name, SCALE)                                                                        \
     __attribute__((naked, noinline)) static void                                                   \
     name(EB_IN int32_t *m, EB_IN const eb_channel_dsp *c, EB_IN int8_t *out, EB_IN int32_t pixel,  \
          EB_IN int32_t row)                                                                        \
     {                                                                                              \
         __asm volatile("push {r4-r11, lr}\n mov r4, #4\n push {r4}\n ldr r12, [sp, #40]\n"         \
                        "movw lr, #0x8E39\n movt lr, #0x38E3\n"                                     \
-                       "1:\n" COLUMN("0", "") "ldr r10, [r1]\n" COLUMN("1", "add r5, r10\n")         \
+                       "1:\n" COLUMN("0", "") "ldr r10, [r1]\n" COLUMN("1", "add r5, r10\n")       \
                        COLUMN("2", "") COLUMN("3", "") COLUMN("4", "") COLUMN("5", "")             \
-                       ROW(SCALE, "0") ROW(SCALE, "1") ROW(SCALE, "2") ROW(SCALE, "3")                 \
+                       ROW(SCALE, "0") ROW(SCALE, "1") ROW(SCALE, "2") ROW(SCALE, "3")             \
                        "sub r2, r2, r12, lsl #2\n add r2, #1\n add r0, #4\n add r1, #16\n"         \
                        "ldr r4, [sp]\n subs r4, #1\n str r4, [sp]\n bne 1b\n"                      \
                        "pop {r3-r11, pc}\n");                                                      \

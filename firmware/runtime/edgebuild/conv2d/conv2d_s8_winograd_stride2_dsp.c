@@ -1,9 +1,9 @@
 /* CONV_2D of 3x3 at stride 2 by Winograd's F(2x2, 2x2): 25 products for 36.
  *
- * Even rows meet taps 0 and 2 of a filter's columns, odd rows tap 1. The points of two taps are 0, 1
- * and infinity; a single tap has the first two, and adds to the same sums. So four of a tile's nine
- * sums are over four parts of depth (even and odd rows, even and odd columns), four over two, one
- * over one. Sums are the accumulators themselves. */
+ * Even rows meet taps 0 and 2 of a filter's columns, odd rows tap 1. The points of two taps are 0,
+ * 1 and infinity; a single tap has the first two, and adds to the same sums. So four of a tile's
+ * nine sums are over four parts of depth (even and odd rows, even and odd columns), four over two,
+ * one over one. Sums are the accumulators themselves. */
 #include <stddef.h>
 
 #include "../common/eb_scale_dsp.h"
@@ -38,7 +38,7 @@ __attribute__((noinline)) static void columns(const int8_t *from, int32_t row, i
     }
 }
 
-/* A row of both tiles to points; those of odd columns lie `depth` words behind those of even ones. */
+/* A row of both tiles to points; those of odd columns lie `depth` words behind even ones'. */
 static inline void row_points(const uint32_t *t, uint32_t *zero, uint32_t *one, uint32_t *infinity,
                               int32_t depth)
 {
@@ -82,8 +82,8 @@ static void multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t d
 
 #define SCALE(HIGH, s) "lsl " s ", #1\n" HIGH(s, "r9", "r10") EB_NARROW(s, "r11")
 
-/* r0: m of the channel, r1: its numbers, r2: out, r3: pixel, r12: row. Points (0, 0), (0, 1), (1, 0),
- * (1, 1) in r4 to r7, (0, i), (1, i), (i, 0), (i, 1) in r8 to r11; (i, i) last. */
+/* r0: m of the channel, r1: its numbers, r2: out, r3: pixel, r12: row. Points (0, 0), (0, 1),
+ * (1, 0), (1, 1) in r4 to r7, (0, i), (1, i), (i, 0), (i, 1) in r8 to r11; (i, i) last. */
 #define CHANNEL(HIGH)                                                                              \
     "ldr r4, [r0]\n ldr r5, [r0, #32]\n ldr r6, [r0, #64]\n ldr r7, [r0, #96]\n"                   \
     "ldr r8, [r0, #128]\n ldr r9, [r0, #160]\n ldr r10, [r0, #192]\n ldr r11, [r0, #224]\n"        \

@@ -11,7 +11,7 @@
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
-/* Two values of depth; 56 bytes of code. r0: v, r1: w; sums of the tiles in r4 to r7 and r8 to r11. */
+/* Two values of depth; 56 bytes of code. r0: v, r1: w; sums of a tile in r4 to r7, r8 to r11. */
 #define VALUES(MULTIPLY)                                                                           \
     "ldr r2, [r0], #4\n ldr r3, [r0], #4\n ldr r12, [r1], #4\n ldr lr, [r1], #4\n"                 \
     MULTIPLY("r4", "r2", "r12") MULTIPLY("r8", "r3", "r12")                                        \
@@ -25,8 +25,9 @@
 #define VALUES_16 VALUES_4 VALUES_4 VALUES_4 VALUES_4
 
 /* The first words of a point begin its sums, and 1 to 16 words end them, by a way into the last
- * VALUES; what lies between goes through a loop of 16 words. The frame: 0 m, 4 its end, 8 bytes of a point
- * in v, 12 end of the loop in v, 16 the way to the end, 20 the way to the loop, or to the end. */
+ * VALUES; what lies between goes through a loop of 16 words. The frame: 0 m, 4 its end, 8 bytes of
+ * a point in v, 12 end of the loop in v, 16 the way to the end, 20 the way to the loop, or the
+ * end. */
 #define MULTIPLY(name, FIRST)                                                                      \
     __attribute__((naked, noinline)) void                                                          \
     name(EB_IN const uint32_t *v, EB_IN const uint32_t *w, EB_IN int32_t *m, EB_IN int32_t points, \
@@ -35,26 +36,26 @@
         __asm volatile("push {r4-r11, lr}\n"                                                       \
                        "ldr r4, [sp, #36]\n"                                                       \
                        "sub r7, r4, #2\n and r7, #15\n add r7, #1\n" /* words at the end */        \
-                       "adr.w r5, 3f\n add r5, #1\n rsb r8, r7, #16\n mov r9, #56\n"              \
+                       "adr.w r5, 3f\n add r5, #1\n rsb r8, r7, #16\n mov r9, #56\n"               \
                        "mla r8, r8, r9, r5\n"                                                      \
                        "adr.w r9, 2f\n add r9, #1\n"                                               \
-                       "sub r6, r4, #1\n cmp r7, r6\n it eq\n moveq r9, r8\n"                     \
+                       "sub r6, r4, #1\n cmp r7, r6\n it eq\n moveq r9, r8\n"                      \
                        "sub r7, r4, r7\n add r7, r0, r7, lsl #3\n"                                 \
-                       "lsl r6, r4, #3\n mov r4, r2\n add r5, r2, r3, lsl #5\n"                               \
+                       "lsl r6, r4, #3\n mov r4, r2\n add r5, r2, r3, lsl #5\n"                    \
                        "push {r4-r9}\n"                                                            \
                        "1:\n" FIRST                                                                \
                        "ldr pc, [sp, #20]\n"                                                       \
                        ".p2align 2\n"                                                              \
                        "2:\n" VALUES_16                                                            \
-                       "ldr r2, [sp, #12]\n cmp r0, r2\n bne 2b\n"                                \
-                       "ldr r3, [sp, #8]\n add r2, r3\n str r2, [sp, #12]\n"                      \
+                       "ldr r2, [sp, #12]\n cmp r0, r2\n bne 2b\n"                                 \
+                       "ldr r3, [sp, #8]\n add r2, r3\n str r2, [sp, #12]\n"                       \
                        "ldr pc, [sp, #16]\n"                                                       \
                        ".p2align 2\n"                                                              \
                        "3:\n" VALUES_16                                                            \
                        "ldr r12, [sp]\n ldr lr, [sp, #4]\n"                                        \
                        "stmia r12!, {r4-r11}\n"                                                    \
-                       "str r12, [sp]\n cmp r12, lr\n bne 1b\n"                                   \
-                       "add sp, #24\n pop {r4-r11, pc}\n");                                       \
+                       "str r12, [sp]\n cmp r12, lr\n bne 1b\n"                                    \
+                       "add sp, #24\n pop {r4-r11, pc}\n");                                        \
     }
 
 MULTIPLY(eb_winograd_multiply, VALUES(BEGIN))

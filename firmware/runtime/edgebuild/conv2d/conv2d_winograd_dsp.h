@@ -18,7 +18,7 @@ typedef struct {
     int32_t pad;   /* input zero point: what lies outside the image */
     int32_t clamp; /* 1: the activation's range is not all of int8 */
     int32_t block; /* pairs of tiles for one reading of the weights */
-    int32_t part;  /* of the depth for which weights are expanded at a time; all where they are not */
+    int32_t part;  /* of the depth, for which weights are expanded at a time; all where not */
     const int8_t *weights;   /* see the kernels */
     const int32_t *channels; /* eb_channel_dsp, filled up to fours; the bias as the sums have it */
     eb_output_stage output;
@@ -39,21 +39,21 @@ typedef struct {
      * [depth / 2][2 tiles], with words of two values of depth; t: words for columns. */
     void (*transform)(const int8_t *from, int32_t row, int32_t pixel, uint32_t *t, int32_t depth,
                       uint32_t *v);
-    /* Weights of four output channels to w [points][depth / 2][4]; returns the next ones. NULL where
-     * they are stored so. */
+    /* Weights of four output channels to w [points][depth / 2][4]; returns the next ones. NULL
+     * where they are stored so. */
     const int8_t *(*expand)(const int8_t *weights, int32_t depth, uint32_t *w);
     /* All sums m of two tiles and four output channels; the second one adds to what is there. */
     void (*multiply[2])(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t depth);
     eb_winograd_finish *finish[2]; /* the second one for a zero point of -128 */
 } eb_winograd_form;
 
-/* scratch: for each pair of tiles of a block the form's work, then 4 * points bytes for each value of
- * depth; 8 * points bytes for each value of a part where weights are expanded. */
+/* scratch: for each pair of tiles of a block the form's work, then 4 * points bytes for each value
+ * of depth; 8 * points bytes for each value of a part where weights are expanded. */
 void eb_winograd(const eb_conv2d_winograd_params *p, const eb_winograd_form *form,
                  const int8_t *input, int8_t *output, void *scratch);
 
-/* Sums m [points][2 tiles][4 channels] of products of v [points][words][2] and w [points][words][4];
- * they wrap around. words: even, at least 2. */
+/* Sums m [points][2 tiles][4 channels] of products of v [points][words][2] and w [points][words]
+ * [4]; they wrap around. words: even, at least 2. */
 void eb_winograd_multiply(const uint32_t *v, const uint32_t *w, int32_t *m, int32_t points,
                           int32_t words);
 
@@ -65,8 +65,8 @@ void eb_winograd_multiply_more(const uint32_t *v, const uint32_t *w, int32_t *m,
 void eb_conv2d_s8_winograd_dsp(const eb_conv2d_winograd_params *p, const int8_t *input,
                                int8_t *output, void *scratch);
 
-/* The same, expanded on the way. weights: [out_c / 4][depth / 4][4][9][4], each four of the depth in
- * order. */
+/* The same, expanded on the way. weights: [out_c / 4][depth / 4][4][9][4], each four of the depth
+ * in order. */
 void eb_conv2d_s8_winograd_narrow_dsp(const eb_conv2d_winograd_params *p, const int8_t *input,
                                       int8_t *output, void *scratch);
 
