@@ -2,8 +2,8 @@
  *
  * The filter's transform has fractions of 24 in each direction. Here its rows are 24 times as
  * large, the first 12 times and the last 3 times, and fit 16 bits, as the image's do. Sums are 576
- * times the accumulator modulo 2^32; times the inverse of 9 they are 64 times it, exactly where it is
- * below 2^25 in magnitude.
+ * times the accumulator modulo 2^32; times the inverse of 9 they are 64 times it, exactly where it
+ * is below 2^25 in magnitude.
  *
  * With five bits more than twice the accumulator, one SMMLA does what eb_scale_dsp does by SMMULR
  * and an addition: its numbers are `round` times 32 plus 16, and `right` plus 5. Negative values

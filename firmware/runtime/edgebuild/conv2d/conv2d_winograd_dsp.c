@@ -67,15 +67,27 @@ void eb_winograd_multiply_more(const uint32_t *v, const uint32_t *w, int32_t *m,
                                int32_t words)
 {
     for (; points > 0; points--, m += 8) {
-        int32_t s[8];
-        memcpy(s, m, sizeof s);
+        int32_t a0 = m[0], a1 = m[1], a2 = m[2], a3 = m[3];
+        int32_t b0 = m[4], b1 = m[5], b2 = m[6], b3 = m[7];
         for (int32_t n = words; n > 0; n--, v += 2, w += 4) {
-            for (int32_t i = 0; i < 4; i++) {
-                s[i] = eb_smlad(v[0], w[i], s[i]);
-                s[4 + i] = eb_smlad(v[1], w[i], s[4 + i]);
-            }
+            const uint32_t a = v[0], b = v[1];
+            a0 = eb_smlad(a, w[0], a0);
+            b0 = eb_smlad(b, w[0], b0);
+            a1 = eb_smlad(a, w[1], a1);
+            b1 = eb_smlad(b, w[1], b1);
+            a2 = eb_smlad(a, w[2], a2);
+            b2 = eb_smlad(b, w[2], b2);
+            a3 = eb_smlad(a, w[3], a3);
+            b3 = eb_smlad(b, w[3], b3);
         }
-        memcpy(m, s, sizeof s);
+        m[0] = a0;
+        m[1] = a1;
+        m[2] = a2;
+        m[3] = a3;
+        m[4] = b0;
+        m[5] = b1;
+        m[6] = b2;
+        m[7] = b3;
     }
 }
 
