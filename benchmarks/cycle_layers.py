@@ -19,7 +19,7 @@ from edgebuild.devices.base import RunResult
 from edgebuild.devices.simulator import Simulator
 from edgebuild.devices.simulator.device import LayerTrace
 from edgebuild.graph import ABSENT, DType, Graph, Op, Tensor
-from edgebuild.ops import OPS
+from edgebuild.ops import OPS, KernelCall
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.schedule import schedule_graph
 from edgebuild.targets import TargetProfile, load_target
@@ -39,16 +39,24 @@ def roomy(core: str) -> TargetProfile:
     return dataclasses.replace(target, memories=memories)
 
 
-def simulate(graph: Graph, target: TargetProfile, seed: int | None = 0) -> RunResult:
-    """Compile ``graph`` and run it once in the simulator, on random inputs (zeros without seed)."""
-    return _simulated(graph, target, seed)[0]
+def simulate(
+    graph: Graph,
+    target: TargetProfile,
+    seed: int | None = 0,
+    calls: Sequence[KernelCall] | None = None,
+) -> RunResult:
+    """Compile ``graph`` and run it once in the simulator, on random inputs (zeros without seed);
+    ``calls``: with other kernels than the fastest."""
+    return _simulated(graph, target, seed, calls)[0]
 
 
 def _simulated(
-    graph: Graph, target: TargetProfile, seed: int | None, *, usual: bool = False
+    graph: Graph,
+    target: TargetProfile,
+    seed: int | None,
+    calls: Sequence[KernelCall] | None = None,
 ) -> tuple[RunResult, tuple[LayerTrace, ...]]:
     cpu = target.cpu.features
-    calls = [OPS[node.kind].kernel(node, cpu) for node in graph.nodes()] if usual else None
     emitted = emit_library(graph, "layers", cpu, optimize=target.optimize, calls=calls)
     sample = [bytes(t.nbytes) for t in graph.input_tensors]
     if seed is not None:
@@ -75,11 +83,14 @@ def layer_cycles(graph: Graph, target: TargetProfile, seed: int = 0) -> list[int
 
 
 def layer_traces(
-    graph: Graph, target: TargetProfile, seed: int = 0, *, usual: bool = False
+    graph: Graph,
+    target: TargetProfile,
+    seed: int = 0,
+    calls: Sequence[KernelCall] | None = None,
 ) -> list[LayerTrace]:
-    """Return the code that each operator of ``graph`` ran in the simulator; ``usual``: with its
-    usual kernel, though another one may be faster."""
-    by_layer = {trace.layer: trace for trace in _simulated(graph, target, seed, usual=usual)[1]}
+    """Return the code that each operator of ``graph`` ran in the simulator; ``calls``: with these
+    kernels, though others may be faster."""
+    by_layer = {trace.layer: trace for trace in _simulated(graph, target, seed, calls)[1]}
     return [by_layer[position] for position in range(len(graph.ops))]
 
 

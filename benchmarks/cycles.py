@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from cycle_layers import CORES, predicted_cycles, roomy, simulate
-from fit_cycles import SMALL_CYCLES, SWEEPS, Random, kernel_call, layers_of, traces_of
+from fit_cycles import SMALL_CYCLES, SWEEPS, Random, calls_of, layers_of, traces_of
 from random_nets import odd_net, random_net
 
 from edgebuild.cycles.kernels import WORK
@@ -138,8 +138,9 @@ def layers(count: int, cores: Sequence[str]) -> dict[str, Any]:
             traces, kernel = traces_of(name, graphs, target), weights.kernels[name]
             row: dict[str, Any] = {"core": core, "kernel": name, "layers": 0, "rough": 0}
             row |= {"worst_error": 0.0, "off_and_not_rough": 0}
-            for graph, trace in zip(graphs, traces, strict=True):
-                counts = WORK[name](kernel_call(graph, target).params).counts
+            calls = calls_of(graphs, target, name)
+            for call, trace in zip(calls, traces, strict=True):
+                counts = WORK[name](call.params).counts
                 error = abs(kernel.total(counts) / trace.cycles - 1)
                 rough = bool(kernel.rough(counts))
                 if trace.cycles < SMALL_CYCLES:

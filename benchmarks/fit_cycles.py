@@ -121,6 +121,15 @@ class Random:
         height = 1 if line < 1 / 6 else self.up_to(most)
         return height, 1 if line > 5 / 6 else self.up_to(most)
 
+    def conv_3x3(self, stride: Shape) -> Graph:
+        """A convolution of 3x3, as Winograd's kernels take it."""
+        batches = 2 if self.rng.random() < 0.15 else 1
+        channels = 4 * self.up_to(16) if self.rng.random() < 0.7 else self.up_to(40)
+        x = (batches, self.up_to(20, 3), self.up_to(24, 3), channels)
+        count = 4 * self.up_to(6) if self.rng.random() < 0.6 else self.up_to(16)
+        padding = self.one("SAME", "SAME", "VALID")
+        return self.make.conv(x, count, (3, 3), stride=stride, padding=padding, **self.act())
+
     def depthwise_3x3(self) -> Graph:
         """A depthwise convolution as the DSP kernel of 3x3 takes it."""
         batches = 2 if self.rng.random() < 0.15 else 1
@@ -267,6 +276,9 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "conv2d_rows_s8_dsp": (4, lambda r: r.few()),
     "conv2d_s8": (4, lambda r: r.conv(BEYOND_DSP)),
     "conv2d_s8_dsp": (4, lambda r: r.conv()),
+    "conv2d_s8_winograd_dsp": (4, lambda r: r.conv_3x3((1, 1))),
+    "conv2d_s8_winograd_narrow_dsp": (4, lambda r: r.conv_3x3((1, 1))),
+    "conv2d_s8_winograd_stride2_dsp": (4, lambda r: r.conv_3x3((2, 2))),
     "copy": (1, lambda r: r.make.reshaped((n := r.up_to(600), 1), (1, n))),
     "depthwise_conv2d_3x3_s8_dsp": (4, lambda r: r.depthwise_3x3()),
     "depthwise_conv2d_s8": (6, lambda r: r.depthwise(BEYOND_DSP)),
@@ -351,36 +363,42 @@ def layers_of(name: str, target: TargetProfile, shapes: Random, count: int) -> l
     found: list[Graph] = []
     for _ in range(4 * count):
         graph = SWEEPS[name][1](shapes)
-        if _kernel(graph, target) == name and len(found) < count:
+        if kernel_call(graph, target, name) is not None and len(found) < count:
             found.append(graph)
     return found
 
 
-def kernel_call(graph: Graph, target: TargetProfile) -> KernelCall:
-    """Return how ``target`` runs a graph of one operator."""
+def kernel_call(graph: Graph, target: TargetProfile, name: str) -> KernelCall | None:
+    """Return how ``target`` runs a graph of one operator with one kernel; None where it cannot."""
     node = graph.node(0)
-    return OPS[node.kind].kernel(node, target.cpu.features)
+    calls = OPS[node.kind].candidates(node, target.cpu.features)
+    return next((call for call in calls if kernel_name(call) == name), None)
 
 
-def _kernel(graph: Graph, target: TargetProfile) -> str:
-    return kernel_name(kernel_call(graph, target))
+def calls_of(graphs: Sequence[Graph], target: TargetProfile, name: str) -> list[KernelCall]:
+    """Return the calls of those that can run so."""
+    calls = [kernel_call(graph, target, name) for graph in graphs]
+    return [call for call in calls if call is not None]
 
 
 def traces_of(name: str, graphs: list[Graph], target: TargetProfile) -> list[LayerTrace]:
     """Simulate layers that run the kernel ``name``."""
     # The first layer's cycles have the entry of the model's function in them.
-    merged = side_by_side([Layers().unary("LOGISTIC", (1, 1)), *graphs])
+    first = Layers().unary("LOGISTIC", (1, 1))
+    calls = [*calls_of([first], target, "lookup_8"), *calls_of(graphs, target, name)]
+    merged = side_by_side([first, *graphs])
     if name == "copy":
         # As graph outputs these inputs live on, so that the views must copy.
         merged = merged.replace(outputs=(*merged.outputs, *merged.inputs))
-    return layer_traces(merged, target, usual=True)[1:]
+    return layer_traces(merged, target, calls=calls)[1:]
 
 
 def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = False) -> Fit:
     """Simulate ``graphs`` and fit the cycles of the kernel's parts."""
     traces = traces_of(name, graphs, target)
     cycles = np.array([trace.cycles for trace in traces], float)
-    counts = [WORK[name](kernel_call(graph, target).params).counts for graph in graphs]
+    calls = calls_of(graphs, target, name)
+    counts = [WORK[name](call.params).counts for call in calls]
     parts = sorted({part for row in counts for part in row})
     matrix = np.array([[row.get(part, 0.0) for part in parts] for row in counts])
     solution = weights_of(matrix, cycles)
@@ -388,9 +406,7 @@ def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = F
     errors = np.abs(ratios - 1)
     if verbose:
         for i in np.argsort(-errors)[:8]:
-            params = {
-                k: v for k, v in kernel_call(graphs[i], target).params.items() if np.size(v) < 2
-            }
+            params = {k: v for k, v in calls[i].params.items() if np.size(v) < 2}
             print(f"   {ratios[i]:.3f} of {cycles[i]:,.0f} {params}")
     shares = (matrix * solution / cycles[:, None]).max(axis=0)
     moved = {}
@@ -501,7 +517,7 @@ def _spans(blocks: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
 def view_cycles(target: TargetProfile) -> Fit:
     """Return what a layer without a kernel takes."""
     graphs = [Layers().unary("LOGISTIC", (1, 1)), Layers().reshaped((4, 8), (8, 4))]
-    trace = layer_traces(side_by_side(graphs), target, usual=True)[1]
+    trace = layer_traces(side_by_side(graphs), target)[1]
     moved = {what: {"call": getattr(trace.code, what)} for what in MOVED}
     moved[PARAMETERS] = {"call": float(trace.parameters)}
     code = CodePiece(0, {"call": [trace.code.size, 1.0]})

@@ -334,6 +334,25 @@ def _conv_rows_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
     yield Reads("weights", p["weights"].nbytes, pairs)
 
 
+def _winograd(p: Mapping[str, Any], tile: int = 4) -> Iterator[Reads]:
+    """Every block of pairs of tiles meets all weights, every tile the numbers of its channels."""
+    pairs = p["batches"] * -(-p["out_h"] // tile) * -(-p["out_w"] // (2 * tile))
+    blocks = -(-pairs // p["block"])
+    yield Reads("weights", p["weights"].nbytes, blocks)
+    yield Reads("weights", p["channels"].nbytes, blocks, window=64, repeats=2 * pairs / blocks)
+
+
+def _winograd_narrow(p: Mapping[str, Any]) -> Iterator[Reads]:
+    """Each word is read for half of its values, then for the others."""
+    weights, channels = _winograd(p)
+    yield dataclasses.replace(weights, window=36, repeats=2)
+    yield channels
+
+
+def _winograd_stride2(p: Mapping[str, Any]) -> Iterator[Reads]:
+    return _winograd(p, tile=2)
+
+
 def _depthwise(p: Mapping[str, Any]) -> Iterator[Reads]:
     """Every pixel meets all weights; the taps of a channel lie a row of channels apart."""
     pixels = p["batches"] * p["out_h"] * p["out_w"]
@@ -373,6 +392,9 @@ _WALKS = {
     "conv2d_rows_s8_dsp": _conv_rows_dsp,
     "conv2d_s8": _conv,
     "conv2d_s8_dsp": _conv_dsp,
+    "conv2d_s8_winograd_dsp": _winograd,
+    "conv2d_s8_winograd_narrow_dsp": _winograd_narrow,
+    "conv2d_s8_winograd_stride2_dsp": _winograd_stride2,
     "depthwise_conv2d_3x3_s8_dsp": _depthwise_3x3_dsp,
     "depthwise_conv2d_s8": _depthwise,
     "depthwise_conv2d_s8_dsp": _depthwise_dsp,
@@ -403,6 +425,12 @@ def _walked(node: Node, call: KernelCall) -> Iterator[tuple[Tensor, Reads]]:
             yield tensor, Reads("arena", tensor.nbytes, run=4, window=tensor.nbytes)
         elif name == "conv2d_rows_s8_dsp":
             yield tensor, Reads("arena", tensor.nbytes, unit=1)
+        elif name.startswith("conv2d_s8_winograd"):
+            # Windows of 6x10 for 4x8 pixels, or of 5x9.
+            height, width = (5, 9) if "stride2" in name else (6, 10)
+            row = tensor.nbytes // max(1, math.prod(tensor.shape[:2]))
+            repeats = height * width / 32
+            yield tensor, Reads("arena", tensor.nbytes, window=height * row, repeats=repeats)
         elif kernel_h > 1:
             row = tensor.nbytes // max(1, math.prod(tensor.shape[:2]))
             rows = kernel_h / p["stride_h"]

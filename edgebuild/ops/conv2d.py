@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.graph import DType, Node
-from edgebuild.ops import conv2d_rows, mve, neon, winograd
+from edgebuild.ops import conv2d_rows, mve, neon, winograd, winograd_dsp
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
@@ -72,6 +72,11 @@ class Conv2D(Operator):
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the call of ``convolution``."""
         return convolution(node, cpu, _matrix(node), _groups(node), _window(node))
+
+    def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+        """Return the usual kernel, the portable one, and Winograd's where they pay."""
+        tiled = winograd_calls(node, cpu) if winograd_dsp.pays(_window(node)) else ()
+        return (*super().candidates(node, cpu), *tiled)
 
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, groups, activations and extreme multipliers."""
@@ -291,6 +296,15 @@ def _pointwise_call(node: Node, w: conv.Window, stream: _Stream) -> KernelCall:
         scratch_bytes=4 * in_c,
         overlap=by_run(node, 2, buffered=True) if plain else by_pixels(node, w, 2, buffered=True),
     )
+
+
+def winograd_calls(node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+    """Return Winograd's kernels of the DSP extension that may run a layer."""
+    weights = _matrix(node)
+    if not cpu.dsp or cpu.mve or _groups(node) != 1:
+        return ()
+    c = conv.channels(node, weights, single_precision_product=False)
+    return winograd_dsp.calls(node, weights, conv.dsp_channels(node, weights, c), _window(node))
 
 
 def _neon_matrix(

@@ -34,6 +34,19 @@ def by_pixels(node: Node, w: Window, pixels: int, *, buffered: bool) -> Overlap:
     return Overlap(_least(node, written, _first_read(node, w, y, x), buffered))
 
 
+def by_tiles(node: Node, w: Window, rows: int, columns: int, together: int) -> Overlap:
+    """Return the overlap of a kernel that computes tiles of ``rows`` x ``columns`` outputs, and of
+    ``together`` of them, of any rows and images, reads all before the first write."""
+    if not node.output.elements:
+        return NOTHING
+    y, x = np.arange(0, w.out_h, rows)[:, np.newaxis], np.arange(0, w.out_w, columns)
+    written = (np.minimum(y + rows, w.out_h) - 1) * w.out_w + np.minimum(x + columns, w.out_w)
+    ends, reads = _all_images(node, written, _first_read(node, w, y, x))
+    starts = np.arange(0, ends.size, together)
+    last = np.maximum.reduceat(ends, starts)
+    return Overlap(_lead(last, np.minimum.reduceat(reads, starts), buffered=True))
+
+
 def by_run(node: Node, step: int, *, buffered: bool) -> Overlap:
     """Return the overlap of a 1x1 kernel that computes ``step`` pixels at a time, of any rows."""
     if not node.output.elements:
@@ -81,11 +94,18 @@ def _first_read(
 
 def _least(node: Node, written: np.ndarray, read: np.ndarray, buffered: bool) -> int:
     """Return the lead over all images of pixels that are ``written`` and ``read`` in the first."""
+    return _lead(*_all_images(node, written, read), buffered)
+
+
+def _all_images(node: Node, written: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bytes [steps] of pixels that are ``written`` and ``read`` in the first image, in
+    all."""
     batches, in_h, in_w, in_c = node.input(0).shape
     _, out_h, out_w, out_c = node.output.shape
     image = np.arange(batches)[:, np.newaxis]
     ends = (written.reshape(1, -1) + image * (out_h * out_w)) * out_c
-    return _lead(ends, (read.reshape(1, -1) + image * (in_h * in_w)) * in_c, buffered)
+    reads = (read.reshape(1, -1) + image * (in_h * in_w)) * in_c
+    return ends.reshape(-1), reads.reshape(-1)
 
 
 def _lead(written: np.ndarray | Sequence[int], read: np.ndarray, buffered: bool) -> int:

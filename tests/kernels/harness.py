@@ -102,15 +102,19 @@ def usual_calls(graph: Graph, cpu: CpuFeatures) -> list[KernelCall]:
     return [OPS[node.kind].kernel(node, cpu) for node in graph.nodes()]
 
 
+Calls = Callable[[Graph, CpuFeatures], Sequence[KernelCall]]
+"""What gives the kernels of a graph."""
+
+
 def library_files(
     graphs: Sequence[Graph],
     cpu: CpuFeatures,
-    changed: Callable[[KernelCall], KernelCall] = lambda call: call,
+    calls_of: Calls = usual_calls,
 ) -> dict[str, str]:
-    """Return the generated C of all ``graphs``, models m0, m1, ..., their calls ``changed``."""
+    """Return the generated C of all ``graphs``, models m0, m1, ..., with their calls."""
     files: dict[str, str] = {}
     for number, graph in enumerate(graphs):
-        calls = [changed(call) for call in usual_calls(graph, cpu)]
+        calls = calls_of(graph, cpu)
         plan = plan_memory(graph, calls)
         files.update(generate_library(graph, calls, plan, f"m{number}"))
     return files
@@ -130,11 +134,11 @@ def build_program(
     cpu: CpuFeatures,
     compiler: Sequence[str],
     folder: Path,
-    changed: Callable[[KernelCall], KernelCall] = lambda call: call,
+    calls_of: Calls = usual_calls,
 ) -> Path:
-    """Generate and compile ``graphs``, their calls ``changed``, into one program in ``folder``;
-    return its path."""
-    files = library_files(graphs, cpu, changed)
+    """Generate and compile ``graphs`` with their calls into one program in ``folder``; return its
+    path."""
+    files = library_files(graphs, cpu, calls_of)
     files["main.c"] = with_models(_MAIN, len(graphs))
     for path, text in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgebuild.memory import plan_memory
-from edgebuild.ops import OPS
+from edgebuild.ops import OPS, conv2d
 from edgebuild.ops.base import Overlap
 from edgebuild.targets import CpuFeatures
 from tests.kernels.harness import (
@@ -49,7 +49,15 @@ LAYERS = {
 }
 
 
-def outputs(cpu, folder, less=0):
+def winograd_calls(graph, cpu):
+    """Return the layer's Winograd kernel that computes the fewest tiles together."""
+    return [conv2d.winograd_calls(graph.node(0), cpu)[0]]
+
+
+WINOGRAD = {name: LAYERS[name] for name in ("3x3", "stride 2", "two images")}
+
+
+def outputs(cpu, folder, less=0, layers=LAYERS, calls_of=usual_calls):
     """Return the outputs of each layer on four samples, with inputs ``less`` bytes nearer."""
 
     def nearer(call):
@@ -59,16 +67,19 @@ def outputs(cpu, folder, less=0):
         )
         return dataclasses.replace(call, overlap=exactly)
 
-    graphs = list(LAYERS.values())
+    def all_nearer(graph, cpu):
+        return [nearer(call) for call in calls_of(graph, cpu)]
+
+    graphs = list(layers.values())
     requests = [
         Request(number, sample)
         for number, graph in enumerate(graphs)
         for sample in sample_inputs(graph, 4)
     ]
-    program = build_program(graphs, cpu, SANITIZED_GCC, folder, nearer)
+    program = build_program(graphs, cpu, SANITIZED_GCC, folder, all_nearer)
     found = run_program(program, graphs, requests)
     return {
-        name: [result[0] for result in found[4 * n : 4 * n + 4]] for n, name in enumerate(LAYERS)
+        name: [result[0] for result in found[4 * n : 4 * n + 4]] for n, name in enumerate(layers)
     }
 
 
@@ -100,6 +111,14 @@ def test_some_pixels_less_go_wrong(tmp_path, cpu):
     for name in LAYERS:
         pairs = zip(found[name], expected(name), strict=True)
         assert any(not np.array_equal(one, other) for one, other in pairs), name
+
+
+@pytest.mark.parametrize("less", [0, 96])
+def test_winograds_tiles_overlap_no_less_and_no_more(tmp_path, less):
+    found = outputs(DSP, tmp_path, less, WINOGRAD, winograd_calls)
+    for name in WINOGRAD:
+        pairs = zip(found[name], expected(name), strict=True)
+        assert all(np.array_equal(one, other) for one, other in pairs) == (less == 0), name
 
 
 def test_a_distance_in_pixels():

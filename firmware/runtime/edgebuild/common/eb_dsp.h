@@ -110,6 +110,30 @@ static inline int32_t eb_smmulr(int32_t a, int32_t b)
     return r;
 }
 
+/* acc + (a * b >> 32). */
+static inline int32_t eb_smmla(int32_t a, int32_t b, int32_t acc)
+{
+    int32_t r;
+    __asm("smmla %0, %1, %2, %3" : "=r"(r) : "r"(a), "r"(b), "r"(acc));
+    return r;
+}
+
+/* Sums of the halfwords of a and b. */
+static inline uint32_t eb_add_halves(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm("sadd16 %0, %1, %2" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
+/* Their differences. */
+static inline uint32_t eb_sub_halves(uint32_t a, uint32_t b)
+{
+    uint32_t r;
+    __asm("ssub16 %0, %1, %2" : "=r"(r) : "r"(a), "r"(b));
+    return r;
+}
+
 /* Both halfwords of x, doubled. */
 static inline uint32_t eb_double_halves(uint32_t x)
 {
@@ -228,6 +252,23 @@ static inline int32_t eb_smlad(uint32_t a, uint32_t b, int32_t acc)
 static inline int32_t eb_smmulr(int32_t a, int32_t b)
 {
     return (int32_t)(((int64_t)a * b + ((int64_t)1 << 31)) >> 32);
+}
+
+static inline int32_t eb_smmla(int32_t a, int32_t b, int32_t acc)
+{
+    return eb_wrapped(acc, (int32_t)((int64_t)a * b >> 32));
+}
+
+static inline uint32_t eb_add_halves(uint32_t a, uint32_t b)
+{
+    const uint32_t signs = UINT32_C(0x80008000);
+    return ((a & ~signs) + (b & ~signs)) ^ ((a ^ b) & signs);
+}
+
+static inline uint32_t eb_sub_halves(uint32_t a, uint32_t b)
+{
+    const uint32_t signs = UINT32_C(0x80008000);
+    return ((a | signs) - (b & ~signs)) ^ (~(a ^ b) & signs);
 }
 
 static inline uint32_t eb_double_halves(uint32_t x)
