@@ -14,6 +14,7 @@ from edgebuild.ops.fixed_point import (
     multiply_by_quantized_multiplier,
     quantize_multipliers,
 )
+from edgebuild.ops.single_rounding import single_rounding
 from edgebuild.targets import CpuFeatures
 
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
@@ -103,6 +104,22 @@ def dsp_channels(node: Node, weights: np.ndarray, c: Channels) -> DspChannels:
         shift,
     )
     return DspChannels(np.stack(columns, axis=1).astype(np.int32), reach, exact)
+
+
+def once_rounded(node: Node, weights: np.ndarray, c: Channels) -> np.ndarray | None:
+    """Return int32 [channels, 2] of (256 * bias + fraction, multiplier), see ``single_rounding``;
+    None where the layer must round twice. ``weights`` is int8 [channels, depth]."""
+    if node.output.zero_point != -128:
+        return None
+    ends = _accumulator_range(c.bias.astype(np.int64), weights)
+    dead = (requantize(node, ends[1].astype(np.int32), c) == -128) & ~may_wrap(ends, c)
+    found = single_rounding(np.where(dead, 0, c.multiplier), -c.shift, ends)
+    if found is None:
+        return None
+    fraction, multiplier = found.astype(np.int64).T
+    start = np.where(multiplier > 0, 256 * c.bias.astype(np.int64) + fraction, 0)
+    # The sum alone may leave 32 bits; what any input adds brings it back.
+    return np.stack([start, multiplier], axis=1).astype(np.int32)
 
 
 def channels(node: Node, weights: np.ndarray, *, single_precision_product: bool) -> Channels:

@@ -20,6 +20,13 @@ static inline int8_t eb_scale_dsp(int32_t twice, eb_channel_dsp c)
     return (int8_t)eb_ssat8((high + (high >> 31) + c.round) >> c.right);
 }
 
+/* The same in one rounding, see single_rounding.py: for 256 times the accumulator and a fraction. */
+static inline int8_t eb_scale_once(int32_t s, int32_t multiplier)
+{
+    const int32_t high = (int32_t)((int64_t)s * multiplier >> 32);
+    return (int8_t)eb_ssat8((high - (128 << 10)) >> 10);
+}
+
 /* The fused activation of a whole layer, for the few whose range is less than all of int8. */
 static inline void eb_clamp_all(int8_t *x, int32_t n, const eb_output_stage *out)
 {

@@ -12,6 +12,12 @@
 
 #define EB_NARROW(s, right) "asr " s ", " right "\n ssat " s ", #8, " s "\n"
 
+/* Both at once, where edgebuild found a fraction for the channel (single_rounding.py): s is 256 times
+ * the accumulator plus the fraction, and `low` holds what EB_LOW leaves in it, -(128 << 10). */
+#define EB_LOW(low) "mov " low ", #0\n movt " low ", #0xFFFE\n"
+#define EB_ONCE(s, multiplier, low) "smmla " s ", " s ", " multiplier ", " low "\n"
+#define EB_ONCE_NARROW(s) "ssat " s ", #8, " s ", asr #10\n"
+
 /* Twice the sum of the second channel of a pair, see eb_twice_second, and of the first. */
 #define EB_APART(both, first)                                                                      \
     "sub " both ", " first "\n asr " both ", #7\n lsl " first ", #1\n"
