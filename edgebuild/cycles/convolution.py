@@ -259,44 +259,35 @@ def depthwise_dsp(p: Params) -> Work:
 
 
 def depthwise_3x3_dsp(p: Params) -> Work:
-    """``depthwise_conv2d_3x3_s8_dsp.c``: steps of two output rows, or of one at stride_h 2."""
+    """``depthwise_conv2d_3x3_s8_dsp.c``: steps of four output rows, the last one of two where no
+    more are left; of one row at a stride of 2."""
     work = Work()
-    blocks, out_h, out_w = p["in_c"] // 4, p["out_h"], p["out_w"]
-    images = blocks * p["batches"]
-    columns = min(p["in_w"], p["columns"] - p["pad_left"])
-    work.loop("pads", 8 * p["columns"])
-    work.add("block", blocks)
+    out_h, out_w, channels = p["out_h"], p["out_w"], p["batches"] * p["in_c"]
+    groups = -(-p["in_c"] // 4)
+    images = groups * p["batches"]
+    fours = (out_h + 1) // 4 if p["stride"] == 1 else 0
+    others = out_h if p["stride"] == 2 else int(out_h > 4 * fours)
+    steps = {"four rows": fours, "two rows" if p["stride"] == 1 else "one row": others}
+    work.add("group", groups)
     work.add("image", images)
-    both = p["stride_h"] == 1
-    tops = np.arange(0, out_h, 2 if both else 1) * p["stride_h"] - p["pad_top"]
-    steps, rows = len(tops), "two rows" if both else "one row"
-    work.add(f"step of {rows}", images * steps)
-    with work.phase("fill", images * steps):
-        if both:
-            inside = int(((tops >= -1) & (tops + 4 <= p["in_h"])).sum())
-            work.add("kept row", images)
-            work.add("kept column", images * columns)
-            work.add("fill inside", images * inside)
-            work.add("column inside", images * inside * columns)
-            work.add("fill at an edge", images * (steps - inside))
-            work.add("column at an edge", images * (steps - inside) * columns)
-        else:
-            work.add("fill", images * (steps + 1))
-            work.add("column", images * (steps + 1) * columns)
-    channels = 4 * images * steps
-    floor = ", floored" if p["output"]["offset"] == -128 else ""
-    pairs = -(-out_w // 2) if p["stride_w"] == p["stride_h"] and out_w > 1 else 0
-    singles = 0 if pairs else out_w
-    with work.phase("multiply", images * steps):
-        work.add(f"channel in {rows}{floor}", channels)
-        work.add(f"call of pairs in {rows}{floor}", channels * bool(pairs))
-        work.add(f"pair in {rows}{floor}", channels * pairs)
-        work.add(f"odd in {rows}{floor}", channels * (pairs > out_w // 2))
-        work.add(f"singles in {rows}", channels * bool(singles))
-        work.add(f"single in {rows}", channels * singles)
+    with work.phase("fill", images * (fours + others)):
+        inside = min(p["in_w"], p["columns"] - p["pad_left"])
+        fills = images * (1 + 2 * fours + others)
+        work.add("fill", fills)
+        work.add("column", fills * inside)
+        work.add("column of padding", fills * (p["columns"] - inside))
+    rounds = "once" if p["once"] else "twice"
+    with work.phase("multiply", images * (fours + others)):
+        for rows, times in steps.items():
+            work.add(f"step of {rows}", images * times)
+            work.add(f"call of {rows}, {rounds}", images * times)
+            work.add(f"channel of {rows}, {rounds}", channels * times)
+            work.add(f"turn of {rows}, {rounds}", channels * times * -(-out_w // 2))
+            odd = out_w % 2 if rows == "four rows" or out_w > 1 else 0
+            work.add(f"odd turn of {rows}, {rounds}", channels * times * odd)
     if p["clamp"]:
         with work.phase("clamp", 1):
-            work.loop("clamp", p["batches"] * out_h * out_w * p["in_c"])
+            work.loop("clamp", channels * out_h * out_w)
     return work
 
 

@@ -1,162 +1,220 @@
-/* DEPTHWISE_CONV_2D of 3x3 with the DSP extension: four channels at a time; of each, two output rows
- * at once where stride_h is 1, one where it is 2.
+/* DEPTHWISE_CONV_2D of 3x3 with the DSP extension: four channels at a time; of each, four output rows
+ * at once at a stride of 1, one at 2.
  *
- * The input rows under a step become columns, the padding included, with words for each of the four
- * channels: pairs of rows in the (low, high) halfwords. At stride_h 1 a column has, over input rows 0
- * to 3, `middle` (row 1, row 2) and `outer` (row 3, row 0), beside each other. At 2 it has `middle`
- * (row 0, row 1); `outer`, of which row 2 alone counts, is the `middle` of the step that follows: two
- * buffers take turns. SMLAD takes two taps at once.
+ * The input rows under a step become columns, the padding included: a word for each two rows and each
+ * of the four channels, the upper row in its low half, and SMLAD takes two taps at once. A column has
+ * three pairs of rows at a stride of 1, two at 2. The last of them is the first pair of the next step,
+ * whose columns begin where it lies: the columns move through memory from step to step, and each input
+ * row is read once, before the output rows that may lie on it are written.
  *
- * Of each channel an input row is read once, before the output rows that may lie on it are written: at
- * stride_h 1 row 2 is kept, as row 0 of the step that follows. */
+ * Weights are times 256, and so are sums. Those of a channel stay in registers for a step. */
 #include "../common/eb_channel_dsp.h"
 #include "../common/eb_scale_dsp.h"
 #include "depthwise_conv2d.h"
 
-#define COLUMN_OF_TWO 8 /* words at stride_h 1: middle and outer of channels 0, 1, 2, 3 */
-#define COLUMN_OF_ONE 4 /* at stride_h 2: middle of channels 0, 1, 2, 3 */
-#define PAIRED 8        /* words between outputs where pairs are made: strides (1, 1), (2, 2) */
+#define PAIR 4        /* words of a pair of rows: one for each channel */
+#define TALL 3        /* pairs in a column at a stride of 1 */
+#define LOW 2         /* and at 2 */
+#define ROWS 4        /* output rows of a step at a stride of 1 */
+#define ONCE_WORDS 5  /* of a channel in the table: start, multiplier, taps */
+#define TWICE_WORDS 7 /* start, multiplier, round, right, taps */
 
-/* A channel, with its weights in the form that meets the words of the columns: taps doubled, two words
- * for each column of the kernel, at stride_h 1 (row 1, row 2) and (row 0, row 1), at 2 (row 0, row 1)
- * and (row 2, 0). */
+/* What the outputs of a step share; assembly takes them by their order. */
 typedef struct {
-    uint32_t w[6];
-    eb_channel_dsp channel;
-} filter;
-
-typedef struct {
-    int32_t step;   /* bytes from one output to the next one in its row */
-    int32_t down;   /* and to the one below; 0: there is none */
-    int32_t outer;  /* bytes from a word of middle to its outer */
-    int32_t pairs;  /* of outputs that a call makes */
-    int32_t odd;    /* bytes from the columns of an output to those of the next, where a call makes an
-                       odd number: its last pair has an output of the one before; else 0 */
-    int32_t column; /* words of a column */
-    int32_t next;   /* words from one output's columns to the next one's */
-    int32_t rows;   /* of outputs at once */
-} geometry;
-
-/* One output, or two of which one lies below the other. */
-static void single(const uint32_t *x, const filter *c, int8_t *out, const geometry *g)
-{
-    const uint32_t *y = x + g->outer / 4;
-    int32_t upper = c->channel.bias, lower = upper;
-    for (int32_t k = 0; k < 3; k++, x += g->column, y += g->column) {
-        const uint32_t a = c->w[2 * k], b = c->w[2 * k + 1];
-        upper = eb_smlad(*x, a, upper);
-        upper = g->rows == 2 ? eb_smlatb(*y, b, upper) : eb_smlabb(*y, b, upper);
-        lower = eb_smlabt(*y, a, eb_smlad(*x, b, lower));
-    }
-    if (g->rows == 2) {
-        /* Before the upper one, on which it lies where there is no row below. */
-        out[g->down] = eb_scale_dsp(lower, c->channel);
-    }
-    *out = eb_scale_dsp(upper, c->channel);
-}
+    int32_t down; /* bytes from an output to the one below */
+    int32_t last; /* and to the lowest of a step; 0: there is none, the highest overwrites it */
+    int32_t step; /* and to the next one in its row */
+    const int32_t *end; /* of the channels in the table */
+    int32_t width;      /* bytes of the columns from one channel's first output to the end */
+    int32_t back;       /* bytes of outputs from the next channel's first turn to this one's end */
+    int32_t skipped;    /* outputs that the first turn of two leaves out: `out` is as many before them */
+} walk;
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
-/* Pairs of outputs from the columns at x. Weights stay in r8 to lr, sums in r4 to r7; the frame holds
- * what else they need: 0 out, 4 step, 8 down, 12 outer, 16 pairs, 20 odd, 24 bias, 28 multiplier, 32
- * round, 36 right. */
+/* The frame: 0 out, 4 end of the row in the columns, 8 start, 12 multiplier, 16 round, 20 right, 24
+ * channels in the table; the walk: 28 down, 32 last, 36 step, 40 end, 44 width, 48 back.
+ *
+ * x in r0, sums in r4 to r7; weights, see UNPACK, in r8 to lr. */
 #define ENTER                                                                                      \
     "push {r4-r11, lr}\n"                                                                          \
-    "ldmia r1!, {r8-r12, lr}\n"                                                                    \
-    "ldmia r1, {r4-r7}\n"                                                                          \
-    "push {r4-r7}\n"                                                                               \
-    "mov r1, r2\n"                                                                                 \
-    "ldmia r3, {r2-r6}\n"                                                                          \
-    "push {r1-r6}\n"
+    "ldmia r3, {r4-r9}\n"                                                                          \
+    "push {r2, r4-r9}\n"                                                                           \
+    "sub sp, #24\n"                                                                                \
+    "add r0, r8\n sub r0, #4\n"                                                                    \
+    "add r1, r9\n str r1, [sp]\n"                                                                  \
+    "0: ldr r1, [sp, #24]\n ldr r2, [sp, #40]\n ldr r3, [sp, #44]\n"                               \
+    "ldr r4, [sp]\n ldr r5, [sp, #48]\n"                                                           \
+    "cmp r1, r2\n beq 9f\n"                                                                        \
+    "adds r0, #4\n str r0, [sp, #4]\n subs r0, r3\n"                                               \
+    "subs r4, r5\n str r4, [sp]\n"
 #define LEAVE                                                                                      \
-    "add sp, #40\n"                                                                                \
+    "9: add sp, #52\n"                                                                             \
     "pop {r4-r11, pc}\n"
 
-#define HIGH_ANY(s) EB_HIGH_ANY(s, "r3", "r1")
-#define HIGH_FLOOR(s) EB_HIGH_FLOOR(s, "r3", "r1")
-#define NARROW(s) EB_NARROW(s, "r2")
-#define SCALE "ldr r3, [sp, #28]\n ldr r1, [sp, #32]\n ldr r2, [sp, #36]\n"
-/* The next pair; at the end, once, the last column with the one before it. */
-#define NEXT                                                                                       \
-    "str r3, [sp]\n"                                                                               \
-    "ldr r1, [sp, #16]\n"                                                                          \
-    "add r0, #64\n"                                                                                \
-    "subs r1, #1\n"                                                                                \
-    "str r1, [sp, #16]\n"                                                                          \
-    "bne 1b\n"                                                                                     \
-    "ldr r2, [sp, #20]\n cbz r2, 2f\n"                                                             \
-    "movs r1, #1\n str r1, [sp, #16]\n movs r1, #0\n str r1, [sp, #20]\n"                         \
-    "sub r0, r2\n ldr r1, [sp, #4]\n sub r3, r1\n str r3, [sp]\n b 1b\n"                          \
-    "2:\n"
+/* Of the words (w1, w0, w2, w1) of each kernel column in r8, r10, r12: (w0, w1) there, (w1, w2) in r9,
+ * r11, lr. */
+#define UNPACK                                                                                     \
+    "mov r2, #0xFF00FF00\n"                                                                        \
+    "and r9, r2, r8, lsl #8\n and r11, r2, r10, lsl #8\n and lr, r2, r12, lsl #8\n"                \
+    "and r8, r2\n and r10, r2\n and r12, r2\n"
 
-/* Two rows at a stride of 1: r4 and r5 in the upper one, r6 and r7 below. */
-#define TWO_ROWS(HIGH)                                                                             \
-    ENTER                                                                                          \
-    "1: ldr r4, [sp, #24]\n ldr r1, [r0]\n ldr r2, [r0, #4]\n ldr r3, [r0, #32]\n"                 \
-    "smlad r6, r1, r9, r4\n smlad r7, r3, r9, r4\n"                                                \
-    "smlad r5, r3, r8, r4\n smlad r4, r1, r8, r4\n"                                                \
-    "smlatb r4, r2, r9, r4\n smlabt r6, r2, r8, r6\n"                                              \
-    "smlad r4, r3, r10, r4\n smlad r6, r3, r11, r6\n"                                              \
-    "ldr r1, [r0, #36]\n ldr r2, [r0, #64]\n ldr r3, [r0, #68]\n"                                  \
-    "smlatb r4, r1, r11, r4\n smlabt r6, r1, r10, r6\n"                                            \
-    "smlatb r5, r1, r9, r5\n smlabt r7, r1, r8, r7\n"                                              \
-    "smlad r4, r2, r12, r4\n smlad r6, r2, lr, r6\n"                                               \
-    "smlad r5, r2, r10, r5\n smlad r7, r2, r11, r7\n"                                              \
-    "smlatb r4, r3, lr, r4\n smlabt r6, r3, r12, r6\n"                                             \
-    "smlatb r5, r3, r11, r5\n smlabt r7, r3, r10, r7\n"                                            \
-    "ldr r1, [r0, #96]\n ldr r2, [r0, #100]\n"                                                     \
-    "smlad r5, r1, r12, r5\n smlad r7, r1, lr, r7\n"                                               \
-    "smlatb r5, r2, lr, r5\n smlabt r7, r2, r12, r7\n"                                             \
-    SCALE HIGH("r4") HIGH("r5") HIGH("r6") HIGH("r7")                                              \
-    NARROW("r4") NARROW("r5") NARROW("r6") NARROW("r7")                                            \
-    "ldr r3, [sp]\n ldr r1, [sp, #4]\n ldr r2, [sp, #8]\n"                                         \
-    "add r2, r3\n strb r7, [r2, r1]\n strb r6, [r2]\n"                                             \
-    "strb r5, [r3, r1]\n strb r4, [r3]\n add r3, r3, r1, lsl #1\n"                                 \
-    NEXT LEAVE
+/* One rounding: the frame's round is what EB_LOW leaves, right is not used. */
+#define LOAD_ONCE                                                                                  \
+    "ldmia r1!, {r4, r5, r8, r10, r12}\n"                                                          \
+    EB_LOW("r6")                                                                                   \
+    "str r4, [sp, #8]\n str r5, [sp, #12]\n str r6, [sp, #16]\n str r1, [sp, #24]\n"
+#define LOAD_TWICE                                                                                 \
+    "ldmia r1!, {r4-r8, r10, r12}\n"                                                               \
+    "str r4, [sp, #8]\n str r5, [sp, #12]\n str r6, [sp, #16]\n str r7, [sp, #20]\n"               \
+    "str r1, [sp, #24]\n"
 
-/* One row at strides of 2: r4 and r5. */
-#define ONE_ROW(HIGH)                                                                              \
-    ENTER                                                                                          \
-    "1: ldr r4, [sp, #24]\n ldr r1, [r0]\n ldr r2, [r0, #16]\n"                                    \
-    "ldr r3, [r0, #32]\n ldr r6, [r0, #48]\n ldr r7, [r0, #64]\n"                                  \
-    "smlad r5, r3, r8, r4\n smlad r4, r1, r8, r4\n"                                                \
-    "smlad r4, r2, r10, r4\n smlad r5, r6, r10, r5\n"                                              \
-    "smlad r4, r3, r12, r4\n smlad r5, r7, r12, r5\n"                                              \
-    "ldr r7, [sp, #12]\n add r7, r0\n"                                                             \
-    "ldr r1, [r7]\n ldr r2, [r7, #16]\n"                                                           \
-    "ldr r3, [r7, #32]\n ldr r6, [r7, #48]\n ldr r7, [r7, #64]\n"                                  \
-    "smlabb r4, r1, r9, r4\n smlabb r5, r3, r9, r5\n"                                              \
-    "smlabb r4, r2, r11, r4\n smlabb r5, r6, r11, r5\n"                                            \
-    "smlabb r4, r3, lr, r4\n smlabb r5, r7, lr, r5\n"                                              \
-    SCALE HIGH("r4") HIGH("r5") NARROW("r4") NARROW("r5")                                          \
-    "ldr r3, [sp]\n ldr r1, [sp, #4]\n"                                                            \
-    "strb r5, [r3, r1]\n strb r4, [r3]\n add r3, r3, r1, lsl #1\n"                                 \
-    NEXT LEAVE
+#define SCALE_ONCE(s) EB_ONCE(s, "r1", "r2")
+#define NARROW_ONCE(s) EB_ONCE_NARROW(s)
+#define SCALE_TWICE(s) "asr " s ", #7\n" EB_HIGH_ANY(s, "r1", "r2")
+#define NARROW_TWICE(s) EB_NARROW(s, "r3")
+#define CONSTANTS_ONCE "ldr r1, [sp, #12]\n ldr r2, [sp, #16]\n"
+#define CONSTANTS_TWICE CONSTANTS_ONCE "ldr r3, [sp, #20]\n"
+#define FINISH2(K, a, b) CONSTANTS_##K SCALE_##K(a) SCALE_##K(b) NARROW_##K(a) NARROW_##K(b)
+#define FINISH4(K)                                                                                 \
+    CONSTANTS_##K SCALE_##K("r4") SCALE_##K("r5") SCALE_##K("r6") SCALE_##K("r7")                  \
+    NARROW_##K("r4") NARROW_##K("r5") NARROW_##K("r6") NARROW_##K("r7")
 
-#define PAIRS(name, BODY)                                                                          \
-    EB_NAKED name(EB_IN const uint32_t *x, EB_IN const filter *c, EB_IN int8_t *out,               \
-                  EB_IN const geometry *g)                                                         \
+/* Rows 0 and 1, and rows 2 and 3, of one output column: the pairs in p and q under them, the weights
+ * of a kernel column, the sums before and after. */
+#define TWO_ROWS(p, q, a, b, s0, s1, u, v)                                                         \
+    "smlad " u ", " p ", " a ", " s0 "\n smlatb " v ", " p ", " a ", " s1 "\n"                     \
+    "smlabt " u ", " q ", " b ", " u "\n smlad " v ", " q ", " b ", " v "\n"
+#define FOUR_ROWS(a, b)                                                                            \
+    TWO_ROWS("r1", "r2", a, b, "r4", "r5", "r4", "r5")                                             \
+    TWO_ROWS("r2", "r3", a, b, "r6", "r7", "r6", "r7")
+
+/* Four rows, one column, at a stride of 1. */
+#define ONE_COLUMN(K)                                                                              \
+    "ldr r7, [sp, #8]\n ldr r1, [r0], #48\n ldr r2, [r0, #-32]\n ldr r3, [r0, #-16]\n"             \
+    TWO_ROWS("r1", "r2", "r8", "r9", "r7", "r7", "r4", "r5")                                       \
+    TWO_ROWS("r2", "r3", "r8", "r9", "r7", "r7", "r6", "r7")                                       \
+    "ldr r1, [r0]\n ldr r2, [r0, #16]\n ldr r3, [r0, #32]\n" FOUR_ROWS("r10", "r11")               \
+    "ldr r1, [r0, #48]\n ldr r2, [r0, #64]\n ldr r3, [r0, #80]\n" FOUR_ROWS("r12", "lr")           \
+    FINISH4(K)
+
+/* Two columns a turn; the first turn of an odd number begins with its second one. */
+#define TALL_ROWS(K)                                                                               \
+    ENTER "tst r3, #16\n" LOAD_##K UNPACK "bne 2f\n"                                               \
+    "1:" ONE_COLUMN(K)                                                                             \
+    "ldr r1, [sp]\n ldr r2, [sp, #28]\n ldr r3, [sp, #32]\n"                                       \
+    "strb r7, [r1, r3]\n strb r6, [r1, r2, lsl #1]\n strb r5, [r1, r2]\n strb r4, [r1]\n"          \
+    "2:" ONE_COLUMN(K)                                                                             \
+    "ldr r1, [sp]\n ldr r2, [sp, #28]\n ldr r3, [sp, #36]\n add r1, r3\n"                          \
+    "strb r6, [r1, r2, lsl #1]\n strb r5, [r1, r2]\n"                                              \
+    "ldr r5, [sp, #32]\n ldr r6, [sp, #4]\n strb r7, [r1, r5]\n strb r4, [r1]\n"                   \
+    "add r1, r3\n str r1, [sp]\n"                                                                  \
+    "cmp r0, r6\n bne 1b\n b 0b\n"                                                                 \
+    LEAVE
+
+/* Two outputs a turn, `bytes` of the columns; of an odd number, the last turn repeats one. */
+#define NEXT_PAIR(bytes)                                                                           \
+    "sub r3, r0\n cmp r3, #2 * " bytes "\n bhs 1b\n"                                               \
+    "cmp r3, #0\n beq 0b\n"                                                                        \
+    "sub r0, #" bytes "\n ldr r1, [sp]\n ldr r2, [sp, #36]\n sub r1, r2\n str r1, [sp]\n b 1b\n"
+
+/* Two rows, two columns, at a stride of 1. */
+#define TWO_COLUMNS(K)                                                                             \
+    ENTER LOAD_##K UNPACK                                                                          \
+    "1: ldr r7, [sp, #8]\n ldr r1, [r0], #96\n ldr r2, [r0, #-80]\n"                               \
+    TWO_ROWS("r1", "r2", "r8", "r9", "r7", "r7", "r4", "r5")                                       \
+    "ldr r1, [r0, #-48]\n ldr r2, [r0, #-32]\n"                                                    \
+    TWO_ROWS("r1", "r2", "r10", "r11", "r4", "r5", "r4", "r5")                                     \
+    TWO_ROWS("r1", "r2", "r8", "r9", "r7", "r7", "r6", "r7")                                       \
+    "ldr r1, [r0]\n ldr r2, [r0, #16]\n"                                                           \
+    TWO_ROWS("r1", "r2", "r12", "lr", "r4", "r5", "r4", "r5")                                      \
+    TWO_ROWS("r1", "r2", "r10", "r11", "r6", "r7", "r6", "r7")                                     \
+    "ldr r1, [r0, #48]\n ldr r2, [r0, #64]\n"                                                      \
+    TWO_ROWS("r1", "r2", "r12", "lr", "r6", "r7", "r6", "r7")                                      \
+    FINISH4(K)                                                                                     \
+    "ldr r1, [sp]\n ldr r2, [sp, #32]\n ldr r3, [sp, #36]\n"                                       \
+    "add r2, r1\n strb r7, [r2, r3]\n strb r6, [r1, r3]\n strb r5, [r2]\n strb r4, [r1]\n"         \
+    "add r1, r1, r3, lsl #1\n str r1, [sp]\n ldr r3, [sp, #4]\n"                                   \
+    NEXT_PAIR("48") LEAVE
+
+/* One row, two columns, at a stride of 2. */
+#define ONE_ROW(K)                                                                                 \
+    ENTER LOAD_##K UNPACK                                                                          \
+    "1: ldr r7, [sp, #8]\n ldr r1, [r0], #128\n ldr r2, [r0, #-112]\n ldr r3, [r0, #-96]\n"        \
+    "ldr r4, [r0, #-80]\n ldr r5, [r0, #-64]\n"                                                    \
+    "smlad r6, r1, r8, r7\n smlabt r6, r2, r9, r6\n smlad r6, r3, r10, r6\n"                       \
+    "smlabt r6, r4, r11, r6\n smlad r6, r5, r12, r6\n smlad r7, r5, r8, r7\n"                      \
+    "ldr r1, [r0, #-48]\n ldr r2, [r0, #-32]\n ldr r3, [r0, #-16]\n"                               \
+    "ldr r4, [r0]\n ldr r5, [r0, #16]\n"                                                           \
+    "smlabt r6, r1, lr, r6\n smlabt r7, r1, r9, r7\n smlad r7, r2, r10, r7\n"                      \
+    "smlabt r7, r3, r11, r7\n smlad r7, r4, r12, r7\n smlabt r7, r5, lr, r7\n"                     \
+    FINISH2(K, "r6", "r7")                                                                         \
+    "ldr r1, [sp]\n ldr r2, [sp, #36]\n ldr r3, [sp, #4]\n"                                        \
+    "strb r7, [r1, r2]\n strb r6, [r1]\n add r1, r1, r2, lsl #1\n str r1, [sp]\n"                  \
+    NEXT_PAIR("64") LEAVE
+
+#define OUTPUTS(name, BODY)                                                                        \
+    EB_NAKED name(EB_IN const uint32_t *x, EB_IN int8_t *out, EB_IN const int32_t *channel,        \
+                  EB_IN const walk *w)                                                             \
     {                                                                                              \
         __asm volatile(BODY);                                                                      \
     }
 
-PAIRS(two_rows, TWO_ROWS(HIGH_ANY))
-PAIRS(two_rows_floor, TWO_ROWS(HIGH_FLOOR))
-PAIRS(one_row, ONE_ROW(HIGH_ANY))
-PAIRS(one_row_floor, ONE_ROW(HIGH_FLOOR))
+OUTPUTS(four_rows_once, TALL_ROWS(ONCE))
+OUTPUTS(four_rows_twice, TALL_ROWS(TWICE))
+OUTPUTS(two_rows_once, TWO_COLUMNS(ONCE))
+OUTPUTS(two_rows_twice, TWO_COLUMNS(TWICE))
+OUTPUTS(one_row_once, ONE_ROW(ONCE))
+OUTPUTS(one_row_twice, ONE_ROW(TWICE))
 
 #else
 
-static void two_rows(const uint32_t *x, const filter *c, int8_t *out, const geometry *g)
+/* An output from the columns at x, in an even row of the step (of two pairs) or an odd one. */
+static int8_t output_at(const uint32_t *x, int32_t pairs, int odd, const int32_t *c, int32_t words)
 {
-    for (int32_t n = 2 * g->pairs + (g->odd > 0); n > 0; n--, x += g->next, out += g->step) {
-        single(x, c, out, g);
+    const int once = words == ONCE_WORDS;
+    const uint32_t *const taps = (const uint32_t *)c + words - 3;
+    int32_t sum = c[0];
+    for (int32_t k = 0; k < 3; k++, x += pairs * PAIR) {
+        const uint32_t a = taps[k] & UINT32_C(0xFF00FF00), b = taps[k] << 8 & UINT32_C(0xFF00FF00);
+        sum = odd ? eb_smlad(x[PAIR], b, eb_smlatb(x[0], a, sum))
+                  : eb_smlabt(x[PAIR], b, eb_smlad(x[0], a, sum));
+    }
+    if (once) {
+        return eb_scale_once(sum, c[1]);
+    }
+    const eb_channel_dsp channel = { 0, c[1], c[2], c[3] };
+    return eb_scale_dsp(sum >> 7, channel);
+}
+
+/* Outputs from the last one back, as those that are not there lie on others. */
+static void rows(const uint32_t *x, int8_t *out, const int32_t *channel, const walk *w,
+                 int32_t stride, int32_t number, int32_t words)
+{
+    const int32_t pairs = stride == 1 ? TALL : LOW;
+    const int32_t next = stride * pairs * PAIR;
+    for (; channel != w->end; channel += words, x++, out++) {
+        for (int32_t i = w->width / 4 / next - 1; i >= 0; i--) {
+            for (int32_t r = number - 1; r >= 0; r--) {
+                out[(i + w->skipped) * w->step + (r == number - 1 ? w->last : r * w->down)] =
+                    output_at(x + i * next + r / 2 * PAIR, pairs, r % 2, channel, words);
+            }
+        }
     }
 }
 
-#define two_rows_floor two_rows
-#define one_row two_rows
-#define one_row_floor two_rows
+#define OUTPUTS(name, stride, number, words)                                                       \
+    static void name(const uint32_t *x, int8_t *out, const int32_t *channel, const walk *w)        \
+    {                                                                                              \
+        rows(x, out, channel, w, stride, number, words);                                           \
+    }
+
+OUTPUTS(four_rows_once, 1, 4, ONCE_WORDS)
+OUTPUTS(four_rows_twice, 1, 4, TWICE_WORDS)
+OUTPUTS(two_rows_once, 1, 2, ONCE_WORDS)
+OUTPUTS(two_rows_twice, 1, 2, TWICE_WORDS)
+OUTPUTS(one_row_once, 2, 1, ONCE_WORDS)
+OUTPUTS(one_row_twice, 2, 1, TWICE_WORDS)
 
 #endif
 
@@ -166,61 +224,16 @@ typedef struct {
     int32_t step;
 } source;
 
-/* Two values of each of four channels become the words to[0], to[apart], ... in their order. */
-static inline void fill(uint32_t *to, int32_t apart, uint32_t low, uint32_t high)
-{
-    const uint32_t le = eb_even_bytes(low), he = eb_even_bytes(high);
-    const uint32_t lo = eb_odd_bytes(low), ho = eb_odd_bytes(high);
-    to[0] = eb_lows(le, he);
-    to[apart] = eb_lows(lo, ho);
-    to[2 * apart] = eb_highs(le, he);
-    to[3 * apart] = eb_highs(lo, ho);
-}
-
-/* n columns over a kept row and three inside the image, `row` bytes apart. */
-static void fill_inside(uint32_t *kept, const int8_t *in, int32_t row, int32_t step, int32_t n,
-                        uint32_t *column)
-{
-    for (; n > 0; n--, in += step, column += COLUMN_OF_TWO) {
-        const uint32_t above = *kept, below = eb_load4(in + row);
-        fill(column, 2, eb_load4(in), below);
-        fill(column + 1, 2, eb_load4(in + 2 * row), above);
-        *kept++ = below;
-    }
-}
-
-/* The same for any three rows. */
-static void fill_edge(uint32_t *kept, source rows[3], int32_t n, uint32_t *column)
-{
-    for (; n > 0; n--, column += COLUMN_OF_TWO) {
-        const uint32_t above = *kept, below = eb_load4(rows[1].at);
-        fill(column, 2, eb_load4(rows[0].at), below);
-        fill(column + 1, 2, eb_load4(rows[2].at), above);
-        *kept++ = below;
-        for (int32_t i = 0; i < 3; i++) {
-            rows[i].at += rows[i].step;
-        }
-    }
-}
-
-/* n columns of two rows. */
-static void fill_two(source low, source high, int32_t n, uint32_t *column)
-{
-    for (; n > 0; n--, low.at += low.step, high.at += high.step, column += COLUMN_OF_ONE) {
-        fill(column, 1, eb_load4(low.at), eb_load4(high.at));
-    }
-}
-
 typedef struct {
-    const eb_depthwise_conv2d_params *p;
-    const int8_t *in;
+    const eb_depthwise_conv2d_3x3_params *p;
+    const int8_t *in; /* four channels of an image */
     uint32_t outside; /* four bytes of padding */
-    uint32_t *kept;   /* at stride_h 1: a word for each column inside the image */
+    int32_t words;    /* of a column */
 } picture;
 
 static source row_of(const picture *image, int32_t y)
 {
-    const eb_depthwise_conv2d_params *const p = image->p;
+    const eb_depthwise_conv2d_3x3_params *const p = image->p;
     const int inside = y >= 0 && y < p->in_h;
     const source found = { inside ? image->in + y * p->in_w * p->in_c
                                   : (const int8_t *)&image->outside,
@@ -228,122 +241,84 @@ static source row_of(const picture *image, int32_t y)
     return found;
 }
 
-/* Columns inside the image. */
-static int32_t inside(const eb_depthwise_conv2d_params *p)
+static inline uint32_t *fill_word(uint32_t *column, uint32_t low, uint32_t high, int32_t words)
 {
-    return eb_min_i32(p->in_w, p->columns - p->pad_left);
+    const uint32_t first = eb_lows(low, high), second = eb_highs(low, high);
+    column[0] = eb_even_bytes(first);
+    column[1] = eb_odd_bytes(first);
+    column[2] = eb_even_bytes(second);
+    column[3] = eb_odd_bytes(second);
+    return column + words;
 }
 
-/* Keeps row `y`. */
-static void keep(const picture *image, int32_t y)
+/* The pairs of the rows `top` and below it. */
+static void fill(const picture *image, int32_t top, uint32_t *column)
 {
-    source from = row_of(image, y);
-    for (int32_t i = 0; i < inside(image->p); i++, from.at += from.step) {
-        image->kept[i] = eb_load4(from.at);
+    const eb_depthwise_conv2d_3x3_params *const p = image->p;
+    const int32_t n = eb_min_i32(p->in_w, p->columns - p->pad_left), words = image->words;
+    source low = row_of(image, top), high = row_of(image, top + 1);
+    for (int32_t i = 0; i < p->pad_left; i++) {
+        column = fill_word(column, image->outside, image->outside, words);
+    }
+    for (int32_t i = 0; i < n; i++, low.at += low.step, high.at += high.step) {
+        column = fill_word(column, eb_load4(low.at), eb_load4(high.at), words);
+    }
+    for (int32_t i = p->pad_left + n; i < p->columns; i++) {
+        column = fill_word(column, image->outside, image->outside, words);
     }
 }
 
-/* The columns over the input rows from `top` on, of which the first is kept at stride_h 1. */
-static void fill_step(const picture *image, int32_t top, const geometry *g, uint32_t *column)
+/* The channels of an image from `channel` on: those of four in the columns that are `from` the
+ * `skipped`-th on. */
+static void channels(const picture *image, const int32_t *channel, const int32_t *end,
+                     uint32_t *columns, int32_t skipped, int8_t *out)
 {
-    const eb_depthwise_conv2d_params *const p = image->p;
-    const int32_t n = inside(p), row = p->in_w * p->in_c;
-    column += p->pad_left * g->column;
-    if (g->rows == 1) {
-        fill_two(row_of(image, top), row_of(image, top + 1), n, column);
-    } else if (top >= -1 && top + 4 <= p->in_h) {
-        fill_inside(image->kept, image->in + (top + 1) * row, row, p->in_c, n, column);
-    } else {
-        source rows[3] = { row_of(image, top + 1), row_of(image, top + 2), row_of(image, top + 3) };
-        fill_edge(image->kept, rows, n, column);
-    }
-}
-
-/* A channel of a step. */
-static void outputs(const eb_depthwise_conv2d_params *p, const uint32_t *x, const filter *c,
-                    int8_t *out, const geometry *g)
-{
-    const int floors = p->output.offset == -128;
-    if (g->pairs == 0) {
-        for (int32_t i = 0; i < p->out_w; i++) {
-            single(x + i * g->next, c, out + i * g->step, g);
-        }
-    } else if (g->rows == 2) {
-        (floors ? two_rows_floor : two_rows)(x, c, out, g);
-    } else {
-        (floors ? one_row_floor : one_row)(x, c, out, g);
-    }
-}
-
-/* Four channels of one image. */
-static void channels(const picture *image, const filter *c, uint32_t *columns, int8_t *out)
-{
-    const eb_depthwise_conv2d_params *const p = image->p;
-    const int32_t row = p->out_w * p->in_c;
-    const int32_t rows = p->stride_h == 1 ? 2 : 1;
-    const int32_t column = rows == 2 ? COLUMN_OF_TWO : COLUMN_OF_ONE;
-    const int32_t ahead = p->stride_w * column;
-    const int32_t pairs = ahead == PAIRED ? p->out_w / 2 : 0;
-    geometry g = { p->in_c, 0, 4, pairs, p->out_w % 2 * ahead * 4, column, ahead, rows };
-    uint32_t *now = columns, *next = columns + p->columns * column;
-    if (rows == 1) {
-        fill_step(image, -p->pad_top, &g, now);
-    } else {
-        keep(image, -p->pad_top);
-    }
-    for (int32_t y = 0; y < p->out_h; y += rows, out += rows * row) {
-        if (rows == 2) {
-            fill_step(image, y - p->pad_top, &g, now);
-            g.down = y + 1 < p->out_h ? row : 0;
+    const eb_depthwise_conv2d_3x3_params *const p = image->p;
+    const int32_t row = p->out_w * p->in_c, most = p->stride == 1 ? ROWS : 1;
+    /* Where two outputs are made at once, a single one is made twice. */
+    const int32_t outputs = eb_max_i32(p->out_w, 2), step = p->out_w == 1 ? 0 : p->in_c;
+    int32_t top = -p->pad_top;
+    fill(image, top, columns);
+    for (int32_t y = 0; y < p->out_h; y += most, out += most * row) {
+        const int32_t left = p->out_h - y;
+        uint32_t *const last = columns + image->words - PAIR;
+        const uint32_t *const x = columns + skipped;
+        walk w = { row, 0, step, end, 4 * outputs * p->stride * image->words, outputs * step - 1, 0 };
+        fill(image, top + 2, columns + PAIR);
+        if (p->stride == 2) {
+            (p->once ? one_row_once : one_row_twice)(x, out, channel, &w);
+        } else if (left <= 2) {
+            w.last = left == 2 ? row : 0;
+            (p->once ? two_rows_once : two_rows_twice)(x, out, channel, &w);
         } else {
-            fill_step(image, 2 * y + 2 - p->pad_top, &g, next);
-            g.outer = (int32_t)(next - now) * 4;
+            fill(image, top + 4, last);
+            w.last = left == 3 ? 0 : 3 * row;
+            w.step = p->in_c;
+            w.width = 4 * p->out_w * image->words;
+            w.skipped = p->out_w % 2;
+            w.back = (p->out_w + w.skipped) * p->in_c - 1;
+            (p->once ? four_rows_once : four_rows_twice)(x, out - w.skipped * p->in_c, channel, &w);
         }
-        for (int32_t j = 0; j < 4; j++) {
-            outputs(p, now + j * (column / 4), c + j, out + j, &g);
-        }
-        if (rows == 1) {
-            uint32_t *const filled = next;
-            next = now;
-            now = filled;
-        }
+        columns = last;
+        top += 2 * (image->words / PAIR - 1);
     }
 }
 
-/* Four filters, from the c-th on. */
-static void prepare(const eb_depthwise_conv2d_params *p, int32_t c, filter to[4])
-{
-    const int32_t row = 3 * p->in_c;
-    for (int32_t j = 0; j < 4; j++) {
-        const int8_t *w = p->weights + c + j;
-        for (int32_t k = 0; k < 3; k++, w += p->in_c) {
-            const uint32_t t0 = (uint32_t)(2 * w[0]), t1 = (uint32_t)(2 * w[row]);
-            const uint32_t t2 = (uint32_t)(2 * w[2 * row]);
-            to[j].w[2 * k] = p->stride_h == 1 ? eb_lows(t1, t2) : eb_lows(t0, t1);
-            to[j].w[2 * k + 1] = p->stride_h == 1 ? eb_lows(t0, t1) : eb_lows(t2, 0);
-        }
-        to[j].channel = ((const eb_channel_dsp *)p->channels)[c + j];
-    }
-}
-
-void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
+void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_3x3_params *p, const int8_t *input,
                                     int8_t *output, void *scratch)
 {
     const int32_t in_bytes = p->in_h * p->in_w * p->in_c;
     const int32_t out_bytes = p->out_h * p->out_w * p->in_c;
-    const uint32_t pads = ((uint32_t)p->pad & 0xFFFFU) | ((uint32_t)p->pad << 16);
-    filter *const filters = (filter *)scratch;
-    uint32_t *const columns = (uint32_t *)(filters + 4);
-    picture image = { p, input, ((uint32_t)p->pad & 0xFFU) * UINT32_C(0x01010101),
-                      columns + 8 * p->columns };
-    for (int32_t i = 0; i < 8 * p->columns; i++) {
-        columns[i] = pads;
-    }
+    const int32_t words = p->once ? ONCE_WORDS : TWICE_WORDS;
+    picture image = { p, input, eb_four_bytes(p->pad), (p->stride == 1 ? TALL : LOW) * PAIR };
     for (int32_t c = 0; c < p->in_c; c += 4) {
-        prepare(p, c, filters);
+        /* Fewer than four come with those before them, which may be overwritten already. */
+        const int32_t skipped = eb_max_i32(c + 4 - p->in_c, 0);
+        const int32_t *const channel = p->channels + c * words;
         for (int32_t b = 0; b < p->batches; b++) {
-            image.in = input + b * in_bytes + c;
-            channels(&image, filters, columns, output + b * out_bytes + c);
+            image.in = input + b * in_bytes + c - skipped;
+            channels(&image, channel, channel + (4 - skipped) * words, (uint32_t *)scratch, skipped,
+                     output + b * out_bytes + c);
         }
     }
     if (p->clamp) {
