@@ -13,30 +13,82 @@
 #include "depthwise_conv2d.h"
 
 #define PAIR 4        /* words of a pair of rows: one for each channel */
-#define TALL 3        /* pairs in a column at a stride of 1 */
-#define LOW 2         /* and at 2 */
-#define ROWS 4        /* output rows of a step at a stride of 1 */
+#define TALL 12       /* words of a column at a stride of 1 */
+#define LOW 8         /* and at 2 */
 #define ONCE_WORDS 5  /* of a channel in the table: start, multiplier, taps */
 #define TWICE_WORDS 7 /* start, multiplier, round, right, taps */
 
-/* What the outputs of a step share; assembly takes them by their order. */
+/* What the outputs of a step share; assembly takes this and the next by their order. */
 typedef struct {
     int32_t down; /* bytes from an output to the one below */
     int32_t last; /* and to the lowest of a step; 0: there is none, the highest overwrites it */
-    int32_t step; /* and to the next one in its row */
+    int32_t step; /* and to the next one in its row; 0: a single one is made twice */
     const int32_t *end; /* of the channels in the table */
     int32_t width;      /* bytes of the columns from one channel's first output to the end */
     int32_t back;       /* bytes of outputs from the next channel's first turn to this one's end */
-    int32_t skipped;    /* outputs that the first turn of two leaves out: `out` is as many before them */
+    int32_t odd;        /* 1: the first turn of two outputs makes the second one alone */
 } walk;
+
+/* What the rows of an image share. */
+typedef struct {
+    int32_t row;      /* bytes from a value to the one below */
+    int32_t three;    /* three times that */
+    int32_t step;     /* bytes from a value to the next one in its row */
+    int32_t column;   /* bytes of a column */
+    int32_t first;    /* bytes of the columns before the image */
+    int32_t inside;   /* and of those inside */
+    int32_t last;     /* bytes from the first column to the last one */
+    uint32_t outside; /* four bytes of padding: the row outside the image */
+} picture;
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
-/* The frame: 0 out, 4 end of the row in the columns, 8 start, 12 multiplier, 16 round, 20 right, 24
- * channels in the table; the walk: 28 down, 32 last, 36 step, 40 end, 44 width, 48 back.
- *
- * x in r0, sums in r4 to r7; weights, see UNPACK, in r8 to lr. */
-#define ENTER                                                                                      \
+/* Words of four channels in the columns at r1, from those of an upper and a lower row. */
+#define FILL(upper, lower, w0, w1, w2, w3)                                                         \
+    "pkhbt r12, " upper ", " lower ", lsl #16\n pkhtb lr, " lower ", " upper ", asr #16\n"         \
+    "sxtb16 r10, r12\n sxtb16 r11, r12, ror #8\n sxtb16 r12, lr\n sxtb16 lr, lr, ror #8\n"         \
+    "str r10, [r1" w0 "\n str r11, [r1" w1 "\n str r12, [r1" w2 "\n str lr, [r1" w3 "\n"
+#define PADS(at) "str r9, [" at "]\n str r9, [" at ", #4]\n str r9, [" at ", #8]\n str r9, [" at ", #12]\n"
+#define MORE_PADS(at)                                                                              \
+    "str r9, [" at ", #16]\n str r9, [" at ", #20]\n str r9, [" at ", #24]\n str r9, [" at ", #28]\n"
+
+/* Two pairs of rows, all inside the image, as the last ones of the columns at a stride of 1. The first
+ * and the last column are padding, or overwritten. */
+EB_NAKED fill_four(EB_IN const int8_t *in, EB_IN uint32_t *column, EB_IN const picture *image)
+{
+    __asm volatile("push {r4-r11, lr}\n"
+                   "ldmia r2, {r2-r9}\n"
+                   "sxtb16 r9, r9\n add r8, r1\n" PADS("r1") MORE_PADS("r1") PADS("r8")
+                       MORE_PADS("r8") "add r1, r6\n add r9, r1, r7\n"
+                   "1: ldr r5, [r0]\n ldr r6, [r0, r2]\n ldr r7, [r0, r2, lsl #1]\n"
+                   "ldr r8, [r0, r3]\n add r0, r4\n" /**/
+                   FILL("r5", "r6", "], #48", ", #-44]", ", #-40]", ", #-36]")
+                   FILL("r7", "r8", ", #-32]", ", #-28]", ", #-24]", ", #-20]")
+                   "cmp r1, r9\n blo 1b\n"
+                   "pop {r4-r11, pc}\n");
+}
+
+/* One pair of rows, of which any may be `outside`. */
+EB_NAKED fill_two(EB_IN const int8_t *upper, EB_IN uint32_t *column, EB_IN const picture *image,
+                  EB_IN const int8_t *lower)
+{
+    __asm volatile("push {r4-r11, lr}\n"
+                   "add r12, r2, #28\n ldr r4, [r2, #8]\n ldrd r5, r6, [r2, #12]\n"
+                   "ldrd r7, r8, [r2, #20]\n ldr r9, [r12]\n"
+                   "sxtb16 r9, r9\n add r8, r1\n" PADS("r1") PADS("r8")
+                   "add r1, r6\n add r9, r1, r7\n mov r2, r4\n"
+                   "cmp r0, r12\n it eq\n moveq r2, #0\n"
+                   "cmp r3, r12\n it eq\n moveq r4, #0\n"
+                   "1: ldr r7, [r0]\n ldr r8, [r3]\n add r0, r2\n add r3, r4\n" /**/
+                   FILL("r7", "r8", "]", ", #4]", ", #8]", ", #12]")
+                   "add r1, r5\n cmp r1, r9\n blo 1b\n"
+                   "pop {r4-r11, pc}\n");
+}
+
+/* Outputs: x in r0, sums in r4 to r7, weights in r8 to lr, see UNPACK. The frame: 0 out, 4 end of the
+ * columns, 8 start, 12 multiplier, 16 round, 20 right, 24 channel; the walk: 28 down, 32 last, 36 step,
+ * 40 end, 44 width, 48 back. */
+#define ENTER(END)                                                                                 \
     "push {r4-r11, lr}\n"                                                                          \
     "ldmia r3, {r4-r9}\n"                                                                          \
     "push {r2, r4-r9}\n"                                                                           \
@@ -46,8 +98,10 @@ typedef struct {
     "0: ldr r1, [sp, #24]\n ldr r2, [sp, #40]\n ldr r3, [sp, #44]\n"                               \
     "ldr r4, [sp]\n ldr r5, [sp, #48]\n"                                                           \
     "cmp r1, r2\n beq 9f\n"                                                                        \
-    "adds r0, #4\n str r0, [sp, #4]\n subs r0, r3\n"                                               \
+    "adds r0, #4\n" END "subs r0, r3\n"                                                            \
     "subs r4, r5\n str r4, [sp]\n"
+#define END_BEHIND "str r0, [sp, #4]\n"
+#define END_BEFORE_LAST(bytes) "sub r6, r0, #" bytes "\n str r6, [sp, #4]\n"
 #define LEAVE                                                                                      \
     "9: add sp, #52\n"                                                                             \
     "pop {r4-r11, pc}\n"
@@ -61,27 +115,26 @@ typedef struct {
 
 /* One rounding: the frame's round is what EB_LOW leaves, right is not used. */
 #define LOAD_ONCE                                                                                  \
-    "ldmia r1!, {r4, r5, r8, r10, r12}\n"                                                          \
-    EB_LOW("r6")                                                                                   \
+    "ldmia r1!, {r4, r5, r8, r10, r12}\n" EB_LOW("r6")                                             \
     "str r4, [sp, #8]\n str r5, [sp, #12]\n str r6, [sp, #16]\n str r1, [sp, #24]\n"
 #define LOAD_TWICE                                                                                 \
     "ldmia r1!, {r4-r8, r10, r12}\n"                                                               \
     "str r4, [sp, #8]\n str r5, [sp, #12]\n str r6, [sp, #16]\n str r7, [sp, #20]\n"               \
     "str r1, [sp, #24]\n"
 
-#define SCALE_ONCE(s) EB_ONCE(s, "r1", "r2")
-#define NARROW_ONCE(s) EB_ONCE_NARROW(s)
-#define SCALE_TWICE(s) "asr " s ", #7\n" EB_HIGH_ANY(s, "r1", "r2")
-#define NARROW_TWICE(s) EB_NARROW(s, "r3")
 #define CONSTANTS_ONCE "ldr r1, [sp, #12]\n ldr r2, [sp, #16]\n"
 #define CONSTANTS_TWICE CONSTANTS_ONCE "ldr r3, [sp, #20]\n"
+#define SCALE_ONCE(s) EB_ONCE(s, "r1", "r2")
+#define SCALE_TWICE(s) "asr " s ", #7\n" EB_HIGH_ANY(s, "r1", "r2")
+#define NARROW_ONCE(s) EB_ONCE_NARROW(s)
+#define NARROW_TWICE(s) EB_NARROW(s, "r3")
 #define FINISH2(K, a, b) CONSTANTS_##K SCALE_##K(a) SCALE_##K(b) NARROW_##K(a) NARROW_##K(b)
 #define FINISH4(K)                                                                                 \
     CONSTANTS_##K SCALE_##K("r4") SCALE_##K("r5") SCALE_##K("r6") SCALE_##K("r7")                  \
     NARROW_##K("r4") NARROW_##K("r5") NARROW_##K("r6") NARROW_##K("r7")
 
-/* Rows 0 and 1, and rows 2 and 3, of one output column: the pairs in p and q under them, the weights
- * of a kernel column, the sums before and after. */
+/* Of two output rows, a kernel column: the pairs in p and q, its weights a and b, sums before and
+ * after. */
 #define TWO_ROWS(p, q, a, b, s0, s1, u, v)                                                         \
     "smlad " u ", " p ", " a ", " s0 "\n smlatb " v ", " p ", " a ", " s1 "\n"                     \
     "smlabt " u ", " q ", " b ", " u "\n smlad " v ", " q ", " b ", " v "\n"
@@ -100,7 +153,7 @@ typedef struct {
 
 /* Two columns a turn; the first turn of an odd number begins with its second one. */
 #define TALL_ROWS(K)                                                                               \
-    ENTER "tst r3, #16\n" LOAD_##K UNPACK "bne 2f\n"                                               \
+    ENTER(END_BEHIND) "tst r3, #16\n" LOAD_##K UNPACK "bne 2f\n"                                   \
     "1:" ONE_COLUMN(K)                                                                             \
     "ldr r1, [sp]\n ldr r2, [sp, #28]\n ldr r3, [sp, #32]\n"                                       \
     "strb r7, [r1, r3]\n strb r6, [r1, r2, lsl #1]\n strb r5, [r1, r2]\n strb r4, [r1]\n"          \
@@ -109,18 +162,11 @@ typedef struct {
     "strb r6, [r1, r2, lsl #1]\n strb r5, [r1, r2]\n"                                              \
     "ldr r5, [sp, #32]\n ldr r6, [sp, #4]\n strb r7, [r1, r5]\n strb r4, [r1]\n"                   \
     "add r1, r3\n str r1, [sp]\n"                                                                  \
-    "cmp r0, r6\n bne 1b\n b 0b\n"                                                                 \
-    LEAVE
+    "cmp r0, r6\n bne 1b\n b 0b\n" LEAVE
 
-/* Two outputs a turn, `bytes` of the columns; of an odd number, the last turn repeats one. */
-#define NEXT_PAIR(bytes)                                                                           \
-    "sub r3, r0\n cmp r3, #2 * " bytes "\n bhs 1b\n"                                               \
-    "cmp r3, #0\n beq 0b\n"                                                                        \
-    "sub r0, #" bytes "\n ldr r1, [sp]\n ldr r2, [sp, #36]\n sub r1, r2\n str r1, [sp]\n b 1b\n"
-
-/* Two rows, two columns, at a stride of 1. */
+/* Two rows, two columns, at a stride of 1; of an odd number, the last turn repeats one. */
 #define TWO_COLUMNS(K)                                                                             \
-    ENTER LOAD_##K UNPACK                                                                          \
+    ENTER(END_BEFORE_LAST("48")) LOAD_##K UNPACK                                                   \
     "1: ldr r7, [sp, #8]\n ldr r1, [r0], #96\n ldr r2, [r0, #-80]\n"                               \
     TWO_ROWS("r1", "r2", "r8", "r9", "r7", "r7", "r4", "r5")                                       \
     "ldr r1, [r0, #-48]\n ldr r2, [r0, #-32]\n"                                                    \
@@ -134,24 +180,27 @@ typedef struct {
     FINISH4(K)                                                                                     \
     "ldr r1, [sp]\n ldr r2, [sp, #32]\n ldr r3, [sp, #36]\n"                                       \
     "add r2, r1\n strb r7, [r2, r3]\n strb r6, [r1, r3]\n strb r5, [r2]\n strb r4, [r1]\n"         \
-    "add r1, r1, r3, lsl #1\n str r1, [sp]\n ldr r3, [sp, #4]\n"                                   \
-    NEXT_PAIR("48") LEAVE
+    "add r2, r1, r3, lsl #1\n str r2, [sp]\n ldr r2, [sp, #4]\n"                                   \
+    "cmp r0, r2\n blo 1b\n bne 0b\n"                                                               \
+    "sub r0, #48\n add r1, r3\n str r1, [sp]\n b 1b\n" LEAVE
 
-/* One row, two columns, at a stride of 2. */
+/* One row, two columns, at a stride of 2, the first column's pairs in r4 and r5; the two lower weights
+ * of (w1, w2) come to r9, and out to r11. */
 #define ONE_ROW(K)                                                                                 \
-    ENTER LOAD_##K UNPACK                                                                          \
-    "1: ldr r7, [sp, #8]\n ldr r1, [r0], #128\n ldr r2, [r0, #-112]\n ldr r3, [r0, #-96]\n"        \
-    "ldr r4, [r0, #-80]\n ldr r5, [r0, #-64]\n"                                                    \
-    "smlad r6, r1, r8, r7\n smlabt r6, r2, r9, r6\n smlad r6, r3, r10, r6\n"                       \
-    "smlabt r6, r4, r11, r6\n smlad r6, r5, r12, r6\n smlad r7, r5, r8, r7\n"                      \
-    "ldr r1, [r0, #-48]\n ldr r2, [r0, #-32]\n ldr r3, [r0, #-16]\n"                               \
-    "ldr r4, [r0]\n ldr r5, [r0, #16]\n"                                                           \
-    "smlabt r6, r1, lr, r6\n smlabt r7, r1, r9, r7\n smlad r7, r2, r10, r7\n"                      \
-    "smlabt r7, r3, r11, r7\n smlad r7, r4, r12, r7\n smlabt r7, r5, lr, r7\n"                     \
+    ENTER(END_BEFORE_LAST("64")) LOAD_##K UNPACK                                                   \
+    "pkhtb r9, r11, r9, asr #16\n ldr r11, [sp]\n ldr r4, [r0]\n ldr r5, [r0, #16]\n"              \
+    "1: ldr r7, [sp, #8]\n ldr r1, [r0, #32]\n ldr r2, [r0, #48]\n ldr r3, [r0, #64]\n"            \
+    "smlad r6, r4, r8, r7\n smlabb r6, r5, r9, r6\n smlad r6, r1, r10, r6\n"                       \
+    "smlabt r6, r2, r9, r6\n smlad r6, r3, r12, r6\n smlad r7, r3, r8, r7\n"                       \
+    "ldr r1, [r0, #80]\n ldr r2, [r0, #96]\n ldr r3, [r0, #112]\n"                                 \
+    "ldr r4, [r0, #128]!\n ldr r5, [r0, #16]\n"                                                    \
+    "smlabt r6, r1, lr, r6\n smlabb r7, r1, r9, r7\n smlad r7, r2, r10, r7\n"                      \
+    "smlabt r7, r3, r9, r7\n smlad r7, r4, r12, r7\n smlabt r7, r5, lr, r7\n"                      \
     FINISH2(K, "r6", "r7")                                                                         \
-    "ldr r1, [sp]\n ldr r2, [sp, #36]\n ldr r3, [sp, #4]\n"                                        \
-    "strb r7, [r1, r2]\n strb r6, [r1]\n add r1, r1, r2, lsl #1\n str r1, [sp]\n"                  \
-    NEXT_PAIR("64") LEAVE
+    "ldr r1, [sp, #36]\n ldr r2, [sp, #4]\n"                                                       \
+    "strb r7, [r11, r1]\n strb r6, [r11]\n add r11, r11, r1, lsl #1\n"                             \
+    "cmp r0, r2\n blo 1b\n beq 2f\n str r11, [sp]\n b 0b\n"                                        \
+    "2: sub r0, #64\n sub r11, r1\n ldr r4, [r0]\n ldr r5, [r0, #16]\n b 1b\n" LEAVE
 
 #define OUTPUTS(name, BODY)                                                                        \
     EB_NAKED name(EB_IN const uint32_t *x, EB_IN int8_t *out, EB_IN const int32_t *channel,        \
@@ -169,157 +218,166 @@ OUTPUTS(one_row_twice, ONE_ROW(TWICE))
 
 #else
 
-/* An output from the columns at x, in an even row of the step (of two pairs) or an odd one. */
-static int8_t output_at(const uint32_t *x, int32_t pairs, int odd, const int32_t *c, int32_t words)
+static void fill(uint32_t *column, uint32_t upper, uint32_t lower)
 {
-    const int once = words == ONCE_WORDS;
-    const uint32_t *const taps = (const uint32_t *)c + words - 3;
-    int32_t sum = c[0];
-    for (int32_t k = 0; k < 3; k++, x += pairs * PAIR) {
-        const uint32_t a = taps[k] & UINT32_C(0xFF00FF00), b = taps[k] << 8 & UINT32_C(0xFF00FF00);
-        sum = odd ? eb_smlad(x[PAIR], b, eb_smlatb(x[0], a, sum))
-                  : eb_smlabt(x[PAIR], b, eb_smlad(x[0], a, sum));
-    }
-    if (once) {
-        return eb_scale_once(sum, c[1]);
-    }
-    const eb_channel_dsp channel = { 0, c[1], c[2], c[3] };
-    return eb_scale_dsp(sum >> 7, channel);
+    const uint32_t first = eb_lows(upper, lower), second = eb_highs(upper, lower);
+    column[0] = eb_even_bytes(first);
+    column[1] = eb_odd_bytes(first);
+    column[2] = eb_even_bytes(second);
+    column[3] = eb_odd_bytes(second);
 }
 
-/* Outputs from the last one back, as those that are not there lie on others. */
-static void rows(const uint32_t *x, int8_t *out, const int32_t *channel, const walk *w,
-                 int32_t stride, int32_t number, int32_t words)
+static void fill_two(const int8_t *upper, uint32_t *column, const picture *image,
+                     const int8_t *lower)
 {
-    const int32_t pairs = stride == 1 ? TALL : LOW;
-    const int32_t next = stride * pairs * PAIR;
+    const int8_t *const outside = (const int8_t *)&image->outside;
+    fill(column, image->outside, image->outside);
+    fill(column + image->last / 4, image->outside, image->outside);
+    column += image->first / 4;
+    for (int32_t i = 0; i < image->inside; i += image->column, column += image->column / 4) {
+        fill(column, eb_load4(upper), eb_load4(lower));
+        upper += upper == outside ? 0 : image->step;
+        lower += lower == outside ? 0 : image->step;
+    }
+}
+
+static void fill_four(const int8_t *in, uint32_t *column, const picture *image)
+{
+    fill_two(in, column, image, in + image->row);
+    fill_two(in + 2 * image->row, column + PAIR, image, in + image->three);
+}
+
+/* An output from the columns at x, in the upper or the lower row of those from two pairs. */
+static int8_t output_at(const uint32_t *x, int32_t column, int lower, const int32_t *channel,
+                        int32_t words)
+{
+    const int32_t *const taps = channel + words - 3;
+    int32_t sum = channel[0];
+    for (int32_t k = 0; k < 3; k++, x += column) {
+        const uint32_t mask = UINT32_C(0xFF00FF00), w = (uint32_t)taps[k];
+        const uint32_t a = w & mask, b = w << 8 & mask;
+        sum = lower ? eb_smlad(x[PAIR], b, eb_smlatb(x[0], a, sum))
+                    : eb_smlabt(x[PAIR], b, eb_smlad(x[0], a, sum));
+    }
+    if (words == ONCE_WORDS) {
+        return eb_scale_once(sum, channel[1]);
+    }
+    const eb_channel_dsp c = { 0, channel[1], channel[2], channel[3] };
+    return eb_scale_dsp(sum >> 7, c);
+}
+
+/* From the last one back: one that is not there lies on another one. */
+static void outputs(const uint32_t *x, int8_t *out, const int32_t *channel, const walk *w,
+                    int32_t column, int32_t stride, int32_t rows, int32_t words)
+{
+    const int32_t next = stride * column;
     for (; channel != w->end; channel += words, x++, out++) {
         for (int32_t i = w->width / 4 / next - 1; i >= 0; i--) {
-            for (int32_t r = number - 1; r >= 0; r--) {
-                out[(i + w->skipped) * w->step + (r == number - 1 ? w->last : r * w->down)] =
-                    output_at(x + i * next + r / 2 * PAIR, pairs, r % 2, channel, words);
+            int8_t *const to = out + (i + w->odd) * w->step;
+            for (int32_t r = rows - 1; r >= 0; r--) {
+                to[r == rows - 1 ? w->last : r * w->down] =
+                    output_at(x + i * next + r / 2 * PAIR, column, r % 2, channel, words);
             }
         }
     }
 }
 
-#define OUTPUTS(name, stride, number, words)                                                       \
+#define OUTPUTS(name, column, stride, rows, words)                                                 \
     static void name(const uint32_t *x, int8_t *out, const int32_t *channel, const walk *w)        \
     {                                                                                              \
-        rows(x, out, channel, w, stride, number, words);                                           \
+        outputs(x, out, channel, w, column, stride, rows, words);                                  \
     }
 
-OUTPUTS(four_rows_once, 1, 4, ONCE_WORDS)
-OUTPUTS(four_rows_twice, 1, 4, TWICE_WORDS)
-OUTPUTS(two_rows_once, 1, 2, ONCE_WORDS)
-OUTPUTS(two_rows_twice, 1, 2, TWICE_WORDS)
-OUTPUTS(one_row_once, 2, 1, ONCE_WORDS)
-OUTPUTS(one_row_twice, 2, 1, TWICE_WORDS)
+OUTPUTS(four_rows_once, TALL, 1, 4, ONCE_WORDS)
+OUTPUTS(four_rows_twice, TALL, 1, 4, TWICE_WORDS)
+OUTPUTS(two_rows_once, TALL, 1, 2, ONCE_WORDS)
+OUTPUTS(two_rows_twice, TALL, 1, 2, TWICE_WORDS)
+OUTPUTS(one_row_once, LOW, 2, 1, ONCE_WORDS)
+OUTPUTS(one_row_twice, LOW, 2, 1, TWICE_WORDS)
 
 #endif
 
-/* A row of four channels: values `step` bytes apart (0 for padding). */
-typedef struct {
-    const int8_t *at;
-    int32_t step;
-} source;
-
-typedef struct {
-    const eb_depthwise_conv2d_3x3_params *p;
-    const int8_t *in; /* four channels of an image */
-    uint32_t outside; /* four bytes of padding */
-    int32_t words;    /* of a column */
-} picture;
-
-static source row_of(const picture *image, int32_t y)
+/* The pair of rows from `y` on of an image at `in`. */
+static void fill_pair(const picture *image, const int8_t *in, int32_t y, int32_t height,
+                      uint32_t *column)
 {
-    const eb_depthwise_conv2d_3x3_params *const p = image->p;
-    const int inside = y >= 0 && y < p->in_h;
-    const source found = { inside ? image->in + y * p->in_w * p->in_c
-                                  : (const int8_t *)&image->outside,
-                           inside ? p->in_c : 0 };
-    return found;
+    const int8_t *const outside = (const int8_t *)&image->outside, *const at = in + y * image->row;
+    fill_two(y >= 0 && y < height ? at : outside, column, image,
+             y >= -1 && y + 1 < height ? at + image->row : outside);
 }
 
-static inline uint32_t *fill_word(uint32_t *column, uint32_t low, uint32_t high, int32_t words)
+/* Channels at a stride of 1; `in` is four of them, of which those at x are made. */
+static void stride_1(const eb_depthwise_conv2d_3x3_params *p, const picture *image,
+                     const int8_t *in, uint32_t *columns, const uint32_t *x, const int32_t *channel,
+                     const int32_t *end, int8_t *out)
 {
-    const uint32_t first = eb_lows(low, high), second = eb_highs(low, high);
-    column[0] = eb_even_bytes(first);
-    column[1] = eb_odd_bytes(first);
-    column[2] = eb_even_bytes(second);
-    column[3] = eb_odd_bytes(second);
-    return column + words;
-}
-
-/* The pairs of the rows `top` and below it. */
-static void fill(const picture *image, int32_t top, uint32_t *column)
-{
-    const eb_depthwise_conv2d_3x3_params *const p = image->p;
-    const int32_t n = eb_min_i32(p->in_w, p->columns - p->pad_left), words = image->words;
-    source low = row_of(image, top), high = row_of(image, top + 1);
-    for (int32_t i = 0; i < p->pad_left; i++) {
-        column = fill_word(column, image->outside, image->outside, words);
-    }
-    for (int32_t i = 0; i < n; i++, low.at += low.step, high.at += high.step) {
-        column = fill_word(column, eb_load4(low.at), eb_load4(high.at), words);
-    }
-    for (int32_t i = p->pad_left + n; i < p->columns; i++) {
-        column = fill_word(column, image->outside, image->outside, words);
-    }
-}
-
-/* The channels of an image from `channel` on: those of four in the columns that are `from` the
- * `skipped`-th on. */
-static void channels(const picture *image, const int32_t *channel, const int32_t *end,
-                     uint32_t *columns, int32_t skipped, int8_t *out)
-{
-    const eb_depthwise_conv2d_3x3_params *const p = image->p;
-    const int32_t row = p->out_w * p->in_c, most = p->stride == 1 ? ROWS : 1;
-    /* Where two outputs are made at once, a single one is made twice. */
-    const int32_t outputs = eb_max_i32(p->out_w, 2), step = p->out_w == 1 ? 0 : p->in_c;
-    int32_t top = -p->pad_top;
-    fill(image, top, columns);
-    for (int32_t y = 0; y < p->out_h; y += most, out += most * row) {
-        const int32_t left = p->out_h - y;
-        uint32_t *const last = columns + image->words - PAIR;
-        const uint32_t *const x = columns + skipped;
-        walk w = { row, 0, step, end, 4 * outputs * p->stride * image->words, outputs * step - 1, 0 };
-        fill(image, top + 2, columns + PAIR);
-        if (p->stride == 2) {
-            (p->once ? one_row_once : one_row_twice)(x, out, channel, &w);
-        } else if (left <= 2) {
-            w.last = left == 2 ? row : 0;
-            (p->once ? two_rows_once : two_rows_twice)(x, out, channel, &w);
+    const int32_t row = p->out_w * p->in_c, odd = p->out_w % 2, column = TALL * 4;
+    walk w = { row, 3 * row, p->in_c, end, p->out_w * column, row + odd * p->in_c - 1, odd };
+    int32_t y = -p->pad_top, left = p->out_h;
+    fill_pair(image, in, y, p->in_h, columns);
+    for (; left > 2; left -= 4, y += 4, columns += 2 * PAIR, x += 2 * PAIR, out += 4 * row) {
+        if (y + 6 <= p->in_h) {
+            fill_four(in + (y + 2) * image->row, columns + PAIR, image);
         } else {
-            fill(image, top + 4, last);
-            w.last = left == 3 ? 0 : 3 * row;
-            w.step = p->in_c;
-            w.width = 4 * p->out_w * image->words;
-            w.skipped = p->out_w % 2;
-            w.back = (p->out_w + w.skipped) * p->in_c - 1;
-            (p->once ? four_rows_once : four_rows_twice)(x, out - w.skipped * p->in_c, channel, &w);
+            fill_pair(image, in, y + 2, p->in_h, columns + PAIR);
+            fill_pair(image, in, y + 4, p->in_h, columns + 2 * PAIR);
+            w.last = left == 3 ? 0 : w.last;
         }
-        columns = last;
-        top += 2 * (image->words / PAIR - 1);
+        (p->once ? four_rows_once : four_rows_twice)(x, out - odd * p->in_c, channel, &w);
+    }
+    if (left > 0) {
+        const int single = p->out_w == 1;
+        const walk pairs = { 0, left == 2 ? row : 0, single ? 0 : p->in_c, end,
+                             w.width << single, (single ? 0 : row) - 1, 0 };
+        fill_pair(image, in, y + 2, p->in_h, columns + PAIR);
+        (p->once ? two_rows_once : two_rows_twice)(x, out, channel, &pairs);
+    }
+}
+
+/* The same at 2. */
+static void stride_2(const eb_depthwise_conv2d_3x3_params *p, const picture *image,
+                     const int8_t *in, uint32_t *columns, const uint32_t *x, const int32_t *channel,
+                     const int32_t *end, int8_t *out)
+{
+    const int single = p->out_w == 1;
+    const int32_t row = p->out_w * p->in_c;
+    const walk w = { 0, 0, single ? 0 : p->in_c, end, (p->out_w * 2 * LOW * 4) << single,
+                     (single ? 0 : row) - 1, 0 };
+    int32_t y = -p->pad_top;
+    fill_pair(image, in, y, p->in_h, columns);
+    for (int32_t left = p->out_h; left > 0; left--, columns += PAIR, x += PAIR, out += row) {
+        y += 2;
+        fill_pair(image, in, y, p->in_h, columns + PAIR);
+        (p->once ? one_row_once : one_row_twice)(x, out, channel, &w);
     }
 }
 
 void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_3x3_params *p, const int8_t *input,
                                     int8_t *output, void *scratch)
 {
-    const int32_t in_bytes = p->in_h * p->in_w * p->in_c;
-    const int32_t out_bytes = p->out_h * p->out_w * p->in_c;
+    const int32_t row = p->in_w * p->in_c, out_bytes = p->out_h * p->out_w * p->in_c;
+    const int32_t column = (p->stride == 1 ? TALL : LOW) * 4;
     const int32_t words = p->once ? ONCE_WORDS : TWICE_WORDS;
-    picture image = { p, input, eb_four_bytes(p->pad), (p->stride == 1 ? TALL : LOW) * PAIR };
+    const picture image = { row,
+                            3 * row,
+                            p->in_c,
+                            column,
+                            p->pad_left * column,
+                            eb_min_i32(p->in_w, p->columns - p->pad_left) * column,
+                            (p->columns - 1) * column,
+                            eb_four_bytes(p->pad) };
+    uint32_t *const columns = (uint32_t *)scratch;
+    const int32_t *channel = p->channels;
     for (int32_t c = 0; c < p->in_c; c += 4) {
         /* Fewer than four come with those before them, which may be overwritten already. */
-        const int32_t skipped = eb_max_i32(c + 4 - p->in_c, 0);
-        const int32_t *const channel = p->channels + c * words;
+        const int32_t before = eb_max_i32(c + 4 - p->in_c, 0);
+        const int32_t *const end = channel + (4 - before) * words;
         for (int32_t b = 0; b < p->batches; b++) {
-            image.in = input + b * in_bytes + c - skipped;
-            channels(&image, channel, channel + (4 - skipped) * words, (uint32_t *)scratch, skipped,
-                     output + b * out_bytes + c);
+            (p->stride == 1 ? stride_1 : stride_2)(
+                p, &image, input + b * p->in_h * row + c - before, columns, columns + before,
+                channel, end, output + b * out_bytes + c);
         }
+        channel = end;
     }
     if (p->clamp) {
         eb_clamp_all(output, p->batches * out_bytes, &p->output);
