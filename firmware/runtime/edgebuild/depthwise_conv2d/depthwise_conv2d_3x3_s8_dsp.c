@@ -18,18 +18,7 @@
 #define ONCE_WORDS 5  /* of a channel in the table: start, multiplier, taps */
 #define TWICE_WORDS 7 /* start, multiplier, round, right, taps */
 
-/* What the outputs of a step share; assembly takes this and the next by their order. */
-typedef struct {
-    int32_t down; /* bytes from an output to the one below */
-    int32_t last; /* and to the lowest of a step; 0: there is none, the highest overwrites it */
-    int32_t step; /* and to the next one in its row; 0: a single one is made twice */
-    const int32_t *end; /* of the channels in the table */
-    int32_t width;      /* bytes of the columns from one channel's first output to the end */
-    int32_t back;       /* bytes of outputs from the next channel's first turn to this one's end */
-    int32_t odd;        /* 1: the first turn of two outputs makes the second one alone */
-} walk;
-
-/* What the rows of an image share. */
+/* What the rows of an image share; assembly takes this and the next by their order. */
 typedef struct {
     int32_t row;      /* bytes from a value to the one below */
     int32_t three;    /* three times that */
@@ -40,6 +29,29 @@ typedef struct {
     int32_t last;     /* bytes from the first column to the last one */
     uint32_t outside; /* four bytes of padding: the row outside the image */
 } picture;
+
+/* Fills the pairs of the columns of a step, all but the first, with rows from `in` on. */
+typedef void filler(const int8_t *in, uint32_t *columns, const picture *image);
+
+/* Steps over up to four channels. */
+typedef struct {
+    int32_t down; /* bytes from an output to the one below */
+    int32_t last; /* and to the lowest of a step; 0: there is none, the highest overwrites it */
+    int32_t step; /* and to the next one in its row; 0: a single one is made twice */
+    const int32_t *end; /* of the channels in the table */
+    int32_t width;      /* bytes of the columns from one channel's first output to the end */
+    int32_t back;       /* bytes of outputs from the next channel's first turn to this one's end */
+    int32_t steps;
+    int8_t *out;            /* of the first turn of the first step, whose columns are filled; */
+    const int32_t *channel; /* the first channel's in the table, */
+    uint32_t *columns;      /* of the step, */
+    int32_t skipped;        /* and bytes to the channel's words in them */
+    const int8_t *in;       /* what `fill` takes for the next step, */
+    filler *fill;
+    const picture *image;
+    int32_t in_rows, out_rows, pairs; /* and bytes from step to step: of input, output, columns */
+    int32_t odd; /* 1: the first turn of two outputs makes the second one alone */
+} walk;
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
@@ -52,19 +64,33 @@ typedef struct {
 #define MORE_PADS(at)                                                                              \
     "str r9, [" at ", #16]\n str r9, [" at ", #20]\n str r9, [" at ", #24]\n str r9, [" at ", #28]\n"
 
-/* Two pairs of rows, all inside the image, as the last ones of the columns at a stride of 1. The first
- * and the last column are padding, or overwritten. */
-EB_NAKED fill_four(EB_IN const int8_t *in, EB_IN uint32_t *column, EB_IN const picture *image)
+/* A pair of rows inside the image, at a stride of 2, and two pairs, at 1. The first and the last column
+ * are padding, or overwritten. */
+#define FILL_ONE                                                                                   \
+    "ldr r5, [r0]\n ldr r6, [r0, r2]\n add r0, r4\n"                                              \
+    FILL("r5", "r6", "], #32", ", #-28]", ", #-24]", ", #-20]")
+EB_NAKED fill_one(EB_IN const int8_t *in, EB_IN uint32_t *columns, EB_IN const picture *image)
 {
     __asm volatile("push {r4-r11, lr}\n"
                    "ldmia r2, {r2-r9}\n"
-                   "sxtb16 r9, r9\n add r8, r1\n" PADS("r1") MORE_PADS("r1") PADS("r8")
-                       MORE_PADS("r8") "add r1, r6\n add r9, r1, r7\n"
-                   "1: ldr r5, [r0]\n ldr r6, [r0, r2]\n ldr r7, [r0, r2, lsl #1]\n"
-                   "ldr r8, [r0, r3]\n add r0, r4\n" /**/
-                   FILL("r5", "r6", "], #48", ", #-44]", ", #-40]", ", #-36]")
-                   FILL("r7", "r8", ", #-32]", ", #-28]", ", #-24]", ", #-20]")
-                   "cmp r1, r9\n blo 1b\n"
+                   "add r1, #16\n sxtb16 r9, r9\n add r8, r1\n" PADS("r1") PADS("r8")
+                   "add r1, r6\n add r9, r1, r7\n tst r7, #32\n bne 2f\n"
+                   "1:" FILL_ONE "2:" FILL_ONE "cmp r1, r9\n blo 1b\n"
+                   "pop {r4-r11, pc}\n");
+}
+
+#define FILL_BOTH                                                                                  \
+    "ldr r5, [r0]\n ldr r6, [r0, r2]\n ldr r7, [r0, r2, lsl #1]\n ldr r8, [r0, r3]\n add r0, r4\n" \
+    FILL("r5", "r6", "], #48", ", #-44]", ", #-40]", ", #-36]")                                    \
+    FILL("r7", "r8", ", #-32]", ", #-28]", ", #-24]", ", #-20]")
+EB_NAKED fill_both(EB_IN const int8_t *in, EB_IN uint32_t *columns, EB_IN const picture *image)
+{
+    __asm volatile("push {r4-r11, lr}\n"
+                   "ldmia r2, {r2-r9}\n"
+                   "add r1, #16\n sxtb16 r9, r9\n add r8, r1\n" PADS("r1") MORE_PADS("r1")
+                       PADS("r8") MORE_PADS("r8")
+                   "add r1, r6\n add r9, r1, r7\n tst r7, #16\n bne 2f\n"
+                   "1:" FILL_BOTH "2:" FILL_BOTH "cmp r1, r9\n blo 1b\n"
                    "pop {r4-r11, pc}\n");
 }
 
@@ -86,24 +112,31 @@ EB_NAKED fill_two(EB_IN const int8_t *upper, EB_IN uint32_t *column, EB_IN const
 }
 
 /* Outputs: x in r0, sums in r4 to r7, weights in r8 to lr, see UNPACK. The frame: 0 out, 4 end of the
- * columns, 8 start, 12 multiplier, 16 round, 20 right, 24 channel; the walk: 28 down, 32 last, 36 step,
- * 40 end, 44 width, 48 back. */
+ * columns, 8 start, 12 multiplier, 16 round, 20 right, 24 channel, 28 the walk, of which 32 down, 36
+ * last, 40 step, 44 end, 48 width, 52 back. */
 #define ENTER(END)                                                                                 \
     "push {r4-r11, lr}\n"                                                                          \
-    "ldmia r3, {r4-r9}\n"                                                                          \
-    "push {r2, r4-r9}\n"                                                                           \
-    "sub sp, #24\n"                                                                                \
-    "add r0, r8\n sub r0, #4\n"                                                                    \
-    "add r1, r9\n str r1, [sp]\n"                                                                  \
-    "0: ldr r1, [sp, #24]\n ldr r2, [sp, #40]\n ldr r3, [sp, #44]\n"                               \
-    "ldr r4, [sp]\n ldr r5, [sp, #48]\n"                                                           \
+    "ldmia r0, {r4-r9}\n"                                                                          \
+    "push {r0, r4-r9}\n"                                                                           \
+    "sub sp, #28\n"                                                                                \
+    "7: ldr r1, [r0, #28]\n ldr r2, [r0, #32]\n ldr r3, [r0, #36]\n ldr r4, [r0, #40]\n"           \
+    "add r0, r3, r4\n add r0, r8\n subs r0, #4\n"                                                 \
+    "add r1, r9\n str r1, [sp]\n str r2, [sp, #24]\n"                                             \
+    "0: ldr r1, [sp, #24]\n ldr r2, [sp, #44]\n ldr r3, [sp, #48]\n"                               \
+    "ldr r4, [sp]\n ldr r5, [sp, #52]\n"                                                          \
     "cmp r1, r2\n beq 9f\n"                                                                        \
     "adds r0, #4\n" END "subs r0, r3\n"                                                            \
     "subs r4, r5\n str r4, [sp]\n"
 #define END_BEHIND "str r0, [sp, #4]\n"
 #define END_BEFORE_LAST(bytes) "sub r6, r0, #" bytes "\n str r6, [sp, #4]\n"
 #define LEAVE                                                                                      \
-    "9: add sp, #52\n"                                                                             \
+    "9: ldr r10, [sp, #28]\n ldr r1, [r10, #24]\n subs r1, #1\n beq 8f\n str r1, [r10, #24]\n"      \
+    "ldr r0, [r10, #44]\n ldr r2, [r10, #52]\n ldr r3, [r10, #56]\n"                               \
+    "ldr r4, [r10, #28]\n ldr r5, [r10, #60]\n ldr r1, [r10, #36]\n ldr r6, [r10, #64]\n"           \
+    "ldr r7, [r10, #48]\n ldr r8, [sp, #48]\n ldr r9, [sp, #52]\n"                                 \
+    "adds r3, r0\n str r3, [r10, #44]\n adds r4, r5\n str r4, [r10, #28]\n"                        \
+    "adds r1, r6\n str r1, [r10, #36]\n blx r7\n mov r0, r10\n b 7b\n"                            \
+    "8: add sp, #56\n"                                                                             \
     "pop {r4-r11, pc}\n"
 
 /* Of the words (w1, w0, w2, w1) of each kernel column in r8, r10, r12: (w0, w1) there, (w1, w2) in r9,
@@ -155,12 +188,12 @@ EB_NAKED fill_two(EB_IN const int8_t *upper, EB_IN uint32_t *column, EB_IN const
 #define TALL_ROWS(K)                                                                               \
     ENTER(END_BEHIND) "tst r3, #16\n" LOAD_##K UNPACK "bne 2f\n"                                   \
     "1:" ONE_COLUMN(K)                                                                             \
-    "ldr r1, [sp]\n ldr r2, [sp, #28]\n ldr r3, [sp, #32]\n"                                       \
+    "ldr r1, [sp]\n ldr r2, [sp, #32]\n ldr r3, [sp, #36]\n"                                       \
     "strb r7, [r1, r3]\n strb r6, [r1, r2, lsl #1]\n strb r5, [r1, r2]\n strb r4, [r1]\n"          \
     "2:" ONE_COLUMN(K)                                                                             \
-    "ldr r1, [sp]\n ldr r2, [sp, #28]\n ldr r3, [sp, #36]\n add r1, r3\n"                          \
+    "ldr r1, [sp]\n ldr r2, [sp, #32]\n ldr r3, [sp, #40]\n add r1, r3\n"                          \
     "strb r6, [r1, r2, lsl #1]\n strb r5, [r1, r2]\n"                                              \
-    "ldr r5, [sp, #32]\n ldr r6, [sp, #4]\n strb r7, [r1, r5]\n strb r4, [r1]\n"                   \
+    "ldr r5, [sp, #36]\n ldr r6, [sp, #4]\n strb r7, [r1, r5]\n strb r4, [r1]\n"                   \
     "add r1, r3\n str r1, [sp]\n"                                                                  \
     "cmp r0, r6\n bne 1b\n b 0b\n" LEAVE
 
@@ -178,7 +211,7 @@ EB_NAKED fill_two(EB_IN const int8_t *upper, EB_IN uint32_t *column, EB_IN const
     "ldr r1, [r0, #48]\n ldr r2, [r0, #64]\n"                                                      \
     TWO_ROWS("r1", "r2", "r12", "lr", "r6", "r7", "r6", "r7")                                      \
     FINISH4(K)                                                                                     \
-    "ldr r1, [sp]\n ldr r2, [sp, #32]\n ldr r3, [sp, #36]\n"                                       \
+    "ldr r1, [sp]\n ldr r2, [sp, #36]\n ldr r3, [sp, #40]\n"                                       \
     "add r2, r1\n strb r7, [r2, r3]\n strb r6, [r1, r3]\n strb r5, [r2]\n strb r4, [r1]\n"         \
     "add r2, r1, r3, lsl #1\n str r2, [sp]\n ldr r2, [sp, #4]\n"                                   \
     "cmp r0, r2\n blo 1b\n bne 0b\n"                                                               \
@@ -197,14 +230,13 @@ EB_NAKED fill_two(EB_IN const int8_t *upper, EB_IN uint32_t *column, EB_IN const
     "smlabt r6, r1, lr, r6\n smlabb r7, r1, r9, r7\n smlad r7, r2, r10, r7\n"                      \
     "smlabt r7, r3, r9, r7\n smlad r7, r4, r12, r7\n smlabt r7, r5, lr, r7\n"                      \
     FINISH2(K, "r6", "r7")                                                                         \
-    "ldr r1, [sp, #36]\n ldr r2, [sp, #4]\n"                                                       \
+    "ldr r1, [sp, #40]\n ldr r2, [sp, #4]\n"                                                       \
     "strb r7, [r11, r1]\n strb r6, [r11]\n add r11, r11, r1, lsl #1\n"                             \
     "cmp r0, r2\n blo 1b\n beq 2f\n str r11, [sp]\n b 0b\n"                                        \
     "2: sub r0, #64\n sub r11, r1\n ldr r4, [r0]\n ldr r5, [r0, #16]\n b 1b\n" LEAVE
 
 #define OUTPUTS(name, BODY)                                                                        \
-    EB_NAKED name(EB_IN const uint32_t *x, EB_IN int8_t *out, EB_IN const int32_t *channel,        \
-                  EB_IN const walk *w)                                                             \
+    EB_NAKED name(EB_IN walk *w)                                                                   \
     {                                                                                              \
         __asm volatile(BODY);                                                                      \
     }
@@ -241,10 +273,15 @@ static void fill_two(const int8_t *upper, uint32_t *column, const picture *image
     }
 }
 
-static void fill_four(const int8_t *in, uint32_t *column, const picture *image)
+static void fill_one(const int8_t *in, uint32_t *columns, const picture *image)
 {
-    fill_two(in, column, image, in + image->row);
-    fill_two(in + 2 * image->row, column + PAIR, image, in + image->three);
+    fill_two(in, columns + PAIR, image, in + image->row);
+}
+
+static void fill_both(const int8_t *in, uint32_t *columns, const picture *image)
+{
+    fill_one(in, columns, image);
+    fill_one(in + 2 * image->row, columns + PAIR, image);
 }
 
 /* An output from the columns at x, in the upper or the lower row of those from two pairs. */
@@ -266,27 +303,39 @@ static int8_t output_at(const uint32_t *x, int32_t column, int lower, const int3
     return eb_scale_dsp(sum >> 7, c);
 }
 
-/* From the last one back: one that is not there lies on another one. */
-static void outputs(const uint32_t *x, int8_t *out, const int32_t *channel, const walk *w,
-                    int32_t column, int32_t stride, int32_t rows, int32_t words)
+/* A step, from the last output back: one that is not there lies on another one. */
+static void outputs(const walk *w, int32_t column, int32_t stride, int32_t rows, int32_t words)
 {
     const int32_t next = stride * column;
-    for (; channel != w->end; channel += words, x++, out++) {
+    const uint32_t *x = w->columns + w->skipped / 4;
+    int8_t *out = w->out;
+    for (const int32_t *c = w->channel; c != w->end; c += words, x++, out++) {
         for (int32_t i = w->width / 4 / next - 1; i >= 0; i--) {
             int8_t *const to = out + (i + w->odd) * w->step;
             for (int32_t r = rows - 1; r >= 0; r--) {
                 to[r == rows - 1 ? w->last : r * w->down] =
-                    output_at(x + i * next + r / 2 * PAIR, column, r % 2, channel, words);
+                    output_at(x + i * next + r / 2 * PAIR, column, r % 2, c, words);
             }
         }
     }
 }
 
-#define OUTPUTS(name, column, stride, rows, words)                                                 \
-    static void name(const uint32_t *x, int8_t *out, const int32_t *channel, const walk *w)        \
-    {                                                                                              \
-        outputs(x, out, channel, w, column, stride, rows, words);                                  \
+static void walk_on(walk *w, int32_t column, int32_t stride, int32_t rows, int32_t words)
+{
+    for (;;) {
+        outputs(w, column, stride, rows, words);
+        if (--w->steps == 0) {
+            return;
+        }
+        w->out += w->out_rows;
+        w->columns += w->pairs / 4;
+        w->fill(w->in, w->columns, w->image);
+        w->in += w->in_rows;
     }
+}
+
+#define OUTPUTS(name, column, stride, rows, words)                                                 \
+    static void name(walk *w) { walk_on(w, column, stride, rows, words); }
 
 OUTPUTS(four_rows_once, TALL, 1, 4, ONCE_WORDS)
 OUTPUTS(four_rows_twice, TALL, 1, 4, TWICE_WORDS)
@@ -306,80 +355,122 @@ static void fill_pair(const picture *image, const int8_t *in, int32_t y, int32_t
              y >= -1 && y + 1 < height ? at + image->row : outside);
 }
 
-/* Channels at a stride of 1; `in` is four of them, of which those at x are made. */
-static void stride_1(const eb_depthwise_conv2d_3x3_params *p, const picture *image,
-                     const int8_t *in, uint32_t *columns, const uint32_t *x, const int32_t *channel,
-                     const int32_t *end, int8_t *out)
+static void next_step(walk *w)
 {
-    const int32_t row = p->out_w * p->in_c, odd = p->out_w % 2, column = TALL * 4;
-    walk w = { row, 3 * row, p->in_c, end, p->out_w * column, row + odd * p->in_c - 1, odd };
-    int32_t y = -p->pad_top, left = p->out_h;
-    fill_pair(image, in, y, p->in_h, columns);
-    for (; left > 2; left -= 4, y += 4, columns += 2 * PAIR, x += 2 * PAIR, out += 4 * row) {
-        if (y + 6 <= p->in_h) {
-            fill_four(in + (y + 2) * image->row, columns + PAIR, image);
-        } else {
-            fill_pair(image, in, y + 2, p->in_h, columns + PAIR);
-            fill_pair(image, in, y + 4, p->in_h, columns + 2 * PAIR);
-            w.last = left == 3 ? 0 : w.last;
-        }
-        (p->once ? four_rows_once : four_rows_twice)(x, out - odd * p->in_c, channel, &w);
+    w->out += w->out_rows;
+    w->columns += w->pairs / 4;
+}
+
+/* Where a single output is made twice. */
+static void make_single(walk *w)
+{
+    w->step = 0;
+    w->width *= 2;
+    w->back = -1;
+}
+
+/* All steps at a stride of 1, of four channels from `in` on. */
+static void stride_1(const eb_depthwise_conv2d_3x3_params *p, const int8_t *in, walk w)
+{
+    const int32_t row = w.image->row, fours = (p->out_h + 1) / 4, left = p->out_h - 4 * fours;
+    int32_t y = 2 - p->pad_top;
+    const int32_t inside = eb_min_i32((p->in_h - y) / 4, fours);
+    fill_pair(w.image, in, y - 2, p->in_h, w.columns);
+    w.out -= w.odd * w.step;
+    if (inside > 0) {
+        w.steps = inside;
+        w.in = in + (y + 4) * row;
+        fill_both(in + y * row, w.columns, w.image);
+        (p->once ? four_rows_once : four_rows_twice)(&w);
+        next_step(&w);
+        y += 4 * inside;
+    }
+    if (inside < fours) {
+        w.steps = 1;
+        w.last = left < 0 ? 0 : w.last;
+        fill_pair(w.image, in, y, p->in_h, w.columns + PAIR);
+        fill_pair(w.image, in, y + 2, p->in_h, w.columns + 2 * PAIR);
+        (p->once ? four_rows_once : four_rows_twice)(&w);
+        next_step(&w);
+        y += 4;
     }
     if (left > 0) {
-        const int single = p->out_w == 1;
-        const walk pairs = { 0, left == 2 ? row : 0, single ? 0 : p->in_c, end,
-                             w.width << single, (single ? 0 : row) - 1, 0 };
-        fill_pair(image, in, y + 2, p->in_h, columns + PAIR);
-        (p->once ? two_rows_once : two_rows_twice)(x, out, channel, &pairs);
+        w.steps = 1;
+        w.last = left == 2 ? w.down : 0;
+        w.out += w.odd * w.step;
+        w.back -= w.odd * w.step;
+        w.odd = 0;
+        if (p->out_w == 1) {
+            make_single(&w);
+        }
+        fill_pair(w.image, in, y, p->in_h, w.columns + PAIR);
+        (p->once ? two_rows_once : two_rows_twice)(&w);
     }
 }
 
 /* The same at 2. */
-static void stride_2(const eb_depthwise_conv2d_3x3_params *p, const picture *image,
-                     const int8_t *in, uint32_t *columns, const uint32_t *x, const int32_t *channel,
-                     const int32_t *end, int8_t *out)
+static void stride_2(const eb_depthwise_conv2d_3x3_params *p, const int8_t *in, walk w)
 {
-    const int single = p->out_w == 1;
-    const int32_t row = p->out_w * p->in_c;
-    const walk w = { 0, 0, single ? 0 : p->in_c, end, (p->out_w * 2 * LOW * 4) << single,
-                     (single ? 0 : row) - 1, 0 };
-    int32_t y = -p->pad_top;
-    fill_pair(image, in, y, p->in_h, columns);
-    for (int32_t left = p->out_h; left > 0; left--, columns += PAIR, x += PAIR, out += row) {
-        y += 2;
-        fill_pair(image, in, y, p->in_h, columns + PAIR);
-        (p->once ? one_row_once : one_row_twice)(x, out, channel, &w);
+    const int32_t row = w.image->row, y = 2 - p->pad_top;
+    const int32_t inside = eb_min_i32((p->in_h - y) / 2, p->out_h);
+    fill_pair(w.image, in, y - 2, p->in_h, w.columns);
+    if (inside > 0) {
+        w.steps = inside;
+        w.in = in + (y + 2) * row;
+        fill_one(in + y * row, w.columns, w.image);
+        (p->once ? one_row_once : one_row_twice)(&w);
+        next_step(&w);
+    }
+    if (inside < p->out_h) {
+        w.steps = 1;
+        fill_pair(w.image, in, y + 2 * inside, p->in_h, w.columns + PAIR);
+        (p->once ? one_row_once : one_row_twice)(&w);
     }
 }
 
 void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_3x3_params *p, const int8_t *input,
                                     int8_t *output, void *scratch)
 {
-    const int32_t row = p->in_w * p->in_c, out_bytes = p->out_h * p->out_w * p->in_c;
-    const int32_t column = (p->stride == 1 ? TALL : LOW) * 4;
-    const int32_t words = p->once ? ONCE_WORDS : TWICE_WORDS;
-    const picture image = { row,
-                            3 * row,
-                            p->in_c,
-                            column,
-                            p->pad_left * column,
-                            eb_min_i32(p->in_w, p->columns - p->pad_left) * column,
-                            (p->columns - 1) * column,
-                            eb_four_bytes(p->pad) };
-    uint32_t *const columns = (uint32_t *)scratch;
-    const int32_t *channel = p->channels;
+    const int32_t step = p->in_c, in_row = p->in_w * step, out_row = p->out_w * step;
+    const int tall = p->stride == 1;
+    const int32_t column = (tall ? TALL : LOW) * 4, words = p->once ? ONCE_WORDS : TWICE_WORDS;
+    const int32_t odd = tall ? p->out_w % 2 : 0;
+    const picture image = { .row = in_row,
+                            .three = 3 * in_row,
+                            .step = step,
+                            .column = column,
+                            .first = p->pad_left * column,
+                            .inside = eb_min_i32(p->in_w, p->columns - p->pad_left) * column,
+                            .last = (p->columns - 1) * column,
+                            .outside = eb_four_bytes(p->pad) };
+    walk w = { .down = out_row,
+               .last = tall ? 3 * out_row : 0,
+               .step = step,
+               .width = p->out_w * p->stride * column,
+               .back = out_row + odd * step - 1,
+               .channel = p->channels,
+               .fill = tall ? fill_both : fill_one,
+               .image = &image,
+               .in_rows = (tall ? 4 : 2) * in_row,
+               .out_rows = (tall ? 4 : 1) * out_row,
+               .pairs = column - 4 * PAIR,
+               .odd = odd };
+    if (!tall && p->out_w == 1) {
+        make_single(&w);
+    }
     for (int32_t c = 0; c < p->in_c; c += 4) {
         /* Fewer than four come with those before them, which may be overwritten already. */
         const int32_t before = eb_max_i32(c + 4 - p->in_c, 0);
-        const int32_t *const end = channel + (4 - before) * words;
+        w.end = w.channel + (4 - before) * words;
+        w.skipped = 4 * before;
         for (int32_t b = 0; b < p->batches; b++) {
-            (p->stride == 1 ? stride_1 : stride_2)(
-                p, &image, input + b * p->in_h * row + c - before, columns, columns + before,
-                channel, end, output + b * out_bytes + c);
+            w.columns = (uint32_t *)scratch;
+            w.out = output + b * p->out_h * out_row + c;
+            (tall ? stride_1 : stride_2)(p, input + b * p->in_h * in_row + c - before, w);
         }
-        channel = end;
+        w.channel = w.end;
     }
     if (p->clamp) {
-        eb_clamp_all(output, p->batches * out_bytes, &p->output);
+        eb_clamp_all(output, p->batches * p->out_h * out_row, &p->output);
     }
 }
