@@ -201,10 +201,9 @@ def _dsp_3x3_call(node: Node, w: conv.Window, channels: np.ndarray) -> KernelCal
     batches, in_h, in_w, in_c = node.input(0).shape
     stride = w.stride_h
     columns = (w.out_w - 1) * stride + 3
-    rows, pairs = (4, 3) if stride == 1 else (1, 2)
-    steps = -(-w.out_h // rows)
-    # Columns of as many pairs of rows, which move by all but one of them from step to step.
-    words = 4 * pairs * max(columns, stride + 3) + 4 * (pairs - 1) * max(steps - 1, 0)
+    rows = 4 // stride
+    # Columns of three pairs of rows, four channels each; two pairs on from step to step.
+    words = 12 * max(columns, stride + 3) + 8 * max(-(-w.out_h // rows) - 1, 0)
     name = "depthwise_conv2d_3x3_s8_dsp"
     return KernelCall(
         f"eb_{name}",

@@ -46,8 +46,7 @@ typedef struct {
 /* Kernels of 3x3 without dilation, strides of (1, 1) or (2, 2), multiplier 1, four or more channels.
  * channels: for each 256 * bias (plus the fraction, if `once`), multiplier, (if not, eb_channel_dsp's
  * round, right), and for each kernel column the bytes (w1, w0, w2, w1), of which 0, 1, 2 are its rows.
- * scratch: with n = max(columns, stride + 3), 48 * n + 32 * (ceil(out_h / 4) - 1) bytes at a stride of
- * 1, 32 * n + 16 * (out_h - 1) at 2. */
+ * scratch: 48 * max(columns, stride + 3) + 32 * (ceil(out_h * stride / 4) - 1) bytes. */
 void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_3x3_params *p, const int8_t *input,
                                     int8_t *output, void *scratch);
 
