@@ -59,8 +59,14 @@ typedef struct {
 #define MORE_PADS(at)                                                                              \
     "str r9, [" at ", #16]\n str r9, [" at ", #20]\n str r9, [" at ", #24]\n str r9, [" at ", #28]\n"
 
-/* Two pairs of rows, all inside the image, as the last ones of the columns. The first and the last column
- * are padding, or overwritten. */
+/* Two columns a turn from r1 to r9; a turn of an odd number begins with its second one. */
+#define FILL_TURNS(BODY)                                                                           \
+    "tst r7, #16\n bne 2f\n"                                                                       \
+    "1:" BODY "2:" BODY "cmp r1, r9\n blo 1b\n"                                                     \
+    "pop {r4-r11, pc}\n"
+
+/* Two pairs of rows, all inside the image, as the last ones of the columns. The first and the last
+ * column are padding, or overwritten. */
 #define FILL_BOTH                                                                                  \
     "ldr r5, [r0]\n ldr r6, [r0, r2]\n ldr r7, [r0, r2, lsl #1]\n ldr r8, [r0, r3]\n add r0, r4\n" \
     FILL("r5", "r6", "], #48", ", #-44]", ", #-40]", ", #-36]")                                    \
@@ -70,27 +76,23 @@ EB_NAKED fill_both(EB_IN const int8_t *in, EB_IN uint32_t *columns, EB_IN const 
     __asm volatile("push {r4-r11, lr}\n"
                    "ldmia r2, {r2-r4, r6-r9}\n"
                    "add r1, #16\n sxtb16 r9, r9\n add r8, r1\n" PADS("r1") MORE_PADS("r1")
-                       PADS("r8") MORE_PADS("r8")
-                   "add r1, r6\n add r9, r1, r7\n tst r7, #16\n bne 2f\n"
-                   "1:" FILL_BOTH "2:" FILL_BOTH "cmp r1, r9\n blo 1b\n"
-                   "pop {r4-r11, pc}\n");
+                       PADS("r8") MORE_PADS("r8") "add r1, r6\n add r9, r1, r7\n"
+                           FILL_TURNS(FILL_BOTH));
 }
 
 /* One pair of rows, of which any may be `outside`. */
+#define FILL_TWO                                                                                   \
+    "ldr r5, [r0]\n ldr r6, [r3]\n add r0, r2\n add r3, r4\n"                                      \
+    FILL("r5", "r6", "], #48", ", #-44]", ", #-40]", ", #-36]")
 EB_NAKED fill_two(EB_IN const int8_t *upper, EB_IN uint32_t *column, EB_IN const picture *image,
                   EB_IN const int8_t *lower)
 {
     __asm volatile("push {r4-r11, lr}\n"
-                   "add r12, r2, #24\n ldr r4, [r2, #8]\n ldr r6, [r2, #12]\n"
-                   "ldr r7, [r2, #16]\n ldr r8, [r2, #20]\n ldr r9, [r2, #24]\n"
+                   "add r12, r2, #24\n add r4, r2, #8\n ldmia r4, {r4, r6-r9}\n"
                    "sxtb16 r9, r9\n add r8, r1\n" PADS("r1") PADS("r8")
                    "add r1, r6\n add r9, r1, r7\n mov r2, r4\n"
                    "cmp r0, r12\n it eq\n moveq r2, #0\n"
-                   "cmp r3, r12\n it eq\n moveq r4, #0\n"
-                   "1: ldr r7, [r0]\n ldr r8, [r3]\n add r0, r2\n add r3, r4\n" /**/
-                   FILL("r7", "r8", "], #48", ", #-44]", ", #-40]", ", #-36]")
-                   "cmp r1, r9\n blo 1b\n"
-                   "pop {r4-r11, pc}\n");
+                   "cmp r3, r12\n it eq\n moveq r4, #0\n" FILL_TURNS(FILL_TWO));
 }
 
 /* Outputs: x in r0, sums in r4 to r7, weights in r8 to lr, see UNPACK. The frame: 0 out, 4 end of the
@@ -336,8 +338,19 @@ static void fill_pair(const picture *image, const int8_t *in, int32_t y, int32_t
              y >= -1 && y + 1 < height ? at + image->row : outside);
 }
 
+/* The outputs of a row: at a stride of 1 one by one, but for what is left over of fours, else in pairs,
+ * where a single one is made twice. */
+static void set_row(const eb_depthwise_conv2d_3x3_params *p, int pairs, walk *w)
+{
+    const int single = pairs && p->out_w == 1;
+    w->odd = pairs ? 0 : p->out_w % 2;
+    w->step = single ? 0 : p->in_c;
+    w->width = (p->out_w + single) * p->stride * COLUMN * 4;
+    w->back = (p->out_w + w->odd) * w->step - 1;
+}
+
 /* Steps, of which the columns of the first are filled. */
-static void run(const eb_depthwise_conv2d_3x3_params *p, walk *w, int32_t steps)
+static void run(const eb_depthwise_conv2d_3x3_params *p, int32_t steps, walk *w)
 {
     w->steps = steps;
     if (p->stride == 1) {
@@ -349,84 +362,69 @@ static void run(const eb_depthwise_conv2d_3x3_params *p, walk *w, int32_t steps)
     w->columns += 2 * PAIR;
 }
 
-/* Where pairs of columns are made, a single one is made twice. */
-static void make_pairs(const eb_depthwise_conv2d_3x3_params *p, walk *w)
-{
-    const int single = p->out_w == 1;
-    w->step = single ? 0 : p->in_c;
-    w->width = (p->out_w + single) * p->stride * COLUMN * 4;
-    w->back = p->out_w * w->step - 1;
-    w->odd = 0;
-}
-
 /* Up to four channels of an image; `in` is where the four begin of which they are the last. */
-static void channels(const eb_depthwise_conv2d_3x3_params *p, const int8_t *in, walk w)
+static void channels(const eb_depthwise_conv2d_3x3_params *p, const int8_t *in, walk *w)
 {
-    const picture *const image = w.image;
+    const picture *const image = w->image;
     const int32_t rows = 4 / p->stride, steps = (p->out_h + 1) / rows;
     const int32_t left = p->out_h - steps * rows;
     int32_t y = 2 - p->pad_top; /* of the first row that is not filled */
     const int32_t inside = eb_min_i32((p->in_h - y) / 4, steps);
-    fill_pair(image, in, y - 2, p->in_h, w.columns);
+    set_row(p, p->stride == 2, w);
+    w->out -= w->odd * w->step;
+    w->last = (rows - 1) * w->down;
+    fill_pair(image, in, y - 2, p->in_h, w->columns);
     if (inside > 0) {
-        fill_both(in + y * image->row, w.columns, image);
-        w.in = in + (y + 4) * image->row;
-        run(p, &w, inside);
+        fill_both(in + y * image->row, w->columns, image);
+        w->in = in + (y + 4) * image->row;
+        run(p, inside, w);
         y += 4 * inside;
     }
     if (inside < steps) {
-        fill_pair(image, in, y, p->in_h, w.columns + PAIR);
-        fill_pair(image, in, y + 2, p->in_h, w.columns + 2 * PAIR);
-        w.last = left < 0 ? 0 : w.last;
-        run(p, &w, 1);
+        fill_pair(image, in, y, p->in_h, w->columns + PAIR);
+        fill_pair(image, in, y + 2, p->in_h, w->columns + 2 * PAIR);
+        w->last = left < 0 ? 0 : w->last;
+        run(p, 1, w);
         y += 4;
     }
     if (left > 0) {
-        fill_pair(image, in, y, p->in_h, w.columns + PAIR);
-        w.out += w.odd * w.step;
-        w.last = left == 2 ? w.down : 0;
-        make_pairs(p, &w);
-        w.steps = 1;
-        (p->once ? two_rows_1_once : two_rows_1_twice)(&w);
+        fill_pair(image, in, y, p->in_h, w->columns + PAIR);
+        w->out += w->odd * w->step;
+        w->last = left == 2 ? w->down : 0;
+        w->steps = 1;
+        set_row(p, 1, w);
+        (p->once ? two_rows_1_once : two_rows_1_twice)(w);
     }
 }
 
 void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_3x3_params *p, const int8_t *input,
                                     int8_t *output, void *scratch)
 {
-    const int32_t step = p->in_c, in_row = p->in_w * step, out_row = p->out_w * step;
+    const int32_t in_row = p->in_w * p->in_c, out_row = p->out_w * p->in_c;
     const int32_t column = COLUMN * 4, words = p->once ? ONCE_WORDS : TWICE_WORDS;
-    const int32_t rows = 4 / p->stride, odd = p->out_w % 2;
     const picture image = { .row = in_row,
                             .three = 3 * in_row,
-                            .step = step,
+                            .step = p->in_c,
                             .first = p->pad_left * column,
                             .inside = eb_min_i32(p->in_w, p->columns - p->pad_left) * column,
                             .last = (p->columns - 1) * column,
                             .outside = eb_four_bytes(p->pad) };
-    walk w = { .down = out_row,
-               .last = (rows - 1) * out_row,
-               .step = step,
-               .width = p->out_w * column,
-               .back = out_row + odd * step - 1,
-               .channel = p->channels,
-               .columns = (uint32_t *)scratch,
-               .image = &image,
-               .in_rows = 4 * in_row,
-               .out_rows = rows * out_row,
-               .fill = fill_both,
-               .odd = odd };
-    if (p->stride == 2) {
-        make_pairs(p, &w);
-    }
+    walk w;
+    w.down = out_row;
+    w.channel = p->channels;
+    w.image = &image;
+    w.in_rows = 4 * in_row;
+    w.out_rows = 4 / p->stride * out_row;
+    w.fill = fill_both;
     for (int32_t c = 0; c < p->in_c; c += 4) {
         /* Fewer than four come with those before them, which may be overwritten already. */
         const int32_t before = eb_max_i32(c + 4 - p->in_c, 0);
         w.end = w.channel + (4 - before) * words;
         w.skipped = 4 * before;
         for (int32_t b = 0; b < p->batches; b++) {
-            w.out = output + b * p->out_h * out_row + c - w.odd * step;
-            channels(p, input + b * p->in_h * in_row + c - before, w);
+            w.columns = (uint32_t *)scratch;
+            w.out = output + b * p->out_h * out_row + c;
+            channels(p, input + b * p->in_h * in_row + c - before, &w);
         }
         w.channel = w.end;
     }
