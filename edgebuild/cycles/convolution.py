@@ -259,32 +259,44 @@ def depthwise_dsp(p: Params) -> Work:
 
 
 def depthwise_3x3_dsp(p: Params) -> Work:
-    """``depthwise_conv2d_3x3_s8_dsp.c``: steps of four output rows, the last one of two where no
-    more are left; of one row at a stride of 2."""
+    """``depthwise_conv2d_3x3_s8_dsp.c``: steps of four output rows, two at a stride of 2."""
     work = Work()
     out_h, out_w, channels = p["out_h"], p["out_w"], p["batches"] * p["in_c"]
-    groups = -(-p["in_c"] // 4)
-    images = groups * p["batches"]
-    fours = (out_h + 1) // 4 if p["stride"] == 1 else 0
-    others = out_h if p["stride"] == 2 else int(out_h > 4 * fours)
-    steps = {"four rows": fours, "two rows" if p["stride"] == 1 else "one row": others}
+    groups, rows = -(-p["in_c"] // 4), 4 // p["stride"]
+    images, steps = groups * p["batches"], (out_h + 1) // rows
+    inside = min(max((p["in_h"] - 2 + p["pad_top"]) // 4, 0), steps)
+    left = int(out_h > steps * rows)
+    columns = min(p["in_w"], p["columns"] - p["pad_left"])
+    rounds = "once" if p["once"] else "twice"
     work.add("group", groups)
     work.add("image", images)
-    with work.phase("fill", images * (fours + others)):
-        inside = min(p["in_w"], p["columns"] - p["pad_left"])
-        fills = images * (1 + 2 * fours + others)
-        work.add("fill", fills)
-        work.add("column", fills * inside)
-        work.add("column of padding", fills * (p["columns"] - inside))
-    rounds = "once" if p["once"] else "twice"
-    with work.phase("multiply", images * (fours + others)):
-        for rows, times in steps.items():
-            work.add(f"step of {rows}", images * times)
-            work.add(f"call of {rows}, {rounds}", images * times)
-            work.add(f"channel of {rows}, {rounds}", channels * times)
-            work.add(f"turn of {rows}, {rounds}", channels * times * -(-out_w // 2))
-            odd = out_w % 2 if rows == "four rows" or out_w > 1 else 0
-            work.add(f"odd turn of {rows}, {rounds}", channels * times * odd)
+    work.add("steps inside", images * bool(inside))
+    work.add("step at an edge", images * (steps - inside))
+    work.add("step of what is left", images * left)
+    with work.phase("fill", images * (steps + left)):
+        for name, fills in (
+            ("fill both", images * inside),
+            ("fill two", images * (1 + 2 * (steps - inside) + left)),
+        ):
+            work.add(name, fills)
+            work.add(f"{name}: column", fills * columns)
+            work.add(f"{name}: turn", fills * -(-columns // 2))
+            work.add(f"{name}: odd", fills * (columns % 2))
+    with work.phase("multiply", images * (steps + left)):
+        pairs = [("two rows", left)] if p["stride"] == 1 else [("two rows apart", steps)]
+        if p["stride"] == 1:
+            name = f"four rows, {rounds}"
+            work.add(name, images * steps)
+            work.add(f"{name}: channel", channels * steps)
+            work.add(f"{name}: column", channels * steps * out_w)
+            work.add(f"{name}: turn", channels * steps * -(-out_w // 2))
+            work.add(f"{name}: odd", channels * steps * (out_w % 2))
+        for kind, times in pairs:
+            name = f"{kind}, {rounds}"
+            work.add(name, images * times)
+            work.add(f"{name}: channel", channels * times)
+            work.add(f"{name}: turn", channels * times * -(-out_w // 2))
+            work.add(f"{name}: odd", channels * times * (out_w % 2 if out_w > 1 else 0))
     if p["clamp"]:
         with work.phase("clamp", 1):
             work.loop("clamp", channels * out_h * out_w)

@@ -343,7 +343,7 @@ def _depthwise_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 def _depthwise_3x3_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
     """Those of four channels in every step of every image."""
-    steps = -(-p["out_h"] // 4) if p["stride"] == 1 else p["out_h"]
+    steps = -(-p["out_h"] * p["stride"] // 4)
     four = 4 * p["channels"].shape[1] * p["channels"].itemsize
     repeats = p["batches"] * steps
     yield Reads("weights", p["channels"].nbytes, window=four, repeats=repeats)
