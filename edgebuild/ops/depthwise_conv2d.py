@@ -154,7 +154,7 @@ class DepthwiseConv2D(Operator):
         yield _case("relu6", (1, 5, 5, 4), (3, 3), act="RELU6", out_zp=-100)
         yield _case("left_shift", (1, 5, 5, 4), (3, 3), out_scale=0.0004)
         yield _case("zero_point_low", (1, 4, 4, 8), (3, 3), padding="SAME", in_zp=-128)
-        # The 3x3 kernel with the DSP extension: pairs of rows and columns, and what is left over.
+        # The 3x3 kernel with the DSP extension: rows and columns in twos and fours, what is left over.
         yield _case("rows_5_columns_7", (2, 5, 7, 8), (3, 3), padding="SAME")
         yield _case("rows_2_columns_1", (1, 2, 1, 4), (3, 3), padding="SAME")
         yield _case("one_row_of_6", (1, 1, 6, 4), (3, 3), padding="SAME", act="RELU", out_zp=-128)
@@ -165,6 +165,10 @@ class DepthwiseConv2D(Operator):
             "stride_2_low", (1, 8, 6, 8), (3, 3), padding="SAME", stride=(2, 2), out_zp=-128
         )
         yield _case("relu6_clamped", (1, 6, 6, 4), (3, 3), act="RELU6", out_zp=-128, out_scale=0.02)
+        yield _case("rows_7_channels_10", (2, 7, 5, 10), (3, 3), padding="SAME", out_zp=-128)
+        yield _case("rows_9_valid", (1, 9, 4, 5), (3, 3))
+        yield _case("stride_2_channels_7", (2, 9, 7, 7), (3, 3), padding="SAME", stride=(2, 2))
+        yield _case("stride_2_columns_1", (1, 7, 1, 6), (3, 3), padding="SAME", stride=(2, 2))
         # Vectors of the NEON kernel, and its forms.
         yield _case("channels_16_in_place", (1, 6, 7, 16), (3, 3), stride=(2, 1))
         yield _case("channels_35", (1, 4, 5, 35), (3, 3), padding="SAME", out_zp=-128, act="RELU")
@@ -175,11 +179,11 @@ class DepthwiseConv2D(Operator):
 
 def _is_3x3(node: Node, w: conv.Window) -> bool:
     """Return whether the DSP kernel of 3x3 takes the layer's shape."""
-    strides = (w.stride_h, w.stride_w)
     return (
         (w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w) == (3, 3, 1, 1)
-        and strides in ((1, 1), (2, 2))
+        and (w.stride_h, w.stride_w) in ((1, 1), (2, 2))
         and node.input(0).shape[3] >= 4
+        and node.output.elements > 0
     )
 
 

@@ -76,6 +76,14 @@ def test_which_depthwise_kernel_runs(kernel, stride, dilation, name):
     assert call.function == f"eb_{name}" and call.sources == (f"depthwise_conv2d/{name}.c",)
 
 
+@pytest.mark.parametrize(("shape", "takes"), [((5, 3, 4), 1), ((5, 3, 3), 0), ((5, 2, 4), 0)])
+def test_what_the_3x3_kernel_takes(shape, takes):
+    """Four channels, and a row with an output."""
+    node = depthwise_case("x", (1, *shape), (3, 3)).graph.node(0)
+    call = OPS["DEPTHWISE_CONV_2D"].kernel(node, DSP)
+    assert call.function.endswith("3x3_s8_dsp") == takes
+
+
 def random_3x3(rng):
     """A depthwise layer of 3x3 whose image may be smaller than the kernel."""
     zero = int(rng.choice([-128, -128, 3]))
