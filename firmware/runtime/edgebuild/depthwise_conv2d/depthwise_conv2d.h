@@ -43,10 +43,11 @@ typedef struct {
     eb_output_stage output;
 } eb_depthwise_conv2d_3x3_params;
 
-/* Kernels of 3x3 without dilation, strides of (1, 1) or (2, 2), multiplier 1, four or more channels.
- * channels: for each 256 * bias (plus the fraction, if `once`), multiplier, (if not, eb_channel_dsp's
- * round, right), and for each kernel column the bytes (w1, w0, w2, w1), of which 0, 1, 2 are its rows.
- * scratch: 48 * max(columns, stride + 3) + 32 * (ceil(out_h * stride / 4) - 1) bytes. */
+/* Kernels of 3x3 without dilation, strides of (1, 1) or (2, 2), multiplier 1, four channels or
+ * more, at least one output. channels: for each 256 * bias (plus the fraction, if `once`),
+ * multiplier, (if not, eb_channel_dsp's round, right), and for each kernel column the bytes (w1,
+ * w0, w2, w1) of its rows 0 to 2. scratch: 48 * max(columns, stride + 3) + 32 * (ceil(out_h *
+ * stride / 4) - 1) bytes. */
 void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_3x3_params *p, const int8_t *input,
                                     int8_t *output, void *scratch);
 

@@ -1,11 +1,11 @@
-/* DEPTHWISE_CONV_2D of 3x3 with the DSP extension: four channels at a time; of each, four output rows
- * at once at a stride of 1, two at 2.
+/* DEPTHWISE_CONV_2D of 3x3 with the DSP extension: four channels at a time; of each, four output
+ * rows at once at a stride of 1, two at 2.
  *
- * The six input rows under a step become columns, the padding included: a word for each two rows and
- * each of the four channels, the upper row in its low half; SMLAD takes two taps at once. The last pair
- * of rows is the first one of the next step, whose columns begin where it lies: they move through memory
- * from step to step, and each input row is read once, before the output rows that may lie on it are
- * written.
+ * The six input rows under a step become columns, the padding included: a word for each two rows
+ * and each of the four channels, the upper row in its low half; SMLAD takes two taps at once. The
+ * last pair of rows is the first one of the next step, whose columns begin where it lies: they
+ * move through memory from step to step, and each input row is read once, before the output rows
+ * that may lie on it are written.
  *
  * Weights are times 256, and so are sums. Those of a channel stay in registers for a step. */
 #include "../common/eb_channel_dsp.h"
@@ -50,25 +50,28 @@ typedef struct {
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
-/* Words of four channels in the columns at r1, from those of an upper and a lower row. */
+/* Words of four channels in the columns at r1, from those of an upper and a lower row. r9 is
+ * padding. */
 #define FILL(upper, lower, w0, w1, w2, w3)                                                         \
     "pkhbt r12, " upper ", " lower ", lsl #16\n pkhtb lr, " lower ", " upper ", asr #16\n"         \
     "sxtb16 r10, r12\n sxtb16 r11, r12, ror #8\n sxtb16 r12, lr\n sxtb16 lr, lr, ror #8\n"         \
     "str r10, [r1" w0 "\n str r11, [r1" w1 "\n str r12, [r1" w2 "\n str lr, [r1" w3 "\n"
-#define PADS(at) "str r9, [" at "]\n str r9, [" at ", #4]\n str r9, [" at ", #8]\n str r9, [" at ", #12]\n"
-#define MORE_PADS(at)                                                                              \
-    "str r9, [" at ", #16]\n str r9, [" at ", #20]\n str r9, [" at ", #24]\n str r9, [" at ", #28]\n"
+#define FOUR_PADS(at, w0, w1, w2, w3)                                                              \
+    "str r9, [" at w0 "\n str r9, [" at w1 "\n str r9, [" at w2 "\n str r9, [" at w3 "\n"
+#define PADS(at) FOUR_PADS(at, "]", ", #4]", ", #8]", ", #12]")
+#define MORE_PADS(at) FOUR_PADS(at, ", #16]", ", #20]", ", #24]", ", #28]")
 
-/* Two columns a turn from r1 to r9; a turn of an odd number begins with its second one. */
+/* Two columns a turn from r1 to r9; the first turn of an odd number begins with its second one. */
 #define FILL_TURNS(BODY)                                                                           \
     "tst r7, #16\n bne 2f\n"                                                                       \
-    "1:" BODY "2:" BODY "cmp r1, r9\n blo 1b\n"                                                     \
+    "1:" BODY "2:" BODY "cmp r1, r9\n blo 1b\n"                                                    \
     "pop {r4-r11, pc}\n"
 
 /* Two pairs of rows, all inside the image, as the last ones of the columns. The first and the last
  * column are padding, or overwritten. */
 #define FILL_BOTH                                                                                  \
-    "ldr r5, [r0]\n ldr r6, [r0, r2]\n ldr r7, [r0, r2, lsl #1]\n ldr r8, [r0, r3]\n add r0, r4\n" \
+    "ldr r5, [r0]\n ldr r6, [r0, r2]\n ldr r7, [r0, r2, lsl #1]\n ldr r8, [r0, r3]\n"              \
+    "add r0, r4\n"                                                                                 \
     FILL("r5", "r6", "], #48", ", #-44]", ", #-40]", ", #-36]")                                    \
     FILL("r7", "r8", ", #-32]", ", #-28]", ", #-24]", ", #-20]")
 EB_NAKED fill_both(EB_IN const int8_t *in, EB_IN uint32_t *columns, EB_IN const picture *image)
@@ -95,37 +98,37 @@ EB_NAKED fill_two(EB_IN const int8_t *upper, EB_IN uint32_t *column, EB_IN const
                    "cmp r3, r12\n it eq\n moveq r4, #0\n" FILL_TURNS(FILL_TWO));
 }
 
-/* Outputs: x in r0, sums in r4 to r7, weights in r8 to lr, see UNPACK. The frame: 0 out, 4 end of the
- * columns, 8 start, 12 multiplier, 16 round, 20 right, 24 channel, 28 the walk, of which 32 down, 36
- * last, 40 step, 44 end, 48 width, 52 back. */
+/* Outputs: x in r0, sums in r4 to r7, weights in r8 to lr, see UNPACK. The frame: 0 out, 4 end of
+ * the columns (or one output before), 8 start, 12 multiplier, 16 round, 20 right, 24 the next
+ * channel, 28 the walk, of which 32 down, 36 last, 40 step, 44 end, 48 width, 52 back. */
 #define BEGIN(K)                                                                                   \
     "push {r4-r11, lr}\n"                                                                          \
     "ldmia r0, {r4-r9}\n"                                                                          \
     "push {r0, r4-r9}\n"                                                                           \
     "sub sp, #28\n" BEGIN_##K                                                                      \
     "7: ldr r1, [r0, #28]\n ldr r2, [r0, #32]\n ldr r3, [r0, #36]\n ldr r4, [r0, #40]\n"           \
-    "add r0, r3, r4\n add r0, r8\n subs r0, #4\n"                                                 \
+    "add r0, r3, r4\n add r0, r8\n subs r0, #4\n"                                                  \
     "add r1, r9\n str r1, [sp]\n str r2, [sp, #24]\n"
 #define CHANNEL(K, END)                                                                            \
     "0: ldr r1, [sp, #24]\n ldr r2, [sp, #44]\n ldr r3, [sp, #48]\n"                               \
-    "ldr r4, [sp]\n ldr r5, [sp, #52]\n"                                                          \
+    "ldr r4, [sp]\n ldr r5, [sp, #52]\n"                                                           \
     "cmp r1, r2\n beq 9f\n"                                                                        \
     "adds r0, #4\n" END "subs r0, r3\n"                                                            \
     "subs r4, r5\n str r4, [sp]\n" LOAD_##K UNPACK
 #define END_BEHIND "str r0, [sp, #4]\n"
 #define END_BEFORE_LAST(bytes) "sub r6, r0, #" bytes "\n str r6, [sp, #4]\n"
 #define LEAVE                                                                                      \
-    "9: ldr r10, [sp, #28]\n ldr r1, [r10, #24]\n subs r1, #1\n beq 8f\n str r1, [r10, #24]\n"      \
+    "9: ldr r10, [sp, #28]\n ldr r1, [r10, #24]\n subs r1, #1\n beq 8f\n str r1, [r10, #24]\n"     \
     "ldr r0, [r10, #44]\n ldr r2, [r10, #48]\n ldr r3, [r10, #52]\n ldr r4, [r10, #28]\n"          \
     "ldr r5, [r10, #56]\n ldr r1, [r10, #36]\n ldr r11, [r10, #60]\n"                              \
-    "ldr r8, [sp, #48]\n ldr r9, [sp, #52]\n"                                                     \
+    "ldr r8, [sp, #48]\n ldr r9, [sp, #52]\n"                                                      \
     "add r3, r0\n str r3, [r10, #44]\n add r4, r5\n str r4, [r10, #28]\n"                          \
     "add r1, #32\n str r1, [r10, #36]\n blx r11\n mov r0, r10\n b 7b\n"                            \
     "8: add sp, #56\n"                                                                             \
     "pop {r4-r11, pc}\n"
 
-/* Of the words (w1, w0, w2, w1) of each kernel column in r8, r10, r12: (w0, w1) there, (w1, w2) in r9,
- * r11, lr. */
+/* Of the words (w1, w0, w2, w1) of each kernel column in r8, r10, r12: (w0, w1) there, (w1, w2)
+ * in r9, r11, lr. */
 #define UNPACK                                                                                     \
     "mov r2, #0xFF00FF00\n"                                                                        \
     "and r9, r2, r8, lsl #8\n and r11, r2, r10, lsl #8\n and lr, r2, r12, lsl #8\n"                \
@@ -184,8 +187,8 @@ EB_NAKED fill_two(EB_IN const int8_t *upper, EB_IN uint32_t *column, EB_IN const
     "cmp r0, r6\n bne 1b\n"                                                                        \
     CHANNEL(K, END_BEHIND) "tst r3, #16\n bne 2b\n b 1b\n" LEAVE
 
-/* Two rows, two columns, of which the sums are in r4 and r5, r6 and r7; of an odd number of columns, the
- * last turn repeats one. `bytes`: of the columns from output to output. */
+/* Two rows, two columns, of which the sums are in r4 and r5, r6 and r7; of an odd number of
+ * columns, the last turn repeats one. `bytes`: of the columns from output to output. */
 #define TWO_BY_TWO(K, bytes, TAPS)                                                                 \
     BEGIN(K) CHANNEL(K, END_BEFORE_LAST(bytes))                                                    \
     "1: ldr r7, [sp, #8]\n" TAPS FINISH4(K)                                                        \
@@ -338,8 +341,8 @@ static void fill_pair(const picture *image, const int8_t *in, int32_t y, int32_t
              y >= -1 && y + 1 < height ? at + image->row : outside);
 }
 
-/* The outputs of a row: at a stride of 1 one by one, but for what is left over of fours, else in pairs,
- * where a single one is made twice. */
+/* The outputs of a row: one by one where four rows are made, else in pairs, of which a single one
+ * is made twice. */
 static void set_row(const eb_depthwise_conv2d_3x3_params *p, int pairs, walk *w)
 {
     const int single = pairs && p->out_w == 1;
