@@ -283,20 +283,15 @@ def depthwise_3x3_dsp(p: Params) -> Work:
             work.add(f"{name}: turn", fills * -(-columns // 2))
             work.add(f"{name}: odd", fills * (columns % 2))
     with work.phase("multiply", images * (steps + left)):
-        pairs = [("two rows", left)] if p["stride"] == 1 else [("two rows apart", steps)]
-        if p["stride"] == 1:
-            name = f"four rows, {rounds}"
-            work.add(name, images * steps)
-            work.add(f"{name}: channel", channels * steps)
-            work.add(f"{name}: column", channels * steps * out_w)
-            work.add(f"{name}: turn", channels * steps * -(-out_w // 2))
-            work.add(f"{name}: odd", channels * steps * (out_w % 2))
-        for kind, times in pairs:
-            name = f"{kind}, {rounds}"
+        kinds = {"four rows": steps, "two rows": left}
+        for kind, times in kinds.items() if p["stride"] == 1 else [("two rows apart", steps)]:
+            name, rows_of = f"{kind}, {rounds}", channels * times
             work.add(name, images * times)
-            work.add(f"{name}: channel", channels * times)
-            work.add(f"{name}: turn", channels * times * -(-out_w // 2))
-            work.add(f"{name}: odd", channels * times * (out_w % 2 if out_w > 1 else 0))
+            work.add(f"{name}: channel", rows_of)
+            work.add(f"{name}: turn", rows_of * -(-out_w // 2))
+            # Four rows take their columns one by one; of pairs, one is repeated.
+            work.add(f"{name}: column", rows_of * out_w * (kind == "four rows"))
+            work.add(f"{name}: odd", rows_of * (out_w % 2) * (kind == "four rows" or out_w > 1))
     if p["clamp"]:
         with work.phase("clamp", 1):
             work.loop("clamp", channels * out_h * out_w)
