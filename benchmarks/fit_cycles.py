@@ -133,11 +133,8 @@ class Random:
     def depthwise_3x3(self) -> Graph:
         """A depthwise convolution as the DSP kernel of 3x3 takes it."""
         batches = 2 if self.rng.random() < 0.15 else 1
-        x = (batches, self.up_to(14, 3), self.up_to(14, 3), 4 * self.up_to(8))
-        usual = self.rng.random() < 0.7
-        stride = (1, 1) if usual else (self.up_to(2), self.up_to(3))
-        if self.rng.random() < 0.3:
-            stride = (2, 2)
+        x = (batches, self.up_to(14, 3), self.up_to(14, 3), self.up_to(32, 4))
+        stride = self.one((1, 1), (1, 1), (2, 2))
         padding = self.one("SAME", "SAME", "VALID")
         return self.make.depthwise(x, (3, 3), stride=stride, padding=padding, **self.act())
 

@@ -436,44 +436,42 @@ def depthwise_dsp(p: Params) -> Work:
 
 
 def depthwise_3x3_dsp(p: Params) -> Work:
-    """``depthwise_conv2d_3x3_s8_dsp.c``: steps of two output rows, or of one at stride_h 2."""
+    """``depthwise_conv2d_3x3_s8_dsp.c``: steps of four output rows, two at a stride of 2."""
     work = Work()
-    blocks, out_h, out_w = p["in_c"] // 4, p["out_h"], p["out_w"]
-    images = blocks * p["batches"]
+    out_h, out_w, channels = p["out_h"], p["out_w"], p["batches"] * p["in_c"]
+    groups, rows = -(-p["in_c"] // 4), 4 // p["stride"]
+    images, steps = groups * p["batches"], (out_h + 1) // rows
+    inside = min(max((p["in_h"] - 2 + p["pad_top"]) // 4, 0), steps)
+    left = int(out_h > steps * rows)
     columns = min(p["in_w"], p["columns"] - p["pad_left"])
-    work.loop("pads", 8 * p["columns"])
-    work.add("block", blocks)
+    rounds = "once" if p["once"] else "twice"
+    work.add("group", groups)
     work.add("image", images)
-    both = p["stride_h"] == 1
-    tops = np.arange(0, out_h, 2 if both else 1) * p["stride_h"] - p["pad_top"]
-    steps, rows = len(tops), "two rows" if both else "one row"
-    work.add(f"step of {rows}", images * steps)
-    with work.phase("fill", images * steps):
-        if both:
-            inside = int(((tops >= -1) & (tops + 4 <= p["in_h"])).sum())
-            work.add("kept row", images)
-            work.add("kept column", images * columns)
-            work.add("fill inside", images * inside)
-            work.add("column inside", images * inside * columns)
-            work.add("fill at an edge", images * (steps - inside))
-            work.add("column at an edge", images * (steps - inside) * columns)
-        else:
-            work.add("fill", images * (steps + 1))
-            work.add("column", images * (steps + 1) * columns)
-    channels = 4 * images * steps
-    floor = ", floored" if p["output"]["offset"] == -128 else ""
-    pairs = -(-out_w // 2) if p["stride_w"] == p["stride_h"] and out_w > 1 else 0
-    singles = 0 if pairs else out_w
-    with work.phase("multiply", images * steps):
-        work.add(f"channel in {rows}{floor}", channels)
-        work.add(f"call of pairs in {rows}{floor}", channels * bool(pairs))
-        work.add(f"pair in {rows}{floor}", channels * pairs)
-        work.add(f"odd in {rows}{floor}", channels * (pairs > out_w // 2))
-        work.add(f"singles in {rows}", channels * bool(singles))
-        work.add(f"single in {rows}", channels * singles)
+    work.add("steps inside", images * bool(inside))
+    work.add("step at an edge", images * (steps - inside))
+    work.add("step of what is left", images * left)
+    with work.phase("fill", images * (steps + left)):
+        for name, fills in (
+            ("fill both", images * inside),
+            ("fill two", images * (1 + 2 * (steps - inside) + left)),
+        ):
+            work.add(name, fills)
+            work.add(f"{name}: column", fills * columns)
+            work.add(f"{name}: turn", fills * -(-columns // 2))
+            work.add(f"{name}: odd", fills * (columns % 2))
+    with work.phase("multiply", images * (steps + left)):
+        kinds = {"four rows": steps, "two rows": left}
+        for kind, times in kinds.items() if p["stride"] == 1 else [("two rows apart", steps)]:
+            name, rows_of = f"{kind}, {rounds}", channels * times
+            work.add(name, images * times)
+            work.add(f"{name}: channel", rows_of)
+            work.add(f"{name}: turn", rows_of * -(-out_w // 2))
+            # Four rows take their columns one by one; of pairs, one is repeated.
+            work.add(f"{name}: column", rows_of * out_w * (kind == "four rows"))
+            work.add(f"{name}: odd", rows_of * (out_w % 2) * (kind == "four rows" or out_w > 1))
     if p["clamp"]:
         with work.phase("clamp", 1):
-            work.loop("clamp", p["batches"] * out_h * out_w * p["in_c"])
+            work.loop("clamp", channels * out_h * out_w)
     return work
 
 

@@ -372,9 +372,11 @@ def _depthwise_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 def _depthwise_3x3_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
-    """Weights and what belongs to channels are read once, into scratch."""
-    yield Reads("weights", p["weights"].nbytes, run=4, unit=1, taps=9)
-    yield Reads("weights", p["channels"].nbytes)
+    """Those of four channels in every step of every image."""
+    steps = -(-p["out_h"] * p["stride"] // 4)
+    four = 4 * p["channels"].shape[1] * p["channels"].itemsize
+    repeats = p["batches"] * steps
+    yield Reads("weights", p["channels"].nbytes, window=four, repeats=repeats)
 
 
 def _dense(p: Mapping[str, Any]) -> Iterator[Reads]:

@@ -80,6 +80,10 @@ class DepthwiseConv2D(Operator):
             return mve.depthwise_call(node, _matrix(node), c, w)
         batches, in_h, in_w, in_c = node.input(0).shape
         d = conv.dsp_channels(node, _matrix(node), c)
+        if cpu.dsp and _multiplier(node) == 1 and _is_3x3(node, w):
+            channels_3x3 = _channels_3x3(node, c, d)
+            if channels_3x3 is not None:
+                return _dsp_3x3_call(node, w, channels_3x3)
         dsp = cpu.dsp and d.exact and _multiplier(node) == 1 and in_c % 4 == 0
         columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1
         table = d.table * np.array([2, 1, 1, 1], np.int32) if dsp else c.table()
@@ -111,13 +115,6 @@ class DepthwiseConv2D(Operator):
         scratch = 8 * w.kernel_h * (w.kernel_w + columns) if dsp else 0
         name = "depthwise_conv2d_s8_dsp" if dsp else "depthwise_conv2d_s8"
         overlap = by_channels(node, w) if dsp else by_pixels(node, w, 1, buffered=False)
-        undilated = w.dilation_h == w.dilation_w == 1
-        if dsp and (w.kernel_h, w.kernel_w) == (3, 3) and undilated and w.stride_h <= 2:
-            name, scratch = "depthwise_conv2d_3x3_s8_dsp", 160 + 32 * columns
-            overlap = by_channels(node, w, rows=1, kept=2)
-            if w.stride_h == 1:
-                scratch += 4 * min(in_w, columns - w.pad_left)
-                overlap = by_channels(node, w, rows=2, kept=1)
         return KernelCall(
             f"eb_{name}",
             "depthwise_conv2d/depthwise_conv2d.h",
@@ -153,7 +150,7 @@ class DepthwiseConv2D(Operator):
         yield _case("relu6", (1, 5, 5, 4), (3, 3), act="RELU6", out_zp=-100)
         yield _case("left_shift", (1, 5, 5, 4), (3, 3), out_scale=0.0004)
         yield _case("zero_point_low", (1, 4, 4, 8), (3, 3), padding="SAME", in_zp=-128)
-        # The 3x3 kernel with the DSP extension: pairs of rows and columns, and what is left over.
+        # The 3x3 kernel with the DSP extension: rows and columns in twos and fours, what is left over.
         yield _case("rows_5_columns_7", (2, 5, 7, 8), (3, 3), padding="SAME")
         yield _case("rows_2_columns_1", (1, 2, 1, 4), (3, 3), padding="SAME")
         yield _case("one_row_of_6", (1, 1, 6, 4), (3, 3), padding="SAME", act="RELU", out_zp=-128)
@@ -168,12 +165,75 @@ class DepthwiseConv2D(Operator):
             "multiplier_8_of_1", (1, 15, 9, 1), (10, 8), padding="SAME", stride=(2, 2),
             multiplier=8, act="RELU", out_zp=-128,
         )  # fmt: skip
+        yield _case("rows_7_channels_10", (2, 7, 5, 10), (3, 3), padding="SAME", out_zp=-128)
+        yield _case("rows_9_valid", (1, 9, 4, 5), (3, 3))
+        yield _case("stride_2_channels_7", (2, 9, 7, 7), (3, 3), padding="SAME", stride=(2, 2))
+        yield _case("stride_2_columns_1", (1, 7, 1, 6), (3, 3), padding="SAME", stride=(2, 2))
         # Vectors of the NEON kernel, and its forms.
         yield _case("channels_16_in_place", (1, 6, 7, 16), (3, 3), stride=(2, 1))
         yield _case("channels_35", (1, 4, 5, 35), (3, 3), padding="SAME", out_zp=-128, act="RELU")
         yield _case("channels_32_even_taps", (2, 5, 6, 32), (2, 5), padding="SAME")
         yield _case("lowest_weights", (1, 5, 5, 20), (3, 3), low=-128, high=-126, out_scale=0.9)
         yield _case("zero_point_high", (1, 4, 4, 3), (3, 3), padding="SAME", in_zp=127)
+
+
+def _is_3x3(node: Node, w: conv.Window) -> bool:
+    """Return whether the DSP kernel of 3x3 takes the layer's shape."""
+    return (
+        (w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w) == (3, 3, 1, 1)
+        and (w.stride_h, w.stride_w) in ((1, 1), (2, 2))
+        and node.input(0).shape[3] >= 4
+        and node.output.elements > 0
+    )
+
+
+def _channels_3x3(node: Node, c: conv.Channels, d: conv.DspChannels) -> np.ndarray | None:
+    """Return the channels of the DSP kernel of 3x3, int32 [channels, 5] of those that round once,
+    else [channels, 7]; None where it is not exact."""
+    weights = _matrix(node)
+    numbers = conv.once_rounded(node, weights, c)
+    if numbers is None:
+        if not d.exact or (d.reach >= 2**23).any():
+            return None
+        numbers = d.table * np.array([256, 1, 1, 1], np.int32)
+    rows = weights.reshape(-1, 3, 3)
+    taps = np.ascontiguousarray(rows[:, [1, 0, 2, 1]].transpose(0, 2, 1)).view("<i4")
+    return np.concatenate([numbers, taps.reshape(-1, 3)], axis=1).astype(np.int32)
+
+
+def _dsp_3x3_call(node: Node, w: conv.Window, channels: np.ndarray) -> KernelCall:
+    batches, in_h, in_w, in_c = node.input(0).shape
+    stride = w.stride_h
+    columns = (w.out_w - 1) * stride + 3
+    rows = 4 // stride
+    # Columns of three pairs of rows, four channels each; two pairs on from step to step.
+    words = 12 * max(columns, stride + 3) + 8 * max(-(-w.out_h // rows) - 1, 0)
+    name = "depthwise_conv2d_3x3_s8_dsp"
+    return KernelCall(
+        f"eb_{name}",
+        "depthwise_conv2d/depthwise_conv2d.h",
+        (f"depthwise_conv2d/{name}.c",),
+        "eb_depthwise_conv2d_3x3_params",
+        {
+            "batches": batches,
+            "in_h": in_h,
+            "in_w": in_w,
+            "in_c": in_c,
+            "out_h": w.out_h,
+            "out_w": w.out_w,
+            "stride": stride,
+            "pad_top": w.pad_top,
+            "pad_left": w.pad_left,
+            "pad": node.input(0).zero_point,
+            "columns": columns,
+            "clamp": conv.clamps(node),
+            "once": channels.shape[1] == 5,
+            "channels": channels,
+            "output": conv.output_stage(node),
+        },
+        scratch_bytes=4 * words,
+        overlap=by_channels(node, w, rows=rows, kept=2),
+    )
 
 
 def _neon_call(node: Node, c: conv.Channels, w: conv.Window) -> KernelCall:

@@ -64,8 +64,8 @@ def test_dsp_kernel_runs_only_where_it_is_exact(kind, name, dsp):
     ("kernel", "stride", "dilation", "name"),
     [
         ((3, 3), (1, 1), (1, 1), "depthwise_conv2d_3x3_s8_dsp"),
-        ((3, 3), (2, 1), (1, 1), "depthwise_conv2d_3x3_s8_dsp"),
-        ((3, 3), (3, 1), (1, 1), "depthwise_conv2d_s8_dsp"),
+        ((3, 3), (2, 2), (1, 1), "depthwise_conv2d_3x3_s8_dsp"),
+        ((3, 3), (2, 1), (1, 1), "depthwise_conv2d_s8_dsp"),
         ((3, 3), (1, 1), (1, 2), "depthwise_conv2d_s8_dsp"),
         ((3, 5), (1, 1), (1, 1), "depthwise_conv2d_s8_dsp"),
     ],
@@ -109,15 +109,23 @@ def test_a_stream_holds_starts_weights_and_multipliers_of_four_channels():
     np.testing.assert_array_equal(block[2:14].astype("<i4").view("<i2"), halves.reshape(-1))
 
 
+@pytest.mark.parametrize(("shape", "takes"), [((5, 3, 4), 1), ((5, 3, 3), 0), ((5, 2, 4), 0)])
+def test_what_the_3x3_kernel_takes(shape, takes):
+    """Four channels, and a row with an output."""
+    node = depthwise_case("x", (1, *shape), (3, 3)).graph.node(0)
+    call = OPS["DEPTHWISE_CONV_2D"].kernel(node, DSP)
+    assert call.function.endswith("3x3_s8_dsp") == takes
+
+
 def random_3x3(rng):
     """A depthwise layer of 3x3 whose image may be smaller than the kernel."""
     zero = int(rng.choice([-128, -128, 3]))
     return depthwise_case(
         f"c{rng.integers(1000)}",
-        (int(rng.integers(1, 3)), *rng.integers(3, 10, 2).tolist(), int(rng.choice([4, 8, 12]))),
+        (int(rng.integers(1, 3)), *rng.integers(3, 10, 2).tolist(), int(rng.integers(4, 14))),
         (3, 3),
         padding=str(rng.choice(["SAME", "VALID"])),
-        stride=(int(rng.integers(1, 3)), int(rng.integers(1, 4))),
+        stride=[(1, 1), (2, 2), (1, 2)][int(rng.choice(3, p=[0.5, 0.4, 0.1]))],
         act=str(rng.choice(["NONE", "RELU", "RELU6"])),
         in_zp=int(rng.integers(-128, 128)),
         out_zp=zero,

@@ -107,7 +107,7 @@ def test_layers_overlap_as_far_as_they_may(tmp_path, cpu):
 @pytest.mark.parametrize("cpu", [PORTABLE, DSP, MVE], ids=["portable", "dsp", "mve"])
 def test_some_pixels_less_go_wrong(tmp_path, cpu):
     """So the distances are no larger than they have to be, but for a few pixels."""
-    found = outputs(cpu, tmp_path, less=96)
+    found = outputs(cpu, tmp_path, less=112)
     for name in LAYERS:
         pairs = zip(found[name], expected(name), strict=True)
         assert any(not np.array_equal(one, other) for one, other in pairs), name

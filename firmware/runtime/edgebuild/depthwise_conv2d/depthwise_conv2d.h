@@ -30,9 +30,25 @@ void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *i
 void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
                                 int8_t *output, void *scratch);
 
-/* The same for kernels of 3x3 without dilation, stride_h 1 or 2. scratch: 160 + 32 * columns bytes, and
- * at stride_h 1 four more for each column inside the image. */
-void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
+typedef struct {
+    int32_t batches;
+    int32_t in_h, in_w, in_c;
+    int32_t out_h, out_w;
+    int32_t stride, pad_top, pad_left;
+    int32_t pad;     /* input zero point: what lies outside the image */
+    int32_t columns; /* of the input that an output row reads, padding included */
+    int32_t clamp;   /* 1: the activation's range is not all of int8 */
+    int32_t once;    /* 1: channels round once, see single_rounding.py */
+    const int32_t *channels;
+    eb_output_stage output;
+} eb_depthwise_conv2d_3x3_params;
+
+/* Kernels of 3x3 without dilation, strides of (1, 1) or (2, 2), multiplier 1, four channels or
+ * more, at least one output. channels: for each 256 * bias (plus the fraction, if `once`),
+ * multiplier, (if not, eb_channel_dsp's round, right), and for each kernel column the bytes (w1,
+ * w0, w2, w1) of its rows 0 to 2. scratch: 48 * max(columns, stride + 3) + 32 * (ceil(out_h *
+ * stride / 4) - 1) bytes. */
+void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_3x3_params *p, const int8_t *input,
                                     int8_t *output, void *scratch);
 
 #endif /* EB_DEPTHWISE_CONV2D_H */

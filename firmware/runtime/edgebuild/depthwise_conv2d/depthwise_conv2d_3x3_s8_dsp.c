@@ -1,352 +1,437 @@
-/* DEPTHWISE_CONV_2D of 3x3 with the DSP extension: four channels at a time; of each, two output rows
- * at once where stride_h is 1, one where it is 2.
+/* DEPTHWISE_CONV_2D of 3x3 with the DSP extension: four channels at a time; of each, four output
+ * rows at once at a stride of 1, two at 2.
  *
- * The input rows under a step become columns, the padding included, with words for each of the four
- * channels: pairs of rows in the (low, high) halfwords. At stride_h 1 a column has, over input rows 0
- * to 3, `middle` (row 1, row 2) and `outer` (row 3, row 0), beside each other. At 2 it has `middle`
- * (row 0, row 1); `outer`, of which row 2 alone counts, is the `middle` of the step that follows: two
- * buffers take turns. SMLAD takes two taps at once.
+ * The six input rows under a step become columns, the padding included: a word for each two rows
+ * and each of the four channels, the upper row in its low half; SMLAD takes two taps at once. The
+ * last pair of rows is the first one of the next step, whose columns begin where it lies: they
+ * move through memory from step to step, and each input row is read once, before the output rows
+ * that may lie on it are written.
  *
- * Of each channel an input row is read once, before the output rows that may lie on it are written: at
- * stride_h 1 row 2 is kept, as row 0 of the step that follows. */
+ * Weights are times 256, and so are sums. Those of a channel stay in registers for a step. */
 #include "../common/eb_channel_dsp.h"
 #include "../common/eb_scale_dsp.h"
 #include "depthwise_conv2d.h"
 
-#define COLUMN_OF_TWO 8 /* words at stride_h 1: middle and outer of channels 0, 1, 2, 3 */
-#define COLUMN_OF_ONE 4 /* at stride_h 2: middle of channels 0, 1, 2, 3 */
-#define PAIRED 8        /* words between outputs where pairs are made: strides (1, 1), (2, 2) */
+#define PAIR 4        /* words of a pair of rows in a column: one for each channel */
+#define COLUMN 12     /* and of the column */
+#define ONCE_WORDS 5  /* of a channel in the table: start, multiplier, taps */
+#define TWICE_WORDS 7 /* start, multiplier, round, right, taps */
 
-/* A channel, with its weights in the form that meets the words of the columns: taps doubled, two words
- * for each column of the kernel, at stride_h 1 (row 1, row 2) and (row 0, row 1), at 2 (row 0, row 1)
- * and (row 2, 0). */
+/* What the rows of an image share; assembly takes this and the next by their order. */
 typedef struct {
-    uint32_t w[6];
-    eb_channel_dsp channel;
-} filter;
+    int32_t row;      /* bytes from a value to the one below */
+    int32_t three;    /* three times that */
+    int32_t step;     /* bytes from a value to the next one in its row */
+    int32_t first;    /* bytes of the columns before the image */
+    int32_t inside;   /* and of those inside */
+    int32_t last;     /* bytes from the first column to the last one */
+    uint32_t outside; /* four bytes of padding: the row outside the image */
+} picture;
 
+/* Steps over up to four channels. */
 typedef struct {
-    int32_t step;   /* bytes from one output to the next one in its row */
-    int32_t down;   /* and to the one below; 0: there is none */
-    int32_t outer;  /* bytes from a word of middle to its outer */
-    int32_t pairs;  /* of outputs that a call makes */
-    int32_t odd;    /* bytes from the columns of an output to those of the next, where a call makes an
-                       odd number: its last pair has an output of the one before; else 0 */
-    int32_t column; /* words of a column */
-    int32_t next;   /* words from one output's columns to the next one's */
-    int32_t rows;   /* of outputs at once */
-} geometry;
-
-/* One output, or two of which one lies below the other. */
-static void single(const uint32_t *x, const filter *c, int8_t *out, const geometry *g)
-{
-    const uint32_t *y = x + g->outer / 4;
-    int32_t upper = c->channel.bias, lower = upper;
-    for (int32_t k = 0; k < 3; k++, x += g->column, y += g->column) {
-        const uint32_t a = c->w[2 * k], b = c->w[2 * k + 1];
-        upper = eb_smlad(*x, a, upper);
-        upper = g->rows == 2 ? eb_smlatb(*y, b, upper) : eb_smlabb(*y, b, upper);
-        lower = eb_smlabt(*y, a, eb_smlad(*x, b, lower));
-    }
-    if (g->rows == 2) {
-        /* Before the upper one, on which it lies where there is no row below. */
-        out[g->down] = eb_scale_dsp(lower, c->channel);
-    }
-    *out = eb_scale_dsp(upper, c->channel);
-}
+    int32_t down; /* bytes from an output to the one below */
+    int32_t last; /* and to the lowest of a step; 0: there is none, the highest overwrites it */
+    int32_t step; /* and to the next one in its row; 0: a single one is made twice */
+    const int32_t *end; /* of the channels in the table */
+    int32_t width;      /* bytes of the columns from one channel's first output to the end */
+    int32_t back;       /* bytes of outputs from the next channel's first turn to this one's end */
+    int32_t steps;
+    int8_t *out;            /* of the first turn of the first step, whose columns are filled; */
+    const int32_t *channel; /* the first channel's in the table, */
+    uint32_t *columns;      /* of the step, */
+    int32_t skipped;        /* bytes to the channel's words in them, */
+    const int8_t *in;       /* and the first row of the next step that is not filled */
+    const picture *image;
+    int32_t in_rows, out_rows; /* bytes from step to step */
+    void (*fill)(const int8_t *in, uint32_t *columns, const picture *image); /* fill_both */
+    int32_t odd; /* 1: the first turn of two outputs makes the second one alone */
+} walk;
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
-/* Pairs of outputs from the columns at x. Weights stay in r8 to lr, sums in r4 to r7; the frame holds
- * what else they need: 0 out, 4 step, 8 down, 12 outer, 16 pairs, 20 odd, 24 bias, 28 multiplier, 32
- * round, 36 right. */
-#define ENTER                                                                                      \
-    "push {r4-r11, lr}\n"                                                                          \
-    "ldmia r1!, {r8-r12, lr}\n"                                                                    \
-    "ldmia r1, {r4-r7}\n"                                                                          \
-    "push {r4-r7}\n"                                                                               \
-    "mov r1, r2\n"                                                                                 \
-    "ldmia r3, {r2-r6}\n"                                                                          \
-    "push {r1-r6}\n"
-#define LEAVE                                                                                      \
-    "add sp, #40\n"                                                                                \
+/* Words of four channels in the columns at r1, from those of an upper and a lower row. r9 is
+ * padding. */
+#define FILL(upper, lower, w0, w1, w2, w3)                                                         \
+    "pkhbt r12, " upper ", " lower ", lsl #16\n pkhtb lr, " lower ", " upper ", asr #16\n"         \
+    "sxtb16 r10, r12\n sxtb16 r11, r12, ror #8\n sxtb16 r12, lr\n sxtb16 lr, lr, ror #8\n"         \
+    "str r10, [r1" w0 "\n str r11, [r1" w1 "\n str r12, [r1" w2 "\n str lr, [r1" w3 "\n"
+#define FOUR_PADS(at, w0, w1, w2, w3)                                                              \
+    "str r9, [" at w0 "\n str r9, [" at w1 "\n str r9, [" at w2 "\n str r9, [" at w3 "\n"
+#define PADS(at) FOUR_PADS(at, "]", ", #4]", ", #8]", ", #12]")
+#define MORE_PADS(at) FOUR_PADS(at, ", #16]", ", #20]", ", #24]", ", #28]")
+
+/* Two columns a turn from r1 to r9; the first turn of an odd number begins with its second one. */
+#define FILL_TURNS(BODY)                                                                           \
+    "tst r7, #16\n bne 2f\n"                                                                       \
+    "1:" BODY "2:" BODY "cmp r1, r9\n blo 1b\n"                                                    \
     "pop {r4-r11, pc}\n"
 
-#define HIGH_ANY(s) EB_HIGH_ANY(s, "r3", "r1")
-#define HIGH_FLOOR(s) EB_HIGH_FLOOR(s, "r3", "r1")
-#define NARROW(s) EB_NARROW(s, "r2")
-#define SCALE "ldr r3, [sp, #28]\n ldr r1, [sp, #32]\n ldr r2, [sp, #36]\n"
-/* The next pair; at the end, once, the last column with the one before it. */
-#define NEXT                                                                                       \
-    "str r3, [sp]\n"                                                                               \
-    "ldr r1, [sp, #16]\n"                                                                          \
-    "add r0, #64\n"                                                                                \
-    "subs r1, #1\n"                                                                                \
-    "str r1, [sp, #16]\n"                                                                          \
-    "bne 1b\n"                                                                                     \
-    "ldr r2, [sp, #20]\n cbz r2, 2f\n"                                                             \
-    "movs r1, #1\n str r1, [sp, #16]\n movs r1, #0\n str r1, [sp, #20]\n"                         \
-    "sub r0, r2\n ldr r1, [sp, #4]\n sub r3, r1\n str r3, [sp]\n b 1b\n"                          \
-    "2:\n"
+/* Two pairs of rows, all inside the image, as the last ones of the columns. The first and the last
+ * column are padding, or overwritten. */
+#define FILL_BOTH                                                                                  \
+    "ldr r5, [r0]\n ldr r6, [r0, r2]\n ldr r7, [r0, r2, lsl #1]\n ldr r8, [r0, r3]\n"              \
+    "add r0, r4\n"                                                                                 \
+    FILL("r5", "r6", "], #48", ", #-44]", ", #-40]", ", #-36]")                                    \
+    FILL("r7", "r8", ", #-32]", ", #-28]", ", #-24]", ", #-20]")
+EB_NAKED fill_both(EB_IN const int8_t *in, EB_IN uint32_t *columns, EB_IN const picture *image)
+{
+    __asm volatile("push {r4-r11, lr}\n"
+                   "ldmia r2, {r2-r4, r6-r9}\n"
+                   "add r1, #16\n sxtb16 r9, r9\n add r8, r1\n" PADS("r1") MORE_PADS("r1")
+                       PADS("r8") MORE_PADS("r8") "add r1, r6\n add r9, r1, r7\n"
+                           FILL_TURNS(FILL_BOTH));
+}
 
-/* Two rows at a stride of 1: r4 and r5 in the upper one, r6 and r7 below. */
-#define TWO_ROWS(HIGH)                                                                             \
-    ENTER                                                                                          \
-    "1: ldr r4, [sp, #24]\n ldr r1, [r0]\n ldr r2, [r0, #4]\n ldr r3, [r0, #32]\n"                 \
-    "smlad r6, r1, r9, r4\n smlad r7, r3, r9, r4\n"                                                \
-    "smlad r5, r3, r8, r4\n smlad r4, r1, r8, r4\n"                                                \
-    "smlatb r4, r2, r9, r4\n smlabt r6, r2, r8, r6\n"                                              \
-    "smlad r4, r3, r10, r4\n smlad r6, r3, r11, r6\n"                                              \
-    "ldr r1, [r0, #36]\n ldr r2, [r0, #64]\n ldr r3, [r0, #68]\n"                                  \
-    "smlatb r4, r1, r11, r4\n smlabt r6, r1, r10, r6\n"                                            \
-    "smlatb r5, r1, r9, r5\n smlabt r7, r1, r8, r7\n"                                              \
-    "smlad r4, r2, r12, r4\n smlad r6, r2, lr, r6\n"                                               \
-    "smlad r5, r2, r10, r5\n smlad r7, r2, r11, r7\n"                                              \
-    "smlatb r4, r3, lr, r4\n smlabt r6, r3, r12, r6\n"                                             \
-    "smlatb r5, r3, r11, r5\n smlabt r7, r3, r10, r7\n"                                            \
-    "ldr r1, [r0, #96]\n ldr r2, [r0, #100]\n"                                                     \
-    "smlad r5, r1, r12, r5\n smlad r7, r1, lr, r7\n"                                               \
-    "smlatb r5, r2, lr, r5\n smlabt r7, r2, r12, r7\n"                                             \
-    SCALE HIGH("r4") HIGH("r5") HIGH("r6") HIGH("r7")                                              \
-    NARROW("r4") NARROW("r5") NARROW("r6") NARROW("r7")                                            \
-    "ldr r3, [sp]\n ldr r1, [sp, #4]\n ldr r2, [sp, #8]\n"                                         \
-    "add r2, r3\n strb r7, [r2, r1]\n strb r6, [r2]\n"                                             \
-    "strb r5, [r3, r1]\n strb r4, [r3]\n add r3, r3, r1, lsl #1\n"                                 \
-    NEXT LEAVE
+/* One pair of rows, of which any may be `outside`. */
+#define FILL_TWO                                                                                   \
+    "ldr r5, [r0]\n ldr r6, [r3]\n add r0, r2\n add r3, r4\n"                                      \
+    FILL("r5", "r6", "], #48", ", #-44]", ", #-40]", ", #-36]")
+EB_NAKED fill_two(EB_IN const int8_t *upper, EB_IN uint32_t *column, EB_IN const picture *image,
+                  EB_IN const int8_t *lower)
+{
+    __asm volatile("push {r4-r11, lr}\n"
+                   "add r12, r2, #24\n add r4, r2, #8\n ldmia r4, {r4, r6-r9}\n"
+                   "sxtb16 r9, r9\n add r8, r1\n" PADS("r1") PADS("r8")
+                   "add r1, r6\n add r9, r1, r7\n mov r2, r4\n"
+                   "cmp r0, r12\n it eq\n moveq r2, #0\n"
+                   "cmp r3, r12\n it eq\n moveq r4, #0\n" FILL_TURNS(FILL_TWO));
+}
 
-/* One row at strides of 2: r4 and r5. */
-#define ONE_ROW(HIGH)                                                                              \
-    ENTER                                                                                          \
-    "1: ldr r4, [sp, #24]\n ldr r1, [r0]\n ldr r2, [r0, #16]\n"                                    \
-    "ldr r3, [r0, #32]\n ldr r6, [r0, #48]\n ldr r7, [r0, #64]\n"                                  \
-    "smlad r5, r3, r8, r4\n smlad r4, r1, r8, r4\n"                                                \
-    "smlad r4, r2, r10, r4\n smlad r5, r6, r10, r5\n"                                              \
-    "smlad r4, r3, r12, r4\n smlad r5, r7, r12, r5\n"                                              \
-    "ldr r7, [sp, #12]\n add r7, r0\n"                                                             \
-    "ldr r1, [r7]\n ldr r2, [r7, #16]\n"                                                           \
-    "ldr r3, [r7, #32]\n ldr r6, [r7, #48]\n ldr r7, [r7, #64]\n"                                  \
-    "smlabb r4, r1, r9, r4\n smlabb r5, r3, r9, r5\n"                                              \
-    "smlabb r4, r2, r11, r4\n smlabb r5, r6, r11, r5\n"                                            \
-    "smlabb r4, r3, lr, r4\n smlabb r5, r7, lr, r5\n"                                              \
-    SCALE HIGH("r4") HIGH("r5") NARROW("r4") NARROW("r5")                                          \
-    "ldr r3, [sp]\n ldr r1, [sp, #4]\n"                                                            \
-    "strb r5, [r3, r1]\n strb r4, [r3]\n add r3, r3, r1, lsl #1\n"                                 \
-    NEXT LEAVE
+/* Outputs: x in r0, sums in r4 to r7, weights in r8 to lr, see UNPACK. The frame: 0 out, 4 end of
+ * the columns (or one output before), 8 start, 12 multiplier, 16 round, 20 right, 24 the next
+ * channel, 28 the walk, of which 32 down, 36 last, 40 step, 44 end, 48 width, 52 back. */
+#define BEGIN(K)                                                                                   \
+    "push {r4-r11, lr}\n"                                                                          \
+    "ldmia r0, {r4-r9}\n"                                                                          \
+    "push {r0, r4-r9}\n"                                                                           \
+    "sub sp, #28\n" BEGIN_##K                                                                      \
+    "7: ldr r1, [r0, #28]\n ldr r2, [r0, #32]\n ldr r3, [r0, #36]\n ldr r4, [r0, #40]\n"           \
+    "add r0, r3, r4\n add r0, r8\n subs r0, #4\n"                                                  \
+    "add r1, r9\n str r1, [sp]\n str r2, [sp, #24]\n"
+#define CHANNEL(K, END)                                                                            \
+    "0: ldr r1, [sp, #24]\n ldr r2, [sp, #44]\n ldr r3, [sp, #48]\n"                               \
+    "ldr r4, [sp]\n ldr r5, [sp, #52]\n"                                                           \
+    "cmp r1, r2\n beq 9f\n"                                                                        \
+    "adds r0, #4\n" END "subs r0, r3\n"                                                            \
+    "subs r4, r5\n str r4, [sp]\n" LOAD_##K UNPACK
+#define END_BEHIND "str r0, [sp, #4]\n"
+#define END_BEFORE_LAST(bytes) "sub r6, r0, #" bytes "\n str r6, [sp, #4]\n"
+#define LEAVE                                                                                      \
+    "9: ldr r10, [sp, #28]\n ldr r1, [r10, #24]\n subs r1, #1\n beq 8f\n str r1, [r10, #24]\n"     \
+    "ldr r0, [r10, #44]\n ldr r2, [r10, #48]\n ldr r3, [r10, #52]\n ldr r4, [r10, #28]\n"          \
+    "ldr r5, [r10, #56]\n ldr r1, [r10, #36]\n ldr r11, [r10, #60]\n"                              \
+    "ldr r8, [sp, #48]\n ldr r9, [sp, #52]\n"                                                      \
+    "add r3, r0\n str r3, [r10, #44]\n add r4, r5\n str r4, [r10, #28]\n"                          \
+    "add r1, #32\n str r1, [r10, #36]\n blx r11\n mov r0, r10\n b 7b\n"                            \
+    "8: add sp, #56\n"                                                                             \
+    "pop {r4-r11, pc}\n"
 
-#define PAIRS(name, BODY)                                                                          \
-    EB_NAKED name(EB_IN const uint32_t *x, EB_IN const filter *c, EB_IN int8_t *out,               \
-                  EB_IN const geometry *g)                                                         \
+/* Of the words (w1, w0, w2, w1) of each kernel column in r8, r10, r12: (w0, w1) there, (w1, w2)
+ * in r9, r11, lr. */
+#define UNPACK                                                                                     \
+    "mov r2, #0xFF00FF00\n"                                                                        \
+    "and r9, r2, r8, lsl #8\n and r11, r2, r10, lsl #8\n and lr, r2, r12, lsl #8\n"                \
+    "and r8, r2\n and r10, r2\n and r12, r2\n"
+
+/* One rounding: the frame's round is what EB_LOW leaves, right is not used. */
+#define BEGIN_ONCE EB_LOW("r1") "str r1, [sp, #16]\n"
+#define BEGIN_TWICE
+#define LOAD_ONCE                                                                                  \
+    "ldmia r1!, {r4, r5, r8, r10, r12}\n"                                                          \
+    "str r4, [sp, #8]\n str r5, [sp, #12]\n str r1, [sp, #24]\n"
+#define LOAD_TWICE                                                                                 \
+    "ldmia r1!, {r4-r8, r10, r12}\n"                                                               \
+    "str r4, [sp, #8]\n str r5, [sp, #12]\n str r6, [sp, #16]\n str r7, [sp, #20]\n"               \
+    "str r1, [sp, #24]\n"
+
+#define CONSTANTS_ONCE "ldr r1, [sp, #12]\n ldr r2, [sp, #16]\n"
+#define CONSTANTS_TWICE CONSTANTS_ONCE "ldr r3, [sp, #20]\n"
+#define SCALE_ONCE(s) EB_ONCE(s, "r1", "r2")
+#define SCALE_TWICE(s) "asr " s ", #7\n" EB_HIGH_ANY(s, "r1", "r2")
+#define NARROW_ONCE(s) EB_ONCE_NARROW(s)
+#define NARROW_TWICE(s) EB_NARROW(s, "r3")
+#define FINISH4(K)                                                                                 \
+    CONSTANTS_##K SCALE_##K("r4") SCALE_##K("r5") SCALE_##K("r6") SCALE_##K("r7")                  \
+    NARROW_##K("r4") NARROW_##K("r5") NARROW_##K("r6") NARROW_##K("r7")
+
+/* Of two output rows, a kernel column: the pairs in p and q, its weights a and b, sums before and
+ * after. */
+#define TWO_ROWS(p, q, a, b, s0, s1, u, v)                                                         \
+    "smlad " u ", " p ", " a ", " s0 "\n smlatb " v ", " p ", " a ", " s1 "\n"                     \
+    "smlabt " u ", " q ", " b ", " u "\n smlad " v ", " q ", " b ", " v "\n"
+#define FOUR_ROWS(a, b)                                                                            \
+    TWO_ROWS("r1", "r2", a, b, "r4", "r5", "r4", "r5")                                             \
+    TWO_ROWS("r2", "r3", a, b, "r6", "r7", "r6", "r7")
+
+/* Four rows, one column, at a stride of 1. */
+#define ONE_COLUMN(K)                                                                              \
+    "ldr r7, [sp, #8]\n ldr r1, [r0], #48\n ldr r2, [r0, #-32]\n ldr r3, [r0, #-16]\n"             \
+    TWO_ROWS("r1", "r2", "r8", "r9", "r7", "r7", "r4", "r5")                                       \
+    TWO_ROWS("r2", "r3", "r8", "r9", "r7", "r7", "r6", "r7")                                       \
+    "ldr r1, [r0]\n ldr r2, [r0, #16]\n ldr r3, [r0, #32]\n" FOUR_ROWS("r10", "r11")               \
+    "ldr r1, [r0, #48]\n ldr r2, [r0, #64]\n ldr r3, [r0, #80]\n" FOUR_ROWS("r12", "lr")           \
+    FINISH4(K)
+
+/* Two columns a turn; the first turn of an odd number begins with its second one. */
+#define FOUR_ROWS_1(K)                                                                             \
+    BEGIN(K) "b 0f\n"                                                                              \
+    "1:" ONE_COLUMN(K)                                                                             \
+    "ldr r1, [sp]\n ldr r2, [sp, #32]\n ldr r3, [sp, #36]\n"                                       \
+    "strb r7, [r1, r3]\n strb r6, [r1, r2, lsl #1]\n strb r5, [r1, r2]\n strb r4, [r1]\n"          \
+    "2:" ONE_COLUMN(K)                                                                             \
+    "ldr r1, [sp]\n ldr r2, [sp, #32]\n ldr r3, [sp, #40]\n add r1, r3\n"                          \
+    "strb r6, [r1, r2, lsl #1]\n strb r5, [r1, r2]\n"                                              \
+    "ldr r5, [sp, #36]\n ldr r6, [sp, #4]\n strb r7, [r1, r5]\n strb r4, [r1]\n"                   \
+    "add r1, r3\n str r1, [sp]\n"                                                                  \
+    "cmp r0, r6\n bne 1b\n"                                                                        \
+    CHANNEL(K, END_BEHIND) "tst r3, #16\n bne 2b\n b 1b\n" LEAVE
+
+/* Two rows, two columns, of which the sums are in r4 and r5, r6 and r7; of an odd number of
+ * columns, the last turn repeats one. `bytes`: of the columns from output to output. */
+#define TWO_BY_TWO(K, bytes, TAPS)                                                                 \
+    BEGIN(K) CHANNEL(K, END_BEFORE_LAST(bytes))                                                    \
+    "1: ldr r7, [sp, #8]\n" TAPS FINISH4(K)                                                        \
+    "ldr r1, [sp]\n ldr r2, [sp, #36]\n ldr r3, [sp, #40]\n"                                       \
+    "add r2, r1\n strb r7, [r2, r3]\n strb r6, [r1, r3]\n strb r5, [r2]\n strb r4, [r1]\n"         \
+    "add r2, r1, r3, lsl #1\n str r2, [sp]\n ldr r2, [sp, #4]\n"                                   \
+    "cmp r0, r2\n blo 1b\n bne 0b\n"                                                               \
+    "sub r0, #" bytes "\n add r1, r3\n str r1, [sp]\n b 1b\n" LEAVE
+#define TWO_ROWS_1(K)                                                                              \
+    TWO_BY_TWO(K, "48",                                                                            \
+               "ldr r1, [r0], #96\n ldr r2, [r0, #-80]\n"                                          \
+               TWO_ROWS("r1", "r2", "r8", "r9", "r7", "r7", "r4", "r5")                            \
+               "ldr r1, [r0, #-48]\n ldr r2, [r0, #-32]\n"                                         \
+               TWO_ROWS("r1", "r2", "r10", "r11", "r4", "r5", "r4", "r5")                          \
+               TWO_ROWS("r1", "r2", "r8", "r9", "r7", "r7", "r6", "r7")                            \
+               "ldr r1, [r0]\n ldr r2, [r0, #16]\n"                                                \
+               TWO_ROWS("r1", "r2", "r12", "lr", "r4", "r5", "r4", "r5")                           \
+               TWO_ROWS("r1", "r2", "r10", "r11", "r6", "r7", "r6", "r7")                          \
+               "ldr r1, [r0, #48]\n ldr r2, [r0, #64]\n"                                           \
+               TWO_ROWS("r1", "r2", "r12", "lr", "r6", "r7", "r6", "r7"))
+
+/* The same at a stride of 2, with three pairs. */
+#define APART(a, b, s0, s1, u, v)                                                                  \
+    "smlad " u ", r1, " a ", " s0 "\n smlabt " u ", r2, " b ", " u "\n"                            \
+    "smlad " v ", r2, " a ", " s1 "\n smlabt " v ", r3, " b ", " v "\n"
+#define TWO_ROWS_2(K)                                                                              \
+    TWO_BY_TWO(K, "96",                                                                            \
+               "ldr r1, [r0]\n ldr r2, [r0, #16]\n ldr r3, [r0, #32]\n"                            \
+               APART("r8", "r9", "r7", "r7", "r4", "r5")                                           \
+               "ldr r1, [r0, #48]\n ldr r2, [r0, #64]\n ldr r3, [r0, #80]\n"                       \
+               APART("r10", "r11", "r4", "r5", "r4", "r5")                                         \
+               "ldr r1, [r0, #96]\n ldr r2, [r0, #112]\n ldr r3, [r0, #128]\n"                     \
+               APART("r12", "lr", "r4", "r5", "r4", "r5")                                          \
+               APART("r8", "r9", "r7", "r7", "r6", "r7")                                           \
+               "ldr r1, [r0, #144]\n ldr r2, [r0, #160]\n ldr r3, [r0, #176]\n"                    \
+               APART("r10", "r11", "r6", "r7", "r6", "r7")                                         \
+               "ldr r1, [r0, #192]!\n ldr r2, [r0, #16]\n ldr r3, [r0, #32]\n"                     \
+               APART("r12", "lr", "r6", "r7", "r6", "r7"))
+
+#define OUTPUTS(name, BODY)                                                                        \
+    EB_NAKED name(EB_IN walk *w)                                                                   \
     {                                                                                              \
         __asm volatile(BODY);                                                                      \
     }
 
-PAIRS(two_rows, TWO_ROWS(HIGH_ANY))
-PAIRS(two_rows_floor, TWO_ROWS(HIGH_FLOOR))
-PAIRS(one_row, ONE_ROW(HIGH_ANY))
-PAIRS(one_row_floor, ONE_ROW(HIGH_FLOOR))
+OUTPUTS(four_rows_1_once, FOUR_ROWS_1(ONCE))
+OUTPUTS(four_rows_1_twice, FOUR_ROWS_1(TWICE))
+OUTPUTS(two_rows_1_once, TWO_ROWS_1(ONCE))
+OUTPUTS(two_rows_1_twice, TWO_ROWS_1(TWICE))
+OUTPUTS(two_rows_2_once, TWO_ROWS_2(ONCE))
+OUTPUTS(two_rows_2_twice, TWO_ROWS_2(TWICE))
 
 #else
 
-static void two_rows(const uint32_t *x, const filter *c, int8_t *out, const geometry *g)
+static void fill(uint32_t *column, uint32_t upper, uint32_t lower)
 {
-    for (int32_t n = 2 * g->pairs + (g->odd > 0); n > 0; n--, x += g->next, out += g->step) {
-        single(x, c, out, g);
+    const uint32_t first = eb_lows(upper, lower), second = eb_highs(upper, lower);
+    column[0] = eb_even_bytes(first);
+    column[1] = eb_odd_bytes(first);
+    column[2] = eb_even_bytes(second);
+    column[3] = eb_odd_bytes(second);
+}
+
+static void fill_two(const int8_t *upper, uint32_t *column, const picture *image,
+                     const int8_t *lower)
+{
+    const int8_t *const outside = (const int8_t *)&image->outside;
+    fill(column, image->outside, image->outside);
+    fill(column + image->last / 4, image->outside, image->outside);
+    column += image->first / 4;
+    for (int32_t i = 0; i < image->inside; i += 4 * COLUMN, column += COLUMN) {
+        fill(column, eb_load4(upper), eb_load4(lower));
+        upper += upper == outside ? 0 : image->step;
+        lower += lower == outside ? 0 : image->step;
     }
 }
 
-#define two_rows_floor two_rows
-#define one_row two_rows
-#define one_row_floor two_rows
+static void fill_both(const int8_t *in, uint32_t *columns, const picture *image)
+{
+    fill_two(in, columns + PAIR, image, in + image->row);
+    fill_two(in + 2 * image->row, columns + 2 * PAIR, image, in + image->three);
+}
+
+/* An output from the columns at x, of the upper or the lower of the rows from their pairs. */
+static int8_t output_at(const uint32_t *x, int lower, const int32_t *channel, int32_t words)
+{
+    const int32_t *const taps = channel + words - 3;
+    int32_t sum = channel[0];
+    for (int32_t k = 0; k < 3; k++, x += COLUMN) {
+        const uint32_t mask = UINT32_C(0xFF00FF00), w = (uint32_t)taps[k];
+        const uint32_t a = w & mask, b = w << 8 & mask;
+        sum = lower ? eb_smlad(x[PAIR], b, eb_smlatb(x[0], a, sum))
+                    : eb_smlabt(x[PAIR], b, eb_smlad(x[0], a, sum));
+    }
+    if (words == ONCE_WORDS) {
+        return eb_scale_once(sum, channel[1]);
+    }
+    const eb_channel_dsp c = { 0, channel[1], channel[2], channel[3] };
+    return eb_scale_dsp(sum >> 7, c);
+}
+
+/* A step, from the last output back: one that is not there lies on another one. */
+static void outputs(const walk *w, int32_t stride, int32_t rows, int32_t words)
+{
+    const uint32_t *x = w->columns + w->skipped / 4;
+    int8_t *out = w->out;
+    for (const int32_t *c = w->channel; c != w->end; c += words, x++, out++) {
+        for (int32_t i = w->width / (4 * COLUMN * stride) - 1; i >= 0; i--) {
+            int8_t *const to = out + (i + w->odd) * w->step;
+            for (int32_t r = rows - 1; r >= 0; r--) {
+                to[r == rows - 1 ? w->last : r * w->down] = output_at(
+                    x + i * stride * COLUMN + r * stride / 2 * PAIR, r * stride % 2, c, words);
+            }
+        }
+    }
+}
+
+static void walk_on(walk *w, int32_t stride, int32_t rows, int32_t words)
+{
+    for (;;) {
+        outputs(w, stride, rows, words);
+        if (--w->steps == 0) {
+            return;
+        }
+        w->out += w->out_rows;
+        w->columns += 2 * PAIR;
+        w->fill(w->in, w->columns, w->image);
+        w->in += w->in_rows;
+    }
+}
+
+#define OUTPUTS(name, stride, rows, words)                                                         \
+    static void name(walk *w) { walk_on(w, stride, rows, words); }
+
+OUTPUTS(four_rows_1_once, 1, 4, ONCE_WORDS)
+OUTPUTS(four_rows_1_twice, 1, 4, TWICE_WORDS)
+OUTPUTS(two_rows_1_once, 1, 2, ONCE_WORDS)
+OUTPUTS(two_rows_1_twice, 1, 2, TWICE_WORDS)
+OUTPUTS(two_rows_2_once, 2, 2, ONCE_WORDS)
+OUTPUTS(two_rows_2_twice, 2, 2, TWICE_WORDS)
 
 #endif
 
-/* A row of four channels: values `step` bytes apart (0 for padding). */
-typedef struct {
-    const int8_t *at;
-    int32_t step;
-} source;
-
-/* Two values of each of four channels become the words to[0], to[apart], ... in their order. */
-static inline void fill(uint32_t *to, int32_t apart, uint32_t low, uint32_t high)
+/* The pair of rows from `y` on of four channels from `in` on. */
+static void fill_pair(const picture *image, const int8_t *in, int32_t y, int32_t height,
+                      uint32_t *columns)
 {
-    const uint32_t le = eb_even_bytes(low), he = eb_even_bytes(high);
-    const uint32_t lo = eb_odd_bytes(low), ho = eb_odd_bytes(high);
-    to[0] = eb_lows(le, he);
-    to[apart] = eb_lows(lo, ho);
-    to[2 * apart] = eb_highs(le, he);
-    to[3 * apart] = eb_highs(lo, ho);
+    const int8_t *const outside = (const int8_t *)&image->outside, *const at = in + y * image->row;
+    fill_two(y >= 0 && y < height ? at : outside, columns, image,
+             y >= -1 && y + 1 < height ? at + image->row : outside);
 }
 
-/* n columns over a kept row and three inside the image, `row` bytes apart. */
-static void fill_inside(uint32_t *kept, const int8_t *in, int32_t row, int32_t step, int32_t n,
-                        uint32_t *column)
+/* The outputs of a row: one by one where four rows are made, else in pairs, of which a single one
+ * is made twice. */
+static void set_row(const eb_depthwise_conv2d_3x3_params *p, int pairs, walk *w)
 {
-    for (; n > 0; n--, in += step, column += COLUMN_OF_TWO) {
-        const uint32_t above = *kept, below = eb_load4(in + row);
-        fill(column, 2, eb_load4(in), below);
-        fill(column + 1, 2, eb_load4(in + 2 * row), above);
-        *kept++ = below;
-    }
+    const int single = pairs && p->out_w == 1;
+    w->odd = pairs ? 0 : p->out_w % 2;
+    w->step = single ? 0 : p->in_c;
+    w->width = (p->out_w + single) * p->stride * COLUMN * 4;
+    w->back = (p->out_w + w->odd) * w->step - 1;
 }
 
-/* The same for any three rows. */
-static void fill_edge(uint32_t *kept, source rows[3], int32_t n, uint32_t *column)
+/* Steps, of which the columns of the first are filled. */
+static void run(const eb_depthwise_conv2d_3x3_params *p, int32_t steps, walk *w)
 {
-    for (; n > 0; n--, column += COLUMN_OF_TWO) {
-        const uint32_t above = *kept, below = eb_load4(rows[1].at);
-        fill(column, 2, eb_load4(rows[0].at), below);
-        fill(column + 1, 2, eb_load4(rows[2].at), above);
-        *kept++ = below;
-        for (int32_t i = 0; i < 3; i++) {
-            rows[i].at += rows[i].step;
-        }
-    }
-}
-
-/* n columns of two rows. */
-static void fill_two(source low, source high, int32_t n, uint32_t *column)
-{
-    for (; n > 0; n--, low.at += low.step, high.at += high.step, column += COLUMN_OF_ONE) {
-        fill(column, 1, eb_load4(low.at), eb_load4(high.at));
-    }
-}
-
-typedef struct {
-    const eb_depthwise_conv2d_params *p;
-    const int8_t *in;
-    uint32_t outside; /* four bytes of padding */
-    uint32_t *kept;   /* at stride_h 1: a word for each column inside the image */
-} picture;
-
-static source row_of(const picture *image, int32_t y)
-{
-    const eb_depthwise_conv2d_params *const p = image->p;
-    const int inside = y >= 0 && y < p->in_h;
-    const source found = { inside ? image->in + y * p->in_w * p->in_c
-                                  : (const int8_t *)&image->outside,
-                           inside ? p->in_c : 0 };
-    return found;
-}
-
-/* Columns inside the image. */
-static int32_t inside(const eb_depthwise_conv2d_params *p)
-{
-    return eb_min_i32(p->in_w, p->columns - p->pad_left);
-}
-
-/* Keeps row `y`. */
-static void keep(const picture *image, int32_t y)
-{
-    source from = row_of(image, y);
-    for (int32_t i = 0; i < inside(image->p); i++, from.at += from.step) {
-        image->kept[i] = eb_load4(from.at);
-    }
-}
-
-/* The columns over the input rows from `top` on, of which the first is kept at stride_h 1. */
-static void fill_step(const picture *image, int32_t top, const geometry *g, uint32_t *column)
-{
-    const eb_depthwise_conv2d_params *const p = image->p;
-    const int32_t n = inside(p), row = p->in_w * p->in_c;
-    column += p->pad_left * g->column;
-    if (g->rows == 1) {
-        fill_two(row_of(image, top), row_of(image, top + 1), n, column);
-    } else if (top >= -1 && top + 4 <= p->in_h) {
-        fill_inside(image->kept, image->in + (top + 1) * row, row, p->in_c, n, column);
+    w->steps = steps;
+    if (p->stride == 1) {
+        (p->once ? four_rows_1_once : four_rows_1_twice)(w);
     } else {
-        source rows[3] = { row_of(image, top + 1), row_of(image, top + 2), row_of(image, top + 3) };
-        fill_edge(image->kept, rows, n, column);
+        (p->once ? two_rows_2_once : two_rows_2_twice)(w);
     }
+    w->out += w->out_rows;
+    w->columns += 2 * PAIR;
 }
 
-/* A channel of a step. */
-static void outputs(const eb_depthwise_conv2d_params *p, const uint32_t *x, const filter *c,
-                    int8_t *out, const geometry *g)
+/* Up to four channels of an image; `in` is where the four begin of which they are the last. */
+static void channels(const eb_depthwise_conv2d_3x3_params *p, const int8_t *in, walk *w)
 {
-    const int floors = p->output.offset == -128;
-    if (g->pairs == 0) {
-        for (int32_t i = 0; i < p->out_w; i++) {
-            single(x + i * g->next, c, out + i * g->step, g);
-        }
-    } else if (g->rows == 2) {
-        (floors ? two_rows_floor : two_rows)(x, c, out, g);
-    } else {
-        (floors ? one_row_floor : one_row)(x, c, out, g);
+    const picture *const image = w->image;
+    const int32_t rows = 4 / p->stride, steps = (p->out_h + 1) / rows;
+    const int32_t left = p->out_h - steps * rows;
+    int32_t y = 2 - p->pad_top; /* of the first row that is not filled */
+    const int32_t inside = eb_min_i32((p->in_h - y) / 4, steps);
+    set_row(p, p->stride == 2, w);
+    w->out -= w->odd * w->step;
+    w->last = (rows - 1) * w->down;
+    fill_pair(image, in, y - 2, p->in_h, w->columns);
+    if (inside > 0) {
+        fill_both(in + y * image->row, w->columns, image);
+        w->in = in + (y + 4) * image->row;
+        run(p, inside, w);
+        y += 4 * inside;
+    }
+    if (inside < steps) {
+        fill_pair(image, in, y, p->in_h, w->columns + PAIR);
+        fill_pair(image, in, y + 2, p->in_h, w->columns + 2 * PAIR);
+        w->last = left < 0 ? 0 : w->last;
+        run(p, 1, w);
+        y += 4;
+    }
+    if (left > 0) {
+        fill_pair(image, in, y, p->in_h, w->columns + PAIR);
+        w->out += w->odd * w->step;
+        w->last = left == 2 ? w->down : 0;
+        w->steps = 1;
+        set_row(p, 1, w);
+        (p->once ? two_rows_1_once : two_rows_1_twice)(w);
     }
 }
 
-/* Four channels of one image. */
-static void channels(const picture *image, const filter *c, uint32_t *columns, int8_t *out)
-{
-    const eb_depthwise_conv2d_params *const p = image->p;
-    const int32_t row = p->out_w * p->in_c;
-    const int32_t rows = p->stride_h == 1 ? 2 : 1;
-    const int32_t column = rows == 2 ? COLUMN_OF_TWO : COLUMN_OF_ONE;
-    const int32_t ahead = p->stride_w * column;
-    const int32_t pairs = ahead == PAIRED ? p->out_w / 2 : 0;
-    geometry g = { p->in_c, 0, 4, pairs, p->out_w % 2 * ahead * 4, column, ahead, rows };
-    uint32_t *now = columns, *next = columns + p->columns * column;
-    if (rows == 1) {
-        fill_step(image, -p->pad_top, &g, now);
-    } else {
-        keep(image, -p->pad_top);
-    }
-    for (int32_t y = 0; y < p->out_h; y += rows, out += rows * row) {
-        if (rows == 2) {
-            fill_step(image, y - p->pad_top, &g, now);
-            g.down = y + 1 < p->out_h ? row : 0;
-        } else {
-            fill_step(image, 2 * y + 2 - p->pad_top, &g, next);
-            g.outer = (int32_t)(next - now) * 4;
-        }
-        for (int32_t j = 0; j < 4; j++) {
-            outputs(p, now + j * (column / 4), c + j, out + j, &g);
-        }
-        if (rows == 1) {
-            uint32_t *const filled = next;
-            next = now;
-            now = filled;
-        }
-    }
-}
-
-/* Four filters, from the c-th on. */
-static void prepare(const eb_depthwise_conv2d_params *p, int32_t c, filter to[4])
-{
-    const int32_t row = 3 * p->in_c;
-    for (int32_t j = 0; j < 4; j++) {
-        const int8_t *w = p->weights + c + j;
-        for (int32_t k = 0; k < 3; k++, w += p->in_c) {
-            const uint32_t t0 = (uint32_t)(2 * w[0]), t1 = (uint32_t)(2 * w[row]);
-            const uint32_t t2 = (uint32_t)(2 * w[2 * row]);
-            to[j].w[2 * k] = p->stride_h == 1 ? eb_lows(t1, t2) : eb_lows(t0, t1);
-            to[j].w[2 * k + 1] = p->stride_h == 1 ? eb_lows(t0, t1) : eb_lows(t2, 0);
-        }
-        to[j].channel = ((const eb_channel_dsp *)p->channels)[c + j];
-    }
-}
-
-void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
+void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_3x3_params *p, const int8_t *input,
                                     int8_t *output, void *scratch)
 {
-    const int32_t in_bytes = p->in_h * p->in_w * p->in_c;
-    const int32_t out_bytes = p->out_h * p->out_w * p->in_c;
-    const uint32_t pads = ((uint32_t)p->pad & 0xFFFFU) | ((uint32_t)p->pad << 16);
-    filter *const filters = (filter *)scratch;
-    uint32_t *const columns = (uint32_t *)(filters + 4);
-    picture image = { p, input, ((uint32_t)p->pad & 0xFFU) * UINT32_C(0x01010101),
-                      columns + 8 * p->columns };
-    for (int32_t i = 0; i < 8 * p->columns; i++) {
-        columns[i] = pads;
-    }
+    const int32_t in_row = p->in_w * p->in_c, out_row = p->out_w * p->in_c;
+    const int32_t column = COLUMN * 4, words = p->once ? ONCE_WORDS : TWICE_WORDS;
+    const picture image = { .row = in_row,
+                            .three = 3 * in_row,
+                            .step = p->in_c,
+                            .first = p->pad_left * column,
+                            .inside = eb_min_i32(p->in_w, p->columns - p->pad_left) * column,
+                            .last = (p->columns - 1) * column,
+                            .outside = eb_four_bytes(p->pad) };
+    walk w;
+    w.down = out_row;
+    w.channel = p->channels;
+    w.image = &image;
+    w.in_rows = 4 * in_row;
+    w.out_rows = 4 / p->stride * out_row;
+    w.fill = fill_both;
     for (int32_t c = 0; c < p->in_c; c += 4) {
-        prepare(p, c, filters);
+        /* Fewer than four come with those before them, which may be overwritten already. */
+        const int32_t before = eb_max_i32(c + 4 - p->in_c, 0);
+        w.end = w.channel + (4 - before) * words;
+        w.skipped = 4 * before;
         for (int32_t b = 0; b < p->batches; b++) {
-            image.in = input + b * in_bytes + c;
-            channels(&image, filters, columns, output + b * out_bytes + c);
+            w.columns = (uint32_t *)scratch;
+            w.out = output + b * p->out_h * out_row + c;
+            channels(p, input + b * p->in_h * in_row + c - before, &w);
         }
+        w.channel = w.end;
     }
     if (p->clamp) {
-        eb_clamp_all(output, p->batches * out_bytes, &p->output);
+        eb_clamp_all(output, p->batches * p->out_h * out_row, &p->output);
     }
 }
