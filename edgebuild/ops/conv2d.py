@@ -164,7 +164,8 @@ def convolution(
         scratch = 4 * (depth + -depth % 8)
         scratch += 0 if pointwise else 2 * depth + 3
     else:
-        scratch = 0 if pointwise else 2 * depth
+        scratch = 4 * (depth + -depth % 4)
+        scratch += 0 if pointwise else depth + -depth % 4
     params = {
         "batches": batches,
         "in_h": in_h,
@@ -188,8 +189,10 @@ def convolution(
         "contiguous": groups == 1 and w.dilation_w == 1,
         "pointwise": pointwise,
         "clamp": conv.clamps(node),
-        "weights": conv.pack_pairs(weights, 8, groups) if dsp else weights,
-        "channels": d.padded(groups) if dsp else c.table(),
+        "weights": conv.pack_pairs(weights, 8, groups)
+        if dsp
+        else conv.pack_words(conv.even(weights, groups), 2, groups),
+        "channels": d.padded(groups) if dsp else conv.even(c.next_table(weights), groups),
         "output": conv.output_stage(node),
     }
     name = "conv2d_s8_dsp" if dsp else "conv2d_s8"
@@ -200,7 +203,7 @@ def convolution(
         "eb_conv2d_params",
         params,
         scratch_bytes=max(scratch, 1),
-        overlap=by_run(node, 2, buffered=dsp)
+        overlap=by_run(node, 2, buffered=True)
         if pointwise
         else by_pixels(node, w, 2, buffered=groups == 1),
     )

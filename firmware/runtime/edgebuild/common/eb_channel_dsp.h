@@ -20,14 +20,6 @@ static inline int8_t eb_scale_dsp(int32_t twice, eb_channel_dsp c)
     return (int8_t)eb_ssat8((high + (high >> 31) + c.round) >> c.right);
 }
 
-/* The fused activation of a whole layer, for the few whose range is less than all of int8. */
-static inline void eb_clamp_all(int8_t *x, int32_t n, const eb_output_stage *out)
-{
-    for (; n > 0; n--, x++) {
-        *x = (int8_t)eb_clamp_i32(*x, out->min, out->max);
-    }
-}
-
 static inline int32_t eb_twice(int32_t x) { return (int32_t)((uint32_t)x << 1); }
 
 /* Weights come as pairs of channels, first + 256 * second in a halfword: SMLAD of the raw word sums

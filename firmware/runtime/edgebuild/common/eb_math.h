@@ -33,14 +33,32 @@ static inline int32_t eb_rounding_divide_by_pot(int32_t x, int32_t exponent)
     return (x >> exponent) + (remainder > threshold ? 1 : 0);
 }
 
+/* x * multiplier * 2^(-31 - right), rounded twice; 1 <= right <= 31. */
+static inline int32_t eb_scale_down(int32_t x, int32_t multiplier, int32_t right)
+{
+#if defined(__thumb2__)
+    /* What a shift moves out last is the half that rounds up; a negative high half is one less
+     * before, so that its halves go down. */
+    int32_t low;
+    __asm("smull %0, %1, %1, %2\n\tadds %0, %0, %0\n\tadcs %1, %1, %1\n\tadds %0, %0, %0\n\t"
+          "adc %1, %1, %1, asr #31\n\tasrs %1, %1, %3\n\tadc %1, %1, #0"
+          : "=&r"(low), "+&r"(x)
+          : "r"(multiplier), "r"(right)
+          : "cc");
+    return x;
+#else
+    return eb_rounding_divide_by_pot(eb_doubling_high_mul(x, multiplier), right);
+#endif
+}
+
 /* x * multiplier * 2^(shift - 31), rounded twice; shift in [-31, 30], positive to the left.
  * The left shift wraps as unsigned arithmetic does. */
 static inline int32_t eb_requantize(int32_t x, int32_t multiplier, int32_t shift)
 {
-    const int32_t left = shift > 0 ? shift : 0;
-    const int32_t right = shift > 0 ? 0 : -shift;
-    const int32_t shifted = (int32_t)((uint32_t)x << left);
-    return eb_rounding_divide_by_pot(eb_doubling_high_mul(shifted, multiplier), right);
+    if (shift < 0) {
+        return eb_scale_down(x, multiplier, -shift);
+    }
+    return eb_doubling_high_mul((int32_t)((uint32_t)x << shift), multiplier);
 }
 
 #endif /* EB_MATH_H */

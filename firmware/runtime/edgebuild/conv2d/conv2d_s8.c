@@ -1,86 +1,185 @@
-/* Portable CONV_2D: two output pixels at a time, two output channels at a time. */
+/* CONV_2D without a SIMD extension: two output pixels, two output channels and four values of depth a
+ * round.
+ *
+ * Weights: for each pair of output channels and each four values of depth a word of the one and a word
+ * of the other, see eb_words.h. Columns hold the words of the values 0 and 2 of one pixel and of the
+ * other, then those of the values 1 and 3. */
+#include "../common/eb_words.h"
 #include "conv2d.h"
 #include "conv2d_columns.h"
 
-/* Multiplies two columns with all channels of a group. out1 may be NULL for a single pixel. */
-static void multiply(const eb_conv2d_params *p, const int8_t *weights, const eb_channel *channel,
-                     const int8_t *column0, const int8_t *column1, int8_t *out0, int8_t *out1)
+/* The columns of two pixels, and where their outputs go. A single pixel is there twice. */
+typedef struct {
+    const uint32_t *columns, *end;
+    const eb_channel *channel;
+    int8_t *out0, *out1;
+    int32_t left; /* channels */
+    int32_t offset;
+} pixel_pair;
+
+/* Widens n values of a pixel into every second word of its column. */
+static uint32_t *widen(const int8_t *x, int32_t n, uint32_t *column)
 {
-    const int32_t depth = p->depth;
-    int32_t o = 0;
-    for (; o + 1 < p->out_c; o += 2) {
-        const int8_t *const w0 = weights + o * depth;
-        const int8_t *const w1 = w0 + depth;
-        int32_t a00 = channel[o].bias, a01 = channel[o + 1].bias;
-        int32_t a10 = a00, a11 = a01;
-        for (int32_t k = 0; k < depth; k++) {
-            const int32_t x0 = column0[k], x1 = column1[k];
-            a00 += x0 * w0[k];
-            a01 += x0 * w1[k];
-            a10 += x1 * w0[k];
-            a11 += x1 * w1[k];
+    for (; n >= 4; n -= 4, x += 4, column += 4) {
+        column[0] = eb_values(x[0], x[2]);
+        column[2] = eb_values(x[1], x[3]);
+    }
+    if (n > 0) {
+        column[0] = eb_values(x[0], n > 2 ? x[2] : 0);
+        column[2] = eb_values(n > 1 ? x[1] : 0, 0);
+        column += 4;
+    }
+    return column;
+}
+
+/* The column of the output pixel whose kernel's first tap lies on row `top` and column `left` of the
+ * image. Rows of the kernel that lie inside are widened from where they are. */
+static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t top, int32_t left,
+                 uint32_t *column, int8_t *narrow)
+{
+    const int32_t run = p->kernel_w * p->kernel_c;
+    const int32_t row = p->dilation_h * p->in_w * p->in_c;
+    const int inside = top >= 0 && top + (p->kernel_h - 1) * p->dilation_h < p->in_h && left >= 0 &&
+                       left + p->kernel_w <= p->in_w;
+    if (run % 4 == 0 && inside && p->contiguous) {
+        const int8_t *x = image + (top * p->in_w + left) * p->in_c;
+        for (int32_t ky = p->kernel_h; ky > 0; ky--, x += row) {
+            column = widen(x, run, column);
         }
-        out0[o] = eb_finish(a00, &channel[o], &p->output);
-        out0[o + 1] = eb_finish(a01, &channel[o + 1], &p->output);
-        if (out1 != NULL) {
-            out1[o] = eb_finish(a10, &channel[o], &p->output);
-            out1[o + 1] = eb_finish(a11, &channel[o + 1], &p->output);
+        return;
+    }
+    eb_im2col(p, image, top, left, narrow);
+    (void)widen(narrow, p->depth, column);
+}
+
+#if defined(__thumb2__)
+
+/* Multiplies the columns with the weights of all channels; returns their end. Sums of the first
+ * channel in r4 and r5 (pixel 0 and 1), of the second in r6 and r7. r0: columns; lr: their end; r1:
+ * weights. */
+#define WORDS "ldr r2, [r0], #4\n ldr r8, [r0], #4\n"
+#define TWO_PIXELS(w, s0, s1) EB_ADD_TWO(s0, "r2", w, "r3") EB_ADD_TWO(s1, "r8", w, "r3")
+
+EB_NAKED const uint32_t *multiply(EB_IN const uint32_t *w, EB_IN pixel_pair *to)
+{
+    __asm volatile(
+        "push {r1, r4-r11, lr}\n"
+        "mov r1, r0\n mov r11, #0x00ff00ff\n"
+        "0: ldr r3, [sp]\n"
+        "ldr r0, [r3]\n ldr lr, [r3, #4]\n ldr r2, [r3, #8]\n ldr r4, [r2]\n ldr r6, [r2, #12]\n"
+        "mov r5, r4\n mov r7, r6\n"
+        "1:\n" WORDS "ldr r9, [r1], #4\n ldr r10, [r1], #4\n"
+        EB_EVEN_WEIGHTS("r12", "r9") TWO_PIXELS("r12", "r4", "r5")
+        EB_EVEN_WEIGHTS("r12", "r10") TWO_PIXELS("r12", "r6", "r7")
+        WORDS
+        EB_ODD_WEIGHTS("r9", "r11") TWO_PIXELS("r9", "r4", "r5")
+        EB_ODD_WEIGHTS("r10", "r11") TWO_PIXELS("r10", "r6", "r7")
+        "cmp r0, lr\n bne 1b\n"
+        /* r2: channel; r9, lr: outputs; r8: zero point; r10: channels of this pair. */
+        "ldr r0, [sp]\n ldr r2, [r0, #8]\n ldr r9, [r0, #12]\n ldr lr, [r0, #16]\n"
+        "ldr r10, [r0, #20]\n ldr r8, [r0, #24]\n"
+        "subs r3, r10, #2\n str r3, [r0, #20]\n it gt\n movgt r10, #2\n"
+        "2: ldr r12, [r2, #4]\n ldr r3, [r2, #8]\n add r2, #12\n rsbs r3, r3, #0\n ble 4f\n"
+        EB_SCALE_DOWN("r4", "r12", "r3", "r8", "r0") EB_SCALE_DOWN("r5", "r12", "r3", "r8", "r0")
+        "3: ssat r5, #8, r5\n strb r5, [lr], #1\n ssat r4, #8, r4\n strb r4, [r9], #1\n"
+        "mov r4, r6\n mov r5, r7\n subs r10, #1\n bne 2b\n"
+        "ldr r0, [sp]\n ldr r3, [r0, #20]\n"
+        "str r2, [r0, #8]\n str r9, [r0, #12]\n str lr, [r0, #16]\n cmp r3, #0\n bgt 0b\n"
+        "mov r0, r1\n"
+        "pop {r1, r4-r11, pc}\n"
+        "4: rsbs r3, r3, #0\n"
+        EB_SCALE_UP("r4", "r12", "r3", "r8", "r0") EB_SCALE_UP("r5", "r12", "r3", "r8", "r0")
+        "b 3b\n");
+}
+
+#else
+
+static const uint32_t *multiply(const uint32_t *w, pixel_pair *to)
+{
+    for (int32_t n = to->left; n > 0; n -= 2, to->channel += 2) {
+        const eb_channel *const c = to->channel;
+        int32_t a00 = c[0].bias, a10 = a00, a01 = c[1].bias, a11 = a01;
+        for (const uint32_t *x = to->columns; x != to->end; x += 4, w += 2) {
+            uint32_t w0 = eb_even_weights(w[0]), w1 = eb_even_weights(w[1]);
+            a00 = eb_add_two(a00, x[0], w0);
+            a10 = eb_add_two(a10, x[1], w0);
+            a01 = eb_add_two(a01, x[0], w1);
+            a11 = eb_add_two(a11, x[1], w1);
+            w0 = eb_odd_weights(w[0]);
+            w1 = eb_odd_weights(w[1]);
+            a00 = eb_add_two(a00, x[2], w0);
+            a10 = eb_add_two(a10, x[3], w0);
+            a01 = eb_add_two(a01, x[2], w1);
+            a11 = eb_add_two(a11, x[3], w1);
+        }
+        *to->out0++ = eb_saturate(a00, &c[0], to->offset);
+        *to->out1++ = eb_saturate(a10, &c[0], to->offset);
+        if (n > 1) {
+            *to->out0++ = eb_saturate(a01, &c[1], to->offset);
+            *to->out1++ = eb_saturate(a11, &c[1], to->offset);
         }
     }
-    if (o < p->out_c) {
-        const int8_t *const w0 = weights + o * depth;
-        int32_t a0 = channel[o].bias, a1 = a0;
-        for (int32_t k = 0; k < depth; k++) {
-            a0 += column0[k] * w0[k];
-            a1 += column1[k] * w0[k];
-        }
-        out0[o] = eb_finish(a0, &channel[o], &p->output);
-        if (out1 != NULL) {
-            out1[o] = eb_finish(a1, &channel[o], &p->output);
-        }
+    return w;
+}
+
+#endif
+
+static void pointwise(const eb_conv2d_params *p, const int8_t *input, int8_t *output,
+                      uint32_t *columns)
+{
+    const uint32_t *const end = columns + (p->depth + 3) / 4 * 4;
+    for (int32_t left = p->batches * p->out_h * p->out_w; left > 0; left -= 2) {
+        const int32_t other = left > 1 ? 1 : 0;
+        pixel_pair to = { columns, end, (const eb_channel *)p->channels, output,
+                          output + other * p->out_c, p->out_c, p->output.offset };
+        (void)widen(input, p->in_c, columns);
+        (void)widen(input + other * p->in_c, p->in_c, columns + 1);
+        (void)multiply((const uint32_t *)(const void *)p->weights, &to);
+        input += 2 * p->in_c;
+        output += 2 * p->out_c;
     }
 }
 
-static void pointwise(const eb_conv2d_params *p, const int8_t *input, int8_t *output)
+/* One output row of all groups. */
+static void row(const eb_conv2d_params *p, const int8_t *image, int32_t top, int8_t *output,
+                uint32_t *columns)
 {
-    const eb_channel *const channels = (const eb_channel *)p->channels;
-    int32_t pixels = p->batches * p->out_h * p->out_w;
-    while (pixels > 0) {
-        const int pair = pixels > 1;
-        multiply(p, p->weights, channels, input, pair ? input + p->in_c : input, output,
-                 pair ? output + p->out_c : NULL);
-        input += 2 * p->in_c;
-        output += 2 * p->out_c;
-        pixels -= 2;
+    const int32_t stride = p->groups * p->out_c;
+    const int32_t words = (p->depth + 3) / 4 * 4;
+    int8_t *const narrow = (int8_t *)(columns + words);
+    for (int32_t x = 0; x < p->out_w; x += 2) {
+        const uint32_t *weights = (const uint32_t *)(const void *)p->weights;
+        const int32_t other = x + 1 < p->out_w ? 1 : 0;
+        const int32_t left = x * p->stride_w - p->pad_left;
+        pixel_pair to = { columns, columns + words, (const eb_channel *)p->channels, output,
+                          output + other * stride, 0, p->output.offset };
+        for (int32_t g = 0; g < p->groups; g++) {
+            const int8_t *const channels = image + g * p->kernel_c;
+            fill(p, channels, top, left, columns, narrow);
+            fill(p, channels, top, left + other * p->stride_w, columns + 1, narrow);
+            to.left = p->out_c;
+            weights = multiply(weights, &to);
+        }
+        output += (1 + other) * stride;
     }
 }
 
 void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch)
 {
+    const int32_t pixels = p->out_h * p->out_w, out_c = p->groups * p->out_c;
+    uint32_t *const columns = (uint32_t *)scratch;
     if (p->pointwise) {
-        pointwise(p, input, output);
-        return;
-    }
-    const eb_channel *const channels = (const eb_channel *)p->channels;
-    const int32_t stride = p->groups * p->out_c;
-    int8_t *const column0 = (int8_t *)scratch;
-    int8_t *const column1 = column0 + p->depth;
-    for (int32_t b = 0; b < p->batches; b++) {
-        const int8_t *const image = input + b * p->in_h * p->in_w * p->in_c;
-        for (int32_t y = 0; y < p->out_h; y++) {
-            for (int32_t x = 0; x < p->out_w; x += 2) {
-                const int pair = x + 1 < p->out_w;
-                for (int32_t g = 0; g < p->groups; g++) {
-                    eb_conv2d_column(p, image, g, y, x, column0);
-                    if (pair) {
-                        eb_conv2d_column(p, image, g, y, x + 1, column1);
-                    }
-                    int8_t *const out = output + g * p->out_c;
-                    multiply(p, p->weights + g * p->out_c * p->depth, channels + g * p->out_c,
-                             column0, pair ? column1 : column0, out, pair ? out + stride : NULL);
-                }
-                output += pair ? 2 * stride : stride;
+        pointwise(p, input, output, columns);
+    } else {
+        for (int32_t b = 0; b < p->batches; b++) {
+            const int8_t *const image = input + b * p->in_h * p->in_w * p->in_c;
+            int8_t *const out = output + b * pixels * out_c;
+            for (int32_t y = 0; y < p->out_h; y++) {
+                row(p, image, y * p->stride_h - p->pad_top, out + y * p->out_w * out_c, columns);
             }
         }
+    }
+    if (p->clamp) {
+        eb_clamp_all(output, p->batches * pixels * out_c, &p->output);
     }
 }

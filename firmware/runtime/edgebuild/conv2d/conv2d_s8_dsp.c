@@ -8,6 +8,7 @@
 #include "../common/eb_channel_dsp.h"
 #include "../common/eb_scale_dsp.h"
 #include "conv2d.h"
+#include "conv2d_columns.h"
 
 /* Widens n bytes of a pixel into every second word of `column`; behind the last come zeros. */
 static uint32_t *widen(const int8_t *source, int32_t n, uint32_t *column)
@@ -42,50 +43,6 @@ static uint32_t *widen2(const int8_t *source0, const int8_t *source1, int32_t n,
         (void)widen(source1, n, column + 1);
     }
     return column;
-}
-
-/* Appends n bytes, or n times the padding without a source. */
-static int8_t *append(int8_t *to, const int8_t *source, int32_t n, int32_t pad)
-{
-    if (source == NULL) {
-        for (; n > 0; n--) {
-            *to++ = (int8_t)pad;
-        }
-        return to;
-    }
-    for (; n >= 4; n -= 4, to += 4, source += 4) {
-        const uint32_t x = eb_load4(source);
-        memcpy(to, &x, sizeof x);
-    }
-    for (; n > 0; n--) {
-        *to++ = *source++;
-    }
-    return to;
-}
-
-/* im2col of one pixel; `image` is one batch from the group's first channel, and the kernel's first
- * tap lies on row `top` and column `left` of it. */
-static void im2col(const eb_conv2d_params *p, const int8_t *image, int32_t top, int32_t left,
-                   int8_t *to)
-{
-    const int32_t c = p->kernel_c;
-    const int32_t before = eb_max_i32(-left, 0);
-    const int32_t after = eb_max_i32(left + p->kernel_w - p->in_w, 0);
-    for (int32_t ky = p->kernel_h; ky > 0; ky--, top += p->dilation_h) {
-        const int8_t *const row = image + (top * p->in_w + left) * p->in_c;
-        if (top < 0 || top >= p->in_h) {
-            to = append(to, NULL, p->kernel_w * c, p->pad);
-        } else if (p->contiguous) {
-            to = append(to, NULL, before * c, p->pad);
-            to = append(to, row + before * c, (p->kernel_w - before - after) * c, p->pad);
-            to = append(to, NULL, after * c, p->pad);
-        } else {
-            for (int32_t kx = 0; kx < p->kernel_w * p->dilation_w; kx += p->dilation_w) {
-                const int inside = left + kx >= 0 && left + kx < p->in_w;
-                to = append(to, inside ? row + kx * p->in_c : NULL, c, p->pad);
-            }
-        }
-    }
 }
 
 /* Copies the kernel's rows by words: up to three bytes more are read and written behind each. */
@@ -131,10 +88,10 @@ static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t top, in
             return;
         }
     }
-    im2col(p, image, top, left, narrow);
+    eb_im2col(p, image, top, left, narrow);
     if (step > 0) {
         second += p->depth;
-        im2col(p, image, top, left + step, second);
+        eb_im2col(p, image, top, left + step, second);
     }
     /* Up to three bytes behind meet zero weights. */
     (void)widen2(narrow, second, (p->depth + 3) / 4 * 4, columns);
