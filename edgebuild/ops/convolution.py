@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,10 +52,6 @@ class Channels:
         """Return (bias, multiplier, shift) of each channel in turn, as ``eb_channel``."""
         return np.stack([self.bias, self.multiplier, self.shift], axis=1).astype(np.int32)
 
-    def next_table(self, weights: np.ndarray) -> np.ndarray:
-        """Return the same for sums over each input plus one; ``weights`` [channels, depth]."""
-        return self.table() - np.pad(weights.sum(axis=1, dtype=np.int32)[:, None], ((0, 0), (0, 2)))
-
 
 @dataclass(frozen=True)
 class DspChannels:
@@ -70,10 +67,10 @@ class DspChannels:
 
     def padded(self, groups: int = 1) -> np.ndarray:
         """Return the table with an even number of rows for each group."""
-        return even(self.table, groups)
+        return _even(self.table, groups)
 
 
-def even(rows: np.ndarray, groups: int) -> np.ndarray:
+def _even(rows: np.ndarray, groups: int) -> np.ndarray:
     """Return ``rows`` [groups * channels, n] with a row of zeros behind an odd number of each
     group."""
     blocks = rows.reshape(groups, -1, rows.shape[1])
@@ -174,7 +171,7 @@ def may_wrap(ends: Sequence[np.ndarray], c: Channels) -> np.ndarray:
 def accumulators_fit(node: Node, weights: np.ndarray) -> bool:
     """Return whether no input can overflow an int32 accumulator, not even on the way."""
     # An input less its zero point is within -255..255; folding the zero point adds no more, nor
-    # does the one that the portable kernels add to each input.
+    # does the one that `word_channels` folds.
     magnitude = 257 * np.abs(weights.astype(np.int16)).sum(axis=1, dtype=np.int64)
     return bool(np.all(np.abs(own_bias(node, weights)) + magnitude < 2**31 - 1))
 
@@ -219,18 +216,20 @@ def pack_pairs(weights: np.ndarray, multiple: int, groups: int = 1) -> np.ndarra
     return np.ascontiguousarray(ordered).reshape(-1).view(np.int8)
 
 
-def pack_words(weights: np.ndarray, together: int, groups: int = 1) -> np.ndarray:
-    """Return weights int8 [groups * channels, depth] as the portable kernels read them: of each
-    ``together`` channels of a group, and what is left over, a word for each four values of depth.
-    Its bytes are the values 2, 3, 0, 1, each plus 128; zeros fill the depth."""
-    padded = np.pad(weights, ((0, 0), (0, -weights.shape[1] % 4))) ^ np.int8(-128)
-    words = padded.reshape(groups, len(weights) // groups, -1, 4)[..., [2, 3, 0, 1]]
-    blocks = [
-        group[start : start + together].swapaxes(0, 1).reshape(-1)
-        for group in words
-        for start in range(0, len(group), together)
-    ]
-    return np.concatenate(blocks)
+def pack_words(weights: np.ndarray, groups: int = 1) -> np.ndarray:
+    """Return weights int8 [groups * channels, depth] as ``common/eb_words.h`` reads them: of each
+    pair of a group's channels in turn a word for each four values of the depth. Its bytes are the
+    values 2, 3, 0, 1, each plus 128; zeros fill an odd channel and the depth."""
+    filled = np.pad(_even(weights, groups), ((0, 0), (0, -weights.shape[1] % 4))) ^ np.int8(-128)
+    words = filled.reshape(-1, 2, filled.shape[1] // 4, 4)[..., [2, 3, 0, 1]]
+    return words.swapaxes(1, 2).reshape(-1)
+
+
+def word_channels(c: Channels, weights: np.ndarray, groups: int = 1) -> np.ndarray:
+    """Return the table of ``c`` with an even number of rows for each group, for inputs of which the
+    first two of each four are one more than they are; ``weights`` as for ``pack_words``."""
+    more = weights[:, np.arange(weights.shape[1]) % 4 < 2].sum(axis=1, dtype=np.int32)
+    return _even(dataclasses.replace(c, bias=c.bias - more).table(), groups)
 
 
 def _paired(weights: np.ndarray, groups: int) -> np.ndarray:

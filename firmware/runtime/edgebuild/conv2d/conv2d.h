@@ -23,7 +23,8 @@ typedef struct {
     eb_output_stage output;
 } eb_conv2d_params;
 
-/* weights: see conv2d_s8.c; channels: eb_channel for inputs plus one, an even number for each group.
+/* weights: see conv2d_s8.c; channels: eb_channel, an even number for each group, less the weights
+ * of the ones that eb_values adds.
  * scratch: 4 * depth bytes (depth rounded up to 4), and behind them depth bytes unless pointwise. */
 void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 
