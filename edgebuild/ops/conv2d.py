@@ -189,10 +189,12 @@ def convolution(
         "contiguous": groups == 1 and w.dilation_w == 1,
         "pointwise": pointwise,
         "clamp": conv.clamps(node),
-        "weights": (
-            conv.pack_pairs(weights, 8, groups) if dsp else conv.pack_words(weights, groups)
-        ),
-        "channels": d.padded(groups) if dsp else conv.word_channels(c, weights, groups),
+        "weights": conv.pack_pairs(weights, 8, groups)
+        if dsp
+        else conv.pack_words(conv.even(weights, groups), 2),
+        "channels": d.padded(groups)
+        if dsp
+        else conv.even(conv.word_channels(c, weights), groups),
         "output": conv.output_stage(node),
     }
     name = "conv2d_s8_dsp" if dsp else "conv2d_s8"

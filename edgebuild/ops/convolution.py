@@ -67,10 +67,10 @@ class DspChannels:
 
     def padded(self, groups: int = 1) -> np.ndarray:
         """Return the table with an even number of rows for each group."""
-        return _even(self.table, groups)
+        return even(self.table, groups)
 
 
-def _even(rows: np.ndarray, groups: int) -> np.ndarray:
+def even(rows: np.ndarray, groups: int) -> np.ndarray:
     """Return ``rows`` [groups * channels, n] with a row of zeros behind an odd number of each
     group."""
     blocks = rows.reshape(groups, -1, rows.shape[1])
@@ -216,20 +216,21 @@ def pack_pairs(weights: np.ndarray, multiple: int, groups: int = 1) -> np.ndarra
     return np.ascontiguousarray(ordered).reshape(-1).view(np.int8)
 
 
-def pack_words(weights: np.ndarray, groups: int = 1) -> np.ndarray:
-    """Return weights int8 [groups * channels, depth] as ``common/eb_words.h`` reads them: of each
-    pair of a group's channels in turn a word for each four values of the depth. Its bytes are the
-    values 2, 3, 0, 1, each plus 128; zeros fill an odd channel and the depth."""
-    filled = np.pad(_even(weights, groups), ((0, 0), (0, -weights.shape[1] % 4))) ^ np.int8(-128)
-    words = filled.reshape(-1, 2, filled.shape[1] // 4, 4)[..., [2, 3, 0, 1]]
-    return words.swapaxes(1, 2).reshape(-1)
+def pack_words(weights: np.ndarray, together: int) -> np.ndarray:
+    """Return weights int8 [channels, depth] as ``common/eb_words.h`` reads them: of ``together``
+    channels, and of what is left over, in turn a word for each four values of the depth. Its bytes
+    are the values 2, 3, 0, 1, each plus 128; zeros fill the depth."""
+    filled = np.pad(weights, ((0, 0), (0, -weights.shape[1] % 4))) ^ np.int8(-128)
+    words = filled.reshape(len(weights), -1, 4)[..., [2, 3, 0, 1]]
+    starts = range(0, len(words), together)
+    return np.concatenate([words[i : i + together].swapaxes(0, 1).reshape(-1) for i in starts])
 
 
-def word_channels(c: Channels, weights: np.ndarray, groups: int = 1) -> np.ndarray:
-    """Return the table of ``c`` with an even number of rows for each group, for inputs of which the
-    first two of each four are one more than they are; ``weights`` as for ``pack_words``."""
-    more = weights[:, np.arange(weights.shape[1]) % 4 < 2].sum(axis=1, dtype=np.int32)
-    return _even(dataclasses.replace(c, bias=c.bias - more).table(), groups)
+def word_channels(c: Channels, weights: np.ndarray) -> np.ndarray:
+    """Return the table of ``c`` for inputs of which the last two of each four are one more than
+    they are; ``weights`` as for ``pack_words``."""
+    more = weights[:, np.arange(weights.shape[1]) % 4 >= 2].sum(axis=1, dtype=np.int32)
+    return dataclasses.replace(c, bias=c.bias - more).table()
 
 
 def _paired(weights: np.ndarray, groups: int) -> np.ndarray:

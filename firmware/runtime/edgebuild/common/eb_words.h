@@ -2,7 +2,7 @@
  *
  * A word of two values times a word of two weights, x0 + x1 * 2^16 and w1 + w0 * 2^16, is
  * x0 * w1 + (x0 * w0 + x1 * w1) * 2^16. The second sum is the product's upper half, one more where the
- * lower half is negative: with x0 an input plus one, -127 to 128, both sums fit 16 bits for all x1 and
+ * lower half is negative: with x1 an input plus one, -127 to 128, both sums fit 16 bits for all x0 and
  * weights of int8. Weights lie in memory plus 128, four to a word, for the values 2, 3, 0 and 1: a
  * mask and a subtraction make words of weights of bytes 0 and 2, and of bytes 1 and 3. */
 #ifndef EB_WORDS_H
@@ -10,10 +10,10 @@
 
 #include "eb_channel.h"
 
-/* The word of two inputs, the first of them plus one. */
+/* The word of two inputs, the second of them plus one. */
 static inline uint32_t eb_values(int8_t x0, int8_t x1)
 {
-    return 1U + (uint32_t)x0 + ((uint32_t)x1 << 16);
+    return UINT32_C(0x10000) + (uint32_t)x0 + ((uint32_t)x1 << 16);
 }
 
 /* Weights for the values 0 and 2. */

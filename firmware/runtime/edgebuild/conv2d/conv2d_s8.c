@@ -1,5 +1,5 @@
 /* CONV_2D without a SIMD extension: two output pixels, two output channels and four values of depth a
- * round.
+ * round, of which a turn has two; an odd one enters in the middle.
  *
  * Weights: for each pair of output channels and each four values of depth a word of the one and a word
  * of the other, see eb_words.h. Columns hold the words of the values 0 and 2 of one pixel and of the
@@ -33,23 +33,28 @@ static uint32_t *widen(const int8_t *x, int32_t n, uint32_t *column)
 }
 
 /* The column of the output pixel whose kernel's first tap lies on row `top` and column `left` of the
- * image. Rows of the kernel that lie inside are widened from where they are. */
+ * image. Rows of the kernel whose columns lie inside are widened from where they are. */
 static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t top, int32_t left,
                  uint32_t *column, int8_t *narrow)
 {
     const int32_t run = p->kernel_w * p->kernel_c;
-    const int32_t row = p->dilation_h * p->in_w * p->in_c;
-    const int inside = top >= 0 && top + (p->kernel_h - 1) * p->dilation_h < p->in_h && left >= 0 &&
-                       left + p->kernel_w <= p->in_w;
-    if (run % 4 == 0 && inside && p->contiguous) {
-        const int8_t *x = image + (top * p->in_w + left) * p->in_c;
-        for (int32_t ky = p->kernel_h; ky > 0; ky--, x += row) {
-            column = widen(x, run, column);
-        }
+    if (run % 4 != 0 || !p->contiguous || left < 0 || left + p->kernel_w > p->in_w) {
+        eb_im2col(p, image, top, left, narrow);
+        (void)widen(narrow, p->depth, column);
         return;
     }
-    eb_im2col(p, image, top, left, narrow);
-    (void)widen(narrow, p->depth, column);
+    const uint32_t pad = eb_values((int8_t)p->pad, (int8_t)p->pad);
+    const int8_t *x = image + (top * p->in_w + left) * p->in_c;
+    for (int32_t ky = p->kernel_h; ky > 0; ky--, top += p->dilation_h) {
+        if (top >= 0 && top < p->in_h) {
+            column = widen(x, run, column);
+        } else {
+            for (int32_t n = run; n > 0; n -= 2, column += 2) {
+                *column = pad;
+            }
+        }
+        x += p->dilation_h * p->in_w * p->in_c;
+    }
 }
 
 #if defined(__thumb2__)
@@ -59,6 +64,12 @@ static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t top, in
  * weights. */
 #define WORDS "ldr r2, [r0], #4\n ldr r8, [r0], #4\n"
 #define TWO_PIXELS(w, s0, s1) EB_ADD_TWO(s0, "r2", w, "r3") EB_ADD_TWO(s1, "r8", w, "r3")
+#define ROUND                                                                                      \
+    WORDS "ldr r9, [r1], #4\n ldr r10, [r1], #4\n"                                                 \
+    EB_EVEN_WEIGHTS("r12", "r9") TWO_PIXELS("r12", "r4", "r5")                                     \
+    EB_EVEN_WEIGHTS("r12", "r10") TWO_PIXELS("r12", "r6", "r7")                                    \
+    WORDS EB_ODD_WEIGHTS("r9", "r11") TWO_PIXELS("r9", "r4", "r5")                                 \
+    EB_ODD_WEIGHTS("r10", "r11") TWO_PIXELS("r10", "r6", "r7")
 
 EB_NAKED const uint32_t *multiply(EB_IN const uint32_t *w, EB_IN pixel_pair *to)
 {
@@ -67,29 +78,26 @@ EB_NAKED const uint32_t *multiply(EB_IN const uint32_t *w, EB_IN pixel_pair *to)
         "mov r1, r0\n mov r11, #0x00ff00ff\n"
         "0: ldr r3, [sp]\n"
         "ldr r0, [r3]\n ldr lr, [r3, #4]\n ldr r2, [r3, #8]\n ldr r4, [r2]\n ldr r6, [r2, #12]\n"
-        "mov r5, r4\n mov r7, r6\n"
-        "1:\n" WORDS "ldr r9, [r1], #4\n ldr r10, [r1], #4\n"
-        EB_EVEN_WEIGHTS("r12", "r9") TWO_PIXELS("r12", "r4", "r5")
-        EB_EVEN_WEIGHTS("r12", "r10") TWO_PIXELS("r12", "r6", "r7")
-        WORDS
-        EB_ODD_WEIGHTS("r9", "r11") TWO_PIXELS("r9", "r4", "r5")
-        EB_ODD_WEIGHTS("r10", "r11") TWO_PIXELS("r10", "r6", "r7")
+        "mov r5, r4\n mov r7, r6\n sub r12, lr, r0\n"
+        "tst r12, #16\n bne 2f\n"
+        "1:\n" ROUND
+        "2:\n" ROUND
         "cmp r0, lr\n bne 1b\n"
         /* r2: channel; r9, lr: outputs; r8: zero point; r10: channels of this pair. */
         "ldr r0, [sp]\n ldr r2, [r0, #8]\n ldr r9, [r0, #12]\n ldr lr, [r0, #16]\n"
         "ldr r10, [r0, #20]\n ldr r8, [r0, #24]\n"
         "subs r3, r10, #2\n str r3, [r0, #20]\n it gt\n movgt r10, #2\n"
-        "2: ldr r12, [r2, #4]\n ldr r3, [r2, #8]\n add r2, #12\n rsbs r3, r3, #0\n ble 4f\n"
+        "3: ldr r12, [r2, #4]\n ldr r3, [r2, #8]\n add r2, #12\n rsbs r3, r3, #0\n ble 5f\n"
         EB_SCALE_DOWN("r4", "r12", "r3", "r8", "r0") EB_SCALE_DOWN("r5", "r12", "r3", "r8", "r0")
-        "3: ssat r5, #8, r5\n strb r5, [lr], #1\n ssat r4, #8, r4\n strb r4, [r9], #1\n"
-        "mov r4, r6\n mov r5, r7\n subs r10, #1\n bne 2b\n"
+        "4: ssat r5, #8, r5\n strb r5, [lr], #1\n ssat r4, #8, r4\n strb r4, [r9], #1\n"
+        "mov r4, r6\n mov r5, r7\n subs r10, #1\n bne 3b\n"
         "ldr r0, [sp]\n ldr r3, [r0, #20]\n"
         "str r2, [r0, #8]\n str r9, [r0, #12]\n str lr, [r0, #16]\n cmp r3, #0\n bgt 0b\n"
         "mov r0, r1\n"
         "pop {r1, r4-r11, pc}\n"
-        "4: rsbs r3, r3, #0\n"
+        "5: rsbs r3, r3, #0\n"
         EB_SCALE_UP("r4", "r12", "r3", "r8", "r0") EB_SCALE_UP("r5", "r12", "r3", "r8", "r0")
-        "b 3b\n");
+        "b 4b\n");
 }
 
 #else
