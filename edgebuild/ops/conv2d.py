@@ -11,7 +11,7 @@ from edgebuild.ops import convolution as conv
 from edgebuild.ops import mve, neon, winograd
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
-from edgebuild.ops.overlap import by_pixels, by_run
+from edgebuild.ops.overlap import by_groups, by_pixels, by_run
 from edgebuild.targets import CpuFeatures
 
 
@@ -207,7 +207,7 @@ def convolution(
         scratch_bytes=max(scratch, 1),
         overlap=by_run(node, 2, buffered=True)
         if pointwise
-        else by_pixels(node, w, 2, buffered=groups == 1),
+        else (by_pixels if dsp else by_groups)(node, w, 2, buffered=groups == 1),
     )
 
 

@@ -117,7 +117,7 @@ class DepthwiseConv2D(Operator):
             overlap = by_channels(node, w)
         else:
             name, scratch = "depthwise_conv2d_s8", _PIXELS * 8 * w.kernel_h * w.kernel_w + in_c
-            overlap = by_groups(node, w, _PIXELS)
+            overlap = by_groups(node, w, _PIXELS, buffered=False)
         undilated = w.dilation_h == w.dilation_w == 1
         if dsp and (w.kernel_h, w.kernel_w) == (3, 3) and undilated and w.stride_h <= 2:
             name, scratch = "depthwise_conv2d_3x3_s8_dsp", 160 + 32 * columns

@@ -34,16 +34,18 @@ def by_pixels(node: Node, w: Window, pixels: int, *, buffered: bool) -> Overlap:
     return Overlap(_least(node, written, _first_read(node, w, y, x), buffered))
 
 
-def by_groups(node: Node, w: Window, pixels: int) -> Overlap:
-    """Return the overlap of a kernel that computes ``pixels`` of an image at a time, of any rows,
-    and writes some of their outputs before it has read all that they need."""
+def by_groups(node: Node, w: Window, pixels: int, *, buffered: bool) -> Overlap:
+    """Return the overlap of a kernel that computes ``pixels`` of an image at a time, of any rows.
+
+    ``buffered``: it has read all that a step needs before the step's first write.
+    """
     if not node.output.elements:
         return NOTHING
     y, x = np.arange(w.out_h)[:, np.newaxis], np.arange(w.out_w)
     first = np.arange(0, w.out_h * w.out_w, pixels)
     read = np.minimum.reduceat(_first_read(node, w, y, x).reshape(-1), first)
     written = np.minimum(first + pixels, w.out_h * w.out_w)
-    return Overlap(_least(node, written, read, buffered=False))
+    return Overlap(_least(node, written, read, buffered))
 
 
 def by_run(node: Node, step: int, *, buffered: bool) -> Overlap:

@@ -32,12 +32,14 @@ static uint32_t *widen(const int8_t *x, int32_t n, uint32_t *column)
     return column;
 }
 
-/* The column of the output pixel whose kernel's first tap lies on row `top` and column `left` of the
- * image. Rows of the kernel whose columns lie inside are widened from where they are. */
-static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t top, int32_t left,
-                 uint32_t *column, int8_t *narrow)
+/* The column of an output pixel. Rows of the kernel whose columns lie inside the image are widened from
+ * where they are. */
+static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t pixel, uint32_t *column,
+                 int8_t *narrow)
 {
     const int32_t run = p->kernel_w * p->kernel_c;
+    const int32_t left = pixel % p->out_w * p->stride_w - p->pad_left;
+    int32_t top = pixel / p->out_w * p->stride_h - p->pad_top;
     if (run % 4 != 0 || !p->contiguous || left < 0 || left + p->kernel_w > p->in_w) {
         eb_im2col(p, image, top, left, narrow);
         (void)widen(narrow, p->depth, column);
@@ -148,46 +150,41 @@ static void pointwise(const eb_conv2d_params *p, const int8_t *input, int8_t *ou
     }
 }
 
-/* One output row of all groups. */
-static void row(const eb_conv2d_params *p, const int8_t *image, int32_t top, int8_t *output,
-                uint32_t *columns)
+/* All pixels of an image, in pairs. */
+static void whole(const eb_conv2d_params *p, const int8_t *image, int8_t *output,
+                  uint32_t *columns)
 {
-    const int32_t stride = p->groups * p->out_c;
-    const int32_t words = (p->depth + 3) / 4 * 4;
-    int8_t *const narrow = (int8_t *)(columns + words);
-    for (int32_t x = 0; x < p->out_w; x += 2) {
+    const int32_t pixels = p->out_h * p->out_w, out_c = p->groups * p->out_c;
+    const uint32_t *const end = columns + (p->depth + 3) / 4 * 4;
+    int8_t *const narrow = (int8_t *)(columns + (p->depth + 3) / 4 * 4);
+    for (int32_t pixel = 0; pixel < pixels; pixel += 2) {
+        const int32_t other = pixel + 1 < pixels ? 1 : 0;
         const uint32_t *weights = (const uint32_t *)(const void *)p->weights;
-        const int32_t other = x + 1 < p->out_w ? 1 : 0;
-        const int32_t left = x * p->stride_w - p->pad_left;
-        pixel_pair to = { columns, columns + words, (const eb_channel *)p->channels, output,
-                          output + other * stride, 0, p->output.offset };
+        pixel_pair to = { columns, end, (const eb_channel *)p->channels, output,
+                          output + other * out_c, 0, p->output.offset };
         for (int32_t g = 0; g < p->groups; g++) {
             const int8_t *const channels = image + g * p->kernel_c;
-            fill(p, channels, top, left, columns, narrow);
-            fill(p, channels, top, left + other * p->stride_w, columns + 1, narrow);
+            fill(p, channels, pixel, columns, narrow);
+            fill(p, channels, pixel + other, columns + 1, narrow);
             to.left = p->out_c;
             weights = multiply(weights, &to);
         }
-        output += (1 + other) * stride;
+        output += 2 * out_c;
     }
 }
 
 void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch)
 {
-    const int32_t pixels = p->out_h * p->out_w, out_c = p->groups * p->out_c;
+    const int32_t outputs = p->out_h * p->out_w * p->groups * p->out_c;
     uint32_t *const columns = (uint32_t *)scratch;
     if (p->pointwise) {
         pointwise(p, input, output, columns);
     } else {
         for (int32_t b = 0; b < p->batches; b++) {
-            const int8_t *const image = input + b * p->in_h * p->in_w * p->in_c;
-            int8_t *const out = output + b * pixels * out_c;
-            for (int32_t y = 0; y < p->out_h; y++) {
-                row(p, image, y * p->stride_h - p->pad_top, out + y * p->out_w * out_c, columns);
-            }
+            whole(p, input + b * p->in_h * p->in_w * p->in_c, output + b * outputs, columns);
         }
     }
     if (p->clamp) {
-        eb_clamp_all(output, p->batches * pixels * out_c, &p->output);
+        eb_clamp_all(output, p->batches * outputs, &p->output);
     }
 }

@@ -19,24 +19,33 @@ typedef struct {
     int32_t step;     /* and from there to the next */
     int32_t channels; /* of the input */
     int32_t offset;
+    int32_t lacking; /* taps to whole rounds of three */
 } group;
 
 #if defined(__thumb2__)
 
 /* One filter of each input channel; returns the end of their weights. Sums in r4 to r7. r0: pointers;
- * r3: their end; r1: weights; r2: input channel; r11: all of them. */
+ * r3: their end; r1: weights; r2: input channel. Three taps a round; the first one enters at r11. */
+#define TAP                                                                                        \
+    "ldr r8, [r0], #4\n ldr r9, [r0], #4\n ldr r10, [r0], #4\n ldr r12, [r0], #4\n"                \
+    "ldrsb.w r8, [r8, r2]\n ldrsb.w r9, [r9, r2]\n ldrsb.w r10, [r10, r2]\n"                       \
+    "ldrsb.w r12, [r12, r2]\n ldrsb lr, [r1], #1\n"                                                \
+    "mla r4, r8, lr, r4\n mla r5, r9, lr, r5\n mla r6, r10, lr, r6\n mla r7, r12, lr, r7\n"
+#define TAP_BYTES "52"
+
 EB_NAKED const int8_t *filters(EB_IN const int8_t *w, EB_IN group *g)
 {
     __asm volatile(
         "push {r1, r4-r11, lr}\n"
-        "ldr r11, [r1, #36]\n mov r1, r0\n mov r2, #0\n"
+        "ldr r3, [r1, #44]\n mov r1, r0\n"
+        "mov r2, #" TAP_BYTES "\n"
+        "adr.w r11, 1f\n mla r11, r3, r2, r11\n add r11, #1\n"
+        "mov r2, #0\n"
         "0: ldr r10, [sp]\n"
         "ldr r0, [r10]\n ldr r3, [r10, #4]\n ldr r8, [r10, #24]\n ldr r4, [r8]\n"
-        "mov r5, r4\n mov r6, r4\n mov r7, r4\n"
-        "1: ldr r8, [r0], #4\n ldr r9, [r0], #4\n ldr r10, [r0], #4\n ldr r12, [r0], #4\n"
-        "ldrsb r8, [r8, r2]\n ldrsb r9, [r9, r2]\n ldrsb r10, [r10, r2]\n ldrsb r12, [r12, r2]\n"
-        "ldrsb lr, [r1], #1\n"
-        "mla r4, r8, lr, r4\n mla r5, r9, lr, r5\n mla r6, r10, lr, r6\n mla r7, r12, lr, r7\n"
+        "mov r5, r4\n mov r6, r4\n mov r7, r4\n bx r11\n"
+        ".p2align 2\n"
+        "1:\n" TAP TAP TAP
         "cmp r0, r3\n bne 1b\n"
         "ldr r10, [sp]\n ldr r8, [r10, #24]\n ldr r9, [r10, #28]\n ldr lr, [r10, #40]\n"
         "ldr r12, [r8, #4]\n ldr r3, [r8, #8]\n add r8, #12\n str r8, [r10, #24]\n"
@@ -45,10 +54,9 @@ EB_NAKED const int8_t *filters(EB_IN const int8_t *w, EB_IN group *g)
         EB_SCALE_DOWN("r6", "r12", "r3", "lr", "r0") EB_SCALE_DOWN("r7", "r12", "r3", "lr", "r0")
         "2: ssat r4, #8, r4\n ssat r5, #8, r5\n ssat r6, #8, r6\n ssat r7, #8, r7\n"
         "ldr r0, [r10, #8]\n ldr r3, [r10, #12]\n ldr r8, [r10, #16]\n ldr r12, [r10, #20]\n"
-        "ldr lr, [r10, #32]\n"
+        "ldr lr, [r10, #32]\n ldr r10, [r10, #36]\n"
         "strb r4, [r0, r9]\n strb r5, [r3, r9]\n strb r6, [r8, r9]\n strb r7, [r12, r9]\n"
-        "add r9, lr\n str r9, [r10, #28]\n"
-        "add r2, #1\n cmp r2, r11\n bne 0b\n"
+        "add r9, lr\n add r2, #1\n cmp r2, r10\n ldr r10, [sp]\n str r9, [r10, #28]\n bne 0b\n"
         "mov r0, r1\n"
         "pop {r1, r4-r11, pc}\n"
         "3: rsbs r3, r3, #0\n"
@@ -99,11 +107,13 @@ void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *i
                             int8_t *output, void *scratch)
 {
     const int32_t out_c = p->in_c * p->multiplier, pixels = p->out_h * p->out_w;
+    const int32_t taps = p->kernel_h * p->kernel_w;
     group g = { .taps = (const int8_t **)scratch,
                 .step = p->multiplier,
                 .channels = p->in_c,
-                .offset = p->output.offset };
-    g.end = g.taps + PIXELS * p->kernel_h * p->kernel_w;
+                .offset = p->output.offset,
+                .lacking = (taps + 2) / 3 * 3 - taps };
+    g.end = g.taps + PIXELS * taps;
     int8_t *const pad = (int8_t *)(void *)g.end;
     memset(pad, (int)p->pad, (size_t)p->in_c);
     for (int32_t b = 0; b < p->batches; b++, input += p->in_h * p->in_w * p->in_c) {
