@@ -155,18 +155,19 @@ static void whole(const eb_conv2d_params *p, const int8_t *image, int8_t *output
                   uint32_t *columns)
 {
     const int32_t pixels = p->out_h * p->out_w, out_c = p->groups * p->out_c;
-    const uint32_t *const end = columns + (p->depth + 3) / 4 * 4;
-    int8_t *const narrow = (int8_t *)(columns + (p->depth + 3) / 4 * 4);
+    uint32_t *const end = columns + (p->depth + 3) / 4 * 4;
+    int8_t *const narrow = (int8_t *)end;
     for (int32_t pixel = 0; pixel < pixels; pixel += 2) {
         const int32_t other = pixel + 1 < pixels ? 1 : 0;
         const uint32_t *weights = (const uint32_t *)(const void *)p->weights;
-        pixel_pair to = { columns, end, (const eb_channel *)p->channels, output,
-                          output + other * out_c, 0, p->output.offset };
-        for (int32_t g = 0; g < p->groups; g++) {
-            const int8_t *const channels = image + g * p->kernel_c;
-            fill(p, channels, pixel, columns, narrow);
-            fill(p, channels, pixel + other, columns + 1, narrow);
-            to.left = p->out_c;
+        const eb_channel *channel = (const eb_channel *)p->channels;
+        for (int32_t g = 0; g < p->groups; g++, channel += (p->out_c + 1) / 2 * 2) {
+            const int8_t *const group = image + g * p->kernel_c;
+            int8_t *const out = output + g * p->out_c;
+            pixel_pair to = { columns, end, channel, out, out + other * out_c, p->out_c,
+                              p->output.offset };
+            fill(p, group, pixel, columns, narrow);
+            fill(p, group, pixel + other, columns + 1, narrow);
             weights = multiply(weights, &to);
         }
         output += 2 * out_c;
