@@ -192,9 +192,7 @@ def convolution(
         "weights": conv.pack_pairs(weights, 8, groups)
         if dsp
         else conv.pack_words(conv.even(weights, groups), 2),
-        "channels": d.padded(groups)
-        if dsp
-        else conv.even(conv.word_channels(c, weights), groups),
+        "channels": d.padded(groups) if dsp else conv.even(conv.word_channels(c, weights), groups),
         "output": conv.output_stage(node),
     }
     name = "conv2d_s8_dsp" if dsp else "conv2d_s8"

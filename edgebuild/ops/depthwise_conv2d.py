@@ -15,7 +15,6 @@ from edgebuild.ops.conv2d import convolution
 from edgebuild.ops.overlap import by_channels, by_groups
 from edgebuild.targets import CpuFeatures
 
-
 _PIXELS = 4
 """That the portable kernel takes at a time; the host's pointers to each tap have 8 bytes."""
 

@@ -104,29 +104,66 @@ EB_NAKED const uint32_t *multiply(EB_IN const uint32_t *w, EB_IN pixel_pair *to)
 
 #else
 
+#if defined(__ARM_ARCH_6M__)
+
+/* The sums of both pixels for a channel, then for the other one, in r4 to r7. r0: columns; r1: weights;
+ * r8, r9: masks; r10: the columns' end. */
+#define MASKED "mov r3, r8\n ands r2, r3\n mov r3, r9\n subs r2, r2, r3\n"
+#define ADD_TWO(s, at)                                                                             \
+    "ldr r3, [r0, #" at "]\n muls r3, r2, r3\n asrs r3, r3, #16\n adcs " s ", r3\n"
+#define CHANNEL(at, s0, s1)                                                                        \
+    "ldr r2, [r1, #" at "]\n" MASKED ADD_TWO(s0, "0") ADD_TWO(s1, "4")                             \
+    "ldr r2, [r1, #" at "]\n lsrs r2, r2, #8\n" MASKED ADD_TWO(s0, "8") ADD_TWO(s1, "12")
+
+EB_NAKED const uint32_t *pair_sums(EB_IN const uint32_t *w, EB_IN const pixel_pair *to,
+                                   EB_IN int32_t *sums)
+{
+    __asm volatile(
+        ".syntax unified\n"
+        "push {r4-r7, lr}\n"
+        "mov r4, r8\n mov r5, r9\n mov r6, r10\n push {r2, r4-r6}\n"
+        "ldr r3, [r1, #8]\n ldr r4, [r3]\n ldr r6, [r3, #12]\n mov r5, r4\n mov r7, r6\n"
+        "ldr r3, [r1, #4]\n mov r10, r3\n ldr r3, [r1]\n mov r1, r0\n mov r0, r3\n"
+        "movs r3, #255\n lsls r2, r3, #16\n orrs r3, r2\n mov r8, r3\n"
+        "movs r3, #128\n lsls r2, r3, #16\n orrs r3, r2\n mov r9, r3\n"
+        "1:\n" CHANNEL("0", "r4", "r5") CHANNEL("4", "r6", "r7")
+        "adds r0, #16\n adds r1, #8\n cmp r0, r10\n bne 1b\n"
+        "pop {r2}\n stmia r2!, {r4-r7}\n mov r0, r1\n"
+        "pop {r4-r6}\n mov r8, r4\n mov r9, r5\n mov r10, r6\n"
+        "pop {r4-r7, pc}\n");
+}
+
+#else
+
+static const uint32_t *pair_sums(const uint32_t *w, const pixel_pair *to, int32_t *sums)
+{
+    int32_t a = to->channel[0].bias, b = a, c = to->channel[1].bias, d = c;
+    for (const uint32_t *x = to->columns; x != to->end; x += 4, w += 2) {
+        const uint32_t even0 = eb_even_weights(w[0]), even1 = eb_even_weights(w[1]);
+        const uint32_t odd0 = eb_odd_weights(w[0]), odd1 = eb_odd_weights(w[1]);
+        a = eb_add_two(eb_add_two(a, x[0], even0), x[2], odd0);
+        b = eb_add_two(eb_add_two(b, x[1], even0), x[3], odd0);
+        c = eb_add_two(eb_add_two(c, x[0], even1), x[2], odd1);
+        d = eb_add_two(eb_add_two(d, x[1], even1), x[3], odd1);
+    }
+    sums[0] = a;
+    sums[1] = b;
+    sums[2] = c;
+    sums[3] = d;
+    return w;
+}
+
+#endif
+
 static const uint32_t *multiply(const uint32_t *w, pixel_pair *to)
 {
-    for (int32_t n = to->left; n > 0; n -= 2, to->channel += 2) {
-        const eb_channel *const c = to->channel;
-        int32_t a00 = c[0].bias, a10 = a00, a01 = c[1].bias, a11 = a01;
-        for (const uint32_t *x = to->columns; x != to->end; x += 4, w += 2) {
-            uint32_t w0 = eb_even_weights(w[0]), w1 = eb_even_weights(w[1]);
-            a00 = eb_add_two(a00, x[0], w0);
-            a10 = eb_add_two(a10, x[1], w0);
-            a01 = eb_add_two(a01, x[0], w1);
-            a11 = eb_add_two(a11, x[1], w1);
-            w0 = eb_odd_weights(w[0]);
-            w1 = eb_odd_weights(w[1]);
-            a00 = eb_add_two(a00, x[2], w0);
-            a10 = eb_add_two(a10, x[3], w0);
-            a01 = eb_add_two(a01, x[2], w1);
-            a11 = eb_add_two(a11, x[3], w1);
-        }
-        *to->out0++ = eb_saturate(a00, &c[0], to->offset);
-        *to->out1++ = eb_saturate(a10, &c[0], to->offset);
-        if (n > 1) {
-            *to->out0++ = eb_saturate(a01, &c[1], to->offset);
-            *to->out1++ = eb_saturate(a11, &c[1], to->offset);
+    int32_t sums[4];
+    for (; to->left > 0; to->left -= 2) {
+        w = pair_sums(w, to, sums);
+        const int32_t channels = eb_min_i32(to->left, 2);
+        for (int32_t i = 0; i < channels; i++, to->channel++) {
+            *to->out0++ = eb_saturate(sums[2 * i], to->channel, to->offset);
+            *to->out1++ = eb_saturate(sums[2 * i + 1], to->channel, to->offset);
         }
     }
     return w;

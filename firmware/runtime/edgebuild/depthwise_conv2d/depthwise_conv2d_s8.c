@@ -67,20 +67,59 @@ EB_NAKED const int8_t *filters(EB_IN const int8_t *w, EB_IN group *g)
 
 #else
 
+#if defined(__ARM_ARCH_6M__)
+
+/* The sums of channel c, from the first one's bias on, in r5 to r7 and r12. r0: pointers; r9: their
+ * end; r1: weights; r2: channel. */
+#define PRODUCT(at) "ldr r4, [r0, #" at "]\n ldrsb r4, [r4, r2]\n muls r4, r3, r4\n"
+
+EB_NAKED const int8_t *tap_sums(EB_IN const group *g, EB_IN const int8_t *w, EB_IN int32_t c,
+                                EB_IN int32_t *sums)
+{
+    __asm volatile(
+        ".syntax unified\n"
+        "push {r4-r7, lr}\n"
+        "mov r4, r8\n mov r5, r9\n push {r4, r5}\n"
+        "mov r8, r3\n ldr r4, [r0, #4]\n mov r9, r4\n ldr r0, [r0]\n"
+        "ldr r5, [r3]\n mov r6, r5\n mov r7, r5\n mov r12, r5\n"
+        "1: ldrb r3, [r1]\n sxtb r3, r3\n adds r1, #1\n"
+        PRODUCT("0") "adds r5, r5, r4\n" PRODUCT("4") "adds r6, r6, r4\n"
+        PRODUCT("8") "adds r7, r7, r4\n" PRODUCT("12") "add r12, r4\n"
+        "adds r0, #16\n cmp r0, r9\n bne 1b\n"
+        "mov r3, r8\n mov r4, r12\n stmia r3!, {r5-r7}\n str r4, [r3]\n mov r0, r1\n"
+        "pop {r4, r5}\n mov r8, r4\n mov r9, r5\n"
+        "pop {r4-r7, pc}\n");
+}
+
+#else
+
+static const int8_t *tap_sums(const group *g, const int8_t *w, int32_t c, int32_t *sums)
+{
+    int32_t s0 = sums[0], s1 = s0, s2 = s0, s3 = s0;
+    for (const int8_t **x = g->taps; x != g->end; x += PIXELS, w++) {
+        s0 += x[0][c] * *w;
+        s1 += x[1][c] * *w;
+        s2 += x[2][c] * *w;
+        s3 += x[3][c] * *w;
+    }
+    sums[0] = s0;
+    sums[1] = s1;
+    sums[2] = s2;
+    sums[3] = s3;
+    return w;
+}
+
+#endif
+
 static const int8_t *filters(const int8_t *w, group *g)
 {
+    int32_t sums[PIXELS];
     for (int32_t c = 0; c < g->channels; c++, g->channel++, g->at += g->step) {
-        int32_t a0 = g->channel->bias, a1 = a0, a2 = a0, a3 = a0;
-        for (const int8_t **x = g->taps; x != g->end; x += PIXELS, w++) {
-            a0 += x[0][c] * *w;
-            a1 += x[1][c] * *w;
-            a2 += x[2][c] * *w;
-            a3 += x[3][c] * *w;
+        sums[0] = g->channel->bias;
+        w = tap_sums(g, w, c, sums);
+        for (int32_t i = 0; i < PIXELS; i++) {
+            g->out[i][g->at] = eb_saturate(sums[i], g->channel, g->offset);
         }
-        g->out[0][g->at] = eb_saturate(a0, g->channel, g->offset);
-        g->out[1][g->at] = eb_saturate(a1, g->channel, g->offset);
-        g->out[2][g->at] = eb_saturate(a2, g->channel, g->offset);
-        g->out[3][g->at] = eb_saturate(a3, g->channel, g->offset);
     }
     return w;
 }
