@@ -218,7 +218,7 @@ def depthwise(p: Params) -> Work:
     with work.phase("point", groups):
         work.add("tap row", 4 * groups * p["kernel_h"])
         work.loop("tap pointer", p["kernel_w"], 4 * groups * p["kernel_h"])
-        work.add("tap inside", p["batches"] * _inside(p))
+        _looked_up(work, p)
     with work.phase("filters", groups):
         work.add("filter", groups * p["multiplier"])
         work.add("channel", groups * out_c)
@@ -229,16 +229,31 @@ def depthwise(p: Params) -> Work:
     return work
 
 
-def _inside(p: Params) -> int:
-    """Return how many of the pointers that a depthwise layer makes for an image lie inside it; the
-    last pixel fills its group."""
-    counts = []
-    for side, pad in (("h", "pad_top"), ("w", "pad_left")):
-        at = np.arange(p[f"out_{side}"]) * p[f"stride_{side}"] - p[pad]
-        taps = at[:, np.newaxis] + np.arange(p[f"kernel_{side}"]) * p[f"dilation_{side}"]
-        counts.append(((taps >= 0) & (taps < p[f"in_{side}"])).sum(axis=1))
-    pixels = np.outer(*counts).reshape(-1)
-    return int(pixels.sum() + -len(pixels) % 4 * pixels[-1])
+def _looked_up(work: Work, p: Params) -> None:
+    """The taps of ``point`` by where they lie; the last pixel of an image fills its group."""
+    in_y = _taps(p, "h")[1]
+    at_x, in_x = _taps(p, "w")
+    rows = in_y.sum(axis=1)
+    before = (at_x < 0).sum(axis=1)
+    inside = in_x.sum(axis=1)
+    ways = {
+        "above or below": (p["kernel_h"] - rows, np.full(p["out_w"], p["kernel_w"])),
+        "left": (rows, before),
+        "inside": (rows, inside),
+        "right": (rows, p["kernel_w"] - before - inside),
+    }
+    for name, (down, across) in ways.items():
+        taps = np.outer(down, across).reshape(-1)
+        count = taps.sum() + -len(taps) % 4 * taps[-1]
+        work.add(f"tap {name}", p["batches"] * int(count))
+
+
+def _taps(p: Params, side: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return [outputs, taps] of a side (``h`` or ``w``): where in the image, and whether inside."""
+    at = np.arange(p[f"out_{side}"]) * p[f"stride_{side}"]
+    at = at - p["pad_top" if side == "h" else "pad_left"]
+    taps = at[:, None] + np.arange(p[f"kernel_{side}"]) * p[f"dilation_{side}"]
+    return taps, (taps >= 0) & (taps < p[f"in_{side}"])
 
 
 def depthwise_dsp(p: Params) -> Work:
