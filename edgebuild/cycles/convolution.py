@@ -14,68 +14,76 @@ Params = Mapping[str, Any]
 
 
 def conv2d(p: Params) -> Work:
-    """``conv2d_s8.c``: two pixels and two channels at a time."""
+    """``conv2d_s8.c``: two pixels, two channels and four values of depth a round."""
     work = Work()
+    pixels, batches, groups = p["out_h"] * p["out_w"], p["batches"], p["groups"]
     if p["pointwise"]:
-        pixels = p["batches"] * p["out_h"] * p["out_w"]
-        _multiply(work, p, pixels // 2, pixels % 2)
-        return work
-    rows = p["batches"] * p["out_h"]
-    steps = rows * p["groups"]
-    work.add("row", rows)
-    work.add("step", rows * -(-p["out_w"] // 2))
-    _multiply(work, p, steps * (p["out_w"] // 2), steps * (p["out_w"] % 2))
-    _columns(work, p)
+        steps = -(-batches * pixels // 2)
+        work.add("pointwise step", steps)
+        with work.phase("fill", steps):
+            _widen(work, "pointwise widen", p["in_c"], 2 * steps)
+    else:
+        pairs = batches * -(-pixels // 2)
+        steps = pairs * groups
+        work.add("image", batches)
+        work.add("step", pairs)
+        with work.phase("fill", steps):
+            _columns(work, p)
+    twos, odd = divmod(p["out_c"], 2)
+    rounds = -(-p["depth"] // 4)
+    with work.phase("multiply", steps):
+        work.add("multiply", steps)
+        work.add("pair of channels", steps * (twos + odd))
+        work.add("round", steps * (twos + odd) * rounds)
+        work.add("odd round", steps * (twos + odd) * (rounds % 2))
+        work.add("output channel", steps * p["out_c"])
+        work.add("left shift", steps / groups * _left_shifts(p, groups * (p["out_c"] % 2)))
+    _clamp(work, p, batches * pixels * groups * p["out_c"])
     return work
 
 
-def _multiply(work: Work, p: Params, pairs: int, singles: int) -> None:
-    """``pairs`` and ``singles``: calls with two pixels and with one."""
-    calls, depth = pairs + singles, p["depth"]
-    twos, odd = divmod(p["out_c"], 2)
-    work.add("multiply", calls)
-    for name, times in (("pair of channels", twos), ("odd channel", odd)):
-        work.loop(name, depth, calls * times)
-        work.add(f"{name}, second pixel", pairs * times)
+def _left_shifts(p: Params, fill: int = 0) -> int:
+    """Return how many channels are not shifted right; ``fill`` rows of the table are none."""
+    return int((p["channels"][..., 2] >= 0).sum()) - fill
+
+
+def _clamp(work: Work, p: Params, outputs: int) -> None:
+    """``eb_clamp_all``, or its form for the DSP extension."""
+    if p["clamp"]:
+        with work.phase("clamp", 1):
+            work.loop("clamp", outputs)
+
+
+def _widen(work: Work, name: str, length: int, calls: float) -> None:
+    """``widen``, of which each caller may have a copy."""
+    fours, left = divmod(length, 4)
+    work.loop(name, fours, calls)
+    work.add(f"{name} rest of {left}", calls * bool(left))
 
 
 def _columns(work: Work, p: Params) -> None:
-    """``eb_conv2d_column`` for every pixel and group."""
-    c, kernel_w = p["kernel_c"], p["kernel_w"]
-    run, times = kernel_w * c, p["batches"]
-    work.add("column", times * p["groups"] * p["out_h"] * p["out_w"])
-    y, x, g, ky, kx = np.ogrid[
-        : p["out_h"], : p["out_w"], : p["groups"], : p["kernel_h"], :kernel_w
-    ]
-    rows = y * p["stride_h"] - p["pad_top"] + ky * p["dilation_h"]
-    left = x * p["stride_w"] - p["pad_left"]
-    # Two columns lie behind each other in memory that is aligned to words.
-    to = (x % 2) * p["depth"] + ky * run
-    outside = (rows < 0) | (rows >= p["in_h"])
-    shape = (p["out_h"], p["out_w"], p["groups"], p["kernel_h"])
-    flat = np.broadcast_to(to[..., 0], shape)
-    lost = np.broadcast_to(outside[..., 0], shape)
-    work.add("kernel row", times * lost.size)
-    if lost.any():
-        work.fills("row memset", run, flat[lost], times)
-    whole = (left >= 0) & (left + kernel_w <= p["in_w"]) & bool(p["contiguous"])
-    whole = np.broadcast_to(whole[..., 0], shape) & ~lost
-    source = rows * p["in_w"] * p["in_c"] + g * c
-    if whole.any():
-        starts = np.broadcast_to((source + left * c)[..., 0], shape)
-        work.copies("row memcpy", run, flat[whole], starts[whole], times)
-    parts = ~(whole | lost)
-    if parts.any():
-        full = (*shape, kernel_w)
-        column = left + kx * p["dilation_w"]
-        parts = np.broadcast_to(parts[..., None], full)
-        gone = np.broadcast_to((column < 0) | (column >= p["in_w"]), full)
-        targets = np.broadcast_to(to + kx * c, full)
-        starts = np.broadcast_to(source + column * p["in_c"], full)
-        work.add("kernel column", times * int(parts.sum()))
-        work.fills("memset", c, targets[parts & gone], times)
-        inside = parts & ~gone
-        work.copies("memcpy", c, targets[inside], starts[inside], times)
+    """``fill`` for every pixel and group; the last one of an odd number comes twice."""
+    run, times = p["kernel_w"] * p["kernel_c"], p["batches"] * p["groups"]
+    pixels = p["out_h"] * p["out_w"]
+    pixel = np.minimum(np.arange(pixels + pixels % 2), pixels - 1)
+    top = pixel // p["out_w"] * p["stride_h"] - p["pad_top"]
+    left = pixel % p["out_w"] * p["stride_w"] - p["pad_left"]
+    rows = top[:, np.newaxis] + np.arange(p["kernel_h"]) * p["dilation_h"]
+    lost = ((rows < 0) | (rows >= p["in_h"])).sum(axis=1)
+    direct = (left >= 0) & (left + p["kernel_w"] <= p["in_w"])
+    direct &= bool(p["contiguous"]) & (run % 4 == 0)
+    inside = int((p["kernel_h"] - lost)[direct].sum())
+    work.add("direct fill", times * int(direct.sum()))
+    work.loop("direct widen", run // 4, times * inside)
+    work.loop("direct pad", run // 2, times * int(lost[direct].sum()))
+    slow = times * int((~direct).sum())
+    if not slow:
+        return
+    work.add("im2col fill", slow)
+    _widen(work, "widen", p["depth"], slow)
+    for gone in np.unique(lost[~direct]).tolist():
+        lefts = left[~direct & (lost == gone)]
+        _im2col(work, p, lefts, times, gone, p["kernel_h"] - gone)
 
 
 def conv2d_dsp(p: Params) -> Work:
@@ -125,12 +133,6 @@ def _pairs(work: Work, p: Params, depth: int, steps: int) -> None:
     work.add("step", fours * more)
     work.add("channels left", steps * bool(left))
     work.add("channel left", steps * left)
-
-
-def _clamp(work: Work, p: Params, outputs: int) -> None:
-    if p["clamp"]:
-        with work.phase("clamp", 1):
-            work.loop("clamp", outputs)
 
 
 def _fill(work: Work, p: Params) -> None:
@@ -242,9 +244,7 @@ def conv2d_rows_dsp(p: Params) -> Work:
         work.add("turn", quads * turns)
         work.add("channels left", pairs * bool(p["out_c"] % 4))
         work.add("channel left", pairs * (p["out_c"] % 4))
-    if p["clamp"]:
-        with work.phase("clamp", 1):
-            work.loop("clamp", rows * p["out_w"] * p["out_c"])
+    _clamp(work, p, rows * p["out_w"] * p["out_c"])
     return work
 
 
@@ -319,9 +319,7 @@ def _tiles(
                 work.add(f"round of words{more}", count * rounds)
     with work.phase("finish", pairs * groups):
         _finish(work, p, tile, groups)
-    if p["clamp"]:
-        with work.phase("clamp", 1):
-            work.loop("clamp", batches * p["out_h"] * p["out_w"] * p["out_c"])
+    _clamp(work, p, batches * p["out_h"] * p["out_w"] * p["out_c"])
     return work
 
 
@@ -375,37 +373,54 @@ def _finish(work: Work, p: Params, tile: int, groups: int) -> None:
     work.add("partial output", batches * int((parts * pixels * channels).sum()))
 
 
+def depthwise(p: Params) -> Work:
+    """``depthwise_conv2d_s8.c``: four pixels at a time, one channel after the other."""
+    work = Work()
+    pixels, taps = p["out_h"] * p["out_w"], p["kernel_h"] * p["kernel_w"]
+    groups = p["batches"] * -(-pixels // 4)
+    out_c = p["in_c"] * p["multiplier"]
+    work.fills("pad memset", p["in_c"], np.array([32 * taps]))
+    work.add("image", p["batches"])
+    work.add("group", groups)
+    with work.phase("point", groups):
+        work.add("tap row", 4 * groups * p["kernel_h"])
+        work.loop("tap pointer", p["kernel_w"], 4 * groups * p["kernel_h"])
+        _looked_up(work, p)
+    with work.phase("filters", groups):
+        work.add("filter", groups * p["multiplier"])
+        work.add("channel", groups * out_c)
+        work.add("tap", groups * out_c * taps)
+        work.add("three taps", groups * out_c * -(-taps // 3))
+        work.add("left shift", groups * _left_shifts(p))
+    _clamp(work, p, p["batches"] * pixels * out_c)
+    return work
+
+
+def _looked_up(work: Work, p: Params) -> None:
+    """The taps of ``point`` by where they lie; the last pixel of an image fills its group."""
+    in_y = _taps(p, "h")[1]
+    at_x, in_x = _taps(p, "w")
+    rows = in_y.sum(axis=1)
+    before = (at_x < 0).sum(axis=1)
+    inside = in_x.sum(axis=1)
+    ways = {
+        "above or below": (p["kernel_h"] - rows, np.full(p["out_w"], p["kernel_w"])),
+        "left": (rows, before),
+        "inside": (rows, inside),
+        "right": (rows, p["kernel_w"] - before - inside),
+    }
+    for name, (down, across) in ways.items():
+        taps = np.outer(down, across).reshape(-1)
+        count = taps.sum() + -len(taps) % 4 * taps[-1]
+        work.add(f"tap {name}", p["batches"] * int(count))
+
+
 def _taps(p: Params, side: str) -> tuple[np.ndarray, np.ndarray]:
     """Return [outputs, taps] of a side (``h`` or ``w``): where in the image, and whether inside."""
     at = np.arange(p[f"out_{side}"]) * p[f"stride_{side}"]
     at = at - p["pad_top" if side == "h" else "pad_left"]
     taps = at[:, None] + np.arange(p[f"kernel_{side}"]) * p[f"dilation_{side}"]
     return taps, (taps >= 0) & (taps < p[f"in_{side}"])
-
-
-def depthwise(p: Params) -> Work:
-    """``depthwise_conv2d_s8.c``: the taps inside the image, four channels at a time."""
-    work = Work()
-    at_y, in_y = _taps(p, "h")
-    at_x, in_x = _taps(p, "w")
-    batches, in_c = p["batches"], p["in_c"]
-    pixels = batches * p["out_h"] * p["out_w"]
-    work.add("row", batches * p["out_h"])
-    work.add("pixel", pixels)
-    searched = batches * (int((at_y < 0).sum()) + p["out_h"] * int((at_x < 0).sum()))
-    work.add("tap before", searched)
-    beyond = int((at_y >= p["in_h"]).sum()) + p["out_h"] * int((at_x >= p["in_w"]).sum())
-    work.add("tap behind", batches * beyond)
-    fours = in_c // 4 if p["multiplier"] == 1 else 0
-    singles = (in_c - 4 * fours) * p["multiplier"]
-    rows, columns = in_y.sum(axis=1), in_x.sum(axis=1)
-    for name, count in (("four", fours), ("single", singles)):
-        if count:
-            work.add(name, pixels * count)
-            work.loops(f"{name}: rows", rows, batches * count * p["out_w"])
-            work.loops(f"{name}: columns", columns, batches * count * int(rows.sum()))
-    work.add("input channel", pixels * (in_c - 4 * fours))
-    return work
 
 
 def depthwise_dsp(p: Params) -> Work:
@@ -430,8 +445,7 @@ def depthwise_dsp(p: Params) -> Work:
         work.add("kernel column", pixels * kernel_w)
         work.loop("kernel rows", kernel_h // 2, pixels * kernel_w)
         work.add("odd kernel row", pixels * kernel_w * (kernel_h % 2))
-    if p["clamp"]:
-        work.loop("clamp", p["batches"] * p["out_h"] * p["out_w"] * p["in_c"])
+    _clamp(work, p, p["batches"] * p["out_h"] * p["out_w"] * p["in_c"])
     return work
 
 
@@ -469,9 +483,7 @@ def depthwise_3x3_dsp(p: Params) -> Work:
             # Four rows take their columns one by one; of pairs, one is repeated.
             work.add(f"{name}: column", rows_of * out_w * (kind == "four rows"))
             work.add(f"{name}: odd", rows_of * (out_w % 2) * (kind == "four rows" or out_w > 1))
-    if p["clamp"]:
-        with work.phase("clamp", 1):
-            work.loop("clamp", channels * out_h * out_w)
+    _clamp(work, p, channels * out_h * out_w)
     return work
 
 
@@ -483,14 +495,23 @@ def _widen_rows(work: Work, kernel_h: int, columns: int, calls: int) -> None:
 
 
 def fully_connected(p: Params) -> Work:
-    """``fully_connected_s8.c``: two units at a time."""
+    """``fully_connected_s8.c``: four units and four values of depth a round, then one unit."""
     work = Work()
-    twos, odd = divmod(p["units"], 2)
-    work.add("batch", p["batches"])
-    work.add("pair of units", p["batches"] * twos)
-    work.add("odd unit", p["batches"] * odd)
-    work.loop("depth", p["depth"], p["batches"] * twos)
-    work.loop("odd depth", p["depth"], p["batches"] * odd)
+    batches, rest = p["batches"], p["depth"] % 4
+    fours, left = divmod(p["units"], 4)
+    rounds = -(-p["depth"] // 4)
+    work.add("batch", batches)
+    work.loop("rest", rest, batches)
+    work.add("call of four units", batches * bool(fours))
+    work.add("four units", batches * fours)
+    work.add("round of four", batches * fours * rounds)
+    work.add("rest of four", batches * fours * bool(rest and p["depth"] > 4))
+    work.loop("unit", rounds, batches * left)
+    work.add("rest of one", batches * left * bool(rest and p["depth"] > 4))
+    up = p["channels"][:, 2] >= 0
+    work.add("left shift", batches * int(up[: 4 * fours].sum()))
+    work.add("left shift of one", batches * int(up[4 * fours :].sum()))
+    _clamp(work, p, batches * p["units"])
     return work
 
 
@@ -513,6 +534,5 @@ def fully_connected_dsp(p: Params) -> Work:
     work.add("second unit", batches * (odd // 2))
     work.loop("values of two", 4 * (p["depth"] // 16), batches * twos)
     work.loop("rest of two", 4 * bool(rest), batches * twos)
-    if p["clamp"]:
-        work.loop("clamp", p["batches"] * p["units"])
+    _clamp(work, p, p["batches"] * p["units"])
     return work

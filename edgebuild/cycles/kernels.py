@@ -10,11 +10,11 @@ from edgebuild.cycles.work import Work
 from edgebuild.ops.base import KernelCall
 
 WORK: Mapping[str, Callable[[Mapping[str, Any]], Work]] = {
-    "add_s8": others.elementwise,
+    "add_s8": others.add,
     "add_s8_dsp": others.add_dsp,
     "sub_s8_dsp": others.sub_dsp,
     "arg_max_s8": others.arg_max,
-    "average_pool2d_s8": others.pool,
+    "average_pool2d_s8": others.average_pool,
     "average_pool2d_s8_dsp": others.pool_dsp,
     "concatenation": others.concatenation,
     "conv2d_1x1_s8_dsp": convolution.conv2d_1x1_dsp,
@@ -37,7 +37,7 @@ WORK: Mapping[str, Callable[[Mapping[str, Any]], Work]] = {
     "max_pool2d_s8_dsp": others.pool_dsp,
     "maximum_s8": others.elementwise,
     "minimum_s8": others.elementwise,
-    "mul_s8": others.elementwise,
+    "mul_s8": others.multiply,
     "mul_s8_dsp": others.add_dsp,
     "pad": others.pad,
     "quantize_f32_s8": others.values,

@@ -14,16 +14,31 @@ Params = Mapping[str, Any]
 
 
 def pool(p: Params) -> Work:
-    """``average_pool2d_s8.c`` and ``max_pool2d_s8.c``: what of each window lies inside."""
+    """``max_pool2d_s8.c``: what of each window lies inside."""
     work = Work()
+    _windows(work, p, "", p["channels"])
+    return work
+
+
+def average_pool(p: Params) -> Work:
+    """``average_pool2d_s8.c``: the same, four channels at a time, and what is left over."""
+    work = Work()
+    fours, left = divmod(p["channels"], 4)
+    for name, count in (("four: ", fours), ("", left)):
+        if count:
+            _windows(work, p, name, count)
+            work.add(f"{name}channels", p["batches"] * p["out_h"] * p["out_w"])
+    return work
+
+
+def _windows(work: Work, p: Params, name: str, channels: int) -> None:
     rows, columns = _inside(p, "h", "pad_top"), _inside(p, "w", "pad_left")
-    times = p["batches"] * p["channels"]
+    times = p["batches"] * channels
     work.add("row", p["batches"] * p["out_h"])
     work.add("pixel", p["batches"] * p["out_h"] * p["out_w"])
-    work.add("output", times * p["out_h"] * p["out_w"])
-    work.loops("rows", rows, times * p["out_w"])
-    work.loops("columns", columns, times * int(rows.sum()))
-    return work
+    work.add(f"{name}output", times * p["out_h"] * p["out_w"])
+    work.loops(f"{name}rows", rows, times * p["out_w"])
+    work.loops(f"{name}columns", columns, times * int(rows.sum()))
 
 
 def pool_dsp(p: Params) -> Work:
@@ -44,6 +59,21 @@ def elementwise(p: Params) -> Work:
     for depth in (1, 2, 3):
         work.add(f"loop {depth}", math.prod(counts[:depth]))
     work.loop("value", counts[3], math.prod(counts[:3]))
+    return work
+
+
+def add(p: Params) -> Work:
+    """``add_s8.c``: the same loops; which of the last shifts takes longer depends on the core."""
+    work = elementwise(p)
+    shift = "right shift" if p["right"] else "no shift"
+    work.add(shift, math.prod(p["loops"]["count"]))
+    return work
+
+
+def multiply(p: Params) -> Work:
+    """``mul_s8.c``: the same loops; the product is shifted right or not."""
+    work = elementwise(p)
+    work.add("right shift", math.prod(p["loops"]["count"]) * bool(p["shift"] < 0))
     return work
 
 

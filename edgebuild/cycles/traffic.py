@@ -309,11 +309,9 @@ def _fields(params: Mapping[str, Any]) -> int:
 
 def _conv(p: Mapping[str, Any]) -> Iterator[Reads]:
     """Every pair of pixels meets all weights."""
-    if p["pointwise"]:
-        pairs = -(-p["batches"] * p["out_h"] * p["out_w"] // 2)
-    else:
-        pairs = p["batches"] * p["out_h"] * -(-p["out_w"] // 2)
-    yield Reads("weights", p["weights"].nbytes, pairs, unit=1)
+    pixels = p["out_h"] * p["out_w"]
+    pairs = -(-p["batches"] * pixels // 2) if p["pointwise"] else p["batches"] * -(-pixels // 2)
+    yield Reads("weights", p["weights"].nbytes, pairs)
     yield Reads("weights", p["channels"].nbytes, pairs)
 
 
@@ -354,12 +352,10 @@ def _winograd_stride2(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 def _depthwise(p: Mapping[str, Any]) -> Iterator[Reads]:
-    """Every pixel meets all weights; the taps of a channel lie a row of channels apart."""
-    pixels = p["batches"] * p["out_h"] * p["out_w"]
-    taps = p["kernel_h"] * p["kernel_w"]
-    run = 4 if p["multiplier"] == 1 and p["in_c"] >= 4 else 1
-    yield Reads("weights", p["weights"].nbytes, pixels, run=run, unit=1, taps=taps)
-    yield Reads("weights", p["channels"].nbytes, pixels)
+    """Every four pixels meet all weights."""
+    groups = p["batches"] * -(-p["out_h"] * p["out_w"] // 4)
+    yield Reads("weights", p["weights"].nbytes, groups, unit=1)
+    yield Reads("weights", p["channels"].nbytes, groups)
 
 
 def _depthwise_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
@@ -380,11 +376,6 @@ def _depthwise_3x3_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 def _dense(p: Mapping[str, Any]) -> Iterator[Reads]:
-    yield Reads("weights", p["weights"].nbytes, p["batches"], unit=1)
-    yield Reads("weights", p["channels"].nbytes, p["batches"])
-
-
-def _dense_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
     yield Reads("weights", p["weights"].nbytes, p["batches"])
     yield Reads("weights", p["channels"].nbytes, p["batches"])
 
@@ -401,7 +392,7 @@ _WALKS = {
     "depthwise_conv2d_s8": _depthwise,
     "depthwise_conv2d_s8_dsp": _depthwise_dsp,
     "fully_connected_s8": _dense,
-    "fully_connected_s8_dsp": _dense_dsp,
+    "fully_connected_s8_dsp": _dense,
 }
 
 
@@ -439,9 +430,8 @@ def _walked(node: Node, call: KernelCall) -> Iterator[tuple[Tensor, Reads]]:
             repeats = max(1.0, rows)
             yield tensor, Reads("arena", tensor.nbytes, window=kernel_h * row, repeats=repeats)
         elif name.startswith("fully_connected"):
-            # Two units, with the DSP extension four, meet the whole input at a time.
-            units = 4 if name.endswith("_dsp") else 2
-            yield tensor, Reads("arena", p["depth"], p["batches"] * -(-p["units"] // units))
+            # Four units meet the whole input at a time.
+            yield tensor, Reads("arena", p["depth"], p["batches"] * -(-p["units"] // 4))
         else:
             yield tensor, Reads("arena", tensor.nbytes)
     for tensor in node.outputs:

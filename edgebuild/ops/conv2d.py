@@ -13,7 +13,7 @@ from edgebuild.ops import conv2d_rows, mve, neon, winograd, winograd_dsp
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
-from edgebuild.ops.overlap import by_pixels, by_run
+from edgebuild.ops.overlap import by_groups, by_pixels, by_run
 from edgebuild.targets import CpuFeatures
 
 
@@ -181,9 +181,11 @@ def convolution(
     if stream is not None and groups == w.kernel_h == w.kernel_w == 1 and depth % 4 == 0:
         return _pointwise_call(node, w, stream)
     in_order = pointwise and stream is None
-    scratch = 0 if in_order else 2 * depth
+    scratch = 4 * (depth + -depth % 4)
     if stream is not None:
-        scratch += 4 * (depth + -depth % 4) + 3
+        scratch += 2 * depth + 3
+    elif not pointwise:
+        scratch += depth + -depth % 4
     params = {
         "batches": batches,
         "in_h": in_h,
@@ -208,8 +210,10 @@ def convolution(
         "pointwise": in_order,
         "clamp": conv.clamps(node),
         "once": stream is not None and stream.once,
-        "weights": weights if stream is None else "NULL",
-        "channels": c.table() if stream is None else stream.words,
+        "weights": conv.pack_words(conv.even(weights, groups), 2) if stream is None else "NULL",
+        "channels": conv.even(conv.word_channels(c, weights), groups)
+        if stream is None
+        else stream.words,
         "output": conv.output_stage(node),
     }
     name = "conv2d_s8" if stream is None else "conv2d_s8_dsp"
@@ -220,9 +224,9 @@ def convolution(
         "eb_conv2d_params",
         params,
         scratch_bytes=max(scratch, 1),
-        overlap=by_run(node, 2, buffered=False)
+        overlap=by_run(node, 2, buffered=True)
         if in_order
-        else by_pixels(node, w, 2, buffered=groups == 1),
+        else (by_groups if stream is None else by_pixels)(node, w, 2, buffered=groups == 1),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -66,7 +67,15 @@ class DspChannels:
 
     def padded(self) -> np.ndarray:
         """Return the table with an even number of rows."""
-        return np.pad(self.table, ((0, len(self.table) % 2), (0, 0)))
+        return even(self.table, 1)
+
+
+def even(rows: np.ndarray, groups: int) -> np.ndarray:
+    """Return ``rows`` [groups * channels, n] with a row of zeros behind an odd number of each
+    group."""
+    blocks = rows.reshape(groups, -1, rows.shape[1])
+    padded = np.pad(blocks, ((0, 0), (0, blocks.shape[1] % 2), (0, 0)))
+    return padded.reshape(-1, rows.shape[1])
 
 
 def dsp_channels(node: Node, weights: np.ndarray, c: Channels) -> DspChannels:
@@ -170,8 +179,9 @@ def may_wrap(ends: Sequence[np.ndarray], c: Channels) -> np.ndarray:
 
 def accumulators_fit(node: Node, weights: np.ndarray) -> bool:
     """Return whether no input can overflow an int32 accumulator, not even on the way."""
-    # An input less its zero point is within -255..255; folding the zero point adds no more.
-    magnitude = 256 * np.abs(weights.astype(np.int16)).sum(axis=1, dtype=np.int64)
+    # An input less its zero point is within -255..255; folding the zero point adds no more, nor
+    # does the one that `word_channels` folds.
+    magnitude = 257 * np.abs(weights.astype(np.int16)).sum(axis=1, dtype=np.int64)
     return bool(np.all(np.abs(own_bias(node, weights)) + magnitude < 2**31 - 1))
 
 
@@ -217,6 +227,23 @@ def pack_pairs(weights: np.ndarray, multiple: int) -> np.ndarray:
     padded = np.pad(halfwords, ((0, 0), (0, -weights.shape[1] % multiple)))
     ordered = padded.reshape(-1, 4)[:, [0, 2, 1, 3]]
     return np.ascontiguousarray(ordered).reshape(-1).view(np.int8)
+
+
+def pack_words(weights: np.ndarray, together: int) -> np.ndarray:
+    """Return weights int8 [channels, depth] as ``common/eb_words.h`` reads them: of ``together``
+    channels, and of what is left over, in turn a word for each four values of the depth. Its bytes
+    are the values 2, 3, 0, 1, each plus 128; zeros fill the depth."""
+    filled = np.pad(weights, ((0, 0), (0, -weights.shape[1] % 4))) ^ np.int8(-128)
+    words = filled.reshape(len(weights), -1, 4)[..., [2, 3, 0, 1]]
+    starts = range(0, len(words), together)
+    return np.concatenate([words[i : i + together].swapaxes(0, 1).reshape(-1) for i in starts])
+
+
+def word_channels(c: Channels, weights: np.ndarray) -> np.ndarray:
+    """Return the table of ``c`` for inputs of which the last two of each four are one more than
+    they are; ``weights`` as for ``pack_words``."""
+    more = weights[:, np.arange(weights.shape[1]) % 4 >= 2].sum(axis=1, dtype=np.int32)
+    return dataclasses.replace(c, bias=c.bias - more).table()
 
 
 def _paired(weights: np.ndarray, groups: int) -> np.ndarray:

@@ -12,8 +12,11 @@ from edgebuild.ops import mve, neon
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.conv2d import convolution
-from edgebuild.ops.overlap import by_channels, by_pixels
+from edgebuild.ops.overlap import by_channels, by_groups
 from edgebuild.targets import CpuFeatures
+
+_PIXELS = 4
+"""That the portable kernel takes at a time; the host's pointers to each tap have 8 bytes."""
 
 
 class DepthwiseConv2D(Operator):
@@ -86,9 +89,7 @@ class DepthwiseConv2D(Operator):
                 return _dsp_3x3_call(node, w, channels_3x3)
         dsp = cpu.dsp and d.exact and _multiplier(node) == 1 and in_c % 4 == 0
         columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1
-        table = d.table * np.array([2, 1, 1, 1], np.int32) if dsp else c.table()
-        if not dsp:
-            table[:, 0] = conv.own_bias(node, _matrix(node))
+        filters = (in_c, _multiplier(node), -1)
         params = {
             "batches": batches,
             "in_h": in_h,
@@ -108,13 +109,18 @@ class DepthwiseConv2D(Operator):
             "pad": node.input(0).zero_point,
             "columns": columns,
             "clamp": conv.clamps(node),
-            "weights": node.input(1).data,
-            "channels": table,
+            "weights": node.input(1).data if dsp else _by_filter(_matrix(node), filters),
+            "channels": d.table * np.array([2, 1, 1, 1], np.int32)
+            if dsp
+            else _by_filter(c.table(), filters),
             "output": conv.output_stage(node),
         }
-        scratch = 8 * w.kernel_h * (w.kernel_w + columns) if dsp else 0
-        name = "depthwise_conv2d_s8_dsp" if dsp else "depthwise_conv2d_s8"
-        overlap = by_channels(node, w) if dsp else by_pixels(node, w, 1, buffered=False)
+        if dsp:
+            name, scratch = "depthwise_conv2d_s8_dsp", 8 * w.kernel_h * (w.kernel_w + columns)
+            overlap = by_channels(node, w)
+        else:
+            name, scratch = "depthwise_conv2d_s8", _PIXELS * 8 * w.kernel_h * w.kernel_w + in_c
+            overlap = by_groups(node, w, _PIXELS, buffered=False)
         return KernelCall(
             f"eb_{name}",
             "depthwise_conv2d/depthwise_conv2d.h",
@@ -150,7 +156,7 @@ class DepthwiseConv2D(Operator):
         yield _case("relu6", (1, 5, 5, 4), (3, 3), act="RELU6", out_zp=-100)
         yield _case("left_shift", (1, 5, 5, 4), (3, 3), out_scale=0.0004)
         yield _case("zero_point_low", (1, 4, 4, 8), (3, 3), padding="SAME", in_zp=-128)
-        # The 3x3 kernel with the DSP extension: rows and columns in twos and fours, what is left over.
+        # The 3x3 kernel with the DSP extension: rows in fours, columns in twos, and what is left.
         yield _case("rows_5_columns_7", (2, 5, 7, 8), (3, 3), padding="SAME")
         yield _case("rows_2_columns_1", (1, 2, 1, 4), (3, 3), padding="SAME")
         yield _case("one_row_of_6", (1, 1, 6, 4), (3, 3), padding="SAME", act="RELU", out_zp=-128)
@@ -264,6 +270,11 @@ def _neon_call(node: Node, c: conv.Channels, w: conv.Window) -> KernelCall:
         },
         scratch_bytes=neon.pointers_bytes(taps) + neon.rows_scratch(w, image, direct=direct),
     )
+
+
+def _by_filter(rows: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """Return ``rows``, [in_c * multiplier, n], as int [multiplier, in_c, n]."""
+    return np.ascontiguousarray(rows.reshape(shape).swapaxes(0, 1))
 
 
 def _multiplier(node: Node) -> int:

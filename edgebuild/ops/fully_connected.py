@@ -104,8 +104,8 @@ class FullyConnected(Operator):
                 "depth": depth,
                 "units": units,
                 "clamp": conv.clamps(node),
-                "weights": conv.pack_pairs(weights, 16) if dsp else weights,
-                "channels": d.padded() if dsp else c.table(),
+                "weights": conv.pack_pairs(weights, 16) if dsp else conv.pack_words(weights, 4),
+                "channels": d.padded() if dsp else conv.word_channels(c, weights),
                 "output": conv.output_stage(node),
             },
         )

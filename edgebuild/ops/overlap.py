@@ -47,6 +47,20 @@ def by_tiles(node: Node, w: Window, rows: int, columns: int, together: int) -> O
     return Overlap(_lead(last, np.minimum.reduceat(reads, starts), buffered=True))
 
 
+def by_groups(node: Node, w: Window, pixels: int, *, buffered: bool) -> Overlap:
+    """Return the overlap of a kernel that computes ``pixels`` of an image at a time, of any rows.
+
+    ``buffered``: it has read all that a step needs before the step's first write.
+    """
+    if not node.output.elements:
+        return NOTHING
+    y, x = np.arange(w.out_h)[:, np.newaxis], np.arange(w.out_w)
+    first = np.arange(0, w.out_h * w.out_w, pixels)
+    read = np.minimum.reduceat(_first_read(node, w, y, x).reshape(-1), first)
+    written = np.minimum(first + pixels, w.out_h * w.out_w)
+    return Overlap(_least(node, written, read, buffered))
+
+
 def by_run(node: Node, step: int, *, buffered: bool) -> Overlap:
     """Return the overlap of a 1x1 kernel that computes ``step`` pixels at a time, of any rows."""
     if not node.output.elements:

@@ -113,6 +113,14 @@ def test_portable_c_equals_reference(kind, expected, tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_portable_c_equals_reference_in_thumb_state(kind, expected, tmp_path):
+    if shutil.which("qemu-arm") is None:
+        pytest.skip("no qemu-arm on this machine (Debian: qemu-user)")
+    actual = run_compiled(kind, CpuFeatures(), harness.ARM_DSP_ZIG, tmp_path, ["qemu-arm"])
+    assert_same(kind, expected[kind], actual, "portable C and assembly")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_laid_out_for_dsp_runs_anywhere(kind, expected, tmp_path):
     if shutil.which("gcc") is None:
         pytest.skip("no gcc on this machine")

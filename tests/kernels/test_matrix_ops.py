@@ -320,3 +320,12 @@ def test_macs():
     assert OPS["DEPTHWISE_CONV_2D"].macs(node_of("DEPTHWISE_CONV_2D", "valid_3x3")) == 4 * 3 * 4 * 9
     assert OPS["FULLY_CONNECTED"].macs(node_of("FULLY_CONNECTED", "batch_3")) == 3 * 10 * 6
     assert OPS["MAX_POOL_2D"].macs(node_of("MAX_POOL_2D", "global")) == 0
+
+
+def test_words_have_four_values_of_each_channel_in_turn():
+    weights = np.array([[1, 2, 3, 4, 5], [-1, -2, -3, -4, -128], [7, 7, 7, 7, 7]], np.int8)
+    packed = conv.pack_words(weights, 2).view(np.uint8).astype(int).reshape(-1, 4) - 128
+    assert packed.tolist() == [
+        *([3, 4, 1, 2], [-3, -4, -1, -2], [0, 0, 5, 0], [0, 0, -128, 0]),
+        *([7, 7, 7, 7], [0, 0, 7, 0]),
+    ]

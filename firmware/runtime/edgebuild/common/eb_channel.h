@@ -26,4 +26,12 @@ static inline int8_t eb_finish(int32_t acc, const eb_channel *c, const eb_output
     return (int8_t)eb_clamp_i32(x, out->min, out->max);
 }
 
+/* The fused activation of a whole layer, for the few whose range is less than all of int8. */
+static inline void eb_clamp_all(int8_t *x, int32_t n, const eb_output_stage *out)
+{
+    for (; n > 0; n--, x++) {
+        *x = (int8_t)eb_clamp_i32(*x, out->min, out->max);
+    }
+}
+
 #endif /* EB_CHANNEL_H */

@@ -28,7 +28,7 @@ static inline int8_t eb_scale_once(int32_t s, int32_t multiplier)
 }
 
 /* The fused activation of a whole layer, for the few whose range is less than all of int8. */
-static inline void eb_clamp_all(int8_t *x, int32_t n, const eb_output_stage *out)
+static inline void eb_clamp_all_dsp(int8_t *x, int32_t n, const eb_output_stage *out)
 {
     const uint32_t least = eb_four_bytes(out->min), most = eb_four_bytes(out->max);
     for (; n >= 4; n -= 4, x += 4) {

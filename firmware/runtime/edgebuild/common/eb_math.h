@@ -21,7 +21,17 @@ static inline int32_t eb_clamp_i32(int32_t x, int32_t low, int32_t high)
 /* High half of 2ab, rounded to nearest; a and b are not both INT32_MIN. */
 static inline int32_t eb_doubling_high_mul(int32_t a, int32_t b)
 {
+#if defined(__ARM_ARCH_6M__)
+    /* Halfwords: there is no long multiplication. Of the product's lower word two bits count. */
+    const int32_t a1 = a >> 16, a0 = a & 0xFFFF, b1 = b >> 16, b0 = b & 0xFFFF;
+    const int32_t first = a1 * b0, second = a0 * b1;
+    const uint32_t low = ((uint32_t)first & 0xFFFFU) + ((uint32_t)second & 0xFFFFU) +
+                         ((uint32_t)a0 * (uint32_t)b0 >> 16);
+    const int32_t high = a1 * b1 + (first >> 16) + (second >> 16) + (int32_t)(low >> 16);
+    return (int32_t)(((uint32_t)high << 1) + (((low >> 14 & 3U) + 1U) >> 1));
+#else
     return (int32_t)(((int64_t)a * (int64_t)b + (INT64_C(1) << 30)) >> 31);
+#endif
 }
 
 /* x / 2^exponent, halves rounded away from zero; 0 <= exponent <= 31. */
@@ -33,14 +43,33 @@ static inline int32_t eb_rounding_divide_by_pot(int32_t x, int32_t exponent)
     return (x >> exponent) + (remainder > threshold ? 1 : 0);
 }
 
+/* x * multiplier * 2^(-31 - right), rounded twice; 1 <= right <= 31. A negative high half is one less
+ * before the shift, so that its halves go down, and what is shifted out last rounds up. */
+static inline int32_t eb_scale_down(int32_t x, int32_t multiplier, int32_t right)
+{
+#if defined(__thumb2__)
+    int32_t low;
+    __asm("smull %0, %1, %1, %2\n\tadds %0, %0, %0\n\tadcs %1, %1, %1\n\tadds %0, %0, %0\n\t"
+          "adc %1, %1, %1, asr #31\n\tasrs %1, %1, %3\n\tadc %1, %1, #0"
+          : "=&r"(low), "+&r"(x)
+          : "r"(multiplier), "r"(right)
+          : "cc");
+    return x;
+#else
+    const int32_t high = eb_doubling_high_mul(x, multiplier);
+    const int32_t less = high + (high >> 31);
+    return (less >> right) + (less >> (right - 1) & 1);
+#endif
+}
+
 /* x * multiplier * 2^(shift - 31), rounded twice; shift in [-31, 30], positive to the left.
  * The left shift wraps as unsigned arithmetic does. */
 static inline int32_t eb_requantize(int32_t x, int32_t multiplier, int32_t shift)
 {
-    const int32_t left = shift > 0 ? shift : 0;
-    const int32_t right = shift > 0 ? 0 : -shift;
-    const int32_t shifted = (int32_t)((uint32_t)x << left);
-    return eb_rounding_divide_by_pot(eb_doubling_high_mul(shifted, multiplier), right);
+    if (shift < 0) {
+        return eb_scale_down(x, multiplier, -shift);
+    }
+    return eb_doubling_high_mul((int32_t)((uint32_t)x << shift), multiplier);
 }
 
 #endif /* EB_MATH_H */

@@ -24,7 +24,9 @@ typedef struct {
     eb_output_stage output;
 } eb_conv2d_params;
 
-/* weights: [groups * out_c][depth]; channels: eb_channel. scratch: 2 * depth bytes. */
+/* weights: see conv2d_s8.c; channels: eb_channel, an even number for each group, less the weights
+ * of the ones that eb_values adds.
+ * scratch: 4 * depth bytes (depth rounded up to 4), and behind them depth bytes unless pointwise. */
 void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 
 /* channels: the stream of conv2d_pairs_dsp.c for each group. scratch: 4 * depth bytes (depth rounded

@@ -39,6 +39,6 @@ void eb_conv2d_1x1_s8_dsp(const eb_conv2d_1x1_params *p, const int8_t *input, in
         }
     }
     if (p->clamp) {
-        eb_clamp_all(output, p->batches * p->rows * p->pixels * out_c, &p->output);
+        eb_clamp_all_dsp(output, p->batches * p->rows * p->pixels * out_c, &p->output);
     }
 }

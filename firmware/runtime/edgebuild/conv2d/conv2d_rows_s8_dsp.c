@@ -268,6 +268,6 @@ void eb_conv2d_rows_s8_dsp(const eb_conv2d_rows_params *p, const int8_t *input, 
         convolve(p, input + b * p->in_h * p->line, output + b * bytes, (int16_t *)scratch);
     }
     if (p->clamp) {
-        eb_clamp_all(output, p->batches * bytes, &p->output);
+        eb_clamp_all_dsp(output, p->batches * bytes, &p->output);
     }
 }

@@ -2,6 +2,7 @@
  * become columns. */
 #include "../common/eb_channel_dsp.h"
 #include "conv2d.h"
+#include "conv2d_columns.h"
 #include "conv2d_pairs_dsp.h"
 
 /* The depth with the zeros behind it. */
@@ -16,50 +17,6 @@ static void widen2(const int8_t *source0, const int8_t *source1, int32_t depth, 
         column[1] = eb_even_bytes(y);
         column[2] = eb_odd_bytes(x);
         column[3] = eb_odd_bytes(y);
-    }
-}
-
-/* Appends n bytes, or n times the padding without a source. */
-static int8_t *append(int8_t *to, const int8_t *source, int32_t n, int32_t pad)
-{
-    if (source == NULL) {
-        for (; n > 0; n--) {
-            *to++ = (int8_t)pad;
-        }
-        return to;
-    }
-    for (; n >= 4; n -= 4, to += 4, source += 4) {
-        const uint32_t x = eb_load4(source);
-        memcpy(to, &x, sizeof x);
-    }
-    for (; n > 0; n--) {
-        *to++ = *source++;
-    }
-    return to;
-}
-
-/* im2col of one pixel; `image` is one batch from the group's first channel, and the kernel's first
- * tap lies on row `top` and column `left` of it. */
-static void im2col(const eb_conv2d_params *p, const int8_t *image, int32_t top, int32_t left,
-                   int8_t *to)
-{
-    const int32_t c = p->kernel_c;
-    const int32_t before = eb_max_i32(-left, 0);
-    const int32_t after = eb_max_i32(left + p->kernel_w - p->in_w, 0);
-    for (int32_t ky = p->kernel_h; ky > 0; ky--, top += p->dilation_h) {
-        const int8_t *const row = image + (top * p->in_w + left) * p->in_c;
-        if (top < 0 || top >= p->in_h) {
-            to = append(to, NULL, p->kernel_w * c, p->pad);
-        } else if (p->contiguous) {
-            to = append(to, NULL, before * c, p->pad);
-            to = append(to, row + before * c, (p->kernel_w - before - after) * c, p->pad);
-            to = append(to, NULL, after * c, p->pad);
-        } else {
-            for (int32_t kx = 0; kx < p->kernel_w * p->dilation_w; kx += p->dilation_w) {
-                const int inside = left + kx >= 0 && left + kx < p->in_w;
-                to = append(to, inside ? row + kx * p->in_c : NULL, c, p->pad);
-            }
-        }
     }
 }
 
@@ -93,10 +50,10 @@ static void fill(const eb_conv2d_params *p, const int8_t *image, int32_t top, in
         second = copy_rows(p, row, narrow);
         (void)copy_rows(p, row + step * c, second);
     } else {
-        im2col(p, image, top, left, narrow);
+        eb_im2col(p, image, top, left, narrow);
         if (step > 0) {
             second += p->depth;
-            im2col(p, image, top, left + step, second);
+            eb_im2col(p, image, top, left + step, second);
         }
     }
     /* Up to three bytes behind meet zero weights. */
@@ -162,6 +119,6 @@ void eb_conv2d_s8_dsp(const eb_conv2d_params *p, const int8_t *input, int8_t *ou
         }
     }
     if (p->clamp) {
-        eb_clamp_all(output, p->batches * pixels * out_c, &p->output);
+        eb_clamp_all_dsp(output, p->batches * pixels * out_c, &p->output);
     }
 }

@@ -283,6 +283,6 @@ void eb_winograd(const eb_conv2d_winograd_params *p, const eb_winograd_form *for
         }
     }
     if (p->clamp) {
-        eb_clamp_all(output, p->batches * p->out_h * p->out_w * p->out_c, &p->output);
+        eb_clamp_all_dsp(output, p->batches * p->out_h * p->out_w * p->out_c, &p->output);
     }
 }

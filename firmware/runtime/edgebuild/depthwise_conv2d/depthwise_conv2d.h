@@ -16,14 +16,15 @@ typedef struct {
     int32_t pad;   /* input zero point: what lies outside the image */
     int32_t columns; /* of the input that an output row reads, padding included */
     int32_t clamp; /* 1: the activation's range is not all of int8 */
-    const int8_t *weights;   /* [kernel_h][kernel_w][in_c * multiplier] */
+    const int8_t *weights;   /* of the DSP kernels: [kernel_h][kernel_w][in_c] */
     const int32_t *channels; /* for each output channel, see the kernels */
     eb_output_stage output;
 } eb_depthwise_conv2d_params;
 
-/* channels: eb_channel with the layer's own bias, no zero point folded in. */
+/* weights: see depthwise_conv2d_s8.c; channels: eb_channel, in the order of the weights.
+ * scratch: four pointers for each tap, and in_c bytes. */
 void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *input,
-                            int8_t *output);
+                            int8_t *output, void *scratch);
 
 /* Only for multiplier 1 and in_c a multiple of 4. channels: eb_channel_dsp, with twice the bias.
  * scratch: 8 * kernel_h * (kernel_w + columns) bytes. */

@@ -432,6 +432,6 @@ void eb_depthwise_conv2d_3x3_s8_dsp(const eb_depthwise_conv2d_3x3_params *p, con
         w.channel = w.end;
     }
     if (p->clamp) {
-        eb_clamp_all(output, p->batches * p->out_h * out_row, &p->output);
+        eb_clamp_all_dsp(output, p->batches * p->out_h * out_row, &p->output);
     }
 }

@@ -149,6 +149,6 @@ void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_
         }
     }
     if (p->clamp) {
-        eb_clamp_all(output, p->batches * pixels * p->in_c, &p->output);
+        eb_clamp_all_dsp(output, p->batches * pixels * p->in_c, &p->output);
     }
 }

@@ -35,7 +35,7 @@ static void clamp(const eb_add_dsp_params *p, int8_t *out)
 {
     if (p->clamp) {
         const int32_t *const n = p->loops.count;
-        eb_clamp_all(out, n[0] * n[1] * n[2] * n[3], &p->range);
+        eb_clamp_all_dsp(out, n[0] * n[1] * n[2] * n[3], &p->range);
     }
 }
 

@@ -15,6 +15,6 @@ void eb_mul_s8_dsp(const eb_mul_dsp_params *p, const int8_t *a, const int8_t *b,
     eb_elementwise(&here.loops, &here, mul, a, b, out);
     if (p->clamp) {
         const int32_t *const n = p->loops.count;
-        eb_clamp_all(out, n[0] * n[1] * n[2] * n[3], &p->range);
+        eb_clamp_all_dsp(out, n[0] * n[1] * n[2] * n[3], &p->range);
     }
 }

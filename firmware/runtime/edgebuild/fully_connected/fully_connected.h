@@ -16,7 +16,8 @@ typedef struct {
     eb_output_stage output;
 } eb_fully_connected_params;
 
-/* weights: [units][depth]; channels: eb_channel. */
+/* weights: see fully_connected_s8.c; channels: eb_channel, less the weights
+ * of the ones that eb_values adds. */
 void eb_fully_connected_s8(const eb_fully_connected_params *p, const int8_t *input, int8_t *output);
 
 /* weights: see fully_connected_s8_dsp.c; channels: eb_channel_dsp, an even number. */

@@ -142,6 +142,6 @@ void eb_fully_connected_s8_dsp(const eb_fully_connected_params *p, const int8_t 
     }
     if (p->clamp) {
         const int32_t count = p->batches * p->units;
-        eb_clamp_all(output - count, count, &p->output);
+        eb_clamp_all_dsp(output - count, count, &p->output);
     }
 }
