@@ -99,6 +99,7 @@ class Conv2D(Operator):
         yield _case("no_bias", (1, 4, 4, 4), (4, 3, 3, 4), bias=False)
         yield _case("per_tensor", (1, 5, 5, 3), (5, 3, 3, 3), per_channel=False)
         yield _case("relu", (1, 5, 5, 3), (4, 3, 3, 3), act="RELU", out_zp=-128)
+        yield _case("relu_8", (1, 5, 5, 8), (6, 3, 3, 8), act="RELU", out_zp=-128, out_scale=0.05)
         yield _case("relu6", (1, 5, 5, 3), (4, 3, 3, 3), act="RELU6", out_zp=-10)
         yield _case("relu_n1_to_1", (1, 5, 5, 3), (4, 3, 3, 3), act="RELU_N1_TO_1")
         yield _case("left_shift", (1, 4, 4, 4), (4, 3, 3, 4), out_scale=0.0004, bias_range=50)

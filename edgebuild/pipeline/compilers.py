@@ -14,7 +14,6 @@ from edgebuild.errors import CheckFailedError, OverflowedError
 from edgebuild.files import TemporaryFolder
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.report.model import CompilerTrial
-from edgebuild.toolchain.choice import tools_for
 from edgebuild.units import format_duration
 
 COMFORT = 0.9
@@ -61,7 +60,7 @@ def compile_and_run(
     Raises:
         OverflowedError: nothing links; the message names all that was tried.
     """
-    rounds = tools_for(plan.request.toolchain)
+    rounds = plan.rounds
     if plan.target.family != "cortex-m":  # nothing is linked for a device
         rounds = (rounds[0][:1],)
     tools = [tool for tools in rounds for tool in tools]

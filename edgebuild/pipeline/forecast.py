@@ -25,7 +25,6 @@ from edgebuild.pipeline.resolve import resolve, resolve_delegated
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import LayerReport
 from edgebuild.tflite.oracle import run_oracle
-from edgebuild.toolchain.choice import tools_for
 
 COMMAND_LINE = "the command line"
 _COSTS = ("flash_bytes", "ram_bytes", "latency_us")
@@ -166,7 +165,7 @@ def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
 
 def _other_compilers(plan: BuildPlan, metrics: Metrics, limits: Budget) -> tuple[str, ...]:
     """Return a note where a build may keep another compiler's code, whose latency is not known."""
-    tools = [tool for tools in tools_for(plan.request.toolchain) for tool in tools]
+    tools = [tool for tools in plan.rounds for tool in tools]
     pairs = (
         (metrics.flash_bytes, limits.flash_bytes),
         (metrics.ram_bytes, limits.ram_bytes),

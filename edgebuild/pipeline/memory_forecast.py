@@ -14,7 +14,6 @@ from edgebuild.memory import STACK_BYTES as STACK_ROOM
 from edgebuild.pipeline.compilers import COMFORT
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.regions import Memory, Placement, required_placement
-from edgebuild.toolchain.choice import tools_for
 
 STACK_BYTES = 512
 """Typical stack of a run; a build measures it."""
@@ -37,8 +36,7 @@ def forecast_memory(
     As ``compile_and_run`` does, another than the preferred one is chosen where a limit is short.
     """
     rounds = tuple(
-        tuple(_Candidate(plan, emitted, found, tool) for tool in tools)
-        for tools in tools_for(plan.request.toolchain)
+        tuple(_Candidate(plan, emitted, found, tool) for tool in tools) for tools in plan.rounds
     )
     every = [one for tools in rounds for one in tools]
     first = every[0]

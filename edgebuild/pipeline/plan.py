@@ -34,6 +34,7 @@ from edgebuild.project import (
 )
 from edgebuild.targets import TargetProfile, load_target
 from edgebuild.toolchain.cache import cache_dir
+from edgebuild.toolchain.choice import tools_for
 from edgebuild.units import quoted
 
 LOCK_NAME = "build.lock"
@@ -112,6 +113,12 @@ class BuildPlan:
     tools: Mapping[str, str]
     recipe: tuple[Pass, ...] = ()
     tool: str = ""
+
+    @property
+    def rounds(self) -> tuple[tuple[str, ...], ...]:
+        """The compilers that may be tried, see ``tools_for``."""
+        small = self.request.optimize == Optimize.SIZE
+        return tools_for(self.request.toolchain, small=small)
 
     def to_json(self) -> dict[str, Any]:
         """Return what decides the build's result as plain JSON values."""

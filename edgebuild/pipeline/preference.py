@@ -11,7 +11,6 @@ from edgebuild.cycles import predict_cycles
 from edgebuild.pipeline.memory_forecast import STACK_BYTES
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.profile import Optimize, TargetProfile
-from edgebuild.toolchain.choice import tools_for
 
 AGAINST = {"latency": Optimize.SPEED, "flash": Optimize.SIZE, "RAM": Optimize.RAM}
 """What kernels are chosen for where a budget may be missed."""
@@ -49,7 +48,7 @@ def _may_miss(plan: BuildPlan, emitted: Emitted) -> list[str]:
         *(emitted.graph, emitted.calls, emitted.plan, emitted.name),
         core=target.cpu.core,
         port=target.firmware.port if target.firmware is not None else None,
-        tool=tools_for(plan.request.toolchain)[0][0],
+        tool=plan.rounds[0][0],
     )
     flash = constant_bytes(emitted.graph, emitted.calls) + code.model.high
     if budget.flash_bytes is not None and flash > budget.flash_bytes:

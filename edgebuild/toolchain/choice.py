@@ -39,13 +39,14 @@ def installed() -> tuple[str, ...]:
     return found or tuple(TOOLCHAINS)[:1]
 
 
-def tools_for(toolchain: str) -> tuple[tuple[str, ...], ...]:
+def tools_for(toolchain: str, *, small: bool = False) -> tuple[tuple[str, ...], ...]:
     """Return the tools that a build may use, in rounds: a further round is for what does not fit
-    after all those before."""
-    if toolchain != AUTO:
-        return ((toolchain,),)
-    names = installed()
-    return names, tuple(f"{name} {SIZE}" for name in names)
+    after all those before. ``small``: all of them optimize for size."""
+    names = installed() if toolchain == AUTO else (toolchain,)
+    of_size = tuple(f"{name} {SIZE}" for name in names)
+    if small:
+        return (of_size,)
+    return (names, of_size) if toolchain == AUTO else (names,)
 
 
 def parse_tool(tool: str) -> tuple[Toolchain, str]:

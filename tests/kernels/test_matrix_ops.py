@@ -85,7 +85,7 @@ def test_which_depthwise_kernel_runs(kernel, stride, dilation, name):
         ("depth_12", "conv2d_1x1_s8_dsp", True),
         ("still_channels", "conv2d_1x1_s8_dsp", True),
         ("no_shift_relu", "conv2d_1x1_s8_dsp", False),
-        ("relu", "conv2d_s8_dsp", True),
+        ("relu_8", "conv2d_s8_dsp", True),
         ("relu6", "conv2d_s8_dsp", False),
     ],
 )
