@@ -97,7 +97,7 @@ FORMS = (FOUR, STRIDE_2)
 PART = 16
 """Values of depth for which weights are expanded at a time: more take more memory, less time."""
 
-NARROW_SCRATCH = 18 << 10
+NARROW_SCRATCH = (18 << 10, 12 << 10, 8 << 10, 6 << 10)
 """Bytes that pairs of tiles may take where weights are expanded: more tiles share an expansion."""
 
 
@@ -123,7 +123,7 @@ def calls(
         if sizes == (3, 3, 1, 1) and (w.stride_h, w.stride_w) == strides and form.takes(d):
             found.append(_call(node, form, weights, d, w))
             if form.narrow:
-                found.append(_narrow(found[-1], node, form, weights, w))
+                found += _narrow(found[-1], node, form, weights, w)
     return tuple(found)
 
 
@@ -164,24 +164,28 @@ def _call(
 
 def _narrow(
     call: KernelCall, node: Node, form: Form, weights: np.ndarray, w: conv.Window
-) -> KernelCall:
-    """Return the call of the kernel that expands weights, for a ``call`` of the other."""
+) -> list[KernelCall]:
+    """Return calls of the kernel that expands weights, for a ``call`` of the other: the more
+    scratch one has, the fewer expansions."""
     batches, *_, in_c = node.input(0).shape
     depth = _depth(in_c)
     part = min(depth, PART)
     each = 4 * (form.work_words + form.points * depth)
     expanded = 8 * form.points * part
     pairs = batches * math.ceil(w.out_h / form.tile) * math.ceil(w.out_w / (_PAIR * form.tile))
-    most = max(1, min(pairs, (NARROW_SCRATCH - expanded) // each))
-    block = math.ceil(pairs / math.ceil(pairs / most))
     packed = pack_narrow(weights.reshape(-1, 9, in_c))
-    return dataclasses.replace(
-        call,
-        function=f"eb_{form.narrow}",
-        params={**call.params, "block": block, "part": part, "weights": packed},
-        scratch_bytes=block * each + expanded,
-        overlap=by_tiles(node, w, form.tile, _PAIR * form.tile, block),
-    )
+    most = (max(1, min(pairs, (room - expanded) // each)) for room in NARROW_SCRATCH)
+    blocks = dict.fromkeys(math.ceil(pairs / math.ceil(pairs / count)) for count in most)
+    return [
+        dataclasses.replace(
+            call,
+            function=f"eb_{form.narrow}",
+            params={**call.params, "block": block, "part": part, "weights": packed},
+            scratch_bytes=block * each + expanded,
+            overlap=by_tiles(node, w, form.tile, _PAIR * form.tile, block),
+        )
+        for block in blocks
+    ]
 
 
 def _depth(in_c: int) -> int:

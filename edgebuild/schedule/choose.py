@@ -16,8 +16,8 @@ FLASH_OF_BALANCED, SMALL_FLASH = 1.4, 8 << 10
 CYCLES_OF_RAM = 1.4
 """``ram`` takes so many times the cycles of ``balanced`` at most."""
 
-WORTH = 1e-6
-"""A byte of flash must save this share of the cycles: a kernel of 1 KB a thousandth."""
+WORTH = 2e-7
+"""A byte of flash must save this share of the cycles: 5 KB a thousandth."""
 
 STEP_BYTES = 120
 """About what the call and the parameters of a step take, whichever its kernel."""

@@ -101,9 +101,9 @@ def test_a_kernel_is_linked_where_what_it_saves_is_worth_its_code():
     steps = [[option("a", 1e6), option("b", 5e5)], [option("a", 1e6), option("b", 2e6)]]
     assert taken(steps, codes, SPEED) == ["b", "a"]
     assert taken(steps, codes, SIZE) == ["a", "a"]
-    # A thousandth of the cycles is not worth 2 KB.
+    # A thousandth of the cycles is not worth 10 KB.
     steps = [[option("a", 1e6), option("b", 9.99e5)], [option("a", 1e6), option("b", 2e6)]]
-    assert taken(steps, Codes(a=1000, b=2000), SPEED) == ["a", "a"]
+    assert taken(steps, Codes(a=1000, b=10_000), SPEED) == ["a", "a"]
 
 
 def test_balanced_spends_flash_where_it_saves_most_cycles():
