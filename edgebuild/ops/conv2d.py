@@ -304,9 +304,10 @@ def _pointwise_call(node: Node, w: conv.Window, stream: _Stream) -> KernelCall:
 
 
 def winograd_calls(node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
-    """Return Winograd's kernels of the DSP extension that may run a layer."""
+    """Return Winograd's kernels that may run a layer; those for the DSP extension pay in plain C,
+    too."""
     weights = _matrix(node)
-    if not cpu.dsp or cpu.mve or _groups(node) != 1:
+    if cpu.mve or cpu.neon or _groups(node) != 1:
         return ()
     c = conv.channels(node, weights, single_precision_product=False)
     return winograd_dsp.calls(node, weights, conv.dsp_channels(node, weights, c), _window(node))

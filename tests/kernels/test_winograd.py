@@ -128,7 +128,10 @@ def test_who_is_offered():
         make.conv((1, 1, 8, 16), 8),  # most of a tile would lie outside
     ):
         assert not set(functions_of(other)) & set(FUNCTIONS)
-    assert not set(functions_of(make.conv((1, 8, 8, 16), 8), CpuFeatures())) & set(FUNCTIONS)
+    assert functions_of(make.conv((1, 8, 8, 16), 8), CpuFeatures())[1:] == [four, narrow]
+    assert not set(functions_of(make.conv((1, 8, 8, 16), 8), CpuFeatures(neon=True))) & set(
+        FUNCTIONS
+    )
 
 
 def test_accumulators_that_do_not_fit():
