@@ -8,6 +8,7 @@ from edgebuild.graph import Graph
 from edgebuild.ops.support import check_supported
 from edgebuild.passes.base import GraphPass, PassResult, run_passes
 from edgebuild.passes.constant_channels import FoldConstantChannels
+from edgebuild.passes.order import OrderOperators
 from edgebuild.passes.shapes import FoldShapes
 from edgebuild.passes.simplify import FoldConstants, RemoveUnused, TrimInputs
 from edgebuild.passes.softmax import SteadySoftmax
@@ -20,7 +21,12 @@ READ_PASSES: tuple[GraphPass, ...] = (
 )
 """What comes before the question whether a model is supported, in order."""
 
-DEFAULT_PASSES: tuple[GraphPass, ...] = (FoldConstants(), FoldConstantChannels(), RemoveUnused())
+DEFAULT_PASSES: tuple[GraphPass, ...] = (
+    FoldConstants(),
+    FoldConstantChannels(),
+    RemoveUnused(),
+    OrderOperators(),
+)
 """What every build of a supported model runs, in order."""
 
 
@@ -54,6 +60,7 @@ __all__ = [
     "FoldConstants",
     "FoldShapes",
     "GraphPass",
+    "OrderOperators",
     "PassResult",
     "RemoveUnused",
     "SteadySoftmax",
