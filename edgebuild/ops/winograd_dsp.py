@@ -94,10 +94,10 @@ STRIDE_2 = Form(
 )
 FORMS = (FOUR, STRIDE_2)
 
-PART = 16
+PARTS = (16, 8)
 """Values of depth for which weights are expanded at a time: more take more memory, less time."""
 
-NARROW_SCRATCH = (18 << 10, 12 << 10, 8 << 10, 6 << 10)
+NARROW_SCRATCH = (24 << 10, 18 << 10, 12 << 10, 8 << 10, 6 << 10)
 """Bytes that pairs of tiles may take where weights are expanded: more tiles share an expansion."""
 
 
@@ -169,23 +169,29 @@ def _narrow(
     scratch one has, the fewer expansions."""
     batches, *_, in_c = node.input(0).shape
     depth = _depth(in_c)
-    part = min(depth, PART)
     each = 4 * (form.work_words + form.points * depth)
-    expanded = 8 * form.points * part
     pairs = batches * math.ceil(w.out_h / form.tile) * math.ceil(w.out_w / (_PAIR * form.tile))
     packed = pack_narrow(weights.reshape(-1, 9, in_c))
-    most = (max(1, min(pairs, (room - expanded) // each)) for room in NARROW_SCRATCH)
-    blocks = dict.fromkeys(math.ceil(pairs / math.ceil(pairs / count)) for count in most)
+    ways: dict[tuple[int, int], None] = {}
+    for part in sorted({min(depth, part) for part in PARTS}, reverse=True):
+        for room in NARROW_SCRATCH:
+            most = max(1, min(pairs, (room - _expanded(form, part)) // each))
+            ways[math.ceil(pairs / math.ceil(pairs / most)), part] = None
     return [
         dataclasses.replace(
             call,
             function=f"eb_{form.narrow}",
             params={**call.params, "block": block, "part": part, "weights": packed},
-            scratch_bytes=block * each + expanded,
+            scratch_bytes=block * each + _expanded(form, part),
             overlap=by_tiles(node, w, form.tile, _PAIR * form.tile, block),
         )
-        for block in blocks
+        for block, part in ways
     ]
+
+
+def _expanded(form: Form, part: int) -> int:
+    """Return the bytes of the expanded weights of four channels and ``part`` values of depth."""
+    return 2 * _CHANNELS * form.points * part
 
 
 def _depth(in_c: int) -> int:
