@@ -132,7 +132,7 @@ def _taken(instruction: Any, frame: _Frame) -> int:
         return sum(4 for _ in _registers(operands))
     if name == "vpush":
         return sum({"s": 4, "d": 8, "q": 16}[register[0]] for register in _registers(operands))
-    if operands.startswith("sp,") and name not in ("cmp", "str", "strb", "strh"):
+    if operands.startswith("sp,") and not name.startswith(("cmp", "ldm", "stm", "str")):
         # To or by a register: how far, nobody knows.
         amount = operands.rpartition("#")[2] if "#" in operands else ""
         frame.known &= name in ("add", "addw", "sub", "subw") and bool(amount)

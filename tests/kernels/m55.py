@@ -146,8 +146,9 @@ def build_program(
         names = [f"m{n}_direct" for n in range(len(graphs))]
         calls = [schedule_graph(graph, cpu).calls[0] for graph in graphs]
         for n, call in enumerate(calls):
-            sources[f"m{n}.c"] += _direct_call(n, call)
-        declared = "\n".join(_SIGNATURE.format(name=f"{name}") + ";" for name in names)
+            sources[f"m{n}.c"] += direct_call(n, call)
+        sources = harness.in_one_file(sources, len(graphs))
+        declared = "\n".join(SIGNATURE.format(name=f"{name}") + ";" for name in names)
         table = f"static void (*const direct[])({_ARGUMENTS}) = {{{{ {', '.join(names)} }}}};"
         main = _START + declared + table + _DIRECT
     else:
@@ -161,14 +162,14 @@ def build_program(
 
 
 _ARGUMENTS = "const void *, const void *, void *, void *"
-_SIGNATURE = "void {name}(const void *in0, const void *in1, void *out, void *scratch)"
+SIGNATURE = "void {name}(const void *in0, const void *in1, void *out, void *scratch)"
 
 
-def _direct_call(number: int, call: KernelCall) -> str:
-    """Return a function that calls the kernel of model ``number``."""
-    inputs = [f"in{i}" for i in range(len(call.inputs))]
+def direct_call(number: int, call: KernelCall) -> str:
+    """Return a function that calls the kernel of model ``number``, which has no constant input."""
+    inputs = [f"in{position}" for position in call.inputs]
     passed = [f"&m{number}_params0", *inputs, "out", *(["scratch"] if call.scratch_bytes else [])]
-    signature = _SIGNATURE.format(name=f"m{number}_direct")
+    signature = SIGNATURE.format(name=f"m{number}_direct")
     used = "(void)in1; (void)scratch;"
     return f"\n{signature};\n{signature}\n{{ {used} {call.function}({', '.join(passed)}); }}\n"
 
