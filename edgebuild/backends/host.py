@@ -10,6 +10,7 @@ from edgebuild.backends.native import compile_for_host, compile_together_for_hos
 from edgebuild.devices.host import HostDevice
 from edgebuild.graph import Graph
 from edgebuild.models.preprocessing import NONE, Preprocessing
+from edgebuild.schedule import usual_schedule
 from edgebuild.targets import TargetProfile
 
 
@@ -27,10 +28,10 @@ class HostBackend:
         target: TargetProfile,
         preprocessing: Preprocessing = NONE,
     ) -> Emitted:
-        """Generate the library and the TFLite Micro form."""
-        emitted = emit_library(
-            graph, name, target.cpu.features, preprocessing, optimize=target.optimize
-        )
+        """Generate the library, of the usual kernels, and the TFLite Micro form."""
+        cpu = target.cpu.features
+        calls = usual_schedule(graph, cpu).calls
+        emitted = emit_library(graph, name, cpu, preprocessing, calls=calls)
         return with_tflm_form(emitted, source, model, "host")
 
     def check_room(self, emitted: Emitted, target: TargetProfile) -> None:

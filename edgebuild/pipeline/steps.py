@@ -31,6 +31,7 @@ from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import Loaded, resolve
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
+from edgebuild.schedule import usual_schedule
 from edgebuild.targets import CpuFeatures, TargetProfile
 from edgebuild.toolchain import Symbol
 from edgebuild.units import format_size
@@ -98,7 +99,9 @@ class LazyHost:
     @cached_property
     def emitted(self) -> Emitted:
         """The library that is compiled."""
-        return emit_library(self._graph, self._name, CpuFeatures())
+        cpu = CpuFeatures()
+        calls = usual_schedule(self._graph, cpu).calls
+        return emit_library(self._graph, self._name, cpu, calls=calls)
 
     @cached_property
     def device(self) -> HostDevice:
