@@ -67,7 +67,10 @@ def _row(rows: Rows, *part: str) -> Row:
 def _number(row: Row, figure: str) -> str:
     if "too_large" in row:
         return "too large"
-    return f"{row[figure]:,}" if figure in row else NONE
+    value = row.get(figure)
+    if value is None:
+        return NONE
+    return f"{value:,}" if isinstance(value, int) else f"{value:.2f}"
 
 
 def _against(row: Row, figure: str, peer: str) -> Row:
