@@ -107,7 +107,8 @@ def _published(path: Path) -> Iterator[tuple[str, str, int, str]]:
         elif isinstance(rows, dict):
             for who, models in rows.items():
                 for model, cycles in models.items() if isinstance(models, dict) else ():
-                    yield _core(who), OURS.get(model, model), round(cycles), f"v1.4, {who}"
+                    ours = OURS[model] if model in OURS else str(model)
+                    yield _core(who), ours, round(cycles), f"v1.4, {who}"
 
 
 def _core(text: str) -> str:
