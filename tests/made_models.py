@@ -44,65 +44,70 @@ TFLM_INSTRUCTIONS_ON_M55 = {
 """The same with CMSIS-NN's Helium kernels, in thousands."""
 
 
-def _normalized(x: Any, activation: str | None = "relu") -> Any:
+Pair = tuple[int, int]
+
+
+def normalized(x: Any, activation: str | None = "relu") -> Any:
+    """Return ``x`` after batch normalization, which ``fitted`` sets, and an activation."""
     import keras
 
     x = keras.layers.BatchNormalization(momentum=0.0)(x)
     return keras.layers.Activation(activation)(x) if activation else x
 
 
-def ad01() -> Any:
+def ad01(size: int = 640, width: int = 128, code: int = 8) -> Any:
     """Return the autoencoder of anomaly detection."""
     import keras
 
-    x = image = keras.Input((640,), batch_size=1)
-    for units in (128,) * 4 + (8,) + (128,) * 4:
-        x = _normalized(keras.layers.Dense(units)(x))
-    return keras.Model(image, keras.layers.Dense(640)(x))
+    x = image = keras.Input((size,), batch_size=1)
+    for units in (width,) * 4 + (code,) + (width,) * 4:
+        x = normalized(keras.layers.Dense(units)(x))
+    return keras.Model(image, keras.layers.Dense(size)(x))
 
 
-def kws() -> Any:
+def kws(size: Pair = (49, 10), width: int = 64, strides: Pair = (2, 2)) -> Any:
     """Return the depthwise separable network of keyword spotting."""
     import keras
 
-    image = keras.Input((49, 10, 1), batch_size=1)
-    x = _normalized(keras.layers.Conv2D(64, (10, 4), strides=2, padding="same")(image))
+    image = keras.Input((*size, 1), batch_size=1)
+    x = keras.layers.Conv2D(width, (10, 4), strides=strides, padding="same")(image)
+    x = normalized(x)
     for _ in range(4):
-        x = _normalized(keras.layers.DepthwiseConv2D(3, padding="same")(x))
-        x = _normalized(keras.layers.Conv2D(64, 1)(x))
-    x = keras.layers.AveragePooling2D((25, 5))(x)
-    return keras.Model(image, _classifier(x, 12))
+        x = normalized(keras.layers.DepthwiseConv2D(3, padding="same")(x))
+        x = normalized(keras.layers.Conv2D(width, 1)(x))
+    return keras.Model(image, classifier(keras.layers.AveragePooling2D(x.shape[1:3])(x), 12))
 
 
-def resnet8() -> Any:
+def resnet8(size: int = 32, width: int = 16) -> Any:
     """Return the residual network of image classification."""
     import keras
 
-    image = keras.Input((32, 32, 3), batch_size=1)
-    x = _normalized(keras.layers.Conv2D(16, 3, padding="same")(image))
-    for channels, strides in ((16, 1), (32, 2), (64, 2)):
-        y = _normalized(keras.layers.Conv2D(channels, 3, strides=strides, padding="same")(x))
-        y = _normalized(keras.layers.Conv2D(channels, 3, padding="same")(y), activation=None)
+    image = keras.Input((size, size, 3), batch_size=1)
+    x = normalized(keras.layers.Conv2D(width, 3, padding="same")(image))
+    for channels, strides in ((width, 1), (2 * width, 2), (4 * width, 2)):
+        y = normalized(keras.layers.Conv2D(channels, 3, strides=strides, padding="same")(x))
+        y = normalized(keras.layers.Conv2D(channels, 3, padding="same")(y), activation=None)
         if strides > 1:
             x = keras.layers.Conv2D(channels, 1, strides=strides, padding="same")(x)
         x = keras.layers.Activation("relu")(keras.layers.Add()([x, y]))
-    return keras.Model(image, _classifier(keras.layers.AveragePooling2D(8)(x), 10))
+    return keras.Model(image, classifier(keras.layers.AveragePooling2D(x.shape[1:3])(x), 10))
 
 
-def vww96() -> Any:
+def vww96(size: int = 96, width: int = 8) -> Any:
     """Return the MobileNet of visual wake words, a quarter of the width."""
     import keras
 
-    image = keras.Input((96, 96, 3), batch_size=1)
-    x = _normalized(keras.layers.Conv2D(8, 3, strides=2, padding="same")(image))
-    wider = ((16, 1), (32, 2), (32, 1), (64, 2), (64, 1), (128, 2), *((128, 1),) * 5)
-    for channels, strides in (*wider, (256, 2), (256, 1)):
-        x = _normalized(keras.layers.DepthwiseConv2D(3, strides=strides, padding="same")(x))
-        x = _normalized(keras.layers.Conv2D(channels, 1)(x))
-    return keras.Model(image, _classifier(keras.layers.AveragePooling2D(3)(x), 2))
+    image = keras.Input((size, size, 3), batch_size=1)
+    x = normalized(keras.layers.Conv2D(width, 3, strides=2, padding="same")(image))
+    wider = ((2, 1), (4, 2), (4, 1), (8, 2), (8, 1), (16, 2), *((16, 1),) * 5, (32, 2), (32, 1))
+    for channels, strides in ((times * width, strides) for times, strides in wider):
+        x = normalized(keras.layers.DepthwiseConv2D(3, strides=strides, padding="same")(x))
+        x = normalized(keras.layers.Conv2D(channels, 1)(x))
+    return keras.Model(image, classifier(keras.layers.AveragePooling2D(x.shape[1:3])(x), 2))
 
 
-def _classifier(x: Any, classes: int) -> Any:
+def classifier(x: Any, classes: int) -> Any:
+    """Return the probability of each class."""
     import keras
 
     return keras.layers.Dense(classes, activation="softmax")(keras.layers.Flatten()(x))
@@ -111,19 +116,20 @@ def _classifier(x: Any, classes: int) -> Any:
 BUILDERS: dict[str, Callable[[], Any]] = {f.__name__: f for f in (ad01, kws, resnet8, vww96)}
 
 
-def _images(model: Any, count: int, seed: int) -> Any:
+def images(model: Any, count: int, seed: int) -> Any:
+    """Return random inputs of a model."""
     import numpy as np
 
     return np.random.default_rng(seed).normal(size=(count, *model.input_shape[1:])).astype("f4")
 
 
-def make(name: str) -> Any:
-    """Return the Keras model: random weights, normalization fitted to random images."""
+def fitted(build: Callable[[], Any], seed: int) -> Any:
+    """Return what ``build`` builds: random weights, normalization fitted to random images."""
     import keras
     import numpy as np
 
-    keras.utils.set_random_seed(MODELS.index(name))
-    model = BUILDERS[name]()
+    keras.utils.set_random_seed(seed)
+    model = build()
     rng = np.random.default_rng(7)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
@@ -133,7 +139,7 @@ def make(name: str) -> Any:
     # In order, as each layer's statistics depend on those before it.
     wide = keras.models.clone_model(model, input_tensors=keras.Input(model.input_shape[1:]))
     wide.set_weights(model.get_weights())
-    wide(_images(model, 64, seed=1), training=True)
+    wide(images(model, 64, seed=1), training=True)
     model.set_weights(wide.get_weights())
     return model
 
@@ -143,7 +149,7 @@ def write(name: str, folder: Path) -> None:
     import numpy as np
     import tensorflow as tf
 
-    model = make(name)
+    model = fitted(BUILDERS[name], MODELS.index(name))
     model.save(folder / f"{name}.h5")
     if name == "kws":
         model.export(folder / "kws_saved_model", format="tf_saved_model", verbose=False)
@@ -151,8 +157,8 @@ def write(name: str, folder: Path) -> None:
     (folder / f"{name}_float.tflite").write_bytes(converter.convert())
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    images = _images(model, 32, seed=2)
-    converter.representative_dataset = lambda: ([image[np.newaxis]] for image in images)
+    inputs = images(model, 32, seed=2)
+    converter.representative_dataset = lambda: ([image[np.newaxis]] for image in inputs)
     converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
     converter.inference_input_type = converter.inference_output_type = tf.int8
     # As in the public models; with a scale for each output TFLite Micro keeps more in its arena.

@@ -10,6 +10,7 @@ import subprocess
 import pytest
 
 import edgebuild
+from benchmarks.mlperf_tiny_readme import read_rows, section, with_section
 from edgebuild.cli.main import COMMANDS, cli
 from tests.conftest import ROOT
 from tests.small import small_model
@@ -73,3 +74,8 @@ def test_the_c_example_compiles(tmp_path):
     assert done.returncode == 0, done.stderr
     done = subprocess.run([str(tmp_path / "main")], capture_output=True, text=True, check=True)
     assert 0 <= int(done.stdout) < 10
+
+
+def test_the_mlperf_tiny_tables_are_those_of_the_results():
+    """`python benchmarks/mlperf_tiny.py --readme` writes them."""
+    assert with_section(TEXT, section(read_rows())) == TEXT
