@@ -148,7 +148,9 @@ def band_call(nodes: Sequence[Node], height: int, bind: Bind) -> KernelCall | No
     )
 
 
-def _progress(nodes: Sequence[Node], plan: Sequence[Sequence[_Rows]]) -> tuple[list[int], list[int]]:
+def _progress(
+    nodes: Sequence[Node], plan: Sequence[Sequence[_Rows]]
+) -> tuple[list[int], list[int]]:
     """Return for each band the bytes of the output up to its end, and of the input before what it
     reads."""
     source, target = nodes[0].input(0), nodes[-1].output
@@ -232,7 +234,9 @@ class _Chain:
             image = Node(
                 0,
                 dataclasses.replace(node.op, attrs={**node.attrs, BAND: (pad, rows)}),
-                tuple(t if t is None or t.is_constant else _rows_of(t, height) for t in node.inputs),
+                tuple(
+                    t if t is None or t.is_constant else _rows_of(t, height) for t in node.inputs
+                ),
                 (_rows_of(node.output, rows),),
             )
             self._known[key] = image, self._bind(image, one.at)

@@ -31,6 +31,7 @@ from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import Loaded, resolve
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import Comparison, Report
+from edgebuild.schedule import usual_schedule
 from edgebuild.targets import CpuFeatures, TargetProfile
 from edgebuild.toolchain import Symbol
 from edgebuild.units import format_size
@@ -97,8 +98,10 @@ class LazyHost:
 
     @cached_property
     def emitted(self) -> Emitted:
-        """The library that is compiled."""
-        return emit_library(self._graph, self._name, CpuFeatures())
+        """The library that is compiled: each operator alone, so that all of them are traced."""
+        cpu = CpuFeatures()
+        calls = usual_schedule(self._graph, cpu).calls
+        return emit_library(self._graph, self._name, cpu, calls=calls)
 
     @cached_property
     def device(self) -> HostDevice:
@@ -240,7 +243,7 @@ def make_report(
         flash=compiled.flash,
         run={label: figure for label, figure in timings.items() if figure is not None},
         tflm_arena=emitted.tflm_arena,
-        layers=layer_reports(loaded.graph, emitted.plan, result.layers if result else ()),
+        layers=layer_reports(emitted.graph, emitted.plan, result.layers if result else ()),
         comparison=comparison,
         accuracy=judgement.accuracy,
         regression=judgement.regression,

@@ -110,7 +110,9 @@ class _Problem:
             flash = self.flash(steps)
             return max(0.0, flash - limit), self.cycles(steps) * (1 + WORTH * flash)
 
-        optional = sorted({o.kernel for options in self.options for o in options if len(options) > 1})
+        optional = sorted(
+            {o.kernel for options in self.options for o in options if len(options) > 1}
+        )
         banned: frozenset[str] = frozenset()
         best = self._of_kernels(banned, limit)
         while True:
@@ -189,5 +191,7 @@ class _Problem:
                 if not any(first <= at < end for at in peak):
                     continue
                 joined = self.join(steps[first:end])
-                for taken in range(len(joined.options) if joined is not None else 0):
+                if joined is None:
+                    continue
+                for taken in range(len(joined.options)):
                     yield (*steps[:first], replace(joined, taken=taken), *steps[end:])

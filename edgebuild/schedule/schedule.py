@@ -130,7 +130,9 @@ def _joined(graph: Graph, cpu: CpuFeatures, costs: Costs, steps: Sequence[Step])
 
     def bind(node: Node, at: int) -> KernelCall | None:
         kernel = steps[at].option.kernel
-        found = (call for call in OPS[node.kind].candidates(node, cpu) if kernel_name(call) == kernel)
+        found = (
+            call for call in OPS[node.kind].candidates(node, cpu) if kernel_name(call) == kernel
+        )
         return min(found, key=lambda call: call.scratch_bytes, default=None)
 
     rows = nodes[-1].output.shape[1]
