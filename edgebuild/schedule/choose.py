@@ -32,8 +32,12 @@ Live = Callable[[Sequence[KernelCall]], Sequence[int]]
 """Returns the bytes that are alive in each step of a graph that runs as these calls; the most of
 them is nearly always the arena."""
 
-Join = Callable[[Sequence[Step]], "Step | None"]
-"""Returns the step that runs the operators of some in bands of rows; None where none does."""
+Fits = Callable[[KernelCall], bool]
+"""Returns whether a call instead of some steps makes the arena smaller."""
+
+Join = Callable[[Sequence[Step], Fits], "Step | None"]
+"""Returns the step that runs the operators of some in bands of rows, of those that fit; None where
+none does."""
 
 LONGEST = 3
 """Steps that are joined at most."""
@@ -44,7 +48,7 @@ def choose(
     costs: Costs,
     optimize: Optimize,
     live: Live,
-    join: Join = lambda _: None,
+    join: Join = lambda _, __: None,
 ) -> Steps:
     """Return the steps for operators that have these ``options``. Of those whose cycles are not
     all known, the first is taken."""
@@ -71,10 +75,7 @@ class _Problem:
         size = self.flash(smallest)
         limit = max(FLASH_OF_BALANCED * size, size + SMALL_FLASH)
         fast = self._steps(self._fastest_within(limit))
-        balanced = self._smaller_arena(
-            fast,
-            lambda one, two: self.flash(two) <= limit and self._product(two) < self._product(one),
-        )
+        balanced = self._smaller_arena(fast, lambda one, two: self._pays(one, two, limit))
         if optimize == Optimize.BALANCED:
             return balanced
         most = CYCLES_OF_RAM * self.cycles(balanced)
@@ -85,6 +86,13 @@ class _Problem:
             Step(position, options, at)
             for position, (options, at) in enumerate(zip(self.options, choice, strict=True))
         )
+
+    def _pays(self, one: Steps, two: Steps, limit: float) -> bool:
+        """Return whether ``two`` take less of cycles times RAM than ``one``, and no more flash than
+        ``limit`` and than they save of the RAM."""
+        flash, saved = self.flash(two), max(self._live(one)) - max(self._live(two))
+        cheap = flash <= limit and flash - self.flash(one) <= saved
+        return cheap and self._product(two) < self._product(one)
 
     def _product(self, steps: Steps) -> float:
         """Return cycles times RAM: a tenth of the one is worth a tenth of the other."""
@@ -173,25 +181,33 @@ class _Problem:
         return steps
 
     def _changed(self, steps: Steps, live: Sequence[int]) -> Iterator[Steps]:
-        """Yield changes of one of the steps with the most bytes alive: with less scratch, then in
-        bands together with its neighbours, that with the least of cycles times RAM first."""
-        peak = [at for at, size in enumerate(live) if size == max(live)]
+        """Yield changes where the most bytes are alive: a step with less scratch, then all such steps
+        in bands together with their neighbours, that with the least of cycles times RAM first."""
+        most = max(live)
+        peak = [at for at, size in enumerate(live) if size == most]
         for at in peak:
             options, scratch = steps[at].options, steps[at].option.call.scratch_bytes
             less = [n for n, one in enumerate(options) if one.call.scratch_bytes < scratch]
             for n in sorted(less, key=lambda n: options[n].cycles):
                 yield (*steps[:at], replace(steps[at], taken=n), *steps[at + 1 :])
-        yield from sorted(self._joined(steps, peak), key=self._product)
-
-    def _joined(self, steps: Steps, peak: Sequence[int]) -> Iterator[Steps]:
-        """Yield the steps with some of them as one, at the ``peak``."""
+        joined: list[Steps] = []
         for length in range(2, LONGEST + 1):
-            for first in range(len(steps) - length + 1):
-                end = first + length
-                if not any(first <= at < end for at in peak):
-                    continue
-                joined = self.join(steps[first:end])
-                if joined is None:
-                    continue
-                for taken in range(len(joined.options)):
-                    yield (*steps[:first], replace(joined, taken=taken), *steps[end:])
+            starts = range(max(0, peak[-1] - length + 1), min(peak[0], len(steps) - length) + 1)
+            joined += [
+                other for first in starts for other in self._joined(steps, first, length, most)
+            ]
+        yield from sorted(joined, key=self._product)
+
+    def _joined(self, steps: Steps, first: int, length: int, most: int) -> Iterator[Steps]:
+        """Yield the steps with ``length`` of them as one, of which less than ``most`` bytes may be
+        alive."""
+        before, after = steps[:first], steps[first + length :]
+        calls = [[step.option.call for step in side] for side in (before, after)]
+
+        def fits(call: KernelCall) -> bool:
+            return max(self.live([*calls[0], call, *calls[1]])) < most
+
+        joined = self.join(steps[first : first + length], fits)
+        if joined is not None:
+            for taken in range(len(joined.options)):
+                yield (*before, replace(joined, taken=taken), *after)

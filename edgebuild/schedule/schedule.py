@@ -15,7 +15,7 @@ from edgebuild.ops import OPS
 from edgebuild.ops.bands import band_call, in_bands, is_chain, parts
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import CpuFeatures, Optimize
-from edgebuild.schedule.choose import choose
+from edgebuild.schedule.choose import Fits, choose
 from edgebuild.schedule.costs import Costs, Option, Step, costs_for
 
 
@@ -111,7 +111,7 @@ def schedule_graph(
         costs,
         optimize,
         lambda calls: live_bytes(in_bands(graph, calls), calls),
-        lambda some: _joined(graph, cpu, costs, some),
+        _Joiner(graph, cpu, costs).join,
     )
     calls = [step.option.call for step in steps]
     return Schedule(optimize, steps, in_bands(graph, calls))
@@ -121,25 +121,48 @@ BAND_ROWS = (16, 8, 4, 2, 1)
 """How many rows of the last operator's output a band may have."""
 
 
-def _joined(graph: Graph, cpu: CpuFeatures, costs: Costs, steps: Sequence[Step]) -> Step | None:
-    """Return the step that runs the operators of ``steps``, with the same kernels, in bands of some
-    heights; None where they do not follow from each other row by row."""
-    nodes = [graph.node(step.position) for step in steps]
-    if any(step.option.call.rounds for step in steps) or not is_chain(graph, nodes):
-        return None
+class _Joiner:
+    """Joins steps of ``graph``; what was bound is kept, as it may be asked for again."""
 
-    def bind(node: Node, at: int) -> KernelCall | None:
-        kernel = steps[at].option.kernel
-        found = (
-            call for call in OPS[node.kind].candidates(node, cpu) if kernel_name(call) == kernel
-        )
-        return min(found, key=lambda call: call.scratch_bytes, default=None)
+    def __init__(self, graph: Graph, cpu: CpuFeatures, costs: Costs) -> None:
+        self._graph, self._cpu, self._costs = graph, cpu, costs
+        self._known: dict[tuple[object, ...], Option | None] = {}
 
-    rows = nodes[-1].output.shape[1]
-    calls = (band_call(nodes, height, bind) for height in BAND_ROWS if height < rows)
-    options = [costs.option(call) for call in calls if call is not None]
-    known = tuple(one for one in options if not math.isnan(one.cycles))
-    return Step(steps[0].position, known) if known else None
+    def join(self, steps: Sequence[Step], fits: Fits) -> Step | None:
+        """Return the step that runs the operators of ``steps`` with the same kernels in bands: of
+        all heights that may fit."""
+        nodes = [self._graph.node(step.position) for step in steps]
+        if any(step.option.call.rounds for step in steps) or not is_chain(self._graph, nodes):
+            return None
+        found = []
+        for height in BAND_ROWS:
+            # Without the kernels' own scratch memory, which is known once they are bound.
+            outline = band_call(nodes, height, lambda _, at: _bare(steps[at].option.call))
+            if height < nodes[-1].output.shape[1] and outline is not None and fits(outline):
+                found.append(self._option(steps, nodes, height))
+        options = tuple(one for one in found if one is not None)
+        return Step(steps[0].position, options) if options else None
+
+    def _option(self, steps: Sequence[Step], nodes: Sequence[Node], height: int) -> Option | None:
+        kernels = [step.option.kernel for step in steps]
+        key = nodes[0].position, height, *kernels
+
+        def bind(node: Node, at: int) -> KernelCall | None:
+            every = OPS[node.kind].candidates(node, self._cpu)
+            same = (call for call in every if kernel_name(call) == kernels[at])
+            return min(same, key=lambda call: call.scratch_bytes, default=None)
+
+        if key not in self._known:
+            call = band_call(nodes, height, bind)
+            option = self._costs.option(call) if call is not None else None
+            known = option is not None and not math.isnan(option.cycles)
+            self._known[key] = option if known else None
+        return self._known[key]
+
+
+def _bare(call: KernelCall) -> KernelCall:
+    """Return a call of which only its inputs matter."""
+    return KernelCall("", "", (), inputs=call.inputs)
 
 
 def usual_schedule(

@@ -89,8 +89,7 @@ def live(calls):
 
 
 def taken(steps, codes, optimize):
-    choice = choose(steps, codes, optimize, live)
-    return [options[at].kernel for options, at in zip(steps, choice, strict=True)]
+    return [step.option.kernel for step in choose(steps, codes, optimize, live)]
 
 
 def test_a_kernel_is_linked_where_what_it_saves_is_worth_its_code():
@@ -161,8 +160,7 @@ def test_the_choice_is_nearly_as_good_as_the_best_of_all(seed):
         return code + sum(one.constant_bytes + STEP_BYTES for one in chosen)
 
     def of(optimize):
-        choice = choose(steps, codes, optimize, live)
-        return [options[at] for options, at in zip(steps, choice, strict=True)]
+        return [step.option for step in choose(steps, codes, optimize, live)]
 
     every = list(itertools.product(*steps))
     least = min(map(flash, every))
@@ -182,17 +180,17 @@ def test_a_schedule_is_verified():
     schedule = schedule_graph(graph, M4)
     schedule.verify(graph)
     with pytest.raises(InternalError, match="each operator once"):
-        Schedule(BALANCED, schedule.steps[1:]).verify(graph)
+        Schedule(BALANCED, schedule.steps[1:], graph).verify(graph)
     first, second, *rest = schedule.steps
     with pytest.raises(InternalError, match="once, in order"):
-        Schedule(BALANCED, (second, first, *rest)).verify(graph)
+        Schedule(BALANCED, (second, first, *rest), graph).verify(graph)
 
 
 def test_the_dump_says_what_runs_where():
     graph = read_tflite(small_model(), name="small")
     schedule = schedule_graph(graph, M4)
     plan = plan_memory(graph, schedule.calls)
-    rows = schedule.to_json(graph, plan)
+    rows = schedule.to_json(plan)
     assert [row["kind"] for row in rows] == [op.kind for op in graph.ops]
     assert rows[2]["kernel"] == "view" and rows[2]["cycles"] == 0
     for row, node, step in zip(rows, graph.nodes(), schedule.steps, strict=True):
@@ -203,7 +201,7 @@ def test_the_dump_says_what_runs_where():
     conv = rows[0]
     assert conv["kernel"] == "conv2d_s8_dsp" and conv["others"][0]["kernel"] == "conv2d_s8"
     assert 0 < conv["cycles"] < conv["others"][0]["cycles"]
-    (usual,) = {row["cycles"] for row in usual_schedule(graph, M4).to_json(graph, plan)} - {0}
+    (usual,) = {row["cycles"] for row in usual_schedule(graph, M4).to_json(plan)} - {0}
     assert usual is None
 
 
