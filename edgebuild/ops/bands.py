@@ -90,11 +90,18 @@ def _joined(nodes: Sequence[Node]) -> Op:
 
 @dataclass(frozen=True)
 class _Rows:
-    """The rows, from the first to behind the last, that operator ``at`` reads and writes."""
+    """The rows, from the first to behind the last, that operator ``at`` reads and writes; ``pad``
+    rows are padded above the first one that it reads."""
 
     at: int
     read: tuple[int, int]
     written: tuple[int, int]
+    pad: int
+
+    @property
+    def room(self) -> int:
+        """Rows of its buffer: with those padded above, so that what is kept can move there."""
+        return self.pad + self.read[1] - self.read[0]
 
 
 def _plan(nodes: Sequence[Node], height: int) -> list[list[_Rows]]:
@@ -108,21 +115,22 @@ def _plan(nodes: Sequence[Node], height: int) -> list[list[_Rows]]:
         for at in reversed(range(len(nodes))):
             if written[0] >= written[1]:
                 break  # all that is needed is there
-            read = _read(nodes[at], *written)
-            band.insert(0, _Rows(at, read, written))
-            written = max(read[0], end[at]), read[1]
-            end[at] = max(end[at], read[1])
+            one = _rows(nodes[at], at, written)
+            band.insert(0, one)
+            written = max(one.read[0], end[at]), one.read[1]
+            end[at] = max(end[at], one.read[1])
         bands.append(band)
     return bands
 
 
-def _read(node: Node, first: int, end: int) -> tuple[int, int]:
-    """Return the rows of its input that rows of the output of ``node`` need."""
+def _rows(node: Node, at: int, written: tuple[int, int]) -> _Rows:
+    """Return what rows of the output of ``node`` need of its input."""
     w, height = OPS[node.kind].window(node), node.input(0).shape[1]
     assert w is not None
-    low = first * w.stride_h - w.pad_top
-    high = (end - 1) * w.stride_h - w.pad_top + (w.kernel_h - 1) * w.dilation_h + 1
-    return min(max(low, 0), height), min(max(high, 0), height)
+    low, last = (row * w.stride_h - w.pad_top for row in (written[0], written[1] - 1))
+    end = last + (w.kernel_h - 1) * w.dilation_h + 1
+    read = min(max(low, 0), height), min(max(end, 0), height)
+    return _Rows(at, read, written, max(0, -low))
 
 
 def band_call(nodes: Sequence[Node], height: int, bind: Bind) -> KernelCall | None:
@@ -180,8 +188,8 @@ class _Chain:
         self.readers = [node for node in nodes if _reads(node, nodes[0].input(0))]
         self._buffer = [0, 0]
         for at, node in enumerate(nodes[:-1]):
-            rows = (one.read[1] - one.read[0] for band in plan for one in band if one.at == at + 1)
-            size = max(rows) * _row(node.output)
+            rooms = (one.room for band in plan for one in band if one.at == at + 1)
+            size = max(rooms) * _row(node.output)
             self._buffer.append(self._buffer[-1] + -(-size // _ALIGN) * _ALIGN)
         self.scratch = self._buffer.pop()
 
@@ -190,7 +198,7 @@ class _Chain:
         found: list[Part] = []
         for one, later in itertools.zip_longest(band, band[1:]):
             if later is not None:
-                moved = self._advance(later.at, later.read)
+                moved = self._advance(later)
                 if moved is None:
                     return None
                 found += moved
@@ -201,13 +209,16 @@ class _Chain:
             found.append(Part(node, call, inputs, self._target(one), self.scratch))
         return found
 
-    def _advance(self, at: int, rows: tuple[int, int]) -> list[Part] | None:
-        """Let buffer ``at`` begin with the first of ``rows``, those that are there first."""
-        first, kept = self._first[at], max(0, self._end[at] - rows[0])
-        self._first[at], self._end[at] = rows
-        if kept == 0 or rows[0] == first:
+    def _advance(self, one: _Rows) -> list[Part] | None:
+        """Let the buffer of an operator begin with what it reads, after those rows of it that are
+        there have moved; None where they would move onto themselves."""
+        at, begin = one.at, self._buffer[one.at]
+        before, kept = self._first[at], max(0, self._end[at] - one.read[0])
+        self._first[at], self._end[at] = one.read[0] - one.pad, one.read[1]
+        way = self._first[at] - before
+        if kept == 0 or way == 0:
             return []
-        if rows[0] - first < kept:
+        if way < kept:
             return None
         tensor = self._nodes[at - 1].output
         image = _rows_of(tensor, kept)
@@ -218,22 +229,19 @@ class _Chain:
             (node, dataclasses.replace(view_call(image.nbytes), in_place=(), view=False)),
         )
         assert call is not None
-        begin = self._buffer[at]
-        source = Place("scratch", begin + (rows[0] - first) * _row(tensor))
-        return [Part(node, call, (source,), Place("scratch", begin), self.scratch)]
+        target = Place("scratch", begin + one.pad * _row(tensor))
+        source = Place("scratch", target.offset + way * _row(tensor))
+        return [Part(node, call, (source,), target, self.scratch)]
 
     def _bound(self, one: _Rows) -> tuple[Node, KernelCall | None]:
         """Return the operator and its kernel on these rows; equal ones are bound once."""
         node = self._nodes[one.at]
-        w = OPS[node.kind].window(node)
-        assert w is not None
         height, rows = one.read[1] - one.read[0], one.written[1] - one.written[0]
-        pad = max(0, w.pad_top - one.written[0] * w.stride_h)
-        key = one.at, height, pad, rows
+        key = one.at, height, one.pad, rows
         if key not in self._known:
             image = Node(
                 0,
-                dataclasses.replace(node.op, attrs={**node.attrs, BAND: (pad, rows)}),
+                dataclasses.replace(node.op, attrs={**node.attrs, BAND: (one.pad, rows)}),
                 tuple(
                     t if t is None or t.is_constant else _rows_of(t, height) for t in node.inputs
                 ),

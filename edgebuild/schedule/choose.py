@@ -181,8 +181,8 @@ class _Problem:
         return steps
 
     def _changed(self, steps: Steps, live: Sequence[int]) -> Iterator[Steps]:
-        """Yield changes where the most bytes are alive: a step with less scratch, then all such steps
-        in bands together with their neighbours, that with the least of cycles times RAM first."""
+        """Yield changes where the most bytes are alive: a step with less scratch, then all such
+        steps in bands with their neighbours, that with the least of cycles times RAM first."""
         most = max(live)
         peak = [at for at, size in enumerate(live) if size == most]
         for at in peak:

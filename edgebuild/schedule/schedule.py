@@ -41,11 +41,14 @@ class Schedule:
 
         Raises InternalError otherwise.
         """
-        ran = [one.op for node in self.graph.nodes() for one in parts(node)]
-        counts = [call.operators for call in self.calls]
+        ran = [[one.op for one in parts(node)] for node in self.graph.nodes()]
+        starts = [0, *itertools.accumulate(map(len, ran))]
         positions = [step.position for step in self.steps]
-        starts = [0, *itertools.accumulate(counts)]
-        if [*positions, len(source.ops)] != starts or ran != list(source.ops):
+        if (
+            [*positions, len(source.ops)] != starts
+            or [call.operators for call in self.calls] != list(map(len, ran))
+            or list(itertools.chain(*ran)) != list(source.ops)
+        ):
             raise InternalError("a schedule does not run each operator once, in order")
         there = {tensor.index for tensor in self.graph.input_tensors}
         for node in self.graph.nodes():

@@ -17,6 +17,7 @@ from edgebuild.schedule import schedule as module
 from edgebuild.schedule.choose import FLASH_OF_BALANCED, SMALL_FLASH, STEP_BYTES, choose
 from edgebuild.schedule.costs import Option, costs_for
 from edgebuild.tflite.reader import read_tflite
+from tests.chains import chained
 from tests.small import small_model
 
 M4, M55, PORTABLE = CORES["cortex-m4"], CORES["cortex-m55"], CpuFeatures()
@@ -203,6 +204,54 @@ def test_the_dump_says_what_runs_where():
     assert 0 < conv["cycles"] < conv["others"][0]["cycles"]
     (usual,) = {row["cycles"] for row in usual_schedule(graph, M4).to_json(plan)} - {0}
     assert usual is None
+
+
+def pair(bench):
+    """Return a pair as in MobileNet, whose tensor in between is the largest."""
+    make = bench.Layers(2)
+    graphs = make.conv((1, 24, 24, 8), 16, (1, 1)), make.depthwise((1, 24, 24, 16), stride=(2, 2))
+    return chained(graphs)
+
+
+def test_bands_of_rows_where_they_save_memory(bench):
+    graph = pair(bench)
+    for optimize, joined in ((SPEED, False), (SIZE, False), (BALANCED, True), (RAM, True)):
+        schedule = schedule_graph(graph, M4, optimize)
+        schedule.verify(graph)
+        assert len(schedule.steps) == (1 if joined else 2)
+    apart = schedule_graph(graph, M4, SPEED)
+    assert plan_memory(schedule.graph, schedule.calls).arena_bytes < 0.8 * (
+        plan_memory(apart.graph, apart.calls).arena_bytes
+    )
+    for cpu in (M55, CpuFeatures(neon=True)):
+        assert len(schedule_graph(graph, cpu, RAM).steps) == 2
+
+
+def test_the_step_in_bands_is_predicted_and_reported(bench):
+    graph, target = pair(bench), bench.roomy("cortex-m4")
+    schedule = schedule_graph(graph, M4)
+    plan = plan_memory(schedule.graph, schedule.calls)
+    (row,) = schedule.to_json(plan)
+    kernels = "conv2d_1x1_s8_dsp + depthwise_conv2d_3x3_s8_dsp + copy"
+    assert (row["kind"], row["kernel"]) == ("CONV_2D + DEPTHWISE_CONV_2D", kernels)
+    assert row["others"] and all(other["kernel"] == kernels for other in row["others"])
+    simulated = bench.simulate(graph, target).layers[0].cycles
+    (predicted,) = bench.predicted_cycles(graph, target).layers
+    assert row["cycles"] == pytest.approx(simulated, rel=0.02)
+    assert predicted.cycles == pytest.approx(simulated, rel=0.02) and predicted.known
+    # Constants of all bands are stored once.
+    alone = schedule_graph(graph, M4, SPEED)
+    assert row["constant_bytes"] == sum(step.option.constant_bytes for step in alone.steps)
+
+
+def test_a_schedule_in_bands_is_verified(bench):
+    graph = pair(bench)
+    schedule = schedule_graph(graph, M4)
+    with pytest.raises(InternalError, match="each operator once"):
+        Schedule(BALANCED, schedule.steps, graph).verify(graph)
+    (step,) = schedule.steps
+    with pytest.raises(InternalError, match="once, in order"):
+        Schedule(BALANCED, (dataclasses.replace(step, position=1),), graph).verify(graph)
 
 
 def test_costs_are_those_of_the_core(bench):
