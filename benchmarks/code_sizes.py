@@ -61,7 +61,7 @@ def compare(name: str, graph: Graph, core: str, tool: str) -> dict[str, Any] | N
     except EdgebuildError:
         return None
     told = predict_code(
-        *(graph, emitted.calls, emitted.plan, identifier),
+        *(emitted.graph, emitted.calls, emitted.plan, identifier),
         core=core,
         port=target.firmware.port,
         tool=tool,
@@ -72,7 +72,7 @@ def compare(name: str, graph: Graph, core: str, tool: str) -> dict[str, Any] | N
         ("application_ram", told.application_ram, ram),
     )
     row: dict[str, Any] = {"model": name, "core": core, "tool": tool}
-    row |= {"operators": len(graph.ops), "constants": constant_bytes(graph, emitted.calls)}
+    row |= {"operators": len(graph.ops), "constants": constant_bytes(emitted.graph, emitted.calls)}
     for what, part, known in pairs:
         inside = part.low <= known <= part.high
         row[what] = {"predicted": part.value, "linked": known, "inside": inside}

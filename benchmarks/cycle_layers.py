@@ -71,8 +71,8 @@ def _simulated(
 
 def predicted_cycles(graph: Graph, target: TargetProfile) -> CyclePrediction:
     """Return the prediction for what ``simulate`` runs."""
-    calls = schedule_graph(graph, target.cpu.features, target.optimize).calls
-    found = predict_cycles(graph, target, calls)
+    schedule = schedule_graph(graph, target.cpu.features, target.optimize)
+    found = predict_cycles(schedule.graph, target, schedule.calls)
     assert found is not None
     return found
 

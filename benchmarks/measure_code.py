@@ -28,7 +28,14 @@ from edgebuild.backends.accounting import footprint
 from edgebuild.backends.base import Emitted
 from edgebuild.backends.cortex_m import CortexMBackend
 from edgebuild.backends.emit import LIBRARY, emit_library
-from edgebuild.code_size.features import FEATURES, TEXT, called, features, table_bytes
+from edgebuild.code_size.features import (
+    FEATURES,
+    TEXT,
+    called,
+    features,
+    parameter_types,
+    table_bytes,
+)
 from edgebuild.code_size.fingerprint import sources_sha256
 from edgebuild.code_size.predict import DATA, SCHEMA, piece_name
 from edgebuild.cycles.kernels import kernel_name
@@ -190,11 +197,8 @@ def _model_weights(core: str, tool: str, parameters: Mapping[str, int]) -> dict[
         target = target_for(core, max(1, len(emitted.plan.bank_bytes)))
         sections = linked(_without_values(emitted), target, tool)[1]
         total = sum(s.size for s in sections if s.object_file.endswith(f"{LIBRARY}/{NAME}.o"))
-        exact = table_bytes(emitted.graph) + sum(
-            parameters[call.params_type]
-            for _, call in called(emitted.graph, emitted.calls, emitted.plan)
-            if call.params_type is not None
-        )
+        types = parameter_types(emitted.graph, emitted.calls, emitted.plan)
+        exact = table_bytes(emitted.graph) + sum(parameters[one] for one in types)
         found = features(emitted.graph, emitted.calls, emitted.plan, NAME)
         rows.append([found[name] for name in names])
         sizes.append(total - exact - weight * found[TEXT])

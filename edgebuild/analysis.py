@@ -78,9 +78,9 @@ def _analyze(read: Graph, where: str, target: TargetProfile) -> Analysis:
     graph = supported_graph(read, where=where).graph
     check_demand(read, where=where)
     schedule = schedule_graph(graph, target.cpu.features, target.optimize)
-    plan = plan_for(graph, schedule.calls, target.placement)
-    found = describe(graph, schedule.calls, plan, target)
-    return replace(found, schedule=tuple(schedule.to_json(graph, plan)))
+    plan = plan_for(schedule.graph, schedule.calls, target.placement)
+    found = describe(schedule.graph, schedule.calls, plan, target)
+    return replace(found, schedule=tuple(schedule.to_json(plan)))
 
 
 def describe(

@@ -49,7 +49,7 @@ def emit_library(
     if calls is None:
         schedule = schedule_graph(graph, cpu, optimize)
         schedule.verify(graph)
-        calls = schedule.calls
+        graph, calls = schedule.graph, schedule.calls
     plan = plan_for(graph, calls, placement)
     library = generate_library(graph, calls, plan, name, preprocessing, constants)
     files = {f"{LIBRARY}/{path}": text for path, text in library.items()}

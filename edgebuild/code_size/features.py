@@ -8,6 +8,7 @@ from edgebuild.codegen.names import c_string
 from edgebuild.graph import Graph, Node
 from edgebuild.memory import MemoryPlan, is_view
 from edgebuild.ops import KernelCall
+from edgebuild.ops.base import Part
 
 _NEAR, _FAR = 256, 4096
 """Offsets that fit the instructions of the smallest cores, and of the larger ones."""
@@ -34,6 +35,14 @@ def table_bytes(graph: Graph) -> int:
     return sum(_TENSOR_INFO_BYTES + _WORD_BYTES * rank for rank in ranks)
 
 
+def parameter_types(graph: Graph, calls: Sequence[KernelCall], plan: MemoryPlan) -> Iterator[str]:
+    """Yield the type of each structure of parameters; equal parts of a step share one."""
+    for _, call in called(graph, calls, plan):
+        for one in {id(kernel): kernel for kernel in call.kernels}.values():
+            if one.params_type is not None:
+                yield one.params_type
+
+
 def features(
     graph: Graph, calls: Sequence[KernelCall], plan: MemoryPlan, name: str
 ) -> Mapping[str, float]:
@@ -45,7 +54,7 @@ def features(
     found["split arena"] = float(len(plan.bank_bytes) > 1)
     found[TEXT] = _text_bytes(name, *(t.name for t in graph.input_tensors + graph.output_tensors))
     for node, call in called(graph, calls, plan):
-        found["call"] += 1
+        found["call"] += len(call.kernels)
         found["pointer in a list"] += len(call.inputs) * call.inputs_as_array
         found["pointer in a list"] += len(node.outputs) * call.outputs_as_array
         for kind in _arguments(node, call, plan):
@@ -54,7 +63,12 @@ def features(
 
 
 def _arguments(node: Node, call: KernelCall, plan: MemoryPlan) -> Iterator[str]:
-    """Yield for each pointer that a call passes, how it is made."""
+    """Yield for each pointer that a call, or its parts, pass, how it is made."""
+    for one in call.rounds:
+        for part in one.parts:
+            yield from _part_arguments(node, part, plan)
+    if call.rounds:
+        return
     if call.params_type is not None:
         yield "constant"
     for tensor in (*(node.input(i) for i in call.inputs), *node.outputs):
@@ -63,6 +77,22 @@ def _arguments(node: Node, call: KernelCall, plan: MemoryPlan) -> Iterator[str]:
     if call.scratch_bytes:
         bank = plan.scratch_banks.get(node.position, 0)
         yield _reach(bank, plan.scratch_offsets[node.position])
+
+
+def _part_arguments(node: Node, part: Part, plan: MemoryPlan) -> Iterator[str]:
+    scratch = plan.scratch_banks.get(node.position, 0), plan.scratch_offsets[node.position]
+    memories = {
+        "input": plan.place(node.input(0).index) or (0, 0),
+        "output": plan.place(node.output.index) or (0, 0),
+        "scratch": scratch,
+    }
+    if part.call.params_type is not None:
+        yield "constant"
+    for place in (*part.inputs, part.output):
+        bank, offset = memories[place.memory]
+        yield _reach(bank, offset + place.offset)
+    if part.call.scratch_bytes:
+        yield _reach(scratch[0], scratch[1] + part.scratch)
 
 
 def _reach(bank: int, offset: int) -> str:

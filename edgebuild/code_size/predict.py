@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgebuild.code_size.features import TEXT, called, features, table_bytes
+from edgebuild.code_size.features import TEXT, called, features, parameter_types, table_bytes
 from edgebuild.cycles.kernels import kernel_name
 from edgebuild.errors import InternalError
 from edgebuild.graph import Graph
@@ -104,14 +104,12 @@ def predict_code(
     used = called(graph, calls, plan)
     pieces = set(measured.every)
     unknown = set()
-    parameters = 0
-    for _, call in used:
-        kernel = kernel_name(call)
+    for kernel in {kernel_name(one) for _, call in used for one in call.kernels}:
         pieces.update(measured.kernels.get(kernel, ()))
         if kernel not in measured.kernels:
             unknown.add(kernel)
-        if call.params_type is not None:
-            parameters += measured.parameters.get(call.params_type, 0)
+    types = parameter_types(graph, calls, plan)
+    parameters = sum(measured.parameters.get(one, 0) for one in types)
     found = features(graph, calls, plan, name)
     own = sum(measured.model.get(key, 0.0) * count for key, count in found.items())
     least, likely, most = (size * len(unknown) for size in UNKNOWN_KERNEL_BYTES)

@@ -23,6 +23,7 @@ from edgebuild.graph import DType, Graph, Node, Tensor
 from edgebuild.memory import HEADER_BYTES, MemoryPlan, arena_capacities, is_view, plan_memory
 from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops import KernelCall
+from edgebuild.ops.base import Place
 from edgebuild.regions import Placement
 from edgebuild.versions import C_INTERFACE
 
@@ -50,15 +51,22 @@ class CArray:
 
 
 @dataclass(frozen=True)
+class Params:
+    """A structure of constant parameters: its type, name and initializer."""
+
+    ctype: str
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
 class Layer:
-    """One call in the generated run function; ``statement`` is empty for a view."""
+    """A step of the generated run function; it has no ``statements`` where it is a view."""
 
     position: int
     kind: str
-    statement: str
-    params_type: str = ""
-    params_name: str = ""
-    params: str = ""
+    statements: tuple[str, ...] = ()
+    params: tuple[Params, ...] = ()
 
 
 @dataclass
@@ -150,7 +158,7 @@ def generate_library(
     layers = [
         _layer(node, call, plan, writer) for node, call in zip(graph.nodes(), calls, strict=True)
     ]
-    used = [c for c, layer in zip(calls, layers, strict=True) if layer.statement]
+    used = [c for c, layer in zip(calls, layers, strict=True) if layer.statements]
     values = {
         "name": name,
         "macro": name.upper(),
@@ -162,7 +170,7 @@ def generate_library(
         "inputs": [tensor_values(graph, plan, i) for i in graph.inputs],
         "outputs": [tensor_values(graph, plan, i) for i in graph.outputs],
         "layers": layers,
-        "headers": sorted({call.header for call in used}),
+        "headers": sorted({one.header for call in used for one in call.kernels}),
         "arrays": list(writer.arrays.values()),
         "borrowed": list(writer.borrowed.values()),
         "preprocess": preprocess_functions(graph, preprocessing, name),
@@ -196,7 +204,8 @@ def constant_bytes(graph: Graph, calls: Sequence[KernelCall]) -> int:
     """Return the flash that the library's constant arrays take, equal ones counted once."""
     writer = _Writer("x")
     for node, call in zip(graph.nodes(), calls, strict=True):
-        writer.initializer(call.params)
+        for one in call.kernels:
+            writer.initializer(one.params)
         for position in call.inputs:
             tensor = node.input(position)
             if tensor.data is not None:
@@ -215,22 +224,69 @@ def _check_outputs(graph: Graph) -> None:
 
 def _layer(node: Node, call: KernelCall, plan: MemoryPlan, writer: _Writer) -> Layer:
     if is_view(node, call, plan):
-        return Layer(node.position, node.kind, "")
+        return Layer(node.position, node.kind)
+    params: dict[int, Params] = {}
+    if not call.rounds:
+        inputs = [_input(node.input(i), plan, writer) for i in call.inputs]
+        outputs = [_pointer(t, plan, const=False) for t in node.outputs]
+        scratch = _at(*_scratch(node, plan)) if call.scratch_bytes else ""
+        statements = [_statement(node, call, inputs, outputs, scratch, params, writer)]
+    else:
+        statements = list(_rounds(node, call, plan, params, writer))
+    return Layer(node.position, node.kind, tuple(statements), tuple(params.values()))
+
+
+def _rounds(
+    node: Node, call: KernelCall, plan: MemoryPlan, params: dict[int, Params], writer: _Writer
+) -> Iterator[str]:
+    """Yield the lines of a step in bands of rows: a loop where a round runs several times."""
+    memories = {
+        "input": _address(node.input(0), plan),
+        "output": _address(node.output, plan),
+        "scratch": _scratch(node, plan),
+    }
+
+    def pointer(place: Place, tensor: Tensor, const: str) -> str:
+        bank, offset = memories[place.memory]
+        step = f" + {place.step}U * round" if place.step else ""
+        return f"({const}{tensor.dtype.c} *)({_at(bank, offset + place.offset)}{step})"
+
+    for one in call.rounds:
+        indent = "    " if one.times > 1 else ""
+        if indent:
+            yield f"for (uint32_t round = 0U; round < {one.times}U; round++) {{"
+        for part in one.parts:
+            read = zip(part.call.inputs, part.inputs, strict=True)
+            inputs = [pointer(place, part.node.input(i), "const ") for i, place in read]
+            outputs = [pointer(part.output, part.node.output, "")]
+            bank, offset = memories["scratch"]
+            scratch = _at(bank, offset + part.scratch) if part.call.scratch_bytes else ""
+            yield indent + _statement(node, part.call, inputs, outputs, scratch, params, writer)
+        if indent:
+            yield "}"
+
+
+def _statement(
+    node: Node,
+    call: KernelCall,
+    inputs: list[str],
+    outputs: list[str],
+    scratch: str,
+    params: dict[int, Params],
+    writer: _Writer,
+) -> str:
+    """Return the call of a kernel, whose parameters are added to those of the step's ``params``."""
     arguments = []
-    params_name = params = ""
     if call.params_type is not None:
-        params_name = f"{writer.name}_params{node.position}"
-        params = writer.initializer(call.params)
-        arguments.append(f"&{params_name}")
-    inputs = [_input(node.input(i), plan, writer) for i in call.inputs]
-    outputs = [_pointer(t, plan, const=False) for t in node.outputs]
+        number = f"_{len(params)}" if params else ""
+        name = f"{writer.name}_params{node.position}{number}"
+        if id(call) not in params:
+            params[id(call)] = Params(call.params_type, name, writer.initializer(call.params))
+        arguments.append(f"&{params[id(call)].name}")
     arguments += _grouped(inputs, call.inputs_as_array, "const ")
     arguments += _grouped(outputs, call.outputs_as_array, "")
-    if call.scratch_bytes:
-        bank = plan.scratch_banks.get(node.position, 0)
-        arguments.append(f"{_bank(bank)} + {plan.scratch_offsets[node.position]}")
-    statement = f"{call.function}({', '.join(arguments)});"
-    return Layer(node.position, node.kind, statement, call.params_type or "", params_name, params)
+    arguments += [scratch] if scratch else []
+    return f"{call.function}({', '.join(arguments)});"
 
 
 def _grouped(pointers: list[str], as_array: bool, const: str) -> list[str]:
@@ -247,13 +303,22 @@ def _input(tensor: Tensor, plan: MemoryPlan, writer: _Writer) -> str:
 
 def _pointer(tensor: Tensor, plan: MemoryPlan, *, const: bool) -> str:
     qualifier = "const " if const else ""
-    bank = plan.banks.get(tensor.index, 0)
-    return f"({qualifier}{tensor.dtype.c} *)({_bank(bank)} + {plan.offsets[tensor.index]})"
+    return f"({qualifier}{tensor.dtype.c} *)({_at(*_address(tensor, plan))})"
 
 
-def _bank(bank: int) -> str:
-    """Return the name of the pointer to a bank of the arena."""
-    return f"bank{bank}" if bank else "base"
+def _address(tensor: Tensor, plan: MemoryPlan) -> tuple[int, int]:
+    """Return bank and offset of a tensor."""
+    return plan.banks.get(tensor.index, 0), plan.offsets[tensor.index]
+
+
+def _scratch(node: Node, plan: MemoryPlan) -> tuple[int, int]:
+    """Return bank and offset of the scratch memory of a step."""
+    return plan.scratch_banks.get(node.position, 0), plan.scratch_offsets[node.position]
+
+
+def _at(bank: int, offset: int) -> str:
+    """Return the pointer to a byte of the arena."""
+    return f"{f'bank{bank}' if bank else 'base'} + {offset}"
 
 
 def tensor_values(graph: Graph, plan: MemoryPlan, index: int) -> dict[str, object]:

@@ -27,7 +27,8 @@ def runtime_files(calls: Iterable[KernelCall]) -> dict[str, str]:
     folder = runtime_dir()
     files = {f"{RUNTIME}/eb_version.h": _VERSION_HEADER.format(version=runtime_version())}
     pending = [folder / "eb.h"]
-    pending += [folder / path for call in calls for path in (call.header, *call.sources)]
+    kernels = (one for call in calls for one in call.kernels)
+    pending += [folder / path for one in kernels for path in (one.header, *one.sources)]
     while pending:
         path = pending.pop().resolve()
         key = f"{RUNTIME}/{path.relative_to(folder).as_posix()}"

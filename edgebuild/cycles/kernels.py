@@ -57,8 +57,11 @@ VIEW = "view"
 def kernel_name(call: KernelCall) -> str:
     """Return the name under which a call's kernel is known here.
 
-    That is its function's, with ``_dsp`` also where only the file's name tells the two forms apart.
+    That is its function's, with ``_dsp`` also where only the file's name tells the two forms apart;
+    of a step in bands those of all kernels that it calls.
     """
+    if call.rounds:
+        return " + ".join(dict.fromkeys(map(kernel_name, call.kernels)))
     name = call.function.removeprefix("eb_")
     dsp = call.sources[0].endswith("_dsp.c") and not name.endswith("_dsp")
     return f"{name}_dsp" if dsp else name

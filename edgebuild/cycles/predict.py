@@ -28,6 +28,7 @@ from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph, Node
 from edgebuild.memory.planner import MemoryPlan, shares_memory, tensor_lifetimes
 from edgebuild.ops import OPS, KernelCall
+from edgebuild.ops.base import executed
 from edgebuild.profile import TargetProfile
 
 CYCLES_PER_BYTE = 20
@@ -134,25 +135,45 @@ def predict_cycles(
     model = memory_model(target)
     slow = model.slow if model is not None else ()
     lifetimes = tensor_lifetimes(graph)
-    layers, moved = [], []
+    parts: list[list[LayerCycles]] = []
+    moved = []
     for node, call in zip(graph.nodes(), calls, strict=True):
         view = call.view and shares_memory(node, 0, 0, lifetimes)
-        name = VIEW if view else kernel_name(call)
-        kernel = weights.kernels.get(name)
-        work = Work() if view else _work(call)
-        counts = work.counts if work is not None else {}
-        layers.append(_layer(node, name, kernel, counts))
-        if slow and model is not None:
-            code = code_runs(kernel.pieces, kernel.moved, work) if kernel and work else None
-            reads = () if view else layer_reads(node, call, plan)
-            held = {model.placement.kernels: code} if code else {}
-            loads = kernel.parameters(counts) if kernel else 0.0
-            moved.append(Layer(held, reads, layers[-1].cycles, name, loads))
+        ran = []
+        for one, own in executed(node, call):
+            name = VIEW if view else kernel_name(own)
+            kernel = weights.kernels.get(name)
+            work = Work() if view else _work(own)
+            counts = work.counts if work is not None else {}
+            ran.append(_layer(one, name, kernel, counts))
+            if slow and model is not None:
+                code = code_runs(kernel.pieces, kernel.moved, work) if kernel and work else None
+                reads = () if view else layer_reads(one, own, plan)
+                held = {model.placement.kernels: code} if code else {}
+                loads = kernel.parameters(counts) if kernel else 0.0
+                moved.append(Layer(held, reads, ran[-1].cycles, name, loads))
+        parts.append(ran)
     if model is not None and moved:
-        waits, _ = layer_waits(moved, model)
-        layers = [dataclasses.replace(a, waits=b) for a, b in zip(layers, waits, strict=True)]
+        waits = iter(layer_waits(moved, model)[0])
+        parts = [[dataclasses.replace(one, waits=next(waits)) for one in ran] for ran in parts]
+    layers = tuple(_sum(node, ran) for node, ran in zip(graph.nodes(), parts, strict=True))
     source = f"{weights.timing}, {weights.toolchain}"
-    return CyclePrediction(tuple(layers), source, target.cpu.clock_hz, slow)
+    return CyclePrediction(layers, source, target.cpu.clock_hz, slow)
+
+
+def _sum(node: Node, ran: Sequence[LayerCycles]) -> LayerCycles:
+    """Return the cycles of a step that ``ran`` one kernel or several."""
+    if len(ran) == 1:
+        return ran[0]
+    return LayerCycles(
+        node.position,
+        node.kind,
+        " + ".join(dict.fromkeys(one.kernel for one in ran)),
+        sum(one.cycles for one in ran),
+        all(one.known for one in ran),
+        "; ".join(dict.fromkeys(one.rough for one in ran if one.rough)),
+        sum((one.waits for one in ran), NO_WAITS),
+    )
 
 
 def _work(call: KernelCall) -> Work | None:

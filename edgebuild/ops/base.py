@@ -6,10 +6,11 @@ An operator is one module in this package with one ``Operator`` subclass, one fo
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -32,6 +33,22 @@ class Constraint:
 
     sentence: str
     check: Callable[[Node], bool]
+
+
+@dataclass(frozen=True)
+class Window:
+    """A sliding window's geometry over an NHWC image."""
+
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    out_h: int
+    out_w: int
+    pad_top: int
+    pad_left: int
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,8 @@ class KernelCall:
       with an exact result. ``overlap`` says how output 0 may overlap input 0 besides.
     * ``view`` is True for operators that only rename memory (RESHAPE): when input 0 and output 0
       got the same address no call is emitted.
+    * With ``rounds`` it is no call of its own but those of their parts, which run ``operators``
+      operators of the graph in bands of rows (see ``bands``).
     """
 
     function: str
@@ -77,6 +96,53 @@ class KernelCall:
     in_place: tuple[tuple[int, int], ...] = ()
     overlap: Overlap | None = None
     view: bool = False
+    rounds: tuple[Round, ...] = ()
+    operators: int = 1
+
+    @property
+    def kernels(self) -> tuple[KernelCall, ...]:
+        """The calls that are printed: itself, or those of its parts."""
+        return tuple(part.call for one in self.rounds for part in one.parts) or (self,)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a part of a step finds bytes: from ``offset`` on in the step's input, output or scratch
+    memory, and ``step`` bytes further in each round."""
+
+    memory: Literal["input", "output", "scratch"]
+    offset: int
+    step: int = 0
+
+
+@dataclass(frozen=True)
+class Part:
+    """A kernel's call for some rows. ``node`` is the operator on these rows alone; ``scratch`` is
+    where the kernel's own begins in that of the step."""
+
+    node: Node
+    call: KernelCall
+    inputs: tuple[Place, ...]
+    output: Place
+    scratch: int
+
+
+@dataclass(frozen=True)
+class Round:
+    """Parts that run one after the other, ``times`` times."""
+
+    times: int
+    parts: tuple[Part, ...]
+
+
+def executed(node: Node, call: KernelCall) -> Iterator[tuple[Node, KernelCall]]:
+    """Yield each kernel's call that a step makes, in order, with the operator that it runs."""
+    if not call.rounds:
+        yield node, call
+    for one in call.rounds:
+        for _ in range(one.times):
+            for part in one.parts:
+                yield dataclasses.replace(part.node, position=node.position), part.call
 
 
 @dataclass(frozen=True)
@@ -120,6 +186,11 @@ class Operator(ABC):
             return (usual,)
         portable = self.kernel(node, CpuFeatures())
         return (usual,) if portable.sources == usual.sources else (usual, portable)
+
+    def window(self, node: Node) -> Window | None:
+        """Return through which window each row of the output depends on rows of the input, where
+        the operator may run in bands of rows; None where it may not."""
+        return None
 
     def effective_scales(self, node: Node) -> Iterable[float]:
         """Return the real factors by which ``node`` rescales its integers, all that there are."""

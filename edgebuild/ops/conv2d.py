@@ -11,7 +11,7 @@ import numpy as np
 from edgebuild.graph import DType, Node
 from edgebuild.ops import conv2d_rows, mve, neon, winograd, winograd_dsp
 from edgebuild.ops import convolution as conv
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape, Window
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.overlap import by_groups, by_pixels, by_run
 from edgebuild.targets import CpuFeatures
@@ -42,6 +42,10 @@ class Conv2D(Operator):
         """Return the one NHWC output shape."""
         w = _window(node)
         return ((node.input(0).shape[0], w.out_h, w.out_w, node.input(1).shape[0]),)
+
+    def window(self, node: Node) -> Window:
+        """Return the sliding window."""
+        return _window(node)
 
     def effective_scales(self, node: Node) -> Iterable[float]:
         """Return one for each channel, or one."""
@@ -157,7 +161,7 @@ class Conv2D(Operator):
 
 
 def convolution(
-    node: Node, cpu: CpuFeatures, weights: np.ndarray, groups: int, w: conv.Window
+    node: Node, cpu: CpuFeatures, weights: np.ndarray, groups: int, w: Window
 ) -> KernelCall:
     """Return the kernel of the core's extension that takes the layer, else the portable one;
     ``weights`` is int8 [output channels, depth], with the input's channels last in the depth."""
@@ -274,7 +278,7 @@ def _joined(start: np.ndarray, weights: np.ndarray, last: np.ndarray) -> np.ndar
     return np.hstack(rows).astype(np.int32).reshape(-1)
 
 
-def _pointwise_call(node: Node, w: conv.Window, stream: _Stream) -> KernelCall:
+def _pointwise_call(node: Node, w: Window, stream: _Stream) -> KernelCall:
     batches, in_h, in_w, in_c = node.input(0).shape
     out_c = node.output.shape[3]
     plain = (w.stride_h, w.stride_w) == (1, 1)
@@ -314,7 +318,7 @@ def winograd_calls(node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
 
 
 def _neon_matrix(
-    node: Node, weights: np.ndarray, c: conv.Channels, groups: int, w: conv.Window
+    node: Node, weights: np.ndarray, c: conv.Channels, groups: int, w: Window
 ) -> neon.Matrix:
     batches, in_h, in_w, in_c = node.input(0).shape
     kernel_c = weights.shape[1] // (w.kernel_h * w.kernel_w)
@@ -340,7 +344,7 @@ def _matrix(node: Node) -> np.ndarray:
     return data.reshape(_matrix_shape(node))
 
 
-def _window(node: Node) -> conv.Window:
+def _window(node: Node) -> Window:
     return conv.window(node, node.input(1).shape[1], node.input(1).shape[2])
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from edgebuild.graph import Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops.base import KernelCall
+from edgebuild.ops.base import KernelCall, Window
 from edgebuild.ops.overlap import by_rows
 
 MAX_CHANNELS = 4
@@ -20,9 +20,7 @@ SMALL, SHARE = 2048, 8
 """More than so many bytes of scratch memory must be within this share of inputs and outputs."""
 
 
-def rows_call(
-    node: Node, weights: np.ndarray, c: conv.Channels, w: conv.Window
-) -> KernelCall | None:
+def rows_call(node: Node, weights: np.ndarray, c: conv.Channels, w: Window) -> KernelCall | None:
     """Return the call for ``weights`` int8 [output channels, depth] of one group; None where the
     kernel does not take the layer."""
     batches, in_h, in_w, in_c = node.input(0).shape

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgebuild.graph import DType, Node, Tensor
-from edgebuild.ops.base import Constraint
+from edgebuild.ops.base import Constraint, Window
 from edgebuild.ops.fixed_point import (
     activation_range,
     multiply_by_quantized_multiplier,
@@ -18,6 +18,9 @@ from edgebuild.ops.fixed_point import (
 from edgebuild.ops.single_rounding import single_rounding
 
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
+
+BAND = "band"
+"""The attribute of a node for some rows alone: (padding above them, how many they are)."""
 
 MAX_DSP_RIGHT = 22
 """Of a zero point shifted left by more the sum could overflow."""
@@ -330,24 +333,11 @@ def _both_nhwc(node: Node) -> bool:
     return len(node.input(0).shape) == 4 and len(node.output.shape) == 4
 
 
-@dataclass(frozen=True)
-class Window:
-    """A sliding window's geometry over an NHWC image."""
-
-    kernel_h: int
-    kernel_w: int
-    stride_h: int
-    stride_w: int
-    dilation_h: int
-    dilation_w: int
-    out_h: int
-    out_w: int
-    pad_top: int
-    pad_left: int
-
-
 def window(node: Node, kernel_h: int, kernel_w: int) -> Window:
-    """Return the geometry of a convolution or pooling over input 0."""
+    """Return the geometry of a convolution or pooling over input 0.
+
+    A node for a band of rows (see ``bands``) tells its own padding above, and its rows.
+    """
     a = node.attrs
     _, in_h, in_w, _ = node.input(0).shape
     dilation_h, dilation_w = a.get("dilation_h_factor", 1), a.get("dilation_w_factor", 1)
@@ -355,7 +345,9 @@ def window(node: Node, kernel_h: int, kernel_w: int) -> Window:
     out_w = output_length(a["padding"], in_w, kernel_w, a["stride_w"], dilation_w)
     pad_top = pad_before(in_h, out_h, kernel_h, a["stride_h"], dilation_h)
     pad_left = pad_before(in_w, out_w, kernel_w, a["stride_w"], dilation_w)
-    valid = a["padding"] == "VALID"
+    if a["padding"] == "VALID":
+        pad_top = pad_left = 0
+    pad_top, out_h = a.get(BAND, (pad_top, out_h))
     return Window(
         kernel_h,
         kernel_w,
@@ -365,8 +357,8 @@ def window(node: Node, kernel_h: int, kernel_w: int) -> Window:
         dilation_w,
         out_h,
         out_w,
-        0 if valid else pad_top,
-        0 if valid else pad_left,
+        pad_top,
+        pad_left,
     )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
 from edgebuild.ops import mve, neon
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape, Window
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.conv2d import convolution
 from edgebuild.ops.overlap import by_channels, by_groups
@@ -42,6 +42,10 @@ class DepthwiseConv2D(Operator):
         """Return the one NHWC output shape."""
         w = _window(node)
         return ((node.input(0).shape[0], w.out_h, w.out_w, node.input(1).shape[3]),)
+
+    def window(self, node: Node) -> Window:
+        """Return the sliding window."""
+        return _window(node)
 
     def effective_scales(self, node: Node) -> Iterable[float]:
         """Return one for each channel, or one."""
@@ -183,7 +187,7 @@ class DepthwiseConv2D(Operator):
         yield _case("zero_point_high", (1, 4, 4, 3), (3, 3), padding="SAME", in_zp=127)
 
 
-def _is_3x3(node: Node, w: conv.Window) -> bool:
+def _is_3x3(node: Node, w: Window) -> bool:
     """Return whether the DSP kernel of 3x3 takes the layer's shape."""
     return (
         (w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w) == (3, 3, 1, 1)
@@ -207,7 +211,7 @@ def _channels_3x3(node: Node, c: conv.Channels, d: conv.DspChannels) -> np.ndarr
     return np.concatenate([numbers, taps.reshape(-1, 3)], axis=1).astype(np.int32)
 
 
-def _dsp_3x3_call(node: Node, w: conv.Window, channels: np.ndarray) -> KernelCall:
+def _dsp_3x3_call(node: Node, w: Window, channels: np.ndarray) -> KernelCall:
     batches, in_h, in_w, in_c = node.input(0).shape
     stride = w.stride_h
     columns = (w.out_w - 1) * stride + 3
@@ -242,7 +246,7 @@ def _dsp_3x3_call(node: Node, w: conv.Window, channels: np.ndarray) -> KernelCal
     )
 
 
-def _neon_call(node: Node, c: conv.Channels, w: conv.Window) -> KernelCall:
+def _neon_call(node: Node, c: conv.Channels, w: Window) -> KernelCall:
     batches, in_h, in_w, in_c = node.input(0).shape
     image = (batches, in_h, in_w, in_c)
     weights = node.input(1).data
@@ -288,7 +292,7 @@ def _matrix(node: Node) -> np.ndarray:
     return data.reshape(-1, data.shape[3]).T
 
 
-def _window(node: Node) -> conv.Window:
+def _window(node: Node) -> Window:
     return conv.window(node, node.input(1).shape[1], node.input(1).shape[2])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from edgebuild.graph import Node, Tensor
 from edgebuild.ops import broadcast
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape, Window
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.convolution import (
     ACTIVATIONS,
@@ -78,6 +78,14 @@ class _Elementwise(Operator):
         shape = broadcast.broadcast_shape(node.input(0).shape, node.input(1).shape)
         assert shape is not None
         return (shape,)
+
+    def window(self, node: Node) -> Window | None:
+        """Return that of single pixels, where the operands are images that do not broadcast."""
+        shapes = {tensor.shape for tensor in (*node.inputs, node.output) if tensor is not None}
+        shape = node.output.shape
+        if len(shapes) > 1 or len(shape) != 4 or any(t and t.is_constant for t in node.inputs):
+            return None
+        return Window(1, 1, 1, 1, 1, 1, *shape[1:3], 0, 0)
 
     def params(self, node: Node) -> dict[str, object]:
         """Return the kernel's parameters but the loops."""

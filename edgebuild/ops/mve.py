@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from edgebuild.graph import Node
-from edgebuild.ops.base import KernelCall, Overlap
-from edgebuild.ops.convolution import Channels, Window, output_stage
+from edgebuild.ops.base import KernelCall, Overlap, Window
+from edgebuild.ops.convolution import Channels, output_stage
 from edgebuild.ops.overlap import by_pixels, by_run
 
 _SUMS_CHANNELS = 64

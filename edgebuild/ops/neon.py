@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgebuild.graph import Node
-from edgebuild.ops.base import KernelCall
-from edgebuild.ops.convolution import Channels, Window, output_stage
+from edgebuild.ops.base import KernelCall, Window
+from edgebuild.ops.convolution import Channels, output_stage
 
 ISA_SOURCE = "common/eb_neon_isa.c"
 """The run-time choice of the instruction set."""

@@ -12,8 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from edgebuild.graph import Node
-from edgebuild.ops.base import Overlap
-from edgebuild.ops.convolution import Window
+from edgebuild.ops.base import Overlap, Window
 
 NO_LEAD = -(1 << 40)
 """The lead of a kernel that reads nothing after its first write."""
@@ -95,6 +94,14 @@ def by_channels(node: Node, w: Window, rows: int = 1, kept: int = 0) -> Overlap:
     written = np.minimum(y + rows, w.out_h) * w.out_w
     read = _first_read(node, w, y, np.array([0]), kept * (y > 0))
     return Overlap(max(0, _least(node, written, read, buffered=True)), node.input(0).shape[3])
+
+
+def by_bands(ends: Sequence[int], reads: Sequence[int], *, in_step: bool) -> Overlap:
+    """Return the overlap of a step in bands, each of which has written up to a byte of ``ends`` and
+    reads nothing before one of ``reads``; ``in_step``: its last kernel reads the input, too, row by
+    row as it writes."""
+    lead = _lead(ends, np.asarray(reads), buffered=True)
+    return Overlap(max(0, lead) if in_step else lead)
 
 
 def _first_read(

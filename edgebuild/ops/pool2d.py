@@ -8,7 +8,7 @@ import numpy as np
 
 from edgebuild.graph import Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape, Window
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.fixed_point import activation_range
 from edgebuild.ops.overlap import by_pixels
@@ -51,6 +51,10 @@ class _Pool2D(Operator):
         w = _window(node)
         batches, _, _, channels = node.input(0).shape
         return ((batches, w.out_h, w.out_w, channels),)
+
+    def window(self, node: Node) -> Window:
+        """Return the sliding window."""
+        return _window(node)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the kernel of the core's extension where it is exact, else the portable one."""
@@ -189,5 +193,5 @@ def _clip(node: Node, values: np.ndarray) -> np.ndarray:
     return np.clip(values, low, high).astype(np.int8)
 
 
-def _window(node: Node) -> conv.Window:
+def _window(node: Node) -> Window:
     return conv.window(node, node.attrs["filter_height"], node.attrs["filter_width"])

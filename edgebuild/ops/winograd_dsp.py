@@ -15,7 +15,7 @@ import numpy as np
 
 from edgebuild.graph import Node
 from edgebuild.ops import convolution as conv
-from edgebuild.ops.base import KernelCall
+from edgebuild.ops.base import KernelCall, Window
 from edgebuild.ops.overlap import by_tiles
 
 _CHANNELS = 4  # of the output, computed together
@@ -101,7 +101,7 @@ NARROW_SCRATCH = (24 << 10, 18 << 10, 12 << 10, 8 << 10, 6 << 10)
 """Bytes that pairs of tiles may take where weights are expanded: more tiles share an expansion."""
 
 
-def pays(w: conv.Window) -> bool:
+def pays(w: Window) -> bool:
     """Return whether the tiles of a layer take clearly fewer products than the layer has."""
     tiles = (
         (form.points, math.ceil(w.out_h / form.tile) * math.ceil(w.out_w / (_PAIR * form.tile)))
@@ -112,7 +112,7 @@ def pays(w: conv.Window) -> bool:
 
 
 def calls(
-    node: Node, weights: np.ndarray, d: conv.DspChannels, w: conv.Window
+    node: Node, weights: np.ndarray, d: conv.DspChannels, w: Window
 ) -> tuple[KernelCall, ...]:
     """Return the kernels that may run a 3x3 layer without groups; ``weights`` is int8 [channels,
     depth]."""
@@ -128,7 +128,7 @@ def calls(
 
 
 def _call(
-    node: Node, form: Form, weights: np.ndarray, d: conv.DspChannels, w: conv.Window
+    node: Node, form: Form, weights: np.ndarray, d: conv.DspChannels, w: Window
 ) -> KernelCall:
     """Return the call of the kernel that reads points."""
     batches, in_h, in_w, in_c = node.input(0).shape
@@ -163,7 +163,7 @@ def _call(
 
 
 def _narrow(
-    call: KernelCall, node: Node, form: Form, weights: np.ndarray, w: conv.Window
+    call: KernelCall, node: Node, form: Form, weights: np.ndarray, w: Window
 ) -> list[KernelCall]:
     """Return calls of the kernel that expands weights, for a ``call`` of the other: the more
     scratch one has, the fewer expansions."""

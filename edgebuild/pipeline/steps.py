@@ -98,7 +98,7 @@ class LazyHost:
 
     @cached_property
     def emitted(self) -> Emitted:
-        """The library that is compiled."""
+        """The library that is compiled: each operator alone, so that all of them are traced."""
         cpu = CpuFeatures()
         calls = usual_schedule(self._graph, cpu).calls
         return emit_library(self._graph, self._name, cpu, calls=calls)
@@ -243,7 +243,7 @@ def make_report(
         flash=compiled.flash,
         run={label: figure for label, figure in timings.items() if figure is not None},
         tflm_arena=emitted.tflm_arena,
-        layers=layer_reports(loaded.graph, emitted.plan, result.layers if result else ()),
+        layers=layer_reports(emitted.graph, emitted.plan, result.layers if result else ()),
         comparison=comparison,
         accuracy=judgement.accuracy,
         regression=judgement.regression,

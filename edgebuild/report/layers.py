@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from edgebuild.devices.base import LayerSample
 from edgebuild.graph import Graph, Node
 from edgebuild.memory import MemoryPlan
-from edgebuild.ops import OPS
+from edgebuild.ops.bands import macs
 from edgebuild.report.model import LayerReport
 
 
@@ -26,7 +26,7 @@ def layer_reports(
             kind=node.kind,
             name=node.output.name,
             output_shape=node.output.shape,
-            macs=OPS[node.kind].macs(node),
+            macs=macs(node),
             parameter_bytes=parameter_bytes(node),
             live_bytes=plan.live_bytes[node.position],
         )

@@ -1,6 +1,7 @@
 """How a graph runs: which kernel runs each operator, chosen by cycles, flash and RAM."""
 
 from edgebuild.profile import Optimize
-from edgebuild.schedule.schedule import Schedule, Step, schedule_graph, usual_schedule
+from edgebuild.schedule.costs import Step
+from edgebuild.schedule.schedule import Schedule, schedule_graph, usual_schedule
 
 __all__ = ["Optimize", "Schedule", "Step", "schedule_graph", "usual_schedule"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import Optimize
-from edgebuild.schedule.costs import Costs, Option
+from edgebuild.schedule.costs import Costs, Option, Step
 
 FLASH_OF_BALANCED, SMALL_FLASH = 1.4, 8 << 10
 """``balanced`` takes so many times the flash of ``size`` at most, or so many bytes more."""
@@ -26,69 +26,87 @@ STEP_BYTES = 120
 Choice = tuple[int, ...]
 """The position of the option that each step takes."""
 
+Steps = tuple[Step, ...]
+
 Live = Callable[[Sequence[KernelCall]], Sequence[int]]
 """Returns the bytes that are alive in each step of a graph that runs as these calls; the most of
 them is nearly always the arena."""
 
+Fits = Callable[[KernelCall], bool]
+"""Returns whether a call instead of some steps makes the arena smaller."""
+
+Join = Callable[[Sequence[Step], Fits], "Step | None"]
+"""Returns the step that runs the operators of some in bands of rows, of those that fit; None where
+none does."""
+
+LONGEST = 3
+"""Steps that are joined at most."""
+
 
 def choose(
-    steps: Sequence[Sequence[Option]], costs: Costs, optimize: Optimize, live: Live
-) -> Choice:
-    """Return which of its options each step takes, for those whose cycles are all known; the first
-    for the others."""
+    options: Sequence[Sequence[Option]],
+    costs: Costs,
+    optimize: Optimize,
+    live: Live,
+    join: Join = lambda _, __: None,
+) -> Steps:
+    """Return the steps for operators that have these ``options``. Of those whose cycles are not
+    all known, the first is taken."""
     known = [
-        options if all(not math.isnan(option.cycles) for option in options) else options[:1]
-        for options in steps
+        tuple(found if all(not math.isnan(one.cycles) for one in found) else found[:1])
+        for found in options
     ]
-    problem = _Problem(known, costs, live)
-    if all(len(options) == 1 for options in known):
-        return problem.usual
-    return problem.best(optimize)
+    return _Problem(known, costs, live, join).best(optimize)
 
 
 @dataclass(frozen=True)
 class _Problem:
-    steps: Sequence[Sequence[Option]]
+    options: Sequence[tuple[Option, ...]]
     costs: Costs
     live: Live
+    join: Join
 
-    @property
-    def usual(self) -> Choice:
-        return (0,) * len(self.steps)
-
-    def best(self, optimize: Optimize) -> Choice:
-        smallest = self._fastest_within(0.0)
+    def best(self, optimize: Optimize) -> Steps:
+        smallest = self._steps(self._fastest_within(0.0))
         if optimize == Optimize.SIZE:
             return smallest
         if optimize == Optimize.SPEED:
-            return self._fastest_within(math.inf)
+            return self._steps(self._fastest_within(math.inf))
         size = self.flash(smallest)
         limit = max(FLASH_OF_BALANCED * size, size + SMALL_FLASH)
-        fast = self._fastest_within(limit)
-        balanced = self._smaller_arena(
-            fast,
-            lambda one, two: self.flash(two) <= limit and self._product(two) < self._product(one),
-        )
+        fast = self._steps(self._fastest_within(limit))
+        balanced = self._smaller_arena(fast, lambda one, two: self._pays(one, two, limit))
         if optimize == Optimize.BALANCED:
             return balanced
         most = CYCLES_OF_RAM * self.cycles(balanced)
         return self._smaller_arena(balanced, lambda _, two: self.cycles(two) <= most)
 
-    def _product(self, choice: Choice) -> float:
+    def _steps(self, choice: Choice) -> Steps:
+        return tuple(
+            Step(position, options, at)
+            for position, (options, at) in enumerate(zip(self.options, choice, strict=True))
+        )
+
+    def _pays(self, one: Steps, two: Steps, limit: float) -> bool:
+        """Return whether ``two`` take less of cycles times RAM than ``one``, and no more flash than
+        ``limit`` and than they save of the RAM."""
+        flash, saved = self.flash(two), max(self._live(one)) - max(self._live(two))
+        cheap = flash <= limit and flash - self.flash(one) <= saved
+        return cheap and self._product(two) < self._product(one)
+
+    def _product(self, steps: Steps) -> float:
         """Return cycles times RAM: a tenth of the one is worth a tenth of the other."""
-        return self.cycles(choice) * max(self._live(choice))
+        return self.cycles(steps) * max(self._live(steps))
 
-    def taken(self, choice: Choice) -> list[Option]:
-        return [options[at] for options, at in zip(self.steps, choice, strict=True)]
+    def cycles(self, steps: Steps) -> float:
+        return sum(s.option.cycles for s in steps if not math.isnan(s.option.cycles))
 
-    def cycles(self, choice: Choice) -> float:
-        return sum(o.cycles for o in self.taken(choice) if not math.isnan(o.cycles))
-
-    def flash(self, choice: Choice) -> float:
+    def flash(self, steps: Steps) -> float:
         """Return the bytes of constants and code, and of calls and parameters."""
-        taken = self.taken(choice)
-        code = self.costs.code_bytes({option.kernel for option in taken})
-        return code + sum(option.constant_bytes + STEP_BYTES for option in taken)
+        taken = [step.option for step in steps]
+        code = self.costs.code_bytes({kernel for one in taken for kernel in one.kernels})
+        calls = sum(len(one.call.kernels) for one in taken)
+        return code + sum(one.constant_bytes for one in taken) + STEP_BYTES * calls
 
     def _fastest_within(self, limit: float) -> Choice:
         """Return the fastest choice that takes ``limit`` bytes of flash, or the smallest where none
@@ -96,10 +114,13 @@ class _Problem:
         or back as long as that is better."""
 
         def rank(choice: Choice) -> tuple[float, float]:
-            flash = self.flash(choice)
-            return max(0.0, flash - limit), self.cycles(choice) * (1 + WORTH * flash)
+            steps = self._steps(choice)
+            flash = self.flash(steps)
+            return max(0.0, flash - limit), self.cycles(steps) * (1 + WORTH * flash)
 
-        optional = sorted({o.kernel for options in self.steps for o in options if len(options) > 1})
+        optional = sorted(
+            {o.kernel for options in self.options for o in options if len(options) > 1}
+        )
         banned: frozenset[str] = frozenset()
         best = self._of_kernels(banned, limit)
         while True:
@@ -114,56 +135,79 @@ class _Problem:
         smallest constants, and from there on with the fastest for their bytes up to ``limit``."""
         allowed = [
             [at for at, o in enumerate(options) if o.kernel not in banned] or [0]
-            for options in self.steps
+            for options in self.options
         ]
         choice = [
             min(ats, key=lambda at: (options[at].constant_bytes, options[at].cycles))
-            for options, ats in zip(self.steps, allowed, strict=True)
+            for options, ats in zip(self.options, allowed, strict=True)
         ]
         linked = {
             options[at].kernel
-            for options, ats in zip(self.steps, allowed, strict=True)
+            for options, ats in zip(self.options, allowed, strict=True)
             for at in ats
         }
-        fixed = sum(o.constant_bytes + STEP_BYTES for o in self.taken(tuple(choice)))
+        taken = (options[at] for options, at in zip(self.options, choice, strict=True))
+        fixed = sum(o.constant_bytes + STEP_BYTES for o in taken)
         room = limit - fixed - self.costs.code_bytes(linked)
         upgrades = [
             (saved / max(1, options[at].constant_bytes - options[first].constant_bytes), step, at)
             for step, (options, ats, first) in enumerate(
-                zip(self.steps, allowed, choice, strict=True)
+                zip(self.options, allowed, choice, strict=True)
             )
             for at in ats
             if (saved := options[first].cycles - options[at].cycles) > 0
         ]
         for _, step, at in sorted(upgrades, reverse=True):
-            before, after = self.steps[step][choice[step]], self.steps[step][at]
+            before, after = self.options[step][choice[step]], self.options[step][at]
             more = after.constant_bytes - before.constant_bytes
             if after.cycles < before.cycles and more <= room:
                 choice[step] = at
                 room -= more
         return tuple(choice)
 
-    def _live(self, choice: Choice) -> Sequence[int]:
-        return self.live([option.call for option in self.taken(choice)])
+    def _live(self, steps: Steps) -> Sequence[int]:
+        return self.live([step.option.call for step in steps])
 
-    def _smaller_arena(self, choice: Choice, accepts: Callable[[Choice, Choice], bool]) -> Choice:
-        """Return a choice whose arena is as small as kernels with less scratch make it, step by
-        step, while one ``accepts`` the change from a choice to the next."""
-        live = self._live(choice)
-        others = self._less_scratch(choice, live)
+    def _smaller_arena(self, steps: Steps, accepts: Callable[[Steps, Steps], bool]) -> Steps:
+        """Return steps whose arena is as small as kernels with less scratch, and bands of rows,
+        make it, change by change, while one ``accepts`` the change from steps to the next."""
+        live = self._live(steps)
+        others = self._changed(steps, live)
         while (other := next(others, None)) is not None:
             smaller = self._live(other)
-            if max(smaller) < max(live) and accepts(choice, other):
-                choice, live = other, smaller
-                others = self._less_scratch(choice, live)
-        return choice
+            if max(smaller) < max(live) and accepts(steps, other):
+                steps, live = other, smaller
+                others = self._changed(steps, live)
+        return steps
 
-    def _less_scratch(self, choice: Choice, live: Sequence[int]) -> Iterator[Choice]:
-        """Yield the choices with one step of less scratch, of those with the most bytes alive."""
-        for i, (options, taken) in enumerate(zip(self.steps, self.taken(choice), strict=True)):
-            if live[i] < max(live):
-                continue
-            scratch = taken.call.scratch_bytes
-            less = [at for at, o in enumerate(options) if o.call.scratch_bytes < scratch]
-            for at in sorted(less, key=lambda at: options[at].cycles):
-                yield (*choice[:i], at, *choice[i + 1 :])
+    def _changed(self, steps: Steps, live: Sequence[int]) -> Iterator[Steps]:
+        """Yield changes where the most bytes are alive: a step with less scratch, then all such
+        steps in bands with their neighbours, that with the least of cycles times RAM first."""
+        most = max(live)
+        peak = [at for at, size in enumerate(live) if size == most]
+        for at in peak:
+            options, scratch = steps[at].options, steps[at].option.call.scratch_bytes
+            less = [n for n, one in enumerate(options) if one.call.scratch_bytes < scratch]
+            for n in sorted(less, key=lambda n: options[n].cycles):
+                yield (*steps[:at], replace(steps[at], taken=n), *steps[at + 1 :])
+        joined: list[Steps] = []
+        for length in range(2, LONGEST + 1):
+            starts = range(max(0, peak[-1] - length + 1), min(peak[0], len(steps) - length) + 1)
+            joined += [
+                other for first in starts for other in self._joined(steps, first, length, most)
+            ]
+        yield from sorted(joined, key=self._product)
+
+    def _joined(self, steps: Steps, first: int, length: int, most: int) -> Iterator[Steps]:
+        """Yield the steps with ``length`` of them as one, of which less than ``most`` bytes may be
+        alive."""
+        before, after = steps[:first], steps[first + length :]
+        calls = [[step.option.call for step in side] for side in (before, after)]
+
+        def fits(call: KernelCall) -> bool:
+            return max(self.live([*calls[0], call, *calls[1]])) < most
+
+        joined = self.join(steps[first : first + length], fits)
+        if joined is not None:
+            for taken in range(len(joined.options)):
+                yield (*before, replace(joined, taken=taken), *after)

@@ -33,8 +33,33 @@ class Option:
 
     @cached_property
     def kernel(self) -> str:
-        """The kernel's name."""
+        """The kernel's name, or those of the kernels of a step in bands."""
         return kernel_name(self.call)
+
+    @cached_property
+    def kernels(self) -> frozenset[str]:
+        """The name of each kernel."""
+        return frozenset(map(kernel_name, self.call.kernels))
+
+
+@dataclass(frozen=True)
+class Step:
+    """What runs the operator at ``position``, and those behind it that its calls run, too: option
+    number ``taken``."""
+
+    position: int
+    options: tuple[Option, ...]
+    taken: int = 0
+
+    @property
+    def option(self) -> Option:
+        """The option that is taken."""
+        return self.options[self.taken]
+
+    @property
+    def others(self) -> tuple[Option, ...]:
+        """The options that are not."""
+        return (*self.options[: self.taken], *self.options[self.taken + 1 :])
 
 
 @dataclass(frozen=True)
@@ -45,12 +70,19 @@ class Costs:
 
     def option(self, call: KernelCall) -> Option:
         """Return a call with its costs."""
+        if not call.rounds:
+            return Option(call, self._cycles(call), sum(_arrays(call.params).values()))
+        cycles = sum(one.times * self._cycles(p.call) for one in call.rounds for p in one.parts)
+        # Equal arrays are stored once.
+        arrays = {key: size for one in call.kernels for key, size in _arrays(one.params).items()}
+        return Option(call, cycles, sum(arrays.values()))
+
+    def _cycles(self, call: KernelCall) -> float:
         weights, work = load_weights(self.core), WORK.get(kernel_name(call))
         kernel = weights.kernels.get(kernel_name(call)) if weights is not None else None
-        cycles = math.nan
-        if kernel is not None and work is not None:
-            cycles = float(kernel.total(work(call.params).counts))
-        return Option(call, cycles, sum(_array_bytes(call.params)))
+        if kernel is None or work is None:
+            return math.nan
+        return float(kernel.total(work(call.params).counts))
 
     def code_bytes(self, kernels: Iterable[str]) -> int:
         """Return the bytes of code of all ``kernels``, what they share counted once."""
@@ -71,9 +103,12 @@ def costs_for(cpu: CpuFeatures) -> Costs | None:
     return Costs("cortex-m4" if cpu.dsp else "cortex-m3")
 
 
-def _array_bytes(params: Mapping[str, object]) -> Iterable[int]:
+def _arrays(params: Mapping[str, object]) -> dict[bytes, int]:
+    """Return the sizes of arrays by their bytes."""
+    found: dict[bytes, int] = {}
     for value in params.values():
         if isinstance(value, np.ndarray):
-            yield value.nbytes
+            found[value.tobytes()] = value.nbytes
         elif isinstance(value, Mapping):
-            yield from _array_bytes(value)
+            found.update(_arrays(value))
+    return found

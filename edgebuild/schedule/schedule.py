@@ -2,68 +2,62 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from edgebuild.cycles.kernels import VIEW
+from edgebuild.cycles.kernels import VIEW, kernel_name
 from edgebuild.errors import InternalError
-from edgebuild.graph import Graph, Tensor
+from edgebuild.graph import Graph, Node, Tensor
 from edgebuild.memory import MemoryPlan, is_view, live_bytes
 from edgebuild.ops import OPS
+from edgebuild.ops.bands import band_call, in_bands, is_chain, parts
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import CpuFeatures, Optimize
-from edgebuild.schedule.choose import choose
-from edgebuild.schedule.costs import Option, costs_for
-
-
-@dataclass(frozen=True)
-class Step:
-    """One call of a kernel: for the operator at ``position``, that of option number ``taken``."""
-
-    position: int
-    options: tuple[Option, ...]
-    taken: int = 0
-
-    @property
-    def option(self) -> Option:
-        """The option that is taken."""
-        return self.options[self.taken]
-
-    @property
-    def others(self) -> tuple[Option, ...]:
-        """The options that are not."""
-        return (*self.options[: self.taken], *self.options[self.taken + 1 :])
+from edgebuild.schedule.choose import Fits, choose
+from edgebuild.schedule.costs import Costs, Option, Step, costs_for
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The steps of a graph, in order; memory is planned and C is printed from them."""
+    """The steps of a graph, in order; memory is planned and C is printed from them.
+
+    ``graph`` has a node for each step: of the operator that it runs, or of all those that it runs
+    in bands of rows.
+    """
 
     optimize: Optimize
     steps: tuple[Step, ...]
+    graph: Graph
 
     @property
     def calls(self) -> tuple[KernelCall, ...]:
         """The call of each step."""
         return tuple(step.option.call for step in self.steps)
 
-    def verify(self, graph: Graph) -> None:
-        """Check that each operator of ``graph`` runs in one step, after what it reads.
+    def verify(self, source: Graph) -> None:
+        """Check that each operator of ``source`` runs in one step, after what it reads.
 
         Raises InternalError otherwise.
         """
-        if [step.position for step in self.steps] != [node.position for node in graph.nodes()]:
+        ran = [[one.op for one in parts(node)] for node in self.graph.nodes()]
+        starts = [0, *itertools.accumulate(map(len, ran))]
+        positions = [step.position for step in self.steps]
+        if (
+            [*positions, len(source.ops)] != starts
+            or [call.operators for call in self.calls] != list(map(len, ran))
+            or list(itertools.chain(*ran)) != list(source.ops)
+        ):
             raise InternalError("a schedule does not run each operator once, in order")
-        there = {tensor.index for tensor in graph.input_tensors}
-        for step in self.steps:
-            node = graph.node(step.position)
+        there = {tensor.index for tensor in self.graph.input_tensors}
+        for node in self.graph.nodes():
             for tensor in filter(None, node.inputs):
                 if not tensor.is_constant and tensor.index not in there:
-                    raise InternalError(f"step {step.position} reads what no step has written")
+                    raise InternalError(f"step {node.position} reads what no step has written")
             there.update(tensor.index for tensor in node.outputs)
 
-    def to_json(self, graph: Graph, plan: MemoryPlan) -> list[dict[str, object]]:
+    def to_json(self, plan: MemoryPlan) -> list[dict[str, object]]:
         """Return the steps as plain JSON values: the kernel of each, where ``plan`` puts what it
         reads and writes, and what else could run it."""
         return [
@@ -76,7 +70,7 @@ class Schedule:
                 "scratch": plan.scratch_offsets.get(node.position),
                 "others": [_costs(option) for option in step.others],
             }
-            for node, step in zip(graph.nodes(), self.steps, strict=True)
+            for node, step in zip(self.graph.nodes(), self.steps, strict=True)
         ]
 
 
@@ -115,12 +109,63 @@ def schedule_graph(
         tuple(costs.option(call) for call in OPS[node.kind].candidates(node, cpu))
         for node in graph.nodes()
     ]
-    choice = choose(options, costs, optimize, lambda calls: live_bytes(graph, calls))
-    steps = (
-        Step(node.position, found, taken)
-        for node, found, taken in zip(graph.nodes(), options, choice, strict=True)
+    steps = choose(
+        options,
+        costs,
+        optimize,
+        lambda calls: live_bytes(in_bands(graph, calls), calls),
+        _Joiner(graph, cpu, costs).join,
     )
-    return Schedule(optimize, tuple(steps))
+    calls = [step.option.call for step in steps]
+    return Schedule(optimize, steps, in_bands(graph, calls))
+
+
+BAND_ROWS = (16, 8, 4, 2, 1)
+"""How many rows of the last operator's output a band may have."""
+
+
+class _Joiner:
+    """Joins steps of ``graph``; what was bound is kept, as it may be asked for again."""
+
+    def __init__(self, graph: Graph, cpu: CpuFeatures, costs: Costs) -> None:
+        self._graph, self._cpu, self._costs = graph, cpu, costs
+        self._known: dict[tuple[object, ...], Option | None] = {}
+
+    def join(self, steps: Sequence[Step], fits: Fits) -> Step | None:
+        """Return the step that runs the operators of ``steps`` with the same kernels in bands: of
+        all heights that may fit."""
+        nodes = [self._graph.node(step.position) for step in steps]
+        if any(step.option.call.rounds for step in steps) or not is_chain(self._graph, nodes):
+            return None
+        found = []
+        for height in BAND_ROWS:
+            # Without the kernels' own scratch memory, which is known once they are bound.
+            outline = band_call(nodes, height, lambda _, at: _bare(steps[at].option.call))
+            if height < nodes[-1].output.shape[1] and outline is not None and fits(outline):
+                found.append(self._option(steps, nodes, height))
+        options = tuple(one for one in found if one is not None)
+        return Step(steps[0].position, options) if options else None
+
+    def _option(self, steps: Sequence[Step], nodes: Sequence[Node], height: int) -> Option | None:
+        kernels = [step.option.kernel for step in steps]
+        key = nodes[0].position, height, *kernels
+
+        def bind(node: Node, at: int) -> KernelCall | None:
+            every = OPS[node.kind].candidates(node, self._cpu)
+            same = (call for call in every if kernel_name(call) == kernels[at])
+            return min(same, key=lambda call: call.scratch_bytes, default=None)
+
+        if key not in self._known:
+            call = band_call(nodes, height, bind)
+            option = self._costs.option(call) if call is not None else None
+            known = option is not None and not math.isnan(option.cycles)
+            self._known[key] = option if known else None
+        return self._known[key]
+
+
+def _bare(call: KernelCall) -> KernelCall:
+    """Return a call of which only its inputs matter."""
+    return KernelCall("", "", (), inputs=call.inputs)
 
 
 def usual_schedule(
@@ -131,4 +176,4 @@ def usual_schedule(
         Step(node.position, (Option(OPS[node.kind].kernel(node, cpu), math.nan, 0),))
         for node in graph.nodes()
     )
-    return Schedule(optimize, tuple(steps))
+    return Schedule(optimize, tuple(steps), graph)

@@ -190,7 +190,7 @@ def _cost(problem: Problem, state: State, tool: str, most_us: float | None = Non
         except CheckFailedError as error:
             return dataclasses.replace(found, too_large=error.message)
         result = None
-        prediction = predict_cycles(graph, target, emitted.calls)
+        prediction = predict_cycles(emitted.graph, target, emitted.calls)
         predicted = prediction.latency_us if prediction else None
         hopeless = most_us and predicted and predicted.least > most_us * _CERTAINLY
         if problem.run != "none" and not hopeless:

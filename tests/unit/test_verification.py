@@ -21,6 +21,7 @@ from edgebuild.graph import DType, Graph
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.pipeline import steps
 from edgebuild.report.advice import check_failure
+from edgebuild.schedule import usual_schedule
 from edgebuild.targets import CpuFeatures
 from edgebuild.tflite.reader import read_tflite
 from edgebuild.verification import (
@@ -86,7 +87,8 @@ class Host:
 
     def __init__(self, graph: Graph, folder: Path, fault: tuple[str, str] | None = None) -> None:
         self.graph = graph
-        self.emitted = emit_library(graph, graph.name, CpuFeatures())
+        calls = usual_schedule(graph, CpuFeatures()).calls
+        self.emitted = emit_library(graph, graph.name, CpuFeatures(), calls=calls)
         if fault is not None:
             self.emitted = with_fault(self.emitted, *fault)
         self.device: HostDevice = compile_for_host(self.emitted, "zig", folder, lambda _: None)
@@ -162,8 +164,8 @@ def test_a_build_says_which_layer_is_wrong(tmp_path, monkeypatch):
     """The same fault in what is flashed and in what is traced: the layer is named."""
     (tmp_path / "small.tflite").write_bytes(MODEL)
 
-    def faulty(*given: Any) -> Emitted:
-        return with_fault(emit_library(*given), *FAULT)
+    def faulty(*given: Any, **named: Any) -> Emitted:
+        return with_fault(emit_library(*given, **named), *FAULT)
 
     monkeypatch.setattr(cortex_m, "emit_library", faulty)
     monkeypatch.setattr(steps, "emit_library", faulty)
@@ -186,7 +188,7 @@ def test_a_build_whose_firmware_alone_is_wrong(tmp_path, monkeypatch):
     monkeypatch.setattr(
         cortex_m,
         "emit_library",
-        lambda *given: with_fault(emit_library(*given), *FAULT),
+        lambda *given, **named: with_fault(emit_library(*given, **named), *FAULT),
     )
     report = edgebuild.build(
         tmp_path / "small.tflite", target="cortex-m0plus", out=tmp_path, use_cache=False

@@ -38,7 +38,7 @@ def small_graph(**options):
 
 def predict(graph, target):
     schedule = schedule_graph(graph, target.cpu.features, target.optimize)
-    return predict_cycles(graph, target, schedule.calls)
+    return predict_cycles(schedule.graph, target, schedule.calls)
 
 
 def test_every_generic_core_of_the_simulator_has_weights(bench):

@@ -115,9 +115,9 @@ def verdict(model: bytes) -> Exit:
     try:
         graph = supported_graph(read_tflite(model), where="m").graph
         for cpu in (CpuFeatures(), CORES["cortex-m4"]):
-            calls = schedule_graph(graph, cpu).calls
-            plan = plan_memory(graph, calls)
-            generate_library(graph, calls, plan, "m")
+            schedule = schedule_graph(graph, cpu)
+            plan = plan_memory(schedule.graph, schedule.calls)
+            generate_library(schedule.graph, schedule.calls, plan, "m")
     except EdgebuildError as error:
         return error.exit_code
     return Exit.OK

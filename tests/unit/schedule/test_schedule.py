@@ -17,6 +17,7 @@ from edgebuild.schedule import schedule as module
 from edgebuild.schedule.choose import FLASH_OF_BALANCED, SMALL_FLASH, STEP_BYTES, choose
 from edgebuild.schedule.costs import Option, costs_for
 from edgebuild.tflite.reader import read_tflite
+from tests.chains import chained
 from tests.small import small_model
 
 M4, M55, PORTABLE = CORES["cortex-m4"], CORES["cortex-m55"], CpuFeatures()
@@ -90,8 +91,7 @@ def live(calls):
 
 
 def taken(steps, codes, optimize):
-    choice = choose(steps, codes, optimize, live)
-    return [options[at].kernel for options, at in zip(steps, choice, strict=True)]
+    return [step.option.kernel for step in choose(steps, codes, optimize, live)]
 
 
 def test_a_kernel_is_linked_where_what_it_saves_is_worth_its_code():
@@ -162,8 +162,7 @@ def test_the_choice_is_nearly_as_good_as_the_best_of_all(seed):
         return code + sum(one.constant_bytes + STEP_BYTES for one in chosen)
 
     def of(optimize):
-        choice = choose(steps, codes, optimize, live)
-        return [options[at] for options, at in zip(steps, choice, strict=True)]
+        return [step.option for step in choose(steps, codes, optimize, live)]
 
     every = list(itertools.product(*steps))
     least = min(map(flash, every))
@@ -183,17 +182,17 @@ def test_a_schedule_is_verified():
     schedule = schedule_graph(graph, M4)
     schedule.verify(graph)
     with pytest.raises(InternalError, match="each operator once"):
-        Schedule(BALANCED, schedule.steps[1:]).verify(graph)
+        Schedule(BALANCED, schedule.steps[1:], graph).verify(graph)
     first, second, *rest = schedule.steps
     with pytest.raises(InternalError, match="once, in order"):
-        Schedule(BALANCED, (second, first, *rest)).verify(graph)
+        Schedule(BALANCED, (second, first, *rest), graph).verify(graph)
 
 
 def test_the_dump_says_what_runs_where():
     graph = read_tflite(small_model(), name="small")
     schedule = schedule_graph(graph, M4)
     plan = plan_memory(graph, schedule.calls)
-    rows = schedule.to_json(graph, plan)
+    rows = schedule.to_json(plan)
     assert [row["kind"] for row in rows] == [op.kind for op in graph.ops]
     assert rows[2]["kernel"] == "view" and rows[2]["cycles"] == 0
     for row, node, step in zip(rows, graph.nodes(), schedule.steps, strict=True):
@@ -204,8 +203,56 @@ def test_the_dump_says_what_runs_where():
     conv = rows[0]
     assert conv["kernel"] == "conv2d_s8_dsp" and conv["others"][0]["kernel"] == "conv2d_s8"
     assert 0 < conv["cycles"] < conv["others"][0]["cycles"]
-    (usual,) = {row["cycles"] for row in usual_schedule(graph, M4).to_json(graph, plan)} - {0}
+    (usual,) = {row["cycles"] for row in usual_schedule(graph, M4).to_json(plan)} - {0}
     assert usual is None
+
+
+def pair(bench):
+    """Return a pair as in MobileNet, whose tensor in between is the largest."""
+    make = bench.Layers(2)
+    graphs = make.conv((1, 24, 24, 8), 16, (1, 1)), make.depthwise((1, 24, 24, 16), stride=(2, 2))
+    return chained(graphs)
+
+
+def test_bands_of_rows_where_they_save_memory(bench):
+    graph = pair(bench)
+    for optimize, joined in ((SPEED, False), (SIZE, False), (BALANCED, True), (RAM, True)):
+        schedule = schedule_graph(graph, M4, optimize)
+        schedule.verify(graph)
+        assert len(schedule.steps) == (1 if joined else 2)
+    apart = schedule_graph(graph, M4, SPEED)
+    assert plan_memory(schedule.graph, schedule.calls).arena_bytes < 0.8 * (
+        plan_memory(apart.graph, apart.calls).arena_bytes
+    )
+    for cpu in (M55, CpuFeatures(neon=True)):
+        assert len(schedule_graph(graph, cpu, RAM).steps) == 2
+
+
+def test_the_step_in_bands_is_predicted_and_reported(bench):
+    graph, target = pair(bench), bench.roomy("cortex-m4")
+    schedule = schedule_graph(graph, M4)
+    plan = plan_memory(schedule.graph, schedule.calls)
+    (row,) = schedule.to_json(plan)
+    kernels = "conv2d_1x1_s8_dsp + depthwise_conv2d_3x3_s8_dsp + copy"
+    assert (row["kind"], row["kernel"]) == ("CONV_2D + DEPTHWISE_CONV_2D", kernels)
+    assert row["others"] and all(other["kernel"] == kernels for other in row["others"])
+    simulated = bench.simulate(graph, target).layers[0].cycles
+    (predicted,) = bench.predicted_cycles(graph, target).layers
+    assert row["cycles"] == pytest.approx(simulated, rel=0.02)
+    assert predicted.cycles == pytest.approx(simulated, rel=0.02) and predicted.known
+    # Constants of all bands are stored once.
+    alone = schedule_graph(graph, M4, SPEED)
+    assert row["constant_bytes"] == sum(step.option.constant_bytes for step in alone.steps)
+
+
+def test_a_schedule_in_bands_is_verified(bench):
+    graph = pair(bench)
+    schedule = schedule_graph(graph, M4)
+    with pytest.raises(InternalError, match="each operator once"):
+        Schedule(BALANCED, schedule.steps, graph).verify(graph)
+    (step,) = schedule.steps
+    with pytest.raises(InternalError, match="once, in order"):
+        Schedule(BALANCED, (dataclasses.replace(step, position=1),), graph).verify(graph)
 
 
 def test_costs_are_those_of_the_core(bench):

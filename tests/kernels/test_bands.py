@@ -1,0 +1,213 @@
+"""Chains of operators in bands of rows: the same bytes as one operator after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgebuild.memory import plan_memory
+from edgebuild.ops import OPS
+from edgebuild.ops.bands import band_call, in_bands, is_chain, macs
+from edgebuild.ops.base import Overlap
+from edgebuild.ops.support import interpret
+from edgebuild.targets import CpuFeatures
+from tests.chains import chained
+from tests.kernels import harness, m55
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from cycle_layers import Layers
+
+CHAINS = 60
+SAMPLES = 4
+PORTABLE, DSP, NEON = CpuFeatures(), CpuFeatures(dsp=True), CpuFeatures(neon=True)
+
+
+def random_chain(rng, make):
+    """Return two or three operators of any kind that may run in bands."""
+    shape = (1, *map(int, rng.integers(5, 22, 2)), int(rng.choice([1, 3, 4, 6, 8, 12, 16])))
+    start, graphs = shape, []
+    for _ in range(int(rng.choice([2, 2, 3]))):
+        kind = rng.choice(["pointwise", "conv", "depthwise", "pool"], p=[0.35, 0.2, 0.35, 0.1])
+        size = (1, 1) if kind == "pointwise" else (3, 3) if rng.random() < 0.7 else (5, 5)
+        side = 2 if rng.random() < 0.4 and kind != "pointwise" else 1
+        fits = min(shape[1:3]) > 2 * size[0]
+        padding = "VALID" if fits and rng.random() < 0.3 else "SAME"
+        act, zero_point = [("RELU", -128), ("RELU6", -20), ("NONE", 5)][rng.integers(3)]
+        options = {"stride": (side, side), "padding": padding}
+        if kind == "pool":
+            graph = make.pool(str(rng.choice(["AVERAGE_POOL_2D", "MAX_POOL_2D"])), shape, size,
+                              (side, side), padding)  # fmt: skip
+        elif kind == "depthwise":
+            graph = make.depthwise(shape, size, act=act, zero_point=zero_point, **options)
+        else:
+            channels = int(rng.choice([3, 4, 8, 16, 20]))
+            graph = make.conv(shape, channels, size, act=act, zero_point=zero_point, **options)
+        graphs.append(graph)
+        shape = graph.output_tensors[0].shape
+    if shape == start and rng.random() < 0.9:
+        graphs.append(make.binary("ADD", shape, shape))
+        return chained(graphs, shortcut=True)
+    return chained(graphs)
+
+
+def chains(count, seed):
+    rng, make = np.random.default_rng(seed), Layers(seed)
+    found = [random_chain(rng, make) for _ in range(count)]
+    for _ in range(6):  # with a shortcut
+        shape = (1, *map(int, rng.integers(6, 15, 2)), 8)
+        parts = [make.conv(shape, 16, (3, 3)), make.conv((*shape[:3], 16), 8, (3, 3))]
+        found.append(chained([*parts, make.binary("ADD", shape, shape)], shortcut=True))
+    return found
+
+
+def whole(graph, cpu, height, rng=None):
+    """Return the call that runs all of ``graph`` in bands, of the usual kernels or random ones."""
+    nodes = list(graph.nodes())
+    assert is_chain(graph, nodes)
+    every = [OPS[node.kind].candidates(node, cpu) for node in nodes]
+    taken = [found[rng.integers(len(found)) if rng else 0] for found in every]
+
+    def bind(node, at):
+        same = (c for c in OPS[node.kind].candidates(node, cpu) if c.sources == taken[at].sources)
+        return next((c for c in same if c.function == taken[at].function), None)
+
+    return band_call(nodes, height, bind)
+
+
+def run(pairs, cpu, compiler, folder, prefix=()):
+    """Return the outputs of graphs that run as one call each, and what they should be."""
+    graphs = [in_bands(graph, [call]) for graph, call in pairs]
+    calls = {id(graph): [call] for graph, (_, call) in zip(graphs, pairs, strict=True)}
+    program = harness.build_program(
+        graphs, cpu, compiler, folder, lambda graph, _: calls[id(graph)]
+    )
+    requests = [
+        harness.Request(number, sample)
+        for number, graph in enumerate(graphs)
+        for sample in harness.sample_inputs(graph, SAMPLES)
+    ]
+    found = harness.run_program(program, graphs, requests, prefix)
+    for request, (output,) in zip(requests, found, strict=True):
+        graph, call = pairs[request.number]
+        yield graph, call, output, interpret(graph, request.inputs)[graph.outputs[0]]
+
+
+def check(cpu, compiler, folder, prefix=(), seed=0):
+    rng = np.random.default_rng(seed)
+    heights = (1, 2, 3, 4, 8)
+    pairs = [(g, whole(g, cpu, int(rng.choice(heights)), rng)) for g in chains(CHAINS, seed)]
+    pairs = [(graph, call) for graph, call in pairs if call is not None]
+    assert len(pairs) >= 0.7 * CHAINS
+    for graph, call, output, expected in run(pairs, cpu, compiler, folder, prefix):
+        what = f"{[(op.kind, graph.tensors[op.outputs[0]].shape) for op in graph.ops]} {call}"
+        np.testing.assert_array_equal(output, expected, err_msg=what)
+
+
+@pytest.mark.parametrize(
+    "cpu", [PORTABLE, DSP, m55.MVE], ids=["portable", "DSP in plain C", "Helium in plain C"]
+)
+def test_random_chains_on_the_host(cpu, tmp_path):
+    check(cpu, harness.SANITIZED_GCC, tmp_path)
+
+
+def test_random_chains_with_the_dsp_extension(tmp_path):
+    if shutil.which("qemu-arm") is None:
+        pytest.skip("qemu-arm is not installed (Debian: qemu-user)")
+    check(DSP, harness.ARM_DSP_ZIG, tmp_path, ("qemu-arm",), seed=1)
+
+
+def test_random_chains_with_neon(tmp_path):
+    if shutil.which("qemu-aarch64") is None:
+        pytest.skip("qemu-aarch64 is not installed (Debian: qemu-user)")
+    check(NEON, harness.ARM64_ZIG, tmp_path, ("qemu-aarch64",), seed=2)
+
+
+def expanding(make, stride=2):
+    """Return a pair as in MobileNet, whose tensor in between is the largest."""
+    first = make.conv((1, 20, 18, 8), 16, (1, 1))
+    return chained([first, make.depthwise((1, 20, 18, 16), stride=(stride, stride))])
+
+
+def with_shortcut(make):
+    """Return two convolutions whose output is added to what they read."""
+    parts = [make.conv((1, 16, 12, 8), 16, (3, 3)), make.conv((1, 16, 12, 16), 8, (3, 3))]
+    return chained([*parts, make.binary("ADD", (1, 16, 12, 8), (1, 16, 12, 8))], shortcut=True)
+
+
+def test_output_and_input_overlap_no_less_and_no_more(tmp_path):
+    make = Layers(3)
+    graphs = [expanding(make), expanding(make, stride=1), with_shortcut(make)]
+    for less in (0, 16):
+        pairs = []
+        for graph in graphs:
+            call = whole(graph, DSP, 4)
+            lead = Overlap(call.overlap.least // 16 * 16 - less, 16) if less else call.overlap
+            pairs.append((graph, dataclasses.replace(call, overlap=lead)))
+        (folder := tmp_path / str(less)).mkdir()
+        wrong = {
+            id(graph)
+            for graph, _, output, expected in run(pairs, DSP, harness.SANITIZED_GCC, folder)
+            if not np.array_equal(output, expected)
+        }
+        assert len(wrong) == (len(graphs) if less else 0)
+
+
+def test_bands_in_the_middle_are_a_loop():
+    graph = expanding(Layers(1))
+    call = whole(graph, DSP, 2)
+    # 10 rows of output, of which the first band reads 5 rows and the last one has one row padded.
+    assert [(one.times, len(one.parts)) for one in call.rounds] == [(1, 2), (3, 3), (1, 3)]
+    first, middle, _last = call.rounds
+    expand, shrink = first.parts
+    assert expand.node.output.shape == (1, 5, 18, 16) and shrink.node.output.shape == (1, 2, 9, 16)
+    move, more, _ = middle.parts
+    assert move.call.params == {"bytes": 18 * 16} and more.inputs[0].step == 4 * 18 * 8
+    assert call.overlap.least == max(2 * b * 9 * 16 - (4 * b + 1) * 18 * 8 for b in range(1, 5))
+    assert call.scratch_bytes >= 5 * 18 * 16
+    # The weights of all bands are the same.
+    streams = {part.call.params["stream"].tobytes() for part in (expand, more)}
+    assert len(streams) == 1
+
+
+def test_a_node_of_several_operators():
+    graph = with_shortcut(Layers(1))
+    call = whole(graph, DSP, 4)
+    joined = in_bands(graph, [call])
+    (node,) = joined.nodes()
+    assert node.kind == "CONV_2D + CONV_2D + ADD" and node.output.index == graph.outputs[0]
+    assert macs(node) == sum(map(macs, graph.nodes()))
+    assert set(joined.tensors) == set(graph.tensors) - {op.outputs[0] for op in graph.ops[:-1]}
+    # Input and output take the memory of one, and the rows in between a part of it.
+    plan = plan_memory(joined, [call])
+    assert plan.arena_bytes - joined.input_tensors[0].nbytes == -(-call.scratch_bytes // 16) * 16
+
+
+def test_what_is_no_chain():
+    make = Layers(1)
+    pair = expanding(make)
+    nodes = list(pair.nodes())
+    assert is_chain(pair, nodes)
+    between = pair.ops[0].outputs[0]
+    assert not is_chain(pair.replace(outputs=(between, *pair.outputs)), nodes)
+    twice = pair.replace(ops=(*pair.ops, pair.ops[1]))
+    assert not is_chain(twice, nodes)
+    assert not is_chain(pair, [nodes[0], nodes[0]])
+    two = chained([make.conv((2, 6, 6, 8), 8, (1, 1)), make.depthwise((2, 6, 6, 8))])
+    assert not is_chain(two, list(two.nodes()))
+    softmax = chained([make.conv((1, 6, 6, 8), 8, (1, 1)), make.unary("SOFTMAX", (1, 6, 6, 8))])
+    assert not is_chain(softmax, list(softmax.nodes()))
+
+
+def test_rows_that_would_move_onto_themselves():
+    make = Layers(1)
+    graph = chained([make.conv((1, 14, 6, 8), 8, (1, 1)), make.depthwise((1, 14, 6, 8), (5, 5))])
+    # Four rows are kept of each band.
+    assert whole(graph, DSP, 3) is None
+    first, *_ = whole(graph, DSP, 4).rounds[1].parts
+    assert first.call.params == {"bytes": 4 * 6 * 8}
+    assert first.inputs[0].offset - first.output.offset == 4 * 6 * 8
