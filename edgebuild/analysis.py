@@ -77,7 +77,7 @@ def analyze(
 def _analyze(read: Graph, where: str, target: TargetProfile) -> Analysis:
     graph = supported_graph(read, where=where).graph
     check_demand(read, where=where)
-    schedule = schedule_graph(graph, target.cpu.features, target.optimize)
+    schedule = schedule_graph(graph, target.cpu.features, target.optimize, target.placement)
     plan = plan_for(schedule.graph, schedule.calls, target.placement)
     found = describe(schedule.graph, schedule.calls, plan, target)
     return replace(found, schedule=tuple(schedule.to_json(plan)))

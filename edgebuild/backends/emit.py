@@ -47,7 +47,7 @@ def emit_library(
     ``optimize``, unless they are given as ``calls``.
     """
     if calls is None:
-        schedule = schedule_graph(graph, cpu, optimize)
+        schedule = schedule_graph(graph, cpu, optimize, placement)
         schedule.verify(graph)
         graph, calls = schedule.graph, schedule.calls
     plan = plan_for(graph, calls, placement)

@@ -49,14 +49,15 @@ def choose(
     optimize: Optimize,
     live: Live,
     join: Join = lambda _, __: None,
+    room: float = math.inf,
 ) -> Steps:
-    """Return the steps for operators that have these ``options``. Of those whose cycles are not
-    all known, the first is taken."""
+    """Return the steps for operators that have these ``options``, within ``room`` bytes of flash
+    where that can be. Of options whose cycles are not all known, the first is taken."""
     known = [
         tuple(found if all(not math.isnan(one.cycles) for one in found) else found[:1])
         for found in options
     ]
-    return _Problem(known, costs, live, join).best(optimize)
+    return _Problem(known, costs, live, join, room).best(optimize)
 
 
 @dataclass(frozen=True)
@@ -65,21 +66,24 @@ class _Problem:
     costs: Costs
     live: Live
     join: Join
+    room: float
 
     def best(self, optimize: Optimize) -> Steps:
         smallest = self._steps(self._fastest_within(0.0))
         if optimize == Optimize.SIZE:
             return smallest
         if optimize == Optimize.SPEED:
-            return self._steps(self._fastest_within(math.inf))
+            return self._steps(self._fastest_within(self.room))
         size = self.flash(smallest)
-        limit = max(FLASH_OF_BALANCED * size, size + SMALL_FLASH)
+        limit = min(self.room, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
         fast = self._steps(self._fastest_within(limit))
         balanced = self._smaller_arena(fast, lambda one, two: self._pays(one, two, limit))
         if optimize == Optimize.BALANCED:
             return balanced
         most = CYCLES_OF_RAM * self.cycles(balanced)
-        return self._smaller_arena(balanced, lambda _, two: self.cycles(two) <= most)
+        return self._smaller_arena(
+            balanced, lambda _, two: self.cycles(two) <= most and self.flash(two) <= self.room
+        )
 
     def _steps(self, choice: Choice) -> Steps:
         return tuple(
@@ -88,15 +92,15 @@ class _Problem:
         )
 
     def _pays(self, one: Steps, two: Steps, limit: float) -> bool:
-        """Return whether ``two`` take less of cycles times RAM than ``one``, and no more flash than
-        ``limit`` and than they save of the RAM."""
+        """Return whether ``two`` are better than ``one`` in cycles and RAM, and take no more flash
+        than ``limit`` and than they save of the RAM."""
         flash, saved = self.flash(two), max(self._live(one)) - max(self._live(two))
         cheap = flash <= limit and flash - self.flash(one) <= saved
         return cheap and self._product(two) < self._product(one)
 
     def _product(self, steps: Steps) -> float:
-        """Return cycles times RAM: a tenth of the one is worth a tenth of the other."""
-        return self.cycles(steps) * max(self._live(steps))
+        """Return what is to be small: a tenth of the cycles is worth a fifth of the RAM."""
+        return self.cycles(steps) * max(self._live(steps)) ** 0.75
 
     def cycles(self, steps: Steps) -> float:
         return sum(s.option.cycles for s in steps if not math.isnan(s.option.cycles))

@@ -15,6 +15,7 @@ from edgebuild.ops import OPS
 from edgebuild.ops.bands import band_call, in_bands, is_chain, parts
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import CpuFeatures, Optimize
+from edgebuild.regions import Placement
 from edgebuild.schedule.choose import Fits, choose
 from edgebuild.schedule.costs import Costs, Option, Step, costs_for
 
@@ -96,9 +97,13 @@ def _places(tensors: Iterable[Tensor | None], plan: MemoryPlan) -> list[list[int
 
 
 def schedule_graph(
-    graph: Graph, cpu: CpuFeatures, optimize: Optimize = Optimize.BALANCED
+    graph: Graph,
+    cpu: CpuFeatures,
+    optimize: Optimize = Optimize.BALANCED,
+    placement: Placement | None = None,
 ) -> Schedule:
-    """Return how a supported ``graph`` runs on cores with these features.
+    """Return how a supported ``graph`` runs on cores with these features, in the memory of
+    ``placement``.
 
     Where nothing is known of their cycles, as with Helium, each operator's usual kernel runs.
     """
@@ -115,9 +120,20 @@ def schedule_graph(
         optimize,
         lambda calls: live_bytes(in_bands(graph, calls), calls),
         _Joiner(graph, cpu, costs).join,
+        _flash_room(placement),
     )
     calls = [step.option.call for step in steps]
     return Schedule(optimize, steps, in_bands(graph, calls))
+
+
+FIRMWARE_BYTES = 16 << 10
+"""What is left of the flash for the application."""
+
+
+def _flash_room(placement: Placement | None) -> float:
+    if placement is None or placement.weights.kind != "flash":
+        return math.inf
+    return max(0, placement.weights.usable_bytes - FIRMWARE_BYTES)
 
 
 BAND_ROWS = (16, 8, 4, 2, 1)
