@@ -166,8 +166,8 @@ def convolution(
         matrix = _neon_matrix(node, weights, c, groups, w)
         call = winograd.winograd_call if winograd.pays(matrix) else neon.conv2d_call
         return call(node, matrix)
-    batches, in_h, in_w, in_c = node.input(0).shape
     out_c, depth = len(weights) // groups, weights.shape[1]
+    column = conv.is_column(node, w)
     kernel_c = depth // (w.kernel_h * w.kernel_w)
     plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
     pointwise = plain and groups == 1
@@ -188,26 +188,13 @@ def convolution(
     elif not pointwise:
         scratch += depth + -depth % 4
     params = {
-        "batches": batches,
-        "in_h": in_h,
-        "in_w": in_w,
-        "in_c": in_c,
-        "out_h": w.out_h,
-        "out_w": w.out_w,
+        **conv.geometry(node, w),
         "out_c": out_c,
-        "kernel_h": w.kernel_h,
-        "kernel_w": w.kernel_w,
         "kernel_c": kernel_c,
-        "stride_h": w.stride_h,
-        "stride_w": w.stride_w,
-        "dilation_h": w.dilation_h,
-        "dilation_w": w.dilation_w,
-        "pad_top": w.pad_top,
-        "pad_left": w.pad_left,
         "groups": groups,
         "depth": depth,
         "pad": node.input(0).zero_point,
-        "contiguous": groups == 1 and w.dilation_w == 1,
+        "contiguous": groups == 1 and (w.dilation_h if column else w.dilation_w) == 1,
         "pointwise": in_order,
         "clamp": conv.clamps(node),
         "once": stream is not None and stream.once,
@@ -227,7 +214,9 @@ def convolution(
         scratch_bytes=max(scratch, 1),
         overlap=by_run(node, 2, buffered=True)
         if in_order
-        else (by_groups if stream is None else by_pixels)(node, w, 2, buffered=groups == 1),
+        else (by_groups if stream is None or column else by_pixels)(
+            node, w, 2, buffered=groups == 1
+        ),
     )
 
 

@@ -370,6 +370,28 @@ def window(node: Node, kernel_h: int, kernel_w: int) -> Window:
     )
 
 
+def is_column(node: Node, w: Window) -> bool:
+    """Return whether image and kernel are one pixel wide."""
+    return node.input(0).shape[2] == w.kernel_w == 1
+
+
+def geometry(node: Node, w: Window) -> dict[str, int]:
+    """Return a kernel's fields of these names. A column lies down: its bytes are those of a row, of
+    which kernels take several pixels at a time."""
+    batches, in_h, in_w, in_c = node.input(0).shape
+    down = (in_h, w.out_h, w.kernel_h, w.stride_h, w.dilation_h, w.pad_top)
+    across = (in_w, w.out_w, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left)
+    if is_column(node, w):
+        down, across = across, down
+    fields = ("in_{}", "out_{}", "kernel_{}", "stride_{}", "dilation_{}")
+    return {
+        "batches": batches,
+        "in_c": in_c,
+        **dict(zip((*(f.format("h") for f in fields), "pad_top"), down, strict=True)),
+        **dict(zip((*(f.format("w") for f in fields), "pad_left"), across, strict=True)),
+    }
+
+
 def patches(x: np.ndarray, w: Window, fill: int) -> np.ndarray:
     """Return int64 [batch, out_h, out_w, kernel_h, kernel_w, channels] of an NHWC image."""
     in_h, in_w = x.shape[1:3]
