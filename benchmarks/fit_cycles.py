@@ -151,13 +151,15 @@ class Random:
         """A fully connected layer."""
         batches = 1 if self.rng.random() < 0.8 else self.up_to(4)
         depth = 16 * self.up_to(40) if self.rng.random() < 0.4 else self.up_to(600)
+        if self.rng.random() < 0.1:
+            depth = self.up_to(3000, 1000)
         return self.make.dense((batches, depth), self.up_to(60), scale=scale, **self.act())
 
     def pool(self, kind: str, fours: bool = False) -> Graph:
-        """Pooling, global every third time; ``fours``: as the DSP kernels take it, else not so."""
+        """Pooling, global every third time; ``fours``: as the DSP kernels take it."""
         whole = self.rng.random() < 0.3
         x = self.image(15 if whole and fours else 30 if whole else 14, 8 if whole else 16)
-        x = (*x[:3], 4 * x[3] if fours else x[3] + (x[3] % 4 == 0))
+        x = (*x[:3], self.up_to(64, 4) if fours else x[3])
         if whole:
             return self.make.pool(kind, x, x[1:3])
         size = (2, 2) if self.rng.random() < 0.25 else self.sides(16)

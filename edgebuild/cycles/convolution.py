@@ -523,6 +523,10 @@ def fully_connected_dsp(p: Params) -> Work:
     work.add("turn of four", batches * fours * -(-whole // 2))
     work.add("odd round of four", batches * fours * (whole % 2))
     work.add("rest of four", batches * fours * bool(rest))
+    chunks = (whole - 1) // 16 if p["deep"] else 0
+    work.add("four deep units", batches * fours * bool(chunks))
+    work.add("chunk of four", batches * fours * chunks)
+    work.add("chunk of two", batches * twos * chunks)
     work.add("two units", batches * twos)
     work.add("second unit", batches * (odd // 2))
     work.loop("values of two", 4 * (p["depth"] // 16), batches * twos)

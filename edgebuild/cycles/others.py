@@ -43,7 +43,7 @@ def _windows(work: Work, p: Params, name: str, channels: int) -> None:
 
 def pool_dsp(p: Params) -> Work:
     """``average_pool2d_s8_dsp.c``, ``max_pool2d_s8_dsp.c``: the same, four channels at a time."""
-    return pool({**p, "channels": p["channels"] // 4})
+    return pool({**p, "channels": -(-p["channels"] // 4)})
 
 
 def _inside(p: Params, side: str, pad: str) -> np.ndarray:

@@ -214,6 +214,12 @@ def pairs_fit(weights: np.ndarray, c: DspChannels, groups: int = 1) -> bool:
     return bool(c.exact and np.all(seconds < 2**23) and halfwords_fit(weights, groups))
 
 
+def pairs_fit_anew(weights: np.ndarray, c: DspChannels) -> bool:
+    """Return the same for a kernel whose pairs start anew after every 256 values of depth, when a
+    second's sum has at most 22 bits: only its bias must leave them alone."""
+    return bool(c.exact and np.all(np.abs(c.table[1::2, 0]) < 2**22) and halfwords_fit(weights))
+
+
 def halfwords_fit(weights: np.ndarray, groups: int = 1) -> bool:
     """Return whether ``pack_pairs`` takes weights int8 [groups * channels, depth]."""
     return bool(_paired(weights, groups).min(initial=0) >= -(2**15))
