@@ -87,11 +87,13 @@ class Random:
         count = groups * self.up_to(3) if groups > 1 else self.up_to(20)
         return self.make.conv(x, count, kernel, scale=scale, groups=groups, **window, **self.act())
 
-    def pointwise(self) -> Graph:
-        """A convolution as the DSP kernel of 1x1 takes it."""
+    def pointwise(self, narrow: bool = False) -> Graph:
+        """A convolution as the DSP kernel of 1x1 takes it; ``narrow``: to one or two channels."""
         stride = (1, 1) if self.rng.random() < 0.7 else (self.up_to(2), self.up_to(3))
-        x = (*self.image(8, 1)[:3], 4 * self.up_to(24))
-        return self.make.conv(x, self.up_to(40), (1, 1), stride=stride, **self.act())
+        x = (*self.image(8, 1)[:3], self.up_to(100, 4) if narrow else 4 * self.up_to(24))
+        return self.make.conv(
+            x, self.up_to(2 if narrow else 40), (1, 1), stride=stride, **self.act()
+        )
 
     def few(self) -> Graph:
         """A convolution over few channels, as a model's first layer."""
@@ -276,6 +278,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "average_pool2d_s8": (4, lambda r: r.pool("AVERAGE_POOL_2D")),
     "average_pool2d_s8_dsp": (4, lambda r: r.pool("AVERAGE_POOL_2D", fours=True)),
     "concatenation": (2, lambda r: r.joined()),
+    "conv2d_1x1_narrow_s8_dsp": (1, lambda r: r.pointwise(narrow=True)),
     "conv2d_1x1_s8_dsp": (2, lambda r: r.pointwise()),
     "conv2d_rows_s8_dsp": (4, lambda r: r.few()),
     "conv2d_s8": (4, lambda r: r.conv(r.beyond(BEYOND_DSP))),

@@ -114,6 +114,22 @@ def conv2d_1x1_dsp(p: Params) -> Work:
     return work
 
 
+def conv2d_1x1_narrow_dsp(p: Params) -> Work:
+    """``conv2d_1x1_narrow_s8_dsp.c``: runs of pairs of pixels, four values of depth a step."""
+    work = Work()
+    rows = p["batches"] * p["rows"]
+    pairs, odd = divmod(p["pixels"], 2)
+    steps = -(-p["in_c"] // 4)
+    work.add("row", rows)
+    work.add("run", rows * (bool(pairs) + odd))
+    pairs = rows * (pairs + odd)
+    work.add("pair, one rounding" if p["once"] else "pair", pairs)
+    work.add("step", pairs * steps)
+    work.add("turn", pairs * max(1, -(-(steps - 1) // 4)))
+    _clamp(work, p, rows * p["pixels"] * p["out_c"])
+    return work
+
+
 def _widened(work: Work, run: int, kernel_h: int, pairs: int) -> None:
     """Columns that ``conv2d_pairs_dsp.c`` itself makes."""
     with work.phase("widen", pairs):

@@ -378,6 +378,7 @@ def _dense(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 _WALKS = {
+    "conv2d_1x1_narrow_s8_dsp": _conv_1x1_dsp,
     "conv2d_1x1_s8_dsp": _conv_1x1_dsp,
     "conv2d_rows_s8_dsp": _conv_rows_dsp,
     "conv2d_s8": _conv,

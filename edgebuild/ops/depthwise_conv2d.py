@@ -18,6 +18,8 @@ from edgebuild.targets import CpuFeatures
 _FOUR = 4
 """Channels that the DSP kernels take at a time: a word of the image."""
 
+_DSP_3X3 = "depthwise_conv2d_3x3_s8_dsp"
+
 _PIXELS = 4
 """That the portable kernel takes at a time; the host's pointers to each tap have 8 bytes."""
 
@@ -92,6 +94,17 @@ class DepthwiseConv2D(Operator):
         if _is_3x3(node, w):
             return _dsp_3x3_call(node, w, numbers)
         return _dsp_call(node, w, numbers)
+
+    def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+        """Return the usual kernel, the portable one, and beside that of 3x3 the one of any kernel,
+        which prepares less."""
+        usual, *others = super().candidates(node, cpu)
+        if usual.function == f"eb_{_DSP_3X3}":
+            c = conv.channels(node, _matrix(node), single_precision_product=False)
+            numbers = _numbers(node, c)
+            assert numbers is not None
+            others.append(_dsp_call(node, _window(node), numbers))
+        return (usual, *others)
 
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, multipliers, activations and zero points."""
@@ -244,11 +257,10 @@ def _dsp_3x3_call(node: Node, w: conv.Window, numbers: np.ndarray) -> KernelCall
     rows = 4 // stride
     # Columns of three pairs of rows, four channels each; two pairs on from step to step.
     words = 12 * max(columns, stride + 3) + 8 * max(-(-w.out_h // rows) - 1, 0)
-    name = "depthwise_conv2d_3x3_s8_dsp"
     return KernelCall(
-        f"eb_{name}",
+        f"eb_{_DSP_3X3}",
         "depthwise_conv2d/depthwise_conv2d.h",
-        (f"depthwise_conv2d/{name}.c",),
+        (f"depthwise_conv2d/{_DSP_3X3}.c",),
         "eb_depthwise_conv2d_3x3_params",
         {
             "batches": batches,
