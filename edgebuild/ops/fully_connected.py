@@ -133,7 +133,7 @@ class FullyConnected(Operator):
         yield _case("relu6_batches", (3, 17), 5, act="RELU6", out_zp=-20)
         yield _case("deep", (1, 640), 9, out_scale=4.0)
         yield _case("deeper", (1, 1100), 7, low=100, out_scale=40.0)
-        yield _case("deepest_sums", (2, 2064), 4, low=-128, high=-126, in_zp=0, out_scale=99.0)
+        yield _case("deepest_sums", (2, 2064), 4, low=-127, high=-126, in_zp=0, out_scale=99.0)
         yield _case("deep_single", (1, 1040), 1, low=125, out_zp=-128, out_scale=99.0)
         yield _case("deep_pair", (3, 1055), 2, low=125, out_scale=99.0)
         yield _case("nine_batches", (9, 24), 17, out_scale=2.0)
