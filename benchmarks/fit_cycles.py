@@ -161,7 +161,7 @@ class Random:
         """Pooling, global every third time; ``fours``: as the DSP kernels take it."""
         whole = self.rng.random() < 0.3
         x = self.image(15 if whole and fours else 30 if whole else 14, 8 if whole else 16)
-        x = (*x[:3], self.up_to(64, 4) if fours else x[3])
+        x = (*x[:3], self.up_to(64, 4) if fours else x[3] + (x[3] % 4 == 0))
         if whole:
             return self.make.pool(kind, x, x[1:3])
         size = (2, 2) if self.rng.random() < 0.25 else self.sides(16)
@@ -293,7 +293,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "dequantize_s8_f32": (1, lambda r: r.make.cast(DType.INT8, r.shape(), DType.FLOAT32)),
     "dequantize_u8_f32": (1, lambda r: r.make.cast(DType.UINT8, r.shape(), DType.FLOAT32)),
     "fully_connected_s8": (1, lambda r: r.dense(r.beyond(BEYOND_DSP, 0.6))),
-    "fully_connected_s8_dsp": (1, lambda r: r.dense()),
+    "fully_connected_s8_dsp": (2, lambda r: r.dense()),
     "lookup_8": (1, lambda r: r.make.unary("LOGISTIC", r.shape())),
     "max_pool2d_s8": (4, lambda r: r.pool("MAX_POOL_2D")),
     "max_pool2d_s8_dsp": (4, lambda r: r.pool("MAX_POOL_2D", fours=True)),
