@@ -161,7 +161,7 @@ class Random:
         """Pooling, global every third time; ``fours``: as the DSP kernels take it."""
         whole = self.rng.random() < 0.3
         x = self.image(15 if whole and fours else 30 if whole else 14, 8 if whole else 16)
-        x = (*x[:3], self.up_to(64, 4) if fours else x[3] + (x[3] % 4 == 0))
+        x = (*x[:3], self.up_to(64, 4) if fours else x[3])
         if whole:
             return self.make.pool(kind, x, x[1:3])
         size = (2, 2) if self.rng.random() < 0.25 else self.sides(16)
