@@ -87,11 +87,13 @@ class Random:
         count = groups * self.up_to(3) if groups > 1 else self.up_to(20)
         return self.make.conv(x, count, kernel, scale=scale, groups=groups, **window, **self.act())
 
-    def pointwise(self) -> Graph:
-        """A convolution as the DSP kernel of 1x1 takes it."""
+    def pointwise(self, narrow: bool = False) -> Graph:
+        """A convolution as the DSP kernel of 1x1 takes it; ``narrow``: to one or two channels."""
         stride = (1, 1) if self.rng.random() < 0.7 else (self.up_to(2), self.up_to(3))
-        x = (*self.image(8, 1)[:3], 4 * self.up_to(24))
-        return self.make.conv(x, self.up_to(40), (1, 1), stride=stride, **self.act())
+        x = (*self.image(8, 1)[:3], self.up_to(100, 4) if narrow else 4 * self.up_to(24))
+        return self.make.conv(
+            x, self.up_to(2 if narrow else 40), (1, 1), stride=stride, **self.act()
+        )
 
     def few(self) -> Graph:
         """A convolution over few channels, as a model's first layer."""
@@ -139,8 +141,8 @@ class Random:
         return self.make.depthwise(x, (3, 3), stride=stride, padding=padding, **self.act())
 
     def depthwise(self, scale: float = 0.1, fours: bool = False) -> Graph:
-        """A depthwise convolution; ``fours``: as the DSP kernels take them."""
-        channels = 4 * self.up_to(8) if fours else self.up_to(30)
+        """A depthwise convolution; ``fours``: as DSP kernels take it, four channels or more."""
+        channels = self.up_to(32, 4) if fours else self.up_to(30)
         multiplier = 1 if fours or self.rng.random() < 0.5 else self.up_to(12, 2)
         x, kernel, window = self.window(channels if multiplier == 1 else -(-channels // 3))
         return self.make.depthwise(
@@ -151,13 +153,15 @@ class Random:
         """A fully connected layer."""
         batches = 1 if self.rng.random() < 0.8 else self.up_to(4)
         depth = 16 * self.up_to(40) if self.rng.random() < 0.4 else self.up_to(600)
+        if self.rng.random() < 0.1:
+            depth = self.up_to(3000, 1000)
         return self.make.dense((batches, depth), self.up_to(60), scale=scale, **self.act())
 
     def pool(self, kind: str, fours: bool = False) -> Graph:
-        """Pooling, global every third time; ``fours``: as the DSP kernels take it, else not so."""
+        """Pooling, global every third time; ``fours``: as the DSP kernels take it."""
         whole = self.rng.random() < 0.3
         x = self.image(15 if whole and fours else 30 if whole else 14, 8 if whole else 16)
-        x = (*x[:3], 4 * x[3] if fours else x[3] + (x[3] % 4 == 0))
+        x = (*x[:3], self.up_to(64, 4) if fours else x[3])
         if whole:
             return self.make.pool(kind, x, x[1:3])
         size = (2, 2) if self.rng.random() < 0.25 else self.sides(16)
@@ -274,6 +278,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "average_pool2d_s8": (4, lambda r: r.pool("AVERAGE_POOL_2D")),
     "average_pool2d_s8_dsp": (4, lambda r: r.pool("AVERAGE_POOL_2D", fours=True)),
     "concatenation": (2, lambda r: r.joined()),
+    "conv2d_1x1_narrow_s8_dsp": (1, lambda r: r.pointwise(narrow=True)),
     "conv2d_1x1_s8_dsp": (2, lambda r: r.pointwise()),
     "conv2d_rows_s8_dsp": (4, lambda r: r.few()),
     "conv2d_s8": (4, lambda r: r.conv(r.beyond(BEYOND_DSP))),
@@ -288,7 +293,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "dequantize_s8_f32": (1, lambda r: r.make.cast(DType.INT8, r.shape(), DType.FLOAT32)),
     "dequantize_u8_f32": (1, lambda r: r.make.cast(DType.UINT8, r.shape(), DType.FLOAT32)),
     "fully_connected_s8": (1, lambda r: r.dense(r.beyond(BEYOND_DSP, 0.6))),
-    "fully_connected_s8_dsp": (1, lambda r: r.dense()),
+    "fully_connected_s8_dsp": (2, lambda r: r.dense()),
     "lookup_8": (1, lambda r: r.make.unary("LOGISTIC", r.shape())),
     "max_pool2d_s8": (4, lambda r: r.pool("MAX_POOL_2D")),
     "max_pool2d_s8_dsp": (4, lambda r: r.pool("MAX_POOL_2D", fours=True)),

@@ -114,6 +114,22 @@ def conv2d_1x1_dsp(p: Params) -> Work:
     return work
 
 
+def conv2d_1x1_narrow_dsp(p: Params) -> Work:
+    """``conv2d_1x1_narrow_s8_dsp.c``: runs of pairs of pixels, four values of depth a step."""
+    work = Work()
+    rows = p["batches"] * p["rows"]
+    pairs, odd = divmod(p["pixels"], 2)
+    steps = -(-p["in_c"] // 4)
+    work.add("row", rows)
+    work.add("run", rows * (bool(pairs) + odd))
+    pairs = rows * (pairs + odd)
+    work.add("pair, one rounding" if p["once"] else "pair", pairs)
+    work.add("step", pairs * steps)
+    work.add("turn", pairs * max(1, -(-(steps - 1) // 4)))
+    _clamp(work, p, rows * p["pixels"] * p["out_c"])
+    return work
+
+
 def _widened(work: Work, run: int, kernel_h: int, pairs: int) -> None:
     """Columns that ``conv2d_pairs_dsp.c`` itself makes."""
     with work.phase("widen", pairs):
@@ -424,28 +440,28 @@ def _taps(p: Params, side: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def depthwise_dsp(p: Params) -> Work:
-    """``depthwise_conv2d_s8_dsp.c``: four channels at a time, over the whole image."""
+    """``depthwise_conv2d_s8_dsp.c``: pixels of a run, four channels, eight taps a turn."""
     work = Work()
-    kernel_h, kernel_w = p["kernel_h"], p["kernel_w"]
-    words, blocks = 2 * kernel_h, p["in_c"] // 4
-    images = blocks * p["batches"]
-    work.loop("pads", p["columns"] * words)
-    work.add("block", blocks)
-    work.add("image", images)
-    _widen_rows(work, kernel_h, kernel_w, blocks)
-    work.loop("double", kernel_w * words, blocks)
-    rows = images * p["out_h"]
-    work.add("row", rows)
-    _widen_rows(work, kernel_h, min(p["in_w"], p["columns"] - p["pad_left"]), rows)
-    pixels = rows * p["out_w"]
-    if kernel_h == kernel_w == 3 and p["dilation_w"] == 1:
-        work.add("pixel of 3x3", pixels)
-    else:
+    taps = p["kernel_h"] * p["kernel_w"]
+    pixels = p["batches"] * p["out_h"] * p["out_w"]
+    work.fills("pad memset", p["in_c"], np.array([4 * taps]))
+    inside_y, inside_x = (_taps(p, side)[1].all(axis=1) for side in "hw")
+    rows, edges = int(inside_y.sum()), int((~inside_x).sum())
+    runs = rows * (edges + bool(inside_x.any())) + (p["out_h"] - rows) * p["out_w"]
+    work.add("row", p["batches"] * p["out_h"])
+    with work.phase("point", p["batches"] * runs):
+        work.add("run", p["batches"] * runs)
+        work.add("tap row", p["batches"] * runs * p["kernel_h"])
+        work.loop("tap pointer", p["kernel_w"], p["batches"] * runs * p["kernel_h"])
+    with work.phase("multiply", p["batches"] * runs):
         work.add("pixel", pixels)
-        work.add("kernel column", pixels * kernel_w)
-        work.loop("kernel rows", kernel_h // 2, pixels * kernel_w)
-        work.add("odd kernel row", pixels * kernel_w * (kernel_h % 2))
-    _clamp(work, p, p["batches"] * p["out_h"] * p["out_w"] * p["in_c"])
+        fours = pixels * -(-p["in_c"] // 4)
+        work.add("four channels, one rounding" if p["once"] else "four channels", fours)
+        work.add("channels left", pixels * bool(p["in_c"] % 4))
+        work.add("two taps", fours * (taps // 2))
+        work.add("turn", fours * -(-(taps // 2) // 4))
+        work.add("odd tap", fours * (taps % 2))
+    _clamp(work, p, pixels * p["in_c"])
     return work
 
 
@@ -487,13 +503,6 @@ def depthwise_3x3_dsp(p: Params) -> Work:
     return work
 
 
-def _widen_rows(work: Work, kernel_h: int, columns: int, calls: int) -> None:
-    work.add("widen", calls)
-    work.add("widen row", calls * kernel_h)
-    work.loop("widen pair", columns, calls * (kernel_h // 2))
-    work.loop("widen last", columns, calls * (kernel_h % 2))
-
-
 def fully_connected(p: Params) -> Work:
     """``fully_connected_s8.c``: four units and four values of depth a round, then one unit."""
     work = Work()
@@ -530,6 +539,10 @@ def fully_connected_dsp(p: Params) -> Work:
     work.add("turn of four", batches * fours * -(-whole // 2))
     work.add("odd round of four", batches * fours * (whole % 2))
     work.add("rest of four", batches * fours * bool(rest))
+    chunks = (whole - 1) // 16 if p["deep"] else 0
+    work.add("four deep units", batches * fours * bool(chunks))
+    work.add("chunk of four", batches * fours * chunks)
+    work.add("chunk of two", batches * twos * chunks)
     work.add("two units", batches * twos)
     work.add("second unit", batches * (odd // 2))
     work.loop("values of two", 4 * (p["depth"] // 16), batches * twos)

@@ -17,6 +17,7 @@ WORK: Mapping[str, Callable[[Mapping[str, Any]], Work]] = {
     "average_pool2d_s8": others.average_pool,
     "average_pool2d_s8_dsp": others.pool_dsp,
     "concatenation": others.concatenation,
+    "conv2d_1x1_narrow_s8_dsp": convolution.conv2d_1x1_narrow_dsp,
     "conv2d_1x1_s8_dsp": convolution.conv2d_1x1_dsp,
     "conv2d_rows_s8_dsp": convolution.conv2d_rows_dsp,
     "conv2d_s8": convolution.conv2d,

@@ -16,6 +16,7 @@ Params = Mapping[str, Any]
 def pool(p: Params) -> Work:
     """``max_pool2d_s8.c``: what of each window lies inside."""
     work = Work()
+    _pixels(work, p)
     _windows(work, p, "", p["channels"])
     return work
 
@@ -24,18 +25,21 @@ def average_pool(p: Params) -> Work:
     """``average_pool2d_s8.c``: the same, four channels at a time, and what is left over."""
     work = Work()
     fours, left = divmod(p["channels"], 4)
+    _pixels(work, p)
     for name, count in (("four: ", fours), ("", left)):
         if count:
             _windows(work, p, name, count)
-            work.add(f"{name}channels", p["batches"] * p["out_h"] * p["out_w"])
     return work
+
+
+def _pixels(work: Work, p: Params) -> None:
+    work.add("row", p["batches"] * p["out_h"])
+    work.add("pixel", p["batches"] * p["out_h"] * p["out_w"])
 
 
 def _windows(work: Work, p: Params, name: str, channels: int) -> None:
     rows, columns = _inside(p, "h", "pad_top"), _inside(p, "w", "pad_left")
     times = p["batches"] * channels
-    work.add("row", p["batches"] * p["out_h"])
-    work.add("pixel", p["batches"] * p["out_h"] * p["out_w"])
     work.add(f"{name}output", times * p["out_h"] * p["out_w"])
     work.loops(f"{name}rows", rows, times * p["out_w"])
     work.loops(f"{name}columns", columns, times * int(rows.sum()))
@@ -43,7 +47,7 @@ def _windows(work: Work, p: Params, name: str, channels: int) -> None:
 
 def pool_dsp(p: Params) -> Work:
     """``average_pool2d_s8_dsp.c``, ``max_pool2d_s8_dsp.c``: the same, four channels at a time."""
-    return pool({**p, "channels": p["channels"] // 4})
+    return pool({**p, "channels": -(-p["channels"] // 4)})
 
 
 def _inside(p: Params, side: str, pad: str) -> np.ndarray:

@@ -359,12 +359,9 @@ def _depthwise(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 def _depthwise_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
-    """Weights of four channels are widened once; their biases are read again for every pixel."""
-    taps = p["kernel_h"] * p["kernel_w"]
-    yield Reads("weights", p["weights"].nbytes, run=4, taps=taps)
+    """Every pixel meets all weights."""
     pixels = p["batches"] * p["out_h"] * p["out_w"]
-    four = 4 * p["channels"].nbytes // max(1, p["in_c"])
-    yield Reads("weights", p["channels"].nbytes, window=four, repeats=pixels)
+    yield Reads("weights", p["channels"].nbytes, pixels)
 
 
 def _depthwise_3x3_dsp(p: Mapping[str, Any]) -> Iterator[Reads]:
@@ -381,6 +378,7 @@ def _dense(p: Mapping[str, Any]) -> Iterator[Reads]:
 
 
 _WALKS = {
+    "conv2d_1x1_narrow_s8_dsp": _conv_1x1_dsp,
     "conv2d_1x1_s8_dsp": _conv_1x1_dsp,
     "conv2d_rows_s8_dsp": _conv_rows_dsp,
     "conv2d_s8": _conv,
@@ -413,7 +411,7 @@ def _walked(node: Node, call: KernelCall) -> Iterator[tuple[Tensor, Reads]]:
         tensor = node.input(position)
         if tensor.is_constant:
             continue
-        if name in ("depthwise_conv2d_s8_dsp", "depthwise_conv2d_3x3_s8_dsp"):
+        if name == "depthwise_conv2d_3x3_s8_dsp":
             # Four channels of the whole image, then the next four.
             yield tensor, Reads("arena", tensor.nbytes, run=4, window=tensor.nbytes)
         elif name == "conv2d_rows_s8_dsp":

@@ -16,6 +16,12 @@ from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.overlap import by_groups, by_pixels, by_run
 from edgebuild.targets import CpuFeatures
 
+_WORD = 4
+"""Values of the input that kernels load at once."""
+
+_NARROW = 2
+"""Output channels of a 1x1 kernel up to which making columns costs more than it saves."""
+
 
 class Conv2D(Operator):
     """Weights are [out channels, kernel height, kernel width, input channels of one group]."""
@@ -126,6 +132,12 @@ class Conv2D(Operator):
         yield _case("row_of_13", (1, 4, 15, 8), (17, 3, 3, 8))
         yield _case("row_of_11", (2, 3, 11, 24), (8, 3, 3, 24), padding="SAME")
         yield _case("row_of_7", (1, 2, 7, 16), (9, 1, 1, 16), out_scale=5e-4)
+        yield _case("narrow_one", (1, 5, 3, 24), (1, 1, 1, 24), out_zp=-128, act="RELU")
+        yield _case("narrow_two", (2, 3, 4, 32), (2, 1, 1, 32), out_scale=2.0)
+        yield _case("narrow_strided", (2, 5, 7, 5), (2, 1, 1, 5), stride=(2, 2), act="RELU6")
+        yield _case("narrow_rest_2", (1, 3, 3, 38), (2, 1, 1, 38), act="RELU", out_zp=-128)
+        yield _case("narrow_rest_3", (1, 2, 3, 7), (1, 1, 1, 7), act="RELU6")
+        yield _case("narrow_4", (1, 3, 5, 4), (2, 1, 1, 4), act="RELU", out_zp=-128)
         yield _case("depth_12", (1, 3, 6, 12), (24, 1, 1, 12), act="RELU", out_zp=-128)
         yield _case("lowest_in_runs", (1, 4, 10, 16), (10, 3, 3, 16), low=-128, high=-126)
         yield _case("groups_of_blocks", (1, 4, 12, 32), (20, 3, 3, 16), padding="SAME")
@@ -170,8 +182,8 @@ def convolution(
         matrix = _neon_matrix(node, weights, c, groups, w)
         call = winograd.winograd_call if winograd.pays(matrix) else neon.conv2d_call
         return call(node, matrix)
-    batches, in_h, in_w, in_c = node.input(0).shape
     out_c, depth = len(weights) // groups, weights.shape[1]
+    column = conv.is_column(node, w)
     kernel_c = depth // (w.kernel_h * w.kernel_w)
     plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
     pointwise = plain and groups == 1
@@ -182,9 +194,14 @@ def convolution(
         if rows is not None:
             return rows
     # Rarely a layer is beyond the DSP kernels' limits: huge sums, or multipliers above 1/2.
+    one_tap = groups == w.kernel_h == w.kernel_w == 1
+    if cpu.dsp and one_tap and out_c <= _NARROW and depth >= _WORD:
+        stream = _stream(node, _overlapped(weights), c, groups, _NARROW)
+        if stream is not None:
+            return _pointwise_call(node, w, stream, "conv2d_1x1_narrow_s8_dsp", (), 0)
     stream = _stream(node, weights, c, groups) if cpu.dsp else None
-    if stream is not None and groups == w.kernel_h == w.kernel_w == 1 and depth % 4 == 0:
-        return _pointwise_call(node, w, stream)
+    if stream is not None and one_tap and depth % _WORD == 0:
+        return _pointwise_call(node, w, stream, "conv2d_1x1_s8_dsp", (_PAIRS,), 4 * depth)
     in_order = pointwise and stream is None
     scratch = 4 * (depth + -depth % 4)
     if stream is not None:
@@ -192,26 +209,13 @@ def convolution(
     elif not pointwise:
         scratch += depth + -depth % 4
     params = {
-        "batches": batches,
-        "in_h": in_h,
-        "in_w": in_w,
-        "in_c": in_c,
-        "out_h": w.out_h,
-        "out_w": w.out_w,
+        **conv.geometry(node, w),
         "out_c": out_c,
-        "kernel_h": w.kernel_h,
-        "kernel_w": w.kernel_w,
         "kernel_c": kernel_c,
-        "stride_h": w.stride_h,
-        "stride_w": w.stride_w,
-        "dilation_h": w.dilation_h,
-        "dilation_w": w.dilation_w,
-        "pad_top": w.pad_top,
-        "pad_left": w.pad_left,
         "groups": groups,
         "depth": depth,
         "pad": node.input(0).zero_point,
-        "contiguous": groups == 1 and w.dilation_w == 1,
+        "contiguous": groups == 1 and (w.dilation_h if column else w.dilation_w) == 1,
         "pointwise": in_order,
         "clamp": conv.clamps(node),
         "once": stream is not None and stream.once,
@@ -231,7 +235,9 @@ def convolution(
         scratch_bytes=max(scratch, 1),
         overlap=by_run(node, 2, buffered=True)
         if in_order
-        else (by_groups if stream is None else by_pixels)(node, w, 2, buffered=groups == 1),
+        else (by_groups if stream is None or column else by_pixels)(
+            node, w, 2, buffered=groups == 1
+        ),
     )
 
 
@@ -246,39 +252,61 @@ class _Stream:
     once: bool
 
 
-def _stream(node: Node, weights: np.ndarray, c: conv.Channels, groups: int) -> _Stream | None:
-    """Return the stream for weights int8 [groups * channels, depth]; None beyond the DSP kernels'
-    limits."""
+def _stream(
+    node: Node, weights: np.ndarray, c: conv.Channels, groups: int, together: int = 4
+) -> _Stream | None:
+    """Return the stream for weights int8 [groups * channels, depth], ``together`` channels at a
+    time; None beyond the DSP kernels' limits."""
     once = conv.once_rounded(node, weights, c)
     if once is not None and conv.halfwords_fit(weights, groups):
-        start, multiplier = _fours(once, groups).transpose(2, 0, 1)
+        start, multiplier = _blocks(once, groups, together).transpose(2, 0, 1)
         last = np.hstack([multiplier[:, 0::2], multiplier[:, 1::2]])
-        return _Stream(_joined(start, _fours(weights, groups), last), once=True)
+        return _Stream(_joined(start, _blocks(weights, groups, together), last), once=True)
     d = conv.dsp_channels(node, weights, c)
     if not conv.pairs_fit(weights, d, groups):
         return None
-    table = _fours(d.table, groups).astype(np.int64)
-    start = table[..., 0] * [2, 256, 2, 256]
+    table = _blocks(d.table, groups, together).astype(np.int64)
+    start = table[..., 0] * np.resize([2, 256], together)
     last = table[..., 1:].reshape(len(table), -1)
-    return _Stream(_joined(start, _fours(weights, groups), last), once=False)
+    return _Stream(_joined(start, _blocks(weights, groups, together), last), once=False)
 
 
-def _fours(rows: np.ndarray, groups: int) -> np.ndarray:
-    """Return [groups * channels, numbers] as [fours, 4, numbers], each group filled with zeros."""
+def _blocks(rows: np.ndarray, groups: int, together: int) -> np.ndarray:
+    """Return [groups * channels, numbers] as [blocks, together, numbers], each group filled with
+    zeros."""
     blocks = rows.reshape(groups, -1, rows.shape[1])
-    padded = np.pad(blocks, ((0, 0), (0, -blocks.shape[1] % 4), (0, 0)))
-    return padded.reshape(-1, 4, rows.shape[1])
+    padded = np.pad(blocks, ((0, 0), (0, -blocks.shape[1] % together), (0, 0)))
+    return padded.reshape(-1, together, rows.shape[1])
 
 
 def _joined(start: np.ndarray, weights: np.ndarray, last: np.ndarray) -> np.ndarray:
-    """Return starts [fours, 4], weights [fours, 4, depth] and ``last`` [fours, words] in turn."""
+    """Return starts [blocks, channels], weights [blocks, channels, depth] and ``last`` [blocks,
+    words] in turn."""
     pairs = conv.pack_pairs(weights.reshape(-1, weights.shape[2]), 4).view("<i4")
-    words = pairs.reshape(len(start), 2, -1).transpose(0, 2, 1).reshape(len(start), -1)
+    words = (
+        pairs.reshape(len(start), start.shape[1] // 2, -1)
+        .transpose(0, 2, 1)
+        .reshape(len(start), -1)
+    )
     rows = [start[:, 1::2], words, start[:, 0::2], last]
     return np.hstack(rows).astype(np.int32).reshape(-1)
 
 
-def _pointwise_call(node: Node, w: Window, stream: _Stream) -> KernelCall:
+def _overlapped(weights: np.ndarray) -> np.ndarray:
+    """Return weights int8 [channels, depth] with zeros behind the first word of values: those of
+    the second word that are in the first one, so that the last word ends with the depth."""
+    zeros = np.zeros((len(weights), -weights.shape[1] % _WORD), np.int8)
+    return np.concatenate([weights[:, :_WORD], zeros, weights[:, _WORD:]], axis=1)
+
+
+def _pointwise_call(
+    node: Node,
+    w: Window,
+    stream: _Stream,
+    name: str,
+    sources: tuple[str, ...],
+    scratch_bytes: int,
+) -> KernelCall:
     batches, in_h, in_w, in_c = node.input(0).shape
     out_c = node.output.shape[3]
     plain = (w.stride_h, w.stride_w) == (1, 1)
@@ -297,12 +325,12 @@ def _pointwise_call(node: Node, w: Window, stream: _Stream) -> KernelCall:
         "output": conv.output_stage(node),
     }
     return KernelCall(
-        "eb_conv2d_1x1_s8_dsp",
+        f"eb_{name}",
         "conv2d/conv2d.h",
-        ("conv2d/conv2d_1x1_s8_dsp.c", _PAIRS),
+        (f"conv2d/{name}.c", *sources),
         "eb_conv2d_1x1_params",
         params,
-        scratch_bytes=4 * in_c,
+        scratch_bytes=scratch_bytes,
         overlap=by_run(node, 2, buffered=True) if plain else by_pixels(node, w, 2, buffered=True),
     )
 

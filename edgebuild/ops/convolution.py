@@ -217,6 +217,12 @@ def pairs_fit(weights: np.ndarray, c: DspChannels, groups: int = 1) -> bool:
     return bool(c.exact and np.all(seconds < 2**23) and halfwords_fit(weights, groups))
 
 
+def pairs_fit_anew(weights: np.ndarray, c: DspChannels) -> bool:
+    """Return the same for a kernel whose pairs start anew after every 256 values of depth, when a
+    second's sum has at most 22 bits: only its bias must leave them alone."""
+    return bool(c.exact and np.all(np.abs(c.table[1::2, 0]) < 2**22) and halfwords_fit(weights))
+
+
 def halfwords_fit(weights: np.ndarray, groups: int = 1) -> bool:
     """Return whether ``pack_pairs`` takes weights int8 [groups * channels, depth]."""
     return bool(_paired(weights, groups).min(initial=0) >= -(2**15))
@@ -360,6 +366,28 @@ def window(node: Node, kernel_h: int, kernel_w: int) -> Window:
         pad_top,
         pad_left,
     )
+
+
+def is_column(node: Node, w: Window) -> bool:
+    """Return whether image and kernel are one pixel wide."""
+    return node.input(0).shape[2] == w.kernel_w == 1
+
+
+def geometry(node: Node, w: Window) -> dict[str, int]:
+    """Return a kernel's fields of these names. A column lies down: its bytes are those of a row, of
+    which kernels take several pixels at a time."""
+    batches, in_h, in_w, in_c = node.input(0).shape
+    down = (in_h, w.out_h, w.kernel_h, w.stride_h, w.dilation_h, w.pad_top)
+    across = (in_w, w.out_w, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left)
+    if is_column(node, w):
+        down, across = across, down
+    fields = ("in_{}", "out_{}", "kernel_{}", "stride_{}", "dilation_{}")
+    return {
+        "batches": batches,
+        "in_c": in_c,
+        **dict(zip((*(f.format("h") for f in fields), "pad_top"), down, strict=True)),
+        **dict(zip((*(f.format("w") for f in fields), "pad_left"), across, strict=True)),
+    }
 
 
 def patches(x: np.ndarray, w: Window, fill: int) -> np.ndarray:

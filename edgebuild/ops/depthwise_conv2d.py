@@ -15,6 +15,11 @@ from edgebuild.ops.conv2d import convolution
 from edgebuild.ops.overlap import by_channels, by_groups
 from edgebuild.targets import CpuFeatures
 
+_FOUR = 4
+"""Channels that the DSP kernels take at a time: a word of the image."""
+
+_DSP_3X3 = "depthwise_conv2d_3x3_s8_dsp"
+
 _PIXELS = 4
 """That the portable kernel takes at a time; the host's pointers to each tap have 8 bytes."""
 
@@ -85,55 +90,25 @@ class DepthwiseConv2D(Operator):
             return _neon_call(node, c, w)
         if cpu.mve and _multiplier(node) == 1 and mve.fits(c):
             return mve.depthwise_call(node, _matrix(node), c, w)
-        batches, in_h, in_w, in_c = node.input(0).shape
-        d = conv.dsp_channels(node, _matrix(node), c)
-        if cpu.dsp and _multiplier(node) == 1 and _is_3x3(node, w):
-            channels_3x3 = _channels_3x3(node, c, d)
-            if channels_3x3 is not None:
-                return _dsp_3x3_call(node, w, channels_3x3)
-        dsp = cpu.dsp and d.exact and _multiplier(node) == 1 and in_c % 4 == 0
-        columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1
-        filters = (in_c, _multiplier(node), -1)
-        params = {
-            "batches": batches,
-            "in_h": in_h,
-            "in_w": in_w,
-            "in_c": in_c,
-            "out_h": w.out_h,
-            "out_w": w.out_w,
-            "multiplier": _multiplier(node),
-            "kernel_h": w.kernel_h,
-            "kernel_w": w.kernel_w,
-            "stride_h": w.stride_h,
-            "stride_w": w.stride_w,
-            "dilation_h": w.dilation_h,
-            "dilation_w": w.dilation_w,
-            "pad_top": w.pad_top,
-            "pad_left": w.pad_left,
-            "pad": node.input(0).zero_point,
-            "columns": columns,
-            "clamp": conv.clamps(node),
-            "weights": node.input(1).data if dsp else _by_filter(_matrix(node), filters),
-            "channels": d.table * np.array([2, 1, 1, 1], np.int32)
-            if dsp
-            else _by_filter(c.table(), filters),
-            "output": conv.output_stage(node),
-        }
-        if dsp:
-            name, scratch = "depthwise_conv2d_s8_dsp", 8 * w.kernel_h * (w.kernel_w + columns)
-            overlap = by_channels(node, w)
-        else:
-            name, scratch = "depthwise_conv2d_s8", _PIXELS * 8 * w.kernel_h * w.kernel_w + in_c
-            overlap = by_groups(node, w, _PIXELS, buffered=False)
-        return KernelCall(
-            f"eb_{name}",
-            "depthwise_conv2d/depthwise_conv2d.h",
-            (f"depthwise_conv2d/{name}.c",),
-            "eb_depthwise_conv2d_params",
-            params,
-            scratch_bytes=scratch,
-            overlap=overlap,
-        )
+        if not cpu.dsp or _multiplier(node) > 1 or node.input(0).shape[3] < _FOUR:
+            return _portable_call(node, c, w)
+        numbers = _numbers(node, c)
+        if numbers is None:
+            return _portable_call(node, c, w)
+        if _is_3x3(node, w):
+            return _dsp_3x3_call(node, w, numbers)
+        return _dsp_call(node, w, numbers)
+
+    def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+        """Return the usual kernel, the portable one, and beside that of 3x3 the one of any kernel,
+        which prepares less."""
+        usual, *others = super().candidates(node, cpu)
+        if usual.function == f"eb_{_DSP_3X3}":
+            c = conv.channels(node, _matrix(node), single_precision_product=False)
+            numbers = _numbers(node, c)
+            assert numbers is not None
+            others.append(_dsp_call(node, _window(node), numbers))
+        return (usual, *others)
 
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, multipliers, activations and zero points."""
@@ -192,37 +167,104 @@ def _is_3x3(node: Node, w: Window) -> bool:
     return (
         (w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w) == (3, 3, 1, 1)
         and (w.stride_h, w.stride_w) in ((1, 1), (2, 2))
-        and node.input(0).shape[3] >= 4
         and node.output.elements > 0
     )
 
 
-def _channels_3x3(node: Node, c: conv.Channels, d: conv.DspChannels) -> np.ndarray | None:
-    """Return the channels of the DSP kernel of 3x3, int32 [channels, 5] of those that round once,
-    else [channels, 7]; None where it is not exact."""
+def _numbers(node: Node, c: conv.Channels) -> np.ndarray | None:
+    """Return the numbers of the DSP kernels' channels: int32 [channels, 2] where they round once,
+    else [channels, 4], ``eb_channel_dsp`` with 256 times the bias; None where neither is exact."""
     weights = _matrix(node)
-    numbers = conv.once_rounded(node, weights, c)
-    if numbers is None:
-        if not d.exact or (d.reach >= 2**23).any():
-            return None
-        numbers = d.table * np.array([256, 1, 1, 1], np.int32)
-    rows = weights.reshape(-1, 3, 3)
-    taps = np.ascontiguousarray(rows[:, [1, 0, 2, 1]].transpose(0, 2, 1)).view("<i4")
-    return np.concatenate([numbers, taps.reshape(-1, 3)], axis=1).astype(np.int32)
+    once = conv.once_rounded(node, weights, c)
+    if once is not None:
+        return once
+    d = conv.dsp_channels(node, weights, c)
+    exact = d.exact and bool((d.reach < 2**23).all())
+    return d.table * np.array([256, 1, 1, 1], np.int32) if exact else None
 
 
-def _dsp_3x3_call(node: Node, w: Window, channels: np.ndarray) -> KernelCall:
+def _portable_call(node: Node, c: conv.Channels, w: Window) -> KernelCall:
+    filters = (node.input(0).shape[3], _multiplier(node), -1)
+    return _call(
+        node,
+        w,
+        "depthwise_conv2d_s8",
+        _by_filter(c.table(), filters),
+        weights=_by_filter(_matrix(node), filters),
+        pixels=_PIXELS,
+    )
+
+
+def _dsp_call(node: Node, w: Window, numbers: np.ndarray) -> KernelCall:
+    stream = _stream(_matrix(node), numbers)
+    return _call(node, w, "depthwise_conv2d_s8_dsp", stream, once=_rounds_once(numbers))
+
+
+def _rounds_once(numbers: np.ndarray) -> bool:
+    return numbers.shape[1] == 2
+
+
+def _call(
+    node: Node,
+    w: Window,
+    name: str,
+    channels: np.ndarray,
+    *,
+    weights: np.ndarray | str = "NULL",
+    once: bool = False,
+    pixels: int = 1,
+) -> KernelCall:
+    """Return the call of a kernel that takes ``pixels`` at a time, with a pointer to each tap."""
+    in_c = node.input(0).shape[3]
+    params = {
+        **conv.geometry(node, w),
+        "multiplier": _multiplier(node),
+        "pad": node.input(0).zero_point,
+        "clamp": conv.clamps(node),
+        "once": once,
+        "weights": weights,
+        "channels": channels,
+        "output": conv.output_stage(node),
+    }
+    return KernelCall(
+        f"eb_{name}",
+        "depthwise_conv2d/depthwise_conv2d.h",
+        (f"depthwise_conv2d/{name}.c",),
+        "eb_depthwise_conv2d_params",
+        params,
+        scratch_bytes=pixels * 8 * w.kernel_h * w.kernel_w + in_c,
+        overlap=by_groups(node, w, pixels, buffered=False),
+    )
+
+
+def _stream(weights: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    """Return the int32 words [fours, n] that ``depthwise_conv2d_s8_dsp.c`` reads, of ``weights``
+    int8 [channels, taps] and ``numbers``; of channels left over, the last four come again."""
+    channels, taps = weights.shape
+    firsts = np.minimum(np.arange(0, channels, _FOUR), channels - _FOUR)
+    fours = firsts[:, np.newaxis] + np.arange(_FOUR)
+    of_taps = weights[fours].swapaxes(1, 2)
+    pairs = of_taps[:, : taps // 2 * 2].reshape(len(fours), -1, 2, 2, 2)  # taps, halves, channels
+    data = [pairs.swapaxes(2, 3).reshape(len(fours), -1), of_taps[:, taps // 2 * 2 :, :]]
+    words = np.concatenate([part.reshape(len(fours), -1) for part in data], axis=1)
+    starts, last = numbers[fours][..., 0], numbers[fours][..., 1:].reshape(len(fours), -1)
+    return np.hstack([starts, np.ascontiguousarray(words).view("<i4"), last]).astype(np.int32)
+
+
+def _dsp_3x3_call(node: Node, w: Window, numbers: np.ndarray) -> KernelCall:
+    rows_of_taps = _matrix(node).reshape(-1, 3, 3)[:, [1, 0, 2, 1]]
+    taps = np.ascontiguousarray(rows_of_taps.transpose(0, 2, 1)).view("<i4").reshape(-1, 3)
+    channels = np.concatenate([numbers, taps], axis=1).astype(np.int32)
     batches, in_h, in_w, in_c = node.input(0).shape
     stride = w.stride_h
     columns = (w.out_w - 1) * stride + 3
     rows = 4 // stride
     # Columns of three pairs of rows, four channels each; two pairs on from step to step.
     words = 12 * max(columns, stride + 3) + 8 * max(-(-w.out_h // rows) - 1, 0)
-    name = "depthwise_conv2d_3x3_s8_dsp"
     return KernelCall(
-        f"eb_{name}",
+        f"eb_{_DSP_3X3}",
         "depthwise_conv2d/depthwise_conv2d.h",
-        (f"depthwise_conv2d/{name}.c",),
+        (f"depthwise_conv2d/{_DSP_3X3}.c",),
         "eb_depthwise_conv2d_3x3_params",
         {
             "batches": batches,
@@ -237,7 +279,7 @@ def _dsp_3x3_call(node: Node, w: Window, channels: np.ndarray) -> KernelCall:
             "pad": node.input(0).zero_point,
             "columns": columns,
             "clamp": conv.clamps(node),
-            "once": channels.shape[1] == 5,
+            "once": _rounds_once(numbers),
             "channels": channels,
             "output": conv.output_stage(node),
         },

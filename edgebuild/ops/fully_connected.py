@@ -92,7 +92,8 @@ class FullyConnected(Operator):
             return mve.fully_connected_call(node, weights, c, _batches(node))
         units, depth = weights.shape
         d = conv.dsp_channels(node, weights, c)
-        dsp = cpu.dsp and conv.pairs_fit(weights, d)
+        deep = not conv.pairs_fit(weights, d)
+        dsp = cpu.dsp and (not deep or conv.pairs_fit_anew(weights, d))
         name = "fully_connected_s8_dsp" if dsp else "fully_connected_s8"
         return KernelCall(
             f"eb_{name}",
@@ -103,6 +104,7 @@ class FullyConnected(Operator):
                 "batches": _batches(node),
                 "depth": depth,
                 "units": units,
+                "deep": dsp and deep,
                 "clamp": conv.clamps(node),
                 "weights": conv.pack_pairs(weights, 16) if dsp else conv.pack_words(weights, 4),
                 "channels": d.padded() if dsp else conv.word_channels(c, weights),
@@ -130,6 +132,10 @@ class FullyConnected(Operator):
         yield _case("zero_point_high", (1, 16), 6, in_zp=127)
         yield _case("relu6_batches", (3, 17), 5, act="RELU6", out_zp=-20)
         yield _case("deep", (1, 640), 9, out_scale=4.0)
+        yield _case("deeper", (1, 1100), 7, low=100, out_scale=40.0)
+        yield _case("deepest_sums", (2, 2064), 4, low=-127, high=-126, in_zp=0, out_scale=99.0)
+        yield _case("deep_single", (1, 1040), 1, low=125, out_zp=-128, out_scale=99.0)
+        yield _case("deep_pair", (3, 1055), 2, low=125, out_scale=99.0)
         yield _case("nine_batches", (9, 24), 17, out_scale=2.0)
         yield _case("lowest_weights", (2, 33), 9, low=-128, high=-126, out_scale=3.0)
         for seed in range(6):  # rounding of the multiplier's single-precision product

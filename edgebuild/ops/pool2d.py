@@ -95,7 +95,7 @@ class _Pool2D(Operator):
             return ""
         if cpu.neon or cpu.mve:
             return "_neon" if cpu.neon else "_mve"
-        return "_dsp" if cpu.dsp and node.input(0).shape[3] % 4 == 0 else ""
+        return "_dsp" if cpu.dsp and node.input(0).shape[3] >= 4 else ""
 
     def steps(self, node: Node) -> int:
         """Return the values of all windows."""
@@ -120,6 +120,8 @@ class _Pool2D(Operator):
         yield self._case("channels_19", (1, 4, 4, 19), (2, 2), act="RELU6", zero_point=-90)
         yield self._case("channels_8", (1, 5, 6, 8), (2, 3), padding="SAME", stride=(2, 1))
         yield self._case("channels_12_relu6", (2, 4, 4, 12), (3, 3), act="RELU6", zero_point=-90)
+        yield self._case("channels_6", (2, 6, 5, 6), (2, 2), stride=(2, 2))
+        yield self._case("channels_7", (1, 5, 5, 7), (3, 3), padding="SAME", act="RELU6")
         yield self._case("window_256", (1, 16, 16, 16), (16, 16))
         yield self._case("window_272", (1, 16, 17, 3), (16, 17))
 

@@ -13,6 +13,7 @@ from edgebuild.ops import OPS
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.conv2d import _case as conv_case
+from edgebuild.ops.conv2d import _overlapped
 from edgebuild.ops.depthwise_conv2d import _case as depthwise_case
 from edgebuild.ops.support import interpret, node_reason
 from edgebuild.targets import CpuFeatures
@@ -68,6 +69,7 @@ def test_dsp_kernel_runs_only_where_it_is_exact(kind, name, dsp):
         ((3, 3), (2, 1), (1, 1), "depthwise_conv2d_s8_dsp"),
         ((3, 3), (1, 1), (1, 2), "depthwise_conv2d_s8_dsp"),
         ((3, 5), (1, 1), (1, 1), "depthwise_conv2d_s8_dsp"),
+        ((1, 1), (1, 1), (1, 1), "depthwise_conv2d_s8_dsp"),
     ],
 )
 def test_which_depthwise_kernel_runs(kernel, stride, dilation, name):
@@ -85,6 +87,8 @@ def test_which_depthwise_kernel_runs(kernel, stride, dilation, name):
         ("depth_12", "conv2d_1x1_s8_dsp", True),
         ("still_channels", "conv2d_1x1_s8_dsp", True),
         ("no_shift_relu", "conv2d_1x1_s8_dsp", False),
+        ("narrow_one", "conv2d_1x1_narrow_s8_dsp", True),
+        ("narrow_strided", "conv2d_1x1_narrow_s8_dsp", False),
         ("relu_8", "conv2d_s8_dsp", True),
         ("relu6", "conv2d_s8_dsp", False),
     ],
@@ -92,6 +96,34 @@ def test_which_depthwise_kernel_runs(kernel, stride, dilation, name):
 def test_which_convolution_rounds_once(name, kernel, once):
     call = OPS["CONV_2D"].kernel(node_of("CONV_2D", name), DSP)
     assert (call.function, call.params["once"]) == (f"eb_{kernel}", once)
+
+
+def test_a_column_lies_down():
+    """As a row of the same bytes, which both kinds of kernels take in runs."""
+    convolution = conv_case("x", (1, 9, 1, 4), (3, 3, 1, 4), stride=(2, 1), padding="SAME")
+    depthwise = depthwise_case("x", (1, 9, 1, 4), (3, 1), stride=(2, 1), padding="SAME")
+    for case in (convolution, depthwise):
+        node = case.graph.node(0)
+        for cpu in (DSP, PORTABLE):
+            p = OPS[node.kind].kernel(node, cpu).params
+            assert [p[f"{name}_w"] for name in ("in", "out", "kernel", "stride")] == [9, 5, 3, 2]
+            assert [p[f"{name}_h"] for name in ("in", "out", "kernel", "stride")] == [1, 1, 1, 1]
+            assert (p["pad_top"], p["pad_left"]) == (0, 1)
+
+
+def test_a_depth_that_is_no_multiple_of_four_overlaps_itself():
+    weights = np.arange(1, 8, dtype=np.int8)[np.newaxis]
+    assert _overlapped(weights).tolist() == [[1, 2, 3, 4, 0, 5, 6, 7]]
+    assert _overlapped(weights[:, :4]).tolist() == [[1, 2, 3, 4]]
+
+
+@pytest.mark.parametrize(
+    ("name", "deep"),
+    [("deep", False), ("deeper", True), ("deep_pair", True), ("deepest_sums", True)],
+)
+def test_deep_layers_pair_anew(name, deep):
+    call = OPS["FULLY_CONNECTED"].kernel(node_of("FULLY_CONNECTED", name), DSP)
+    assert (call.function, call.params["deep"]) == ("eb_fully_connected_s8_dsp", deep)
 
 
 def test_a_stream_holds_starts_weights_and_multipliers_of_four_channels():

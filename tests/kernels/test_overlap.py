@@ -122,14 +122,22 @@ def test_winograds_tiles_overlap_no_less_and_no_more(tmp_path, less):
 
 
 def test_a_distance_in_pixels():
-    """Depthwise kernels that take four channels through the image keep channels apart."""
-    graph = make.depthwise((1, 9, 6, 20), (5, 5), padding="SAME")
+    """A kernel that takes four channels through the image keeps channels apart."""
+    graph = make.depthwise((1, 9, 6, 20), (3, 3), padding="SAME")
     (call,) = usual_calls(graph, DSP)
-    # Two rows above the first row of the last step are still to be read.
-    assert call.overlap == Overlap(2 * 6 * 20, apart=20)
-    plan = plan_memory(graph, [call])
+    assert call.overlap == Overlap(0, apart=20)
+    distant = dataclasses.replace(call, overlap=Overlap(2 * 6 * 20 - 39, apart=20))
+    plan = plan_memory(graph, [distant])
     apart = plan.offsets[graph.inputs[0]] - plan.offsets[graph.outputs[0]]
     assert apart == 240 and apart % 16 == 0
+
+
+def test_a_distance_to_the_first_tap():
+    """A kernel that takes pixel after pixel still reads two rows above the last one, two pixels to
+    the left, and the pixel itself for its other channels."""
+    graph = make.depthwise((1, 9, 6, 20), (5, 5), padding="SAME")
+    (call,) = usual_calls(graph, DSP)
+    assert call.overlap == Overlap((2 * 6 + 2 + 1) * 20)
 
 
 def test_in_place():

@@ -39,12 +39,16 @@ typedef struct {
     int32_t pixel_step, row_step, image_step; /* bytes of the input between what makes neighbours */
     int32_t clamp;                            /* 1: the activation's range is not all of int8 */
     int32_t once;                             /* 1: one rounding is exact */
-    const int32_t *stream;                    /* see conv2d_pairs_dsp.c */
+    const int32_t *stream;                    /* see the kernels */
     eb_output_stage output;
 } eb_conv2d_1x1_params;
 
 /* A kernel of 1x1 without groups, in_c a multiple of 4. scratch: 4 * in_c bytes. */
 void eb_conv2d_1x1_s8_dsp(const eb_conv2d_1x1_params *p, const int8_t *input, int8_t *output,
                           void *scratch);
+
+/* The same to one or two channels, in_c 4 or more, stream: see conv2d_1x1_narrow_s8_dsp.c. */
+void eb_conv2d_1x1_narrow_s8_dsp(const eb_conv2d_1x1_params *p, const int8_t *input,
+                                 int8_t *output);
 
 #endif /* EB_CONV2D_H */

@@ -14,10 +14,10 @@ typedef struct {
     int32_t kernel_h, kernel_w;
     int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     int32_t pad;   /* input zero point: what lies outside the image */
-    int32_t columns; /* of the input that an output row reads, padding included */
     int32_t clamp; /* 1: the activation's range is not all of int8 */
-    const int8_t *weights;   /* of the DSP kernels: [kernel_h][kernel_w][in_c] */
-    const int32_t *channels; /* for each output channel, see the kernels */
+    int32_t once;  /* DSP, 1: channels round once, see single_rounding.py */
+    const int8_t *weights;   /* DSP: NULL */
+    const int32_t *channels; /* see the kernels */
     eb_output_stage output;
 } eb_depthwise_conv2d_params;
 
@@ -26,8 +26,8 @@ typedef struct {
 void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *input,
                             int8_t *output, void *scratch);
 
-/* Only for multiplier 1 and in_c a multiple of 4. channels: eb_channel_dsp, with twice the bias.
- * scratch: 8 * kernel_h * (kernel_w + columns) bytes. */
+/* Only for multiplier 1, four channels or more, two taps or more. channels: the stream, see
+ * depthwise_conv2d_s8_dsp.c. scratch: a pointer for each tap, and in_c bytes. */
 void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_t *input,
                                 int8_t *output, void *scratch);
 

@@ -10,6 +10,7 @@ typedef struct {
     int32_t batches;
     int32_t depth; /* inputs of one batch */
     int32_t units; /* outputs of one batch */
+    int32_t deep;  /* DSP, 1: sums of a second unit may leave 24 bits */
     int32_t clamp; /* 1: the activation's range is not all of int8 */
     const int8_t *weights;
     const int32_t *channels; /* for each unit, see the kernels */

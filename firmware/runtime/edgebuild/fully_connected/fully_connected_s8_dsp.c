@@ -2,20 +2,27 @@
  * left over of the units.
  *
  * Weights: for each pair of units and each 16 values of depth eight words, for the values (0, 2),
- * (1, 3), (4, 6), (5, 7), ...; see eb_both_biases for what a halfword holds. Zeros fill the rest. */
+ * (1, 3), (4, 6), (5, 7), ...; see eb_both_biases for what a halfword holds. Zeros fill the rest.
+ *
+ * Where a sum may leave the 24 bits of a second unit, pairs start anew after every CHUNK values of
+ * depth. */
 #include "../common/eb_channel_dsp.h"
 #include "../common/eb_scale_dsp.h"
 #include "fully_connected.h"
 
 #define ROUND 16 /* values of depth, and bytes of the input */
+#define CHUNK 256
 
+/* Assembly takes it by its order. */
 typedef struct {
-    const int8_t *end;  /* of the input's whole rounds */
+    const int8_t *end;  /* of the input's whole rounds, or of the first chunk of them */
     const int8_t *rest; /* a last round, or the last whole one again where there is none */
     int32_t pair;       /* bytes of a pair's weights */
-    int32_t floors;     /* the zero point of the output is -128 */
+    int32_t last; /* of four units: 2: there are chunks; 1: the zero point of the output is -128 */
     int32_t fours;      /* of units */
     int8_t *out;
+    int32_t chunks, left;  /* after the first one; how many of four units are left */
+    int32_t seconds[2]; /* twice the sums of chunks */
 } batch;
 
 typedef struct {
@@ -44,13 +51,24 @@ static void two_units(const int8_t *x, const uint32_t *w, const eb_channel_dsp *
                       int32_t units)
 {
     sums s = { c->bias, eb_both_biases(c) };
-    s = rounds(s, x, b->end, w);
-    if (b->rest + ROUND != b->end) {
-        s = rounds(s, b->rest, b->rest + ROUND, w + (b->end - x) / 2);
+    int32_t twice = 0;
+    const int8_t *end = b->end;
+    for (int32_t left = b->chunks;; left--, end += CHUNK) {
+        s = rounds(s, x, end, w);
+        w += (end - x) / 2;
+        if (left == 0) {
+            break;
+        }
+        twice += eb_twice_second(s.both, s.first);
+        s.both = s.first;
+        x = end;
+    }
+    if (b->rest + ROUND != end) {
+        s = rounds(s, b->rest, b->rest + ROUND, w);
     }
     b->out[0] = eb_scale_dsp(eb_twice(s.first), c[0]);
     if (units > 1) {
-        b->out[1] = eb_scale_dsp(eb_twice_second(s.both, s.first), c[1]);
+        b->out[1] = eb_scale_dsp(twice + eb_twice_second(s.both, s.first), c[1]);
     }
 }
 
@@ -92,17 +110,27 @@ EB_NAKED four_units(EB_IN const int8_t *x, EB_IN const uint32_t *w, EB_IN const 
         "1:\n" ROUND_OF_FOUR
         "2:\n" ROUND_OF_FOUR
         "cmp r0, r1\n bne 1b\n"
-        "3: ldr r3, [sp, #8]\n ldr r0, [r3, #4]\n add r9, r0, #16\n cmp r1, r9\n mov r1, r9\n"
-        "bne 2b\n"
+        "3: ldr r3, [sp, #8]\n ldr r9, [r3, #28]\n ldr r0, [r3, #4]\n"
+        "cmp r9, #0\n bne 6f\n"
+        "add r9, r0, #16\n cmp r1, r9\n mov r1, r9\n bne 2b\n"
         "ldr r0, [sp, #4]\n ldr r2, [r3, #20]\n ldr r9, [r3, #12]\n"
         EB_APART("r5", "r4") EB_APART("r7", "r6")
-        "cmp r9, #0\n beq 4f\n" UNITS(EB_HIGH_FLOOR) "b 5f\n"
+        "cmp r9, #1\n bhi 7f\n blo 4f\n" UNITS(EB_HIGH_FLOOR) "b 5f\n"
         "4:\n" UNITS(EB_HIGH_ANY)
         "5: add r0, #64\n str r0, [sp, #4]\n add r2, #4\n str r2, [r3, #20]\n"
         "mov r1, r8\n"
         "ldr r0, [r3, #16]\n subs r0, #1\n str r0, [r3, #16]\n bne 0b\n"
         "add sp, #12\n"
-        "pop {r4-r11, pc}\n");
+        "pop {r4-r11, pc}\n"
+        "6: subs r9, #1\n str r9, [r3, #28]\n"
+        "ldr r9, [r3, #32]\n ldr r12, [r3, #36]\n"
+        "sub r5, r4\n add r9, r9, r5, asr #7\n mov r5, r4\n"
+        "sub r7, r6\n add r12, r12, r7, asr #7\n mov r7, r6\n"
+        "str r9, [r3, #32]\n str r12, [r3, #36]\n"
+        "mov r0, r1\n add r1, #256\n b 1b\n"
+        "7: ldr r9, [r3, #32]\n ldr r12, [r3, #36]\n ldr lr, [r3, #24]\n"
+        "add r5, r9\n add r7, r12\n mov r9, #0\n"
+        "str r9, [r3, #32]\n str r9, [r3, #36]\n str lr, [r3, #28]\n b 4b\n");
 }
 
 #else
@@ -121,13 +149,20 @@ void eb_fully_connected_s8_dsp(const eb_fully_connected_params *p, const int8_t 
 {
     const int32_t whole = p->depth / ROUND * ROUND, fours = p->units / 4;
     const int32_t pair = (p->depth + ROUND - 1) / ROUND * (ROUND / 2); /* words of its weights */
+    const int32_t chunks = p->deep ? (whole - 1) / CHUNK : 0;
     int8_t rest[ROUND] = { 0 };
     for (int32_t n = p->batches; n > 0; n--, input += p->depth, output += p->units) {
         const uint32_t *w = (const uint32_t *)(const void *)p->weights;
         const eb_channel_dsp *c = (const eb_channel_dsp *)p->channels;
         const int8_t *const x = whole > 0 ? input : rest; /* where end begins */
-        batch b = { x + whole, whole < p->depth ? rest : x + whole - ROUND, 4 * pair,
-                    p->output.offset == -128, fours, output };
+        batch b = { .end = x + whole - CHUNK * chunks,
+                    .rest = whole < p->depth ? rest : x + whole - ROUND,
+                    .pair = 4 * pair,
+                    .last = chunks > 0 ? 2 : p->output.offset == -128,
+                    .fours = fours,
+                    .out = output,
+                    .chunks = chunks,
+                    .left = chunks };
         for (int32_t i = whole; i < p->depth; i++) {
             rest[i - whole] = input[i];
         }

@@ -1,4 +1,5 @@
-/* AVERAGE_POOL_2D with the DSP extension: four channels at a time, summed in 16 bits. */
+/* AVERAGE_POOL_2D with the DSP extension: four channels at a time, summed in 16 bits; the last four
+ * overlap those before. */
 #include "../common/eb_dsp.h"
 #include "pool2d.h"
 #include "pool2d_window.h"
@@ -38,7 +39,10 @@ void eb_average_pool2d_s8_dsp(const eb_pool2d_params *p, const int8_t *input, in
                 const eb_window w = eb_pool2d_window(p, y, x);
                 const int8_t *in = image + (w.top * p->in_w + w.left) * p->channels;
                 const int32_t count = w.rows * w.columns;
-                for (int32_t c = p->channels; c > 0; c -= 4, in += 4, output += 4) {
+                for (int32_t left = p->channels; left > 0; left -= 4, in += 4, output += 4) {
+                    const int32_t back = eb_max_i32(4 - left, 0); /* once more */
+                    in -= back;
+                    output -= back;
                     const sums s = window_sums(p, in, w);
                     output[0] = mean(p, (int16_t)s.even, count);
                     output[1] = mean(p, (int16_t)s.odd, count);

@@ -1,4 +1,4 @@
-/* MAX_POOL_2D with the DSP extension: four channels at a time. */
+/* MAX_POOL_2D with the DSP extension: four channels at a time; the last four overlap those before. */
 #include "../common/eb_dsp.h"
 #include "pool2d.h"
 #include "pool2d_window.h"
@@ -26,7 +26,10 @@ void eb_max_pool2d_s8_dsp(const eb_pool2d_params *p, const int8_t *input, int8_t
             for (int32_t x = 0; x < p->out_w; x++) {
                 const eb_window w = eb_pool2d_window(p, y, x);
                 const int8_t *in = image + (w.top * p->in_w + w.left) * p->channels;
-                for (int32_t c = p->channels; c > 0; c -= 4, in += 4, output += 4) {
+                for (int32_t left = p->channels; left > 0; left -= 4, in += 4, output += 4) {
+                    const int32_t back = eb_max_i32(4 - left, 0); /* once more */
+                    in -= back;
+                    output -= back;
                     const uint32_t best = eb_max_bytes(window_max(p, in, w), low);
                     eb_store4(output, eb_min_bytes(best, high));
                 }

@@ -20,7 +20,7 @@ void eb_average_pool2d_s8(const eb_pool2d_params *p, const int8_t *input, int8_t
 
 void eb_max_pool2d_s8(const eb_pool2d_params *p, const int8_t *input, int8_t *output);
 
-/* The same for channels in multiples of 4; the mean of at most 256 values. */
+/* The same for four channels or more; the mean of at most 256 values. */
 void eb_average_pool2d_s8_dsp(const eb_pool2d_params *p, const int8_t *input, int8_t *output);
 
 void eb_max_pool2d_s8_dsp(const eb_pool2d_params *p, const int8_t *input, int8_t *output);
