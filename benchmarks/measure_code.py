@@ -33,7 +33,7 @@ from edgebuild.code_size.fingerprint import sources_sha256
 from edgebuild.code_size.predict import DATA, SCHEMA, piece_name
 from edgebuild.cycles.kernels import kernel_name
 from edgebuild.graph import Graph
-from edgebuild.ops import OPS
+from edgebuild.ops import OPS, KernelCall
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.profile import CORES
 from edgebuild.targets import TargetProfile, list_targets, load_target
@@ -69,18 +69,19 @@ def target_for(core: str, banks: int = 1, first_bytes: int = ROOMY) -> TargetPro
     )
 
 
-def kernels(core: str) -> dict[str, Graph]:
-    """Return for each kernel of ``core`` the smallest of the operators' cases that runs it."""
-    found: dict[str, Graph] = {}
+def kernels(core: str) -> dict[str, tuple[Graph, KernelCall]]:
+    """Return for each kernel of ``core`` the smallest of the operators' cases that it may run, and
+    its call."""
+    found: dict[str, tuple[Graph, KernelCall]] = {}
     for operator in OPS.values():
         for case in operator.cases():
-            call = operator.kernel(case.graph.node(0), CORES[core])
-            name = kernel_name(call)
-            if name not in found or _bytes(case.graph) < _bytes(found[name]):
-                outputs = case.graph.outputs
-                # An input that lives on makes a view copy.
-                outputs += case.graph.inputs if call.view else ()
-                found[name] = case.graph.replace(outputs=outputs)
+            for call in operator.candidates(case.graph.node(0), CORES[core]):
+                name = kernel_name(call)
+                if name not in found or _bytes(case.graph) < _bytes(found[name][0]):
+                    outputs = case.graph.outputs
+                    # An input that lives on makes a view copy.
+                    outputs += case.graph.inputs if call.view else ()
+                    found[name] = case.graph.replace(outputs=outputs), call
     return dict(sorted(found.items()))
 
 
@@ -124,10 +125,8 @@ def measure_tool(core: str, tool: str) -> dict[str, Any]:
     pieces: dict[str, int] = {}
     used: dict[str, set[str]] = {}
     parameters: dict[str, int] = {}
-    for name, graph in kernels(core).items():
-        cpu = target.cpu.features  # for layers this small another kernel may be faster
-        usual = [OPS[node.kind].kernel(node, cpu) for node in graph.nodes()]
-        emitted = emit_library(graph, NAME, cpu, calls=usual)
+    for name, (graph, own) in kernels(core).items():
+        emitted = emit_library(graph, NAME, target.cpu.features, calls=[own])
         sections = linked(emitted, target, tool)[1]
         used[name] = _pieces(sections, pieces)
         for node, call in called(emitted.graph, emitted.calls, emitted.plan):
@@ -165,7 +164,7 @@ def _size_of(sections: list[InputSection], symbol: str) -> int:
 def _models(core: str) -> Iterator[Emitted]:
     """Yield models of cases side by side, and networks; every fourth in a split arena."""
     rng = np.random.default_rng(sum(core.encode()))
-    cases = [graph for graph in kernels(core).values() if _bytes(graph) < 1 << 14]
+    cases = [graph for graph, _ in kernels(core).values() if _bytes(graph) < 1 << 14]
     for number in range(MODELS):
         if number % 2:
             graph = (random_net, odd_net)[number // 2 % 2](number)
@@ -221,7 +220,7 @@ def _without_values(emitted: Emitted) -> Emitted:
 def ports(core: str, tool: str) -> dict[str, list[int]]:
     """Return for each port of a shipped target with ``core`` the least and the most flash, and the
     least and the most RAM, of the benchmark application."""
-    graph = kernels(core)["lookup_8"]
+    graph = kernels(core)["lookup_8"][0]
     found: dict[str, list[tuple[int, int]]] = {}
     own = "cortex-m0plus" if core == "cortex-m0" else core
     for shipped in list_targets():
