@@ -429,14 +429,15 @@ def depthwise_dsp(p: Params) -> Work:
     kernel_h, kernel_w = p["kernel_h"], p["kernel_w"]
     words, blocks = 2 * kernel_h, p["in_c"] // 4
     images = blocks * p["batches"]
-    work.loop("pads", p["columns"] * words)
+    columns = (p["out_w"] - 1) * p["stride_w"] + (kernel_w - 1) * p["dilation_w"] + 1
+    work.loop("pads", columns * words)
     work.add("block", blocks)
     work.add("image", images)
     _widen_rows(work, kernel_h, kernel_w, blocks)
     work.loop("double", kernel_w * words, blocks)
     rows = images * p["out_h"]
     work.add("row", rows)
-    _widen_rows(work, kernel_h, min(p["in_w"], p["columns"] - p["pad_left"]), rows)
+    _widen_rows(work, kernel_h, min(p["in_w"], columns - p["pad_left"]), rows)
     pixels = rows * p["out_w"]
     if kernel_h == kernel_w == 3 and p["dilation_w"] == 1:
         work.add("pixel of 3x3", pixels)

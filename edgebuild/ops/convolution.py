@@ -19,6 +19,8 @@ from edgebuild.ops.single_rounding import single_rounding
 
 ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 
+MAX_HALFWORD = 2**16 - 1
+
 MAX_DSP_RIGHT = 22
 """Of a zero point shifted left by more the sum could overflow."""
 
@@ -323,7 +325,20 @@ def spatial_constraints() -> tuple[Constraint, ...]:
             "strides and dilations are 1 to 4096",
             lambda n: all(1 <= n.attrs[k] <= 4096 for k in keys),
         ),
+        Constraint(
+            "images with what a kernel reads around them, batches and channels are at most 65,535",
+            _fits_halfwords,
+        ),
     )
+
+
+def _fits_halfwords(node: Node) -> bool:
+    """Return whether all that the kernels' parameters hold in 16 bits fits there."""
+    (_, in_h, in_w, _), (_, kernel_h, kernel_w, _) = node.input(0).shape, node.input(1).shape
+    around_h = (kernel_h - 1) * node.attrs["dilation_h_factor"]
+    around_w = (kernel_w - 1) * node.attrs["dilation_w_factor"]
+    others = *node.input(0).shape, *node.input(1).shape
+    return max(in_h + around_h, in_w + around_w, *others) <= MAX_HALFWORD
 
 
 def _both_nhwc(node: Node) -> bool:

@@ -107,7 +107,6 @@ class DepthwiseConv2D(Operator):
             "pad_top": w.pad_top,
             "pad_left": w.pad_left,
             "pad": node.input(0).zero_point,
-            "columns": columns,
             "clamp": conv.clamps(node),
             "weights": node.input(1).data if dsp else _by_filter(_matrix(node), filters),
             "channels": d.table * np.array([2, 1, 1, 1], np.int32)

@@ -12,6 +12,7 @@ from edgebuild.ops import convolution as conv
 from edgebuild.ops import mve, neon
 from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.ops.conv2d import portable_call
 from edgebuild.targets import CpuFeatures
 
 _MAX_BIAS_DIFFERENCE = 0.02
@@ -109,6 +110,18 @@ class FullyConnected(Operator):
                 "output": conv.output_stage(node),
             },
         )
+
+    def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+        """Return the usual kernel, the portable one, and the convolution that other layers may run
+        too: of one pixel a batch."""
+        found = super().candidates(node, cpu)
+        weights, batches = _weights(node), _batches(node)
+        if cpu.mve or cpu.neon or max(batches, *weights.shape) > conv.MAX_HALFWORD:
+            return found
+        c = conv.channels(node, weights, single_precision_product=True)
+        pixel = conv.Window(1, 1, 1, 1, 1, 1, out_h=1, out_w=1, pad_top=0, pad_left=0)
+        image = (batches, 1, 1, weights.shape[1])
+        return (*found, portable_call(node, weights, c, 1, pixel, image, None))
 
     def cases(self) -> Iterable[Case]:
         """Yield sizes around the kernels' blocks, batches, activations, multipliers."""

@@ -67,8 +67,8 @@ class Costs:
 
 
 def costs_for(cpu: CpuFeatures, optimize: Optimize = Optimize.BALANCED) -> Costs | None:
-    """Return the costs on cores with these features of what is compiled to ``optimize``; None where nothing is known of their cycles,
-    as with Helium and on AArch64."""
+    """Return the costs on cores with these features of what is compiled to ``optimize``; None where
+    nothing is known of their cycles, as with Helium and on AArch64."""
     if cpu.mve or cpu.neon:
         return None
     ((tool,),) = tools_for(COMPILER, small=optimize == Optimize.SIZE)

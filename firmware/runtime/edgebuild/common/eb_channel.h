@@ -15,9 +15,9 @@ typedef struct {
 
 /* What follows requantization: + offset, then the fused activation's range. */
 typedef struct {
-    int32_t offset;
-    int32_t min;
-    int32_t max;
+    int8_t offset;
+    int8_t min;
+    int8_t max;
 } eb_output_stage;
 
 static inline int8_t eb_finish(int32_t acc, const eb_channel *c, const eb_output_stage *out)

@@ -7,17 +7,16 @@
 #include "../common/eb_channel.h"
 
 typedef struct {
-    int32_t batches;
-    int32_t in_h, in_w, in_c;
-    int32_t out_h, out_w;
-    int32_t multiplier; /* output channels for each input channel */
-    int32_t kernel_h, kernel_w;
-    int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
-    int32_t pad;   /* input zero point: what lies outside the image */
-    int32_t columns; /* of the input that an output row reads, padding included */
-    int32_t clamp; /* 1: the activation's range is not all of int8 */
-    const int8_t *weights;   /* of the DSP kernels: [kernel_h][kernel_w][in_c] */
+    const int8_t *weights;   /* of the DSP kernel: [kernel_h][kernel_w][in_c] */
     const int32_t *channels; /* for each output channel, see the kernels */
+    uint16_t batches;
+    uint16_t in_h, in_w, in_c;
+    uint16_t out_h, out_w;
+    uint16_t multiplier; /* output channels for each input channel */
+    uint16_t kernel_h, kernel_w;
+    uint16_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int8_t pad;    /* input zero point: what lies outside the image */
+    uint8_t clamp; /* 1: the activation's range is not all of int8 */
     eb_output_stage output;
 } eb_depthwise_conv2d_params;
 
@@ -32,15 +31,15 @@ void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_
                                 int8_t *output, void *scratch);
 
 typedef struct {
-    int32_t batches;
-    int32_t in_h, in_w, in_c;
-    int32_t out_h, out_w;
-    int32_t stride, pad_top, pad_left;
-    int32_t pad;     /* input zero point: what lies outside the image */
-    int32_t columns; /* of the input that an output row reads, padding included */
-    int32_t clamp;   /* 1: the activation's range is not all of int8 */
-    int32_t once;    /* 1: channels round once, see single_rounding.py */
     const int32_t *channels;
+    int32_t columns; /* of the input that an output row reads, padding included */
+    uint16_t batches;
+    uint16_t in_h, in_w, in_c;
+    uint16_t out_h, out_w;
+    uint16_t stride, pad_top, pad_left;
+    int8_t pad;    /* input zero point: what lies outside the image */
+    uint8_t clamp; /* 1: the activation's range is not all of int8 */
+    uint8_t once;  /* 1: channels round once, see single_rounding.py */
     eb_output_stage output;
 } eb_depthwise_conv2d_3x3_params;
 

@@ -10,6 +10,12 @@
 /* Words of one column. */
 static inline int32_t column_words(const eb_depthwise_conv2d_params *p) { return 2 * p->kernel_h; }
 
+/* Columns of the input that an output row reads, padding included. */
+static inline int32_t columns_read(const eb_depthwise_conv2d_params *p)
+{
+    return (p->out_w - 1) * p->stride_w + (p->kernel_w - 1) * p->dilation_w + 1;
+}
+
 /* A row of four channels: n values, `step` bytes apart (0 for padding). */
 typedef struct {
     const int8_t *at;
@@ -117,7 +123,7 @@ static void row(const eb_depthwise_conv2d_params *p, const uint32_t *columns, co
 static void image(const eb_depthwise_conv2d_params *p, const int8_t *in, const eb_channel_dsp *c,
                   const uint32_t *w, uint32_t *columns, int8_t *out)
 {
-    const int32_t n = eb_min_i32(p->in_w, p->columns - p->pad_left);
+    const int32_t n = eb_min_i32(p->in_w, columns_read(p) - p->pad_left);
     for (int32_t y = 0; y < p->out_h; y++) {
         widen(p, in, n, y * p->stride_h - p->pad_top, p->in_h, p->in_w * p->in_c, p->dilation_h,
               columns);
@@ -134,7 +140,7 @@ void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_
     uint32_t *const weights = (uint32_t *)scratch;
     uint32_t *const columns = weights + p->kernel_w * words;
     const uint32_t pads = ((uint32_t)p->pad & 0xFFFFU) | ((uint32_t)p->pad << 16);
-    for (int32_t i = 0; i < p->columns * words; i++) {
+    for (int32_t i = 0; i < columns_read(p) * words; i++) {
         columns[i] = pads;
     }
     for (int32_t c = 0; c < p->in_c; c += 4) {

@@ -10,9 +10,9 @@ typedef struct {
     int32_t batches;
     int32_t depth; /* inputs of one batch */
     int32_t units; /* outputs of one batch */
-    int32_t clamp; /* 1: the activation's range is not all of int8 */
     const int8_t *weights;
     const int32_t *channels; /* for each unit, see the kernels */
+    uint8_t clamp;           /* 1: the activation's range is not all of int8 */
     eb_output_stage output;
 } eb_fully_connected_params;
 
