@@ -509,7 +509,7 @@ def fully_connected(p: Params) -> Work:
     work.add("rest of four", batches * fours * bool(rest and p["depth"] > 4))
     work.loop("unit", rounds, batches * left)
     work.add("rest of one", batches * left * bool(rest and p["depth"] > 4))
-    up = p["channels"][:, 2] >= 0
+    up = np.broadcast_to(p["channels"][p["units"] + 1 :: 2] >= 0, p["units"])
     work.add("left shift", batches * int(up[: 4 * fours].sum()))
     work.add("left shift of one", batches * int(up[4 * fours :].sum()))
     _clamp(work, p, batches * p["units"])

@@ -94,6 +94,9 @@ class FullyConnected(Operator):
         units, depth = weights.shape
         d = conv.dsp_channels(node, weights, c)
         dsp = cpu.dsp and conv.pairs_fit(weights, d)
+        table = d.padded() if dsp else conv.word_channels(c, weights)
+        scales = table[:units, 1:]
+        shared = bool((scales == scales[0]).all())
         name = "fully_connected_s8_dsp" if dsp else "fully_connected_s8"
         return KernelCall(
             f"eb_{name}",
@@ -106,7 +109,8 @@ class FullyConnected(Operator):
                 "units": units,
                 "clamp": conv.clamps(node),
                 "weights": conv.pack_pairs(weights, 16) if dsp else conv.pack_words(weights, 4),
-                "channels": d.padded() if dsp else conv.word_channels(c, weights),
+                "channels": np.concatenate([table[:, 0], scales[: 1 if shared else None].ravel()]),
+                "scale_step": 0 if shared else scales.shape[1],
                 "output": conv.output_stage(node),
             },
         )
