@@ -36,14 +36,21 @@ def conv2d(p: Params) -> Work:
         work.add("pair of channels", steps * (twos + odd))
         work.add("round", steps * (twos + odd) * rounds)
         work.add("odd round", steps * (twos + odd) * (rounds % 2))
-        work.add("output channel", steps * p["out_c"])
+        work.add("output channel" + _rounding(p), steps * p["out_c"])
         work.add("left shift", steps / groups * _left_shifts(p, groups * (p["out_c"] % 2)))
     _clamp(work, p, batches * pixels * groups * p["out_c"])
     return work
 
 
+def _rounding(p: Params) -> str:
+    """Return what distinguishes the part of a portable kernel that rounds once."""
+    return ", one rounding" if p["once"] else ""
+
+
 def _left_shifts(p: Params, fill: int = 0) -> int:
     """Return how many channels are not shifted right; ``fill`` rows of the table are none."""
+    if p["once"]:
+        return 0
     return int((p["channels"][..., 2] >= 0).sum()) - fill
 
 
@@ -388,7 +395,7 @@ def depthwise(p: Params) -> Work:
         _looked_up(work, p)
     with work.phase("filters", groups):
         work.add("filter", groups * p["multiplier"])
-        work.add("channel", groups * out_c)
+        work.add("channel" + _rounding(p), groups * out_c)
         work.add("tap", groups * out_c * taps)
         work.add("three taps", groups * out_c * -(-taps // 3))
         work.add("left shift", groups * _left_shifts(p))

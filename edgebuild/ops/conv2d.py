@@ -216,11 +216,13 @@ def portable_call(
     depth = weights.shape[1]
     pointwise = _is_plain(w) and groups == 1
     words = depth + -depth % 4
+    once = conv.once_rounded(node, weights, c)
     params = {
         **_geometry(node, weights, groups, w, image),
         "pointwise": pointwise,
+        "once": once is not None,
         "weights": conv.pack_words(conv.even(weights, groups), 2),
-        "channels": conv.even(conv.word_channels(c, weights), groups),
+        "channels": conv.even(conv.word_channels(c, weights, once), groups),
     }
     return KernelCall(
         "eb_conv2d_s8",

@@ -241,11 +241,14 @@ def pack_words(weights: np.ndarray, together: int) -> np.ndarray:
     return np.concatenate([words[i : i + together].swapaxes(0, 1).reshape(-1) for i in starts])
 
 
-def word_channels(c: Channels, weights: np.ndarray) -> np.ndarray:
-    """Return the table of ``c`` for inputs of which the last two of each four are one more than
-    they are; ``weights`` as for ``pack_words``."""
+def word_channels(c: Channels, weights: np.ndarray, once: np.ndarray | None = None) -> np.ndarray:
+    """Return the table of ``c``, or what ``once_rounded`` made of it, for inputs of which the last
+    two of each four are one more than they are; ``weights`` as for ``pack_words``."""
     more = weights[:, np.arange(weights.shape[1]) % 4 >= 2].sum(axis=1, dtype=np.int32)
-    return dataclasses.replace(c, bias=c.bias - more).table()
+    if once is None:
+        return dataclasses.replace(c, bias=c.bias - more).table()
+    start = once[:, 0].astype(np.int64) - 256 * more
+    return np.stack([start, once[:, 1]], axis=1).astype(np.int32)
 
 
 def _paired(weights: np.ndarray, groups: int) -> np.ndarray:

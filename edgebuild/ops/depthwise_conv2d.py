@@ -90,6 +90,7 @@ class DepthwiseConv2D(Operator):
         dsp = cpu.dsp and d.exact and _multiplier(node) == 1 and in_c % 4 == 0
         columns = (w.out_w - 1) * w.stride_w + (w.kernel_w - 1) * w.dilation_w + 1
         filters = (in_c, _multiplier(node), -1)
+        once = None if dsp else conv.once_rounded(node, _matrix(node), c)
         params = {
             "batches": batches,
             "in_h": in_h,
@@ -108,10 +109,11 @@ class DepthwiseConv2D(Operator):
             "pad_left": w.pad_left,
             "pad": node.input(0).zero_point,
             "clamp": conv.clamps(node),
+            "once": once is not None,
             "weights": node.input(1).data if dsp else _by_filter(_matrix(node), filters),
             "channels": d.table * np.array([2, 1, 1, 1], np.int32)
             if dsp
-            else _by_filter(c.table(), filters),
+            else _by_filter(c.table() if once is None else once, filters),
             "output": conv.output_stage(node),
         }
         if dsp:

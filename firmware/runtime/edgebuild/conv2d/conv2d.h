@@ -19,13 +19,13 @@ typedef struct {
     int8_t pad;         /* input zero point: what lies outside the image */
     uint8_t contiguous; /* 1: a row of the kernel is a run of bytes (no groups, no dilation_w) */
     uint8_t pointwise;  /* 1: a 1x1 kernel that reads every pixel once, in order; not for _dsp */
-    uint8_t once;       /* for _dsp: 1 where one rounding is exact */
+    uint8_t once;       /* 1 where one rounding is exact */
     uint8_t clamp;      /* 1: the activation's range is not all of int8 */
     eb_output_stage output;
 } eb_conv2d_params;
 
-/* weights: see conv2d_s8.c; channels: eb_channel, an even number for each group, less the weights
- * of the ones that eb_values adds.
+/* weights: see conv2d_s8.c; channels: eb_channel, or eb_channel_once with `once`, an even number for
+ * each group, less the weights of the ones that eb_values adds.
  * scratch: 4 * depth bytes (depth rounded up to 4), and behind them depth bytes unless pointwise. */
 void eb_conv2d_s8(const eb_conv2d_params *p, const int8_t *input, int8_t *output, void *scratch);
 

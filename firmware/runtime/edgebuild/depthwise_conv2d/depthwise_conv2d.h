@@ -17,10 +17,12 @@ typedef struct {
     uint16_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
     int8_t pad;    /* input zero point: what lies outside the image */
     uint8_t clamp; /* 1: the activation's range is not all of int8 */
+    uint8_t once;  /* 1: one rounding is exact; not for _dsp */
     eb_output_stage output;
 } eb_depthwise_conv2d_params;
 
-/* weights: see depthwise_conv2d_s8.c; channels: eb_channel, in the order of the weights.
+/* weights: see depthwise_conv2d_s8.c; channels: eb_channel, or eb_channel_once with `once`, in the
+ * order of the weights.
  * scratch: four pointers for each tap, and in_c bytes. */
 void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *input,
                             int8_t *output, void *scratch);
