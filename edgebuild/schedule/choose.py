@@ -106,10 +106,7 @@ class _Problem:
         best = self._of_kernels(banned, limit)
         while True:
             tried = [
-                (self._of_kernels(banned ^ changed, limit), banned ^ changed)
-                for changed in (
-                    frozenset(pair) for pair in combinations_with_replacement(optional, 2)
-                )
+                (self._of_kernels(banned ^ changed, limit), banned ^ changed) for changed in changes
             ]
             found = min(tried, key=lambda pair: rank(pair[0]), default=None)
             if found is None or rank(found[0]) >= rank(best):
