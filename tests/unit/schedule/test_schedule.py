@@ -37,12 +37,12 @@ def test_a_single_output_does_not_pay_for_prepared_weights(make):
     streaming = make.depthwise((1, 23, 1, 64), (23, 1), padding="VALID")
     assert kernels(streaming) == ["depthwise_conv2d_s8"]
     assert OPS["DEPTHWISE_CONV_2D"].kernel(streaming.node(0), M4).function.endswith("_dsp")
-    assert kernels(make.depthwise((1, 23, 20, 64), (5, 5), padding="SAME"))[0].endswith("_dsp")
+    assert kernels(make.depthwise((1, 23, 20, 64), (3, 3), padding="SAME"))[0].endswith("_dsp")
 
 
 @pytest.mark.parametrize("kind", ["conv", "dense"])
 def test_size_takes_the_smaller_kernel_and_speed_the_faster(make, kind):
-    graph = make.conv((1, 8, 8, 16), 16) if kind == "conv" else make.dense((1, 128), 64)
+    graph = make.conv((1, 8, 8, 16), 16, (5, 5)) if kind == "conv" else make.dense((1, 128), 64)
     (fast,) = kernels(graph, M4, SPEED)
     (small,) = kernels(graph, M4, SIZE)
     assert fast.endswith("_dsp") and small == fast.removesuffix("_dsp")
