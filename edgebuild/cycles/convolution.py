@@ -36,14 +36,21 @@ def conv2d(p: Params) -> Work:
         work.add("pair of channels", steps * (twos + odd))
         work.add("round", steps * (twos + odd) * rounds)
         work.add("odd round", steps * (twos + odd) * (rounds % 2))
-        work.add("output channel", steps * p["out_c"])
+        work.add("output channel" + _rounding(p), steps * p["out_c"])
         work.add("left shift", steps / groups * _left_shifts(p, groups * (p["out_c"] % 2)))
     _clamp(work, p, batches * pixels * groups * p["out_c"])
     return work
 
 
+def _rounding(p: Params) -> str:
+    """Return what distinguishes the part of a portable kernel that rounds once."""
+    return ", one rounding" if p["once"] else ""
+
+
 def _left_shifts(p: Params, fill: int = 0) -> int:
     """Return how many channels are not shifted right; ``fill`` rows of the table are none."""
+    if p["once"]:
+        return 0
     return int((p["channels"][..., 2] >= 0).sum()) - fill
 
 
@@ -404,7 +411,7 @@ def depthwise(p: Params) -> Work:
         _looked_up(work, p)
     with work.phase("filters", groups):
         work.add("filter", groups * p["multiplier"])
-        work.add("channel", groups * out_c)
+        work.add("channel" + _rounding(p), groups * out_c)
         work.add("tap", groups * out_c * taps)
         work.add("three taps", groups * out_c * -(-taps // 3))
         work.add("left shift", groups * _left_shifts(p))
@@ -517,7 +524,7 @@ def fully_connected(p: Params) -> Work:
     work.add("rest of four", batches * fours * bool(rest and p["depth"] > 4))
     work.loop("unit", rounds, batches * left)
     work.add("rest of one", batches * left * bool(rest and p["depth"] > 4))
-    up = p["channels"][:, 2] >= 0
+    up = np.broadcast_to(p["channels"][p["units"] + 1 :: 2] >= 0, p["units"])
     work.add("left shift", batches * int(up[: 4 * fours].sum()))
     work.add("left shift of one", batches * int(up[4 * fours :].sum()))
     _clamp(work, p, batches * p["units"])
@@ -528,7 +535,7 @@ def fully_connected_dsp(p: Params) -> Work:
     """``fully_connected_s8_dsp.c``: four units, or two, and sixteen values of depth a round."""
     work = Work()
     batches, rest = p["batches"], p["depth"] % 16
-    fours, odd = divmod(p["units"], 4)
+    fours, odd = (0, p["units"]) if p["deep"] else divmod(p["units"], 4)
     twos, rounds = -(-odd // 2), -(-p["depth"] // 16)
     floor = ", floored" if p["output"]["offset"] == -128 else ""
     work.add("batch", batches)
@@ -540,8 +547,6 @@ def fully_connected_dsp(p: Params) -> Work:
     work.add("odd round of four", batches * fours * (whole % 2))
     work.add("rest of four", batches * fours * bool(rest))
     chunks = (whole - 1) // 16 if p["deep"] else 0
-    work.add("four deep units", batches * fours * bool(chunks))
-    work.add("chunk of four", batches * fours * chunks)
     work.add("chunk of two", batches * twos * chunks)
     work.add("two units", batches * twos)
     work.add("second unit", batches * (odd // 2))

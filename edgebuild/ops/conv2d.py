@@ -11,7 +11,7 @@ import numpy as np
 from edgebuild.graph import DType, Node
 from edgebuild.ops import conv2d_rows, mve, neon, winograd, winograd_dsp
 from edgebuild.ops import convolution as conv
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape, Window
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Overlap, Shape, Window
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.overlap import by_groups, by_pixels, by_run
 from edgebuild.targets import CpuFeatures
@@ -183,10 +183,8 @@ def convolution(
         call = winograd.winograd_call if winograd.pays(matrix) else neon.conv2d_call
         return call(node, matrix)
     out_c, depth = len(weights) // groups, weights.shape[1]
-    column = conv.is_column(node, w)
-    kernel_c = depth // (w.kernel_h * w.kernel_w)
-    plain = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
-    pointwise = plain and groups == 1
+    image = node.input(0).shape
+    pointwise = _is_plain(w) and groups == 1
     if cpu.mve and groups == 1 and mve.fits(c):
         return mve.conv2d_call(node, weights, c, w, pointwise=pointwise)
     if cpu.dsp and groups == 1 and not pointwise:
@@ -200,45 +198,88 @@ def convolution(
         if stream is not None:
             return _pointwise_call(node, w, stream, "conv2d_1x1_narrow_s8_dsp", (), 0)
     stream = _stream(node, weights, c, groups) if cpu.dsp else None
-    if stream is not None and one_tap and depth % _WORD == 0:
+    if stream is None:
+        overlap = (
+            by_run(node, 2, buffered=True)
+            if pointwise
+            else by_groups(node, w, 2, buffered=groups == 1)
+        )
+        return portable_call(node, weights, c, groups, w, image, overlap)
+    if one_tap and depth % _WORD == 0:
         return _pointwise_call(node, w, stream, "conv2d_1x1_s8_dsp", (_PAIRS,), 4 * depth)
-    in_order = pointwise and stream is None
-    scratch = 4 * (depth + -depth % 4)
-    if stream is not None:
-        scratch += 2 * depth + 3
-    elif not pointwise:
-        scratch += depth + -depth % 4
     params = {
-        **conv.geometry(node, w),
-        "out_c": out_c,
-        "kernel_c": kernel_c,
-        "groups": groups,
-        "depth": depth,
-        "pad": node.input(0).zero_point,
-        "contiguous": groups == 1 and (w.dilation_h if column else w.dilation_w) == 1,
-        "pointwise": in_order,
-        "clamp": conv.clamps(node),
-        "once": stream is not None and stream.once,
-        "weights": conv.pack_words(conv.even(weights, groups), 2) if stream is None else "NULL",
-        "channels": conv.even(conv.word_channels(c, weights), groups)
-        if stream is None
-        else stream.words,
-        "output": conv.output_stage(node),
+        **_geometry(node, weights, groups, w, image),
+        "once": stream.once,
+        "weights": "NULL",
+        "channels": stream.words,
     }
-    name = "conv2d_s8" if stream is None else "conv2d_s8_dsp"
     return KernelCall(
-        f"eb_{name}",
+        "eb_conv2d_s8_dsp",
         "conv2d/conv2d.h",
-        (f"conv2d/{name}.c",) if stream is None else (f"conv2d/{name}.c", _PAIRS),
+        ("conv2d/conv2d_s8_dsp.c", _PAIRS),
         "eb_conv2d_params",
         params,
-        scratch_bytes=max(scratch, 1),
-        overlap=by_run(node, 2, buffered=True)
-        if in_order
-        else (by_groups if stream is None or column else by_pixels)(
+        scratch_bytes=4 * (depth + -depth % 4) + 2 * depth + 3,
+        overlap=(by_groups if conv.is_column(image, w) else by_pixels)(
             node, w, 2, buffered=groups == 1
         ),
     )
+
+
+def portable_call(
+    node: Node,
+    weights: np.ndarray,
+    c: conv.Channels,
+    groups: int,
+    w: Window,
+    image: Shape,
+    overlap: Overlap | None,
+) -> KernelCall:
+    """Return the call of the kernel that runs on every core, for ``weights`` int8 [groups *
+    channels, depth] and an input that has the shape of ``image``."""
+    depth = weights.shape[1]
+    pointwise = _is_plain(w) and groups == 1
+    words = depth + -depth % 4
+    once = conv.once_rounded(node, weights, c)
+    params = {
+        **_geometry(node, weights, groups, w, image),
+        "pointwise": pointwise,
+        "once": once is not None,
+        "weights": conv.pack_words(conv.even(weights, groups), 2),
+        "channels": conv.even(conv.word_channels(c, weights, once), groups),
+    }
+    return KernelCall(
+        "eb_conv2d_s8",
+        "conv2d/conv2d.h",
+        ("conv2d/conv2d_s8.c",),
+        "eb_conv2d_params",
+        params,
+        scratch_bytes=4 * words + (0 if pointwise else words),
+        overlap=overlap,
+    )
+
+
+def _is_plain(w: Window) -> bool:
+    return (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w) == (1, 1, 1, 1)
+
+
+def _geometry(
+    node: Node, weights: np.ndarray, groups: int, w: Window, image: Shape
+) -> dict[str, object]:
+    """Return the fields of ``eb_conv2d_params`` that all its kernels read."""
+    depth = weights.shape[1]
+    dilation = w.dilation_h if conv.is_column(image, w) else w.dilation_w
+    return {
+        **conv.geometry(image, w),
+        "out_c": len(weights) // groups,
+        "kernel_c": depth // (w.kernel_h * w.kernel_w),
+        "groups": groups,
+        "depth": depth,
+        "pad": node.input(0).zero_point,
+        "contiguous": groups == 1 and dilation == 1,
+        "clamp": conv.clamps(node),
+        "output": conv.output_stage(node),
+    }
 
 
 _PAIRS = "conv2d/conv2d_pairs_dsp.c"

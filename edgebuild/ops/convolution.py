@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgebuild.graph import DType, Node, Tensor
-from edgebuild.ops.base import Constraint, Window
+from edgebuild.ops.base import Constraint, Shape, Window
 from edgebuild.ops.fixed_point import (
     activation_range,
     multiply_by_quantized_multiplier,
@@ -21,6 +21,8 @@ ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 
 BAND = "band"
 """The attribute of a node for some rows alone: (padding above them, how many they are)."""
+
+MAX_HALFWORD = 2**16 - 1
 
 MAX_DSP_RIGHT = 22
 """Of a zero point shifted left by more the sum could overflow."""
@@ -248,11 +250,14 @@ def pack_words(weights: np.ndarray, together: int) -> np.ndarray:
     return np.concatenate([words[i : i + together].swapaxes(0, 1).reshape(-1) for i in starts])
 
 
-def word_channels(c: Channels, weights: np.ndarray) -> np.ndarray:
-    """Return the table of ``c`` for inputs of which the last two of each four are one more than
-    they are; ``weights`` as for ``pack_words``."""
+def word_channels(c: Channels, weights: np.ndarray, once: np.ndarray | None = None) -> np.ndarray:
+    """Return the table of ``c``, or what ``once_rounded`` made of it, for inputs of which the last
+    two of each four are one more than they are; ``weights`` as for ``pack_words``."""
     more = weights[:, np.arange(weights.shape[1]) % 4 >= 2].sum(axis=1, dtype=np.int32)
-    return dataclasses.replace(c, bias=c.bias - more).table()
+    if once is None:
+        return dataclasses.replace(c, bias=c.bias - more).table()
+    start = once[:, 0].astype(np.int64) - 256 * more
+    return np.stack([start, once[:, 1]], axis=1).astype(np.int32)
 
 
 def _paired(weights: np.ndarray, groups: int) -> np.ndarray:
@@ -332,7 +337,20 @@ def spatial_constraints() -> tuple[Constraint, ...]:
             "strides and dilations are 1 to 4096",
             lambda n: all(1 <= n.attrs[k] <= 4096 for k in keys),
         ),
+        Constraint(
+            "images with what a kernel reads around them, batches and channels are at most 65,535",
+            _fits_halfwords,
+        ),
     )
+
+
+def _fits_halfwords(node: Node) -> bool:
+    """Return whether all that the kernels' parameters hold in 16 bits fits there."""
+    (_, in_h, in_w, _), (_, kernel_h, kernel_w, _) = node.input(0).shape, node.input(1).shape
+    around_h = (kernel_h - 1) * node.attrs["dilation_h_factor"]
+    around_w = (kernel_w - 1) * node.attrs["dilation_w_factor"]
+    others = *node.input(0).shape, *node.input(1).shape
+    return max(in_h + around_h, in_w + around_w, *others) <= MAX_HALFWORD
 
 
 def _both_nhwc(node: Node) -> bool:
@@ -368,18 +386,18 @@ def window(node: Node, kernel_h: int, kernel_w: int) -> Window:
     )
 
 
-def is_column(node: Node, w: Window) -> bool:
-    """Return whether image and kernel are one pixel wide."""
-    return node.input(0).shape[2] == w.kernel_w == 1
+def is_column(image: Shape, w: Window) -> bool:
+    """Return whether an NHWC ``image`` and the kernel are one pixel wide."""
+    return image[2] == w.kernel_w == 1
 
 
-def geometry(node: Node, w: Window) -> dict[str, int]:
-    """Return a kernel's fields of these names. A column lies down: its bytes are those of a row, of
-    which kernels take several pixels at a time."""
-    batches, in_h, in_w, in_c = node.input(0).shape
+def geometry(image: Shape, w: Window) -> dict[str, int]:
+    """Return a kernel's fields of these names for an NHWC ``image``. A column lies down: its bytes
+    are those of a row, of which kernels take several pixels at a time."""
+    batches, in_h, in_w, in_c = image
     down = (in_h, w.out_h, w.kernel_h, w.stride_h, w.dilation_h, w.pad_top)
     across = (in_w, w.out_w, w.kernel_w, w.stride_w, w.dilation_w, w.pad_left)
-    if is_column(node, w):
+    if is_column(image, w):
         down, across = across, down
     fields = ("in_{}", "out_{}", "kernel_{}", "stride_{}", "dilation_{}")
     return {

@@ -185,11 +185,13 @@ def _numbers(node: Node, c: conv.Channels) -> np.ndarray | None:
 
 def _portable_call(node: Node, c: conv.Channels, w: Window) -> KernelCall:
     filters = (node.input(0).shape[3], _multiplier(node), -1)
+    once = conv.once_rounded(node, _matrix(node), c)
     return _call(
         node,
         w,
         "depthwise_conv2d_s8",
-        _by_filter(c.table(), filters),
+        _by_filter(c.table() if once is None else once, filters),
+        once=once is not None,
         weights=_by_filter(_matrix(node), filters),
         pixels=_PIXELS,
     )
@@ -217,7 +219,7 @@ def _call(
     """Return the call of a kernel that takes ``pixels`` at a time, with a pointer to each tap."""
     in_c = node.input(0).shape[3]
     params = {
-        **conv.geometry(node, w),
+        **conv.geometry(node.input(0).shape, w),
         "multiplier": _multiplier(node),
         "pad": node.input(0).zero_point,
         "clamp": conv.clamps(node),

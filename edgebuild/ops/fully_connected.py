@@ -10,8 +10,9 @@ import numpy as np
 from edgebuild.graph import DType, Node
 from edgebuild.ops import convolution as conv
 from edgebuild.ops import mve, neon
-from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape, Window
 from edgebuild.ops.cases import activation, constant, one_op
+from edgebuild.ops.conv2d import portable_call
 from edgebuild.targets import CpuFeatures
 
 _MAX_BIAS_DIFFERENCE = 0.02
@@ -94,6 +95,9 @@ class FullyConnected(Operator):
         d = conv.dsp_channels(node, weights, c)
         deep = not conv.pairs_fit(weights, d)
         dsp = cpu.dsp and (not deep or conv.pairs_fit_anew(weights, d))
+        table = d.padded() if dsp else conv.word_channels(c, weights)
+        scales = table[:units, 1:]
+        shared = bool((scales == scales[0]).all())
         name = "fully_connected_s8_dsp" if dsp else "fully_connected_s8"
         return KernelCall(
             f"eb_{name}",
@@ -107,10 +111,23 @@ class FullyConnected(Operator):
                 "deep": dsp and deep,
                 "clamp": conv.clamps(node),
                 "weights": conv.pack_pairs(weights, 16) if dsp else conv.pack_words(weights, 4),
-                "channels": d.padded() if dsp else conv.word_channels(c, weights),
+                "channels": np.concatenate([table[:, 0], scales[: 1 if shared else None].ravel()]),
+                "scale_step": 0 if shared else scales.shape[1],
                 "output": conv.output_stage(node),
             },
         )
+
+    def candidates(self, node: Node, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+        """Return the usual kernel, the portable one, and the convolution that other layers may run
+        too: of one pixel a batch."""
+        found = super().candidates(node, cpu)
+        weights, batches = _weights(node), _batches(node)
+        if cpu.mve or cpu.neon or max(batches, *weights.shape) > conv.MAX_HALFWORD:
+            return found
+        c = conv.channels(node, weights, single_precision_product=True)
+        pixel = Window(1, 1, 1, 1, 1, 1, out_h=1, out_w=1, pad_top=0, pad_left=0)
+        image = (batches, 1, 1, weights.shape[1])
+        return (*found, portable_call(node, weights, c, 1, pixel, image, None))
 
     def cases(self) -> Iterable[Case]:
         """Yield sizes around the kernels' blocks, batches, activations, multipliers."""

@@ -41,6 +41,9 @@ class _Pool2D(Operator):
             lambda n: all(1 <= n.attrs[k] <= 4096 for k in _KEYS),
         ),
         Constraint(
+            "no dimension is above 65,535", lambda n: max(n.input(0).shape) <= conv.MAX_HALFWORD
+        ),
+        Constraint(
             f"the fused activation is one of {', '.join(conv.ACTIVATIONS)}",
             lambda n: n.attrs["fused_activation_function"] in conv.ACTIVATIONS,
         ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
 
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import Optimize
@@ -114,8 +115,8 @@ class _Problem:
 
     def _fastest_within(self, limit: float) -> Choice:
         """Return the fastest choice that takes ``limit`` bytes of flash, or the smallest where none
-        does, among those of the kernels that may be linked: from all of them on, one is taken away
-        or back as long as that is better."""
+        does, among those of the kernels that may be linked: from all of them on, one or two are
+        taken away or back as long as that is better."""
 
         def rank(choice: Choice) -> tuple[float, float]:
             steps = self._steps(choice)
@@ -125,10 +126,13 @@ class _Problem:
         optional = sorted(
             {o.kernel for options in self.options for o in options if len(options) > 1}
         )
+        changes = [frozenset(pair) for pair in combinations_with_replacement(optional, 2)]
         banned: frozenset[str] = frozenset()
         best = self._of_kernels(banned, limit)
         while True:
-            tried = [(self._of_kernels(banned ^ {one}, limit), banned ^ {one}) for one in optional]
+            tried = [
+                (self._of_kernels(banned ^ changed, limit), banned ^ changed) for changed in changes
+            ]
             found = min(tried, key=lambda pair: rank(pair[0]), default=None)
             if found is None or rank(found[0]) >= rank(best):
                 return best

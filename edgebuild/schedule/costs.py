@@ -13,10 +13,11 @@ from edgebuild.code_size.predict import UNKNOWN_KERNEL_BYTES, load_sizes
 from edgebuild.cycles.kernels import WORK, kernel_name
 from edgebuild.cycles.weights import load_weights
 from edgebuild.ops.base import KernelCall
-from edgebuild.profile import CpuFeatures
+from edgebuild.profile import CpuFeatures, Optimize
+from edgebuild.toolchain.choice import tools_for
 
-TOOL = "zig"
-"""The compiler whose code is counted; the others' is in proportion."""
+COMPILER = "zig"
+"""The one whose code is counted; the others' is in proportion."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +65,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Costs:
-    """The costs on ``core``, which stands for all cores with the same features."""
+    """The costs on ``core``, which stands for all cores with the same features, of code that
+    ``tool`` (see ``edgebuild.toolchain.choice``) compiles."""
 
     core: str
+    tool: str
 
     def option(self, call: KernelCall) -> Option:
         """Return a call with its costs."""
@@ -86,7 +89,7 @@ class Costs:
 
     def code_bytes(self, kernels: Iterable[str]) -> int:
         """Return the bytes of code of all ``kernels``, what they share counted once."""
-        measured = load_sizes(self.core)[TOOL]
+        measured = load_sizes(self.core)[self.tool]
         pieces: set[str] = set()
         unknown = 0
         for kernel in kernels:
@@ -95,12 +98,13 @@ class Costs:
         return sum(measured.pieces[piece] for piece in pieces) + unknown * UNKNOWN_KERNEL_BYTES[1]
 
 
-def costs_for(cpu: CpuFeatures) -> Costs | None:
-    """Return the costs on cores with these features; None where nothing is known of their cycles,
-    as with Helium and on AArch64."""
+def costs_for(cpu: CpuFeatures, optimize: Optimize = Optimize.BALANCED) -> Costs | None:
+    """Return the costs on cores with these features of what is compiled to ``optimize``; None where
+    nothing is known of their cycles, as with Helium and on AArch64."""
     if cpu.mve or cpu.neon:
         return None
-    return Costs("cortex-m4" if cpu.dsp else "cortex-m3")
+    ((tool,),) = tools_for(COMPILER, small=optimize == Optimize.SIZE)
+    return Costs("cortex-m4" if cpu.dsp else "cortex-m3", tool)
 
 
 def _arrays(params: Mapping[str, object]) -> dict[bytes, int]:

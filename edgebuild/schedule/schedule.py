@@ -107,7 +107,7 @@ def schedule_graph(
 
     Where nothing is known of their cycles, as with Helium, each operator's usual kernel runs.
     """
-    costs = costs_for(cpu)
+    costs = costs_for(cpu, optimize)
     if costs is None:
         return usual_schedule(graph, cpu, optimize)
     options = [

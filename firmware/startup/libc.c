@@ -1,7 +1,8 @@
 /* memcpy, memmove and memset, for firmware that links no C library.
  *
  * Compiled with -fno-builtin, so that no loop here becomes a call of itself. Word copies are used
- * where both pointers have the same alignment; Cortex-M0 has no unaligned access. */
+ * where both pointers have the same alignment; Cortex-M0 has no unaligned access. Four words go at
+ * a time, but with -Os. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -23,6 +24,7 @@ static void copy_up(uint8_t *to, const uint8_t *from, size_t n)
             *to++ = *from++;
             n--;
         }
+#ifndef __OPTIMIZE_SIZE__
         for (; n >= 4U * WORD; n -= 4U * WORD) {
             const uint32_t a = ((const word *)(const void *)from)[0];
             const uint32_t b = ((const word *)(const void *)from)[1];
@@ -35,6 +37,7 @@ static void copy_up(uint8_t *to, const uint8_t *from, size_t n)
             to += 4U * WORD;
             from += 4U * WORD;
         }
+#endif
         for (; n >= WORD; n -= WORD) {
             *(word *)(void *)to = *(const word *)(const void *)from;
             to += WORD;
@@ -92,6 +95,7 @@ void *memset(void *to, int value, size_t n)
             *p++ = byte;
             n--;
         }
+#ifndef __OPTIMIZE_SIZE__
         for (; n >= 4U * WORD; n -= 4U * WORD) {
             ((word *)(void *)p)[0] = four;
             ((word *)(void *)p)[1] = four;
@@ -99,6 +103,7 @@ void *memset(void *to, int value, size_t n)
             ((word *)(void *)p)[3] = four;
             p += 4U * WORD;
         }
+#endif
         for (; n >= WORD; n -= WORD) {
             *(word *)(void *)p = four;
             p += WORD;

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from edgebuild.graph import Graph, Node
-from edgebuild.ops import OPS
+from edgebuild.ops import OPS, KernelCall
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.conv2d import _case as conv_case
@@ -286,6 +286,50 @@ def test_every_pair_of_values_is_added_right(compiler, tmp_path):
     )
     for (graph, sample), (ours,) in zip(layers, found, strict=True):
         np.testing.assert_array_equal(interpret(graph, sample)[graph.outputs[0]], ours)
+
+
+@pytest.mark.parametrize("compiler", ["host", "arm"])
+def test_a_fully_connected_layer_may_run_as_a_convolution(compiler, tmp_path):
+    if shutil.which("gcc" if compiler == "host" else "qemu-arm") is None:
+        pytest.skip("not installed")
+    graphs = [case.graph for case in OPS["FULLY_CONNECTED"].cases()]
+    command = harness.SANITIZED_GCC if compiler == "host" else harness.ARM_DSP_ZIG
+    program = harness.build_program(
+        graphs, PORTABLE, command, tmp_path, lambda graph, _: [as_convolution(graph.node(0))]
+    )
+    requests = [
+        harness.Request(i, sample)
+        for i, graph in enumerate(graphs)
+        for sample in harness.sample_inputs(graph, 4)
+    ]
+    found = harness.run_program(
+        program, graphs, requests, [] if compiler == "host" else ["qemu-arm"]
+    )
+    for request, (ours,) in zip(requests, found, strict=True):
+        graph = graphs[request.number]
+        np.testing.assert_array_equal(interpret(graph, request.inputs)[graph.outputs[0]], ours)
+
+
+def as_convolution(node: Node) -> KernelCall:
+    calls = OPS[node.kind].candidates(node, PORTABLE)
+    return next(call for call in calls if call.function == "eb_conv2d_s8")
+
+
+def test_one_scale_serves_all_units_that_share_it():
+    node = node_of("FULLY_CONNECTED", "odd_units")
+    assert OPS[node.kind].kernel(node, PORTABLE).params["channels"].size == 5 + 2
+    assert OPS[node.kind].kernel(node, DSP).params["channels"].size == 6 + 3
+    node = node_of("FULLY_CONNECTED", "per_channel")
+    assert OPS[node.kind].kernel(node, PORTABLE).params["channels"].size == 3 * 7
+    assert OPS[node.kind].kernel(node, DSP).params["channels"].size == 8 + 3 * 7
+
+
+@pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+def test_an_image_beyond_halfwords_is_refused(kind):
+    case = next(iter(OPS[kind].cases()))
+    batches, in_h, _, channels = case.graph.node(0).input(0).shape
+    wide = changed(case.graph.node(0), case.graph, 0, shape=(batches, in_h, 65_536, channels))
+    assert "batches and channels are at most 65,535" in node_reason(wide)
 
 
 def test_packed_weights_hold_both_channels_of_a_pair():

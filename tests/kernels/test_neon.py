@@ -10,6 +10,7 @@ import pytest
 from edgebuild.graph import Graph
 from edgebuild.ops import OPS, neon, winograd
 from edgebuild.ops import convolution as conv
+from edgebuild.ops.base import Window
 from edgebuild.ops.support import interpret
 from edgebuild.targets import CpuFeatures
 from tests.kernels import harness
@@ -115,7 +116,7 @@ def test_where_winograd_pays(name, expected):
 
 
 def test_winograd_needs_its_weights_in_the_cache():
-    window = conv.Window(3, 3, 1, 1, 1, 1, 32, 32, 1, 1)
+    window = Window(3, 3, 1, 1, 1, 1, 32, 32, 1, 1)
     for out_c, expected in ((64, True), (80, False)):
         c = conv.Channels(*(np.ones(out_c, np.int32) for _ in range(3)))
         weights = np.ones((out_c, 9 * 128), np.int8)

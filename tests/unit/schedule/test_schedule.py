@@ -42,7 +42,7 @@ def test_few_outputs_do_not_pay_for_prepared_weights(make):
 
 @pytest.mark.parametrize("kind", ["conv", "dense"])
 def test_size_takes_the_smaller_kernel_and_speed_the_faster(make, kind):
-    graph = make.conv((1, 8, 8, 16), 16) if kind == "conv" else make.dense((1, 128), 64)
+    graph = make.conv((1, 8, 8, 16), 16, (5, 5)) if kind == "conv" else make.dense((1, 128), 64)
     (fast,) = kernels(graph, M4, SPEED)
     (small,) = kernels(graph, M4, SIZE)
     portable = {"conv": "conv2d_s8", "dense": "fully_connected_s8"}[kind]

@@ -43,9 +43,9 @@ static inline int32_t eb_twice(int32_t x) { return (int32_t)((uint32_t)x << 1); 
 
 /* Weights come as pairs of channels, first + 256 * second in a halfword: SMLAD of the raw word sums
  * both at once, SXTB16 leaves the first. The second's sum is exact below 2^23. */
-static inline int32_t eb_both_biases(const eb_channel_dsp *c)
+static inline int32_t eb_both_biases(const int32_t *biases)
 {
-    return (int32_t)((uint32_t)c[0].bias + ((uint32_t)c[1].bias << 8));
+    return (int32_t)((uint32_t)biases[0] + ((uint32_t)biases[1] << 8));
 }
 
 /* Twice the sum of the second channel, from the sum of both and that of the first. */

@@ -18,17 +18,39 @@ static inline int32_t eb_clamp_i32(int32_t x, int32_t low, int32_t high)
     return eb_min_i32(eb_max_i32(x, low), high);
 }
 
-/* High half of 2ab, rounded to nearest; a and b are not both INT32_MIN. */
-static inline int32_t eb_doubling_high_mul(int32_t a, int32_t b)
-{
 #if defined(__ARM_ARCH_6M__)
-    /* Halfwords: there is no long multiplication. Of the product's lower word two bits count. */
+
+/* High half of ab, and of the low half the upper bits: there is no long multiplication. */
+static inline int32_t eb_long_mul(int32_t a, int32_t b, uint32_t *upper_bits)
+{
     const int32_t a1 = a >> 16, a0 = a & 0xFFFF, b1 = b >> 16, b0 = b & 0xFFFF;
     const int32_t first = a1 * b0, second = a0 * b1;
     const uint32_t low = ((uint32_t)first & 0xFFFFU) + ((uint32_t)second & 0xFFFFU) +
                          ((uint32_t)a0 * (uint32_t)b0 >> 16);
-    const int32_t high = a1 * b1 + (first >> 16) + (second >> 16) + (int32_t)(low >> 16);
-    return (int32_t)(((uint32_t)high << 1) + (((low >> 14 & 3U) + 1U) >> 1));
+    *upper_bits = low & 0xFFFFU;
+    return a1 * b1 + (first >> 16) + (second >> 16) + (int32_t)(low >> 16);
+}
+
+#endif
+
+/* High half of ab. */
+static inline int32_t eb_high_mul(int32_t a, int32_t b)
+{
+#if defined(__ARM_ARCH_6M__)
+    uint32_t bits;
+    return eb_long_mul(a, b, &bits);
+#else
+    return (int32_t)((int64_t)a * b >> 32);
+#endif
+}
+
+/* High half of 2ab, rounded to nearest; a and b are not both INT32_MIN. */
+static inline int32_t eb_doubling_high_mul(int32_t a, int32_t b)
+{
+#if defined(__ARM_ARCH_6M__)
+    uint32_t bits;
+    const uint32_t high = (uint32_t)eb_long_mul(a, b, &bits);
+    return (int32_t)((high << 1) + (((bits >> 14) + 1U) >> 1));
 #else
     return (int32_t)(((int64_t)a * (int64_t)b + (INT64_C(1) << 30)) >> 31);
 #endif

@@ -38,6 +38,32 @@ static inline int8_t eb_saturate(int32_t sum, const eb_channel *c, int32_t offse
     return (int8_t)(eb_clamp_i32(x, -128 - offset, 127 - offset) + offset);
 }
 
+/* Stands for the zero point, -128, where channels are eb_channel_once. */
+#define EB_ONCE_OFFSET (-128 * (1 << 8))
+
+static inline int32_t eb_offset(const eb_output_stage *out, int32_t once)
+{
+    return out->offset * (1 << 8 * once);
+}
+
+/* A channel, of either kind: what the sum of its products starts from, its output, and the next one. */
+static inline int32_t eb_start(const void *channel, int32_t offset)
+{
+    return offset == EB_ONCE_OFFSET ? 0 : ((const eb_channel *)channel)->bias;
+}
+
+static inline int8_t eb_output(int32_t sum, const void *channel, int32_t offset)
+{
+    return offset == EB_ONCE_OFFSET ? eb_finish_once(sum, (const eb_channel_once *)channel)
+                                    : eb_saturate(sum, (const eb_channel *)channel, offset);
+}
+
+static inline const void *eb_next_channels(const void *channel, int32_t n, int32_t offset)
+{
+    return offset == EB_ONCE_OFFSET ? (const void *)((const eb_channel_once *)channel + n)
+                                    : (const void *)((const eb_channel *)channel + n);
+}
+
 /* eb_add_two in assembly; t is lost. */
 #define EB_ADD_TWO(sum, values, weights, t)                                                        \
     "mul " t ", " values ", " weights "\n asrs " t ", " t ", #16\n adcs " sum ", " sum ", " t "\n"
@@ -60,6 +86,11 @@ static inline int8_t eb_saturate(int32_t sum, const eb_channel *c, int32_t offse
     "lsl " sum ", " sum ", " left "\n smull " t ", " sum ", " sum ", " multiplier "\n"             \
     "adds " t ", " t ", " t "\n adcs " sum ", " sum ", " sum "\n adds " t ", " t ", " t "\n"       \
     "adc " sum ", " sum ", #0\n ssat " sum ", #16, " sum "\n add " sum ", " offset "\n"
+
+/* A sum of products through eb_finish_once, but for its clamp: with its start, then scaled. */
+#define EB_FROM(s, start) "add " s ", " start ", " s ", lsl #8\n"
+#define EB_SCALE_ONCE(s, multiplier, t)                                                            \
+    "smull " t ", " s ", " s ", " multiplier "\n sub " s ", #0x20000\n asr " s ", #10\n"
 
 /* Parameters of a naked function are in r0 to r3, which C does not see. */
 #define EB_NAKED __attribute__((naked, noinline)) static

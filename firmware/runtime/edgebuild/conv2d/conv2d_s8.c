@@ -11,10 +11,10 @@
 /* The columns of two pixels, and where their outputs go. A single pixel is there twice. */
 typedef struct {
     const uint32_t *columns, *end;
-    const eb_channel *channel;
+    const void *channel; /* eb_channel, or eb_channel_once */
     int8_t *out0, *out1;
-    int32_t left; /* channels */
-    int32_t offset;
+    int32_t left;   /* channels */
+    int32_t offset; /* EB_ONCE_OFFSET with eb_channel_once */
 } pixel_pair;
 
 /* Widens n values of a pixel into every second word of its column. */
@@ -80,6 +80,7 @@ EB_NAKED const uint32_t *multiply(EB_IN const uint32_t *w, EB_IN pixel_pair *to)
         "mov r1, r0\n mov r11, #0x00ff00ff\n"
         "0: ldr r3, [sp]\n"
         "ldr r0, [r3]\n ldr lr, [r3, #4]\n ldr r2, [r3, #8]\n ldr r4, [r2]\n ldr r6, [r2, #12]\n"
+        "ldr r12, [r3, #24]\n cmn r12, #0x8000\n itt eq\n moveq r4, #0\n moveq r6, #0\n"
         "mov r5, r4\n mov r7, r6\n sub r12, lr, r0\n"
         "tst r12, #16\n bne 2f\n"
         "1:\n" ROUND
@@ -89,7 +90,8 @@ EB_NAKED const uint32_t *multiply(EB_IN const uint32_t *w, EB_IN pixel_pair *to)
         "ldr r0, [sp]\n ldr r2, [r0, #8]\n ldr r9, [r0, #12]\n ldr lr, [r0, #16]\n"
         "ldr r10, [r0, #20]\n ldr r8, [r0, #24]\n"
         "subs r3, r10, #2\n str r3, [r0, #20]\n it gt\n movgt r10, #2\n"
-        "3: ldr r12, [r2, #4]\n ldr r3, [r2, #8]\n add r2, #12\n rsbs r3, r3, #0\n ble 5f\n"
+        "3: cmn r8, #0x8000\n beq 6f\n"
+        "ldr r12, [r2, #4]\n ldr r3, [r2, #8]\n add r2, #12\n rsbs r3, r3, #0\n ble 5f\n"
         EB_SCALE_DOWN("r4", "r12", "r3", "r8", "r0") EB_SCALE_DOWN("r5", "r12", "r3", "r8", "r0")
         "4: ssat r5, #8, r5\n strb r5, [lr], #1\n ssat r4, #8, r4\n strb r4, [r9], #1\n"
         "mov r4, r6\n mov r5, r7\n subs r10, #1\n bne 3b\n"
@@ -99,6 +101,9 @@ EB_NAKED const uint32_t *multiply(EB_IN const uint32_t *w, EB_IN pixel_pair *to)
         "pop {r1, r4-r11, pc}\n"
         "5: rsbs r3, r3, #0\n"
         EB_SCALE_UP("r4", "r12", "r3", "r8", "r0") EB_SCALE_UP("r5", "r12", "r3", "r8", "r0")
+        "b 4b\n"
+        "6: ldr r3, [r2], #4\n ldr r12, [r2], #4\n" EB_FROM("r4", "r3") EB_FROM("r5", "r3")
+        EB_SCALE_ONCE("r4", "r12", "r0") EB_SCALE_ONCE("r5", "r12", "r0")
         "b 4b\n");
 }
 
@@ -106,8 +111,8 @@ EB_NAKED const uint32_t *multiply(EB_IN const uint32_t *w, EB_IN pixel_pair *to)
 
 #if defined(__ARM_ARCH_6M__)
 
-/* The sums of both pixels for a channel, then for the other one, in r4 to r7. r0: columns; r1: weights;
- * r8, r9: masks; r10: the columns' end. */
+/* The sums of both pixels for a channel, then for the other one, in r4 to r7, from those of the first
+ * pixel on. r0: columns; r1: weights; r8, r9: masks; r10: the columns' end. */
 #define MASKED "mov r3, r8\n ands r2, r3\n mov r3, r9\n subs r2, r2, r3\n"
 #define ADD_TWO(s, at)                                                                             \
     "ldr r3, [r0, #" at "]\n muls r3, r2, r3\n asrs r3, r3, #16\n adcs " s ", r3\n"
@@ -122,7 +127,7 @@ EB_NAKED const uint32_t *pair_sums(EB_IN const uint32_t *w, EB_IN const pixel_pa
         ".syntax unified\n"
         "push {r4-r7, lr}\n"
         "mov r4, r8\n mov r5, r9\n mov r6, r10\n push {r2, r4-r6}\n"
-        "ldr r3, [r1, #8]\n ldr r4, [r3]\n ldr r6, [r3, #12]\n mov r5, r4\n mov r7, r6\n"
+        "ldr r4, [r2]\n ldr r6, [r2, #8]\n mov r5, r4\n mov r7, r6\n"
         "ldr r3, [r1, #4]\n mov r10, r3\n ldr r3, [r1]\n mov r1, r0\n mov r0, r3\n"
         "movs r3, #255\n lsls r2, r3, #16\n orrs r3, r2\n mov r8, r3\n"
         "movs r3, #128\n lsls r2, r3, #16\n orrs r3, r2\n mov r9, r3\n"
@@ -137,7 +142,7 @@ EB_NAKED const uint32_t *pair_sums(EB_IN const uint32_t *w, EB_IN const pixel_pa
 
 static const uint32_t *pair_sums(const uint32_t *w, const pixel_pair *to, int32_t *sums)
 {
-    int32_t a = to->channel[0].bias, b = a, c = to->channel[1].bias, d = c;
+    int32_t a = sums[0], b = a, c = sums[2], d = c;
     for (const uint32_t *x = to->columns; x != to->end; x += 4, w += 2) {
         const uint32_t even0 = eb_even_weights(w[0]), even1 = eb_even_weights(w[1]);
         const uint32_t odd0 = eb_odd_weights(w[0]), odd1 = eb_odd_weights(w[1]);
@@ -159,11 +164,14 @@ static const uint32_t *multiply(const uint32_t *w, pixel_pair *to)
 {
     int32_t sums[4];
     for (; to->left > 0; to->left -= 2) {
+        sums[0] = eb_start(to->channel, to->offset);
+        sums[2] = eb_start(eb_next_channels(to->channel, 1, to->offset), to->offset);
         w = pair_sums(w, to, sums);
         const int32_t channels = eb_min_i32(to->left, 2);
-        for (int32_t i = 0; i < channels; i++, to->channel++) {
-            *to->out0++ = eb_saturate(sums[2 * i], to->channel, to->offset);
-            *to->out1++ = eb_saturate(sums[2 * i + 1], to->channel, to->offset);
+        for (int32_t i = 0; i < channels; i++) {
+            *to->out0++ = eb_output(sums[2 * i], to->channel, to->offset);
+            *to->out1++ = eb_output(sums[2 * i + 1], to->channel, to->offset);
+            to->channel = eb_next_channels(to->channel, 1, to->offset);
         }
     }
     return w;
@@ -177,8 +185,8 @@ static void pointwise(const eb_conv2d_params *p, const int8_t *input, int8_t *ou
     const uint32_t *const end = columns + (p->depth + 3) / 4 * 4;
     for (int32_t left = p->batches * p->out_h * p->out_w; left > 0; left -= 2) {
         const int32_t other = left > 1 ? 1 : 0;
-        pixel_pair to = { columns, end, (const eb_channel *)p->channels, output,
-                          output + other * p->out_c, p->out_c, p->output.offset };
+        pixel_pair to = { columns, end, p->channels, output, output + other * p->out_c, p->out_c,
+                          eb_offset(&p->output, p->once) };
         (void)widen(input, p->in_c, columns);
         (void)widen(input + other * p->in_c, p->in_c, columns + 1);
         (void)multiply((const uint32_t *)(const void *)p->weights, &to);
@@ -197,15 +205,16 @@ static void whole(const eb_conv2d_params *p, const int8_t *image, int8_t *output
     for (int32_t pixel = 0; pixel < pixels; pixel += 2) {
         const int32_t other = pixel + 1 < pixels ? 1 : 0;
         const uint32_t *weights = (const uint32_t *)(const void *)p->weights;
-        const eb_channel *channel = (const eb_channel *)p->channels;
-        for (int32_t g = 0; g < p->groups; g++, channel += (p->out_c + 1) / 2 * 2) {
+        const void *channel = p->channels;
+        for (int32_t g = 0; g < p->groups; g++) {
             const int8_t *const group = image + g * p->kernel_c;
             int8_t *const out = output + g * p->out_c;
             pixel_pair to = { columns, end, channel, out, out + other * out_c, p->out_c,
-                              p->output.offset };
+                              eb_offset(&p->output, p->once) };
             fill(p, group, pixel, columns, narrow);
             fill(p, group, pixel + other, columns + 1, narrow);
             weights = multiply(weights, &to);
+            channel = eb_next_channels(channel, (p->out_c + 1) / 2 * 2, to.offset);
         }
         output += 2 * out_c;
     }

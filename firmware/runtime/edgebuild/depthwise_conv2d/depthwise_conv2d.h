@@ -7,21 +7,22 @@
 #include "../common/eb_channel.h"
 
 typedef struct {
-    int32_t batches;
-    int32_t in_h, in_w, in_c;
-    int32_t out_h, out_w;
-    int32_t multiplier; /* output channels for each input channel */
-    int32_t kernel_h, kernel_w;
-    int32_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
-    int32_t pad;   /* input zero point: what lies outside the image */
-    int32_t clamp; /* 1: the activation's range is not all of int8 */
-    int32_t once;  /* DSP, 1: channels round once, see single_rounding.py */
     const int8_t *weights;   /* DSP: NULL */
-    const int32_t *channels; /* see the kernels */
+    const int32_t *channels; /* for each output channel, see the kernels */
+    uint16_t batches;
+    uint16_t in_h, in_w, in_c;
+    uint16_t out_h, out_w;
+    uint16_t multiplier; /* output channels for each input channel */
+    uint16_t kernel_h, kernel_w;
+    uint16_t stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
+    int8_t pad;    /* input zero point: what lies outside the image */
+    uint8_t clamp; /* 1: the activation's range is not all of int8 */
+    uint8_t once;  /* 1: one rounding is exact */
     eb_output_stage output;
 } eb_depthwise_conv2d_params;
 
-/* weights: see depthwise_conv2d_s8.c; channels: eb_channel, in the order of the weights.
+/* weights: see depthwise_conv2d_s8.c; channels: eb_channel, or eb_channel_once with `once`, in the
+ * order of the weights.
  * scratch: four pointers for each tap, and in_c bytes. */
 void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *input,
                             int8_t *output, void *scratch);
@@ -32,15 +33,15 @@ void eb_depthwise_conv2d_s8_dsp(const eb_depthwise_conv2d_params *p, const int8_
                                 int8_t *output, void *scratch);
 
 typedef struct {
-    int32_t batches;
-    int32_t in_h, in_w, in_c;
-    int32_t out_h, out_w;
-    int32_t stride, pad_top, pad_left;
-    int32_t pad;     /* input zero point: what lies outside the image */
-    int32_t columns; /* of the input that an output row reads, padding included */
-    int32_t clamp;   /* 1: the activation's range is not all of int8 */
-    int32_t once;    /* 1: channels round once, see single_rounding.py */
     const int32_t *channels;
+    int32_t columns; /* of the input that an output row reads, padding included */
+    uint16_t batches;
+    uint16_t in_h, in_w, in_c;
+    uint16_t out_h, out_w;
+    uint16_t stride, pad_top, pad_left;
+    int8_t pad;    /* input zero point: what lies outside the image */
+    uint8_t clamp; /* 1: the activation's range is not all of int8 */
+    uint8_t once;  /* 1: channels round once, see single_rounding.py */
     eb_output_stage output;
 } eb_depthwise_conv2d_3x3_params;
 

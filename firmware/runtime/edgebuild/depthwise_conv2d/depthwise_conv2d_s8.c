@@ -14,11 +14,11 @@
 typedef struct {
     const int8_t **taps, **end; /* [taps][PIXELS] */
     int8_t *out[PIXELS];
-    const eb_channel *channel;
+    const void *channel; /* eb_channel, or eb_channel_once */
     int32_t at;       /* of the next output in each pixel, */
     int32_t step;     /* and from there to the next */
     int32_t channels; /* of the input */
-    int32_t offset;
+    int32_t offset;   /* EB_ONCE_OFFSET with eb_channel_once */
     int32_t lacking; /* taps to whole rounds of three */
 } group;
 
@@ -42,12 +42,14 @@ EB_NAKED const int8_t *filters(EB_IN const int8_t *w, EB_IN group *g)
         "adr.w r11, 1f\n mla r11, r3, r2, r11\n add r11, #1\n"
         "mov r2, #0\n"
         "0: ldr r10, [sp]\n"
-        "ldr r0, [r10]\n ldr r3, [r10, #4]\n ldr r8, [r10, #24]\n ldr r4, [r8]\n"
+        "ldr r0, [r10]\n ldr r3, [r10, #4]\n ldr r8, [r10, #24]\n ldr r12, [r10, #40]\n"
+        "ldr r4, [r8]\n cmn r12, #0x8000\n it eq\n moveq r4, #0\n"
         "mov r5, r4\n mov r6, r4\n mov r7, r4\n bx r11\n"
         ".p2align 2\n"
         "1:\n" TAP TAP TAP
         "cmp r0, r3\n bne 1b\n"
         "ldr r10, [sp]\n ldr r8, [r10, #24]\n ldr r9, [r10, #28]\n ldr lr, [r10, #40]\n"
+        "cmn lr, #0x8000\n beq 4f\n"
         "ldr r12, [r8, #4]\n ldr r3, [r8, #8]\n add r8, #12\n str r8, [r10, #24]\n"
         "rsbs r3, r3, #0\n ble 3f\n"
         EB_SCALE_DOWN("r4", "r12", "r3", "lr", "r0") EB_SCALE_DOWN("r5", "r12", "r3", "lr", "r0")
@@ -62,6 +64,11 @@ EB_NAKED const int8_t *filters(EB_IN const int8_t *w, EB_IN group *g)
         "3: rsbs r3, r3, #0\n"
         EB_SCALE_UP("r4", "r12", "r3", "lr", "r0") EB_SCALE_UP("r5", "r12", "r3", "lr", "r0")
         EB_SCALE_UP("r6", "r12", "r3", "lr", "r0") EB_SCALE_UP("r7", "r12", "r3", "lr", "r0")
+        "b 2b\n"
+        "4: ldr r3, [r8], #4\n ldr r12, [r8], #4\n str r8, [r10, #24]\n"
+        EB_FROM("r4", "r3") EB_FROM("r5", "r3") EB_FROM("r6", "r3") EB_FROM("r7", "r3")
+        EB_SCALE_ONCE("r4", "r12", "r0") EB_SCALE_ONCE("r5", "r12", "r0")
+        EB_SCALE_ONCE("r6", "r12", "r0") EB_SCALE_ONCE("r7", "r12", "r0")
         "b 2b\n");
 }
 
@@ -114,12 +121,13 @@ static const int8_t *tap_sums(const group *g, const int8_t *w, int32_t c, int32_
 static const int8_t *filters(const int8_t *w, group *g)
 {
     int32_t sums[PIXELS];
-    for (int32_t c = 0; c < g->channels; c++, g->channel++, g->at += g->step) {
-        sums[0] = g->channel->bias;
+    for (int32_t c = 0; c < g->channels; c++, g->at += g->step) {
+        sums[0] = eb_start(g->channel, g->offset);
         w = tap_sums(g, w, c, sums);
         for (int32_t i = 0; i < PIXELS; i++) {
-            g->out[i][g->at] = eb_saturate(sums[i], g->channel, g->offset);
+            g->out[i][g->at] = eb_output(sums[i], g->channel, g->offset);
         }
+        g->channel = eb_next_channels(g->channel, 1, g->offset);
     }
     return w;
 }
@@ -150,7 +158,7 @@ void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *i
     group g = { .taps = (const int8_t **)scratch,
                 .step = p->multiplier,
                 .channels = p->in_c,
-                .offset = p->output.offset,
+                .offset = eb_offset(&p->output, p->once),
                 .lacking = (taps + 2) / 3 * 3 - taps };
     g.end = g.taps + PIXELS * taps;
     int8_t *const pad = (int8_t *)(void *)g.end;
@@ -175,7 +183,7 @@ void eb_depthwise_conv2d_s8(const eb_depthwise_conv2d_params *p, const int8_t *i
                 output += out_c;
             }
             const int8_t *w = p->weights;
-            g.channel = (const eb_channel *)p->channels;
+            g.channel = p->channels;
             for (int32_t m = 0; m < p->multiplier; m++) {
                 g.at = m;
                 w = filters(w, &g);

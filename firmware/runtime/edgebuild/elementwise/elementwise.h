@@ -19,18 +19,20 @@ typedef struct {
 /* Each operand is shifted left by 20 bits and scaled; `sign1` is -1 for SUB. */
 typedef struct {
     eb_broadcast loops;
-    int32_t zero_point0, multiplier0, right0;
-    int32_t zero_point1, multiplier1, right1;
-    int32_t sign1;
-    int32_t multiplier, right, offset;
-    int32_t min, max;
+    int32_t multiplier0, multiplier1, multiplier;
+    int8_t zero_point0, right0;
+    int8_t zero_point1, right1;
+    int8_t sign1;
+    int8_t right, offset;
+    int8_t min, max;
 } eb_add_params;
 
 typedef struct {
     eb_broadcast loops;
-    int32_t zero_point0, zero_point1;
-    int32_t multiplier, shift, offset;
-    int32_t min, max;
+    int32_t multiplier;
+    int8_t zero_point0, zero_point1;
+    int8_t shift, offset;
+    int8_t min, max;
 } eb_mul_params;
 
 typedef struct {

@@ -8,11 +8,11 @@
 /* base, start: zero points times -2^20 and -2^21; round: 2^(right - 1), right at least 1. */
 typedef struct {
     eb_broadcast loops; /* stride0: of the plain operand */
-    int32_t plain_first; /* 0: the plain operand is the one that SUB takes away */
     int32_t base;
     int32_t start, multiplier, round, right; /* of the scaled operand */
     eb_channel_dsp output;                   /* of twice the sum; without a bias */
-    int32_t clamp;                           /* 1: the activation's range is not all of int8 */
+    uint8_t plain_first; /* 0: the plain operand is the one that SUB takes away */
+    uint8_t clamp;       /* 1: the activation's range is not all of int8 */
     eb_output_stage range;
 } eb_add_dsp_params;
 
@@ -27,7 +27,7 @@ typedef struct {
     eb_broadcast loops;
     int32_t start, zero_point1;
     eb_channel_dsp output; /* of twice the product; without a bias */
-    int32_t clamp;         /* 1: the activation's range is not all of int8 */
+    uint8_t clamp;         /* 1: the activation's range is not all of int8 */
     eb_output_stage range;
 } eb_mul_dsp_params;
 

@@ -10,18 +10,20 @@ typedef struct {
     int32_t batches;
     int32_t depth; /* inputs of one batch */
     int32_t units; /* outputs of one batch */
-    int32_t deep;  /* DSP, 1: sums of a second unit may leave 24 bits */
-    int32_t clamp; /* 1: the activation's range is not all of int8 */
     const int8_t *weights;
-    const int32_t *channels; /* for each unit, see the kernels */
+    const int32_t *channels; /* the units' biases, then a scale for each unit or for all */
+    uint8_t scale_step;      /* words from a unit's scale to the next one's; 0: one serves all */
+    uint8_t deep;            /* DSP, 1: sums of a second unit may leave 24 bits */
+    uint8_t clamp;           /* 1: the activation's range is not all of int8 */
     eb_output_stage output;
 } eb_fully_connected_params;
 
-/* weights: see fully_connected_s8.c; channels: eb_channel, less the weights
- * of the ones that eb_values adds. */
+/* weights: see fully_connected_s8.c; scales: multiplier and shift, as in eb_channel. Biases lack the
+ * weights of the ones that eb_values adds. */
 void eb_fully_connected_s8(const eb_fully_connected_params *p, const int8_t *input, int8_t *output);
 
-/* weights: see fully_connected_s8_dsp.c; channels: eb_channel_dsp, an even number. */
+/* weights: see fully_connected_s8_dsp.c; scales: eb_channel_dsp without its bias. An even number of
+ * biases. */
 void eb_fully_connected_s8_dsp(const eb_fully_connected_params *p, const int8_t *input,
                                int8_t *output);
 

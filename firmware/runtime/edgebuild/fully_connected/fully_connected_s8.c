@@ -9,15 +9,24 @@
 /* The whole words of the input, and a last one of what is left over, or once more the last whole one. */
 typedef struct {
     const int8_t *x, *end, *rest;
-    const eb_channel *channel;
+    const int32_t *bias;
     int8_t *out;
     int32_t fours; /* of units */
     int32_t offset;
+    const int32_t *scale;
+    int32_t step; /* from a unit's scale to the next one's */
 } batch;
 
 static inline int32_t four_values(int32_t sum, uint32_t even, uint32_t odd, uint32_t w)
 {
     return eb_add_two(eb_add_two(sum, even, eb_even_weights(w)), odd, eb_odd_weights(w));
+}
+
+static void store(batch *b, int32_t sum)
+{
+    const eb_channel c = { 0, b->scale[0], b->scale[1] };
+    *b->out++ = eb_saturate(sum, &c, b->offset);
+    b->scale += b->step;
 }
 
 #if defined(__thumb2__)
@@ -35,7 +44,7 @@ EB_NAKED const uint32_t *four_units(EB_IN const uint32_t *w, EB_IN batch *b)
         "mov r1, r0\n mov r11, #0x00ff00ff\n"
         "0: ldr r3, [sp]\n"
         "ldr r0, [r3]\n ldr lr, [r3, #4]\n ldr r2, [r3, #12]\n"
-        "ldr r4, [r2]\n ldr r5, [r2, #12]\n ldr r6, [r2, #24]\n ldr r7, [r2, #36]\n"
+        "ldm r2!, {r4-r7}\n str r2, [r3, #12]\n"
         "5: cmp r0, lr\n" /* less: the borrow of each sbc makes one value less than the other */
         "1: ldr r2, [r0], #4\n ldr r8, [r1], #4\n ldr r9, [r1], #4\n ldr r10, [r1], #4\n"
         "eor r2, #0x80808080\n and r3, r11, r2, lsr #8\n and r2, r11\n"
@@ -43,12 +52,13 @@ EB_NAKED const uint32_t *four_units(EB_IN const uint32_t *w, EB_IN batch *b)
         UNIT("r8", "r4") "ldr r8, [r1], #4\n" UNIT("r9", "r5") UNIT("r10", "r6") UNIT("r8", "r7")
         "cmp r0, lr\n bne 1b\n"
         "ldr r2, [sp]\n ldr r0, [r2, #8]\n add r3, r0, #4\n cmp lr, r3\n mov lr, r3\n bne 5b\n"
-        "ldr r9, [r2, #16]\n ldr r8, [r2, #24]\n ldr r2, [r2, #12]\n mov r10, #4\n"
-        "2: ldr r12, [r2, #4]\n ldr r3, [r2, #8]\n add r2, #12\n rsbs r3, r3, #0\n ble 4f\n"
+        "ldr r9, [r2, #16]\n ldr r8, [r2, #24]\n ldr lr, [r2, #32]\n ldr r2, [r2, #28]\n"
+        "mov r10, #4\n"
+        "2: ldr r12, [r2]\n ldr r3, [r2, #4]\n add r2, r2, lr, lsl #2\n rsbs r3, r3, #0\n ble 4f\n"
         EB_SCALE_DOWN("r4", "r12", "r3", "r8", "r0")
         "3: ssat r4, #8, r4\n strb r4, [r9], #1\n"
         "mov r4, r5\n mov r5, r6\n mov r6, r7\n subs r10, #1\n bne 2b\n"
-        "ldr r0, [sp]\n str r2, [r0, #12]\n str r9, [r0, #16]\n"
+        "ldr r0, [sp]\n str r2, [r0, #28]\n str r9, [r0, #16]\n"
         "ldr r3, [r0, #20]\n subs r3, #1\n str r3, [r0, #20]\n bne 0b\n"
         "mov r0, r1\n"
         "pop {r1, r4-r11, pc}\n"
@@ -59,9 +69,8 @@ EB_NAKED const uint32_t *four_units(EB_IN const uint32_t *w, EB_IN batch *b)
 
 static const uint32_t *four_units(const uint32_t *w, batch *b)
 {
-    for (; b->fours > 0; b->fours--, b->channel += 4) {
-        const eb_channel *const c = b->channel;
-        int32_t a0 = c[0].bias, a1 = c[1].bias, a2 = c[2].bias, a3 = c[3].bias;
+    for (; b->fours > 0; b->fours--, b->bias += 4) {
+        int32_t a0 = b->bias[0], a1 = b->bias[1], a2 = b->bias[2], a3 = b->bias[3];
         const int8_t *x = b->x, *end = b->end;
         for (;; x = b->rest, end = x + 4) {
             for (; x != end; x += 4, w += 4) {
@@ -75,10 +84,10 @@ static const uint32_t *four_units(const uint32_t *w, batch *b)
                 break;
             }
         }
-        *b->out++ = eb_saturate(a0, &c[0], b->offset);
-        *b->out++ = eb_saturate(a1, &c[1], b->offset);
-        *b->out++ = eb_saturate(a2, &c[2], b->offset);
-        *b->out++ = eb_saturate(a3, &c[3], b->offset);
+        store(b, a0);
+        store(b, a1);
+        store(b, a2);
+        store(b, a3);
     }
     return w;
 }
@@ -88,7 +97,7 @@ static const uint32_t *four_units(const uint32_t *w, batch *b)
 /* One unit of the last `step` ones, which have a word each in turn. */
 static void one_unit(const uint32_t *w, batch *b, int32_t step)
 {
-    int32_t sum = b->channel->bias;
+    int32_t sum = *b->bias++;
     const int8_t *x = b->x, *end = b->end;
     for (;; x = b->rest, end = x + 4) {
         for (; x != end; x += 4, w += step) {
@@ -98,7 +107,7 @@ static void one_unit(const uint32_t *w, batch *b, int32_t step)
             break;
         }
     }
-    *b->out++ = eb_saturate(sum, b->channel++, b->offset);
+    store(b, sum);
 }
 
 void eb_fully_connected_s8(const eb_fully_connected_params *p, const int8_t *input, int8_t *output)
@@ -112,8 +121,8 @@ void eb_fully_connected_s8(const eb_fully_connected_params *p, const int8_t *inp
         }
         const int8_t *const x = whole > 0 ? input : rest;
         const int8_t *const end = whole > 0 ? x + whole : x + 4;
-        batch b = { x, end, left > 0 ? rest : end - 4, (const eb_channel *)p->channels, output,
-                    fours, p->output.offset };
+        batch b = { x, end, left > 0 ? rest : end - 4, p->channels, output, fours, p->output.offset,
+                    p->channels + p->units, p->scale_step };
         if (fours > 0) {
             w = four_units(w, &b);
         }

@@ -4,8 +4,8 @@
  * Weights: for each pair of units and each 16 values of depth eight words, for the values (0, 2),
  * (1, 3), (4, 6), (5, 7), ...; see eb_both_biases for what a halfword holds. Zeros fill the rest.
  *
- * Where a sum may leave the 24 bits of a second unit, pairs start anew after every CHUNK values of
- * depth. */
+ * Where a sum may leave the 24 bits of a second unit, all units go by pairs, which start anew after
+ * every CHUNK values of depth. */
 #include "../common/eb_channel_dsp.h"
 #include "../common/eb_scale_dsp.h"
 #include "fully_connected.h"
@@ -13,16 +13,16 @@
 #define ROUND 16 /* values of depth, and bytes of the input */
 #define CHUNK 256
 
-/* Assembly takes it by its order. */
 typedef struct {
     const int8_t *end;  /* of the input's whole rounds, or of the first chunk of them */
     const int8_t *rest; /* a last round, or the last whole one again where there is none */
     int32_t pair;       /* bytes of a pair's weights */
-    int32_t last; /* of four units: 2: there are chunks; 1: the zero point of the output is -128 */
+    int32_t floors;     /* the zero point of the output is -128 */
     int32_t fours;      /* of units */
     int8_t *out;
-    int32_t chunks, left;  /* after the first one; how many of four units are left */
-    int32_t seconds[2]; /* twice the sums of chunks */
+    const int32_t *scale;
+    int32_t step;   /* from a unit's scale to the next one's */
+    int32_t chunks; /* after the first one */
 } batch;
 
 typedef struct {
@@ -46,12 +46,19 @@ static sums rounds(sums s, const int8_t *x, const int8_t *end, const uint32_t *w
     return s;
 }
 
+static void store(batch *b, int32_t twice)
+{
+    const eb_channel_dsp c = { 0, b->scale[0], b->scale[1], b->scale[2] };
+    *b->out++ = eb_scale_dsp(twice, c);
+    b->scale += b->step;
+}
+
 /* One unit, or two. */
-static void two_units(const int8_t *x, const uint32_t *w, const eb_channel_dsp *c, const batch *b,
+static void two_units(const int8_t *x, const uint32_t *w, const int32_t *biases, batch *b,
                       int32_t units)
 {
-    sums s = { c->bias, eb_both_biases(c) };
-    int32_t twice = 0;
+    sums s = { biases[0], eb_both_biases(biases) };
+    int32_t twice = 0; /* of the second unit's chunks so far */
     const int8_t *end = b->end;
     for (int32_t left = b->chunks;; left--, end += CHUNK) {
         s = rounds(s, x, end, w);
@@ -66,16 +73,16 @@ static void two_units(const int8_t *x, const uint32_t *w, const eb_channel_dsp *
     if (b->rest + ROUND != end) {
         s = rounds(s, b->rest, b->rest + ROUND, w);
     }
-    b->out[0] = eb_scale_dsp(eb_twice(s.first), c[0]);
+    store(b, eb_twice(s.first));
     if (units > 1) {
-        b->out[1] = eb_scale_dsp(twice + eb_twice_second(s.both, s.first), c[1]);
+        store(b, twice + eb_twice_second(s.both, s.first));
     }
 }
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
 
 /* Sums of the first unit of a pair, and of both, in r4 and r5, of the other pair's in r6 and r7. r0:
- * input; r1: its end; r2, r8: weights of the pairs. On the stack: c, b. */
+ * input; r1: its end; r2, r8: weights of the pairs. */
 #define TWO_VALUES(x, w0, w1)                                                                      \
     "smlad r5, " x ", " w0 ", r5\n smlad r7, " x ", " w1 ", r7\n"                                  \
     "sxtb16 " w0 ", " w0 "\n sxtb16 " w1 ", " w1 "\n"                                              \
@@ -84,18 +91,16 @@ static void two_units(const int8_t *x, const uint32_t *w, const eb_channel_dsp *
     "ldr r3, [r0], #4\n ldr r9, [r2], #4\n ldr r10, [r2], #4\n ldr r11, [r8], #4\n"                \
     "ldr r12, [r8], #4\n sxtb16 lr, r3\n sxtb16 r3, r3, ror #8\n"                                  \
     TWO_VALUES("lr", "r9", "r11") TWO_VALUES("r3", "r10", "r12")
-#define UNIT(HIGH, s, at, multiplier, round, right)                                                \
-    "ldr r1, [r0, #" multiplier "]\n ldr r12, [r0, #" round "]\n ldr lr, [r0, #" right "]\n"        \
-    HIGH(s, "r1", "r12") EB_NARROW(s, "lr") "strb " s ", [r2, #" at "]\n"
+#define UNIT(HIGH, s)                                                                              \
+    "ldr r1, [r0]\n ldr r12, [r0, #4]\n ldr lr, [r0, #8]\n add r0, r0, r9, lsl #2\n"               \
+    HIGH(s, "r1", "r12") EB_NARROW(s, "lr") "strb " s ", [r2], #1\n"
 
 #define ROUND_OF_FOUR FOUR_VALUES FOUR_VALUES FOUR_VALUES FOUR_VALUES
-#define UNITS(HIGH)                                                                                \
-    UNIT(HIGH, "r4", "0", "4", "8", "12") UNIT(HIGH, "r5", "1", "20", "24", "28")                  \
-    UNIT(HIGH, "r6", "2", "36", "40", "44") UNIT(HIGH, "r7", "3", "52", "56", "60")
+#define UNITS(HIGH) UNIT(HIGH, "r4") UNIT(HIGH, "r5") UNIT(HIGH, "r6") UNIT(HIGH, "r7")
 
 /* b->fours times four units. Two rounds a turn; an odd one, and the rest, enter in the middle. On the
- * stack: x, c, b. */
-EB_NAKED four_units(EB_IN const int8_t *x, EB_IN const uint32_t *w, EB_IN const eb_channel_dsp *c,
+ * stack: x, biases, b. */
+EB_NAKED four_units(EB_IN const int8_t *x, EB_IN const uint32_t *w, EB_IN const int32_t *biases,
                     EB_IN batch *b)
 {
     __asm volatile(
@@ -103,42 +108,32 @@ EB_NAKED four_units(EB_IN const int8_t *x, EB_IN const uint32_t *w, EB_IN const 
         "push {r0, r2, r3}\n"
         "0: ldr r0, [sp]\n ldr r9, [sp, #4]\n ldr r3, [sp, #8]\n"
         "mov r2, r1\n"
-        "ldr r4, [r9]\n ldr r5, [r9, #16]\n ldr r6, [r9, #32]\n ldr r7, [r9, #48]\n"
+        "ldm r9!, {r4-r7}\n str r9, [sp, #4]\n"
         "ldr r8, [r3, #8]\n ldr r1, [r3]\n"
         "add r5, r4, r5, lsl #8\n add r7, r6, r7, lsl #8\n add r8, r2\n"
         "subs r3, r1, r0\n beq 3f\n tst r3, #16\n bne 2f\n"
         "1:\n" ROUND_OF_FOUR
         "2:\n" ROUND_OF_FOUR
         "cmp r0, r1\n bne 1b\n"
-        "3: ldr r3, [sp, #8]\n ldr r9, [r3, #28]\n ldr r0, [r3, #4]\n"
-        "cmp r9, #0\n bne 6f\n"
-        "add r9, r0, #16\n cmp r1, r9\n mov r1, r9\n bne 2b\n"
-        "ldr r0, [sp, #4]\n ldr r2, [r3, #20]\n ldr r9, [r3, #12]\n"
+        "3: ldr r3, [sp, #8]\n ldr r0, [r3, #4]\n add r9, r0, #16\n cmp r1, r9\n mov r1, r9\n"
+        "bne 2b\n"
+        "ldr r0, [r3, #24]\n ldr r2, [r3, #20]\n ldr r12, [r3, #12]\n ldr r9, [r3, #28]\n"
         EB_APART("r5", "r4") EB_APART("r7", "r6")
-        "cmp r9, #1\n bhi 7f\n blo 4f\n" UNITS(EB_HIGH_FLOOR) "b 5f\n"
+        "cmp r12, #0\n beq 4f\n" UNITS(EB_HIGH_FLOOR) "b 5f\n"
         "4:\n" UNITS(EB_HIGH_ANY)
-        "5: add r0, #64\n str r0, [sp, #4]\n add r2, #4\n str r2, [r3, #20]\n"
+        "5: str r0, [r3, #24]\n str r2, [r3, #20]\n"
         "mov r1, r8\n"
         "ldr r0, [r3, #16]\n subs r0, #1\n str r0, [r3, #16]\n bne 0b\n"
         "add sp, #12\n"
-        "pop {r4-r11, pc}\n"
-        "6: subs r9, #1\n str r9, [r3, #28]\n"
-        "ldr r9, [r3, #32]\n ldr r12, [r3, #36]\n"
-        "sub r5, r4\n add r9, r9, r5, asr #7\n mov r5, r4\n"
-        "sub r7, r6\n add r12, r12, r7, asr #7\n mov r7, r6\n"
-        "str r9, [r3, #32]\n str r12, [r3, #36]\n"
-        "mov r0, r1\n add r1, #256\n b 1b\n"
-        "7: ldr r9, [r3, #32]\n ldr r12, [r3, #36]\n ldr lr, [r3, #24]\n"
-        "add r5, r9\n add r7, r12\n mov r9, #0\n"
-        "str r9, [r3, #32]\n str r9, [r3, #36]\n str lr, [r3, #28]\n b 4b\n");
+        "pop {r4-r11, pc}\n");
 }
 
 #else
 
-static void four_units(const int8_t *x, const uint32_t *w, const eb_channel_dsp *c, batch *b)
+static void four_units(const int8_t *x, const uint32_t *w, const int32_t *biases, batch *b)
 {
-    for (int32_t n = 2 * b->fours; n > 0; n--, w += b->pair / 4, c += 2, b->out += 2) {
-        two_units(x, w, c, b, 2);
+    for (int32_t n = 2 * b->fours; n > 0; n--, w += b->pair / 4, biases += 2) {
+        two_units(x, w, biases, b, 2);
     }
 }
 
@@ -147,32 +142,27 @@ static void four_units(const int8_t *x, const uint32_t *w, const eb_channel_dsp 
 void eb_fully_connected_s8_dsp(const eb_fully_connected_params *p, const int8_t *input,
                                int8_t *output)
 {
-    const int32_t whole = p->depth / ROUND * ROUND, fours = p->units / 4;
-    const int32_t pair = (p->depth + ROUND - 1) / ROUND * (ROUND / 2); /* words of its weights */
+    const int32_t whole = p->depth / ROUND * ROUND, fours = p->deep ? 0 : p->units / 4;
     const int32_t chunks = p->deep ? (whole - 1) / CHUNK : 0;
+    const int32_t pair = (p->depth + ROUND - 1) / ROUND * (ROUND / 2); /* words of its weights */
     int8_t rest[ROUND] = { 0 };
     for (int32_t n = p->batches; n > 0; n--, input += p->depth, output += p->units) {
         const uint32_t *w = (const uint32_t *)(const void *)p->weights;
-        const eb_channel_dsp *c = (const eb_channel_dsp *)p->channels;
+        const int32_t *biases = p->channels;
         const int8_t *const x = whole > 0 ? input : rest; /* where end begins */
-        batch b = { .end = x + whole - CHUNK * chunks,
-                    .rest = whole < p->depth ? rest : x + whole - ROUND,
-                    .pair = 4 * pair,
-                    .last = chunks > 0 ? 2 : p->output.offset == -128,
-                    .fours = fours,
-                    .out = output,
-                    .chunks = chunks,
-                    .left = chunks };
+        batch b = { x + whole - CHUNK * chunks, whole < p->depth ? rest : x + whole - ROUND,
+                    4 * pair, p->output.offset == -128, fours, output,
+                    biases + (p->units + 1) / 2 * 2, p->scale_step, chunks };
         for (int32_t i = whole; i < p->depth; i++) {
             rest[i - whole] = input[i];
         }
         if (fours > 0) {
-            four_units(x, w, c, &b);
+            four_units(x, w, biases, &b);
         }
         w += 2 * fours * pair;
-        c += 4 * fours;
-        for (int32_t left = p->units % 4; left > 0; left -= 2, c += 2, w += pair, b.out += 2) {
-            two_units(x, w, c, &b, left);
+        biases += 4 * fours;
+        for (int32_t left = p->units - 4 * fours; left > 0; left -= 2, biases += 2, w += pair) {
+            two_units(x, w, biases, &b, left);
         }
     }
     if (p->clamp) {

@@ -7,12 +7,12 @@
 #include "../common/eb_math.h"
 
 typedef struct {
-    int32_t batches;
-    int32_t in_h, in_w, channels;
-    int32_t out_h, out_w;
-    int32_t filter_h, filter_w;
-    int32_t stride_h, stride_w, pad_top, pad_left;
-    int32_t min, max; /* range of the fused activation */
+    uint16_t batches;
+    uint16_t in_h, in_w, channels;
+    uint16_t out_h, out_w;
+    uint16_t filter_h, filter_w;
+    uint16_t stride_h, stride_w, pad_top, pad_left;
+    int8_t min, max; /* range of the fused activation */
 } eb_pool2d_params;
 
 /* Mean of the values inside the image, halves rounded away from zero. */
