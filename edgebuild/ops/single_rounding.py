@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -53,10 +54,20 @@ def single_rounding(
     accumulator that each channel reaches. A multiplier of 0 stands for a channel whose output is
     always -128.
     """
+    arrays = (np.asarray(one, np.int64).tobytes() for one in (multiplier, right, *ends))
+    return _solution(*arrays, bits)
+
+
+@lru_cache(maxsize=512)  # a layer is bound again for each kernel and band that may run it
+def _solution(
+    multipliers: bytes, rights: bytes, lows: bytes, highs: bytes, bits: int
+) -> np.ndarray | None:
+    arrays = (multipliers, rights, lows, highs)
+    multiplier, right, *ends = (np.frombuffer(one, np.int64) for one in arrays)
     found = np.zeros((len(multiplier), 2), np.int32)
     lives = np.flatnonzero(multiplier)
-    low, high = (np.asarray(end, np.int64)[lives] for end in ends)
-    shift = np.asarray(right)[lives]
+    low, high = (end[lives] for end in ends)
+    shift = right[lives]
     inside = (shift >= 0) & (shift <= MAX_RIGHT) & (low > -MAX_REACH) & (high < MAX_REACH)
     if not inside.all():
         return None
@@ -72,6 +83,7 @@ def single_rounding(
     if (least > most).any() or not program.fits(fraction):
         return None
     found[lives] = np.stack([fraction, best], axis=1)
+    found.setflags(write=False)
     return found
 
 

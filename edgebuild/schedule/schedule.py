@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgebuild.cycles.kernels import VIEW, kernel_name
 from edgebuild.errors import InternalError
 from edgebuild.graph import Graph, Node, Tensor
-from edgebuild.memory import MemoryPlan, is_view, live_bytes
+from edgebuild.memory import MemoryPlan, is_view, live_bytes, plan_memory
 from edgebuild.ops import OPS
 from edgebuild.ops.bands import band_call, in_bands, is_chain, parts
 from edgebuild.ops.base import KernelCall
@@ -114,16 +114,25 @@ def schedule_graph(
         tuple(costs.option(call) for call in OPS[node.kind].candidates(node, cpu))
         for node in graph.nodes()
     ]
-    steps = choose(
-        options,
-        costs,
-        optimize,
-        lambda calls: live_bytes(in_bands(graph, calls), calls),
-        _Joiner(graph, cpu, costs).join,
-        _flash_room(placement),
-    )
-    calls = [step.option.call for step in steps]
-    return Schedule(optimize, steps, in_bands(graph, calls))
+    joiner = _Joiner(graph, cpu, costs)
+
+    def chosen(optimize: Optimize) -> Schedule:
+        steps = choose(
+            options,
+            costs,
+            optimize,
+            lambda calls: live_bytes(in_bands(graph, calls), calls),
+            joiner.join,
+            _flash_room(placement),
+        )
+        return Schedule(optimize, steps, in_bands(graph, [step.option.call for step in steps]))
+
+    found = chosen(optimize)
+    if optimize == Optimize.RAM:
+        # What is alive is not all: where it lies decides.
+        others = (found, replace(chosen(Optimize.BALANCED), optimize=optimize))
+        return min(others, key=lambda one: plan_memory(one.graph, one.calls).arena_bytes)
+    return found
 
 
 FIRMWARE_BYTES = 16 << 10

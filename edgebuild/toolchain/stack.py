@@ -1,8 +1,9 @@
 """The most stack that a function of a linked image can take, from its instructions and its calls.
 
 A frame counts all that a function ever takes from the stack pointer, so code that gives some back
-in between takes no more. A call through a pointer may be one of any function beside it.
-What cannot be followed (recursion, a frame whose size is computed) makes the bound unknown.
+in between takes no more. A call through a pointer may be one of any function of the same object
+file; one that was itself called so calls, in this way, only functions that do not. What cannot be
+followed (recursion, a frame whose size is computed) makes the bound unknown.
 """
 
 from __future__ import annotations
@@ -30,12 +31,13 @@ def stack_bound(image: Image, function: str) -> int | None:
 
 @dataclass
 class _Frame:
-    """What a function takes, and whom it calls; ``pointers``: somebody by a pointer, too. ``known``
-    is False where it cannot be followed."""
+    """What a function takes, and whom it calls; ``pointers``: by a pointer, too. ``local``: it
+    takes addresses of its own code. ``known`` is False where it cannot be followed."""
 
     size: int = 0
     calls: set[int] = field(default_factory=set)
     pointers: bool = False
+    local: bool = False
     known: bool = True
 
 
@@ -44,28 +46,44 @@ class _Program:
     segments: Sequence[Segment]
     starts: list[int]
     symbols: dict[int, Symbol]
-    depths: dict[int, int | None] = field(default_factory=dict)
+    depths: dict[tuple[int, bool], int | None] = field(default_factory=dict)
+    frames: dict[int, _Frame] = field(default_factory=dict)
 
-    def depth(self, address: int, callers: frozenset[int] = frozenset()) -> int | None:
+    def depth(
+        self, address: int, callers: frozenset[int] = frozenset(), *, by_pointer: bool = False
+    ) -> int | None:
         """Return the bound of the function that holds ``address``."""
         start = self._function(address)
         if start is None or start in callers:
             return None
-        if start not in self.depths:
-            frame = self._frame(start)
-            calls = frame.calls | (self._beside(start) if frame.pointers else set())
-            below = [self.depth(call, callers | {start}) for call in calls]
+        if (start, by_pointer) not in self.depths:
+            frame, inner = self.frame(start), callers | {start}
+            below = [self.depth(call, inner) for call in frame.calls]
+            if frame.pointers:
+                others = self._beside(start, by_pointer=by_pointer)
+                below += [self.depth(call, inner, by_pointer=True) for call in others]
             known = [one for one in below if one is not None]
             whole = frame.known and len(known) == len(below)
-            self.depths[start] = frame.size + max(known, default=0) if whole else None
-        return self.depths[start]
+            self.depths[start, by_pointer] = frame.size + max(known, default=0) if whole else None
+        return self.depths[start, by_pointer]
 
-    def _beside(self, start: int) -> set[int]:
+    def _beside(self, start: int, *, by_pointer: bool) -> list[int]:
         """Return the functions of the same object file that do not call this one: a kernel's
         pointers are to some of them."""
         file = self.symbols[start].object_file
-        others = {a for a, symbol in self.symbols.items() if symbol.object_file == file} - {start}
-        return {a for a in others if start not in map(self._function, self._frame(a).calls)}
+        others = [a for a, symbol in self.symbols.items() if symbol.object_file == file]
+        return [
+            a
+            for a in others
+            if a != start and start not in map(self._function, self.frame(a).calls)
+            if not (by_pointer and self.frame(a).pointers)
+        ]
+
+    def frame(self, start: int) -> _Frame:
+        """Return the frame of the function at ``start``."""
+        if start not in self.frames:
+            self.frames[start] = self._frame(start)
+        return self.frames[start]
 
     def _function(self, address: int) -> int | None:
         at = bisect_right(self.starts, address) - 1
@@ -158,8 +176,12 @@ def _follow(instruction: Any, frame: _Frame, inside: tuple[int, int], todo: list
     if base in ("tbb", "tbh"):
         frame.known = False
         return False
+    if base == "adr":  # of code that it jumps to, in the middle perhaps
+        frame.local = True
+        todo.append((instruction.address + 4 & ~3) + int(target, 0))
+        return True
     if base in ("blx", "bx") and operands != "lr":
-        frame.pointers = True
+        frame.pointers |= base == "blx" or not frame.local
         return base == "blx"
     if base.startswith("b") and "#" in operands and base not in ("bfc", "bfi", "bic", "bics"):
         address = int(target, 0)

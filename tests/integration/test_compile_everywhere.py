@@ -18,7 +18,6 @@ from edgebuild.codegen.sources import runtime_dir
 from edgebuild.graph import ABSENT, Graph, Op, Tensor
 from edgebuild.ops import OPS
 from edgebuild.ops.base import Case
-from edgebuild.schedule import schedule_graph
 from edgebuild.targets import CpuFeatures, load_target
 from edgebuild.tflite.writer import write_tflite
 from edgebuild.toolchain import CompileJob
@@ -34,8 +33,9 @@ TRIPLES = ("riscv32-freestanding", "aarch64-linux-musl", "x86_64-linux-musl")
 
 
 def sources(graph: Graph, cpu: CpuFeatures) -> set[str]:
-    """Return the kernels that ``graph`` takes on a core."""
-    return {source for call in schedule_graph(graph, cpu).calls for source in call.sources}
+    """Return the kernels that may run ``graph`` on a core."""
+    calls = (call for node in graph.nodes() for call in OPS[node.kind].candidates(node, cpu))
+    return {source for call in calls for source in call.sources}
 
 
 def chosen_cases() -> Iterator[Case]:
