@@ -156,6 +156,7 @@ class Conv2D(Operator):
             act="RELU",
             out_zp=-128,
         )
+        yield _case("tiles_stride_2", (1, 16, 16, 4), (4, 3, 3, 4), padding="SAME", stride=(2, 2))
         yield _case("tiles_valid", (1, 9, 17, 24), (14, 3, 3, 24), out_scale=5e-4, in_zp=-128)
         yield _case(
             "tiles_lowest", (1, 4, 8, 64), (16, 3, 3, 64), padding="SAME", low=-128, high=-127

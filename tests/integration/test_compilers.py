@@ -36,10 +36,12 @@ def sizes(tmp_path_factory):
     for tool in ("zig", "zig -Os", "gcc", "gcc -Os"):
         if tool.startswith("gcc") and shutil.which("arm-none-eabi-gcc") is None:
             continue
-        request = BuildRequest(folder / "small.tflite", "cortex-m4", samples=1, out=folder / "out")
+        request = BuildRequest(
+            folder / "small.tflite", "cortex-m3", samples=1, out=folder / "out", optimize="balanced"
+        )
         report = run_plan(dataclasses.replace(make_plan(request), tool=tool))
         found[tool] = report.metrics.flash_bytes.value
-        whole[tool] = (folder / "out" / "small-cortex-m4" / "firmware.bin").stat().st_size
+        whole[tool] = (folder / "out" / "small-cortex-m3" / "firmware.bin").stat().st_size
     return found, whole
 
 
@@ -57,7 +59,8 @@ def nearly(sizes, tool):
 
 def build(folder, **options):
     """Build ``small.tflite``."""
-    options = {"target": "cortex-m4", "samples": 1, "out": folder / "out", **options}
+    usual = {"target": "cortex-m3", "samples": 1, "out": folder / "out", "optimize": "balanced"}
+    options = {**usual, **options}
     return edgebuild.build(folder / "small.tflite", **options)
 
 
@@ -92,7 +95,7 @@ def test_what_zig_misses_or_nearly_misses_fits_with_gcc(folder, with_gcc, sizes,
     assert "gcc" in report.toolchain and "gcc" in report.metrics.flash_bytes.source
     (why,) = [note for note in report.notes if "compiled with gcc" in note]
     assert "because a memory budget is tight" in why and "zig " in why and ", gcc " in why
-    out = folder / "out" / "small-cortex-m4"
+    out = folder / "out" / "small-cortex-m3"
     lock = json.loads((out / "build.lock").read_text())
     assert lock["plan"]["toolchain"] == "auto" and lock["plan"]["tools"]["gcc"] != "absent"
     assert lock["compiler"]["kept"] == report.toolchain
@@ -107,10 +110,11 @@ def test_what_zig_misses_or_nearly_misses_fits_with_gcc(folder, with_gcc, sizes,
 def test_what_a_search_costed_with_comes_first(folder, with_gcc, sizes, tool):
     """And stays where it keeps the budget, however full: the search's figure is the build's."""
     request = BuildRequest(
-        *(folder / "small.tflite", "cortex-m4"),
+        *(folder / "small.tflite", "cortex-m3"),
         budget=flash(nearly(sizes, "zig")),
         samples=1,
         out=folder / "out",
+        optimize="balanced",
     )
     plan = dataclasses.replace(make_plan(request), tool=tool)
     report = run_plan(plan)
@@ -153,7 +157,7 @@ def test_a_chosen_compiler_is_the_only_one(folder, sizes):
 
 PROFILE = """schema = 1
 name = "tiny"
-based_on = "cortex-m4"
+based_on = "cortex-m3"
 [[memory]]
 name = "flash"
 kind = "flash"
@@ -173,9 +177,12 @@ def test_what_nothing_links_names_all_that_was_tried(folder, monkeypatch, sizes)
     with pytest.raises(OverflowedError, match="it is too large for flash by") as caught:
         build(folder, target="tiny.toml")
     assert caught.value.message.endswith("with zig -Os, the closest of zig and zig -Os")
-    _, whole = sizes
-    (folder / "tiny.toml").write_text(PROFILE % ((whole["zig -Os"] + whole["zig"]) // 2))
-    report = build(folder, target="tiny.toml")
+    # Below what balanced kernels take smaller ones are linked, then with -Os.
+    for flash_bytes in range(sizes[1]["zig"], 9_000, -300):
+        (folder / "tiny.toml").write_text(PROFILE % flash_bytes)
+        report = build(folder, target="tiny.toml", run="none")
+        if kept(report) != ["zig"]:
+            break
     assert report.passed and kept(report) == ["zig -Os"]
     assert [t.tool for t in report.compilers if t.too_large] == ["zig"]
 
@@ -191,7 +198,9 @@ def test_a_forecast_knows_all_compilers_that_a_build_would_try(
     if not gcc:
         monkeypatch.setattr(GccToolchain, "available", lambda _: False)
     limit = round(part * sizes[0]["zig"])
-    found = forecast(BuildRequest(folder / "small.tflite", "cortex-m4", budget=flash(limit)))
+    found = forecast(
+        BuildRequest(folder / "small.tflite", "cortex-m3", budget=flash(limit), optimize="balanced")
+    )
     report = build(folder, budget=flash(limit))
     said, known = found.metrics.flash_bytes, report.metrics.flash_bytes
     assert said.least <= known.value <= said.most
@@ -210,7 +219,9 @@ def test_a_missed_latency_keeps_the_fastest(folder, with_gcc):
     (why,) = [note for note in report.notes if "compiled with" in note]
     assert "because the latency budget is missed" in why
     found = forecast(
-        BuildRequest(folder / "small.tflite", "cortex-m4", budget=Budget(latency_us=1))
+        BuildRequest(
+            folder / "small.tflite", "cortex-m3", budget=Budget(latency_us=1), optimize="balanced"
+        )
     )
     said = found.metrics.flash_bytes
     assert said.least <= report.metrics.flash_bytes.value <= said.most
@@ -223,7 +234,9 @@ def test_missed_ram_tries_code_for_size_too(folder, with_gcc):
     report = build(folder, budget=Budget(ram_bytes=64).named("the command line"))
     assert not report.passed and len(tried(report)) == 4
     found = forecast(
-        BuildRequest(folder / "small.tflite", "cortex-m4", budget=Budget(ram_bytes=64))
+        BuildRequest(
+            folder / "small.tflite", "cortex-m3", budget=Budget(ram_bytes=64), optimize="balanced"
+        )
     )
     said = found.metrics.flash_bytes
     assert said.least <= report.metrics.flash_bytes.value <= said.most
@@ -234,6 +247,8 @@ def test_a_latency_that_only_another_compiler_could_have_is_not_passed_over(
 ):
     """It is predicted for the preferred compiler, which needs more flash than there is."""
     budget = dataclasses.replace(flash(between(sizes, "gcc", "zig")), latency_us=1e6)
-    found = forecast(BuildRequest(folder / "small.tflite", "cortex-m4", budget=budget))
+    found = forecast(
+        BuildRequest(folder / "small.tflite", "cortex-m3", budget=budget, optimize="balanced")
+    )
     assert not found.passed and found.uncertain
     assert "flash budget may be missed: between" in check_failure(found).message

@@ -62,7 +62,8 @@ def test_weights_are_of_todays_kernels(core):
 
 @pytest.mark.parametrize("core", CORES)
 def test_every_case_of_every_operator(bench, core):
-    """None of these layers was fitted to. Softmax, and floats without a unit, depend on data."""
+    """None of these layers was fitted to. Softmax, and floats without a unit, depend on data; some
+    say that they are rough."""
     graphs = [case.graph for operator in OPS.values() for case in operator.cases()]
     graph, target = bench.side_by_side(graphs), bench.roomy(core)
     simulated = bench.layer_cycles(graph, target)
@@ -70,7 +71,7 @@ def test_every_case_of_every_operator(bench, core):
     assert predicted.guessed == ()
     off = []
     for layer, cycles in zip(predicted.layers, simulated, strict=True):
-        loose = layer.kernel in ("softmax_s8", "quantize_f32_s8")
+        loose = layer.kernel in ("softmax_s8", "quantize_f32_s8") or layer.rough
         if abs(layer.cycles - cycles) > 20 + (0.25 if loose else 0.10) * cycles:
             off.append((layer.kernel, layer.position, layer.cycles, cycles))
     assert off == [], REFIT
