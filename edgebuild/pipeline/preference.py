@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from edgebuild.backends.base import Emitted
@@ -20,7 +21,7 @@ def emit_preferred(plan: BuildPlan, emit: Callable[[TargetProfile], Emitted]) ->
     """Return what ``emit`` makes for the plan's target, with kernels chosen as was asked.
 
     Where nothing was asked, they are balanced; where that may miss a budget of latency, flash or
-    RAM and others may miss none, those others.
+    RAM, or a region of flash, and others may miss none, those others.
     """
     first = emit(plan.target)
     if plan.request.optimize is not None:
@@ -34,7 +35,8 @@ def emit_preferred(plan: BuildPlan, emit: Callable[[TargetProfile], Emitted]) ->
 
 
 def _may_miss(plan: BuildPlan, emitted: Emitted) -> list[str]:
-    """Return which budgets the upper bounds of what is predicted miss."""
+    """Return which budgets the upper bounds of what is predicted miss; flash too where a region
+    of the target is too small for the benchmark firmware."""
     target, budget = plan.target, plan.budget
     placement = target.placement
     if placement is None:
@@ -50,8 +52,15 @@ def _may_miss(plan: BuildPlan, emitted: Emitted) -> list[str]:
         port=target.firmware.port if target.firmware is not None else None,
         tool=plan.rounds[0][0],
     )
-    flash = constant_bytes(emitted.graph, emitted.calls) + code.model.high
-    if budget.flash_bytes is not None and flash > budget.flash_bytes:
+    constants = constant_bytes(emitted.graph, emitted.calls)
+    needed = Counter({placement.weights: constants})
+    needed[placement.kernels] += code.kernels.high
+    needed[placement.code] += code.layers.high + code.application.high
+    short = any(
+        region.kind == "flash" and needed[region] > region.usable_bytes for region in needed
+    )
+    flash = constants + code.model.high
+    if short or (budget.flash_bytes is not None and flash > budget.flash_bytes):
         missed.append("flash")
     ram = emitted.plan.arena_bytes + STACK_BYTES
     if budget.ram_bytes is not None and ram > budget.ram_bytes:
