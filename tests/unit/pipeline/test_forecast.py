@@ -48,7 +48,7 @@ def test_a_build_agrees(model, tmp_path):
             said, known = getattr(found.metrics, name), getattr(built.metrics, name)
             assert said.least <= known.value <= said.most, (target, name)
         latency = found.metrics.latency_us
-        assert latency.value == pytest.approx(built.metrics.latency_us.value, rel=0.03)
+        assert latency.value == pytest.approx(built.metrics.latency_us.value, rel=0.05)
         assert found.name == built.name and found.target == built.target
 
 
