@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Callable
 
@@ -46,12 +47,18 @@ def _may_miss(plan: BuildPlan, emitted: Emitted) -> list[str]:
     latency = predicted.latency_us if predicted is not None else None
     if latency is not None and budget.latency_us is not None and latency.most > budget.latency_us:
         missed.append("latency")
-    code = predict_code(
-        *(emitted.graph, emitted.calls, emitted.plan, emitted.name),
-        core=target.cpu.core,
-        port=target.firmware.port if target.firmware is not None else None,
-        tool=plan.rounds[0][0],
-    )
+    port = target.firmware.port if target.firmware is not None else None
+    # Where flash is short, a build tries all of these compilers.
+    codes = [
+        predict_code(
+            *(emitted.graph, emitted.calls, emitted.plan, emitted.name),
+            core=target.cpu.core,
+            port=port,
+            tool=tool,
+        )
+        for tool in itertools.chain(*plan.rounds)
+    ]
+    code = min(codes, key=lambda one: one.model.high)
     constants = constant_bytes(emitted.graph, emitted.calls)
     needed = Counter({placement.weights: constants})
     needed[placement.kernels] += code.kernels.high

@@ -32,15 +32,16 @@ def test_preferences_trade_flash_ram_and_time(model):
     speed, balanced, size, ram = (
         figures(of(model, optimize)) for optimize in ("speed", "balanced", "size", "ram")
     )
-    assert speed == balanced == figures(of(model))
-    assert size[0] < speed[0] and size[2] > 1.5 * speed[2]
-    assert ram[1] <= speed[1]
+    assert balanced == figures(of(model))
+    assert size[0] < balanced[0] < speed[0]
+    assert speed[2] < balanced[2] < size[2]
+    assert ram[1] <= balanced[1] < speed[1]
 
 
 def test_a_flash_budget_buys_the_smaller_kernel(model):
     fast, small = (figures(of(model, one)) for one in ("speed", "size"))
     found = of(model, flash_bytes=int(small[0] * 1.1))
-    assert figures(found) == small and found.passed
+    assert figures(found)[1:] == small[1:] and found.passed
     assert "kernels are chosen for size: flash is short" in found.notes
     # What was asked for is kept.
     found = of(model, "speed", flash_bytes=int(small[0] * 1.1))
