@@ -101,7 +101,8 @@ def test_three_models_have_each_kernel_once(place, command):
     assert all(f"{name}_run" in symbols for name in MODELS)
     lines = input_sections((folder / "firmware.map").read_text())
     kernels = [s for s in lines if "lib/edgebuild/conv2d" in s.object_file and s.size]
-    assert len({s.object_file for s in kernels}) == 1
+    objects = {s.object_file.rpartition("/")[2] for s in kernels}
+    assert objects == {"conv2d_s8_dsp.o", "conv2d_pairs_dsp.o"}
     assert {p for p in files(folder / "lib") if p.count("/") == 0} == {
         f"{name}{suffix}" for name in MODELS for suffix in (".c", ".h", "_weights.c", "_weights.h")
     }
@@ -495,7 +496,7 @@ def test_instances_on_arenas_of_their_own(place, library, tmp_path, main):
     assert subprocess.run([program], timeout=120).returncode == 0
 
 
-@pytest.mark.parametrize("after", [50, 999, 7_777, 20_000, 55_555])
+@pytest.mark.parametrize("after", [50, 999, 7_777, 20_000, 22_222])
 def test_a_run_interrupted_by_another_models_run_on_a_core(place, command, after):
     """An interrupt's run has the stack below, and another arena; then the first run goes on."""
     arguments = ("one.tflite", "two.tflite", "--target", "cortex-m4", "--run", "host")
