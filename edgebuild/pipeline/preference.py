@@ -22,10 +22,11 @@ def emit_preferred(plan: BuildPlan, emit: Callable[[TargetProfile], Emitted]) ->
     """Return what ``emit`` makes for the plan's target, with kernels chosen as was asked.
 
     Where nothing was asked, they are balanced; where that may miss a budget of latency, flash or
-    RAM, or a region of flash, and others may miss none, those others.
+    RAM, or a region of flash, and others may miss none, those others. A recipe that a search found
+    keeps its budget with the kernels that it was costed with.
     """
     first = emit(plan.target)
-    if plan.request.optimize is not None:
+    if plan.request.optimize is not None or plan.tool:
         return first
     missed = _may_miss(plan, first)
     for name in missed:
