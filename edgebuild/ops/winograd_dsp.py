@@ -94,10 +94,10 @@ STRIDE_2 = Form(
 )
 FORMS = (FOUR, STRIDE_2)
 
-PARTS = (16, 8)
+PARTS = (96, 48, 24, 16, 8)
 """Values of depth for which weights are expanded at a time: more take more memory, less time."""
 
-NARROW_SCRATCH = (24 << 10, 18 << 10, 12 << 10, 8 << 10, 6 << 10)
+NARROW_SCRATCH = tuple(size << 10 for size in (128, 96, 64, 48, 36, 24, 18, 12, 8, 6))
 """Bytes that pairs of tiles may take where weights are expanded: more tiles share an expansion."""
 
 

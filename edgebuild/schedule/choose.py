@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations_with_replacement
 
 from edgebuild.ops.base import KernelCall
@@ -14,11 +15,18 @@ from edgebuild.schedule.costs import Costs, Option, Step
 FLASH_OF_BALANCED, SMALL_FLASH = 1.4, 8 << 10
 """``balanced`` takes so many times the flash of ``size`` at most, or so many bytes more."""
 
+RAM_WEIGHT = 0.7
+"""``balanced`` makes cycles times RAM to this power small: a tenth of the cycles is worth a seventh
+of the RAM."""
+
 CYCLES_OF_RAM = 1.4
 """``ram`` takes so many times the cycles of ``balanced`` at most."""
 
 WORTH = 2e-7
 """A byte of flash must save this share of the cycles: 5 KB a thousandth."""
+
+ARENAS = tuple(0.8**n for n in range(11))
+"""The shares of the fastest kernels' arena that ``balanced`` begins with, to make less of it."""
 
 STEP_BYTES = 120
 """About what the call and the parameters of a step take, whichever its kernel."""
@@ -44,16 +52,24 @@ LONGEST = 3
 """Steps that are joined at most."""
 
 
+@dataclass(frozen=True)
+class Room:
+    """Bytes that there are: ``flash`` for constants and code, ``ram`` for the arena."""
+
+    flash: float = math.inf
+    ram: float = math.inf
+
+
 def choose(
     options: Sequence[Sequence[Option]],
     costs: Costs,
     optimize: Optimize,
     live: Live,
     join: Join = lambda _, __: None,
-    room: float = math.inf,
+    room: Room = Room(),
 ) -> Steps:
-    """Return the steps for operators that have these ``options``, within ``room`` bytes of flash
-    where that can be. Of options whose cycles are not all known, the first is taken."""
+    """Return the steps for operators that have these ``options``, within ``room`` where that can
+    be. Of options whose cycles are not all known, the first is taken."""
     known = [
         tuple(found if all(not math.isnan(one.cycles) for one in found) else found[:1])
         for found in options
@@ -67,24 +83,38 @@ class _Problem:
     costs: Costs
     live: Live
     join: Join
-    room: float
+    room: Room
 
     def best(self, optimize: Optimize) -> Steps:
-        smallest = self._steps(self._fastest_within(0.0))
+        smallest = self._steps(self._fastest_within(Room(0, self.room.ram)))
         if optimize == Optimize.SIZE:
             return smallest
         if optimize == Optimize.SPEED:
             return self._steps(self._fastest_within(self.room))
         size = self.flash(smallest)
-        limit = min(self.room, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
-        fast = self._steps(self._fastest_within(limit))
-        balanced = self._smaller_arena(fast, lambda one, two: self._pays(one, two, limit))
+        flash = min(self.room.flash, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
+        balanced = self._balanced(replace(self.room, flash=flash))
         if optimize == Optimize.BALANCED:
             return balanced
         most = CYCLES_OF_RAM * self.cycles(balanced)
         return self._smaller_arena(
-            balanced, lambda _, two: self.cycles(two) <= most and self.flash(two) <= self.room
+            balanced, lambda _, two: self.cycles(two) <= most and self.flash(two) <= self.room.flash
         )
+
+    def _balanced(self, room: Room) -> Steps:
+        """Return the best of what comes of the fastest steps in smaller and smaller arenas, each
+        made smaller as long as that pays."""
+        fast = self._steps(self._fastest_within(room))
+        arena = max(self._live(fast), default=0)
+        choices = {self._fastest_within(replace(room, ram=share * arena)) for share in ARENAS}
+        found = [
+            self._smaller_arena(
+                self._steps(choice), lambda one, two: self._pays(one, two, room.flash)
+            )
+            for choice in sorted(choices)
+        ]
+        kept = [steps for steps in found if self.flash(steps) <= room.flash]
+        return min(kept or found, key=self._product)
 
     def _steps(self, choice: Choice) -> Steps:
         return tuple(
@@ -100,8 +130,7 @@ class _Problem:
         return cheap and self._product(two) < self._product(one)
 
     def _product(self, steps: Steps) -> float:
-        """Return what is to be small: a tenth of the cycles is worth a fifth of the RAM."""
-        return self.cycles(steps) * max(self._live(steps)) ** 0.75
+        return self.cycles(steps) * max(self._live(steps), default=0) ** RAM_WEIGHT
 
     def cycles(self, steps: Steps) -> float:
         return sum(s.option.cycles for s in steps if not math.isnan(s.option.cycles))
@@ -113,38 +142,50 @@ class _Problem:
         calls = sum(len(one.call.kernels) for one in taken)
         return code + sum(one.constant_bytes for one in taken) + STEP_BYTES * calls
 
-    def _fastest_within(self, limit: float) -> Choice:
-        """Return the fastest choice that takes ``limit`` bytes of flash, or the smallest where none
-        does, among those of the kernels that may be linked: from all of them on, one or two are
+    def _fastest_within(self, room: Room) -> Choice:
+        """Return the fastest choice within ``room``, or that with the least flash where there is
+        none, among those of the kernels that may be linked: from all of them on, one or two are
         taken away or back as long as that is better."""
 
         def rank(choice: Choice) -> tuple[float, float]:
             steps = self._steps(choice)
             flash = self.flash(steps)
-            return max(0.0, flash - limit), self.cycles(steps) * (1 + WORTH * flash)
+            return max(0.0, flash - room.flash), self.cycles(steps) * (1 + WORTH * flash)
 
         optional = sorted(
             {o.kernel for options in self.options for o in options if len(options) > 1}
         )
         changes = [frozenset(pair) for pair in combinations_with_replacement(optional, 2)]
         banned: frozenset[str] = frozenset()
-        best = self._of_kernels(banned, limit)
+        best = self._of_kernels(banned, room)
         while True:
             tried = [
-                (self._of_kernels(banned ^ changed, limit), banned ^ changed) for changed in changes
+                (self._of_kernels(banned ^ changed, room), banned ^ changed) for changed in changes
             ]
             found = min(tried, key=lambda pair: rank(pair[0]), default=None)
             if found is None or rank(found[0]) >= rank(best):
                 return best
             best, banned = found
 
-    def _of_kernels(self, banned: frozenset[str], limit: float) -> Choice:
+    @cached_property
+    def _beside(self) -> Sequence[int]:
+        """The bytes that are alive in each step beside its scratch memory."""
+        calls = [min(found, key=_scratch).call for found in self.options]
+        live = self.live(calls)
+        return [size - call.scratch_bytes for size, call in zip(live, calls, strict=True)]
+
+    def _allowed(self, step: int, banned: frozenset[str], arena: float) -> list[int]:
+        """Return the options of a step without kernels that are ``banned`` and within ``arena``,
+        where there are such; bands may do what no option does."""
+        options, room = self.options[step], arena - self._beside[step]
+        within = [at for at, one in enumerate(options) if _scratch(one) <= room]
+        within = within or list(range(len(options)))
+        return [at for at in within if options[at].kernel not in banned] or within
+
+    def _of_kernels(self, banned: frozenset[str], room: Room) -> Choice:
         """Return a choice without the kernels that are ``banned``, where there are others: with the
-        smallest constants, and from there on with the fastest for their bytes up to ``limit``."""
-        allowed = [
-            [at for at, o in enumerate(options) if o.kernel not in banned] or [0]
-            for options in self.options
-        ]
+        smallest constants, and from there on with the fastest for their bytes up to the room."""
+        allowed = [self._allowed(step, banned, room.ram) for step in range(len(self.options))]
         choice = [
             min(ats, key=lambda at: (options[at].constant_bytes, options[at].cycles))
             for options, ats in zip(self.options, allowed, strict=True)
@@ -156,7 +197,7 @@ class _Problem:
         }
         taken = (options[at] for options, at in zip(self.options, choice, strict=True))
         fixed = sum(o.constant_bytes + STEP_BYTES for o in taken)
-        room = limit - fixed - self.costs.code_bytes(linked)
+        left = room.flash - fixed - self.costs.code_bytes(linked)
         upgrades = [
             (saved / max(1, options[at].constant_bytes - options[first].constant_bytes), step, at)
             for step, (options, ats, first) in enumerate(
@@ -168,9 +209,9 @@ class _Problem:
         for _, step, at in sorted(upgrades, reverse=True):
             before, after = self.options[step][choice[step]], self.options[step][at]
             more = after.constant_bytes - before.constant_bytes
-            if after.cycles < before.cycles and more <= room:
+            if after.cycles < before.cycles and more <= left:
                 choice[step] = at
-                room -= more
+                left -= more
         return tuple(choice)
 
     def _live(self, steps: Steps) -> Sequence[int]:
@@ -179,14 +220,16 @@ class _Problem:
     def _smaller_arena(self, steps: Steps, accepts: Callable[[Steps, Steps], bool]) -> Steps:
         """Return steps whose arena is as small as kernels with less scratch, and bands of rows,
         make it, change by change, while one ``accepts`` the change from steps to the next."""
-        live = self._live(steps)
-        others = self._changed(steps, live)
-        while (other := next(others, None)) is not None:
-            smaller = self._live(other)
-            if max(smaller) < max(live) and accepts(steps, other):
-                steps, live = other, smaller
-                others = self._changed(steps, live)
-        return steps
+        while True:
+            live = self._live(steps)
+            others = [
+                other
+                for other in self._changed(steps, live)
+                if max(self._live(other)) < max(live) and accepts(steps, other)
+            ]
+            if not others:
+                return steps
+            steps = min(others, key=self._product)
 
     def _changed(self, steps: Steps, live: Sequence[int]) -> Iterator[Steps]:
         """Yield changes where the most bytes are alive: a step with less scratch, then all such
@@ -219,3 +262,7 @@ class _Problem:
         if joined is not None:
             for taken in range(len(joined.options)):
                 yield (*before, replace(joined, taken=taken), *after)
+
+
+def _scratch(option: Option) -> int:
+    return option.call.scratch_bytes

@@ -16,7 +16,7 @@ from edgebuild.ops.bands import band_call, in_bands, is_chain, parts
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import CpuFeatures, Optimize
 from edgebuild.regions import Placement
-from edgebuild.schedule.choose import Fits, choose
+from edgebuild.schedule.choose import Fits, Room, choose
 from edgebuild.schedule.costs import Costs, Option, Step, costs_for
 
 
@@ -123,7 +123,7 @@ def schedule_graph(
             optimize,
             lambda calls: live_bytes(in_bands(graph, calls), calls),
             joiner.join,
-            _flash_room(placement),
+            _room(placement),
         )
         return Schedule(optimize, steps, in_bands(graph, [step.option.call for step in steps]))
 
@@ -138,11 +138,18 @@ def schedule_graph(
 FIRMWARE_BYTES = 16 << 10
 """What is left of the flash for the application."""
 
+APPLICATION_BYTES = 2 << 10
+"""What is left of the RAM for it, its stack among it."""
 
-def _flash_room(placement: Placement | None) -> float:
-    if placement is None or placement.weights.kind != "flash":
-        return math.inf
-    return max(0, placement.weights.usable_bytes - FIRMWARE_BYTES)
+
+def _room(placement: Placement | None) -> Room:
+    if placement is None:
+        return Room()
+    arena = sum(region.usable_bytes for region in placement.arena)
+    ram = max(0, arena - APPLICATION_BYTES)
+    if placement.weights.kind != "flash":
+        return Room(ram=ram)
+    return Room(max(0, placement.weights.usable_bytes - FIRMWARE_BYTES), ram)
 
 
 BAND_ROWS = (16, 8, 4, 2, 1)
