@@ -134,7 +134,8 @@ class TargetProfile:
 
     ``delegate`` is set where LiteRT runs the model; elsewhere generated C does. ``place`` says in
     which regions a role goes, over what the regions themselves hold: see ``placement``.
-    ``optimize`` is what kernels are chosen for.
+    ``optimize`` is what kernels are chosen for; they and constants should take at most
+    ``kernel_flash`` bytes where that is given.
     """
 
     name: str
@@ -150,6 +151,7 @@ class TargetProfile:
     budget: Budget = field(default_factory=Budget)
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     optimize: Optimize = Optimize.BALANCED
+    kernel_flash: int | None = None
     file: Path | None = field(default=None, compare=False)
 
     @property
@@ -189,6 +191,11 @@ class TargetProfile:
     def optimized(self, optimize: Optimize) -> TargetProfile:
         """Return the profile with kernels chosen for ``optimize``."""
         return dataclasses.replace(self, optimize=optimize)
+
+    def with_kernel_flash(self, size: int) -> TargetProfile:
+        """Return the profile with kernels that take at most ``size`` bytes with all constants,
+        where there are such."""
+        return dataclasses.replace(self, kernel_flash=size)
 
     def default_budget(self) -> Budget:
         """Return the profile's budget; where it has none, the device's own memory is the limit."""

@@ -60,6 +60,7 @@ class CortexMBackend:
         emitted = emit_library(
             *(graph, name, target.cpu.features, preprocessing, target.placement),
             optimize=target.optimize,
+            kernel_flash=target.kernel_flash,
         )
         emitted = emitted.with_notes(*placement_notes(target.memories, target.placement))
         return with_tflm_form(emitted, source, model, target.cpu.core)

@@ -37,6 +37,7 @@ def emit_library(
     placement: Placement | None = None,
     constants: Constants | None = None,
     optimize: Optimize = Optimize.BALANCED,
+    kernel_flash: int | None = None,
     calls: Sequence[KernelCall] | None = None,
 ) -> Emitted:
     """Schedule the graph, plan memory and generate the C library below ``lib/``, with functions for
@@ -44,10 +45,10 @@ def emit_library(
 
     The arena is split where ``placement`` gives it several regions and it does not fit the first.
     ``constants`` are those of libraries that go into the same program; kernels are chosen to
-    ``optimize``, unless they are given as ``calls``.
+    ``optimize``, in ``kernel_flash`` bytes, unless they are given as ``calls``.
     """
     if calls is None:
-        schedule = schedule_graph(graph, cpu, optimize, placement)
+        schedule = schedule_graph(graph, cpu, optimize, placement, kernel_flash)
         schedule.verify(graph)
         graph, calls = schedule.graph, schedule.calls
     plan = plan_for(graph, calls, placement)

@@ -210,7 +210,7 @@ def _metrics(
     are too small."""
     if plan.target.flash is None:  # a computer, whose memory is not measured
         return Metrics(), ()
-    memory = forecast_memory(plan, emitted, found, limits)
+    memory = forecast_memory(plan, emitted, found.latency_us, limits)
     timed = plan.run == "simulator"  # nothing else tells a build the time
     latency = found.latency_us if timed else None
     return Metrics(memory.flash, memory.ram, latency), memory.regions

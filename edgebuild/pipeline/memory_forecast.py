@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from edgebuild.analysis import Analysis
 from edgebuild.backends.base import Emitted
 from edgebuild.budget import Budget, Violation
 from edgebuild.code_size import CodeSize, Part, predict_code
+from edgebuild.codegen.c_library import constant_bytes
 from edgebuild.figures import Figure, How
 from edgebuild.memory import STACK_BYTES as STACK_ROOM
 from edgebuild.pipeline.compilers import COMFORT
@@ -29,18 +29,16 @@ class MemoryForecast:
 
 
 def forecast_memory(
-    plan: BuildPlan, emitted: Emitted, found: Analysis, limits: Budget
+    plan: BuildPlan, emitted: Emitted, latency: Figure | None, limits: Budget
 ) -> MemoryForecast:
-    """Predict what a build has with the compiler that it would choose.
+    """Predict what a build of this ``latency`` has with the compiler that it would choose.
 
     As ``compile_and_run`` does, another than the preferred one is chosen where a limit is short.
     """
-    rounds = tuple(
-        tuple(_Candidate(plan, emitted, found, tool) for tool in tools) for tools in plan.rounds
-    )
+    rounds = tuple(tuple(Candidate(plan, emitted, tool) for tool in tools) for tools in plan.rounds)
     every = [one for tools in rounds for one in tools]
     first = every[0]
-    if first.keeps(limits, COMFORT) and not is_slow(found.latency_us, limits):
+    if first.keeps(limits, COMFORT) and not is_slow(latency, limits):
         return first.forecast()
     # A latency is predicted for the preferred compiler: what another's is, a build tells.
     sure = every[:1] if limits.latency_us is not None else every
@@ -63,10 +61,10 @@ def is_slow(latency: Figure | None, limits: Budget) -> bool:
     return latency is not None and limit is not None and latency.most > limit
 
 
-def _possible(rounds: Sequence[Sequence[_Candidate]], limits: Budget) -> Sequence[_Candidate]:
+def _possible(rounds: Sequence[Sequence[Candidate]], limits: Budget) -> Sequence[Candidate]:
     """Return what a build may keep: of the first round the smallest, of a later one the first that
     fits; the likeliest first."""
-    found: list[_Candidate] = []
+    found: list[Candidate] = []
     for number, candidates in enumerate(rounds):
         may = [one for one in candidates if one.may_keep(limits)]
         if number == 0:
@@ -80,11 +78,11 @@ def _possible(rounds: Sequence[Sequence[_Candidate]], limits: Budget) -> Sequenc
     return sorted(found, key=lambda one: not one.keeps(limits))
 
 
-def _smallest(candidates: Sequence[_Candidate]) -> _Candidate:
+def _smallest(candidates: Sequence[Candidate]) -> Candidate:
     return min(candidates, key=lambda one: one.flash.value)
 
 
-def _short_regions(sure: Sequence[_Candidate], every: Sequence[_Candidate]) -> Iterator[Violation]:
+def _short_regions(sure: Sequence[Candidate], every: Sequence[Candidate]) -> Iterator[Violation]:
     """Yield the regions that none of ``sure`` is known to fit."""
     best = _smallest(sure)
     placement = best.placement
@@ -104,15 +102,16 @@ def _short_regions(sure: Sequence[_Candidate], every: Sequence[_Candidate]) -> I
         yield Violation(region.kind, region.usable_bytes, figure, source)
 
 
-class _Candidate:
+class Candidate:
     """What one tool would make of a model: ``flash`` and ``ram`` of the model, and what is
     ``needed`` of each region for all of the firmware."""
 
-    def __init__(self, plan: BuildPlan, emitted: Emitted, found: Analysis, tool: str) -> None:
+    def __init__(self, plan: BuildPlan, emitted: Emitted, tool: str) -> None:
         target = plan.target
         self.target = target.name
         self.placement = required_placement(target.placement, target.name)
-        self._arena, self._constants = found.arena_bytes, found.constant_bytes
+        self._arena = emitted.plan.arena_bytes
+        self._constants = constant_bytes(emitted.graph, emitted.calls)
         self._code = predict_code(
             *(emitted.graph, emitted.calls, emitted.plan, emitted.name),
             core=target.cpu.core,
@@ -131,6 +130,14 @@ class _Candidate:
         pairs = (self.flash, limits.flash_bytes), (self.ram, limits.ram_bytes)
         kept = all(limit is None or part.high <= share * limit for part, limit in pairs)
         return kept and all(part.high <= m.usable_bytes for m, part in self.needed.items())
+
+    def flash_excess(self, limits: Budget) -> int:
+        """Return by how many bytes flash may miss its limit or be too much for a region; negative
+        where neither may be."""
+        most = [part.high - m.usable_bytes for m, part in self.needed.items() if m.kind == "flash"]
+        if limits.flash_bytes is not None:
+            most.append(self.flash.high - limits.flash_bytes)
+        return max(most)
 
     def may_keep(self, limits: Budget) -> bool:
         """Return whether flash may be kept, and all may fit."""

@@ -101,9 +101,11 @@ def schedule_graph(
     cpu: CpuFeatures,
     optimize: Optimize = Optimize.BALANCED,
     placement: Placement | None = None,
+    kernel_flash: int | None = None,
 ) -> Schedule:
     """Return how a supported ``graph`` runs on cores with these features, in the memory of
-    ``placement``.
+    ``placement`` and with at most ``kernel_flash`` bytes of kernels and constants, where that can
+    be.
 
     Where nothing is known of their cycles, as with Helium, each operator's usual kernel runs.
     """
@@ -115,6 +117,9 @@ def schedule_graph(
         for node in graph.nodes()
     ]
     joiner = _Joiner(graph, cpu, costs)
+    room = _room(placement)
+    if kernel_flash is not None:
+        room = replace(room, flash=min(room.flash, kernel_flash))
 
     def chosen(optimize: Optimize) -> Schedule:
         steps = choose(
@@ -123,7 +128,7 @@ def schedule_graph(
             optimize,
             lambda calls: live_bytes(in_bands(graph, calls), calls),
             joiner.join,
-            _room(placement),
+            room,
         )
         return Schedule(optimize, steps, in_bands(graph, [step.option.call for step in steps]))
 
