@@ -41,6 +41,10 @@ class Optimize(StrEnum):
     RAM = "ram"
 
 
+AGAINST = {"latency": Optimize.SPEED, "flash": Optimize.SIZE, "ram": Optimize.RAM}
+"""What kernels are chosen for where a budget is missed."""
+
+
 @dataclass(frozen=True)
 class CpuFeatures:
     """What kernels may use. ``dsp``: the Arm DSP extension (SMLAD); ``mve``: Helium; ``fpu``: a
@@ -209,7 +213,7 @@ class TargetProfile:
     def to_json(self) -> dict[str, Any]:
         """Return the profile as plain JSON values, without where it was read from."""
         values = dataclasses.asdict(dataclasses.replace(self, file=None, budget=Budget()))
-        del values["file"]
+        del values["file"], values["kernel_flash"]
         values["budget"] = self.budget.to_json()
         values["memories"] = [
             {**memory, "holds": list(memory["holds"])} for memory in values["memories"]

@@ -28,6 +28,7 @@ from edgebuild.compress.sparsify import Sparsify
 from edgebuild.errors import InputError, nearest
 from edgebuild.files import atomic_write
 from edgebuild.limits import read_json
+from edgebuild.profile import Optimize
 
 _KINDS_OF_PASS = (
     *(Prune, L0, RemoveBlocks, LowRank, Scale, Sparsify, Cluster, Distill),
@@ -80,12 +81,14 @@ def parse_recipe(text: str) -> tuple[Pass, ...]:
 
 
 class Recipe(NamedTuple):
-    """Passes, and what a search found them with: a seed (None for a recipe's text), and the tool
-    that compiled (``edgebuild.toolchain.choice``; empty where it is not known)."""
+    """Passes, and what a search found them with: a seed (None for a recipe's text), the tool that
+    compiled (``edgebuild.toolchain.choice``; empty where it is not known), and what kernels were
+    chosen for."""
 
     steps: tuple[Pass, ...]
     seed: int | None = None
     tool: str = ""
+    optimize: Optimize = Optimize.BALANCED
 
 
 def read_recipe(given: str, folder: Path) -> Recipe:
@@ -100,10 +103,11 @@ def read_recipe(given: str, folder: Path) -> Recipe:
     try:
         content = read_json(path)
         rows, seed, tool = content["recipe"], content["seed"], content.get("tool", "")
+        optimize = Optimize(content.get("optimize", Optimize.BALANCED))
         known = type(seed) is int and seed >= 0 and isinstance(tool, str)
         if content["schema"] != SCHEMA or not rows or not known:
             raise ValueError("not a recipe of this edgebuild")
-        return Recipe(_with_files_below(path.parent, recipe_from_json(rows)), seed, tool)
+        return Recipe(_with_files_below(path.parent, recipe_from_json(rows)), seed, tool, optimize)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: is not a recipe: {error}"[:300], hint=_usage()) from error
 
@@ -136,10 +140,14 @@ def _with_files_below(folder: Path, steps: Sequence[Pass]) -> tuple[Pass, ...]:
     return tuple(found(step) for step in steps)
 
 
-def write_recipe(path: Path, steps: Sequence[Pass], seed: int, tool: str = "") -> None:
-    """Write a recipe file, which ``--compress`` takes."""
+def write_recipe(
+    path: Path, steps: Sequence[Pass], seed: int, way: tuple[str, str] | None = None
+) -> None:
+    """Write a recipe file, which ``--compress`` takes; ``way``: its tool, and what kernels were
+    chosen for."""
     content = {"schema": SCHEMA, "seed": seed, "recipe": recipe_to_json(steps)}
-    content |= {"tool": tool} if tool else {}
+    if way is not None and way[0]:
+        content |= dict(zip(("tool", "optimize"), way, strict=True))
     atomic_write(path, json.dumps(content, indent=1) + "\n")
 
 

@@ -117,7 +117,7 @@ class BuildPlan:
     @property
     def rounds(self) -> tuple[tuple[str, ...], ...]:
         """The compilers that may be tried, see ``tools_for``."""
-        small = self.request.optimize == Optimize.SIZE
+        small = self.target.optimize == Optimize.SIZE
         return tools_for(self.request.toolchain, small=small)
 
     def to_json(self) -> dict[str, Any]:
@@ -213,7 +213,9 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     recipe: tuple[Pass, ...] = ()
     tool = ""
     if request.compress is not None:
-        recipe, seed, tool = read_recipe(request.compress, request.data_folder)
+        recipe, seed, tool, optimize = read_recipe(request.compress, request.data_folder)
+        if request.optimize is None:
+            target = target.optimized(optimize)
         request = replace(request, seed=request.seed if seed is None else seed)
         inputs |= {words: hash_path(path) for words, path in recipe_files(recipe).items()}
     out = (request.out or Path(DEFAULT_OUT)) / f"{name}-{target.name}"

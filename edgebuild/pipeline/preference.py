@@ -9,14 +9,13 @@ from edgebuild.backends.base import Emitted
 from edgebuild.cycles import predict_cycles
 from edgebuild.pipeline.memory_forecast import Candidate
 from edgebuild.pipeline.plan import BuildPlan
-from edgebuild.profile import Optimize, TargetProfile
-
-AGAINST = {"latency": Optimize.SPEED, "flash": Optimize.SIZE, "RAM": Optimize.RAM}
-"""What kernels are chosen for where a budget may be missed."""
+from edgebuild.profile import AGAINST, TargetProfile
 
 _TRIES, _STEP = 4, 50
 """How often balanced kernels are chosen again, each time for less flash: by what it is too much, or
 this fraction."""
+
+_NAMES = {"latency": "latency", "flash": "flash", "ram": "RAM"}
 
 _Emit = Callable[[TargetProfile], Emitted]
 
@@ -39,7 +38,8 @@ def emit_preferred(plan: BuildPlan, emit: _Emit) -> Emitted:
                     return other.with_notes("kernels are chosen for the flash that there is")
         other = emit(plan.target.optimized(AGAINST[name]))
         if not _may_miss(plan, other):
-            return other.with_notes(f"kernels are chosen for {AGAINST[name]}: {name} is short")
+            short = f"{_NAMES[name]} is short"
+            return other.with_notes(f"kernels are chosen for {AGAINST[name]}: {short}")
     return first
 
 
@@ -75,5 +75,5 @@ def _may_miss(plan: BuildPlan, emitted: Emitted) -> list[str]:
     if candidate.flash_excess(budget) > 0:
         missed.append("flash")
     if budget.ram_bytes is not None and candidate.ram.value > budget.ram_bytes:
-        missed.append("RAM")
+        missed.append("ram")
     return missed

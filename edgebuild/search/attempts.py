@@ -14,7 +14,7 @@ from typing import Any
 from edgebuild.budget import Budget
 from edgebuild.errors import EdgebuildError, ModelError
 from edgebuild.search.crew import Crew, CrewError, LostCrewError, LostError, Work
-from edgebuild.search.problem import Outcome, Task
+from edgebuild.search.problem import Outcome, Task, Way
 from edgebuild.search.ranking import best_of, over
 from edgebuild.search.study import Study
 
@@ -62,10 +62,9 @@ class Attempts:
 
     ``trials`` are those that compress the original; with ``architecture``, ``scaled`` are those of
     other widths and depths. What follows from both is kept with ``trials``.
-    ``table_bytes`` is the size of the original's softmax tables, once it is known. ``tool`` is what
-    compiles all that is tried from now on. After
-    ``trials_end`` no trial or move begins, after ``end`` no finalist. ``failed`` are the messages
-    of candidates that were skipped.
+    ``table_bytes`` is the size of the original's softmax tables, once it is known. ``way`` is how
+    all is compiled that is tried from now on. After ``trials_end`` no trial or move begins, after
+    ``end`` no finalist. ``failed`` are the messages of candidates that were skipped.
     """
 
     def __init__(
@@ -85,7 +84,7 @@ class Attempts:
         self.scaled = self.sampled[1] if architecture else None
         self.budget, self.effort, self.progress = budget, effort, progress
         self.table_bytes: int | None = None
-        self.tool = ""
+        self.way = Way()
         begun, time_s = time.monotonic(), effort.timeout_s
         self.end = math.inf if time_s is None else begun + time_s
         self.trials_end = math.inf if time_s is None else begun + _TRIALS_SHARE * time_s
@@ -168,7 +167,8 @@ class Attempts:
     ) -> list[Outcome | None]:
         """Do what ``run`` does; return None in the place of each task that has no outcome."""
         needed = needed and not skip_failing
-        tasks = [task if task.tool else dataclasses.replace(task, tool=self.tool) for task in tasks]
+        way = self.way._asdict()
+        tasks = [task if task.tool else dataclasses.replace(task, **way) for task in tasks]
         failure: EdgebuildError | None = None
         outcomes = {i: self.study.outcome(task) for i, task in enumerate(tasks)}
         left = [i for i, outcome in outcomes.items() if not outcome]
@@ -221,7 +221,7 @@ class Attempts:
         return self._task(recipe, self.effort.epochs)
 
     def _task(self, recipe: Sequence[dict[str, Any]], epochs: int) -> Task:
-        return Task(tuple(recipe), epochs, self.budget, self.table_bytes, self.tool)
+        return Task(tuple(recipe), epochs, self.budget, self.table_bytes, *self.way)
 
     def tried(self) -> list[Outcome]:
         """Return all trials, sampled and moved to, and the smallest network if that was tried."""

@@ -15,7 +15,8 @@ from edgebuild.errors import CheckFailedError, EdgebuildError
 from edgebuild.files import TemporaryFolder
 from edgebuild.models.worker import unexpected
 from edgebuild.ops import KernelCall
-from edgebuild.search.problem import Outcome, Problem, Task
+from edgebuild.profile import Optimize
+from edgebuild.search.problem import Outcome, Problem, Task, Way
 from edgebuild.toolchain.cache import cache_dir
 
 _GRADUAL_EPOCHS = 8
@@ -49,15 +50,15 @@ def _evaluate(problem: Problem, task: Task) -> Outcome:
         context = context_of(problem)
         steps = explicit(recipe_from_json(task.recipe), context)
         shape = apply_untrained(steps, State(context.teacher), context)
-        tool = task.tool or problem.toolchain
-        found = _cost(problem, shape, tool, task.limits.latency_us)
+        way = Way(task.tool or problem.toolchain, task.optimize)
+        found = _cost(problem, shape, way, task.limits.latency_us)
         if task.epochs and found.settled(task.table_bytes).fits(task.limits):
             context = context_of(problem)  # Keras's names begin anew, as in the build of the recipe
             steps = with_epochs(steps, task.epochs)
             state = State(context.teacher)
             for step in steps:
                 state, _ = step.apply(state, context)
-            found = _cost(problem, state, tool)
+            found = _cost(problem, state, way)
             quality = _quality(state, context)
             kept = _kept(state, context)
             found = dataclasses.replace(
@@ -160,8 +161,8 @@ def context_of(problem: Problem) -> Context:
     )
 
 
-def _cost(problem: Problem, state: State, tool: str, most_us: float | None = None) -> Outcome:
-    """Compile with ``tool``, link and run what ``state`` has become, as a build does.
+def _cost(problem: Problem, state: State, way: Way, most_us: float | None = None) -> Outcome:
+    """Compile in one ``way``, link and run what ``state`` has become, as a build does.
 
     It is not run when the predicted latency is well above ``most_us``: that is then the figure.
     """
@@ -176,17 +177,19 @@ def _cost(problem: Problem, state: State, tool: str, most_us: float | None = Non
     assert state.flatbuffer is not None
     found = Outcome(
         (), 0, macs=model_cost(state.model).macs,
-        sha256=hashlib.sha256(state.flatbuffer).hexdigest(), tool=tool,
+        sha256=hashlib.sha256(state.flatbuffer).hexdigest(), tool=way.tool,
+        optimize=way.optimize,
     )  # fmt: skip
     source = read_tflite(state.flatbuffer, name=problem.name, where="the candidate")
     graph = supported_graph(source, where="the candidate").graph
-    backend, target = backend_for(problem.target.family), problem.target
+    backend = backend_for(problem.target.family)
+    target = problem.target.optimized(Optimize(way.optimize))
     emitted = backend.emit(graph, source, state.flatbuffer, problem.name, target)
     tables = sum(_table_bytes(call) for call in emitted.calls)
     found = dataclasses.replace(found, table_bytes=tables)
     with TemporaryFolder("search") as folder:
         try:
-            compiled = backend.compile(emitted, target, tool, Path(folder), lambda _: None)
+            compiled = backend.compile(emitted, target, way.tool, Path(folder), lambda _: None)
         except CheckFailedError as error:
             return dataclasses.replace(found, too_large=error.message)
         result = None

@@ -9,11 +9,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from edgebuild.budget import Budget
 from edgebuild.compress.splits import Split
+from edgebuild.profile import Optimize
 from edgebuild.targets import TargetProfile
+
+
+class Way(NamedTuple):
+    """What compiles a candidate, and what its kernels are chosen for."""
+
+    tool: str = ""
+    optimize: str = Optimize.BALANCED
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +35,8 @@ class Problem:
     ``qemu``, ``host`` or ``none``. ``checkpoints`` is a folder's name in the cache of the machine
     that trains; empty for one of the problem's own. ``tools`` are the versions that a build records
     too, the hash of edgebuild's own source among them. ``shapes`` are those of all inputs, None
-    where the model leaves none open.
+    where the model leaves none open. ``optimize`` is what kernels are chosen for, None for what
+    keeps the budget.
     """
 
     model: bytes
@@ -46,6 +55,7 @@ class Problem:
     training_sha256: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     shapes: tuple[tuple[int, ...], ...] | None = None
+    optimize: str | None = None
 
     @cached_property
     def key(self) -> str:
@@ -56,9 +66,10 @@ class Problem:
                 digest.update(f"{array.dtype}{array.shape}".encode())
                 digest.update(array.tobytes())
         plain = (self.kind, self.trust, self.run, self.toolchain, self.seed, self.shapes)
+        kernels = self.optimize
         training = (self.training, self.training_sha256)
         tools = sorted(self.tools.items())
-        digest.update(pickle.dumps((plain, training, self.target.to_json(), tools)))
+        digest.update(pickle.dumps((plain, kernels, training, self.target.to_json(), tools)))
         return digest.hexdigest()
 
 
@@ -69,7 +80,8 @@ class Task:
     ``recipe`` holds passes as plain JSON values, as ``recipe_to_json`` gives them, ``quantize``
     last. Without ``epochs`` its shape alone is built and costed. With them, the candidate is
     trained for so many epochs, unless its cost misses ``limits`` already, softmax tables counted
-    as ``Outcome.settled`` does. ``tool`` is what compiles it (``edgebuild.toolchain.choice``).
+    as ``Outcome.settled`` does. ``tool`` is what compiles it (``edgebuild.toolchain.choice``), its
+    kernels chosen for ``optimize``.
     """
 
     recipe: tuple[dict[str, Any], ...]
@@ -77,6 +89,7 @@ class Task:
     limits: Budget = field(default_factory=Budget)
     table_bytes: int | None = None
     tool: str = ""
+    optimize: str = Optimize.BALANCED
 
 
 @dataclass(frozen=True)
@@ -88,7 +101,7 @@ class Outcome:
     such figure. ``quality`` is of the int8 file, None when it was not trained; ``measure`` says
     what it is; ``similarity`` and ``error_increase`` are those that budgets limit (None untrained).
     ``sha256`` is that of the ``.tflite``. ``too_large`` says why it does not even link.
-    ``tool`` compiled it.
+    ``tool`` compiled it, with kernels for ``optimize``.
     """
 
     recipe: tuple[dict[str, Any], ...]
@@ -108,6 +121,12 @@ class Outcome:
     too_large: str = ""
     seconds: float = 0.0
     tool: str = ""
+    optimize: str = Optimize.BALANCED
+
+    @property
+    def way(self) -> Way:
+        """What it was compiled with."""
+        return Way(self.tool, self.optimize)
 
     def to_json(self) -> dict[str, Any]:
         """Return all of it as plain JSON values."""

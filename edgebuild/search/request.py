@@ -300,6 +300,7 @@ def open_problem(plan: BuildPlan) -> Problem:
         plan.inputs.get("training", ""),
         dict(plan.tools),
         shapes,
+        request.optimize,
     )
 
 
@@ -317,10 +318,10 @@ def _write(folder: Path, found: Found, plan: BuildPlan) -> None:
     for old in points.glob("*.json") if points.is_dir() else ():
         old.unlink()
     for number, point in enumerate(found.front, 1):
-        write_recipe(points / f"{number:02}.json", recipe_from_json(point.recipe), seed, point.tool)
+        write_recipe(points / f"{number:02}.json", recipe_from_json(point.recipe), seed, point.way)
     if found.best is not None:
         best = found.best
-        write_recipe(folder / WINNER, recipe_from_json(best.recipe), seed, best.tool)
+        write_recipe(folder / WINNER, recipe_from_json(best.recipe), seed, best.way)
     else:
         (folder / WINNER).unlink(missing_ok=True)
     plot_front(

@@ -19,21 +19,22 @@ import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from edgebuild.budget import Budget
 from edgebuild.compress.setup import TrainingSetup
 from edgebuild.errors import EdgebuildError
+from edgebuild.profile import AGAINST, Optimize
 from edgebuild.search.attempts import SMALLEST, Attempts, Effort
 from edgebuild.search.crew import Crew, CrewError
 from edgebuild.search.finalists import train_finalists
 from edgebuild.search.needs import Costing
 from edgebuild.search.neighbours import trials_for_moves, try_neighbours
-from edgebuild.search.problem import Outcome, Problem, Task
+from edgebuild.search.problem import Outcome, Problem, Task, Way
 from edgebuild.search.profiling import ModelProfile, profile
-from edgebuild.search.ranking import best_of, closest, missed, pareto
+from edgebuild.search.ranking import best_of, closest, missed, over, pareto
 from edgebuild.search.space import Space, Structure
 from edgebuild.search.study import Study, Trials
 from edgebuild.toolchain.choice import tools_for
@@ -108,7 +109,8 @@ class Search:
         self._attempts = Attempts(crew, study, budget, effort, progress, architecture=architecture)
         self._study, self._budget, self._progress = study, budget, progress
         self._baseline_missed = baseline_missed
-        self._rounds = tools_for(problem.toolchain)
+        self._problem = problem
+        self._tried: tuple[Way, ...] = ()
         self._costing = Costing(self._attempts)
 
     def run(self) -> Found:
@@ -143,43 +145,48 @@ class Search:
         return self._conclude(found)
 
     def _compiled(self, neutral: tuple[dict[str, Any], ...]) -> Outcome:
-        """Return what the original costs, with the compiler that the search goes on with: the first
-        where it fits, else the one with which the original comes closest."""
+        """Return what the original costs in the way that the search goes on with: the first in
+        which it fits, else the one in which it comes closest."""
         attempts = self._attempts
         costed: list[Outcome] = []
-        for tools in self._rounds:
-            for tool in tools:
-                costed += attempts.run([Task(neutral, epochs=1, tool=tool)])
+        for limit, ways in ways_to_compile(self._problem):
+            nearest = closest(costed, self._budget)
+            if nearest is not None and limit and over(nearest, self._budget, limit) <= 0.0:
+                continue
+            for way in ways:
+                costed += attempts.run([Task(neutral, epochs=1, **way._asdict())])
+                self._tried = (*self._tried, way)
                 if costed[-1].fits(self._budget):
-                    break
-            if any(outcome.fits(self._budget) for outcome in costed):
-                break
+                    attempts.way = way
+                    return costed[-1]
         best = closest(costed, self._budget)
         assert best is not None
-        attempts.tool = best.tool or self._rounds[0][0]
+        attempts.way = best.way if best.tool else self._tried[0]
         return best
 
     def _smallest(self, space: Space, scaled: Space) -> tuple[Outcome, Structure]:
-        """Return the smallest network, with the first compiler that makes it fit; with none the one
-        that comes closest. The search goes on with that compiler."""
+        """Return the smallest network, in the first way in which it fits; in none, that in which it
+        comes closest. The search goes on with that way."""
         attempts = self._attempts
         found = {}
-        tools = [tool for tools in self._rounds for tool in tools]
-        for tool in sorted(tools, key=lambda tool: tool != attempts.tool):
-            attempts.tool = tool
-            found[tool] = self._costing.smallest(space, scaled)
-            if found[tool][0].fits(self._budget):
-                return found[tool]
+        for way in sorted(self._tried, key=lambda way: way != attempts.way):
+            attempts.way = way
+            found[way] = self._costing.smallest(space, scaled)
+            if found[way][0].fits(self._budget):
+                return found[way]
         best = closest((outcome for outcome, _ in found.values()), self._budget)
-        attempts.tool = next(tool for tool, pair in found.items() if pair[0] is best)
-        return found[attempts.tool]
+        attempts.way = next(way for way, pair in found.items() if pair[0] is best)
+        return found[attempts.way]
 
     def _proof(self, found: Found, smallest: Outcome) -> Found:
-        """Say that not even the smallest network fits, with every compiler at hand."""
-        failed = tuple(self._attempts.failed)
+        """Say that not even the smallest network fits, in any way to compile it."""
+        failed = tuple(dict.fromkeys(self._attempts.failed))
         which = "that could be costed" if failed else "of the search"
-        tools = [tool for tools in self._rounds for tool in tools]
+        tools = dict.fromkeys(way.tool for way in self._tried)
+        kernels = dict.fromkeys(way.optimize for way in self._tried)
+        others = [str(one) for one in kernels if one != Optimize.BALANCED]
         by = f" in int8 with {', '.join(tools)}"
+        by += f", kernels for {' and '.join(others)} among them" if others else ""
         reason = (
             f"not even the smallest network {which} (one channel in each layer, every "
             f"removable block gone) fits{by}; {missed(smallest, self._budget)}"
@@ -291,6 +298,19 @@ class Search:
             return "no candidate that fits is good enough; " + missed(near, self._budget)
         why = failed[0] if failed else "the time limit was reached" if self._attempts.late else ""
         return "no candidate was trained" + (f": {why}" if why else "")
+
+
+def ways_to_compile(problem: Problem) -> Iterator[tuple[str, tuple[Way, ...]]]:
+    """Yield the ways to compile in rounds, each for what does not fit after those before: balanced
+    kernels first, then those for the limit that is named."""
+    asked, toolchain = problem.optimize, problem.toolchain
+    for tools in tools_for(toolchain, small=asked == Optimize.SIZE):
+        yield "", tuple(Way(tool, asked or Optimize.BALANCED) for tool in tools)
+    if asked is None:
+        for limit, optimize in AGAINST.items():
+            small = optimize == Optimize.SIZE
+            tools = tools_for(toolchain, small=small)[0]
+            yield limit, tuple(Way(tool, optimize) for tool in tools)
 
 
 def _first_sizes(space: Space) -> list[dict[str, Any]]:

@@ -243,7 +243,8 @@ def _label(kind: str, content: Any) -> str:
 
 def _tried(task: Task) -> dict[str, Any]:
     """Return what decides a task's outcome, limits apart, as plain JSON values."""
-    return {"recipe": list(task.recipe), "epochs": task.epochs, "tool": task.tool}
+    way = {"tool": task.tool, "optimize": task.optimize}
+    return {"recipe": list(task.recipe), "epochs": task.epochs, **way}
 
 
 def outcome_from_json(row: Mapping[str, Any]) -> Outcome:

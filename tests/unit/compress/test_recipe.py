@@ -94,17 +94,18 @@ def test_a_seed_in_a_file_is_no_negative_number(tmp_path):
 
 
 def test_a_file_brings_what_it_was_found_with(tmp_path):
-    write_recipe(tmp_path / "r.json", parse_recipe("prune"), 3, "gcc -Os")
-    assert read_recipe("r.json", tmp_path)[1:] == (3, "gcc -Os")
+    write_recipe(tmp_path / "r.json", parse_recipe("prune"), 3, ("gcc -Os", "size"))
+    assert read_recipe("r.json", tmp_path)[1:] == (3, "gcc -Os", "size")
     write_recipe(tmp_path / "r.json", parse_recipe("prune"), 3)
     assert "tool" not in (tmp_path / "r.json").read_text()
-    assert read_recipe("r.json", tmp_path)[1:] == (3, "")
-    assert read_recipe("prune", tmp_path)[1:] == (None, "")
-    (tmp_path / "r.json").write_text(
-        '{"schema": 1, "seed": 3, "tool": 4, "recipe": [{"pass": "prune"}]}'
-    )
-    with pytest.raises(InputError, match="is not a recipe"):
-        read_recipe("r.json", tmp_path)
+    assert read_recipe("r.json", tmp_path)[1:] == (3, "", "balanced")
+    assert read_recipe("prune", tmp_path)[1:] == (None, "", "balanced")
+    for wrong in ('"tool": 4', '"optimize": "fast"'):
+        (tmp_path / "r.json").write_text(
+            f'{{"schema": 1, "seed": 3, {wrong}, "recipe": [{{"pass": "prune"}}]}}'
+        )
+        with pytest.raises(InputError, match="is not a recipe"):
+            read_recipe("r.json", tmp_path)
 
 
 def test_files_are_looked_up_beside_the_project_or_the_recipe(tmp_path):

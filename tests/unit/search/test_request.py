@@ -57,7 +57,7 @@ def test_every_point_gets_a_recipe_and_the_front_a_picture(plan):
     (folder / "points" / "09.json").write_text("of an older search")
     requests._write(folder, found(plan.budget), plan)
     assert sorted(p.name for p in (folder / "points").iterdir()) == ["01.json", "02.json"]
-    steps, seed, _ = read_recipe(str(folder / "recipe.json"), Path())
+    steps, seed, *_ = read_recipe(str(folder / "recipe.json"), Path())
     assert [step.name for step in steps] == ["prune", "quantize"]
     assert seed == 5
     summary = json.loads((folder / "search.json").read_text())

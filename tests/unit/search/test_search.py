@@ -81,10 +81,13 @@ def test_what_cannot_fit_is_proved_by_the_smallest_network(tmp_path):
     assert found.proved
     assert found.reason == (
         "not even the smallest network of the search (one channel in each layer, every removable "
-        "block gone) fits in int8 with zig; it needs 8,004 B of flash (limit 8,001 B)"
+        "block gone) fits in int8 with zig, zig -Os, kernels for size among them; "
+        "it needs 8,004 B of flash (limit 8,001 B)"
     )
-    # Beside the original: the smallest network, with its layers whole and as factors.
-    assert [task.recipe[1]["pass"] for task in crew.tasks[1:]] == ["prune", *["low_rank"] * 3]
+    # Beside the original: the smallest network, with its layers whole and as factors, in two ways.
+    smaller = [task for task in crew.tasks if len(task.recipe) > 1]
+    assert [task.recipe[1]["pass"] for task in smaller] == 2 * ["prune", *["low_rank"] * 3]
+    assert [task.optimize for task in smaller] == ["balanced"] * 4 + ["size"] * 4
 
 
 def by_compiler(task):
@@ -115,9 +118,35 @@ def test_a_proof_is_one_over_all_compilers(tmp_path, several):
     """8,004 B with zig, 4,004 B with gcc -Os."""
     found = run(tmp_path, Budget(flash_bytes=4_001), several)
     assert found.proved and found.nearest.tool == "gcc -Os"
-    assert "fits in int8 with zig, gcc, zig -Os, gcc -Os; it needs 4,004 B of flash" in found.reason
+    assert "fits in int8 with zig, gcc, zig -Os, gcc -Os, kernels for size among" in found.reason
     found = run(tmp_path, Budget(flash_bytes=4_500), several)
     assert found.best.flash_bytes <= 4_500 and found.best.tool == "gcc -Os"
+
+
+def by_kernels(task):
+    """Kernels for size take half of the flash and twice the time."""
+    found = by_compiler(task)
+    if task.optimize == "size":
+        found = dataclasses.replace(found, flash_bytes=found.flash_bytes // 2, optimize="size")
+    return found
+
+
+def test_kernels_for_size_come_before_a_smaller_network(tmp_path, several):
+    several.candidate = by_kernels
+    found = run(tmp_path, Budget(flash_bytes=30_000, ram_bytes=10**6), several)
+    assert found.baseline.way == ("zig -Os", "size") and found.best is not None
+    assert found.best.optimize == "size" and found.best.flash_bytes > 20_000
+    # Those for RAM could not help.
+    assert {task.optimize for task in several.tasks} == {"balanced", "size"}
+    found = run(tmp_path, Budget(flash_bytes=1_000), several)
+    assert found.proved and "kernels for size among them" in found.reason
+
+
+def test_kernels_that_were_asked_for_are_kept(tmp_path, several, monkeypatch):
+    asked = dataclasses.replace(problem(), toolchain="auto", optimize="ram")
+    monkeypatch.setattr("tests.unit.search.formulas.problem", lambda: asked)
+    run(tmp_path, Budget(flash_bytes=30_000), several)
+    assert {task.optimize for task in several.tasks} == {"ram"}
 
 
 def test_a_compiler_with_which_the_original_fits_needs_no_search_of_others(tmp_path, several):
