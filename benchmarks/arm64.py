@@ -40,12 +40,15 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def runs(path: Path, graph: Graph) -> Iterator[tuple[str, RunResult]]:
-    """Yield the name of each set of kernels and one inference with it, portable first."""
+    """Yield the name of each set of kernels and one inference with it, portable first; operators
+    run in the order of the file, each as a layer."""
     name = c_identifier(path.stem)
     samples = make_samples(graph, 4, seed=0)[3:]
     oracle = run_oracle(path.read_bytes(), samples).outputs
     for kernels, isas in (("portable", ("base",)), ("neon", ISAS)):
-        emitted = emit_library(graph, name, CpuFeatures(neon=kernels == "neon"))
+        cpu = CpuFeatures(neon=kernels == "neon")
+        calls = [OPS[node.kind].kernel(node, cpu) for node in graph.nodes()]
+        emitted = emit_library(graph, name, cpu, calls=calls)
         with tempfile.TemporaryDirectory() as folder:
             program = compile_arm64_program(emitted, Path(folder), lambda _: None)
             for isa in isas:
@@ -81,7 +84,7 @@ CONVOLUTIONS = (
     *((32, 16, 16), (16, 32, 32), (8, 64, 64), (16, 64, 128), (56, 64, 64)),
     *((96, 8, 8), (24, 8, 16), (48, 24, 24), (20, 48, 48), (14, 32, 64), (28, 32, 32)),
     *((12, 8, 16), (10, 8, 8), (9, 16, 24), (7, 64, 64), (6, 32, 32), (5, 32, 32)),
-    *((4, 16, 16), (3, 64, 64)),
+    *((16, 12, 20), (32, 3, 16), (4, 16, 16), (3, 64, 64)),
 )
 """Sides of the image, channels of the input and of the output."""
 

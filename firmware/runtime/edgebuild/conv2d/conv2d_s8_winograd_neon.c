@@ -56,12 +56,15 @@ INLINE void transform_row(const int16x8_t d[SIDE], int16x4_t by, int16x8_t to[SI
                vmlsq_lane_s16(d[3], d[1], by, 1), by, to);
 }
 
-/* The input under a tile, from column `at` of its rows on: v [in_c / 8][points][tiles][8]. */
-static void transform_input(const int8_t *const rows[SIDE], ptrdiff_t at, int32_t in_c, int16_t *v)
+/* The input under a tile, from `column` of its rows on: v [depth / 8][points][tiles][8]. What lies
+ * behind the last channel meets zero weights. */
+static void transform_input(const int8_t *const rows[SIDE], int32_t column, int32_t in_c,
+                            int32_t depth, int16_t *v)
 {
+    ptrdiff_t at = (ptrdiff_t)column * in_c;
     int16x4_t by = { 2, 4 };
     UNKNOWN(by);
-    for (int32_t c = 0; c < in_c; c += 8, at += 8, v += POINTS * TILES * 8) {
+    for (int32_t c = 0; c < depth; c += 8, at += 8, v += POINTS * TILES * 8) {
         int16x8_t t[SIDE][SIDE], points[SIDE]; /* t: [row][column] */
         UNROLL
         for (int x = 0; x < SIDE; x++) {
@@ -85,8 +88,8 @@ static void transform_input(const int8_t *const rows[SIDE], ptrdiff_t at, int32_
 /* One input channel, lane k of x, into all sums; the first one begins them. */
 #define CHANNEL(k)                                                                           \
     do {                                                                                     \
-        const int16x8_t low = vld1q_s16(w), high = vld1q_s16(w + 8);                         \
-        w += CHANNELS;                                                                       \
+        const int16x8_t low = vld1q_s16(w), high = vld1q_s16(wide ? w + 8 : w);              \
+        w += wide ? 16 : 8;                                                                  \
         UNROLL                                                                               \
         for (int i = 0; i < TILES; i++) {                                                    \
             if (first && (k) == 0) {                                                         \
@@ -101,11 +104,15 @@ static void transform_input(const int8_t *const rows[SIDE], ptrdiff_t at, int32_
                 acc[i][3] = vmlal_high_laneq_s16(acc[i][3], high, x[i], k);                  \
             }                                                                                \
         }                                                                                    \
-        IN_ORDER(w, acc[0][3], acc[1][3], acc[2][3], acc[3][3]);                             \
+        if (wide) {                                                                          \
+            IN_ORDER(w, acc[0][3], acc[1][3], acc[2][3], acc[3][3]);                         \
+        } else {                                                                             \
+            IN_ORDER(w, acc[0][1], acc[1][1], acc[2][1], acc[3][1]);                         \
+        }                                                                                    \
     } while (0)
 
 INLINE const int16_t *multiply_8(int32x4_t acc[TILES][4], const int16_t *v, const int16_t *w,
-                                 int first)
+                                 int first, int wide)
 {
     int16x8_t x[TILES];
     UNROLL
@@ -123,21 +130,33 @@ INLINE const int16_t *multiply_8(int32x4_t acc[TILES][4], const int16_t *v, cons
     return w;
 }
 
-/* 16 output channels of all tiles and points: m [points][tiles][16]. */
-static void multiply(const int16_t *v, int32_t in_c, const int16_t *w, uint32_t *m)
+/* Output channels of all tiles and points, 16 or the first eight: m [points][tiles][16]. Returns
+ * the next ones' weights. */
+INLINE const int16_t *multiply_as(const int16_t *v, int32_t depth, const int16_t *w, uint32_t *m,
+                                  int wide)
 {
     for (int point = 0; point < POINTS; point++, v += TILES * 8) {
         int32x4_t acc[TILES][4];
-        w = multiply_8(acc, v, w, 1);
+        w = multiply_8(acc, v, w, 1, wide);
         const int16_t *x = v + POINTS * TILES * 8;
-        for (int32_t c = 8; c < in_c; c += 8, x += POINTS * TILES * 8) {
-            w = multiply_8(acc, x, w, 0);
+        for (int32_t c = 8; c < depth; c += 8, x += POINTS * TILES * 8) {
+            w = multiply_8(acc, x, w, 0, wide);
         }
         UNROLL
-        for (int i = 0; i < 4 * TILES; i++, m += 4) {
-            vst1q_u32(m, vreinterpretq_u32_s32(acc[i / 4][i % 4]));
+        for (int i = 0; i < TILES; i++, m += CHANNELS) {
+            UNROLL
+            for (int j = 0; j < (wide ? 4 : 2); j++) {
+                vst1q_u32(m + 4 * j, vreinterpretq_u32_s32(acc[i][j]));
+            }
         }
     }
+    return w;
+}
+
+static const int16_t *multiply(const int16_t *v, int32_t depth, const int16_t *w, uint32_t *m,
+                               int wide)
+{
+    return wide ? multiply_as(v, depth, w, m, 1) : multiply_as(v, depth, w, m, 0);
 }
 
 /* Six points to four sums, four channels; all wrap around. */
@@ -259,30 +278,32 @@ static place next(const eb_conv2d_neon_params *d, place at)
     return at;
 }
 
-/* The 16 output channels from `first` on of `count` tiles; returns the next ones' weights. */
+/* The output channels from `first` on of `count` tiles, up to 16; returns the next ones' weights. */
 static const int16_t *channels(const eb_conv2d_winograd_neon_params *p, const int16_t *v,
                                const int16_t *w, uint32_t *m, place at, int32_t count,
                                int32_t first, int8_t *output)
 {
     const eb_conv2d_neon_params *const d = &p->direct;
-    const int32_t in_c = p->rows.in_c, out_c = d->product.out_c;
+    const int32_t out_c = d->product.out_c;
     const eb_channels_neon *const c = (const eb_channels_neon *)d->product.channels + first / 8;
+    const int wide = out_c - first > 8;
+    const int16_t *next_w = w;
     tile to = { .pixel = out_c, .row = (ptrdiff_t)d->out_w * out_c };
     for (int32_t i = 0; i < count; i++, at = next(d, at)) {
         if (i % TILES == 0) {
-            multiply(v + (ptrdiff_t)i * POINTS * in_c, in_c, w, m);
+            next_w = multiply(v + (ptrdiff_t)i * POINTS * p->depth, p->depth, w, m, wide);
         }
         const uint32_t *const sums = m + i % TILES * CHANNELS;
         to.out = output + ((ptrdiff_t)at.b * d->out_h + at.y) * to.row + at.x * to.pixel + first;
         to.rows = d->out_h - at.y;
         to.columns = d->out_w - at.x;
         store(&d->product, sums, c, &to, out_c - first);
-        if (first + 8 < out_c) {
+        if (wide) {
             to.out += 8;
             store(&d->product, sums + 8, c + 1, &to, out_c - first - 8);
         }
     }
-    return w + (ptrdiff_t)POINTS * in_c * CHANNELS;
+    return next_w;
 }
 
 static void winograd(const eb_conv2d_winograd_neon_params *p, const int8_t *input, int8_t *output,
@@ -290,9 +311,10 @@ static void winograd(const eb_conv2d_winograd_neon_params *p, const int8_t *inpu
 {
     const eb_conv2d_neon_params *const d = &p->direct;
     const int32_t in_c = p->rows.in_c;
+    const ptrdiff_t points = (ptrdiff_t)POINTS * p->depth; /* of a tile */
     uint32_t *const m = (uint32_t *)scratch;
     int16_t *const v = (int16_t *)(m + POINTS * TILES * CHANNELS);
-    const eb_rows rows = eb_rows_start(&p->rows, v + (ptrdiff_t)POINTS * in_c * p->block);
+    const eb_rows rows = eb_rows_start(&p->rows, v + points * p->block);
     const int8_t *window[SIDE];
     place at = { 0, 0, 0 };
     while (at.b < d->batches) {
@@ -309,9 +331,9 @@ static void winograd(const eb_conv2d_winograd_neon_params *p, const int8_t *inpu
                     window[ky] = eb_rows_get(&rows, image, at.y / TILE, ky);
                 }
             }
-            transform_input(window, (ptrdiff_t)at.x * in_c, in_c,
-                            v + (ptrdiff_t)(count - count % TILES) * POINTS * in_c +
-                                count % TILES * 8);
+            const int32_t beside = count % TILES;
+            transform_input(window, at.x, in_c, p->depth,
+                            v + (count - beside) * points + beside * 8);
         }
         const int16_t *w = p->weights;
         for (int32_t o = 0; o < d->product.out_c; o += CHANNELS) {

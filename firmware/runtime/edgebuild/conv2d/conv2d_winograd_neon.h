@@ -14,13 +14,15 @@
 #define EB_WINOGRAD_POINTS 36
 
 typedef struct {
-    eb_conv2d_neon_params direct; /* with channels for each 16 outputs */
-    eb_rows_params rows;          /* six for four output rows */
-    int32_t block;                /* tiles for one reading of the weights, a multiple of four */
-    const int16_t *weights;       /* [out_c / 16, rounded up][points][in_c][16], transformed */
+    eb_conv2d_neon_params direct;
+    eb_rows_params rows;    /* six for four output rows */
+    int32_t depth;          /* in_c, filled up to eights */
+    int32_t block;          /* tiles for one reading of the weights, a multiple of four */
+    const int16_t *weights; /* transformed: for each 16 output channels [points][depth][16], for the
+                             * last eight or fewer [points][depth][8]; zeros fill */
 } eb_conv2d_winograd_neon_params;
 
-/* scratch: what eb_conv2d_s8_neon takes, or points * (256 + 2 * in_c * block) bytes and what
+/* scratch: what eb_conv2d_s8_neon takes, or points * (256 + 2 * depth * block) bytes and what
  * eb_rows_start takes, whichever is more. */
 void eb_conv2d_s8_winograd_neon(const eb_conv2d_winograd_neon_params *p, const int8_t *input,
                                 int8_t *output, void *scratch);
