@@ -46,7 +46,9 @@ def pays(m: Matrix) -> bool:
     w, in_c, out_c = m.window, m.image[3], len(m.weights)
     weights, tiles = FOUR.points * _filled(in_c) * _filled(out_c), _count(m.image[0], w)
     # Products of an instruction, loads counted; instructions for the points and sums of a channel.
-    products = math.ceil(tiles / _TILES) * _TILES * weights / 3.4
+    rest = tiles % _TILES
+    together = tiles - rest + (_TILES if rest == 3 else 1.4 * rest)  # the kernel's ways
+    products = together * weights / 3.4
     tiled = products + tiles * (45 * _filled(in_c) + 100 * _filled(out_c))
     direct = m.image[0] * w.out_h * w.out_w * out_c * (9 * in_c / 4.2 + 13)
     return 2 * weights <= MAX_WEIGHT_BYTES and 1.2 * tiled < direct

@@ -91,7 +91,7 @@ static void transform_input(const int8_t *const rows[SIDE], int32_t column, int3
         const int16x8_t low = vld1q_s16(w), high = vld1q_s16(wide ? w + 8 : w);              \
         w += wide ? 16 : 8;                                                                  \
         UNROLL                                                                               \
-        for (int i = 0; i < TILES; i++) {                                                    \
+        for (int i = 0; i < tiles; i++) {                                                    \
             if (first && (k) == 0) {                                                         \
                 acc[i][0] = vmull_laneq_s16(vget_low_s16(low), x[i], k);                     \
                 acc[i][1] = vmull_high_laneq_s16(low, x[i], k);                              \
@@ -104,19 +104,17 @@ static void transform_input(const int8_t *const rows[SIDE], int32_t column, int3
                 acc[i][3] = vmlal_high_laneq_s16(acc[i][3], high, x[i], k);                  \
             }                                                                                \
         }                                                                                    \
-        if (wide) {                                                                          \
+        if (tiles == TILES && wide) {                                                        \
             IN_ORDER(w, acc[0][3], acc[1][3], acc[2][3], acc[3][3]);                         \
-        } else {                                                                             \
-            IN_ORDER(w, acc[0][1], acc[1][1], acc[2][1], acc[3][1]);                         \
         }                                                                                    \
     } while (0)
 
 INLINE const int16_t *multiply_8(int32x4_t acc[TILES][4], const int16_t *v, const int16_t *w,
-                                 int first, int wide)
+                                 int tiles, int wide, int first)
 {
     int16x8_t x[TILES];
     UNROLL
-    for (int i = 0; i < TILES; i++) {
+    for (int i = 0; i < tiles; i++) {
         x[i] = vld1q_s16(v + 8 * i);
     }
     CHANNEL(0);
@@ -130,23 +128,23 @@ INLINE const int16_t *multiply_8(int32x4_t acc[TILES][4], const int16_t *v, cons
     return w;
 }
 
-/* Output channels of all tiles and points, 16 or the first eight: m [points][tiles][16]. Returns
- * the next ones' weights. */
+/* Output channels of one tile or all and of their points, 16 with `wide`, or the first eight:
+ * m [points][tiles][16]. Returns the next ones' weights. */
 INLINE const int16_t *multiply_as(const int16_t *v, int32_t depth, const int16_t *w, uint32_t *m,
-                                  int wide)
+                                  int tiles, int wide)
 {
-    for (int point = 0; point < POINTS; point++, v += TILES * 8) {
+    for (int point = 0; point < POINTS; point++, v += TILES * 8, m += TILES * CHANNELS) {
         int32x4_t acc[TILES][4];
-        w = multiply_8(acc, v, w, 1, wide);
+        w = multiply_8(acc, v, w, tiles, wide, 1);
         const int16_t *x = v + POINTS * TILES * 8;
         for (int32_t c = 8; c < depth; c += 8, x += POINTS * TILES * 8) {
-            w = multiply_8(acc, x, w, 0, wide);
+            w = multiply_8(acc, x, w, tiles, wide, 0);
         }
         UNROLL
-        for (int i = 0; i < TILES; i++, m += CHANNELS) {
+        for (int i = 0; i < tiles; i++) {
             UNROLL
             for (int j = 0; j < (wide ? 4 : 2); j++) {
-                vst1q_u32(m + 4 * j, vreinterpretq_u32_s32(acc[i][j]));
+                vst1q_u32(m + CHANNELS * i + 4 * j, vreinterpretq_u32_s32(acc[i][j]));
             }
         }
     }
@@ -154,9 +152,12 @@ INLINE const int16_t *multiply_as(const int16_t *v, int32_t depth, const int16_t
 }
 
 static const int16_t *multiply(const int16_t *v, int32_t depth, const int16_t *w, uint32_t *m,
-                               int wide)
+                               int32_t tiles, int wide)
 {
-    return wide ? multiply_as(v, depth, w, m, 1) : multiply_as(v, depth, w, m, 0);
+    if (tiles == 1) {
+        return wide ? multiply_as(v, depth, w, m, 1, 1) : multiply_as(v, depth, w, m, 1, 0);
+    }
+    return wide ? multiply_as(v, depth, w, m, TILES, 1) : multiply_as(v, depth, w, m, TILES, 0);
 }
 
 /* Six points to four sums, four channels; all wrap around. */
@@ -287,13 +288,20 @@ static const int16_t *channels(const eb_conv2d_winograd_neon_params *p, const in
     const int32_t out_c = d->product.out_c;
     const eb_channels_neon *const c = (const eb_channels_neon *)d->product.channels + first / 8;
     const int wide = out_c - first > 8;
+    const ptrdiff_t points = (ptrdiff_t)POINTS * p->depth; /* of a tile */
     const int16_t *next_w = w;
+    int32_t together = TILES;
     tile to = { .pixel = out_c, .row = (ptrdiff_t)d->out_w * out_c };
     for (int32_t i = 0; i < count; i++, at = next(d, at)) {
-        if (i % TILES == 0) {
-            next_w = multiply(v + (ptrdiff_t)i * POINTS * p->depth, p->depth, w, m, wide);
+        const int32_t beside = i % TILES;
+        if (beside == 0 && count - i < 3) {
+            together = 1; /* two one by one take less than four */
         }
-        const uint32_t *const sums = m + i % TILES * CHANNELS;
+        uint32_t *const sums = m + beside * CHANNELS;
+        if (beside % together == 0) {
+            next_w = multiply(v + (i - beside) * points + beside * 8, p->depth, w, sums, together,
+                              wide);
+        }
         to.out = output + ((ptrdiff_t)at.b * d->out_h + at.y) * to.row + at.x * to.pixel + first;
         to.rows = d->out_h - at.y;
         to.columns = d->out_w - at.x;
