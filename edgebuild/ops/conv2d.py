@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.graph import DType, Node
-from edgebuild.ops import conv2d_rows, mve, neon, winograd, winograd_dsp
+from edgebuild.ops import conv2d_rows, mve, neon, winograd_dsp, winograd_neon
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Overlap, Shape, Window
 from edgebuild.ops.cases import activation, constant, one_op
@@ -157,6 +157,8 @@ class Conv2D(Operator):
             out_zp=-128,
         )
         yield _case("tiles_stride_2", (1, 16, 16, 4), (4, 3, 3, 4), padding="SAME", stride=(2, 2))
+        # As large as 64 times the sums may be in 32 bits.
+        yield _case("tiles_high", (1, 6, 8, 224), (8, 3, 3, 224), low=-128, high=-127, out_scale=60)
         yield _case("tiles_valid", (1, 9, 17, 24), (14, 3, 3, 24), out_scale=5e-4, in_zp=-128)
         yield _case(
             "tiles_lowest", (1, 4, 8, 64), (16, 3, 3, 64), padding="SAME", low=-128, high=-127
@@ -181,8 +183,8 @@ def convolution(
     c = conv.channels(node, weights, single_precision_product=False)
     if cpu.neon:
         matrix = _neon_matrix(node, weights, c, groups, w)
-        call = winograd.winograd_call if winograd.pays(matrix) else neon.conv2d_call
-        return call(node, matrix)
+        tiled = winograd_neon.takes(matrix) and winograd_neon.pays(matrix)
+        return (winograd_neon.winograd_call if tiled else neon.conv2d_call)(node, matrix)
     out_c, depth = len(weights) // groups, weights.shape[1]
     image = node.input(0).shape
     pointwise = _is_plain(w) and groups == 1

@@ -1,9 +1,4 @@
-"""Winograd's tiles of 3x3 layers for the DSP extension, in exact integers (Lavin and Gray, "Fast
-Algorithms for Convolutional Neural Networks", 2016); see ``conv2d_winograd_dsp.h``.
-
-F(4x4, 3x3) takes 36 products for 144. The transform of the weights has fractions of 24 in each
-direction; in integers of 16 bits the sums are 576 times too large, modulo 2**32.
-"""
+"""Winograd's tiles of 3x3 layers for the DSP extension; see ``conv2d_winograd_dsp.h``."""
 
 from __future__ import annotations
 
@@ -17,82 +12,56 @@ from edgebuild.graph import Node
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.base import KernelCall, Window
 from edgebuild.ops.overlap import by_tiles
+from edgebuild.ops.winograd import FOUR, STRIDE_2, Form
 
 _CHANNELS = 4  # of the output, computed together
 _PAIR = 2  # tiles
 
 
 @dataclass(frozen=True)
-class Form:
-    """What one way of tiling is: ``eb_winograd_form``.
+class Kernel:
+    """How a form is computed: ``eb_winograd_form``.
 
-    ``narrow`` is the kernel that expands int8 weights while it runs, if there is one.
-    ``transform`` [points, 9] makes the points of a filter. Accumulators up to ``reach`` come out
-    exactly, of sums that are ``factor`` times as large modulo 2**32. The last step takes
-    ``more_bits`` than twice the accumulator has.
+    ``narrow`` is the kernel that expands int8 weights while it runs, if there is one. The last step
+    takes ``more_bits`` than twice the accumulator has.
     """
 
+    form: Form
     function: str
     narrow: str
-    stride: int
-    tile: int
     work_words: int
-    transform: np.ndarray
-    factor: int
-    reach: int
     more_bits: int
-
-    @property
-    def points(self) -> int:
-        """Points of a tile."""
-        return len(self.transform)
 
     def takes(self, d: conv.DspChannels) -> bool:
         """Return whether the outputs of a layer are exact."""
         most = conv.MAX_DSP_RIGHT - self.more_bits
-        return d.exact and bool(np.all((d.reach < self.reach) & (d.table[:, 3] <= most)))
+        return d.exact and bool(np.all((d.reach < self.form.reach) & (d.table[:, 3] <= most)))
 
     def channels(self, d: conv.DspChannels) -> np.ndarray:
         """Return the table of ``eb_channel_dsp`` for its sums, in fours."""
         table = np.pad(d.table.astype(np.int64), ((0, -len(d.table) % _CHANNELS), (0, 0)))
-        table[:, 0] *= self.factor
+        table[:, 0] *= self.form.factor
         table[:, 2] = (table[:, 2] << self.more_bits) + (1 << self.more_bits >> 1)
         table[:, 3] += self.more_bits
         return (table & 0xFFFFFFFF).astype(np.uint32).view(np.int32)  # modulo 2**32
 
 
-_ROWS_4 = np.array([[3, 0, 0], [4, 4, 4], [4, -4, 4], [1, 2, 4], [1, -2, 4], [0, 0, 3]])
-FOUR = Form(
-    function="conv2d_s8_winograd_dsp",
-    narrow="conv2d_s8_winograd_narrow_dsp",
-    stride=1,
-    tile=4,
-    work_words=288,
-    transform=np.kron(_ROWS_4, _ROWS_4),
-    factor=576,
-    reach=2**25,
-    more_bits=5,
-)
-
-_EVEN = np.array([[1, 0, 0], [1, 0, 1], [0, 0, 1]])  # at 0, 1 and infinity
-_PARTS = (_EVEN, np.array([[0, 1, 0], [0, 1, 0]]))  # of even rows or columns, of odd ones
-STRIDE_2 = Form(
-    function="conv2d_s8_winograd_stride2_dsp",
-    narrow="",
-    stride=2,
-    tile=2,
-    work_words=135,
-    transform=np.array(
-        [np.kron(r[i], c[j]) for i in (0, 1) for j in (0, 1) for r in _PARTS for c in _PARTS]
-        + [np.kron(r[i], _EVEN[2]) for i in (0, 1) for r in _PARTS]
-        + [np.kron(_EVEN[2], c[j]) for j in (0, 1) for c in _PARTS]
-        + [np.kron(_EVEN[2], _EVEN[2])]
+KERNELS = (
+    Kernel(
+        FOUR,
+        function="conv2d_s8_winograd_dsp",
+        narrow="conv2d_s8_winograd_narrow_dsp",
+        work_words=288,
+        more_bits=5,
     ),
-    factor=1,
-    reach=2**30,
-    more_bits=0,
+    Kernel(
+        STRIDE_2,
+        function="conv2d_s8_winograd_stride2_dsp",
+        narrow="",
+        work_words=135,
+        more_bits=0,
+    ),
 )
-FORMS = (FOUR, STRIDE_2)
 
 PARTS = (96, 48, 24, 16, 8)
 """Values of depth for which weights are expanded at a time: more take more memory, less time."""
@@ -105,7 +74,7 @@ def pays(w: Window) -> bool:
     """Return whether the tiles of a layer take clearly fewer products than the layer has."""
     tiles = (
         (form.points, math.ceil(w.out_h / form.tile) * math.ceil(w.out_w / (_PAIR * form.tile)))
-        for form in FORMS
+        for form in (FOUR, STRIDE_2)
         if form.stride == w.stride_h
     )
     return any(_PAIR * points * count < 0.8 * 9 * w.out_h * w.out_w for points, count in tiles)
@@ -118,19 +87,20 @@ def calls(
     depth]."""
     sizes = (w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w)
     found = []
-    for form in FORMS:
-        strides = (form.stride, form.stride)
-        if sizes == (3, 3, 1, 1) and (w.stride_h, w.stride_w) == strides and form.takes(d):
-            found.append(_call(node, form, weights, d, w))
-            if form.narrow:
-                found += _narrow(found[-1], node, form, weights, w)
+    for kernel in KERNELS:
+        strides = (kernel.form.stride, kernel.form.stride)
+        if sizes == (3, 3, 1, 1) and (w.stride_h, w.stride_w) == strides and kernel.takes(d):
+            found.append(_call(node, kernel, weights, d, w))
+            if kernel.narrow:
+                found += _narrow(found[-1], node, kernel, weights, w)
     return tuple(found)
 
 
 def _call(
-    node: Node, form: Form, weights: np.ndarray, d: conv.DspChannels, w: Window
+    node: Node, kernel: Kernel, weights: np.ndarray, d: conv.DspChannels, w: Window
 ) -> KernelCall:
     """Return the call of the kernel that reads points."""
+    form = kernel.form
     batches, in_h, in_w, in_c = node.input(0).shape
     depth = _depth(in_c)
     params = {
@@ -148,28 +118,29 @@ def _call(
         "block": 1,
         "part": depth,
         "weights": pack_points(weights.reshape(-1, 9, in_c), form),
-        "channels": form.channels(d),
+        "channels": kernel.channels(d),
         "output": conv.output_stage(node),
     }
     return KernelCall(
-        f"eb_{form.function}",
+        f"eb_{kernel.function}",
         "conv2d/conv2d_winograd_dsp.h",
-        (f"conv2d/{form.function}.c", "conv2d/conv2d_winograd_dsp.c"),
+        (f"conv2d/{kernel.function}.c", "conv2d/conv2d_winograd_dsp.c"),
         "eb_conv2d_winograd_params",
         params,
-        scratch_bytes=4 * (form.work_words + form.points * depth),
+        scratch_bytes=4 * (kernel.work_words + form.points * depth),
         overlap=by_tiles(node, w, form.tile, _PAIR * form.tile, 1),
     )
 
 
 def _narrow(
-    call: KernelCall, node: Node, form: Form, weights: np.ndarray, w: Window
+    call: KernelCall, node: Node, kernel: Kernel, weights: np.ndarray, w: Window
 ) -> list[KernelCall]:
     """Return calls of the kernel that expands weights, for a ``call`` of the other: the more
     scratch one has, the fewer expansions."""
+    form = kernel.form
     batches, *_, in_c = node.input(0).shape
     depth = _depth(in_c)
-    each = 4 * (form.work_words + form.points * depth)
+    each = 4 * (kernel.work_words + form.points * depth)
     pairs = batches * math.ceil(w.out_h / form.tile) * math.ceil(w.out_w / (_PAIR * form.tile))
     packed = pack_narrow(weights.reshape(-1, 9, in_c))
     ways: dict[tuple[int, int], None] = {}
@@ -180,7 +151,7 @@ def _narrow(
     return [
         dataclasses.replace(
             call,
-            function=f"eb_{form.narrow}",
+            function=f"eb_{kernel.narrow}",
             params={**call.params, "block": block, "part": part, "weights": packed},
             scratch_bytes=block * each + _expanded(form, part),
             overlap=by_tiles(node, w, form.tile, _PAIR * form.tile, block),
@@ -208,9 +179,8 @@ def pack_narrow(weights: np.ndarray) -> np.ndarray:
 def pack_points(weights: np.ndarray, form: Form) -> np.ndarray:
     """Return weights int8 [channels, 9, in_c] as points: int16 [channels / 4, points, depth / 2, 4,
     2] in bytes, the depth in the order 0, 2, 1, 3 of fours that zeros fill, as they do channels."""
-    points = np.einsum("pt,otc->opc", form.transform, weights.astype(np.int64))
-    points = np.pad(points, ((0, -len(points) % _CHANNELS), (0, 0), (0, -points.shape[2] % 4)))
+    points = form.transformed(weights, _CHANNELS, 4)
     ordered = points.reshape(-1, _CHANNELS, form.points, points.shape[2] // 4, 4)[..., [0, 2, 1, 3]]
     pairs = ordered.reshape(-1, _CHANNELS, form.points, points.shape[2] // 2, 2)
-    packed = pairs.transpose(0, 2, 3, 1, 4).astype("<i2")
-    return np.ascontiguousarray(packed).reshape(-1).view(np.int8)
+    packed = np.ascontiguousarray(pairs.transpose(0, 2, 3, 1, 4))
+    return packed.reshape(-1).view(np.int8)

@@ -59,8 +59,8 @@ def test_a_newer_instruction_set_takes_fewer_instructions(built):
     counts = [
         QemuArm64Device(program, name, isa=isa).run(samples[3:4]).instructions.value for isa in ISAS
     ]
-    # A single pixel, as in ad01, leaves nothing to i8mm.
-    assert counts[0] > 1.3 * counts[1] and counts[1] > 0.99 * counts[2]
+    # Winograd's tiles of `base` save as many; a single pixel, as in ad01, leaves nothing to i8mm.
+    assert counts[0] > 1.15 * counts[1] and counts[1] > 0.99 * counts[2]
 
 
 @pytest.mark.parametrize("isa", ISAS)

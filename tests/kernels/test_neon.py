@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import shutil
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgebuild.graph import Graph
-from edgebuild.ops import OPS, neon, winograd
+from edgebuild.ops import OPS, neon, winograd_neon
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.base import Window
 from edgebuild.ops.support import interpret
+from edgebuild.ops.winograd import FOUR
 from edgebuild.targets import CpuFeatures
 from tests.kernels import harness
 from tests.kernels.test_cases import NEON_CPUS
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
+from arm64 import matrix_of
 
 NEON = CpuFeatures(neon=True)
 LAYERS = 40
@@ -82,24 +88,6 @@ def test_scratch_memory():
     assert call_of("CONV_2D", "same_3x3").scratch_bytes == 32 + 3 * 4 + 3 * (7 * 4 + 16)
 
 
-def test_transformed_weights_give_the_convolution():
-    """One tile in NumPy, with the transforms of Lavin and Gray's F(2x2, 3x3)."""
-    rng = np.random.default_rng(4)
-    weights = rng.integers(-128, 128, (17, 3, 3, 8)).astype(np.int8)
-    image = rng.integers(-128, 128, (4, 4, 8)).astype(np.int8)
-    blocks = winograd.transform(weights)
-    assert blocks.shape == (2, 16, 8, 16) and blocks.dtype == np.int16
-    points = blocks.transpose(0, 3, 1, 2).reshape(32, 4, 4, 8).astype(int)
-    assert not points[17:].any()
-    b = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
-    a = np.array([[1, 1, 1, 0], [0, 1, -1, -1]])
-    products = points * np.einsum("iy,yxc,jx->ijc", b, image.astype(int), b)
-    sums = np.einsum("yi,oijc,xj->oyx", a, products, a)
-    for y, x in np.ndindex(2, 2):
-        direct = (weights.astype(int) * image[y : y + 3, x : x + 3]).sum(axis=(1, 2, 3))
-        np.testing.assert_array_equal(sums[:17, y, x], 4 * direct)
-
-
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
@@ -115,13 +103,61 @@ def test_where_winograd_pays(name, expected):
     assert call_of("CONV_2D", name).function.endswith("_winograd_neon") == expected
 
 
-def test_winograd_needs_its_weights_in_the_cache():
-    window = Window(3, 3, 1, 1, 1, 1, 32, 32, 1, 1)
-    for out_c, expected in ((64, True), (80, False)):
-        c = conv.Channels(*(np.ones(out_c, np.int32) for _ in range(3)))
-        weights = np.ones((out_c, 9 * 128), np.int8)
-        matrix = neon.Matrix(weights, c, 1, (1, 32, 32, 128), 128, window)
-        assert winograd.pays(matrix) == expected
+def test_points_of_the_weights_are_16_channels_of_each_input_channel_in_turn():
+    rng = np.random.default_rng(4)
+    weights = rng.integers(-128, 128, (17, 9, 11)).astype(np.int8)
+    packed = winograd_neon.pack(weights)
+    assert packed.dtype == np.int16
+    wide = packed[: 36 * 16 * 16].reshape(36, 16, 16)  # [points, depth, channels]
+    last = packed[36 * 16 * 16 :].reshape(36, 16, 8)
+    for point in (0, 7, 29):
+        expected = np.einsum("t,otc->co", FOUR.transform[point], weights.astype(int))
+        np.testing.assert_array_equal(wide[point, :11], expected[:, :16])
+        np.testing.assert_array_equal(last[point, :11, 0], expected[:, 16])
+    assert not wide[:, 11:].any() and not last[:, 11:].any() and not last[..., 1:].any()
+
+
+def layer_of_ones(in_c, out_c, side=32):
+    window = Window(3, 3, 1, 1, 1, 1, side, side, 1, 1)
+    c = conv.Channels(*(np.ones(out_c, np.int32) for _ in range(3)))
+    weights = np.ones((out_c, 9 * in_c), np.int8)
+    return neon.Matrix(weights, c, 1, (1, side, side, in_c), in_c, window)
+
+
+@pytest.mark.parametrize(("out_c", "expected"), [(112, True), (128, False)])
+def test_winograds_weights_are_limited(out_c, expected):
+    assert winograd_neon.pays(layer_of_ones(128, out_c)) == expected
+
+
+@pytest.mark.parametrize(("side", "expected"), [(2, False), (4, True), (5, False), (6, True)])
+def test_few_tiles_do_not_pay(side, expected):
+    assert winograd_neon.pays(layer_of_ones(32, 32, side)) == expected
+
+
+def test_winograd_needs_room_for_64_times_the_sum():
+    m = layer_of_ones(232, 16)
+    assert winograd_neon.takes(m)
+    m.weights[3] = -126
+    assert not winograd_neon.takes(m)
+    m.weights[3] = 125
+    assert winograd_neon.takes(m)
+
+
+@pytest.mark.parametrize("points_bytes", [1, winograd_neon.POINTS_BYTES])
+def test_every_layer_that_winograd_takes(layers, points_bytes, tmp_path, monkeypatch):
+    """Whether it pays or not; the weights read for each four tiles, or for many."""
+    if shutil.which("qemu-aarch64") is None:
+        pytest.skip("no qemu-aarch64 on this machine (Debian: qemu-user)")
+    monkeypatch.setattr(winograd_neon, "POINTS_BYTES", points_bytes)
+    rng, make = np.random.default_rng(8), layers(8)
+    graphs = [tiled_layer(rng, make) for _ in range(LAYERS)]
+    graphs += [make.conv((1, 24, 20, 64), 16), make.conv((2, 17, 5, 40), 20)]  # blocks of tiles
+    calls = [winograd_neon.winograd_call(g.node(0), matrix_of(g)) for g in graphs]
+    assert all(winograd_neon.takes(matrix_of(g)) for g in graphs)
+    program = harness.build_program(
+        graphs, NEON, harness.ARM64_ZIG, tmp_path, lambda g, _: [calls[graphs.index(g)]]
+    )
+    compare(graphs, program, NEON_CPUS[0], 5, 8)
 
 
 @pytest.mark.parametrize(
@@ -143,6 +179,22 @@ def test_which_kernel_runs(kind, name, expected):
     assert call_of(kind, name).function.endswith("_neon") == expected
 
 
+def tiled_layer(rng, layers) -> Graph:
+    """Return a layer of random shape that Winograd's kernel takes."""
+    batches, eights, out_c = (int(rng.integers(*ends)) for ends in ((1, 3), (1, 5), (1, 40)))
+    channels = 8 * eights - int(rng.choice([0, 0, rng.integers(8)]))
+    sides = map(int, rng.integers(3, 20, 2))
+    act, zero_point = [("RELU", -128), ("NONE", 7), ("RELU6", -100)][rng.integers(3)]
+    return layers.conv(
+        (batches, *sides, channels),
+        out_c,
+        padding=str(rng.choice(["SAME", "VALID"])),
+        act=act,
+        zero_point=zero_point,
+        scale=float(rng.choice([0.02, 0.1, 0.5, 0.0008])),
+    )
+
+
 def random_layer(rng, layers) -> Graph:
     """Return a layer of random shape, about half of them convolutions."""
 
@@ -162,10 +214,7 @@ def random_layer(rng, layers) -> Graph:
     channels = int(rng.integers(1, 41))
     kind = pick("conv", "conv", "conv", "depthwise", "depthwise", "dense", "pool", "binary")
     if kind == "conv" and pick(0, 0, 1):
-        channels, out_c = 8 * int(rng.integers(1, 5)), int(rng.integers(8, 33))
-        image = (pick(1, 1, 2), int(rng.integers(3, 10)), int(rng.integers(6, 26)))
-        tiled = {"kernel": (3, 3), "stride": (1, 1), "padding": pick("SAME", "VALID")}
-        return layers.conv((*image, channels), out_c, **tiled, **shared)
+        return tiled_layer(rng, layers)
     if kind == "conv":
         groups = pick(1, 1, 1, 2)
         out_c = int(rng.integers(1, 30)) * groups
@@ -191,19 +240,21 @@ def test_random_layers(layers, seed, tmp_path):
     rng = np.random.default_rng(seed)
     graphs = [random_layer(rng, layers(seed)) for _ in range(LAYERS)]
     program = harness.build_program(graphs, NEON, harness.ARM64_ZIG, tmp_path)
+    for cpu in NEON_CPUS:
+        compare(graphs, program, cpu, 4, seed)
+
+
+def compare(graphs, program, cpu, samples, seed):
+    """Run the program on ``cpu`` and compare all outputs with the reference."""
     requests = [
         harness.Request(n, sample)
         for n, graph in enumerate(graphs)
-        for sample in harness.sample_inputs(graph, 4, seed)
+        for sample in harness.sample_inputs(graph, samples, seed)
     ]
-    expected = []
-    for request in requests:
+    answers = harness.run_program(program, graphs, requests, ["qemu-aarch64", "-cpu", cpu])
+    for request, have in zip(requests, answers, strict=True):
         graph = graphs[request.number]
-        values = interpret(graph, request.inputs)
-        expected.append([values[i] for i in graph.outputs])
-    for cpu in NEON_CPUS:
-        answers = harness.run_program(program, graphs, requests, ["qemu-aarch64", "-cpu", cpu])
-        for request, want, have in zip(requests, expected, answers, strict=True):
-            node = graphs[request.number].node(0)
-            where = f"{node.kind} {[t.shape for t in node.inputs if t]} {node.attrs} on {cpu}"
-            np.testing.assert_array_equal(want[0].reshape(have[0].shape), have[0], err_msg=where)
+        want = interpret(graph, request.inputs)[graph.outputs[0]]
+        node = graph.node(0)
+        where = f"{node.kind} {[t.shape for t in node.inputs if t]} {node.attrs} on {cpu}"
+        np.testing.assert_array_equal(want.reshape(have[0].shape), have[0], err_msg=where)

@@ -12,6 +12,7 @@ import pytest
 from edgebuild.ops import OPS, winograd_dsp
 from edgebuild.ops.conv2d import winograd_calls
 from edgebuild.ops.support import interpret
+from edgebuild.ops.winograd import FOUR
 from edgebuild.targets import CpuFeatures
 from tests.kernels import harness
 
@@ -22,7 +23,7 @@ DSP = CpuFeatures(dsp=True)
 LAYERS = 40
 SAMPLES = 4
 FUNCTIONS = tuple(
-    f"eb_{name}" for form in winograd_dsp.FORMS for name in (form.function, form.narrow) if name
+    f"eb_{name}" for k in winograd_dsp.KERNELS for name in (k.function, k.narrow) if name
 )
 
 
@@ -89,7 +90,7 @@ def test_points_give_the_convolution():
     rng = np.random.default_rng(4)
     weights = rng.integers(-128, 128, (5, 9, 4)).astype(np.int8)
     image = rng.integers(-128, 128, (6, 6, 4))
-    packed = winograd_dsp.pack_points(weights, winograd_dsp.FOUR).view("<i2")
+    packed = winograd_dsp.pack_points(weights, FOUR).view("<i2")
     points = packed.reshape(2, 36, 2, 4, 2).transpose(0, 3, 1, 2, 4).reshape(8, 6, 6, 4)
     assert not points[5:].any()
     points = points[..., [0, 2, 1, 3]].astype(np.int64)  # in order again
