@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
-from edgebuild.cycles.traffic import code_runs, layer_reads
+from edgebuild.cycles.traffic import code_runs, in_turns, layer_reads
 from edgebuild.cycles.waits import (
     NO_WAITS,
     Layer,
@@ -135,30 +135,34 @@ def predict_cycles(
     model = memory_model(target)
     slow = model.slow if model is not None else ()
     lifetimes = tensor_lifetimes(graph)
-    parts: list[list[LayerCycles]] = []
+    layers: list[LayerCycles] = []
     moved = []
     for node, call in zip(graph.nodes(), calls, strict=True):
         view = call.view and shares_memory(node, 0, 0, lifetimes)
-        ran = []
+        ran, works = [], {}
         for one, own in executed(node, call):
             name = VIEW if view else kernel_name(own)
             kernel = weights.kernels.get(name)
             work = Work() if view else _work(own)
             counts = work.counts if work is not None else {}
             ran.append(_layer(one, name, kernel, counts))
-            if slow and model is not None:
-                code = code_runs(kernel.pieces, kernel.moved, work) if kernel and work else None
-                reads = () if view else layer_reads(one, own, plan)
-                held = {model.placement.kernels: code} if code else {}
-                loads = kernel.parameters(counts) if kernel else 0.0
-                moved.append(Layer(held, reads, ran[-1].cycles, name, loads))
-        parts.append(ran)
+            if kernel is not None and work is not None:
+                works[name] = works[name] + work if name in works else work
+        layers.append(_sum(node, ran))
+        if slow and model is not None:
+            known = {name: weights.kernels[name] for name in works}
+            code = [code_runs(known[name].pieces, known[name].moved, works[name]) for name in known]
+            held = {model.placement.kernels: in_turns(code)} if code else {}
+            reads = () if view else layer_reads(node, call, plan)
+            loads = sum(known[name].parameters(works[name].counts) for name in known)
+            moved.append(Layer(held, reads, layers[-1].cycles, layers[-1].kernel, loads))
     if model is not None and moved:
-        waits = iter(layer_waits(moved, model)[0])
-        parts = [[dataclasses.replace(one, waits=next(waits)) for one in ran] for ran in parts]
-    layers = tuple(_sum(node, ran) for node, ran in zip(graph.nodes(), parts, strict=True))
+        waits = layer_waits(moved, model)[0]
+        layers = [
+            dataclasses.replace(one, waits=wait) for one, wait in zip(layers, waits, strict=True)
+        ]
     source = f"{weights.timing}, {weights.toolchain}"
-    return CyclePrediction(layers, source, target.cpu.clock_hz, slow)
+    return CyclePrediction(tuple(layers), source, target.cpu.clock_hz, slow)
 
 
 def _sum(node: Node, ran: Sequence[LayerCycles]) -> LayerCycles:
@@ -172,7 +176,6 @@ def _sum(node: Node, ran: Sequence[LayerCycles]) -> LayerCycles:
         sum(one.cycles for one in ran),
         all(one.known for one in ran),
         "; ".join(dict.fromkeys(one.rough for one in ran if one.rough)),
-        sum((one.waits for one in ran), NO_WAITS),
     )
 
 

@@ -19,6 +19,7 @@ from edgebuild.cycles.work import Work
 from edgebuild.graph import Node, Tensor
 from edgebuild.memory import MemoryPlan
 from edgebuild.ops import KernelCall
+from edgebuild.ops.base import executed
 from edgebuild.regions import Cache
 
 
@@ -31,7 +32,8 @@ class Reads:
     (None: from the first byte to the last), by loads of ``unit`` bytes. Within a pass, parts of
     ``window`` bytes, or ``taps`` lines, are read ``repeats`` times before the walk goes on.
     ``maybe``: the compiler may keep some of it in registers. ``bank`` is that of a split arena;
-    None where it is not known, or not split.
+    None where it is not known, or not split. ``call``: which one of the step's kernel calls reads
+    it; ``operator``: the tensor that this call writes, whose other calls read the same constants.
     """
 
     role: str
@@ -44,6 +46,8 @@ class Reads:
     repeats: float = 1.0
     maybe: bool = False
     bank: int | None = None
+    call: int = 0
+    operator: int = 0
 
     @property
     def loads(self) -> float:
@@ -154,8 +158,9 @@ class CodePiece:
 class CodeRuns:
     """Code as loops that lie in each other, in phases that take turns.
 
-    ``entries``: how often each phase is entered; ``spans``: the bytes from the first to the last
-    instruction of each piece.
+    ``entries``: how often each phase is entered, "" for all of them; ``spans``: the bytes from the
+    first to the last instruction of each piece; ``kernels``: what ``parts`` are of, where several
+    kernels take turns.
     """
 
     parts: tuple[CodePart, ...]
@@ -165,6 +170,7 @@ class CodeRuns:
     accesses: float
     entries: Mapping[str, float] = dataclasses.field(default_factory=dict)
     spans: tuple[float, ...] = ()
+    kernels: tuple[CodeRuns, ...] = ()
 
     @property
     def size(self) -> float:
@@ -176,15 +182,21 @@ class CodeRuns:
 
         At most, pieces that lie apart share as many sets of a cache of few ways as they can.
         """
-        room, line = cache.size_bytes, cache.line_bytes
-        phases: dict[str, list[CodePart]] = {}
-        for part in self.parts:
-            phases.setdefault(part.phase, []).append(part)
-        turns = sum(
-            _filled(parts, self.entries.get(phase, 1.0), room) for phase, parts in phases.items()
-        )
-        least = min(_filled(self.parts, 1.0, room), turns) / line
+        least = self._fills(cache.size_bytes) / cache.line_bytes
         return least, max(least, self._conflicts(cache)) if cache.ways <= FEW_WAYS else least
+
+    def _fills(self, room: float) -> float:
+        """Return the bytes that a cache of ``room`` bytes fills, wherever they lie."""
+        turns = sum(kernel._fills(room) for kernel in self.kernels)
+        if not self.kernels:
+            phases: dict[str, list[CodePart]] = {}
+            for part in self.parts:
+                phases.setdefault(part.phase, []).append(part)
+            turns = sum(_filled(parts, self._entered(at), room) for at, parts in phases.items())
+        return min(_filled(self.parts, self._entered(""), room), turns)
+
+    def _entered(self, phase: str) -> float:
+        return self.entries.get(phase, 1.0)
 
     def _conflicts(self, cache: Cache) -> float:
         """Return the fills, at most, where the pieces share sets."""
@@ -252,15 +264,34 @@ def code_runs(
         for what in MOVED
     }
     spans = tuple(piece.span for piece in pieces)
-    return CodeRuns(parts, **totals, entries=work.entries, spans=spans)
+    entries = {"": counts["call"], **work.entries}
+    return CodeRuns(parts, **totals, entries=entries, spans=spans)
+
+
+def in_turns(kernels: Sequence[CodeRuns]) -> CodeRuns:
+    """Return the code of a step that runs several kernels in turns."""
+    if len(kernels) == 1:
+        return kernels[0]
+    before = itertools.accumulate((len(kernel.spans) for kernel in kernels), initial=0)
+    parts = tuple(
+        part._replace(piece=part.piece + first)
+        for kernel, first in zip(kernels, before, strict=False)
+        for part in kernel.parts
+    )
+    totals = {what: sum(getattr(kernel, what) for kernel in kernels) for what in MOVED}
+    spans = tuple(span for kernel in kernels for span in kernel.spans)
+    return CodeRuns(parts, **totals, spans=spans, kernels=tuple(kernels))
 
 
 def layer_reads(node: Node, call: KernelCall, plan: MemoryPlan | None = None) -> tuple[Reads, ...]:
-    """Return what a call reads of its constants and its activations; in which banks, where ``plan``
+    """Return what a step reads of its constants and its activations; in which banks, where ``plan``
     splits the arena."""
-    split = plan is not None and len(plan.bank_bytes) > 1
-    activations = _activations(node, call, plan if split else None)
-    return (*_constants(node, call), *activations)
+    split = plan if plan is not None and len(plan.bank_bytes) > 1 else None
+    return tuple(
+        dataclasses.replace(read, call=number, operator=one.output.index)
+        for number, (one, own) in enumerate(executed(node, call))
+        for read in (*_constants(one, own), *_activations(one, own, split))
+    )
 
 
 def _constants(node: Node, call: KernelCall) -> Iterator[Reads]:

@@ -50,6 +50,18 @@ class Work:
         """How often the kernel comes to each phase from another one."""
         return self._entries
 
+    def __add__(self, other: Work) -> Work:
+        """Return the work of both, as of two calls of a kernel."""
+        both = Work()
+        for one in (self, other):
+            for part, count in one.counts.items():
+                both._counts[part] += count
+            for phase, entries in one.entries.items():
+                both._entries[phase] = both._entries.get(phase, 0.0) + entries
+            both._phases |= one.phases
+        both._counts["call"] -= 1
+        return both
+
     @contextmanager
     def phase(self, name: str, entries: float) -> Iterator[None]:
         """Put what is counted inside into a phase, which is entered ``entries`` times.

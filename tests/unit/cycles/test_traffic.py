@@ -179,7 +179,7 @@ def test_the_code_of_a_kernel_follows_its_counts():
         {"fetched": {"pixel": 50}, "jumps": {"pixel": 2}, "literals": {}, "accesses": {"call": 3}},
         work,
     )
-    assert found.spans == (200, 30) and found.entries == {"fill": 3}
+    assert found.spans == (200, 30) and found.entries == {"": 1, "fill": 3}
     assert found.parts == ((40, 1, "", 0), (100, 4, "fill", 0), (20, 16, "fill", 1))
     assert found.size == 160
     assert (found.fetched, found.jumps, found.literals, found.accesses) == (400, 16, 0, 3)
