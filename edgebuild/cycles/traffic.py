@@ -1,26 +1,23 @@
-"""What one layer moves: the code that it fetches, the constants and activations that it reads.
+"""What one layer reads: its constants and its activations.
 
-Both follow from a kernel call's parameters and the loops of its C, like the counts of ``Work``.
+That follows from a kernel call's parameters and the loops of its C, like the counts of ``Work``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from edgebuild.cycles.kernels import kernel_name
-from edgebuild.cycles.work import Work
 from edgebuild.graph import Node, Tensor
 from edgebuild.memory import MemoryPlan
 from edgebuild.ops import KernelCall
 from edgebuild.ops.base import executed
-from edgebuild.regions import Cache
 
 
 @dataclass(frozen=True)
@@ -74,213 +71,6 @@ class Reads:
             step = min(line, self.run or line)
             once = self.size * self.repeats / step
         return self.passes * once
-
-
-class Code(Protocol):
-    """The instructions that a layer runs from one region."""
-
-    @property
-    def size(self) -> float:
-        """Bytes of code, each counted once."""
-        ...
-
-    @property
-    def fetched(self) -> float:
-        """Bytes of all instructions that ran."""
-        ...
-
-    @property
-    def jumps(self) -> float:
-        """Branches that were taken."""
-        ...
-
-    @property
-    def literals(self) -> float:
-        """Loads from beside the code."""
-        ...
-
-    @property
-    def accesses(self) -> float:
-        """Other loads and stores."""
-        ...
-
-    def misses(self, cache: Cache) -> tuple[float, float]:
-        """Return the lines that ``cache`` has to fill, at least and at most, those of the first
-        time among them."""
-        ...
-
-
-FEW_WAYS = 2
-"""In a cache of so few ways, code conflicts that fits by its size."""
-
-
-def conflicts(times: Iterable[float], ways: int) -> float:
-    """Return how often, at most, lines of one set are filled that are used ``times`` often.
-
-    The set replaces what was used longest ago. Its ``ways`` lines that are used most are missed
-    only after another one was: each of them at most once for each use of another.
-    """
-    ranked = sorted(times, reverse=True)
-    others = sum(ranked[ways:])
-    return min(sum(ranked), len(ranked[:ways]) + (1 + ways) * others)
-
-
-MOVED = ("fetched", "jumps", "literals", "accesses")
-"""What a kernel's parts move, beside the cycles that they take: attributes of ``Code``."""
-
-PARAMETERS = "parameters"
-"""Loads of the structure that a kernel is called with, where a part's moves are told by name."""
-
-
-class CodePart(NamedTuple):
-    """``size`` bytes that run ``times`` times in a phase of the kernel's ``Work``, and which of its
-    pieces they lie in."""
-
-    size: float
-    times: float
-    phase: str
-    piece: int
-
-
-@dataclass(frozen=True)
-class CodePiece:
-    """Code that lies together; where, only the linker knows.
-
-    ``span``: the bytes from the first to the last instruction; ``parts``: for each part of the
-    kernel the bytes that belong to it and how often they run at one execution.
-    """
-
-    span: float
-    parts: Mapping[str, Sequence[float]]
-
-
-@dataclass(frozen=True)
-class CodeRuns:
-    """Code as loops that lie in each other, in phases that take turns.
-
-    ``entries``: how often each phase is entered, "" for all of them; ``spans``: the bytes from the
-    first to the last instruction of each piece; ``kernels``: what ``parts`` are of, where several
-    kernels take turns.
-    """
-
-    parts: tuple[CodePart, ...]
-    fetched: float
-    jumps: float
-    literals: float
-    accesses: float
-    entries: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    spans: tuple[float, ...] = ()
-    kernels: tuple[CodeRuns, ...] = ()
-
-    @property
-    def size(self) -> float:
-        """Bytes of code, each counted once."""
-        return sum(part.size for part in self.parts)
-
-    def misses(self, cache: Cache) -> tuple[float, float]:
-        """Return the lines that ``cache`` fills when it replaces what was used longest ago.
-
-        At most, pieces that lie apart share as many sets of a cache of few ways as they can.
-        """
-        least = self._fills(cache.size_bytes) / cache.line_bytes
-        return least, max(least, self._conflicts(cache)) if cache.ways <= FEW_WAYS else least
-
-    def _fills(self, room: float) -> float:
-        """Return the bytes that a cache of ``room`` bytes fills, wherever they lie."""
-        turns = sum(kernel._fills(room) for kernel in self.kernels)
-        if not self.kernels:
-            phases: dict[str, list[CodePart]] = {}
-            for part in self.parts:
-                phases.setdefault(part.phase, []).append(part)
-            turns = sum(_filled(parts, self._entered(at), room) for at, parts in phases.items())
-        return min(_filled(self.parts, self._entered(""), room), turns)
-
-    def _entered(self, phase: str) -> float:
-        return self.entries.get(phase, 1.0)
-
-    def _conflicts(self, cache: Cache) -> float:
-        """Return the fills, at most, where the pieces share sets."""
-        way, line = cache.sets * cache.line_bytes, cache.line_bytes
-        uses = [0.0] * len(self.spans)
-        for part in self.parts:
-            uses[part.piece] += part.size * part.times
-        once, more = self.size / line, (1 + cache.ways) / line
-        most = min(sum(uses) / line, once + more * self._excess(cache))
-        if max(self.spans, default=0.0) > way:
-            return most
-        # Of each piece a set holds one line, which is missed only after one of another piece ran.
-        return min(most, once + more * sum(sorted(uses)[: -cache.ways]))
-
-    def _excess(self, cache: Cache) -> float:
-        """Return bytes times uses of those that are too many for the sets, which are used least."""
-        way = cache.sets * cache.line_bytes
-        whole = sum(int(span // way) for span in self.spans)
-        rests = sorted((span % way for span in self.spans), reverse=True)
-        excess = way * max(0, whole - cache.ways) + sum(rests[max(0, cache.ways - whole) :])
-        # Each line too many meets ways lines that are used as often or more, of those that run.
-        excess = min(excess, self.size / (1 + cache.ways))
-        start, end = excess * cache.ways, excess * (1 + cache.ways)
-        found = position = 0.0
-        for part in _by_use(self.parts):
-            inside = min(end, position + part.size) - max(start, position)
-            found += max(0.0, inside) * part.times
-            position += part.size
-        return found
-
-
-def _by_use(parts: Iterable[CodePart]) -> list[CodePart]:
-    return sorted(parts, key=lambda part: -part.times)
-
-
-def _filled(parts: Iterable[CodePart], entries: float, room: float) -> float:
-    """Return the bytes that a cache of ``room`` bytes fills for loops that lie in each other.
-
-    Those that fit are filled when they are entered; of the innermost one that does not fit, every
-    line is missed in each round, and what lies around it whenever it runs.
-    """
-    ranked = _by_use(parts)
-    inner = itertools.accumulate(part.size for part in ranked)
-    fits = sum(size <= room for size in inner)
-    rounds = max(entries, ranked[fits].times) if fits < len(ranked) else entries
-    return sum(part.size * max(1.0, min(part.times, rounds)) for part in ranked)
-
-
-def code_runs(
-    pieces: Sequence[CodePiece], moved: Mapping[str, Mapping[str, float]], work: Work
-) -> CodeRuns:
-    """Return the code of a kernel whose parts run as often as ``work`` says.
-
-    ``moved`` has for each of ``MOVED`` how much of it a part moves.
-    """
-    counts = work.counts
-    parts = tuple(
-        CodePart(size, times * counts[part], work.phases.get(part, ""), number)
-        for number, piece in enumerate(pieces)
-        for part, (size, times) in piece.parts.items()
-        if counts.get(part)
-    )
-    totals = {
-        what: sum(moved[what].get(part, 0.0) * count for part, count in counts.items())
-        for what in MOVED
-    }
-    spans = tuple(piece.span for piece in pieces)
-    entries = {"": counts["call"], **work.entries}
-    return CodeRuns(parts, **totals, entries=entries, spans=spans)
-
-
-def in_turns(kernels: Sequence[CodeRuns]) -> CodeRuns:
-    """Return the code of a step that runs several kernels in turns."""
-    if len(kernels) == 1:
-        return kernels[0]
-    before = itertools.accumulate((len(kernel.spans) for kernel in kernels), initial=0)
-    parts = tuple(
-        part._replace(piece=part.piece + first)
-        for kernel, first in zip(kernels, before, strict=False)
-        for part in kernel.parts
-    )
-    totals = {what: sum(getattr(kernel, what) for kernel in kernels) for what in MOVED}
-    spans = tuple(span for kernel in kernels for span in kernel.spans)
-    return CodeRuns(parts, **totals, spans=spans, kernels=tuple(kernels))
 
 
 def layer_reads(node: Node, call: KernelCall, plan: MemoryPlan | None = None) -> tuple[Reads, ...]:

@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgebuild.cycles.traffic import Code, Reads
+from edgebuild.cycles.code import Code
+from edgebuild.cycles.traffic import Reads
 from edgebuild.figures import Figure, How
 from edgebuild.profile import Cpu, TargetProfile
 from edgebuild.regions import Access, Cache, Memory, Placement
@@ -197,7 +198,8 @@ class _Waiting:
     def _code_lines(self, code: Code, memory: Memory, cache: Cache) -> Waits:
         least, most = code.misses(cache)
         # What is filled once may still be there from the inference before.
-        once = min(most, code.size / cache.line_bytes)
+        lines = code.lines(cache)
+        once = min(most, lines)
         high = most - once + once * self._again(cache)
         (weights,) = self.model.placement.of("weights")
         shared = weights is memory and memory.access and memory.access.cache is not None
@@ -207,9 +209,9 @@ class _Waiting:
             for read in self.layer.of("weights"):
                 if read.size > cache.size_bytes / 2:
                     passes[read.call] = max(passes.get(read.call, 0.0), read.passes)
-            high += sum(passes.values()) * code.size / cache.line_bytes
+            high += sum(passes.values()) * lines
         # The layer before may have left the same kernel in the cache.
-        low = max(0.0, least - code.size / cache.line_bytes)
+        low = max(0.0, least - lines)
         return Waits(min(low, high), high)
 
     def _again(self, cache: Cache) -> float:
