@@ -9,10 +9,10 @@ least squares of the relative error gives the cycles of each part. Deterministic
 from __future__ import annotations
 
 import argparse
-import bisect
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,9 +20,9 @@ import numpy as np
 from cycle_layers import CORES, Layers, Shape, layer_traces, roomy, side_by_side
 from scipy.optimize import nnls
 
+from edgebuild.cycles.code import MOVED, PARAMETERS, CodePiece, Stretch
 from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
-from edgebuild.cycles.traffic import MOVED, PARAMETERS, CodePiece
 from edgebuild.cycles.weights import DATA, SCHEMA
 from edgebuild.cycles.work import loop_rounds
 from edgebuild.devices.simulator.cycles import TIMINGS
@@ -39,7 +39,7 @@ SMALL_CYCLES = 2000
 """Below this, a layer is its call."""
 
 
-APART = 512
+APART = 2048
 """Bytes between two pieces of code that are taken to lie apart."""
 
 
@@ -343,20 +343,17 @@ class Fit:
             "share": {name: round(value, 3) for name, value in sorted(self.share.items())},
             "loops": {name: round(value, 3) for name, value in sorted(self.loops.items())},
             "pieces": [
-                {
-                    "span": piece.span,
-                    "parts": {
-                        name: [round(value, 3) for value in values]
-                        for name, values in sorted(piece.parts.items())
-                    },
-                }
-                for piece in self.pieces
+                [[*map(_rounded, place), part] for *place, part in piece] for piece in self.pieces
             ],
             "moved": {
                 what: {name: round(value, 4) for name, value in sorted(weights.items())}
                 for what, weights in self.moved.items()
             },
         }
+
+
+def _rounded(value: float) -> float:
+    return int(value) if value == int(value) else round(value, 3)
 
 
 def sweep(name: str, target: TargetProfile) -> list[Graph]:
@@ -405,9 +402,9 @@ def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = F
     traces = traces_of(name, graphs, target)
     cycles = np.array([trace.cycles for trace in traces], float)
     calls = calls_of(graphs, target, name)
-    counts = [WORK[name](call.params).counts for call in calls]
-    parts = sorted({part for row in counts for part in row})
-    matrix = np.array([[row.get(part, 0.0) for part in parts] for row in counts])
+    works = [WORK[name](call.params) for call in calls]
+    counts = [work.counts for work in works]
+    parts, matrix = _counted(counts)
     solution = weights_of(matrix, cycles)
     ratios = matrix @ solution / cycles
     errors = np.abs(ratios - 1)
@@ -426,12 +423,18 @@ def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = F
         _named(parts, solution),
         dict(zip(parts, shares.tolist(), strict=True)),
         _longest(counts),
-        code_pieces(traces, parts, matrix),
+        code_pieces(traces, *_counted([work.runs for work in works])),
         moved,
         len(graphs),
         float(errors.mean()),
         float(errors[cycles >= SMALL_CYCLES].max(initial=0.0)),
     )
+
+
+def _counted(counts: Sequence[Mapping[str, float]]) -> tuple[list[str], np.ndarray]:
+    """Return the parts, and how often they run, [layers, parts]."""
+    parts = sorted({part for row in counts for part in row})
+    return parts, np.array([[row.get(part, 0.0) for part in parts] for row in counts])
 
 
 def _longest(counts: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -463,62 +466,64 @@ def _named(parts: Sequence[str], weights: np.ndarray) -> dict[str, float]:
 SELDOM = 1e-3
 """Code that runs less often in an execution of its part is not worth a figure."""
 
+ALIKE = 0.02
+"""By what share two stretches of a part may run more or less often and be taken for one."""
+
 
 def code_pieces(
     traces: Sequence[LayerTrace], parts: Sequence[str], counts: np.ndarray
 ) -> list[CodePiece]:
-    """Return ``Fit.pieces``: each block belongs to the part whose counts follow the block's best.
+    """Return ``Fit.pieces``: code belongs to the part whose counts follow its own best.
 
-    ``counts`` are [layers, parts]. A block that ran in one layer alone is the call of that layer,
-    and of no piece's span. One that runs on into another, as into a loop's body, has the bytes
-    before that.
+    ``counts`` are [layers, parts]. What ran in one layer alone is the call of that layer; all of
+    these are a piece of the length of one.
     """
-    ran: dict[tuple[int, int], np.ndarray] = {}
-    for layer, trace in enumerate(traces):
-        for one in trace.code.ran:
-            key = one.block.address, one.block.size
-            ran.setdefault(key, np.zeros(len(traces)))[layer] += one.count
-    shared = {block for block, times in ran.items() if (times > 0).sum() > 1}
-    spans = _spans(shared)
-    ends = [end for _, end in spans]
+    stretches, ran = _stretches(traces)
+    alone = (ran > 0).sum(axis=1) == 1
+    calls = float(np.diff(stretches[alone]).sum()) / len(traces)
     cycles = np.array([trace.cycles for trace in traces], float)
     relative = counts / cycles[:, None]
     sums = relative.sum(axis=0)
-    starts = sorted({address for address, _ in ran})
-    behind = dict(zip(starts, [*starts[1:], math.inf], strict=True))
-    found: list[dict[str, np.ndarray]] = [{} for _ in (*spans, "calls")]
-    for (address, whole), times in ran.items():
-        size = min(whole, behind[address] - address)
-        part, factor, share, piece = "call", 1.0, size / len(traces), len(spans)
-        if (address, whole) in shared:
-            block = times / cycles
-            factors = block.sum() / np.maximum(sums, 1e-300)
-            off = np.abs(block[:, None] - relative * factors).sum(axis=0)
-            best = int(np.argmin(np.where(sums > 0, off, np.inf)))
-            part, factor, share = parts[best], float(factors[best]), float(size)
-            piece = bisect.bisect(ends, address)
-        both = np.array([share, share * factor])
-        found[piece][part] = found[piece].get(part, np.zeros(2)) + both
-    lengths = [*(end - start for start, end in spans), 0]
-    return [CodePiece(span, _runs(sums)) for span, sums in zip(lengths, found, strict=True) if sums]
+    pieces: list[list[Stretch]] = []
+    base = end = -math.inf
+    for (start, behind), times in zip(stretches[~alone].tolist(), ran[~alone], strict=True):
+        own = times / cycles
+        factors = own.sum() / np.maximum(sums, 1e-300)
+        off = np.abs(own[:, None] - relative * factors).sum(axis=0)
+        best = int(np.argmin(np.where(sums > 0, off, np.inf)))
+        if start > end + APART:
+            pieces.append([])
+            base = start
+        if factors[best] > SELDOM:
+            _append(pieces[-1], start - base, behind - base, float(factors[best]), parts[best])
+        end = behind
+    return [*filter(None, pieces), [Stretch(0.0, calls, 1.0, "call")]]
 
 
-def _runs(sums: Mapping[str, np.ndarray]) -> dict[str, list[float]]:
-    """Return bytes and how often they run, from sums of bytes and of bytes times runs."""
-    runs = {part: [float(size), float(total / size)] for part, (size, total) in sums.items()}
-    return {part: both for part, both in runs.items() if both[1] > SELDOM}
+def _append(piece: list[Stretch], start: float, end: float, times: float, part: str) -> None:
+    """Append code, to the last stretch where it runs on and is alike."""
+    last = piece[-1] if piece else Stretch(0.0, 0.0, 0.0, "")
+    known = last.part == part and last.start + last.size == start
+    if known and abs(times - last.times) < ALIKE * times:
+        start = piece.pop().start
+    piece.append(Stretch(start, end - start, times, part))
 
 
-def _spans(blocks: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return the first and last address of what lies apart; ``blocks`` are (address, bytes)."""
-    spans: list[tuple[int, int]] = []
-    for address, size in sorted(blocks):
-        start, end = spans[-1] if spans else (address, address)
-        if spans and address <= end + APART:
-            spans[-1] = start, max(end, address + size)
-        else:
-            spans.append((address, address + size))
-    return spans
+def _stretches(traces: Sequence[LayerTrace]) -> tuple[np.ndarray, np.ndarray]:
+    """Return first and last address [stretches, 2] of code that no block begins or ends within, and
+    how often it ran [stretches, layers], as one block may run on into another."""
+    blocks = [
+        [(one.block.address, one.block.size, one.count) for one in t.code.ran] for t in traces
+    ]
+    edges = np.unique([edge for ran in blocks for a, size, _ in ran for edge in (a, a + size)])
+    change = np.zeros((len(edges), len(traces)))
+    for layer, ran in enumerate(blocks):
+        for address, size, count in ran:
+            change[np.searchsorted(edges, address), layer] += count
+            change[np.searchsorted(edges, address + size), layer] -= count
+    ran_often = change.cumsum(axis=0)[:-1]
+    there = ran_often.any(axis=1)
+    return np.stack([edges[:-1], edges[1:]], axis=1)[there], ran_often[there]
 
 
 def view_cycles(target: TargetProfile) -> Fit:
@@ -527,8 +532,14 @@ def view_cycles(target: TargetProfile) -> Fit:
     trace = layer_traces(side_by_side(graphs), target)[1]
     moved = {what: {"call": getattr(trace.code, what)} for what in MOVED}
     moved[PARAMETERS] = {"call": float(trace.parameters)}
-    code = CodePiece(0, {"call": [trace.code.size, 1.0]})
+    code = [Stretch(0.0, trace.code.size, 1.0, "call")]
     return Fit({"call": float(trace.cycles)}, {"call": 1.0}, {}, [code], moved, 1, 0.0, 0.0)
+
+
+def _written(value: object) -> str:
+    """Return JSON with each stretch of code on a line of its own."""
+    text = json.dumps(value, indent=1, sort_keys=True)
+    return re.sub(r"\[[^][{}]*\]", lambda found: " ".join(found[0].split()), text) + "\n"
 
 
 def main() -> None:
@@ -566,7 +577,7 @@ def main() -> None:
             "kernels": fits,
         }
         path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(value, indent=1, sort_keys=True) + "\n")
+        path.write_text(_written(value))
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from edgebuild.files import atomic_write
 from edgebuild.graph import Graph, Node
 from edgebuild.memory import STACK_BYTES
 from edgebuild.models.preprocessing import NONE, Preprocessing
-from edgebuild.ops.base import executed
 from edgebuild.regions import (
     Memory,
     Placement,
@@ -273,13 +272,7 @@ def _device(kind: str, image: Image, target: TargetProfile, emitted: Emitted) ->
 
         nodes = zip(emitted.graph.nodes(), emitted.calls, strict=True)
         plan = emitted.plan
-        reads = [
-            (
-                kernel_name(call),
-                tuple(read for one in executed(node, call) for read in layer_reads(*one, plan)),
-            )
-            for node, call in nodes
-        ]
+        reads = [(kernel_name(call), layer_reads(node, call, plan)) for node, call in nodes]
         model = memory_model(target)
         regions, clock_hz = _regions(target), target.cpu.clock_hz
         return Simulator(image, target.cpu.core, regions, clock_hz, model, reads)

@@ -36,15 +36,15 @@ def conv2d(p: Params) -> Work:
         work.add("pair of channels", steps * (twos + odd))
         work.add("round", steps * (twos + odd) * rounds)
         work.add("odd round", steps * (twos + odd) * (rounds % 2))
-        work.add("output channel" + _rounding(p), steps * p["out_c"])
+        work.add("output channel", steps * p["out_c"], _rounding(p))
         work.add("left shift", steps / groups * _left_shifts(p, groups * (p["out_c"] % 2)))
     _clamp(work, p, batches * pixels * groups * p["out_c"])
     return work
 
 
 def _rounding(p: Params) -> str:
-    """Return what distinguishes the part of a portable kernel that rounds once."""
-    return ", one rounding" if p["once"] else ""
+    """Return in which form a part scales sums to outputs."""
+    return "one rounding" if p["once"] else "two roundings"
 
 
 def _left_shifts(p: Params, fill: int = 0) -> int:
@@ -130,9 +130,8 @@ def conv2d_1x1_narrow_dsp(p: Params) -> Work:
     work.add("row", rows)
     work.add("run", rows * (bool(pairs) + odd))
     pairs = rows * (pairs + odd)
-    work.add("pair, one rounding" if p["once"] else "pair", pairs)
-    work.add("step", pairs * steps)
-    work.add("turn", pairs * max(1, -(-(steps - 1) // 4)))
+    work.add("pair", pairs, _rounding(p))
+    work.unrolled("step", 4, steps - 1, pairs)  # the first step is apart
     _clamp(work, p, rows * p["pixels"] * p["out_c"])
     return work
 
@@ -151,9 +150,8 @@ def _pairs(work: Work, p: Params, depth: int, steps: int) -> None:
     fours = steps * (quads + bool(left))
     more = depth // 2 - 1  # the first step is apart
     work.add("pair of pixels", steps)
-    work.add("four channels, one rounding" if p["once"] else "four channels", fours)
-    work.add("round", fours * -(-more // 11))
-    work.add("step", fours * more)
+    work.add("four channels", fours, _rounding(p))
+    work.unrolled("step", 11, more, fours)
     work.add("channels left", steps * bool(left))
     work.add("channel left", steps * left)
 
@@ -261,10 +259,9 @@ def conv2d_rows_dsp(p: Params) -> Work:
         work.add("call of pairs", rows * bool(pairs) + last)
         pairs += last
         work.add("pair", pairs)
-        quads, turns = pairs * -(-p["out_c"] // 4), -(-(p["words"] - 1) // 16)
+        quads = pairs * -(-p["out_c"] // 4)
         work.add("four channels", quads)
-        work.add("word", quads * (p["words"] - 1))
-        work.add("turn", quads * turns)
+        work.unrolled("word", 16, p["words"] - 1, quads)
         work.add("channels left", pairs * bool(p["out_c"] % 4))
         work.add("channel left", pairs * (p["out_c"] % 4))
     _clamp(work, p, rows * p["out_w"] * p["out_c"])
@@ -335,9 +332,9 @@ def _tiles(
             work.add(f"multiply{more}", pairs * groups)
             for points, words in sums:
                 count, length = pairs * groups * points, words * part // 4
-                rounds = (length - 2) // 16
+                rounds, last = divmod(length - 2, 16)
                 work.add(f"point{more}", count)
-                work.add(f"word{more}", count * length)
+                work.unrolled(f"word{more}", 16, last + 1, count)
                 work.add(f"loop of words{more}", count * bool(rounds))
                 work.add(f"round of words{more}", count * rounds)
     with work.phase("finish", pairs * groups):
@@ -379,7 +376,7 @@ def _load(work: Work, p: Params, tile: int, stride: int, depth: int) -> None:
 
 def _finish(work: Work, p: Params, tile: int, groups: int) -> None:
     """Sums to outputs; a pair of tiles with parts outside goes through a copy."""
-    floor = ", floored" if p["output"]["offset"] == -128 else ""
+    floor = "floored" if p["output"]["offset"] == -128 else "not floored"
     lengths_y = np.minimum(p["out_h"] - np.arange(0, p["out_h"], tile), tile)
     left = p["out_w"] - np.arange(0, p["out_w"], 2 * tile)
     tiles = np.stack([np.clip(left, 0, tile), np.clip(left - tile, 0, tile)])
@@ -387,7 +384,7 @@ def _finish(work: Work, p: Params, tile: int, groups: int) -> None:
     whole = (lengths_y == tile)[:, None, None] & (left >= 2 * tile)[:, None] & (channels == 4)
     batches = p["batches"]
     count = batches * len(lengths_y) * int((tiles > 0).sum()) * groups
-    work.add(f"tile{floor}", count)
+    work.add("tile", count, floor)
     parts = ~whole[:, None] & (tiles > 0)[:, :, None]
     work.add("partial tile", batches * int(parts.sum()))
     work.add("partial row", batches * int((parts * lengths_y[:, None, None, None]).sum()))
@@ -411,9 +408,8 @@ def depthwise(p: Params) -> Work:
         _looked_up(work, p)
     with work.phase("filters", groups):
         work.add("filter", groups * p["multiplier"])
-        work.add("channel" + _rounding(p), groups * out_c)
-        work.add("tap", groups * out_c * taps)
-        work.add("three taps", groups * out_c * -(-taps // 3))
+        work.add("channel", groups * out_c, _rounding(p))
+        work.unrolled("tap", 3, taps, groups * out_c)
         work.add("left shift", groups * _left_shifts(p))
     _clamp(work, p, p["batches"] * pixels * out_c)
     return work
@@ -463,10 +459,9 @@ def depthwise_dsp(p: Params) -> Work:
     with work.phase("multiply", p["batches"] * runs):
         work.add("pixel", pixels)
         fours = pixels * -(-p["in_c"] // 4)
-        work.add("four channels, one rounding" if p["once"] else "four channels", fours)
+        work.add("four channels", fours, _rounding(p))
         work.add("channels left", pixels * bool(p["in_c"] % 4))
-        work.add("two taps", fours * (taps // 2))
-        work.add("turn", fours * -(-(taps // 2) // 4))
+        work.unrolled("two taps", 4, taps // 2, fours)
         work.add("odd tap", fours * (taps % 2))
     _clamp(work, p, pixels * p["in_c"])
     return work
@@ -518,15 +513,17 @@ def fully_connected(p: Params) -> Work:
     rounds = -(-p["depth"] // 4)
     work.add("batch", batches)
     work.loop("rest", rest, batches)
-    work.add("call of four units", batches * bool(fours))
-    work.add("four units", batches * fours)
-    work.add("round of four", batches * fours * rounds)
-    work.add("rest of four", batches * fours * bool(rest and p["depth"] > 4))
-    work.loop("unit", rounds, batches * left)
-    work.add("rest of one", batches * left * bool(rest and p["depth"] > 4))
     up = np.broadcast_to(p["channels"][p["units"] + 1 :: 2] >= 0, p["units"])
-    work.add("left shift", batches * int(up[: 4 * fours].sum()))
-    work.add("left shift of one", batches * int(up[4 * fours :].sum()))
+    with work.phase("four units", batches):
+        work.add("call of four units", batches * bool(fours))
+        work.add("four units", batches * fours)
+        work.add("round of four", batches * fours * rounds)
+        work.add("rest of four", batches * fours * bool(rest and p["depth"] > 4))
+        work.add("left shift", batches * int(up[: 4 * fours].sum()))
+    with work.phase("unit", batches):
+        work.loop("unit", rounds, batches * left)
+        work.add("rest of one", batches * left * bool(rest and p["depth"] > 4))
+        work.add("left shift of one", batches * int(up[4 * fours :].sum()))
     _clamp(work, p, batches * p["units"])
     return work
 
@@ -537,20 +534,22 @@ def fully_connected_dsp(p: Params) -> Work:
     batches, rest = p["batches"], p["depth"] % 16
     fours, odd = (0, p["units"]) if p["deep"] else divmod(p["units"], 4)
     twos, rounds = -(-odd // 2), -(-p["depth"] // 16)
-    floor = ", floored" if p["output"]["offset"] == -128 else ""
+    floor = "floored" if p["output"]["offset"] == -128 else "not floored"
     work.add("batch", batches)
     work.loop("rest", rest, batches)
-    work.add(f"four units{floor}", batches * fours)
     whole = p["depth"] // 16
-    work.add("round of four", batches * fours * rounds)
-    work.add("turn of four", batches * fours * -(-whole // 2))
-    work.add("odd round of four", batches * fours * (whole % 2))
-    work.add("rest of four", batches * fours * bool(rest))
+    with work.phase("four units", batches):
+        work.add("four units", batches * fours, floor)
+        work.add("round of four", batches * fours * rounds)
+        work.add("turn of four", batches * fours * -(-whole // 2))
+        work.add("odd round of four", batches * fours * (whole % 2))
+        work.add("rest of four", batches * fours * bool(rest))
     chunks = (whole - 1) // 16 if p["deep"] else 0
-    work.add("chunk of two", batches * twos * chunks)
-    work.add("two units", batches * twos)
-    work.add("second unit", batches * (odd // 2))
-    work.loop("values of two", 4 * (p["depth"] // 16), batches * twos)
-    work.loop("rest of two", 4 * bool(rest), batches * twos)
+    with work.phase("two units", batches):
+        work.add("chunk of two", batches * twos * chunks)
+        work.add("two units", batches * twos)
+        work.add("second unit", batches * (odd // 2))
+        work.loop("values of two", 4 * (p["depth"] // 16), batches * twos)
+        work.loop("rest of two", 4 * bool(rest), batches * twos)
     _clamp(work, p, p["batches"] * p["units"])
     return work

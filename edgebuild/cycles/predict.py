@@ -9,11 +9,12 @@ what the simulator would say: the default compiler, and the same model of the ta
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgebuild.cycles.code import code_runs, in_turns
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
-from edgebuild.cycles.traffic import code_runs, layer_reads
+from edgebuild.cycles.traffic import layer_reads
 from edgebuild.cycles.waits import (
     NO_WAITS,
     Layer,
@@ -22,7 +23,7 @@ from edgebuild.cycles.waits import (
     layer_waits,
     memory_model,
 )
-from edgebuild.cycles.weights import KernelWeights, load_weights
+from edgebuild.cycles.weights import KernelWeights, Weights, load_weights
 from edgebuild.cycles.work import Work
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph, Node
@@ -30,6 +31,7 @@ from edgebuild.memory.planner import MemoryPlan, shares_memory, tensor_lifetimes
 from edgebuild.ops import OPS, KernelCall
 from edgebuild.ops.base import executed
 from edgebuild.profile import TargetProfile
+from edgebuild.regions import Memory
 
 CYCLES_PER_BYTE = 20
 CYCLES_PER_MAC = 10
@@ -135,30 +137,45 @@ def predict_cycles(
     model = memory_model(target)
     slow = model.slow if model is not None else ()
     lifetimes = tensor_lifetimes(graph)
-    parts: list[list[LayerCycles]] = []
+    layers: list[LayerCycles] = []
     moved = []
     for node, call in zip(graph.nodes(), calls, strict=True):
         view = call.view and shares_memory(node, 0, 0, lifetimes)
-        ran = []
-        for one, own in executed(node, call):
-            name = VIEW if view else kernel_name(own)
-            kernel = weights.kernels.get(name)
-            work = Work() if view else _work(own)
-            counts = work.counts if work is not None else {}
-            ran.append(_layer(one, name, kernel, counts))
-            if slow and model is not None:
-                code = code_runs(kernel.pieces, kernel.moved, work) if kernel and work else None
-                reads = () if view else layer_reads(one, own, plan)
-                held = {model.placement.kernels: code} if code else {}
-                loads = kernel.parameters(counts) if kernel else 0.0
-                moved.append(Layer(held, reads, ran[-1].cycles, name, loads))
-        parts.append(ran)
+        ran = [
+            (one, VIEW, Work()) if view else (one, kernel_name(own), _work(own))
+            for one, own in executed(node, call)
+        ]
+        kernels = [_layer(one, name, weights.kernels.get(name), work) for one, name, work in ran]
+        layers.append(_sum(node, kernels))
+        if slow and model is not None:
+            reads = () if view else layer_reads(node, call, plan)
+            layer = Layer({}, reads, layers[-1].cycles, layers[-1].kernel)
+            works = [(name, work) for _, name, work in ran]
+            moved.append(_with_code(layer, works, weights, model.placement.kernels))
     if model is not None and moved:
-        waits = iter(layer_waits(moved, model)[0])
-        parts = [[dataclasses.replace(one, waits=next(waits)) for one in ran] for ran in parts]
-    layers = tuple(_sum(node, ran) for node, ran in zip(graph.nodes(), parts, strict=True))
+        waits = layer_waits(moved, model)[0]
+        layers = [
+            dataclasses.replace(one, waits=wait) for one, wait in zip(layers, waits, strict=True)
+        ]
     source = f"{weights.timing}, {weights.toolchain}"
-    return CyclePrediction(layers, source, target.cpu.clock_hz, slow)
+    return CyclePrediction(tuple(layers), source, target.cpu.clock_hz, slow)
+
+
+def _with_code(
+    layer: Layer, works: Sequence[tuple[str, Work | None]], weights: Weights, memory: Memory
+) -> Layer:
+    """Return ``layer`` with the code in ``memory``, and the loads of parameters, of kernels that do
+    ``works``, each with its name."""
+    sums: dict[str, Work] = {}
+    for name, work in works:
+        if work is not None and name in weights.kernels:
+            sums[name] = sums[name] + work if name in sums else work
+    if not sums:
+        return layer
+    kernels = [(weights.kernels[name], work) for name, work in sums.items()]
+    code = in_turns([code_runs(kernel.pieces, kernel.moved, work) for kernel, work in kernels])
+    loads = sum(kernel.parameters(work.counts) for kernel, work in kernels)
+    return dataclasses.replace(layer, code={memory: code}, parameters=loads)
 
 
 def _sum(node: Node, ran: Sequence[LayerCycles]) -> LayerCycles:
@@ -172,7 +189,6 @@ def _sum(node: Node, ran: Sequence[LayerCycles]) -> LayerCycles:
         sum(one.cycles for one in ran),
         all(one.known for one in ran),
         "; ".join(dict.fromkeys(one.rough for one in ran if one.rough)),
-        sum((one.waits for one in ran), NO_WAITS),
     )
 
 
@@ -181,11 +197,9 @@ def _work(call: KernelCall) -> Work | None:
     return None if work is None else work(call.params)
 
 
-def _layer(
-    node: Node, name: str, kernel: KernelWeights | None, counts: Mapping[str, float]
-) -> LayerCycles:
-    if kernel is not None and counts:
-        cycles, rough = kernel.total(counts), kernel.rough(counts)
+def _layer(node: Node, name: str, kernel: KernelWeights | None, work: Work | None) -> LayerCycles:
+    if kernel is not None and work is not None:
+        cycles, rough = kernel.total(work.counts), kernel.rough(work.counts)
         return LayerCycles(node.position, node.kind, name, cycles, rough=rough)
     macs = OPS[node.kind].macs(node)
     moved = sum(t.nbytes for t in (*node.inputs, *node.outputs) if t is not None)

@@ -1,25 +1,23 @@
-"""What one layer moves: the code that it fetches, the constants and activations that it reads.
+"""What one layer reads: its constants and its activations.
 
-Both follow from a kernel call's parameters and the loops of its C, like the counts of ``Work``.
+That follows from a kernel call's parameters and the loops of its C, like the counts of ``Work``.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 import numpy as np
 
 from edgebuild.cycles.kernels import kernel_name
-from edgebuild.cycles.work import Work
 from edgebuild.graph import Node, Tensor
 from edgebuild.memory import MemoryPlan
 from edgebuild.ops import KernelCall
-from edgebuild.regions import Cache
+from edgebuild.ops.base import executed
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,8 @@ class Reads:
     (None: from the first byte to the last), by loads of ``unit`` bytes. Within a pass, parts of
     ``window`` bytes, or ``taps`` lines, are read ``repeats`` times before the walk goes on.
     ``maybe``: the compiler may keep some of it in registers. ``bank`` is that of a split arena;
-    None where it is not known, or not split.
+    None where it is not known, or not split. ``call``: which one of the step's kernel calls reads
+    it; ``operator``: the tensor that this call writes, whose other calls read the same constants.
     """
 
     role: str
@@ -44,6 +43,8 @@ class Reads:
     repeats: float = 1.0
     maybe: bool = False
     bank: int | None = None
+    call: int = 0
+    operator: int = 0
 
     @property
     def loads(self) -> float:
@@ -72,195 +73,15 @@ class Reads:
         return self.passes * once
 
 
-class Code(Protocol):
-    """The instructions that a layer runs from one region."""
-
-    @property
-    def size(self) -> float:
-        """Bytes of code, each counted once."""
-        ...
-
-    @property
-    def fetched(self) -> float:
-        """Bytes of all instructions that ran."""
-        ...
-
-    @property
-    def jumps(self) -> float:
-        """Branches that were taken."""
-        ...
-
-    @property
-    def literals(self) -> float:
-        """Loads from beside the code."""
-        ...
-
-    @property
-    def accesses(self) -> float:
-        """Other loads and stores."""
-        ...
-
-    def misses(self, cache: Cache) -> tuple[float, float]:
-        """Return the lines that ``cache`` has to fill, at least and at most, those of the first
-        time among them."""
-        ...
-
-
-FEW_WAYS = 2
-"""In a cache of so few ways, code conflicts that fits by its size."""
-
-
-def conflicts(times: Iterable[float], ways: int) -> float:
-    """Return how often, at most, lines of one set are filled that are used ``times`` often.
-
-    The set replaces what was used longest ago. Its ``ways`` lines that are used most are missed
-    only after another one was: each of them at most once for each use of another.
-    """
-    ranked = sorted(times, reverse=True)
-    others = sum(ranked[ways:])
-    return min(sum(ranked), len(ranked[:ways]) + (1 + ways) * others)
-
-
-MOVED = ("fetched", "jumps", "literals", "accesses")
-"""What a kernel's parts move, beside the cycles that they take: attributes of ``Code``."""
-
-PARAMETERS = "parameters"
-"""Loads of the structure that a kernel is called with, where a part's moves are told by name."""
-
-
-class CodePart(NamedTuple):
-    """``size`` bytes that run ``times`` times in a phase of the kernel's ``Work``, and which of its
-    pieces they lie in."""
-
-    size: float
-    times: float
-    phase: str
-    piece: int
-
-
-@dataclass(frozen=True)
-class CodePiece:
-    """Code that lies together; where, only the linker knows.
-
-    ``span``: the bytes from the first to the last instruction; ``parts``: for each part of the
-    kernel the bytes that belong to it and how often they run at one execution.
-    """
-
-    span: float
-    parts: Mapping[str, Sequence[float]]
-
-
-@dataclass(frozen=True)
-class CodeRuns:
-    """Code as loops that lie in each other, in phases that take turns.
-
-    ``entries``: how often each phase is entered; ``spans``: the bytes from the first to the last
-    instruction of each piece.
-    """
-
-    parts: tuple[CodePart, ...]
-    fetched: float
-    jumps: float
-    literals: float
-    accesses: float
-    entries: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    spans: tuple[float, ...] = ()
-
-    @property
-    def size(self) -> float:
-        """Bytes of code, each counted once."""
-        return sum(part.size for part in self.parts)
-
-    def misses(self, cache: Cache) -> tuple[float, float]:
-        """Return the lines that ``cache`` fills when it replaces what was used longest ago.
-
-        At most, pieces that lie apart share as many sets of a cache of few ways as they can.
-        """
-        room, line = cache.size_bytes, cache.line_bytes
-        phases: dict[str, list[CodePart]] = {}
-        for part in self.parts:
-            phases.setdefault(part.phase, []).append(part)
-        turns = sum(
-            _filled(parts, self.entries.get(phase, 1.0), room) for phase, parts in phases.items()
-        )
-        least = min(_filled(self.parts, 1.0, room), turns) / line
-        return least, max(least, self._conflicts(cache)) if cache.ways <= FEW_WAYS else least
-
-    def _conflicts(self, cache: Cache) -> float:
-        """Return the fills, at most, where the pieces share sets."""
-        way, line = cache.sets * cache.line_bytes, cache.line_bytes
-        uses = [0.0] * len(self.spans)
-        for part in self.parts:
-            uses[part.piece] += part.size * part.times
-        once, more = self.size / line, (1 + cache.ways) / line
-        most = min(sum(uses) / line, once + more * self._excess(cache))
-        if max(self.spans, default=0.0) > way:
-            return most
-        # Of each piece a set holds one line, which is missed only after one of another piece ran.
-        return min(most, once + more * sum(sorted(uses)[: -cache.ways]))
-
-    def _excess(self, cache: Cache) -> float:
-        """Return bytes times uses of those that are too many for the sets, which are used least."""
-        way = cache.sets * cache.line_bytes
-        whole = sum(int(span // way) for span in self.spans)
-        rests = sorted((span % way for span in self.spans), reverse=True)
-        excess = way * max(0, whole - cache.ways) + sum(rests[max(0, cache.ways - whole) :])
-        # Each line too many meets ways lines that are used as often or more, of those that run.
-        excess = min(excess, self.size / (1 + cache.ways))
-        start, end = excess * cache.ways, excess * (1 + cache.ways)
-        found = position = 0.0
-        for part in _by_use(self.parts):
-            inside = min(end, position + part.size) - max(start, position)
-            found += max(0.0, inside) * part.times
-            position += part.size
-        return found
-
-
-def _by_use(parts: Iterable[CodePart]) -> list[CodePart]:
-    return sorted(parts, key=lambda part: -part.times)
-
-
-def _filled(parts: Iterable[CodePart], entries: float, room: float) -> float:
-    """Return the bytes that a cache of ``room`` bytes fills for loops that lie in each other.
-
-    Those that fit are filled when they are entered; of the innermost one that does not fit, every
-    line is missed in each round, and what lies around it whenever it runs.
-    """
-    ranked = _by_use(parts)
-    inner = itertools.accumulate(part.size for part in ranked)
-    fits = sum(size <= room for size in inner)
-    rounds = max(entries, ranked[fits].times) if fits < len(ranked) else entries
-    return sum(part.size * max(1.0, min(part.times, rounds)) for part in ranked)
-
-
-def code_runs(
-    pieces: Sequence[CodePiece], moved: Mapping[str, Mapping[str, float]], work: Work
-) -> CodeRuns:
-    """Return the code of a kernel whose parts run as often as ``work`` says.
-
-    ``moved`` has for each of ``MOVED`` how much of it a part moves.
-    """
-    counts = work.counts
-    parts = tuple(
-        CodePart(size, times * counts[part], work.phases.get(part, ""), number)
-        for number, piece in enumerate(pieces)
-        for part, (size, times) in piece.parts.items()
-        if counts.get(part)
-    )
-    totals = {
-        what: sum(moved[what].get(part, 0.0) * count for part, count in counts.items())
-        for what in MOVED
-    }
-    spans = tuple(piece.span for piece in pieces)
-    return CodeRuns(parts, **totals, entries=work.entries, spans=spans)
-
-
 def layer_reads(node: Node, call: KernelCall, plan: MemoryPlan | None = None) -> tuple[Reads, ...]:
-    """Return what a call reads of its constants and its activations; in which banks, where ``plan``
+    """Return what a step reads of its constants and its activations; in which banks, where ``plan``
     splits the arena."""
-    split = plan is not None and len(plan.bank_bytes) > 1
-    activations = _activations(node, call, plan if split else None)
-    return (*_constants(node, call), *activations)
+    split = plan if plan is not None and len(plan.bank_bytes) > 1 else None
+    return tuple(
+        dataclasses.replace(read, call=number, operator=one.output.index)
+        for number, (one, own) in enumerate(executed(node, call))
+        for read in (*_constants(one, own), *_activations(one, own, split))
+    )
 
 
 def _constants(node: Node, call: KernelCall) -> Iterator[Reads]:

@@ -7,10 +7,12 @@ their sources and what this model leaves out. Where only bounds are known, both 
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from edgebuild.cycles.traffic import Code, Reads
+from edgebuild.cycles.code import Code
+from edgebuild.cycles.traffic import Reads
 from edgebuild.figures import Figure, How
 from edgebuild.profile import Cpu, TargetProfile
 from edgebuild.regions import Access, Cache, Memory, Placement
@@ -56,6 +58,17 @@ class Layer:
         """Bytes of code, each counted once."""
         return sum((code.size for code in self.code.values()), 0.0)
 
+    @property
+    def constants_size(self) -> int:
+        """Bytes of constants, those that an operator reads in several calls counted once."""
+        calls: Counter[tuple[int, int]] = Counter()
+        for read in self.of("weights", "parameters"):
+            calls[read.operator, read.call] += read.size
+        operators: dict[int, int] = {}
+        for (operator, _), size in calls.items():
+            operators[operator] = max(operators.get(operator, 0), size)
+        return sum(operators.values())
+
     def of(self, *roles: str) -> tuple[Reads, ...]:
         """Return the reads of these roles."""
         return tuple(read for read in self.reads if read.role in roles)
@@ -84,8 +97,7 @@ def layer_waits(layers: Iterable[Layer], model: MemoryModel) -> tuple[tuple[Wait
     """Return the waits of each layer, and their sum, of one of many inferences."""
     layers = tuple(layers)
     # What stays in a cache from one inference to the next is not filled again.
-    constants = (read for layer in layers for read in layer.of("weights", "parameters"))
-    kept = float(sum(read.size for read in constants))
+    kept = float(sum(layer.constants_size for layer in layers))
     kernels: dict[str, float] = {}
     for layer in layers:
         kernels[layer.kernel] = max(kernels.get(layer.kernel, 0.0), layer.code_size)
@@ -186,17 +198,20 @@ class _Waiting:
     def _code_lines(self, code: Code, memory: Memory, cache: Cache) -> Waits:
         least, most = code.misses(cache)
         # What is filled once may still be there from the inference before.
-        once = min(most, code.size / cache.line_bytes)
+        lines = code.lines(cache)
+        once = min(most, lines)
         high = most - once + once * self._again(cache)
         (weights,) = self.model.placement.of("weights")
         shared = weights is memory and memory.access and memory.access.cache is not None
         if shared and self.kept > cache.size_bytes:
             # A stream of weights drives out of the common cache what runs once in a pass.
-            streams = [r for r in self.layer.of("weights") if r.size > cache.size_bytes / 2]
-            passes = max((read.passes for read in streams), default=0.0)
-            high += passes * code.size / cache.line_bytes
+            passes: dict[int, float] = {}
+            for read in self.layer.of("weights"):
+                if read.size > cache.size_bytes / 2:
+                    passes[read.call] = max(passes.get(read.call, 0.0), read.passes)
+            high += sum(passes.values()) * lines
         # The layer before may have left the same kernel in the cache.
-        low = max(0.0, least - code.size / cache.line_bytes)
+        low = max(0.0, least - lines)
         return Waits(min(low, high), high)
 
     def _again(self, cache: Cache) -> float:
@@ -230,8 +245,8 @@ class _Waiting:
 
     def _lines(self, read: Reads, cache: Cache, access: Access) -> Waits:
         line, size = cache.line_bytes, cache.size_bytes
-        # What is read in the same passes lies between two reads of the same line.
-        constants = self.layer.of("weights", "parameters")
+        # What a call reads in the same passes lies between two reads of the same line.
+        constants = [r for r in self.layer.of("weights", "parameters") if r.call == read.call]
         others = [r for r in constants if r is not read and r.passes == read.passes]
         sure = sum(other.size for other in others if not other.maybe)
         most = float(sum(_spanned(other.size, line) for other in others))

@@ -9,12 +9,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from edgebuild.cycles.traffic import PARAMETERS, CodePiece
+from edgebuild.cycles.code import PARAMETERS, CodePiece, Stretch
 from edgebuild.cycles.work import loop_rounds
 from edgebuild.errors import InternalError
 
 DATA = Path(__file__).resolve().parent / "data"
-SCHEMA = 5
+SCHEMA = 6
 
 ALLOWED = 0.10
 """What a prediction may be off by without being called rough."""
@@ -104,7 +104,7 @@ def load_weights(core: str) -> Weights | None:
                 fit["share"],
                 fit["loops"],
                 fit["worst_error"],
-                tuple(CodePiece(piece["span"], piece["parts"]) for piece in fit["pieces"]),
+                tuple(tuple(Stretch(*one) for one in piece) for piece in fit["pieces"]),
                 fit["moved"],
             )
             for name, fit in value["kernels"].items()

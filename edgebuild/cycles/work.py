@@ -31,6 +31,7 @@ class Work:
     def __init__(self) -> None:
         self._counts: defaultdict[str, float] = defaultdict(float)
         self._counts["call"] = 1.0
+        self._pieces: defaultdict[str, float] = defaultdict(float)
         self._entries: dict[str, float] = {}
         self._phases: dict[str, str] = {}
         self._phase = ""
@@ -41,6 +42,12 @@ class Work:
         return self._counts
 
     @property
+    def runs(self) -> Mapping[str, float]:
+        """How often pieces of code run: the counts, and what says no more of cycles: the copies of
+        unrolled loops, and what the forms of a part have in common."""
+        return {**self._counts, **self._pieces}
+
+    @property
     def phases(self) -> Mapping[str, str]:
         """The phase of each part that is in one."""
         return self._phases
@@ -49,6 +56,20 @@ class Work:
     def entries(self) -> Mapping[str, float]:
         """How often the kernel comes to each phase from another one."""
         return self._entries
+
+    def __add__(self, other: Work) -> Work:
+        """Return the work of both, as of two calls of a kernel."""
+        both = Work()
+        for one in (self, other):
+            for part, count in one.counts.items():
+                both._counts[part] += count
+            for part, count in one._pieces.items():
+                both._pieces[part] += count
+            for phase, entries in one.entries.items():
+                both._entries[phase] = both._entries.get(phase, 0.0) + entries
+            both._phases |= one.phases
+        both._counts["call"] -= 1
+        return both
 
     @contextmanager
     def phase(self, name: str, entries: float) -> Iterator[None]:
@@ -69,10 +90,19 @@ class Work:
         if self._phase:
             self._phases[part] = self._phase
 
-    def add(self, name: str, count: float) -> None:
-        """Count a part that runs ``count`` times."""
-        if count:
-            self._count(name, count)
+    def _code(self, part: str, count: float) -> None:
+        self._pieces[part] += count
+        if self._phase:
+            self._phases[part] = self._phase
+
+    def add(self, name: str, count: float, kind: str = "") -> None:
+        """Count a part that runs ``count`` times; ``kind``: in which of its forms, which share some
+        of their code."""
+        if not count:
+            return
+        self._count(f"{name}, {kind}" if kind else name, count)
+        if kind:
+            self._code(name, count)
 
     def loop(self, name: str, length: int, entries: float = 1.0) -> None:
         """Count a loop that is entered ``entries`` times and runs ``length`` times each."""
@@ -87,6 +117,17 @@ class Work:
             self._count(name + _FOURS, entries * fours)
         if left:
             self._count(f"{name}: {left} left", entries)
+
+    def unrolled(self, name: str, copies: int, length: int, entries: float = 1.0) -> None:
+        """Count a loop of ``length`` steps that is unrolled to ``copies`` of them.
+
+        Each of ``entries`` jumps in where whole turns are left, so the last copies run most.
+        """
+        self.add(name, entries * length)
+        self.add(f"{name}: turn", entries * -(-length // copies))
+        for copy in range(1, min(copies, length)):
+            turns = -(-(length - copy) // copies)
+            self._code(f"{name}: copy {copy + 1} from the end", entries * turns)
 
     def loops(self, name: str, lengths: np.ndarray, entries: float = 1.0) -> None:
         """Count a loop for each of ``lengths`` (any shape), each entered ``entries`` times."""

@@ -9,7 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from edgebuild.cycles.traffic import FEW_WAYS, conflicts
+from edgebuild.cycles.code import FEW_WAYS, conflicts
 from edgebuild.devices.simulator.cycles import BlockCost
 from edgebuild.devices.simulator.trace import Block
 from edgebuild.regions import Cache
@@ -68,6 +68,18 @@ class RunCode:
         """Other loads and stores."""
         return float(sum(one.count * one.cost.accesses for one in self.ran))
 
+    def lines(self, cache: Cache) -> float:
+        """Return the lines of ``cache`` that it touches, each counted once."""
+        return float(sum(map(len, self._sets(cache).values())))
+
+    def _sets(self, cache: Cache) -> dict[int, Counter[int]]:
+        """Return for each set how often its lines ran."""
+        runs: dict[int, Counter[int]] = {}
+        for one in self.ran:
+            for line in _lines(one.block.address, one.block.size, cache.line_bytes):
+                runs.setdefault(line % cache.sets, Counter())[line] += one.count
+        return runs
+
     def misses(self, cache: Cache) -> tuple[float, float]:
         """Return the lines that ``cache`` has to fill, at least and at most.
 
@@ -75,11 +87,8 @@ class RunCode:
         the stream go through a cache that replaces what was used longest ago, and stand for all of
         it; where sets have few ways, the most follows from how often each line of a set ran.
         """
-        runs: dict[int, Counter[int]] = {}
-        for one in self.ran:
-            for line in _lines(one.block.address, one.block.size, cache.line_bytes):
-                runs.setdefault(line % cache.sets, Counter())[line] += one.count
-        lines = float(sum(len(counts) for counts in runs.values()))
+        runs = self._sets(cache)
+        lines = self.lines(cache)
         if all(len(counts) <= cache.ways for counts in runs.values()):
             return lines, lines
         missed = counted = 0

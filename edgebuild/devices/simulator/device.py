@@ -143,7 +143,8 @@ class Simulator:
         twin.run()
         found: Counter[int | None] = Counter()
         for start, size, layer in objects:
-            found[layer] = sum(loads[address] for address in range(start, start + size))
+            # A step in bands has several.
+            found[layer] += sum(loads[address] for address in range(start, start + size))
         return found
 
     def _result(self, model: _Model, outputs: tuple[tuple[bytes, ...], ...]) -> RunResult:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import operator
 import time
 
 import numpy as np
@@ -11,12 +12,15 @@ import pytest
 from edgebuild.cycles import predict as prediction
 from edgebuild.cycles import predict_cycles
 from edgebuild.cycles import weights as fits
+from edgebuild.cycles.code import MOVED, PARAMETERS
 from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import WORK, kernel_name
-from edgebuild.cycles.traffic import MOVED, PARAMETERS
 from edgebuild.cycles.weights import DATA, KernelWeights, load_weights
 from edgebuild.cycles.work import Work
-from edgebuild.devices.simulator.cycles import TIMINGS
+from edgebuild.devices.simulator.code import Ran, RunCode
+from edgebuild.devices.simulator.cycles import TIMINGS, BlockCost
+from edgebuild.devices.simulator.device import LayerTrace
+from edgebuild.devices.simulator.trace import Block
 from edgebuild.errors import InternalError
 from edgebuild.figures import How
 from edgebuild.ops import OPS
@@ -221,8 +225,10 @@ def test_weights_are_cycles_not_nonsense():
             assert all(0 <= share < 1.1 for share in fit["share"].values()), (path.name, name)
             assert set(fit["moved"]) == {*MOVED, PARAMETERS}
             for piece in fit["pieces"]:
-                assert piece["parts"] and piece["span"] >= 0
-                assert all(size > 0 and times > 0 for size, times in piece["parts"].values())
+                assert all(size > 0 and times > 0 for _, size, times, _ in piece)
+                starts = [start for start, *_ in piece] + [math.inf]
+                ends = [start + size for start, size, *_ in piece]
+                assert all(map(operator.le, ends, starts[1:])), (path.name, name)
 
 
 def test_the_sweep_of_the_fit_is_deterministic(bench):
@@ -233,6 +239,29 @@ def test_the_sweep_of_the_fit_is_deterministic(bench):
     assert [g.fingerprint() for g in first] == [g.fingerprint() for g in second]
     fitted = [fit_cycles.fit("split", first[:20], target).cycles for _ in range(2)]
     assert fitted[0] == fitted[1]
+
+
+def test_code_belongs_to_the_part_that_ran_as_often(bench):
+    """Blocks of 20 and 8 bytes that end alike are two stretches: one jumps into the other."""
+    import fit_cycles
+
+    def layer(entries, rounds, call):
+        blocks = [(100, 12, entries), (112, 20, entries), (124, 8, rounds), (4000, 6, rounds)]
+        ran = [
+            Ran(Block(address, size, True), count, BlockCost(1, 1, 1, 0, 0))
+            for address, size, count in [*blocks, (call, 10, 1)]
+        ]
+        return LayerTrace(0, RunCode(tuple(ran), ()), 0)
+
+    shapes = [(3, 10), (5, 7), (2, 40)]
+    traces = [layer(*shape, 8000 + 10 * at) for at, shape in enumerate(shapes)]
+    counts = np.array([(entries, rounds, entries + rounds) for entries, rounds in shapes], float)
+    found = fit_cycles.code_pieces(traces, ["entry", "round", "step"], counts)
+    assert found == [
+        [(0, 24, 1, "entry"), (24, 8, 1, "step")],
+        [(0, 6, 1, "round")],
+        [(0, 10, 1, "call")],
+    ]
 
 
 def test_it_is_fast():

@@ -49,6 +49,44 @@ def test_loops_are_the_sum_of_their_lengths():
     assert counts(one) == counts(many)
 
 
+@pytest.mark.parametrize("length", [0, 1, 3, 4, 5, 11])
+def test_the_copies_of_an_unrolled_loop_run_as_often_as_a_jump_into_it_says(length):
+    copies, ran = 4, [0] * 4
+    at = -length % copies
+    for _ in range(length):
+        ran[at] += 3
+        at = (at + 1) % copies
+    work = Work()
+    with work.phase("inner", 2):
+        work.unrolled("x", copies, length, 3)
+    assert counts(work) == ({"x": 3 * length, "x: turn": ran[-1]} if length else {})
+    others = {f"x: copy {n} from the end": ran[-n] for n in range(2, copies + 1) if ran[-n]}
+    assert {part: work.runs[part] for part in work.runs.keys() - work.counts.keys()} == others
+    assert set(work.phases) == {*work.runs} - {"call"}
+
+
+def test_forms_of_a_part_share_code():
+    work = Work()
+    work.add("x", 3, "rounded once")
+    work.add("x", 4, "rounded twice")
+    assert counts(work) == {"x, rounded once": 3, "x, rounded twice": 4}
+    assert work.runs == {**work.counts, "x": 7}
+
+
+def test_calls_of_a_kernel_add_up():
+    one, other = Work(), Work()
+    with one.phase("fill", 3):
+        one.unrolled("x", 4, 5)
+    with other.phase("fill", 2):
+        other.unrolled("x", 4, 2)
+        other.add("y", 7)
+    both = one + other
+    assert both.counts == {"call": 2, "x": 7, "x: turn": 3, "y": 7}
+    assert both.runs["x: copy 2 from the end"] == 2
+    assert both.entries == {"fill": 5} and both.phases == {**one.phases, **other.phases}
+    assert one.counts["call"] == 1
+
+
 def copied(length, to, source):
     """What ``copy_up`` of libc.c does, counted step by step."""
     found = {"bytes": 0, "words": 0}
