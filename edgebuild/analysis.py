@@ -10,6 +10,7 @@ from typing import Any
 from edgebuild.codegen.c_library import constant_bytes, plan_for
 from edgebuild.coral.package import CompiledModel, describe_package
 from edgebuild.cycles import CyclePrediction, predict_cycles
+from edgebuild.cycles.waits import memory_model
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import check_compatibility
 from edgebuild.devices.base import LayerSample
@@ -77,7 +78,8 @@ def analyze(
 def _analyze(read: Graph, where: str, target: TargetProfile) -> Analysis:
     graph = supported_graph(read, where=where).graph
     check_demand(read, where=where)
-    schedule = schedule_graph(graph, target.cpu.features, target.optimize, target.placement)
+    memory = memory_model(target)
+    schedule = schedule_graph(graph, target.cpu.features, target.optimize, memory)
     plan = plan_for(schedule.graph, schedule.calls, target.placement)
     found = describe(schedule.graph, schedule.calls, plan, target)
     return replace(found, schedule=tuple(schedule.to_json(plan)))

@@ -57,7 +57,7 @@ class CortexMBackend:
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
         emitted = emit_library(
-            *(graph, name, target.cpu.features, preprocessing, target.placement),
+            *(graph, name, target.cpu.features, preprocessing, memory_model(target)),
             optimize=target.optimize,
             kernel_flash=target.kernel_flash,
         )

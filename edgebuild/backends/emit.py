@@ -9,11 +9,11 @@ from edgebuild.codegen.c_library import Constants, generate_library, plan_for
 from edgebuild.codegen.combined import Member, combined_files
 from edgebuild.codegen.preprocess import preprocess_functions
 from edgebuild.codegen.tflm import OFFLINE_PLAN, has_own_plan, tflm_arena, tflm_files
+from edgebuild.cycles.waits import MemoryModel
 from edgebuild.errors import InputError
 from edgebuild.graph import Graph
 from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops.base import KernelCall
-from edgebuild.regions import Placement
 from edgebuild.schedule import Optimize, schedule_graph
 from edgebuild.targets import CpuFeatures
 
@@ -34,7 +34,7 @@ def emit_library(
     name: str,
     cpu: CpuFeatures,
     preprocessing: Preprocessing = NONE,
-    placement: Placement | None = None,
+    memory: MemoryModel | None = None,
     constants: Constants | None = None,
     optimize: Optimize = Optimize.BALANCED,
     kernel_flash: int | None = None,
@@ -43,15 +43,15 @@ def emit_library(
     """Schedule the graph, plan memory and generate the C library below ``lib/``, with functions for
     ``preprocessing``.
 
-    The arena is split where ``placement`` gives it several regions and it does not fit the first.
+    The arena is split where ``memory`` gives it several regions and it does not fit the first.
     ``constants`` are those of libraries that go into the same program; kernels are chosen to
     ``optimize``, in ``kernel_flash`` bytes, unless they are given as ``calls``.
     """
     if calls is None:
-        schedule = schedule_graph(graph, cpu, optimize, placement, kernel_flash)
+        schedule = schedule_graph(graph, cpu, optimize, memory, kernel_flash)
         schedule.verify(graph)
         graph, calls = schedule.graph, schedule.calls
-    plan = plan_for(graph, calls, placement)
+    plan = plan_for(graph, calls, memory.placement if memory is not None else None)
     library = generate_library(graph, calls, plan, name, preprocessing, constants)
     files = {f"{LIBRARY}/{path}": text for path, text in library.items()}
     prepared = preprocess_functions(graph, preprocessing, name)

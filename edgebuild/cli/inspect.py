@@ -130,27 +130,30 @@ def _show_analysis(model: Path, found: Analysis) -> None:
 
 
 def _show_schedule(found: Analysis) -> None:
-    """Show the kernel of each step above the others that could run it, in grey."""
+    """Show the kernel of each step above the others that could run it, in grey; waits for a slow
+    memory where there are any."""
+    waits = any(step["wait_cycles"] for step in found.schedule)
     rows, styles = [], []
     for step in found.schedule:
         (_, start, end), *_more = step["outputs"] or [(0, 0, 0)]
         in_place = step["inputs"] and start == step["inputs"][0][1]
         place = f"{start:,}..{end:,}{'  in place' if in_place else ''}"
-        rows.append((str(step["operator"]), *_costs(step), place))
-        rows += [("", *_costs(other), "") for other in step["others"]]
+        rows.append((str(step["operator"]), *_costs(step, waits=waits), place))
+        rows += [("", *_costs(other, waits=waits), "") for other in step["others"]]
         styles += ["", *("bright_black" for _ in step["others"])]
+    costs = ("cycles", *(("waits",) if waits else ()), "constants", "scratch")
     table(
-        ("#", "kernel", "cycles", "constants", "scratch", "output in the arena"),
+        ("#", "kernel", *costs, "output in the arena"),
         rows,
-        right=(0, 2, 3, 4),
+        right=(0, *range(2, 2 + len(costs))),
         styles=styles,
     )
 
 
-def _costs(row: Mapping[str, Any]) -> tuple[str, str, str, str]:
+def _costs(row: Mapping[str, Any], *, waits: bool) -> tuple[str, ...]:
     cycles = "unknown" if row["cycles"] is None else f"{row['cycles']:,}"
-    scratch = f"{row['scratch_bytes']:,}"
-    return row["kernel"], cycles, f"{row['constant_bytes']:,}", scratch
+    waited = (f"{row['wait_cycles']:,}",) if waits else ()
+    return row["kernel"], cycles, *waited, f"{row['constant_bytes']:,}", f"{row['scratch_bytes']:,}"
 
 
 def _show_layers(found: Analysis) -> None:

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 from edgebuild.cycles.code import code_runs, in_turns
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
-from edgebuild.cycles.traffic import layer_reads
+from edgebuild.cycles.traffic import Reads, layer_reads
 from edgebuild.cycles.waits import (
     NO_WAITS,
     Layer,
+    MemoryModel,
     Waits,
     latency_figures,
     layer_waits,
@@ -39,6 +40,10 @@ CYCLES_PER_MAC = 10
 
 ROUGH_SHARE = 0.1
 """A sum is rough when rough layers take more than this share of it."""
+
+
+_Ran = Sequence[tuple[Node, str, Work | None]]
+"""The kernels that a step runs: the operator, or the part of it, the kernel's name, its work."""
 
 
 @dataclass(frozen=True)
@@ -141,17 +146,11 @@ def predict_cycles(
     moved = []
     for node, call in zip(graph.nodes(), calls, strict=True):
         view = call.view and shares_memory(node, 0, 0, lifetimes)
-        ran = [
-            (one, VIEW, Work()) if view else (one, kernel_name(own), _work(own))
-            for one, own in executed(node, call)
-        ]
-        kernels = [_layer(one, name, weights.kernels.get(name), work) for one, name, work in ran]
-        layers.append(_sum(node, kernels))
+        ran = _ran(node, call, view=view)
+        layers.append(_cycles(node, ran, weights))
         if slow and model is not None:
             reads = () if view else layer_reads(node, call, plan)
-            layer = Layer({}, reads, layers[-1].cycles, layers[-1].kernel)
-            works = [(name, work) for _, name, work in ran]
-            moved.append(_with_code(layer, works, weights, model.placement.kernels))
+            moved.append(_moved(layers[-1], ran, reads, weights, model.placement.kernels))
     if model is not None and moved:
         waits = layer_waits(moved, model)[0]
         layers = [
@@ -161,21 +160,49 @@ def predict_cycles(
     return CyclePrediction(tuple(layers), source, target.cpu.clock_hz, slow)
 
 
-def _with_code(
-    layer: Layer, works: Sequence[tuple[str, Work | None]], weights: Weights, memory: Memory
+def predict_step(
+    node: Node, call: KernelCall, core: str, memory: MemoryModel | None = None
+) -> LayerCycles | None:
+    """Predict the cycles of one step by itself, and its waits for ``memory``; None for a core
+    without weights."""
+    weights = load_weights(core)
+    if weights is None:
+        return None
+    ran = _ran(node, call)
+    found = _cycles(node, ran, weights)
+    if memory is None or not memory.slow:
+        return found
+    moved = _moved(found, ran, layer_reads(node, call), weights, memory.placement.kernels)
+    return dataclasses.replace(found, waits=layer_waits([moved], memory)[1])
+
+
+def _ran(node: Node, call: KernelCall, *, view: bool = False) -> _Ran:
+    return [
+        (one, VIEW, Work()) if view else (one, kernel_name(own), _work(own))
+        for one, own in executed(node, call)
+    ]
+
+
+def _cycles(node: Node, ran: _Ran, weights: Weights) -> LayerCycles:
+    found = [_layer(one, name, weights.kernels.get(name), work) for one, name, work in ran]
+    return _sum(node, found)
+
+
+def _moved(
+    layer: LayerCycles, ran: _Ran, reads: tuple[Reads, ...], weights: Weights, memory: Memory
 ) -> Layer:
-    """Return ``layer`` with the code in ``memory``, and the loads of parameters, of kernels that do
-    ``works``, each with its name."""
+    """Return what a step moves whose code lies in ``memory``."""
+    found = Layer({}, reads, layer.cycles, layer.kernel)
     sums: dict[str, Work] = {}
-    for name, work in works:
+    for _, name, work in ran:
         if work is not None and name in weights.kernels:
             sums[name] = sums[name] + work if name in sums else work
     if not sums:
-        return layer
+        return found
     kernels = [(weights.kernels[name], work) for name, work in sums.items()]
     code = in_turns([code_runs(kernel.pieces, kernel.moved, work) for kernel, work in kernels])
     loads = sum(kernel.parameters(work.counts) for kernel, work in kernels)
-    return dataclasses.replace(layer, code={memory: code}, parameters=loads)
+    return dataclasses.replace(found, code={memory: code}, parameters=loads)
 
 
 def _sum(node: Node, ran: Sequence[LayerCycles]) -> LayerCycles:

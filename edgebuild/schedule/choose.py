@@ -133,7 +133,7 @@ class _Problem:
         return self.cycles(steps) * max(self._live(steps), default=0) ** RAM_WEIGHT
 
     def cycles(self, steps: Steps) -> float:
-        return sum(s.option.cycles for s in steps if not math.isnan(s.option.cycles))
+        return sum(s.option.time for s in steps if not math.isnan(s.option.cycles))
 
     def flash(self, steps: Steps) -> float:
         """Return the bytes of constants and code, and of calls and parameters."""
@@ -187,7 +187,7 @@ class _Problem:
         smallest constants, and from there on with the fastest for their bytes up to the room."""
         allowed = [self._allowed(step, banned, room.ram) for step in range(len(self.options))]
         choice = [
-            min(ats, key=lambda at: (options[at].constant_bytes, options[at].cycles))
+            min(ats, key=lambda at: (options[at].constant_bytes, options[at].time))
             for options, ats in zip(self.options, allowed, strict=True)
         ]
         linked = {
@@ -204,12 +204,12 @@ class _Problem:
                 zip(self.options, allowed, choice, strict=True)
             )
             for at in ats
-            if (saved := options[first].cycles - options[at].cycles) > 0
+            if (saved := options[first].time - options[at].time) > 0
         ]
         for _, step, at in sorted(upgrades, reverse=True):
             before, after = self.options[step][choice[step]], self.options[step][at]
             more = after.constant_bytes - before.constant_bytes
-            if after.cycles < before.cycles and more <= left:
+            if after.time < before.time and more <= left:
                 choice[step] = at
                 left -= more
         return tuple(choice)
@@ -239,7 +239,7 @@ class _Problem:
         for at in peak:
             options, scratch = steps[at].options, steps[at].option.call.scratch_bytes
             less = [n for n, one in enumerate(options) if one.call.scratch_bytes < scratch]
-            for n in sorted(less, key=lambda n: options[n].cycles):
+            for n in sorted(less, key=lambda n: options[n].time):
                 yield (*steps[:at], replace(steps[at], taken=n), *steps[at + 1 :])
         joined: list[Steps] = []
         for length in range(2, LONGEST + 1):

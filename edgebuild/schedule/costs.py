@@ -10,8 +10,10 @@ from functools import cached_property
 import numpy as np
 
 from edgebuild.code_size.predict import UNKNOWN_KERNEL_BYTES, load_sizes
-from edgebuild.cycles.kernels import WORK, kernel_name
-from edgebuild.cycles.weights import load_weights
+from edgebuild.cycles import predict_step
+from edgebuild.cycles.kernels import kernel_name
+from edgebuild.cycles.waits import MemoryModel
+from edgebuild.graph import Node
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import CpuFeatures, Optimize
 from edgebuild.toolchain.choice import tools_for
@@ -24,13 +26,20 @@ COMPILER = "zig"
 class Option:
     """One way to run an operator.
 
-    ``cycles`` are predicted with zero wait states, NaN where the kernel was never fitted;
-    ``constant_bytes`` are its weights and tables.
+    ``cycles`` are predicted with zero wait states, NaN where the kernel was never fitted, ``waits``
+    are the middle of the bounds of those for the memory; ``constant_bytes`` are its weights and
+    tables.
     """
 
     call: KernelCall
     cycles: float
     constant_bytes: int
+    waits: float = 0.0
+
+    @property
+    def time(self) -> float:
+        """The cycles with waits."""
+        return self.cycles + self.waits
 
     @cached_property
     def kernel(self) -> str:
@@ -65,27 +74,23 @@ class Step:
 
 @dataclass(frozen=True)
 class Costs:
-    """The costs on ``core``, which stands for all cores with the same features, of code that
-    ``tool`` (see ``edgebuild.toolchain.choice``) compiles."""
+    """The costs on ``core``, which stands for all cores with the same features, with ``memory``
+    (None: as fast as the core), of code that ``tool`` (see ``edgebuild.toolchain.choice``)
+    compiles."""
 
     core: str
     tool: str
+    memory: MemoryModel | None = None
 
-    def option(self, call: KernelCall) -> Option:
-        """Return a call with its costs."""
-        if not call.rounds:
-            return Option(call, self._cycles(call), sum(_arrays(call.params).values()))
-        cycles = sum(one.times * self._cycles(p.call) for one in call.rounds for p in one.parts)
+    def option(self, node: Node, call: KernelCall) -> Option:
+        """Return a call that runs ``node``, or an operator and those behind it, with its costs."""
+        found = predict_step(node, call, self.core, self.memory)
         # Equal arrays are stored once.
         arrays = {key: size for one in call.kernels for key, size in _arrays(one.params).items()}
-        return Option(call, cycles, sum(arrays.values()))
-
-    def _cycles(self, call: KernelCall) -> float:
-        weights, work = load_weights(self.core), WORK.get(kernel_name(call))
-        kernel = weights.kernels.get(kernel_name(call)) if weights is not None else None
-        if kernel is None or work is None:
-            return math.nan
-        return float(kernel.total(work(call.params).counts))
+        constants = sum(arrays.values())
+        if found is None or not found.known:
+            return Option(call, math.nan, constants)
+        return Option(call, found.cycles, constants, (found.waits.low + found.waits.high) / 2)
 
     def code_bytes(self, kernels: Iterable[str]) -> int:
         """Return the bytes of code of all ``kernels``, what they share counted once."""
@@ -98,13 +103,17 @@ class Costs:
         return sum(measured.pieces[piece] for piece in pieces) + unknown * UNKNOWN_KERNEL_BYTES[1]
 
 
-def costs_for(cpu: CpuFeatures, optimize: Optimize = Optimize.BALANCED) -> Costs | None:
-    """Return the costs on cores with these features of what is compiled to ``optimize``; None where
-    nothing is known of their cycles, as with Helium and on AArch64."""
+def costs_for(
+    cpu: CpuFeatures,
+    optimize: Optimize = Optimize.BALANCED,
+    memory: MemoryModel | None = None,
+) -> Costs | None:
+    """Return the costs on cores with these features and ``memory`` of what is compiled to
+    ``optimize``; None where nothing is known of their cycles, as with Helium and on AArch64."""
     if cpu.mve or cpu.neon:
         return None
     ((tool,),) = tools_for(COMPILER, small=optimize == Optimize.SIZE)
-    return Costs("cortex-m4" if cpu.dsp else "cortex-m3", tool)
+    return Costs("cortex-m4" if cpu.dsp else "cortex-m3", tool, memory)
 
 
 def _arrays(params: Mapping[str, object]) -> dict[bytes, int]:

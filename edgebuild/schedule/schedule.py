@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from edgebuild.cycles.kernels import VIEW, kernel_name
+from edgebuild.cycles.waits import MemoryModel
 from edgebuild.errors import InternalError
 from edgebuild.graph import Graph, Node, Tensor
 from edgebuild.memory import MemoryPlan, is_view, live_bytes, plan_memory
@@ -75,13 +76,14 @@ class Schedule:
         ]
 
 
-_VIEW = {"kernel": VIEW, "cycles": 0, "constant_bytes": 0, "scratch_bytes": 0}
+_VIEW = {"kernel": VIEW, "cycles": 0, "wait_cycles": 0, "constant_bytes": 0, "scratch_bytes": 0}
 
 
 def _costs(option: Option) -> dict[str, object]:
     return {
         "kernel": option.kernel,
         "cycles": None if math.isnan(option.cycles) else round(option.cycles),
+        "wait_cycles": round(option.waits),
         "constant_bytes": option.constant_bytes,
         "scratch_bytes": option.call.scratch_bytes,
     }
@@ -100,24 +102,24 @@ def schedule_graph(
     graph: Graph,
     cpu: CpuFeatures,
     optimize: Optimize = Optimize.BALANCED,
-    placement: Placement | None = None,
+    memory: MemoryModel | None = None,
     kernel_flash: int | None = None,
 ) -> Schedule:
-    """Return how a supported ``graph`` runs on cores with these features, in the memory of
-    ``placement`` and with at most ``kernel_flash`` bytes of kernels and constants, where that can
+    """Return how a supported ``graph`` runs on cores with these features, in this
+    ``memory`` and with at most ``kernel_flash`` bytes of kernels and constants, where that can
     be.
 
     Where nothing is known of their cycles, as with Helium, each operator's usual kernel runs.
     """
-    costs = costs_for(cpu, optimize)
+    costs = costs_for(cpu, optimize, memory)
     if costs is None:
         return usual_schedule(graph, cpu, optimize)
     options = [
-        tuple(costs.option(call) for call in OPS[node.kind].candidates(node, cpu))
+        tuple(costs.option(node, call) for call in OPS[node.kind].candidates(node, cpu))
         for node in graph.nodes()
     ]
     joiner = _Joiner(graph, cpu, costs)
-    room = _room(placement)
+    room = _room(memory.placement) if memory is not None else Room()
     if kernel_flash is not None:
         room = replace(room, flash=min(room.flash, kernel_flash))
 
@@ -147,9 +149,7 @@ APPLICATION_BYTES = 2 << 10
 """What is left of the RAM for it, its stack among it."""
 
 
-def _room(placement: Placement | None) -> Room:
-    if placement is None:
-        return Room()
+def _room(placement: Placement) -> Room:
     arena = sum(region.usable_bytes for region in placement.arena)
     ram = max(0, arena - APPLICATION_BYTES)
     if placement.weights.kind != "flash":
@@ -194,7 +194,7 @@ class _Joiner:
 
         if key not in self._known:
             call = band_call(nodes, height, bind)
-            option = self._costs.option(call) if call is not None else None
+            option = self._costs.option(nodes[0], call) if call is not None else None
             known = option is not None and not math.isnan(option.cycles)
             self._known[key] = option if known else None
         return self._known[key]

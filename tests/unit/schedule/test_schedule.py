@@ -7,6 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from edgebuild.cycles import predict_cycles
+from edgebuild.cycles.waits import memory_model
 from edgebuild.errors import InternalError
 from edgebuild.memory import plan_memory
 from edgebuild.ops import OPS
@@ -22,6 +24,7 @@ from edgebuild.schedule.choose import (
     choose,
 )
 from edgebuild.schedule.costs import Option, costs_for
+from edgebuild.targets import load_target
 from edgebuild.tflite.reader import read_tflite
 from tests.chains import chained
 from tests.small import small_model
@@ -64,7 +67,7 @@ def test_cores_without_figures_run_the_usual_kernels(make):
 
 def test_without_a_fit_the_usual_kernel_runs(make, monkeypatch):
     graph = make.depthwise((1, 23, 1, 64), (23, 1), padding="VALID")
-    monkeypatch.setattr("edgebuild.schedule.costs.load_weights", lambda core: None)
+    monkeypatch.setattr("edgebuild.cycles.predict.load_weights", lambda core: None)
     assert kernels(graph) == ["depthwise_conv2d_s8_dsp"]
 
 
@@ -295,3 +298,20 @@ def test_costs_are_those_of_the_core(bench):
     assert both <= costs.code_bytes({"conv2d_s8"}) + costs.code_bytes({"conv2d_s8_dsp"})
     assert costs_for(M55) is None and costs_for(dataclasses.replace(M4, dsp=False)) is not None
     assert module.costs_for is costs_for
+
+
+def test_a_slow_flash_makes_weights_dear(bench):
+    """A kernel with eight times the weights is no faster where they are waited for."""
+    graph, board = bench.Layers(3).conv((1, 8, 8, 64), 64, (3, 3)), load_target("nucleo-l4r5zi")
+    memory = memory_model(board)
+    slow, fast = (
+        schedule_graph(graph, board.cpu.features, SPEED, where).steps[0].option
+        for where in (memory, None)
+    )
+    assert fast.waits == 0.0 and slow.waits > 0.0
+    assert slow.cycles > fast.cycles and slow.constant_bytes < fast.constant_bytes
+    same = costs_for(board.cpu.features, SPEED, memory).option(graph.node(0), fast.call)
+    assert same.cycles == fast.cycles and same.time > slow.time
+    # A mean of what the whole prediction has as bounds.
+    (step,) = predict_cycles(graph, board, [slow.call]).layers
+    assert step.waits.low <= slow.waits <= step.waits.high
