@@ -118,13 +118,15 @@ class Place:
 @dataclass(frozen=True)
 class Part:
     """A kernel's call for some rows. ``node`` is the operator on these rows alone; ``scratch`` is
-    where the kernel's own begins in that of the step."""
+    where the kernel's own begins in that of the step, ``operator`` which of the step's it is, None
+    where it moves rows."""
 
     node: Node
     call: KernelCall
     inputs: tuple[Place, ...]
     output: Place
-    scratch: int
+    scratch: int = 0
+    operator: int | None = None
 
 
 @dataclass(frozen=True)

