@@ -66,7 +66,10 @@ class _Reach:
 @dataclass(frozen=True)
 class Joined:
     """Operators that run as one step, in order: each but the last is read by those in ``readers``,
-    and nothing else; ``source`` is the one image that they read from outside."""
+    and nothing else; ``source`` is the one image that they read from outside.
+
+    Rows of the last one's output are those of its input where it ``sums_rows``.
+    """
 
     nodes: tuple[Node, ...]
     source: Tensor
@@ -75,12 +78,19 @@ class Joined:
     @cached_property
     def reaches(self) -> tuple[_Reach, ...]:
         """How far the window of each operator reaches."""
-        return tuple(_reach(node) for node in self.nodes)
+        whole = [_reach(node) for node in self.nodes[:-1]]
+        rows = self.nodes[-1].input(0).shape[1]
+        return *whole, _Reach(1, 1, 0, rows, rows) if self.sums_rows else _reach(self.nodes[-1])
+
+    @property
+    def sums_rows(self) -> bool:
+        """Whether the last operator adds rows to sums, which the last of them make the output."""
+        return sums_rows(self.nodes[-1])
 
     @cached_property
     def row_bytes(self) -> tuple[int, ...]:
-        """The bytes of a row of each output."""
-        return tuple(row_bytes(node.output) for node in self.nodes)
+        """The bytes of a row of each output but the last."""
+        return tuple(row_bytes(node.output) for node in self.nodes[:-1])
 
     def ends(self, row: int) -> list[int]:
         """Return the row behind the last that each operator must have computed for those of the
@@ -135,6 +145,12 @@ def _reach(node: Node) -> _Reach:
     return _Reach((w.kernel_h - 1) * w.dilation_h + 1, w.stride_h, w.pad_top, in_h, w.out_h)
 
 
+def sums_rows(node: Node) -> bool:
+    """Return whether ``node`` may add some rows of its input at a time to sums."""
+    shape = node.input(0).shape
+    return len(shape) == 4 and OPS[node.kind].row_sums(node, shape[1], True, True) is not None
+
+
 def row_bytes(tensor: Tensor) -> int:
     """Return the bytes of a row of an image."""
     return tensor.nbytes // tensor.shape[1]
@@ -181,7 +197,8 @@ def lay_out(joined: Joined, bands: Sequence[Band], scratch: Sequence[int]) -> La
             for size, life, stays_not in zip(sizes, lives, stored, strict=True)
         ]
         blocks += [(size if own else 0, 0, last) for size, own in zip(kept, stored, strict=True)]
-        blocks += [(size, at, at) for at, size in enumerate(scratch)]
+        blocks += [(size, at, at) for at, size in enumerate(scratch[:last])]
+        blocks.append((scratch[last], 0 if joined.sums_rows else last, last))
         at, size = _pack(blocks, last)
         stores = tuple(
             place if size and own else None

@@ -12,23 +12,20 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from edgebuild.graph import Graph, Node, Op, Tensor
 from edgebuild.ops import OPS
-from edgebuild.ops.band_rows import Band, Joined, Layout, Rows, alive, lay_out, row_bytes
+from edgebuild.ops.band_rows import Band, Joined, Layout, Rows, alive, lay_out, row_bytes, sums_rows
 from edgebuild.ops.base import KernelCall, Overlap, Part, Place, Round
 from edgebuild.ops.convolution import BAND
 from edgebuild.ops.movement import view_call
 from edgebuild.ops.overlap import by_bands
+from edgebuild.targets import CpuFeatures
 
 PARTS = "parts"
 """The attribute of a node of several operators: their nodes."""
-
-Bind = Callable[[Node, int], "KernelCall | None"]
-"""Returns the call of a node for some rows of the operator at a position in the step; None where
-its kernel does not take them."""
 
 
 def parts(node: Node) -> tuple[Node, ...]:
@@ -54,7 +51,8 @@ def joined(graph: Graph, nodes: Sequence[Node]) -> Joined | None:
     sources: dict[int, Tensor] = {}
     for at, node in enumerate(nodes):
         images = {t.index: t for t in node.inputs if t is not None and not t.is_constant}
-        if not OPS[node.kind].window(node) or node.input(0).shape[0] != 1:
+        by_row = OPS[node.kind].window(node) or (node is nodes[-1] and sums_rows(node))
+        if not by_row or node.input(0).shape[0] != 1:
             return None
         if not node.output.elements:
             return None
@@ -101,7 +99,8 @@ def _joined(nodes: Sequence[Node]) -> Op:
 
 Shape = tuple[int, int, int, int]
 """What an operator's kernel depends on in a band: which operator, the rows that it reads, those
-padded above, and the rows that it writes."""
+padded above, and the rows that it writes; of one that sums rows, whether these are the first, and
+the last."""
 
 
 class BandPlan:
@@ -122,17 +121,36 @@ class BandPlan:
     @cached_property
     def images(self) -> dict[Shape, Node]:
         """The operators on those rows alone that their kernels are called for."""
-        return {_shape(one): self._image(_shape(one)) for band in self.bands for one in band.rows}
+        return {shape: self._image(shape) for shape in self.times}
 
     def _image(self, shape: Shape) -> Node:
         at, height, pad, rows = shape
         node = self.step.nodes[at]
-        return Node(
-            at,
-            dataclasses.replace(node.op, attrs={**node.attrs, BAND: (pad, rows)}),
-            tuple(t if t is None or t.is_constant else _rows_of(t, height) for t in node.inputs),
-            (_rows_of(node.output, rows),),
-        )
+        inputs = (t if t is None or t.is_constant else _rows_of(t, height) for t in node.inputs)
+        if self._sums(at):
+            return Node(at, node.op, tuple(inputs), node.outputs)
+        op = dataclasses.replace(node.op, attrs={**node.attrs, BAND: (pad, rows)})
+        return Node(at, op, tuple(inputs), (_rows_of(node.output, rows),))
+
+    def candidates(self, shape: Shape, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+        """Return the kernels that may run one of ``images``."""
+        at, rows, *ends = shape
+        node = self.images[shape]
+        if not self._sums(at):
+            return OPS[node.kind].candidates(node, cpu)
+        call = OPS[node.kind].row_sums(self.step.nodes[at], rows, *map(bool, ends))
+        return () if call is None else (call,)
+
+    def shape(self, one: Rows) -> Shape:
+        """Return what the kernel for some rows depends on."""
+        height = one.read[1] - one.read[0]
+        if self._sums(one.at):
+            last = one.read[1] == self.step.nodes[one.at].input(0).shape[1]
+            return one.at, height, int(one.read[0] == 0), int(last)
+        return one.at, height, one.pad, one.written[1] - one.written[0]
+
+    def _sums(self, at: int) -> bool:
+        return at == len(self.step.nodes) - 1 and self.step.sums_rows
 
     @cached_property
     def alive(self) -> tuple[int, ...]:
@@ -142,7 +160,7 @@ class BandPlan:
     @cached_property
     def times(self) -> Mapping[Shape, int]:
         """How often the kernels of each of ``images`` run."""
-        return Counter(_shape(one) for band in self.bands for one in band.rows)
+        return Counter(self.shape(one) for band in self.bands for one in band.rows)
 
     @cached_property
     def _overlap(self) -> Overlap:
@@ -151,16 +169,25 @@ class BandPlan:
         reading = [n for n, node in enumerate(self.step.nodes) if source.index in node.op.inputs]
         ends, reads = [0], []
         for band in self.bands:
-            written = [one.written[1] for one in band.rows if one.at == last]
-            ends.append(written[0] * self.step.row_bytes[last] if written else ends[-1])
+            written = [self._end(one) for one in band.rows if one.at == last]
+            ends.append(written[0] if written else ends[-1])
             rows = [one.read[0] for one in band.rows if one.at in reading]
             reads.append(min(rows, default=source.shape[1]) * row_bytes(source))
         return by_bands(ends[1:], reads, in_step=last in reading)
 
+    def _end(self, one: Rows) -> int:
+        """Return the bytes of the output up to those that the last operator writes here."""
+        output = self.step.nodes[-1].output
+        if self._sums(one.at):
+            return output.nbytes * self.shape(one)[3]
+        return one.written[1] * row_bytes(output)
+
     def outline(self, scratch: Sequence[int]) -> KernelCall:
         """Return a call with all that memory depends on, where the operators' kernels need so much
         ``scratch`` memory of their own."""
-        size = lay_out(self.step, self.bands, scratch).size
+        return self._call(lay_out(self.step, self.bands, scratch).size)
+
+    def _call(self, size: int) -> KernelCall:
         operators = len(self.step.nodes)
         return KernelCall(
             "", "", (), scratch_bytes=size, overlap=self._overlap, operators=operators
@@ -177,20 +204,7 @@ class BandPlan:
         bands = [list(writer.parts(*pair)) for pair in zip(self.bands, following, strict=True)]
         every = [part.call for band in bands for part in band]
         sources = tuple(dict.fromkeys(source for call in every for source in call.sources))
-        return dataclasses.replace(self.outline(scratch), sources=sources, rounds=_rounds(bands))
-
-
-def band_call(step: Joined, height: int, bind: Bind) -> KernelCall | None:
-    """Return the call that runs a step in bands of ``height`` rows; None where a kernel does not
-    take its rows."""
-    plan = BandPlan(step, height)
-    kernels = {shape: bind(node, shape[0]) for shape, node in plan.images.items()}
-    found = {shape: kernel for shape, kernel in kernels.items() if kernel is not None}
-    return plan.call(found) if kernels and len(found) == len(kernels) else None
-
-
-def _shape(one: Rows) -> Shape:
-    return one.at, one.read[1] - one.read[0], one.pad, one.written[1] - one.written[0]
+        return dataclasses.replace(self._call(layout.size), sources=sources, rounds=_rounds(bands))
 
 
 class _Writer:
@@ -208,7 +222,7 @@ class _Writer:
         for n, one in enumerate(band.rows):
             for at in sorted(used[n] - set().union(*used[:n])):
                 yield from self._fetched(at, band)
-            shape = _shape(one)
+            shape = self._plan.shape(one)
             node, call = self._plan.images[shape], self._kernels[shape]
             inputs = tuple(self._source(node.input(i), one, band) for i in call.inputs)
             target, scratch = self._target(one, band), self._layout.scratch[one.at]
@@ -253,7 +267,10 @@ class _Writer:
 
     def _target(self, one: Rows, band: Band) -> Place:
         if one.at == len(self._nodes) - 1:
-            return Place("output", one.written[0] * self._row(one.at))
+            whole = self._plan.step.sums_rows
+            return Place(
+                "output", 0 if whole else one.written[0] * row_bytes(self._nodes[-1].output)
+            )
         return self._place(one.at, one.written[0], band)
 
     def _place(self, at: int, row: int, band: Band) -> Place:

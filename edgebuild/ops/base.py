@@ -194,6 +194,12 @@ class Operator(ABC):
         the operator may run in bands of rows; None where it may not."""
         return None
 
+    def row_sums(self, node: Node, rows: int, first: bool, last: bool) -> KernelCall | None:
+        """Return the kernel that adds so many ``rows`` of an image, perhaps the ``first`` or the
+        ``last`` ones, to sums in scratch memory that lasts, of which the last make the output; None
+        where the output is not made of such sums."""
+        return None
+
     def effective_scales(self, node: Node) -> Iterable[float]:
         """Return the real factors by which ``node`` rescales its integers, all that there are."""
         return ()

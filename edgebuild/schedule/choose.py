@@ -51,9 +51,10 @@ def choose(
     live: Live,
     join: Join = lambda _, __: None,
     room: float = math.inf,
-) -> Steps:
+) -> tuple[Steps, ...]:
     """Return the steps for operators that have these ``options``, within ``room`` bytes of flash
-    where that can be. Of options whose cycles are not all known, the first is taken."""
+    where that can be; for ``ram`` also those to ``balanced``, as what is alive is not all: where it
+    lies decides. Of options whose cycles are not all known, the first is taken."""
     known = [
         tuple(found if all(not math.isnan(one.cycles) for one in found) else found[:1])
         for found in options
@@ -69,22 +70,23 @@ class _Problem:
     join: Join
     room: float
 
-    def best(self, optimize: Optimize) -> Steps:
+    def best(self, optimize: Optimize) -> tuple[Steps, ...]:
         smallest = self._steps(self._fastest_within(0.0))
         if optimize == Optimize.SIZE:
-            return smallest
+            return (smallest,)
         if optimize == Optimize.SPEED:
-            return self._steps(self._fastest_within(self.room))
+            return (self._steps(self._fastest_within(self.room)),)
         size = self.flash(smallest)
         limit = min(self.room, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
         fast = self._steps(self._fastest_within(limit))
         balanced = self._smaller_arena(fast, lambda one, two: self._pays(one, two, limit))
         if optimize == Optimize.BALANCED:
-            return balanced
+            return (balanced,)
         most = CYCLES_OF_RAM * self.cycles(balanced)
-        return self._smaller_arena(
+        least = self._smaller_arena(
             balanced, lambda _, two: self.cycles(two) <= most and self.flash(two) <= self.room
         )
+        return least, balanced
 
     def _steps(self, choice: Choice) -> Steps:
         return tuple(

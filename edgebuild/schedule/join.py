@@ -7,13 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgebuild.cycles.kernels import kernel_name
 from edgebuild.graph import Graph
-from edgebuild.ops import OPS
 from edgebuild.ops.bands import BandPlan, Shape, joined
 from edgebuild.profile import CpuFeatures
 from edgebuild.schedule.choose import Fits
 from edgebuild.schedule.costs import Costs, Option, Step
 
-BAND_ROWS = (1, 2, 3, 4, 6, 8, 12, 16)
+BAND_ROWS = (1, 2, 4, 8, 16)
 """How many rows of the last operator's output a band may have."""
 
 _Kernel = tuple[str, bool]
@@ -63,12 +62,13 @@ class Joiner:
         names = [name for step in steps for name in _names(step)]
         first = steps[0].position
         found: list[Option] = []
-        rows = self._graph.node(first + len(names) - 1).output.shape
         for height in BAND_ROWS:
-            if len(rows) != 4 or height >= rows[1]:
-                break
             plan = self._plan(first, len(names), height)
-            if plan is None or not fits(plan.outline([0] * len(names))):
+            if (
+                plan is None
+                or height >= plan.step.reaches[-1].out_h
+                or not fits(plan.outline([0] * len(names)))
+            ):
                 break
             found += self._ways(first, height, plan, names, fits)
         return Step(first, tuple(found)) if found else None
@@ -111,9 +111,8 @@ class Joiner:
         at, *rows = shape
         key = first + at, *rows
         if key not in self._calls:
-            node = plan.images[shape]
             found: dict[_Kernel, tuple[tuple[float, float], Option]] = {}
-            every = map(self._costs.option, OPS[node.kind].candidates(node, self._cpu))
+            every = map(self._costs.option, plan.candidates(shape, self._cpu))
             for option in every:
                 cost, scratch = option.cycles, option.call.scratch_bytes
                 if math.isnan(cost):

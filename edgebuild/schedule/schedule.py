@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from edgebuild.cycles.kernels import VIEW
 from edgebuild.errors import InternalError
@@ -117,8 +117,9 @@ def schedule_graph(
     ]
     joiner = Joiner(graph, cpu, costs)
 
-    def chosen(optimize: Optimize) -> Schedule:
-        steps = choose(
+    found = [
+        Schedule(optimize, steps, in_bands(graph, [step.option.call for step in steps]))
+        for steps in choose(
             options,
             costs,
             optimize,
@@ -126,14 +127,10 @@ def schedule_graph(
             joiner.join,
             _flash_room(placement),
         )
-        return Schedule(optimize, steps, in_bands(graph, [step.option.call for step in steps]))
-
-    found = chosen(optimize)
-    if optimize == Optimize.RAM:
-        # What is alive is not all: where it lies decides.
-        others = (found, replace(chosen(Optimize.BALANCED), optimize=optimize))
-        return min(others, key=lambda one: plan_memory(one.graph, one.calls).arena_bytes)
-    return found
+    ]
+    if len(found) == 1:
+        return found[0]
+    return min(found, key=lambda one: plan_memory(one.graph, one.calls).arena_bytes)
 
 
 FIRMWARE_BYTES = 16 << 10

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 
 from edgebuild.memory import plan_memory
-from edgebuild.ops import OPS
 from edgebuild.ops.band_rows import lay_out
-from edgebuild.ops.bands import band_call, in_bands, joined, macs
+from edgebuild.ops.bands import BandPlan, in_bands, joined, macs
 from edgebuild.ops.base import Overlap
 from edgebuild.ops.support import interpret
 from edgebuild.targets import CpuFeatures
@@ -47,8 +46,8 @@ def random_layer(rng, make, shape):
 
 
 def random_step(rng, make):
-    """Return two to nine operators, with shortcuts: an operator of two operands reads any two
-    images of one shape of which nothing else has read the last."""
+    """Return two to ten operators, with shortcuts: one of two operands reads the last image and
+    any other of its shape. The last may be the mean of the whole image."""
     shapes = [(1, *map(int, rng.integers(5, 26, 2)), int(rng.choice([1, 3, 4, 6, 8, 12, 16])))]
     graphs, sources = [], []
     for number in range(int(rng.choice([2, 2, 3, 4, 6, 9]))):
@@ -60,7 +59,18 @@ def random_step(rng, make):
             graphs.append(random_layer(rng, make, shapes[-1]))
             sources.append([number - 1])
         shapes.append(graphs[-1].output_tensors[0].shape)
+    if rng.random() < 0.4:
+        graphs.append(random_mean(rng, make, shapes[-1]))
+        sources.append([len(sources) - 1])
     return wired(graphs, sources)
+
+
+def random_mean(rng, make, shape):
+    """Return what sums up a whole image."""
+    kind = str(rng.choice(["AVERAGE_POOL_2D", "MEAN", "SUM"]))
+    if kind == "AVERAGE_POOL_2D":
+        return make.pool(kind, shape, shape[1:3])
+    return make.reduce(kind, shape, (1, 2))
 
 
 def two_branches(make, height, channels):
@@ -97,16 +107,17 @@ def step_of(graph):
 
 
 def whole(graph, cpu, height, rng=None):
-    """Return the call that runs all of ``graph`` in bands, of the usual kernels or random ones."""
-    step = step_of(graph)
-    every = [OPS[node.kind].candidates(node, cpu) for node in step.nodes]
-    taken = [found[rng.integers(len(found)) if rng else 0] for found in every]
-
-    def bind(node, at):
-        same = (c for c in OPS[node.kind].candidates(node, cpu) if c.sources == taken[at].sources)
-        return next((c for c in same if c.function == taken[at].function), None)
-
-    return band_call(step, height, bind)
+    """Return the call that runs all of ``graph`` in bands, of the usual kernels or random ones;
+    None where one does not take its rows."""
+    plan, kernels, names = BandPlan(step_of(graph), height), {}, {}
+    for shape in plan.images:
+        calls = {(call.function, call.sources): call for call in plan.candidates(shape, cpu)}
+        every = list(calls)
+        name = names.setdefault(shape[0], every[rng.integers(len(every)) if rng else 0])
+        if name not in calls:
+            return None
+        kernels[shape] = calls[name]
+    return plan.call(kernels) if kernels else None
 
 
 def run(pairs, cpu, compiler, folder, prefix=()):
@@ -267,6 +278,36 @@ def test_rows_between_bands_are_stored_where_that_is_smaller():
     four = band_plan(chained([make.depthwise((1, 20, 8, 8)) for _ in range(5)]), 4)
     # Two rows are kept of each, and of two at a time there are six.
     assert None not in four.stores and four.size == (4 * 2 + 2 * 6) * 64
+
+
+def test_a_mean_of_the_whole_image_writes_once():
+    make = Layers(1)
+    shape = (1, 12, 8, 8)
+    graph = chained([make.depthwise(shape), make.pool("AVERAGE_POOL_2D", shape, (12, 8))])
+    call = whole(graph, DSP, 4)
+    means = [part for one in call.rounds for part in one.parts if part.operator == 1]
+    assert {part.call.function for part in means} == {"eb_average_pool2d_rows_s8"}
+    ends = [(p.call.params["rows"]["first"], p.call.params["rows"]["last"]) for p in means]
+    assert ends[0] == (True, False) and ends[-1] == (False, True)
+    assert all(part.output.offset == part.output.step == 0 for part in means)
+    # Sums are there all the time, apart from the buffer and other kernels' scratch memory.
+    (sums,) = {part.scratch for part in means}
+    buffer = {part.inputs[0].offset for part in means}
+    assert sums + 4 * 8 <= min(buffer) or sums >= max(buffer) + 4 * 64
+
+
+def test_means_that_cannot_be_summed_by_rows():
+    make = Layers(1)
+    shape = (1, 12, 8, 8)
+    for last in (
+        make.pool("MAX_POOL_2D", shape, (12, 8)),
+        make.reduce("MEAN", shape, (1,)),
+        make.reduce("MEAN", shape, (2, 3)),
+        make.reduce("MEAN", (1, 12, 8, 8), (1, 2, 3)),
+    ):
+        graph = chained([make.depthwise(shape), last])
+        step = step_of(graph)
+        assert step is None or not step.sums_rows
 
 
 def band_plan(graph, height):
