@@ -389,9 +389,10 @@ def kernel_call(graph: Graph, target: TargetProfile, name: str) -> KernelCall | 
     """Return how ``target`` runs a graph of one operator with one kernel; None where it cannot."""
     node = graph.node(0)
     calls = [*OPS[node.kind].candidates(node, target.cpu.features)]
-    if sums_rows(node):  # here of images that are the first or the last rows of one, or neither
+    if sums_rows(node):  # of images that are all rows of one, the first, or some in between
         _, height, width, _ = node.input(0).shape
-        call = OPS[node.kind].row_sums(node, height, height % 2 == 1, width % 2 == 1)
+        last = width % 2 == 1
+        call = OPS[node.kind].row_sums(node, height, last or height % 2 == 1, last)
         calls += [call] if call is not None else []
     return next((call for call in calls if kernel_name(call) == name), None)
 
