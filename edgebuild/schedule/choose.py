@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
 
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import Optimize
@@ -50,16 +50,21 @@ def choose(
     optimize: Optimize,
     live: Live,
     join: Join = lambda _, __: None,
+    kept: Sequence[int] = (),
     room: float = math.inf,
 ) -> tuple[Steps, ...]:
     """Return the steps for operators that have these ``options``, within ``room`` bytes of flash
     where that can be; for ``ram`` also those to ``balanced``, as what is alive is not all: where it
-    lies decides. Of options whose cycles are not all known, the first is taken."""
+    lies decides.
+
+    ``kept`` are the bytes that are alive before each operator, and after the last, for ``join``. Of
+    options whose cycles are not all known, the first is taken.
+    """
     known = [
         tuple(found if all(not math.isnan(one.cycles) for one in found) else found[:1])
         for found in options
     ]
-    return _Problem(known, costs, live, join, room).best(optimize)
+    return _Problem(known, costs, live, join, kept, room).best(optimize)
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,7 @@ class _Problem:
     costs: Costs
     live: Live
     join: Join
+    kept: Sequence[int]
     room: float
 
     def best(self, optimize: Optimize) -> tuple[Steps, ...]:
@@ -128,7 +134,7 @@ class _Problem:
         optional = sorted(
             {o.kernel for options in self.options for o in options if len(options) > 1}
         )
-        changes = [frozenset(pair) for pair in combinations_with_replacement(optional, 2)]
+        changes = [frozenset(pair) for pair in itertools.combinations_with_replacement(optional, 2)]
         banned: frozenset[str] = frozenset()
         best = self._of_kernels(banned, limit)
         while True:
@@ -201,12 +207,25 @@ class _Problem:
             for n in sorted(less, key=lambda n: options[n].cycles):
                 yield (*steps[:at], replace(steps[at], taken=n), *steps[at + 1 :])
         joined: list[Steps] = []
+        for first, end in self._ranges(steps, peak):
+            joined += self._joined(steps, first, end, most)
+        yield from sorted(joined, key=self._product)
+
+    def _ranges(self, steps: Steps, peak: Sequence[int]) -> Iterator[tuple[int, int]]:
+        """Yield the steps, from the first to behind the last, that may be joined around the peak:
+        those before it begin where less is alive than after their first, and those behind it end
+        where less is alive than before their last, as otherwise it would be as good without."""
+        if not self.kept:
+            return
+        counts = (step.option.call.operators for step in steps)
+        at = list(itertools.accumulate(counts, initial=0))
+        kept = [self.kept[position] for position in at]
         for first in range(peak[0] + 1):
             for end in range(peak[-1] + 1, len(steps) + 1):
-                operators = sum(step.option.call.operators for step in steps[first:end])
-                if 2 <= operators <= LONGEST:
-                    joined += self._joined(steps, first, end, most)
-        yield from sorted(joined, key=self._product)
+                begins = first == peak[0] or kept[first] < kept[first + 1]
+                ends = end == peak[-1] + 1 or kept[end] < kept[end - 1]
+                if begins and ends and 2 <= at[end] - at[first] <= LONGEST:
+                    yield first, end
 
     def _joined(self, steps: Steps, first: int, end: int, most: int) -> Iterator[Steps]:
         """Yield the steps with those from ``first`` to before ``end`` as one, so that less than

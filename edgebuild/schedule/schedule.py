@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from edgebuild.cycles.kernels import VIEW
 from edgebuild.errors import InternalError
 from edgebuild.graph import Graph, Tensor
-from edgebuild.memory import MemoryPlan, is_view, live_bytes, plan_memory
+from edgebuild.memory import MemoryPlan, is_view, kept_bytes, live_bytes, plan_memory
 from edgebuild.ops import OPS
 from edgebuild.ops.bands import in_bands, parts
 from edgebuild.ops.base import KernelCall
@@ -125,6 +125,7 @@ def schedule_graph(
             optimize,
             lambda calls: live_bytes(in_bands(graph, calls), calls),
             joiner.join,
+            kept_bytes(graph),
             _flash_room(placement),
         )
     ]
