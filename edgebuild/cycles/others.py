@@ -170,7 +170,8 @@ def _reduce(p: Params, block: int) -> Work:
 
 
 def copy(p: Params) -> Work:
-    """``copy.c``, where a view's memory could not be shared."""
+    """``copy.c``, where a view's memory could not be shared, and rows of a band are kept; these may
+    be unaligned, which matters on the M0+ alone."""
     work = Work()
     work.copies("memcpy", p["bytes"], np.zeros(1, int), np.zeros(1, int))
     return work
