@@ -52,9 +52,7 @@ def joined(graph: Graph, nodes: Sequence[Node]) -> Joined | None:
     for at, node in enumerate(nodes):
         images = {t.index: t for t in node.inputs if t is not None and not t.is_constant}
         by_row = OPS[node.kind].window(node) or (node is nodes[-1] and sums_rows(node))
-        if not by_row or node.input(0).shape[0] != 1:
-            return None
-        if not node.output.elements:
+        if not by_row or not images or node.input(0).shape[0] != 1 or not node.output.elements:
             return None
         for index, tensor in images.items():
             if index in writers:

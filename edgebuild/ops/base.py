@@ -50,6 +50,11 @@ class Window:
     pad_top: int
     pad_left: int
 
+    @classmethod
+    def of_pixels(cls, image: Shape) -> Window | None:
+        """Return that of single pixels; None where there are no rows of NHWC."""
+        return cls(1, 1, 1, 1, 1, 1, *image[1:3], 0, 0) if len(image) == 4 else None
+
 
 @dataclass(frozen=True)
 class Overlap:

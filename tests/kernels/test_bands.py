@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from edgebuild.graph import DType
 from edgebuild.memory import plan_memory
 from edgebuild.ops.band_rows import lay_out
 from edgebuild.ops.bands import BandPlan, in_bands, joined, macs
@@ -29,7 +30,10 @@ PORTABLE, DSP, NEON = CpuFeatures(), CpuFeatures(dsp=True), CpuFeatures(neon=Tru
 
 def random_layer(rng, make, shape):
     """Return an operator of one image that may run in bands."""
-    kind = rng.choice(["pointwise", "conv", "depthwise", "pool"], p=[0.35, 0.2, 0.35, 0.1])
+    kinds = ["pointwise", "conv", "depthwise", "pool", "table"]
+    kind = rng.choice(kinds, p=[0.3, 0.2, 0.35, 0.1, 0.05])
+    if kind == "table":
+        return make.unary(str(rng.choice(["LOGISTIC", "HARD_SWISH"])), shape)
     size = (1, 1) if kind == "pointwise" else (3, 3) if rng.random() < 0.7 else (5, 5)
     side = 2 if rng.random() < 0.4 and kind != "pointwise" and min(shape[1:3]) > 4 else 1
     fits = min(shape[1:3]) > 2 * size[0]
@@ -242,6 +246,17 @@ def test_what_is_no_step():
     assert step_of(two) is None
     softmax = chained([make.conv((1, 6, 6, 8), 8, (1, 1)), make.unary("SOFTMAX", (1, 6, 6, 8))])
     assert step_of(softmax) is None
+
+
+def test_a_step_may_begin_with_floats(tmp_path):
+    make = Layers(1)
+    shape = (1, 12, 8, 4)
+    graph = chained([make.cast(DType.FLOAT32, shape, DType.INT8), make.depthwise(shape)])
+    ((_, call, output, expected), *_) = run(
+        [(graph, whole(graph, DSP, 2))], DSP, harness.SANITIZED_GCC, tmp_path
+    )
+    np.testing.assert_array_equal(output, expected)
+    assert call.operators == 2
 
 
 def test_branches_of_a_step():
