@@ -29,6 +29,7 @@ from edgebuild.devices.simulator.cycles import TIMINGS
 from edgebuild.devices.simulator.device import LayerTrace
 from edgebuild.graph import DType, Graph
 from edgebuild.ops import OPS, KernelCall
+from edgebuild.ops.band_rows import sums_rows
 from edgebuild.targets import TargetProfile
 from edgebuild.toolchain import find_toolchain
 
@@ -169,6 +170,13 @@ class Random:
         stride = self.one(size, (1, 1), (2, 2), (self.up_to(3), self.up_to(3)))
         return self.make.pool(kind, x, size, stride, self.one("SAME", "VALID"))
 
+    def whole(self, kind: str) -> Graph:
+        """The mean of an image."""
+        x = (1, *self.image(8, 200)[1:])
+        if kind == "MEAN":
+            return self.make.reduce(kind, x, (1, 2))
+        return self.make.pool(kind, x, x[1:3])
+
     def difference(self) -> Graph:
         """SUB, with the larger scale on either side, clamped now and then."""
         scales = self.one((0.1, 0.2), (0.2, 0.1))
@@ -275,6 +283,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "add_s8_dsp": (1, lambda r: r.binary("ADD", act=str(r.one("NONE", "NONE", "RELU6")))),
     "sub_s8_dsp": (2, lambda r: r.difference()),
     "arg_max_s8": (1, lambda r: r.largest()),
+    "average_pool2d_rows_s8": (1, lambda r: r.whole("AVERAGE_POOL_2D")),
     "average_pool2d_s8": (4, lambda r: r.pool("AVERAGE_POOL_2D")),
     "average_pool2d_s8_dsp": (4, lambda r: r.pool("AVERAGE_POOL_2D", fours=True)),
     "concatenation": (2, lambda r: r.joined()),
@@ -303,6 +312,7 @@ SWEEPS: Mapping[str, tuple[int, Callable[[Random], Graph]]] = {
     "mul_s8_dsp": (1, lambda r: r.binary("MUL", act=str(r.one("NONE", "NONE", "RELU6")))),
     "pad": (2, lambda r: r.pad()),
     "quantize_f32_s8": (1, lambda r: r.make.cast(DType.FLOAT32, r.shape(), DType.INT8)),
+    "reduce_rows_s8": (1, lambda r: r.whole("MEAN")),
     "reduce_sum_s8": (2, lambda r: r.reduced()),
     "reduce_sum_s8_dsp": (2, lambda r: r.reduced()),
     "resize_bilinear_s8": (1, lambda r: r.resized("RESIZE_BILINEAR")),
@@ -375,7 +385,12 @@ def layers_of(name: str, target: TargetProfile, shapes: Random, count: int) -> l
 def kernel_call(graph: Graph, target: TargetProfile, name: str) -> KernelCall | None:
     """Return how ``target`` runs a graph of one operator with one kernel; None where it cannot."""
     node = graph.node(0)
-    calls = OPS[node.kind].candidates(node, target.cpu.features)
+    calls = [*OPS[node.kind].candidates(node, target.cpu.features)]
+    if sums_rows(node):  # of images that are all rows of one, the first, or some in between
+        _, height, width, _ = node.input(0).shape
+        last = width % 2 == 1
+        call = OPS[node.kind].row_sums(node, height, last or height % 2 == 1, last)
+        calls += [call] if call is not None else []
     return next((call for call in calls if kernel_name(call) == name), None)
 
 

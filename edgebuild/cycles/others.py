@@ -56,6 +56,17 @@ def _inside(p: Params, side: str, pad: str) -> np.ndarray:
     return np.asarray(end - np.maximum(start, 0))
 
 
+def row_sums(p: Params) -> Work:
+    """``eb_row_sums.h``, and what becomes of the sums with the last rows."""
+    work, rows = Work(), p["rows"]
+    work.loop("value", rows["channels"], rows["pixels"])
+    if rows["first"]:
+        work.add("cleared", rows["channels"])
+    if rows["last"]:
+        work.loop("output", rows["channels"])
+    return work
+
+
 def elementwise(p: Params) -> Work:
     """``elementwise_loops.h``: four nested loops."""
     work = Work()
@@ -159,7 +170,8 @@ def _reduce(p: Params, block: int) -> Work:
 
 
 def copy(p: Params) -> Work:
-    """``copy.c``, where a view's memory could not be shared."""
+    """``copy.c``, where a view's memory could not be shared, and rows of a band are kept; these may
+    be unaligned, which matters on the M0+ alone."""
     work = Work()
     work.copies("memcpy", p["bytes"], np.zeros(1, int), np.zeros(1, int))
     return work

@@ -177,15 +177,19 @@ def predict_step(
 
 
 def _ran(node: Node, call: KernelCall, *, view: bool = False) -> _Ran:
-    return [
-        (one, VIEW, Work()) if view else (one, kernel_name(own), _work(own))
-        for one, own in executed(node, call)
-    ]
+    if view:
+        return [(one, VIEW, Work()) for one, _ in executed(node, call)]
+    works = {id(one): _work(one) for one in call.kernels}
+    return [(one, kernel_name(own), works[id(own)]) for one, own in executed(node, call)]
 
 
 def _cycles(node: Node, ran: _Ran, weights: Weights) -> LayerCycles:
-    found = [_layer(one, name, weights.kernels.get(name), work) for one, name, work in ran]
-    return _sum(node, found)
+    kinds = {id(work): (one, name, work) for one, name, work in ran}
+    found = {
+        key: _layer(one, name, weights.kernels.get(name), work)
+        for key, (one, name, work) in kinds.items()
+    }
+    return _sum(node, [found[id(work)] for *_, work in ran])
 
 
 def _moved(

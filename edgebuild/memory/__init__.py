@@ -1,7 +1,14 @@
 """Memory planning: where each activation lives in the arena."""
 
 from edgebuild.memory.banks import STACK_BYTES, arena_capacities
-from edgebuild.memory.planner import HEADER_BYTES, MemoryPlan, is_view, live_bytes, plan_memory
+from edgebuild.memory.planner import (
+    HEADER_BYTES,
+    MemoryPlan,
+    is_view,
+    kept_bytes,
+    live_bytes,
+    plan_memory,
+)
 
 __all__ = [
     "HEADER_BYTES",
@@ -9,6 +16,7 @@ __all__ = [
     "MemoryPlan",
     "arena_capacities",
     "is_view",
+    "kept_bytes",
     "live_bytes",
     "plan_memory",
 ]

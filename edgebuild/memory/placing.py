@@ -18,7 +18,7 @@ ALIGN = 16
 """Every buffer starts at a multiple of this many bytes."""
 
 _GAPS = 256
-_SEARCH_ROUNDS = 400
+_SEARCH_ROUNDS = 1000
 _SEARCH_STEPS = 4_000_000
 """Pairs of blocks that the search may look at: a second or two, for a model of any size."""
 
@@ -100,7 +100,7 @@ def place(blocks: Sequence[Block], *, lower_bound: int, leads: Sequence[Lead] = 
     for _ in range(min(_SEARCH_ROUNDS, _SEARCH_STEPS // steps)):
         if _end(blocks, best) <= lower_bound:
             break
-        order = _move_a_top_block_forward(blocks, best, best_order, rng)
+        order = _move_for_a_top_block(blocks, best, best_order, rng)
         candidate = _first_fit(blocks, order, beside)
         if _end(blocks, candidate) <= _end(blocks, best):
             best, best_order = candidate, order
@@ -215,7 +215,7 @@ def place_in_banks(
         if score(best)[0] == 0:
             break
         exceeding = [i for i in best_order if best[i][1] + blocks[i].size > capacities[best[i][0]]]
-        order = _moved_forward(best_order, exceeding, rng)
+        order = _moved(blocks, best_order, exceeding, rng)
         candidate = place_all(order)
         if score(candidate) <= score(best):
             best, best_order = candidate, order
@@ -251,15 +251,26 @@ def bank_ends(
     return tuple(ends)
 
 
-def _move_a_top_block_forward(
+def _move_for_a_top_block(
     blocks: Sequence[Block], offsets: Sequence[int], order: list[int], rng: random.Random
 ) -> list[int]:
     end = _end(blocks, offsets)
-    return _moved_forward(order, [i for i in order if offsets[i] + blocks[i].size == end], rng)
+    top = [i for i in order if offsets[i] + blocks[i].size == end]
+    return _moved(blocks, order, top, rng)
 
 
-def _moved_forward(order: list[int], top: list[int], rng: random.Random) -> list[int]:
-    chosen = rng.choice(top) if rng.random() < 0.5 else rng.choice(order)
+def _moved(
+    blocks: Sequence[Block], order: list[int], top: list[int], rng: random.Random
+) -> list[int]:
+    """Return ``order`` with one block elsewhere: one of ``top``, mostly one that is alive when that
+    one is, a step before or a step after, or any."""
+    chosen, chance = rng.choice(top), rng.random()
+    if chance < 0.5:
+        first, last = blocks[chosen].first - 1, blocks[chosen].last + 1
+        near = [i for i in order if blocks[i].first <= last and blocks[i].last >= first]
+        chosen = rng.choice(near)
+    elif chance < 0.8:
+        chosen = rng.choice(order)
     rest = [i for i in order if i != chosen]
     rest.insert(rng.randrange(len(rest) + 1), chosen)
     return rest

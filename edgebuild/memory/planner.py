@@ -95,6 +95,15 @@ def live_bytes(graph: Graph, calls: Sequence[KernelCall]) -> tuple[int, ...]:
     return tuple(live[1:-1])
 
 
+def kept_bytes(graph: Graph) -> tuple[int, ...]:
+    """Return the bytes of tensors that are alive before each operator, and after the last."""
+    kept = [0] * (len(graph.ops) + 1)
+    for index, (first, last) in tensor_lifetimes(graph).items():
+        for step in range(first + 1, min(last, len(graph.ops)) + 1):
+            kept[step] += graph.tensors[index].nbytes
+    return tuple(kept)
+
+
 def _blocks(graph: Graph, calls: Sequence[KernelCall]) -> list[Block]:
     """Return the tensors that share memory as one block each, and every call's scratch memory."""
     lifetimes = tensor_lifetimes(graph)

@@ -1,34 +1,31 @@
 """Several operators in one step, by bands of rows: what lies between them never exists whole.
 
-A band is some rows of the last operator's output. For each band, every operator of the chain runs
-in turn, with a kernel of its own, for the rows that are still missing: the first reads the step's
-input, and each but the last writes to a buffer in scratch memory. The rows of a buffer that the
-next band needs again move to its start. Rows of NHWC are contiguous, so that a kernel takes some of
-them for an image: only heights, and what is padded above and below, differ.
+A band is some rows of the last operator's output. For each band, every operator runs in turn, with
+a kernel of its own, for the rows that are still missing (``band_rows``): those that read the step's
+input take it from there, and each but the last writes to a buffer in scratch memory. Rows of NHWC
+are contiguous, so that a kernel takes some of them for an image: only heights, and what is padded
+above and below, differ.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 
 from edgebuild.graph import Graph, Node, Op, Tensor
 from edgebuild.ops import OPS
-from edgebuild.ops.base import KernelCall, Part, Place, Round
+from edgebuild.ops.band_rows import Band, Joined, Layout, Rows, alive, lay_out, row_bytes, sums_rows
+from edgebuild.ops.base import KernelCall, Overlap, Part, Place, Round
 from edgebuild.ops.convolution import BAND
 from edgebuild.ops.movement import view_call
 from edgebuild.ops.overlap import by_bands
+from edgebuild.targets import CpuFeatures
 
 PARTS = "parts"
 """The attribute of a node of several operators: their nodes."""
-
-_ALIGN = 16
-
-Bind = Callable[[Node, int], "KernelCall | None"]
-"""Returns the call of a node for some rows of the operator at a position in the chain; None where
-its kernel does not take them."""
 
 
 def parts(node: Node) -> tuple[Node, ...]:
@@ -42,23 +39,33 @@ def macs(node: Node) -> int:
     return sum(OPS[one.kind].macs(one) for one in parts(node))
 
 
-def is_chain(graph: Graph, nodes: Sequence[Node]) -> bool:
-    """Return whether ``nodes``, which follow each other in ``graph``, may run in bands.
+def joined(graph: Graph, nodes: Sequence[Node]) -> Joined | None:
+    """Return ``nodes``, which follow each other in ``graph``, as one step; None where they may not
+    run in bands.
 
-    Each reads what the one before it writes, which nothing else reads, and besides, at most, what
-    the first one reads, row by row.
+    They read one image from outside, row by row or through windows, and all that they write but
+    the last output is read by them alone.
     """
-    start, between = nodes[0].op.inputs[0], [node.op.outputs[0] for node in nodes[:-1]]
-    for node, before in zip(nodes, (start, *between), strict=True):
-        window = OPS[node.kind].window(node)
-        images = {t.index for t in node.inputs if t is not None and not t.is_constant}
-        if window is None or before not in images or node.input(0).shape[0] != 1:
-            return False
-        by_row = (window.kernel_h, window.stride_h) == (1, 1)
-        if not images <= ({before, start} if by_row else {before}) or not node.output.elements:
-            return False
-    readers = [i for op in graph.ops for i in set(op.inputs)]
-    return all(readers.count(i) == 1 and i not in graph.outputs for i in between)
+    writers = {node.op.outputs[0]: at for at, node in enumerate(nodes)}
+    readers: list[list[int]] = [[] for _ in nodes]
+    sources: dict[int, Tensor] = {}
+    for at, node in enumerate(nodes):
+        images = {t.index: t for t in node.inputs if t is not None and not t.is_constant}
+        by_row = OPS[node.kind].window(node) or (node is nodes[-1] and sums_rows(node))
+        if not by_row or not images or node.input(0).shape[0] != 1 or not node.output.elements:
+            return None
+        for index, tensor in images.items():
+            if index in writers:
+                readers[writers[index]].append(at)
+            else:
+                sources[index] = tensor
+    inside = range(nodes[0].position, nodes[-1].position + 1)
+    between = {node.op.outputs[0] for node in nodes[:-1]}
+    elsewhere = any(between & set(op.inputs) for at, op in enumerate(graph.ops) if at not in inside)
+    if len(sources) != 1 or not all(readers[:-1]) or elsewhere or between & set(graph.outputs):
+        return None
+    (source,) = sources.values()
+    return Joined(tuple(nodes), source, tuple(map(tuple, readers[:-1])))
 
 
 def in_bands(graph: Graph, calls: Sequence[KernelCall]) -> Graph:
@@ -88,185 +95,188 @@ def _joined(nodes: Sequence[Node]) -> Op:
     )
 
 
-@dataclass(frozen=True)
-class _Rows:
-    """The rows, from the first to behind the last, that operator ``at`` reads and writes; ``pad``
-    rows are padded above the first one that it reads."""
-
-    at: int
-    read: tuple[int, int]
-    written: tuple[int, int]
-    pad: int
-
-    @property
-    def room(self) -> int:
-        """Rows of its buffer: with those padded above, so that what is kept can move there."""
-        return self.pad + self.read[1] - self.read[0]
+Shape = tuple[int, int, int, int]
+"""What an operator's kernel depends on in a band: which operator, the rows that it reads, those
+padded above, and the rows that it writes; of one that sums rows, whether these are the first, and
+the last."""
 
 
-def _plan(nodes: Sequence[Node], height: int) -> list[list[_Rows]]:
-    """Return for each band of ``height`` rows what each operator has to do that runs in it."""
-    end = [0] * len(nodes)
-    bands = []
-    rows = nodes[-1].output.shape[1]
-    for first in range(0, rows, height):
-        written = first, min(first + height, rows)
-        band: list[_Rows] = []
-        for at in reversed(range(len(nodes))):
-            if written[0] >= written[1]:
-                break  # all that is needed is there
-            one = _rows(nodes[at], at, written)
-            band.insert(0, one)
-            written = max(one.read[0], end[at]), one.read[1]
-            end[at] = max(end[at], one.read[1])
-        bands.append(band)
-    return bands
+class BandPlan:
+    """How ``step`` runs in bands of ``height`` rows of its output, with as many early bands as make
+    its buffers smallest: their ``size``. Without ``bands``, it cannot."""
 
+    def __init__(self, step: Joined, height: int) -> None:
+        self.step = step
+        self.bands: list[Band] = []
+        self.size, bare = 0, [0] * len(step.nodes)
+        for early in reversed(range(step.early(height) + 1)):
+            bands = step.bands(height, early)
+            size = lay_out(step, bands, bare).size if bands else 0
+            if self.bands and (not bands or size > self.size):
+                break
+            self.bands, self.size = bands or [], size
 
-def _rows(node: Node, at: int, written: tuple[int, int]) -> _Rows:
-    """Return what rows of the output of ``node`` need of its input."""
-    w, height = OPS[node.kind].window(node), node.input(0).shape[1]
-    assert w is not None
-    low, last = (row * w.stride_h - w.pad_top for row in (written[0], written[1] - 1))
-    end = last + (w.kernel_h - 1) * w.dilation_h + 1
-    read = min(max(low, 0), height), min(max(end, 0), height)
-    return _Rows(at, read, written, max(0, -low))
+    @cached_property
+    def images(self) -> dict[Shape, Node]:
+        """The operators on those rows alone that their kernels are called for."""
+        return {shape: self._image(shape) for shape in self.times}
 
+    def _image(self, shape: Shape) -> Node:
+        at, height, pad, rows = shape
+        node = self.step.nodes[at]
+        inputs = (t if t is None or t.is_constant else _rows_of(t, height) for t in node.inputs)
+        if self._sums(at):
+            return Node(at, node.op, tuple(inputs), node.outputs)
+        op = dataclasses.replace(node.op, attrs={**node.attrs, BAND: (pad, rows)})
+        return Node(at, op, tuple(inputs), (_rows_of(node.output, rows),))
 
-def band_call(nodes: Sequence[Node], height: int, bind: Bind) -> KernelCall | None:
-    """Return the call that runs a chain of ``nodes`` in bands of ``height`` rows; None where a
-    kernel does not take its rows, or rows would move onto themselves."""
-    plan = _plan(nodes, height)
-    if any(one.read[0] >= one.read[1] for band in plan for one in band):
-        return None
-    chain = _Chain(nodes, bind, plan)
-    bands = [chain.parts(band) for band in plan]
-    calls = [part.call for band in bands for part in band or ()]
-    if None in bands or not calls:
-        return None
-    scratch = chain.scratch + max(call.scratch_bytes for call in calls)
-    return KernelCall(
-        "",
-        "",
-        tuple(dict.fromkeys(source for call in calls for source in call.sources)),
-        scratch_bytes=scratch,
-        overlap=by_bands(*_progress(nodes, plan), in_step=len(chain.readers) > 1),
-        rounds=_rounds([band for band in bands if band is not None]),
-        operators=len(nodes),
-    )
+    def candidates(self, shape: Shape, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+        """Return the kernels that may run one of ``images``."""
+        at, rows, *ends = shape
+        node = self.images[shape]
+        if not self._sums(at):
+            return OPS[node.kind].candidates(node, cpu)
+        call = OPS[node.kind].row_sums(self.step.nodes[at], rows, *map(bool, ends))
+        return () if call is None else (call,)
 
+    def shape(self, one: Rows) -> Shape:
+        """Return what the kernel for some rows depends on."""
+        height = one.read[1] - one.read[0]
+        if self._sums(one.at):
+            last = one.read[1] == self.step.nodes[one.at].input(0).shape[1]
+            return one.at, height, int(one.read[0] == 0), int(last)
+        return one.at, height, one.pad, one.written[1] - one.written[0]
 
-def _progress(
-    nodes: Sequence[Node], plan: Sequence[Sequence[_Rows]]
-) -> tuple[list[int], list[int]]:
-    """Return for each band the bytes of the output up to its end, and of the input before what it
-    reads."""
-    source, target = nodes[0].input(0), nodes[-1].output
-    reads = [
-        min((one.read[0] for one in band if _reads(nodes[one.at], source)), default=source.shape[1])
-        for band in plan
-    ]
-    return [band[-1].written[1] * _row(target) for band in plan], [n * _row(source) for n in reads]
+    def _sums(self, at: int) -> bool:
+        return at == len(self.step.nodes) - 1 and self.step.sums_rows
 
+    @cached_property
+    def alive(self) -> tuple[int, ...]:
+        """The bytes of the buffers that are needed while each operator runs."""
+        return alive(self.step, self.bands)
 
-def _reads(node: Node, tensor: Tensor) -> bool:
-    return tensor.index in node.op.inputs
+    @cached_property
+    def times(self) -> Mapping[Shape, int]:
+        """How often the kernels of each of ``images`` run."""
+        return Counter(self.shape(one) for band in self.bands for one in band.rows)
 
+    @cached_property
+    def _overlap(self) -> Overlap:
+        """How far each band has written the output, and from where on it reads the input."""
+        source, last = self.step.source, len(self.step.nodes) - 1
+        reading = [n for n, node in enumerate(self.step.nodes) if source.index in node.op.inputs]
+        ends, reads = [0], []
+        for band in self.bands:
+            written = [self._end(one) for one in band.rows if one.at == last]
+            ends.append(written[0] if written else ends[-1])
+            rows = [one.read[0] for one in band.rows if one.at in reading]
+            reads.append(min(rows, default=source.shape[1]) * row_bytes(source))
+        return by_bands(ends[1:], reads, in_step=last in reading)
 
-class _Chain:
-    """Makes the parts of a chain band by band.
+    def _end(self, one: Rows) -> int:
+        """Return the bytes of the output up to those that the last operator writes here."""
+        output = self.step.nodes[-1].output
+        if self._sums(one.at):
+            return output.nbytes * self.shape(one)[3]
+        return one.written[1] * row_bytes(output)
 
-    Buffer ``n``, which operator ``n`` reads, is at ``_buffer[n]`` of the scratch memory and holds
-    rows ``_first[n]`` to ``_end[n]``; the kernels' own scratch memory follows behind all buffers,
-    at ``scratch``.
-    """
+    def outline(self, scratch: Sequence[int]) -> KernelCall:
+        """Return a call with all that memory depends on, where the operators' kernels need so much
+        ``scratch`` memory of their own."""
+        return self._call(lay_out(self.step, self.bands, scratch).size)
 
-    def __init__(self, nodes: Sequence[Node], bind: Bind, plan: Sequence[Sequence[_Rows]]) -> None:
-        self._nodes, self._bind = nodes, bind
-        self._first, self._end = [0] * len(nodes), [0] * len(nodes)
-        self._known: dict[object, tuple[Node, KernelCall | None]] = {}
-        self.readers = [node for node in nodes if _reads(node, nodes[0].input(0))]
-        self._buffer = [0, 0]
-        for at, node in enumerate(nodes[:-1]):
-            rooms = (one.room for band in plan for one in band if one.at == at + 1)
-            size = max(rooms) * _row(node.output)
-            self._buffer.append(self._buffer[-1] + -(-size // _ALIGN) * _ALIGN)
-        self.scratch = self._buffer.pop()
-
-    def parts(self, band: Sequence[_Rows]) -> list[Part] | None:
-        """Return the parts of the next band; None where there is no kernel for one."""
-        found: list[Part] = []
-        for one, later in itertools.zip_longest(band, band[1:]):
-            if later is not None:
-                moved = self._advance(later)
-                if moved is None:
-                    return None
-                found += moved
-            node, call = self._bound(one)
-            if call is None:
-                return None
-            inputs = tuple(self._source(node.input(i), one) for i in call.inputs)
-            found.append(Part(node, call, inputs, self._target(one), self.scratch))
-        return found
-
-    def _advance(self, one: _Rows) -> list[Part] | None:
-        """Let the buffer of an operator begin with what it reads, after those rows of it that are
-        there have moved; None where they would move onto themselves."""
-        at, begin = one.at, self._buffer[one.at]
-        before, kept = self._first[at], max(0, self._end[at] - one.read[0])
-        self._first[at], self._end[at] = one.read[0] - one.pad, one.read[1]
-        way = self._first[at] - before
-        if kept == 0 or way == 0:
-            return []
-        if way < kept:
-            return None
-        tensor = self._nodes[at - 1].output
-        image = _rows_of(tensor, kept)
-        op = Op("RESHAPE", (tensor.index,), (tensor.index,))
-        node = Node(0, op, (image,), (image,))
-        _, call = self._known.setdefault(
-            kept * _row(tensor),
-            (node, dataclasses.replace(view_call(image.nbytes), in_place=(), view=False)),
+    def _call(self, size: int) -> KernelCall:
+        operators = len(self.step.nodes)
+        return KernelCall(
+            "", "", (), scratch_bytes=size, overlap=self._overlap, operators=operators
         )
-        assert call is not None
-        target = Place("scratch", begin + one.pad * _row(tensor))
-        source = Place("scratch", target.offset + way * _row(tensor))
-        return [Part(node, call, (source,), target, self.scratch)]
 
-    def _bound(self, one: _Rows) -> tuple[Node, KernelCall | None]:
-        """Return the operator and its kernel on these rows; equal ones are bound once."""
-        node = self._nodes[one.at]
-        height, rows = one.read[1] - one.read[0], one.written[1] - one.written[0]
-        key = one.at, height, one.pad, rows
-        if key not in self._known:
-            image = Node(
-                0,
-                dataclasses.replace(node.op, attrs={**node.attrs, BAND: (one.pad, rows)}),
-                tuple(
-                    t if t is None or t.is_constant else _rows_of(t, height) for t in node.inputs
-                ),
-                (_rows_of(node.output, rows),),
+    def call(self, kernels: Mapping[Shape, KernelCall]) -> KernelCall:
+        """Return the call that runs the step with these kernels, one for each of ``images``."""
+        scratch = [0] * len(self.step.nodes)
+        for (at, *_), kernel in kernels.items():
+            scratch[at] = max(scratch[at], kernel.scratch_bytes)
+        layout = lay_out(self.step, self.bands, scratch)
+        writer = _Writer(self, kernels, layout)
+        following = (*self.bands[1:], None)
+        bands = [list(writer.parts(*pair)) for pair in zip(self.bands, following, strict=True)]
+        every = [part.call for band in bands for part in band]
+        sources = tuple(dict.fromkeys(source for call in every for source in call.sources))
+        return dataclasses.replace(self._call(layout.size), sources=sources, rounds=_rounds(bands))
+
+
+class _Writer:
+    """Makes the parts of a step band by band."""
+
+    def __init__(self, plan: BandPlan, kernels: Mapping[Shape, KernelCall], layout: Layout) -> None:
+        self._plan, self._kernels, self._layout = plan, kernels, layout
+        self._nodes = plan.step.nodes
+        self._copies: dict[int, tuple[Node, KernelCall]] = {}
+        self._writers = {node.op.outputs[0]: at for at, node in enumerate(self._nodes)}
+
+    def parts(self, band: Band, following: Band | None) -> Iterator[Part]:
+        """Yield the parts of a band, and, around them, the copies of rows that are kept."""
+        used = [self._buffers(one) for one in band.rows]
+        for n, one in enumerate(band.rows):
+            for at in sorted(used[n] - set().union(*used[:n])):
+                yield from self._fetched(at, band)
+            shape = self._plan.shape(one)
+            node, call = self._plan.images[shape], self._kernels[shape]
+            inputs = tuple(self._source(node.input(i), one, band) for i in call.inputs)
+            target, scratch = self._target(one, band), self._layout.scratch[one.at]
+            yield Part(node, call, inputs, target, scratch, one.at)
+            for at in sorted(used[n] - set().union(*used[n + 1 :])):
+                if following is not None:
+                    yield from self._kept(at, band, following)
+
+    def _buffers(self, one: Rows) -> set[int]:
+        """Return the buffers that an operator reads or writes, by their writers."""
+        tensors = (*self._nodes[one.at].op.inputs, *self._nodes[one.at].op.outputs)
+        found = {self._writers[i] for i in tensors if i in self._writers}
+        return found - {len(self._nodes) - 1}
+
+    def _fetched(self, at: int, band: Band) -> Iterator[Part]:
+        store, rows = self._layout.stores[at], band.before[at] - band.first[at]
+        if store is not None and rows:
+            yield self._copy(at, rows, store, self._layout.buffers[at])
+
+    def _kept(self, at: int, band: Band, following: Band) -> Iterator[Part]:
+        rows, way = band.end[at] - following.first[at], following.first[at] - band.first[at]
+        store, begin, size = self._layout.stores[at], self._layout.buffers[at], self._row(at)
+        if store is not None and rows:
+            yield self._copy(at, rows, begin + way * size, store)
+        elif way:
+            for done in range(0, rows, way):  # so many at a time do not overlap
+                target = begin + done * size
+                yield self._copy(at, min(way, rows - done), target + way * size, target)
+
+    def _copy(self, at: int, rows: int, source: int, target: int) -> Part:
+        image = _rows_of(self._nodes[at].output, rows)
+        node = Node(at, Op("RESHAPE", (image.index,), (image.index,)), (image,), (image,))
+        call = dataclasses.replace(view_call(image.nbytes), in_place=(), view=False)
+        node, call = self._copies.setdefault(image.nbytes, (node, call))
+        return Part(node, call, (Place("scratch", source),), Place("scratch", target))
+
+    def _source(self, tensor: Tensor, one: Rows, band: Band) -> Place:
+        at = self._writers.get(tensor.index)
+        if at is None:
+            return Place("input", one.read[0] * row_bytes(self._plan.step.source))
+        return self._place(at, one.read[0], band)
+
+    def _target(self, one: Rows, band: Band) -> Place:
+        if one.at == len(self._nodes) - 1:
+            whole = self._plan.step.sums_rows
+            return Place(
+                "output", 0 if whole else one.written[0] * row_bytes(self._nodes[-1].output)
             )
-            self._known[key] = image, self._bind(image, one.at)
-        return self._known[key]
+        return self._place(one.at, one.written[0], band)
 
-    def _source(self, tensor: Tensor, one: _Rows) -> Place:
-        if tensor.index == self._nodes[0].input(0).index:
-            return Place("input", one.read[0] * _row(tensor))
-        rows = one.read[0] - self._first[one.at]
-        return Place("scratch", self._buffer[one.at] + rows * _row(tensor))
+    def _place(self, at: int, row: int, band: Band) -> Place:
+        offset = (row - band.first[at]) * self._row(at)
+        return Place("scratch", self._layout.buffers[at] + offset)
 
-    def _target(self, one: _Rows) -> Place:
-        tensor, reader = self._nodes[one.at].output, one.at + 1
-        if reader == len(self._nodes):
-            return Place("output", one.written[0] * _row(tensor))
-        rows = one.written[0] - self._first[reader]
-        return Place("scratch", self._buffer[reader] + rows * _row(tensor))
-
-
-def _row(tensor: Tensor) -> int:
-    """Return the bytes of a row of an image."""
-    return tensor.nbytes // tensor.shape[1]
+    def _row(self, at: int) -> int:
+        return self._plan.step.row_bytes[at]
 
 
 def _rows_of(tensor: Tensor, rows: int) -> Tensor:

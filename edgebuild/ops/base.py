@@ -50,6 +50,11 @@ class Window:
     pad_top: int
     pad_left: int
 
+    @classmethod
+    def of_pixels(cls, image: Shape) -> Window | None:
+        """Return that of single pixels; None where there are no rows of NHWC."""
+        return cls(1, 1, 1, 1, 1, 1, *image[1:3], 0, 0) if len(image) == 4 else None
+
 
 @dataclass(frozen=True)
 class Overlap:
@@ -118,13 +123,15 @@ class Place:
 @dataclass(frozen=True)
 class Part:
     """A kernel's call for some rows. ``node`` is the operator on these rows alone; ``scratch`` is
-    where the kernel's own begins in that of the step."""
+    where the kernel's own begins in that of the step, ``operator`` which of the step's it is, None
+    where it moves rows."""
 
     node: Node
     call: KernelCall
     inputs: tuple[Place, ...]
     output: Place
-    scratch: int
+    scratch: int = 0
+    operator: int | None = None
 
 
 @dataclass(frozen=True)
@@ -190,6 +197,12 @@ class Operator(ABC):
     def window(self, node: Node) -> Window | None:
         """Return through which window each row of the output depends on rows of the input, where
         the operator may run in bands of rows; None where it may not."""
+        return None
+
+    def row_sums(self, node: Node, rows: int, first: bool, last: bool) -> KernelCall | None:
+        """Return the kernel that adds so many ``rows`` of an image, perhaps the ``first`` or the
+        ``last`` ones, to sums in scratch memory that lasts, of which the last make the output; None
+        where the output is not made of such sums."""
         return None
 
     def effective_scales(self, node: Node) -> Iterable[float]:

@@ -82,10 +82,9 @@ class _Elementwise(Operator):
     def window(self, node: Node) -> Window | None:
         """Return that of single pixels, where the operands are images that do not broadcast."""
         shapes = {tensor.shape for tensor in (*node.inputs, node.output) if tensor is not None}
-        shape = node.output.shape
-        if len(shapes) > 1 or len(shape) != 4 or any(t and t.is_constant for t in node.inputs):
+        if len(shapes) > 1 or any(t and t.is_constant for t in node.inputs):
             return None
-        return Window(1, 1, 1, 1, 1, 1, *shape[1:3], 0, 0)
+        return Window.of_pixels(node.output.shape)
 
     def params(self, node: Node) -> dict[str, object]:
         """Return the kernel's parameters but the loops."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from edgebuild.graph import DType, Node, Tensor
 from edgebuild.ops import gemmlowp
-from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape, Window
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.convolution import is_int8
 from edgebuild.ops.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
@@ -90,6 +90,10 @@ class Lookup(Operator):
         assert x is not None
         table = np.array(self._values(node), np.int8)
         return (table[x.astype(np.int64) + 128],)
+
+    def window(self, node: Node) -> Window | None:
+        """Return that of single pixels."""
+        return Window.of_pixels(node.output.shape)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the look-up kernel; it works in place."""

@@ -12,6 +12,7 @@ from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Sha
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.fixed_point import activation_range
 from edgebuild.ops.overlap import by_pixels
+from edgebuild.ops.row_sums import MOST_SUMMED, row_sums_call
 from edgebuild.targets import CpuFeatures
 
 _MOST_VALUES = 256
@@ -172,6 +173,17 @@ class AveragePool2D(_Pool2D):
         count = conv.patches(np.ones_like(x), w, 0).sum(axis=(3, 4))
         magnitude = (np.abs(total) + count // 2) // count
         return (_clip(node, np.sign(total) * magnitude),)
+
+    def row_sums(self, node: Node, rows: int, first: bool, last: bool) -> KernelCall | None:
+        """Return the kernel where the one window is the whole image."""
+        w, (batches, in_h, in_w, _) = _window(node), node.input(0).shape
+        whole = w.kernel_h - w.pad_top >= in_h and w.kernel_w - w.pad_left >= in_w
+        if not whole or not batches == w.out_h == w.out_w == 1 or in_h * in_w > MOST_SUMMED:
+            return None
+        low, high = activation_range(node.attrs["fused_activation_function"], node.output)
+        output = {"count": in_h * in_w, "min": low, "max": high}
+        band = rows, first, last
+        return row_sums_call("pool2d/average_pool2d_rows_s8", node.input(0), band, output)
 
     def fits_16_bits(self, node: Node) -> bool:
         """Return whether the sum of a window does."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from edgebuild.graph import DType, Node, Tensor
-from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
+from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape, Window
 from edgebuild.ops.cases import activation, one_op
 from edgebuild.ops.convolution import is_int8
 from edgebuild.ops.fixed_point import quantize_multiplier
@@ -55,6 +55,10 @@ class Quantize(Operator):
         ratio = np.clip(ratio.astype(np.float64), -(2.0**24), 2.0**24)
         rounded = np.trunc(ratio + np.copysign(0.5, ratio)).astype(np.int64)
         return (np.clip(rounded + node.output.zero_point, -128, 127).astype(np.int8),)
+
+    def window(self, node: Node) -> Window | None:
+        """Return that of single pixels."""
+        return Window.of_pixels(node.output.shape)
 
     def kernel(self, node: Node, cpu: CpuFeatures) -> KernelCall:
         """Return the float kernel or a table."""

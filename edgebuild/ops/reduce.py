@@ -12,11 +12,11 @@ from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Shape
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.convolution import is_int8
 from edgebuild.ops.fixed_point import multiply_by_quantized_multiplier, quantize_multiplier
+from edgebuild.ops.row_sums import MOST_SUMMED, row_sums_call
 from edgebuild.targets import CpuFeatures
 
 _MAX_RANK = 5
 _MAX_LOOPS = 3  # five dimensions, kept and reduced in turns
-_MAX_VALUES = 1 << 23
 _MAX_RANGE = float(1 << 28)
 
 
@@ -45,7 +45,7 @@ class _Reduce(Operator):
         Constraint(
             "at most 2**23 values become one, and their sum fits the output's scale in 28 bits",
             lambda n: (
-                _values(n) <= _MAX_VALUES
+                _values(n) <= MOST_SUMMED
                 and 255 * (1 if n.kind == "MEAN" else _values(n)) * _scale(n) < _MAX_RANGE
             ),
         ),
@@ -79,7 +79,6 @@ class _Reduce(Operator):
         loops = [move.Loop(d, s) for d, s in zip(shape, move.strides(shape), strict=True)]
         kept = _nest([loop for i, loop in enumerate(loops) if i not in axes])
         reduced = _nest([loop for i, loop in enumerate(loops) if i in axes])
-        multiplier, shift = _multiplier(node)
         variant = "_neon" if cpu.neon else "_dsp" if cpu.dsp else ""
         return KernelCall(
             f"eb_reduce_sum_s8{'_neon' if cpu.neon else ''}",
@@ -91,12 +90,17 @@ class _Reduce(Operator):
                 "kept_stride": tuple(loop.stride for loop in kept),
                 "reduced": tuple(loop.count for loop in reduced),
                 "reduced_stride": tuple(loop.stride for loop in reduced),
-                "zero_sum": node.input(0).zero_point * _values(node),
-                "multiplier": multiplier,
-                "shift": shift,
-                "offset": node.output.zero_point,
+                **_output(node),
             },
         )
+
+    def row_sums(self, node: Node, rows: int, first: bool, last: bool) -> KernelCall | None:
+        """Return the kernel where the height and the width of one image are reduced."""
+        shape = node.input(0).shape
+        if len(shape) != 4 or shape[0] != 1 or _axes(node) != (1, 2):
+            return None
+        band = rows, first, last
+        return row_sums_call("reduce/reduce_rows_s8", node.input(0), band, _output(node))
 
     def cases(self) -> Iterable[Case]:
         """Yield every pattern of axes, ranks 1 to 5, and scales that shift and saturate."""
@@ -195,6 +199,17 @@ def _multiplier(node: Node) -> tuple[int, int]:
         extra = min(count.bit_length() - 1, 31 + shift)
         multiplier, shift = (multiplier << extra) // count, shift - extra
     return multiplier, shift
+
+
+def _output(node: Node) -> dict[str, int]:
+    """Return the parameters of what becomes of sums."""
+    multiplier, shift = _multiplier(node)
+    return {
+        "zero_sum": node.input(0).zero_point * _values(node),
+        "multiplier": multiplier,
+        "shift": shift,
+        "offset": node.output.zero_point,
+    }
 
 
 def _nest(loops: Sequence[move.Loop]) -> list[move.Loop]:

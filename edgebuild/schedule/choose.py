@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import combinations_with_replacement
 
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import Optimize
@@ -15,7 +15,7 @@ from edgebuild.schedule.costs import Costs, Option, Step
 FLASH_OF_BALANCED, SMALL_FLASH = 1.4, 8 << 10
 """``balanced`` takes so many times the flash of ``size`` at most, or so many bytes more."""
 
-RAM_WEIGHT = 0.7
+RAM_WEIGHT = 0.4
 """``balanced`` makes cycles times RAM to this power small: a tenth of the cycles is worth a seventh
 of the RAM."""
 
@@ -25,8 +25,11 @@ CYCLES_OF_RAM = 1.4
 WORTH = 2e-7
 """A byte of flash must save this share of the cycles: 5 KB a thousandth."""
 
-ARENAS = tuple(0.8**n for n in range(11))
-"""The shares of the fastest kernels' arena that ``balanced`` begins with, to make less of it."""
+SHARES = (0.9, 0.97)
+"""What is tried next where steps have an arena: so many times as much, while there are such."""
+
+_NEAR = 4
+"""So many of the smallest arenas by what is alive are planned."""
 
 STEP_BYTES = 120
 """About what the call and the parameters of a step take, whichever its kernel."""
@@ -42,14 +45,14 @@ Live = Callable[[Sequence[KernelCall]], Sequence[int]]
 them is nearly always the arena."""
 
 Fits = Callable[[KernelCall], bool]
-"""Returns whether a call instead of some steps makes the arena smaller."""
+"""Returns whether the arena that is wanted has room for a call instead of some steps."""
 
 Join = Callable[[Sequence[Step], Fits], "Step | None"]
 """Returns the step that runs the operators of some in bands of rows, of those that fit; None where
 none does."""
 
-LONGEST = 3
-"""Steps that are joined at most."""
+LONGEST = 16
+"""Operators that run in one step at most."""
 
 
 @dataclass(frozen=True)
@@ -66,15 +69,21 @@ def choose(
     optimize: Optimize,
     live: Live,
     join: Join = lambda _, __: None,
+    kept: Sequence[int] = (),
     room: Room = Room(),
-) -> Steps:
+) -> tuple[Steps, ...]:
     """Return the steps for operators that have these ``options``, within ``room`` where that can
-    be. Of options whose cycles are not all known, the first is taken."""
+    be: the best ones first, others whose arena may be smaller after all, as what is alive is not
+    all: where it lies decides.
+
+    ``kept`` are the bytes that are alive before each operator, and after the last, for ``join``. Of
+    options whose cycles are not all known, the first is taken.
+    """
     known = [
         tuple(found if all(not math.isnan(one.cycles) for one in found) else found[:1])
         for found in options
     ]
-    return _Problem(known, costs, live, join, room).best(optimize)
+    return _Problem(known, costs, live, join, kept, room).best(optimize)
 
 
 @dataclass(frozen=True)
@@ -83,38 +92,104 @@ class _Problem:
     costs: Costs
     live: Live
     join: Join
+    kept: Sequence[int]
     room: Room
 
-    def best(self, optimize: Optimize) -> Steps:
-        smallest = self._steps(self._fastest_within(Room(0, self.room.ram)))
+    def best(self, optimize: Optimize) -> tuple[Steps, ...]:
+        smallest = self._steps(self._fastest_within(Room(0, self.room.ram))[0])
         if optimize == Optimize.SIZE:
-            return smallest
+            return (smallest,)
         if optimize == Optimize.SPEED:
-            return self._steps(self._fastest_within(self.room))
+            return (self._steps(self._fastest_within(self.room)[0]),)
         size = self.flash(smallest)
         flash = min(self.room.flash, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
-        balanced = self._balanced(replace(self.room, flash=flash))
+        balanced = min(self._arenas(replace(self.room, flash=flash)), key=self._product)
         if optimize == Optimize.BALANCED:
-            return balanced
+            return (balanced,)
         most = CYCLES_OF_RAM * self.cycles(balanced)
-        return self._smaller_arena(
-            balanced, lambda _, two: self.cycles(two) <= most and self.flash(two) <= self.room.flash
-        )
+        quick = [steps for steps in self._arenas(self.room) if self.cycles(steps) <= most]
+        return (*sorted(quick, key=self._arena)[:_NEAR], balanced)
 
-    def _balanced(self, room: Room) -> Steps:
-        """Return the best of what comes of the fastest steps in smaller and smaller arenas, each
-        made smaller as long as that pays."""
-        fast = self._steps(self._fastest_within(room))
-        arena = max(self._live(fast), default=0)
-        choices = {self._fastest_within(replace(room, ram=share * arena)) for share in ARENAS}
-        found = [
-            self._smaller_arena(
-                self._steps(choice), lambda one, two: self._pays(one, two, room.flash)
-            )
-            for choice in sorted(choices)
-        ]
-        kept = [steps for steps in found if self.flash(steps) <= room.flash]
-        return min(kept or found, key=self._product)
+    def _arenas(self, room: Room) -> list[Steps]:
+        """Return the fastest steps in ``room``, and in smaller and smaller arenas."""
+        choice, banned = self._fastest_within(room)
+        found = [self._steps(choice)]
+        shares = iter(SHARES)
+        share = next(shares)
+        while True:
+            arena = share * self._arena(found[-1])
+            steps = self._within(replace(room, ram=arena), banned)
+            if steps is not None:
+                found.append(steps)
+            elif (share := next(shares, 0.0)) == 0.0:
+                kept = [steps for steps in found if self.flash(steps) <= room.flash]
+                return kept or found[:1]
+
+    def _within(self, room: Room, banned: frozenset[str]) -> Steps | None:
+        """Return the fastest steps in an arena, in bands where no option fits it; None where there
+        are none."""
+        single = self._steps(self._of_kernels(banned, room))
+        large = [at for at, step in enumerate(single) if self._bytes(step) > room.ram]
+        fastest: list[tuple[float, Steps] | None] = [(0.0, ())]
+        for end, step in enumerate(single, 1):
+            before = fastest[end - 1]
+            ways = [(before, step)] if before is not None and end - 1 not in large else []
+            for first in self._starts(end, large):
+                joined = self._joined(single, first, end, room.ram)
+                if (before := fastest[first]) is not None and joined is not None:
+                    ways.append((before, joined))
+            found = [(time + _time(step), (*steps, step)) for (time, steps), step in ways]
+            fastest.append(min(found, key=lambda pair: pair[0], default=None))
+        return fastest[-1][1] if fastest[-1] is not None else None
+
+    def _starts(self, end: int, large: Sequence[int]) -> Iterator[int]:
+        """Yield where steps up to before ``end`` begin that may be joined: with those that are too
+        ``large`` in between, before them where less is alive than after the first step, and behind
+        them where less is alive than before the last, as otherwise it would be as good without."""
+        if not self.kept:
+            return
+        for first in range(max(0, end - LONGEST), end - 1):
+            inside = [at for at in large if first <= at < end]
+            if not inside:
+                continue
+            begins = first == inside[0] or self.kept[first] < self.kept[first + 1]
+            ends = end == inside[-1] + 1 or self.kept[end] < self.kept[end - 1]
+            if begins and ends:
+                yield first
+
+    def _joined(self, steps: Steps, first: int, end: int, arena: float) -> Step | None:
+        """Return the fastest step that runs those from ``first`` to before ``end`` in bands, within
+        an arena."""
+        fits = lambda call: self._alive(first, call) <= arena  # noqa: E731
+        joined = self.join(steps[first:end], fits)
+        if joined is None:
+            return None
+        ways = [replace(joined, taken=at) for at in range(len(joined.options))]
+        within = [way for way in ways if self._bytes(way) <= arena]
+        return min(within, key=_time, default=None)
+
+    def _bytes(self, step: Step) -> int:
+        return self._alive(step.position, step.option.call)
+
+    def _alive(self, position: int, call: KernelCall) -> int:
+        """Return the bytes that are alive while a call runs operators from ``position`` on."""
+        key = position, call.operators, call.scratch_bytes, call.overlap, call.in_place
+        if key not in self._sizes:
+            calls = self._least[:position], self._least[position + call.operators :]
+            self._sizes[key] = self.live([*calls[0], call, *calls[1]])[position]
+        return self._sizes[key]
+
+    @cached_property
+    def _sizes(self) -> dict[Hashable, int]:
+        return {}
+
+    @cached_property
+    def _least(self) -> Sequence[KernelCall]:
+        """The call of each operator with the least scratch memory."""
+        return [min(found, key=_scratch).call for found in self.options]
+
+    def _arena(self, steps: Steps) -> int:
+        return max(map(self._bytes, steps), default=0)
 
     def _steps(self, choice: Choice) -> Steps:
         return tuple(
@@ -122,18 +197,11 @@ class _Problem:
             for position, (options, at) in enumerate(zip(self.options, choice, strict=True))
         )
 
-    def _pays(self, one: Steps, two: Steps, limit: float) -> bool:
-        """Return whether ``two`` are better than ``one`` in cycles and RAM, and take no more flash
-        than ``limit`` and than they save of the RAM."""
-        flash, saved = self.flash(two), max(self._live(one)) - max(self._live(two))
-        cheap = flash <= limit and flash - self.flash(one) <= saved
-        return cheap and self._product(two) < self._product(one)
-
     def _product(self, steps: Steps) -> float:
-        return self.cycles(steps) * max(self._live(steps), default=0) ** RAM_WEIGHT
+        return self.cycles(steps) * self._arena(steps) ** RAM_WEIGHT
 
     def cycles(self, steps: Steps) -> float:
-        return sum(s.option.time for s in steps if not math.isnan(s.option.cycles))
+        return sum(map(_time, steps))
 
     def flash(self, steps: Steps) -> float:
         """Return the bytes of constants and code, and of calls and parameters."""
@@ -142,10 +210,10 @@ class _Problem:
         calls = sum(len(one.call.kernels) for one in taken)
         return code + sum(one.constant_bytes for one in taken) + STEP_BYTES * calls
 
-    def _fastest_within(self, room: Room) -> Choice:
+    def _fastest_within(self, room: Room) -> tuple[Choice, frozenset[str]]:
         """Return the fastest choice within ``room``, or that with the least flash where there is
-        none, among those of the kernels that may be linked: from all of them on, one or two are
-        taken away or back as long as that is better."""
+        none, among those of the kernels that may be linked, and the kernels that it does without:
+        from all of them on, one or two are taken away or back as long as that is better."""
 
         def rank(choice: Choice) -> tuple[float, float]:
             steps = self._steps(choice)
@@ -155,7 +223,7 @@ class _Problem:
         optional = sorted(
             {o.kernel for options in self.options for o in options if len(options) > 1}
         )
-        changes = [frozenset(pair) for pair in combinations_with_replacement(optional, 2)]
+        changes = [frozenset(pair) for pair in itertools.combinations_with_replacement(optional, 2)]
         banned: frozenset[str] = frozenset()
         best = self._of_kernels(banned, room)
         while True:
@@ -164,21 +232,14 @@ class _Problem:
             ]
             found = min(tried, key=lambda pair: rank(pair[0]), default=None)
             if found is None or rank(found[0]) >= rank(best):
-                return best
+                return best, banned
             best, banned = found
-
-    @cached_property
-    def _beside(self) -> Sequence[int]:
-        """The bytes that are alive in each step beside its scratch memory."""
-        calls = [min(found, key=_scratch).call for found in self.options]
-        live = self.live(calls)
-        return [size - call.scratch_bytes for size, call in zip(live, calls, strict=True)]
 
     def _allowed(self, step: int, banned: frozenset[str], arena: float) -> list[int]:
         """Return the options of a step without kernels that are ``banned`` and within ``arena``,
         where there are such; bands may do what no option does."""
-        options, room = self.options[step], arena - self._beside[step]
-        within = [at for at, one in enumerate(options) if _scratch(one) <= room]
+        options = self.options[step]
+        within = [at for at, one in enumerate(options) if self._alive(step, one.call) <= arena]
         within = within or list(range(len(options)))
         return [at for at in within if options[at].kernel not in banned] or within
 
@@ -214,55 +275,10 @@ class _Problem:
                 left -= more
         return tuple(choice)
 
-    def _live(self, steps: Steps) -> Sequence[int]:
-        return self.live([step.option.call for step in steps])
-
-    def _smaller_arena(self, steps: Steps, accepts: Callable[[Steps, Steps], bool]) -> Steps:
-        """Return steps whose arena is as small as kernels with less scratch, and bands of rows,
-        make it, change by change, while one ``accepts`` the change from steps to the next."""
-        while True:
-            live = self._live(steps)
-            others = [
-                other
-                for other in self._changed(steps, live)
-                if max(self._live(other)) < max(live) and accepts(steps, other)
-            ]
-            if not others:
-                return steps
-            steps = min(others, key=self._product)
-
-    def _changed(self, steps: Steps, live: Sequence[int]) -> Iterator[Steps]:
-        """Yield changes where the most bytes are alive: a step with less scratch, then all such
-        steps in bands with their neighbours, that with the least of cycles times RAM first."""
-        most = max(live)
-        peak = [at for at, size in enumerate(live) if size == most]
-        for at in peak:
-            options, scratch = steps[at].options, steps[at].option.call.scratch_bytes
-            less = [n for n, one in enumerate(options) if one.call.scratch_bytes < scratch]
-            for n in sorted(less, key=lambda n: options[n].time):
-                yield (*steps[:at], replace(steps[at], taken=n), *steps[at + 1 :])
-        joined: list[Steps] = []
-        for length in range(2, LONGEST + 1):
-            starts = range(max(0, peak[-1] - length + 1), min(peak[0], len(steps) - length) + 1)
-            joined += [
-                other for first in starts for other in self._joined(steps, first, length, most)
-            ]
-        yield from sorted(joined, key=self._product)
-
-    def _joined(self, steps: Steps, first: int, length: int, most: int) -> Iterator[Steps]:
-        """Yield the steps with ``length`` of them as one, of which less than ``most`` bytes may be
-        alive."""
-        before, after = steps[:first], steps[first + length :]
-        calls = [[step.option.call for step in side] for side in (before, after)]
-
-        def fits(call: KernelCall) -> bool:
-            return max(self.live([*calls[0], call, *calls[1]])) < most
-
-        joined = self.join(steps[first : first + length], fits)
-        if joined is not None:
-            for taken in range(len(joined.options)):
-                yield (*before, replace(joined, taken=taken), *after)
-
 
 def _scratch(option: Option) -> int:
     return option.call.scratch_bytes
+
+
+def _time(step: Step) -> float:
+    return 0.0 if math.isnan(step.option.cycles) else step.option.time

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from edgebuild.cycles.kernels import VIEW, kernel_name
+from edgebuild.cycles.kernels import VIEW
 from edgebuild.cycles.waits import MemoryModel
 from edgebuild.errors import InternalError
-from edgebuild.graph import Graph, Node, Tensor
-from edgebuild.memory import MemoryPlan, is_view, live_bytes, plan_memory
+from edgebuild.graph import Graph, Tensor
+from edgebuild.memory import MemoryPlan, is_view, kept_bytes, live_bytes, plan_memory
 from edgebuild.ops import OPS
-from edgebuild.ops.bands import band_call, in_bands, is_chain, parts
+from edgebuild.ops.bands import in_bands, parts
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import CpuFeatures, Optimize
 from edgebuild.regions import Placement
-from edgebuild.schedule.choose import Fits, Room, choose
-from edgebuild.schedule.costs import Costs, Option, Step, costs_for
+from edgebuild.schedule.choose import Room, choose
+from edgebuild.schedule.costs import Option, Step, costs_for
+from edgebuild.schedule.join import Joiner
 
 
 @dataclass(frozen=True)
@@ -118,28 +119,26 @@ def schedule_graph(
         tuple(costs.option(node, call) for call in OPS[node.kind].candidates(node, cpu))
         for node in graph.nodes()
     ]
-    joiner = _Joiner(graph, cpu, costs)
+    joiner = Joiner(graph, cpu, costs)
     room = _room(memory.placement) if memory is not None else Room()
     if kernel_flash is not None:
         room = replace(room, flash=min(room.flash, kernel_flash))
 
-    def chosen(optimize: Optimize) -> Schedule:
-        steps = choose(
+    found = [
+        Schedule(optimize, steps, in_bands(graph, [step.option.call for step in steps]))
+        for steps in choose(
             options,
             costs,
             optimize,
             lambda calls: live_bytes(in_bands(graph, calls), calls),
             joiner.join,
+            kept_bytes(graph),
             room,
         )
-        return Schedule(optimize, steps, in_bands(graph, [step.option.call for step in steps]))
-
-    found = chosen(optimize)
-    if optimize == Optimize.RAM:
-        # What is alive is not all: where it lies decides.
-        others = (found, replace(chosen(Optimize.BALANCED), optimize=optimize))
-        return min(others, key=lambda one: plan_memory(one.graph, one.calls).arena_bytes)
-    return found
+    ]
+    if len(found) == 1:
+        return found[0]
+    return min(found, key=lambda one: plan_memory(one.graph, one.calls).arena_bytes)
 
 
 FIRMWARE_BYTES = 16 << 10
@@ -155,54 +154,6 @@ def _room(placement: Placement) -> Room:
     if placement.weights.kind != "flash":
         return Room(ram=ram)
     return Room(max(0, placement.weights.usable_bytes - FIRMWARE_BYTES), ram)
-
-
-BAND_ROWS = (16, 8, 4, 2, 1)
-"""How many rows of the last operator's output a band may have."""
-
-
-class _Joiner:
-    """Joins steps of ``graph``; what was bound is kept, as it may be asked for again."""
-
-    def __init__(self, graph: Graph, cpu: CpuFeatures, costs: Costs) -> None:
-        self._graph, self._cpu, self._costs = graph, cpu, costs
-        self._known: dict[tuple[object, ...], Option | None] = {}
-
-    def join(self, steps: Sequence[Step], fits: Fits) -> Step | None:
-        """Return the step that runs the operators of ``steps`` with the same kernels in bands: of
-        all heights that may fit."""
-        nodes = [self._graph.node(step.position) for step in steps]
-        if any(step.option.call.rounds for step in steps) or not is_chain(self._graph, nodes):
-            return None
-        found = []
-        for height in BAND_ROWS:
-            # Without the kernels' own scratch memory, which is known once they are bound.
-            outline = band_call(nodes, height, lambda _, at: _bare(steps[at].option.call))
-            if height < nodes[-1].output.shape[1] and outline is not None and fits(outline):
-                found.append(self._option(steps, nodes, height))
-        options = tuple(one for one in found if one is not None)
-        return Step(steps[0].position, options) if options else None
-
-    def _option(self, steps: Sequence[Step], nodes: Sequence[Node], height: int) -> Option | None:
-        kernels = [step.option.kernel for step in steps]
-        key = nodes[0].position, height, *kernels
-
-        def bind(node: Node, at: int) -> KernelCall | None:
-            every = OPS[node.kind].candidates(node, self._cpu)
-            same = (call for call in every if kernel_name(call) == kernels[at])
-            return min(same, key=lambda call: call.scratch_bytes, default=None)
-
-        if key not in self._known:
-            call = band_call(nodes, height, bind)
-            option = self._costs.option(nodes[0], call) if call is not None else None
-            known = option is not None and not math.isnan(option.cycles)
-            self._known[key] = option if known else None
-        return self._known[key]
-
-
-def _bare(call: KernelCall) -> KernelCall:
-    """Return a call of which only its inputs matter."""
-    return KernelCall("", "", (), inputs=call.inputs)
 
 
 def usual_schedule(

@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "../common/eb_math.h"
+#include "../common/eb_row_sums.h"
 
 typedef struct {
     uint16_t batches;
@@ -24,5 +25,16 @@ void eb_max_pool2d_s8(const eb_pool2d_params *p, const int8_t *input, int8_t *ou
 void eb_average_pool2d_s8_dsp(const eb_pool2d_params *p, const int8_t *input, int8_t *output);
 
 void eb_max_pool2d_s8_dsp(const eb_pool2d_params *p, const int8_t *input, int8_t *output);
+
+typedef struct {
+    eb_row_sums rows;
+    int32_t count; /* pixels of the whole image */
+    int8_t min, max;
+} eb_average_pool2d_rows_params;
+
+/* The mean of a whole image, some rows at a time: the sums stay in the scratch memory, and the last
+ * rows write the output. */
+void eb_average_pool2d_rows_s8(const eb_average_pool2d_rows_params *p, const int8_t *input,
+                               int8_t *output, void *scratch);
 
 #endif /* EB_POOL2D_H */

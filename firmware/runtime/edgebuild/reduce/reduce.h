@@ -7,6 +7,8 @@
 
 #include <stdint.h>
 
+#include "../common/eb_row_sums.h"
+
 typedef struct {
     int32_t kept[3], kept_stride[3];
     int32_t reduced[3], reduced_stride[3];
@@ -15,5 +17,15 @@ typedef struct {
 } eb_reduce_params;
 
 void eb_reduce_sum_s8(const eb_reduce_params *p, const int8_t *input, int8_t *output);
+
+typedef struct {
+    eb_row_sums rows;
+    int32_t zero_sum, multiplier, shift, offset; /* as above */
+} eb_reduce_rows_params;
+
+/* The same over a whole image, some rows at a time: the sums stay in the scratch memory, and the
+ * last rows write the output. */
+void eb_reduce_rows_s8(const eb_reduce_rows_params *p, const int8_t *input, int8_t *output,
+                       void *scratch);
 
 #endif /* EB_REDUCE_H */
