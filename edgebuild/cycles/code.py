@@ -136,18 +136,19 @@ class CodeRuns:
 
         At most, pieces that lie apart share as many sets of a cache of few ways as they can.
         """
-        least = self._fills(cache)
+        least = self._fills(cache, 1.0)
         return least, max(least, self._conflicts(cache)) if cache.ways <= FEW_WAYS else least
 
-    def _fills(self, cache: Cache) -> float:
-        """Return the lines that are filled where any line may lie anywhere in the cache."""
-        turns = sum(kernel._fills(cache) for kernel in self.kernels)
+    def _fills(self, cache: Cache, turns: float) -> float:
+        """Return the lines that are filled where any line may lie anywhere in the cache; between
+        two of ``turns``, others drive out everything."""
+        apart = sum(kernel._fills(cache, kernel._entered("")) for kernel in self.kernels)
         if not self.kernels:
             phases: dict[str, list[CodePart]] = {}
             for part in self.parts:
                 phases.setdefault(part.phase, []).append(part)
-            turns = sum(_filled(parts, self._entered(at), cache) for at, parts in phases.items())
-        return min(_filled(self.parts, self._entered(""), cache), turns)
+            apart = sum(_filled(parts, self._entered(at), cache) for at, parts in phases.items())
+        return min(_filled(self.parts, turns, cache), apart)
 
     def _entered(self, phase: str) -> float:
         return self.entries.get(phase, 1.0)

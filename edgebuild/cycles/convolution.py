@@ -326,9 +326,10 @@ def _tiles(
         with work.phase("expand", blocks * groups * len(parts)):
             work.add("expansion", blocks * groups * len(parts))
             work.add("expanded channel", blocks * groups * depth)
-    with work.phase("multiply", pairs * groups * len(parts)):
-        for number, part in enumerate(parts):
-            more = ", added" if number else ""
+    for number, part in enumerate(parts):
+        more = ", added" if number else ""
+        # Other parts follow at once, where no weights are expanded.
+        with work.phase(f"multiply{more}", blocks * groups * (narrow or number < 2)):
             work.add(f"multiply{more}", pairs * groups)
             for points, words in sums:
                 count, length = pairs * groups * points, words * part // 4
@@ -337,7 +338,7 @@ def _tiles(
                 work.unrolled(f"word{more}", 16, last + 1, count)
                 work.add(f"loop of words{more}", count * bool(rounds))
                 work.add(f"round of words{more}", count * rounds)
-    with work.phase("finish", pairs * groups):
+    with work.phase("finish", blocks * groups):
         _finish(work, p, tile, groups)
     _clamp(work, p, batches * p["out_h"] * p["out_w"] * p["out_c"])
     return work

@@ -30,7 +30,7 @@ class Reads:
     ``window`` bytes, or ``taps`` lines, are read ``repeats`` times before the walk goes on.
     ``maybe``: the compiler may keep some of it in registers. ``bank`` is that of a split arena;
     None where it is not known, or not split. ``call``: which one of the step's kernel calls reads
-    it; ``operator``: the tensor that this call writes, whose other calls read the same constants.
+    it; ``again``: as an earlier call of the same operator did, if it is a constant.
     """
 
     role: str
@@ -44,7 +44,7 @@ class Reads:
     maybe: bool = False
     bank: int | None = None
     call: int = 0
-    operator: int = 0
+    again: bool = False
 
     @property
     def loads(self) -> float:
@@ -77,11 +77,14 @@ def layer_reads(node: Node, call: KernelCall, plan: MemoryPlan | None = None) ->
     """Return what a step reads of its constants and its activations; in which banks, where ``plan``
     splits the arena."""
     split = plan if plan is not None and len(plan.bank_bytes) > 1 else None
-    return tuple(
-        dataclasses.replace(read, call=number, operator=one.output.index)
-        for number, (one, own) in enumerate(executed(node, call))
-        for read in (*_constants(one, own), *_activations(one, own, split))
-    )
+    found: list[Reads] = []
+    operators: set[int] = set()
+    for number, (one, own) in enumerate(executed(node, call)):
+        again = one.output.index in operators
+        operators.add(one.output.index)
+        reads = (*_constants(one, own), *_activations(one, own, split))
+        found += (dataclasses.replace(read, call=number, again=again) for read in reads)
+    return tuple(found)
 
 
 def _constants(node: Node, call: KernelCall) -> Iterator[Reads]:

@@ -7,9 +7,9 @@ their sources and what this model leaves out. Where only bounds are known, both 
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from edgebuild.cycles.code import Code
 from edgebuild.cycles.traffic import Reads
@@ -58,16 +58,18 @@ class Layer:
         """Bytes of code, each counted once."""
         return sum((code.size for code in self.code.values()), 0.0)
 
+    @cached_property
+    def constants(self) -> Mapping[int, Sequence[Reads]]:
+        """What each of its kernel calls reads of constants."""
+        found: dict[int, list[Reads]] = {}
+        for read in self.of("weights", "parameters"):
+            found.setdefault(read.call, []).append(read)
+        return found
+
     @property
     def constants_size(self) -> int:
         """Bytes of constants, those that an operator reads in several calls counted once."""
-        calls: Counter[tuple[int, int]] = Counter()
-        for read in self.of("weights", "parameters"):
-            calls[read.operator, read.call] += read.size
-        operators: dict[int, int] = {}
-        for (operator, _), size in calls.items():
-            operators[operator] = max(operators.get(operator, 0), size)
-        return sum(operators.values())
+        return sum(read.size for read in self.of("weights", "parameters") if not read.again)
 
     def of(self, *roles: str) -> tuple[Reads, ...]:
         """Return the reads of these roles."""
@@ -246,7 +248,7 @@ class _Waiting:
     def _lines(self, read: Reads, cache: Cache, access: Access) -> Waits:
         line, size = cache.line_bytes, cache.size_bytes
         # What a call reads in the same passes lies between two reads of the same line.
-        constants = [r for r in self.layer.of("weights", "parameters") if r.call == read.call]
+        constants = self.layer.constants[read.call]
         others = [r for r in constants if r is not read and r.passes == read.passes]
         sure = sum(other.size for other in others if not other.maybe)
         most = float(sum(_spanned(other.size, line) for other in others))
@@ -255,6 +257,8 @@ class _Waiting:
         # Only in sets that hold more lines than ways is every line missed.
         if self.kept > size:
             low = read.misses(line, size * (1 + 1 / cache.ways) - sure, size)
+            if read.again:  # The call before may have left it in the cache.
+                low -= -(-read.size // line)
             return Waits(low, max(low, read.misses(line, size - most, size)))
         return Waits(0.0, self._again(cache) * read.misses(line, read.size))
 

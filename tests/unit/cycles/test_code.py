@@ -89,6 +89,8 @@ def test_kernels_that_take_turns_drive_each_other_out():
     one, other = (dataclasses.replace(kernel, entries={"": 20}) for kernel in (one, other))
     both = in_turns([one, other])
     assert both.size == 1100 and in_turns([one]) is one
+    # Calls of a kernel alone leave it there.
+    assert one.misses(cache)[0] == same(part_lines(600))
     assert both.misses(cache)[0] == same(part_lines(600, 500) * 20)
     assert both.misses(Cache(2048, 16, 64))[0] == same(part_lines(600, 500))
     # One that does not fit alone is missed in its own rounds as well.
