@@ -63,7 +63,7 @@ KERNELS = (
     ),
 )
 
-PARTS = (96, 48, 24, 16, 8)
+PARTS = (192, 96, 48, 24, 16, 8)
 """Values of depth for which weights are expanded at a time: more take more memory, less time."""
 
 NARROW_SCRATCH = tuple(size << 10 for size in (128, 96, 64, 48, 36, 24, 18, 12, 8, 6))

@@ -22,8 +22,8 @@ of the RAM."""
 CYCLES_OF_RAM = 1.4
 """``ram`` takes so many times the cycles of ``balanced`` at most."""
 
-WORTH = 2e-7
-"""A byte of flash must save this share of the cycles: 5 KB a thousandth."""
+WORTH = 1e-7
+"""A byte of flash must save this share of the cycles: 10 KB a thousandth."""
 
 SHARES = (0.9, 0.97)
 """What is tried next where steps have an arena: so many times as much, while there are such."""

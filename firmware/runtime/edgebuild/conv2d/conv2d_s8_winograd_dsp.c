@@ -68,11 +68,10 @@ EB_NAKED rows(EB_IN const uint32_t *t, EB_IN uint32_t *v, EB_IN int32_t depth)
 
 /* Three taps in r4 to r6 to points in r4, r7, r8, r9, r10, r6, on two values of depth at once. */
 #define TAP_POINTS                                                                                 \
-    "sadd16 r9, r4, r6\n sadd16 r7, r9, r5\n ssub16 r8, r9, r5\n"                                  \
-    "sadd16 r7, r7, r7\n sadd16 r7, r7, r7\n sadd16 r8, r8, r8\n sadd16 r8, r8, r8\n"              \
-    "sadd16 r11, r6, r6\n sadd16 r6, r6, r11\n sadd16 r11, r11, r11\n sadd16 r11, r11, r4\n"       \
-    "sadd16 r5, r5, r5\n sadd16 r9, r11, r5\n ssub16 r10, r11, r5\n"                               \
-    "sadd16 r11, r4, r4\n sadd16 r4, r4, r11\n"
+    "sadd16 r11, r6, r6\n sadd16 r6, r6, r11\n sadd16 r11, r11, r11\n"                             \
+    "sadd16 r9, r4, r4\n sadd16 r8, r9, r9\n sadd16 r8, r8, r11\n sadd16 r11, r11, r4\n"           \
+    "sadd16 r4, r4, r9\n sadd16 r5, r5, r5\n sadd16 r10, r5, r5\n"                                 \
+    "sadd16 r7, r8, r10\n ssub16 r8, r8, r10\n sadd16 r9, r11, r5\n ssub16 r10, r11, r5\n"
 /* Column x of half the depth: bytes 0 and 2, or 1 and 3, to t [6][3]. */
 #define TAP_COLUMN(ROTATE, x)                                                                      \
     "ldr r4, [r0, #4*" x "]\n ldr r5, [r0, #4*" x "+12]\n ldr r6, [r0, #4*" x "+24]\n"             \
@@ -82,11 +81,11 @@ EB_NAKED rows(EB_IN const uint32_t *t, EB_IN uint32_t *v, EB_IN int32_t depth)
 #define TAP_HALF(ROTATE)                                                                           \
     TAP_COLUMN(ROTATE, "0") TAP_COLUMN(ROTATE, "1") TAP_COLUMN(ROTATE, "2")                        \
     "mov r12, #6\n"                                                                                \
-    "1: ldr r4, [r1]\n ldr r5, [r1, #4]\n ldr r6, [r1, #8]\n" TAP_POINTS                           \
+    "1: ldmia r1!, {r4-r6}\n" TAP_POINTS                                                            \
     "str r4, [r2]\n str r7, [r2, r3]\n str r8, [r2, r3, lsl #1]\n str r9, [lr, r3, lsl #1]\n"      \
     "str r10, [r2, r3, lsl #2]\n str r6, [lr, r3, lsl #2]\n"                                       \
     "add r2, r2, r3, lsl #2\n add r2, r2, r3, lsl #1\n add lr, r2, r3\n"                           \
-    "add r1, #12\n subs r12, #1\n bne 1b\n sub r1, #72\n"
+    "subs r12, #1\n bne 1b\n sub r1, #72\n"
 
 /* Nine taps of one channel for four values of depth to two words of each point, 16 bytes apart.
  * r3: bytes from point to point. */
