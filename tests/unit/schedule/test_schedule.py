@@ -17,7 +17,7 @@ from edgebuild.schedule import schedule as module
 from edgebuild.schedule.choose import FLASH_OF_BALANCED, SMALL_FLASH, STEP_BYTES, choose
 from edgebuild.schedule.costs import Option, costs_for
 from edgebuild.tflite.reader import read_tflite
-from tests.chains import chained
+from tests.chains import chained, wired
 from tests.small import small_model
 
 M4, M55, PORTABLE = CORES["cortex-m4"], CORES["cortex-m55"], CpuFeatures()
@@ -254,6 +254,50 @@ def test_a_schedule_in_bands_is_verified(bench):
     (step,) = schedule.steps
     with pytest.raises(InternalError, match="once, in order"):
         Schedule(BALANCED, (dataclasses.replace(step, position=1),), graph).verify(graph)
+
+
+def test_a_chain_of_equal_images_runs_without_any_of_them(bench):
+    make, x = bench.Layers(3), (1, 24, 10, 32)
+    layers = [make.conv((1, 24, 10, 1), 32, (5, 5))]
+    for _ in range(3):
+        layers += [make.depthwise(x), make.conv(x, 32, (1, 1))]
+    graph = chained([*layers, make.pool("AVERAGE_POOL_2D", x, x[1:3])])
+    schedule = schedule_graph(graph, M4, RAM)
+    schedule.verify(graph)
+    assert len(schedule.steps) == 1
+    assert plan_memory(schedule.graph, schedule.calls).arena_bytes < 0.75 * 24 * 10 * 32
+    fast = schedule_graph(graph, M4, BALANCED)
+    cycles = [sum(step.option.cycles for step in one.steps) for one in (schedule, fast)]
+    assert cycles[0] <= 1.4 * cycles[1]
+
+
+def test_branches_run_in_bands(bench):
+    make, x, y = bench.Layers(3), (1, 32, 24, 16), (1, 16, 12, 32)
+    layers = [
+        make.conv((1, 32, 24, 3), 16, (3, 3)),
+        make.conv(x, 16, (3, 3)),
+        make.binary("ADD", x, x),
+        make.conv(x, 32, (3, 3), stride=(2, 2)),
+        make.conv(x, 32, (1, 1), stride=(2, 2)),
+        make.binary("ADD", y, y),
+    ]
+    graph = wired(layers, [[-1], [0], [1, 0], [2], [2], [3, 4]])
+    schedule = schedule_graph(graph, M4, RAM)
+    assert len(schedule.steps) == 1
+    # No image of 32 x 24 x 16 is there, but two of a quarter and a half of it.
+    arena = plan_memory(schedule.graph, schedule.calls).arena_bytes
+    assert arena - 32 * 24 * 3 - 16 * 12 * 32 < 32 * 24 * 16 / 2
+
+
+def test_steps_are_joined_from_where_few_bytes_are_alive():
+    steps = [[option("a", 1e6, 0, scratch)] for scratch in (0, 0, 2000, 0, 0)]
+    tried = []
+
+    def join(joined, _):
+        tried.append((joined[0].position, joined[-1].position))
+
+    choose(steps, Codes(a=1000), RAM, live, join, (100, 200, 200, 300, 100, 50))
+    assert set(tried) == {(0, 2), (0, 3), (0, 4), (2, 3), (2, 4)}
 
 
 def test_costs_are_those_of_the_core(bench):
