@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgebuild.cycles.kernels import kernel_name
 from edgebuild.graph import Graph
-from edgebuild.ops.bands import BandPlan, Shape, joined
+from edgebuild.ops.bands import BandPlan, BandShape, joined
 from edgebuild.profile import CpuFeatures
 from edgebuild.schedule.choose import Fits
 from edgebuild.schedule.costs import Costs, Option, Step
@@ -22,7 +22,9 @@ _Kernel = tuple[str, bool]
 class _Ways:
     """The kernels that may run operator ``at`` of a plan: for each, the calls for its rows."""
 
-    def __init__(self, at: int, plan: BandPlan, known: Mapping[Shape, Mapping[_Kernel, Option]]):
+    def __init__(
+        self, at: int, plan: BandPlan, known: Mapping[BandShape, Mapping[_Kernel, Option]]
+    ):
         shapes = [shape for shape in plan.images if shape[0] == at]
         kernels = set.intersection(*(set(known[shape]) for shape in shapes))
         self.calls = {
@@ -106,7 +108,7 @@ class Joiner:
                 self._options[key] = self._costs.option(plan.call(calls))
             yield self._options[key]
 
-    def _kernels(self, first: int, plan: BandPlan, shape: Shape) -> dict[_Kernel, Option]:
+    def _kernels(self, first: int, plan: BandPlan, shape: BandShape) -> dict[_Kernel, Option]:
         """Return all kernels of known cycles that take an operator's rows."""
         at, *rows = shape
         key = first + at, *rows
