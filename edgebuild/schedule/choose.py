@@ -14,6 +14,9 @@ from edgebuild.schedule.costs import Costs, Option, Step
 FLASH_OF_BALANCED, SMALL_FLASH = 1.4, 8 << 10
 """``balanced`` takes so many times the flash of ``size`` at most, or so many bytes more."""
 
+CYCLES_OF_BALANCED = 1.2
+"""``balanced`` takes so many times the cycles of the fastest kernels in that flash at most."""
+
 CYCLES_OF_RAM = 1.4
 """``ram`` takes so many times the cycles of ``balanced`` at most."""
 
@@ -85,7 +88,10 @@ class _Problem:
         size = self.flash(smallest)
         limit = min(self.room, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
         fast = self._steps(self._fastest_within(limit))
-        balanced = self._smaller_arena(fast, lambda one, two: self._pays(one, two, limit))
+        slow = CYCLES_OF_BALANCED * self.cycles(fast)
+        balanced = self._smaller_arena(
+            fast, lambda one, two: self.cycles(two) <= slow and self._pays(one, two, limit)
+        )
         if optimize == Optimize.BALANCED:
             return (balanced,)
         most = CYCLES_OF_RAM * self.cycles(balanced)

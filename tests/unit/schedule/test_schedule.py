@@ -137,6 +137,13 @@ def test_balanced_and_ram_give_up_scratch():
     assert taken(steps, codes, BALANCED) == ["b", "b"]
 
 
+def test_balanced_costs_at_most_a_fifth_of_the_cycles():
+    for cycles, kernel in ((1.19e6, "a"), (1.21e6, "b")):
+        steps = [[option("a", cycles, 0, 100), option("b", 1e6, 0, 9000)]]
+        assert taken(steps, Codes(a=1000, b=1000), BALANCED) == [kernel]
+        assert taken(steps, Codes(a=1000, b=1000), RAM) == ["a"]
+
+
 def test_unknown_cycles_leave_the_usual_kernel():
     steps = [[option("a", math.nan), option("b", 1.0)], [option("a", 9.0), option("b", 5.0)]]
     assert taken(steps, Codes(a=10, b=10), SPEED) == ["a", "b"]
