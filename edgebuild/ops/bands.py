@@ -95,33 +95,39 @@ def _joined(nodes: Sequence[Node]) -> Op:
     )
 
 
-Shape = tuple[int, int, int, int]
+BandShape = tuple[int, int, int, int]
 """What an operator's kernel depends on in a band: which operator, the rows that it reads, those
 padded above, and the rows that it writes; of one that sums rows, whether these are the first, and
 the last."""
 
 
 class BandPlan:
-    """How ``step`` runs in bands of ``height`` rows of its output, with as many early bands as make
-    its buffers smallest: their ``size``. Without ``bands``, it cannot."""
+    """How ``step`` runs in bands of ``height`` rows of its output, with as few early bands as make
+    its buffers smallest: to ``size`` bytes. Without ``bands``, it cannot."""
 
     def __init__(self, step: Joined, height: int) -> None:
-        self.step = step
-        self.bands: list[Band] = []
-        self.size, bare = 0, [0] * len(step.nodes)
-        for early in reversed(range(step.early(height) + 1)):
-            bands = step.bands(height, early)
-            size = lay_out(step, bands, bare).size if bands else 0
-            if self.bands and (not bands or size > self.size):
-                break
-            self.bands, self.size = bands or [], size
+        self.step, self.height = step, height
+        least, most = 0, step.early(height)
+        self.size, self.bands = self._with_early(most)
+        while least < most:  # with more of them, buffers are no larger
+            middle = (least + most) // 2
+            size, bands = self._with_early(middle)
+            if bands and size <= self.size:
+                self.size, self.bands, most = size, bands, middle
+            else:
+                least = middle + 1
+
+    def _with_early(self, early: int) -> tuple[int, list[Band]]:
+        bands = self.step.bands(self.height, early)
+        size = lay_out(self.step, bands, [0] * len(self.step.nodes)).size if bands else 0
+        return size, bands or []
 
     @cached_property
-    def images(self) -> dict[Shape, Node]:
+    def images(self) -> dict[BandShape, Node]:
         """The operators on those rows alone that their kernels are called for."""
         return {shape: self._image(shape) for shape in self.times}
 
-    def _image(self, shape: Shape) -> Node:
+    def _image(self, shape: BandShape) -> Node:
         at, height, pad, rows = shape
         node = self.step.nodes[at]
         inputs = (t if t is None or t.is_constant else _rows_of(t, height) for t in node.inputs)
@@ -130,7 +136,7 @@ class BandPlan:
         op = dataclasses.replace(node.op, attrs={**node.attrs, BAND: (pad, rows)})
         return Node(at, op, tuple(inputs), (_rows_of(node.output, rows),))
 
-    def candidates(self, shape: Shape, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
+    def candidates(self, shape: BandShape, cpu: CpuFeatures) -> tuple[KernelCall, ...]:
         """Return the kernels that may run one of ``images``."""
         at, rows, *ends = shape
         node = self.images[shape]
@@ -139,7 +145,7 @@ class BandPlan:
         call = OPS[node.kind].row_sums(self.step.nodes[at], rows, *map(bool, ends))
         return () if call is None else (call,)
 
-    def shape(self, one: Rows) -> Shape:
+    def shape(self, one: Rows) -> BandShape:
         """Return what the kernel for some rows depends on."""
         height = one.read[1] - one.read[0]
         if self._sums(one.at):
@@ -156,7 +162,7 @@ class BandPlan:
         return alive(self.step, self.bands)
 
     @cached_property
-    def times(self) -> Mapping[Shape, int]:
+    def times(self) -> Mapping[BandShape, int]:
         """How often the kernels of each of ``images`` run."""
         return Counter(self.shape(one) for band in self.bands for one in band.rows)
 
@@ -183,7 +189,14 @@ class BandPlan:
     def outline(self, scratch: Sequence[int]) -> KernelCall:
         """Return a call with all that memory depends on, where the operators' kernels need so much
         ``scratch`` memory of their own."""
-        return self._call(lay_out(self.step, self.bands, scratch).size)
+        key = tuple(scratch)
+        if key not in self._sizes:
+            self._sizes[key] = lay_out(self.step, self.bands, scratch).size
+        return self._call(self._sizes[key])
+
+    @cached_property
+    def _sizes(self) -> dict[tuple[int, ...], int]:
+        return {}
 
     def _call(self, size: int) -> KernelCall:
         operators = len(self.step.nodes)
@@ -191,7 +204,7 @@ class BandPlan:
             "", "", (), scratch_bytes=size, overlap=self._overlap, operators=operators
         )
 
-    def call(self, kernels: Mapping[Shape, KernelCall]) -> KernelCall:
+    def call(self, kernels: Mapping[BandShape, KernelCall]) -> KernelCall:
         """Return the call that runs the step with these kernels, one for each of ``images``."""
         scratch = [0] * len(self.step.nodes)
         for (at, *_), kernel in kernels.items():
@@ -208,7 +221,9 @@ class BandPlan:
 class _Writer:
     """Makes the parts of a step band by band."""
 
-    def __init__(self, plan: BandPlan, kernels: Mapping[Shape, KernelCall], layout: Layout) -> None:
+    def __init__(
+        self, plan: BandPlan, kernels: Mapping[BandShape, KernelCall], layout: Layout
+    ) -> None:
         self._plan, self._kernels, self._layout = plan, kernels, layout
         self._nodes = plan.step.nodes
         self._copies: dict[int, tuple[Node, KernelCall]] = {}

@@ -15,9 +15,12 @@ from edgebuild.schedule.costs import Costs, Option, Step
 FLASH_OF_BALANCED, SMALL_FLASH = 1.4, 8 << 10
 """``balanced`` takes so many times the flash of ``size`` at most, or so many bytes more."""
 
-RAM_WEIGHT = 0.4
+RAM_WEIGHT = 0.7
 """``balanced`` makes cycles times RAM to this power small: a tenth of the cycles is worth a seventh
 of the RAM."""
+
+CYCLES_OF_BALANCED = 1.25
+"""``balanced`` takes so many times the cycles of the fastest kernels in that flash at most."""
 
 CYCLES_OF_RAM = 1.4
 """``ram`` takes so many times the cycles of ``balanced`` at most."""
@@ -27,6 +30,13 @@ WORTH = 1e-7
 
 SHARES = (0.9, 0.97)
 """What is tried next where steps have an arena: so many times as much, while there are such."""
+
+_FEW = 3
+"""So many steps may be joined where that is faster than what fits an arena by itself."""
+
+_MOST = 48
+"""So many ways to run the first operators are kept, from the fastest to that with the fewest bytes
+of constants."""
 
 _NEAR = 4
 """So many of the smallest arenas by what is alive are planned."""
@@ -103,7 +113,10 @@ class _Problem:
             return (self._steps(self._fastest_within(self.room)[0]),)
         size = self.flash(smallest)
         flash = min(self.room.flash, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
-        balanced = min(self._arenas(replace(self.room, flash=flash)), key=self._product)
+        fast, *smaller = self._arenas(replace(self.room, flash=flash))
+        most = CYCLES_OF_BALANCED * self.cycles(fast)
+        quick = [steps for steps in smaller if self.cycles(steps) <= most]
+        balanced = min((fast, *quick), key=self._product)
         if optimize == Optimize.BALANCED:
             return (balanced,)
         most = CYCLES_OF_RAM * self.cycles(balanced)
@@ -111,45 +124,66 @@ class _Problem:
         return (*sorted(quick, key=self._arena)[:_NEAR], balanced)
 
     def _arenas(self, room: Room) -> list[Steps]:
-        """Return the fastest steps in ``room``, and in smaller and smaller arenas."""
+        """Return the fastest steps in ``room``, then those in smaller and smaller arenas."""
         choice, banned = self._fastest_within(room)
-        found = [self._steps(choice)]
+        fast = self._steps(choice)
+        found = [fast]
         shares = iter(SHARES)
         share = next(shares)
         while True:
             arena = share * self._arena(found[-1])
-            steps = self._within(replace(room, ram=arena), banned)
+            steps = self._within(replace(room, ram=arena), banned, fast)
             if steps is not None:
                 found.append(steps)
             elif (share := next(shares, 0.0)) == 0.0:
                 kept = [steps for steps in found if self.flash(steps) <= room.flash]
                 return kept or found[:1]
 
-    def _within(self, room: Room, banned: frozenset[str]) -> Steps | None:
-        """Return the fastest steps in an arena, in bands where no option fits it; None where there
-        are none."""
-        single = self._steps(self._of_kernels(banned, room))
-        large = [at for at, step in enumerate(single) if self._bytes(step) > room.ram]
-        fastest: list[tuple[float, Steps] | None] = [(0.0, ())]
-        for end, step in enumerate(single, 1):
-            before = fastest[end - 1]
-            ways = [(before, step)] if before is not None and end - 1 not in large else []
-            for first in self._starts(end, large):
-                joined = self._joined(single, first, end, room.ram)
-                if (before := fastest[first]) is not None and joined is not None:
-                    ways.append((before, joined))
-            found = [(time + _time(step), (*steps, step)) for (time, steps), step in ways]
-            fastest.append(min(found, key=lambda pair: pair[0], default=None))
-        return fastest[-1][1] if fastest[-1] is not None else None
+    def _within(self, room: Room, banned: frozenset[str], fast: Steps) -> Steps | None:
+        """Return the fastest steps in an arena: in bands where no option fits it, or none that is
+        as ``fast``; None where there are none."""
+        fitting = [self._fitting(step, banned, room.ram) for step in fast]
+        large = [at for at, steps in enumerate(fitting) if not steps]
+        slow = [
+            at
+            for at, steps in enumerate(fitting)
+            if _time(fast[at]) < min(map(_time, steps), default=0)
+        ]
+        ways: list[list[tuple[int, Step]]] = []
+        for end, steps in enumerate(fitting, 1):
+            ways.append([(end - 1, step) for step in steps])
+            for first in {*self._starts(end, large), *self._starts(end, slow, _FEW)}:
+                ways[-1] += [(first, way) for way in self._joined(fast, first, end, room.ram)]
+        found = _fastest_for_constants(ways)
+        return next((steps for steps in found if self.flash(steps) <= room.flash), None)
 
-    def _starts(self, end: int, large: Sequence[int]) -> Iterator[int]:
-        """Yield where steps up to before ``end`` begin that may be joined: with those that are too
-        ``large`` in between, before them where less is alive than after the first step, and behind
+    def _fitting(self, step: Step, banned: frozenset[str], arena: float) -> list[Step]:
+        """Return the ways to run the operator of a step without kernels that are ``banned`` and
+        within an arena."""
+        fit = self._within_arena(step.position, arena)
+        kept = [at for at in fit if step.options[at].kernel not in banned] or fit
+        return [replace(step, taken=at) for at in kept]
+
+    def _within_arena(self, step: int, arena: float) -> list[int]:
+        """Return the options of an operator by itself that fit an arena."""
+        return [at for at, size in enumerate(self._alone[step]) if size <= arena]
+
+    @cached_property
+    def _alone(self) -> Sequence[Sequence[int]]:
+        """The bytes that are alive in each step with each of its options."""
+        return [
+            [self._alive(step, one.call) for one in options]
+            for step, options in enumerate(self.options)
+        ]
+
+    def _starts(self, end: int, tight: Sequence[int], longest: int = LONGEST) -> Iterator[int]:
+        """Yield where steps up to before ``end`` begin that may be joined: with those that are
+        ``tight`` in between, before them where less is alive than after the first step, and behind
         them where less is alive than before the last, as otherwise it would be as good without."""
         if not self.kept:
             return
-        for first in range(max(0, end - LONGEST), end - 1):
-            inside = [at for at in large if first <= at < end]
+        for first in range(max(0, end - longest), end - 1):
+            inside = [at for at in tight if first <= at < end]
             if not inside:
                 continue
             begins = first == inside[0] or self.kept[first] < self.kept[first + 1]
@@ -157,16 +191,13 @@ class _Problem:
             if begins and ends:
                 yield first
 
-    def _joined(self, steps: Steps, first: int, end: int, arena: float) -> Step | None:
-        """Return the fastest step that runs those from ``first`` to before ``end`` in bands, within
-        an arena."""
-        fits = lambda call: self._alive(first, call) <= arena  # noqa: E731
-        joined = self.join(steps[first:end], fits)
-        if joined is None:
-            return None
-        ways = [replace(joined, taken=at) for at in range(len(joined.options))]
-        within = [way for way in ways if self._bytes(way) <= arena]
-        return min(within, key=_time, default=None)
+    def _joined(self, steps: Steps, first: int, end: int, arena: float) -> Iterator[Step]:
+        """Yield the steps that run those from ``first`` to before ``end`` in bands, within an
+        arena."""
+        joined = self.join(steps[first:end], lambda call: self._alive(first, call) <= arena)
+        if joined is not None:
+            ways = (replace(joined, taken=at) for at in range(len(joined.options)))
+            yield from (way for way in ways if self._bytes(way) <= arena)
 
     def _bytes(self, step: Step) -> int:
         return self._alive(step.position, step.option.call)
@@ -239,7 +270,7 @@ class _Problem:
         """Return the options of a step without kernels that are ``banned`` and within ``arena``,
         where there are such; bands may do what no option does."""
         options = self.options[step]
-        within = [at for at, one in enumerate(options) if self._alive(step, one.call) <= arena]
+        within = self._within_arena(step, arena)
         within = within or list(range(len(options)))
         return [at for at in within if options[at].kernel not in banned] or within
 
@@ -274,6 +305,28 @@ class _Problem:
                 choice[step] = at
                 left -= more
         return tuple(choice)
+
+
+def _fastest_for_constants(ways: Sequence[Sequence[tuple[int, Step]]]) -> list[Steps]:
+    """Return steps, the fastest first, each of the next ones with fewer bytes of constants.
+
+    ``ways`` has for each operator where a step may begin that ends with it, and the step.
+    """
+    best: list[list[tuple[float, int, Steps]]] = [[(0.0, 0, ())]]
+    for steps in ways:
+        every = [
+            (time + _time(step), size + step.option.constant_bytes, (*before, step))
+            for first, step in steps
+            for time, size, before in best[first]
+        ]
+        kept: list[tuple[float, int, Steps]] = []
+        for one in sorted(every, key=lambda found: found[:2]):
+            if not kept or one[1] < kept[-1][1]:
+                kept.append(one)
+        best.append(
+            kept if len(kept) <= _MOST else [kept[n * len(kept) // _MOST] for n in range(_MOST)]
+        )
+    return [steps for *_, steps in best[-1]]
 
 
 def _scratch(option: Option) -> int:

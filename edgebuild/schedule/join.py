@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from edgebuild.cycles.kernels import kernel_name
 from edgebuild.graph import Graph
-from edgebuild.ops.bands import BandPlan, Shape, joined
+from edgebuild.ops.bands import BandPlan, BandShape, joined
 from edgebuild.profile import CpuFeatures
 from edgebuild.schedule.choose import Fits
 from edgebuild.schedule.costs import Costs, Option, Step
@@ -22,7 +22,9 @@ _Kernel = tuple[str, bool]
 class _Ways:
     """The kernels that may run operator ``at`` of a plan: for each, the calls for its rows."""
 
-    def __init__(self, at: int, plan: BandPlan, known: Mapping[Shape, Mapping[_Kernel, Option]]):
+    def __init__(
+        self, at: int, plan: BandPlan, known: Mapping[BandShape, Mapping[_Kernel, Option]]
+    ):
         shapes = [shape for shape in plan.images if shape[0] == at]
         kernels = set.intersection(*(set(known[shape]) for shape in shapes))
         self.calls = {
@@ -52,6 +54,7 @@ class Joiner:
     def __init__(self, graph: Graph, cpu: CpuFeatures, costs: Costs) -> None:
         self._graph, self._cpu, self._costs = graph, cpu, costs
         self._plans: dict[tuple[int, int, int], BandPlan | None] = {}
+        self._known: dict[BandPlan, list[_Ways]] = {}
         self._calls: dict[tuple[int, ...], dict[_Kernel, Option]] = {}
         self._options: dict[tuple[object, ...], Option] = {}
 
@@ -86,8 +89,10 @@ class Joiner:
         self, first: int, height: int, plan: BandPlan, names: Sequence[str], fits: Fits
     ) -> Iterator[Option]:
         """Yield a step's options that differ only in their kernels."""
-        known = {shape: self._kernels(first, plan, shape) for shape in plan.images}
-        ways = [_Ways(at, plan, known) for at in range(len(names))]
+        if plan not in self._known:
+            known = {shape: self._kernels(first, plan, shape) for shape in plan.images}
+            self._known[plan] = [_Ways(at, plan, known) for at in range(len(names))]
+        ways = self._known[plan]
         if not all(way.calls for way in ways):
             return
         fastest = [way.fastest(list(way.calls)) for way in ways]
@@ -106,7 +111,7 @@ class Joiner:
                 self._options[key] = self._costs.option(self._graph.node(first), plan.call(calls))
             yield self._options[key]
 
-    def _kernels(self, first: int, plan: BandPlan, shape: Shape) -> dict[_Kernel, Option]:
+    def _kernels(self, first: int, plan: BandPlan, shape: BandShape) -> dict[_Kernel, Option]:
         """Return all kernels of known cycles that take an operator's rows."""
         at, *rows = shape
         key = first + at, *rows

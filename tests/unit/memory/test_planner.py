@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
 from edgebuild.memory.placing import ALIGN, Block, Lead, place, place_in_banks
-from edgebuild.memory.planner import plan_memory
+from edgebuild.memory.planner import kept_bytes, plan_memory
 from edgebuild.ops.base import KernelCall, Overlap
 
 
@@ -27,6 +27,13 @@ def chain(sizes, *, in_place=False, scratch=0, overlap=None):
 def test_chain_needs_two_neighbours():
     plan = plan_memory(*chain([160, 320, 160, 16]))
     assert plan.arena_bytes == plan.lower_bound_bytes == 480
+
+
+def test_what_is_kept_between_operators():
+    graph, _ = chain([160, 320, 160, 16])
+    assert kept_bytes(graph) == (160, 320, 160, 16)
+    # The first tensor is also an output.
+    assert kept_bytes(graph.replace(outputs=(3, 0))) == (160, 480, 320, 176)
 
 
 def test_in_place_shares_memory():
