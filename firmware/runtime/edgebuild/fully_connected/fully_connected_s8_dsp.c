@@ -50,11 +50,14 @@
     WINOGRAD("r4", "r5", "r12", "lr") NEXT_PAIR("r6", "r7")                                        \
     NEXT_PAIR("r8", "r9") NEXT_PAIR("r10", "r11")
 
-/* The same for two pairs, in r4 to r7. */
+/* The same for two pairs in r8 to r11, and for one in r10 and r11. */
 #define FOUR                                                                                       \
-    "ldr r2, [r0], #4\n ldr r8, [r1], #4\n ldr r9, [r1], #4\n"                                     \
-    "ldr r10, [r1], #4\n ldr r11, [r1], #4\n" WIDEN("r3", "r2")                                    \
-    PLAIN("r4", "r5", "r8", "r9") PLAIN("r6", "r7", "r10", "r11")
+    "ldr r2, [r0], #4\n ldr r4, [r1], #4\n ldr r5, [r1], #4\n"                                     \
+    "ldr r6, [r1], #4\n ldr r7, [r1], #4\n" WIDEN("r3", "r2")                                      \
+    PLAIN("r8", "r9", "r4", "r5") PLAIN("r10", "r11", "r6", "r7")
+#define TWO                                                                                        \
+    "ldr r2, [r0], #4\n ldr r4, [r1], #4\n ldr r5, [r1], #4\n" WIDEN("r3", "r2")                   \
+    PLAIN("r10", "r11", "r4", "r5")
 
 /* An output from what it is rounded from. r2: where it goes; r12 and, for two roundings, lr and r3:
  * the scale; lr: see EB_LOW. With a scale for each unit, r0: its scale, r3: to the next one. */
@@ -65,17 +68,16 @@
     "ldr r12, [r0]\n ldr lr, [r0, #4]\n" EB_HIGH_ANY(s, "r12", "lr")                               \
     "ldr r12, [r0, #8]\n add r0, r3\n" EB_NARROW(s, "r12") "strb " s ", [r2], #1\n"
 
-/* Outputs of r1 units: of 8 those in r4 to r11, of 4 in r4 to r7, of 2 in r6 and r7, of one in r6. */
-#define STORE(OUT)                                                                                 \
-    "cmp r1, #4\n blo 62f\n"                                                                       \
-    "60:\n" OUT("r4") OUT("r5")                                                                    \
-    "61:\n" OUT("r6")                                                                              \
-    "63:\n" OUT("r7")                                                                              \
-    "subs r1, #4\n ble 70f\n"                                                                      \
-    "mov r4, r8\n mov r5, r9\n mov r6, r10\n mov r7, r11\n b 60b\n"                                \
-    "62: cmp r1, #1\n bhi 61b\n mov r7, r6\n b 63b\n"                                             \
-    "70: str r2, [sp, #8]\n"
+/* Outputs of r1 units: of eight those in r4 to r11, of fewer the last of these, of one that in r10. */
+#define STORE(OUT, THEN)                                                                           \
+    "cmp r1, #4\n ble 67f\n" OUT("r4") OUT("r5") OUT("r6") OUT("r7")                               \
+    "64:\n" OUT("r8") OUT("r9")                                                                    \
+    "62:\n" OUT("r10")                                                                             \
+    "61:\n" OUT("r11")                                                                             \
+    "str r2, [sp, #8]\n" THEN "b 0b\n"                                                             \
+    "67: beq 64b\n cmp r1, #1\n bhi 62b\n mov r11, r10\n b 61b\n"
 #define SCALE "ldr r0, [sp, #36]\n ldr r2, [sp, #8]\n ldr r3, [sp, #28]\n cmp r3, #0\n"
+#define NEXT_SCALE "str r0, [sp, #36]\n"
 
 /* All units of a batch. On the stack: p, x, out; minus the sum of x0 * x1; the end of whole words of
  * the input, that of the output, the stream, the bytes from a scale to the next one, the last word of
@@ -109,21 +111,21 @@ EB_NAKED units(EB_IN const eb_fully_connected_params *p, EB_IN const int8_t *x, 
         "ldm r1!, {r0, r2, r3, r12}\n str r1, [sp, #24]\n mov r1, #8\n"
         "sub r5, r4\n sub r7, r6\n sub r9, r8\n sub r11, r10\n"
         "ldr lr, [sp]\n ldrb lr, [lr, #23]\n cmp lr, #0\n beq 40f\n"
-        "add r8, r3, r8, lsl #8\n add r10, r12, r10, lsl #8\n"
-        "30: add r4, r0, r4, lsl #8\n add r6, r2, r6, lsl #8\n"
-        SCALE EB_LOW("lr") "bne 50f\n ldr r12, [r0]\n" STORE(ONCE) "b 0b\n"
-        "50:\n" STORE(EACH_ONCE) "str r0, [sp, #36]\n b 0b\n"
+        "add r4, r0, r4, lsl #8\n add r6, r2, r6, lsl #8\n"
+        "30: add r8, r3, r8, lsl #8\n add r10, r12, r10, lsl #8\n"
+        SCALE EB_LOW("lr") "bne 50f\n ldr r12, [r0]\n" STORE(ONCE, "")
+        "50:\n" STORE(EACH_ONCE, NEXT_SCALE)
         "40: asr r5, #7\n asr r7, #7\n asr r9, #7\n asr r11, #7\n"
-        "add r8, r3, r8, lsl #1\n add r10, r12, r10, lsl #1\n"
-        "41: add r4, r0, r4, lsl #1\n add r6, r2, r6, lsl #1\n"
-        SCALE "bne 51f\n ldr r12, [r0]\n ldr lr, [r0, #4]\n ldr r3, [r0, #8]\n" STORE(TWICE) "b 0b\n"
-        "51:\n" STORE(EACH_TWICE) "str r0, [sp, #36]\n b 0b\n"
+        "add r4, r0, r4, lsl #1\n add r6, r2, r6, lsl #1\n"
+        "41: add r8, r3, r8, lsl #1\n add r10, r12, r10, lsl #1\n"
+        SCALE "bne 51f\n ldr r12, [r0]\n ldr lr, [r0, #4]\n ldr r3, [r0, #8]\n" STORE(TWICE, "")
+        "51:\n" STORE(EACH_TWICE, NEXT_SCALE)
 
-        /* Four units, or two in r6 and r7. lr: how many are left; r12: the end of the input. */
+        /* Four units, or two. lr: how many are left; r12: the end of the input, or of a chunk. */
         "3: sub r1, #16\n"
-        "4: mov r4, #0\n mov r6, #0\n str r4, [sp, #44]\n str r4, [sp, #48]\n mov lr, r2\n"
-        "cmp lr, #4\n blo 5f\n ldr r5, [r1], #4\n"
-        "5: ldr r7, [r1], #4\n"
+        "4: mov r8, #0\n mov r10, #0\n str r8, [sp, #44]\n str r8, [sp, #48]\n mov lr, r2\n"
+        "cmp lr, #4\n blo 5f\n ldr r9, [r1], #4\n"
+        "5: ldr r11, [r1], #4\n"
         "10: ldr r12, [sp, #16]\n ldr r2, [sp]\n ldrh r2, [r2, #20]\n"
         "cmp r2, #0\n beq 11f\n add r2, r0\n cmp r2, r12\n bhs 11f\n mov r12, r2\n"
         "11: cmp lr, #4\n blo 14f\n"
@@ -131,22 +133,21 @@ EB_NAKED units(EB_IN const eb_fully_connected_params *p, EB_IN const int8_t *x, 
         "12:\n" FOUR
         "13:\n" FOUR
         "cmp r0, r12\n bne 12b\n b 15f\n"
-        "14: ldr r2, [r0], #4\n ldr r8, [r1], #4\n ldr r9, [r1], #4\n" WIDEN("r3", "r2")
-        PLAIN("r6", "r7", "r8", "r9")
+        "14:\n" TWO
         "cmp r0, r12\n bne 14b\n"
         "15: ldr r2, [sp, #16]\n ldr r3, [sp, #32]\n cmp r0, r2\n blo 20f\n"
         "add r12, r3, #4\n cmp r0, r12\n mov r0, r3\n bne 11b\n"
-        "cmp lr, #4\n blo 16f\n ldr r0, [r1], #4\n"
-        "16: ldr r2, [r1], #4\n str r1, [sp, #24]\n"
+        "cmp lr, #4\n blo 16f\n ldr r3, [r1], #4\n"
+        "16: ldr r12, [r1], #4\n str r1, [sp, #24]\n"
         "mov r1, lr\n cmp r1, #4\n bls 17f\n mov r1, #4\n"
-        "17: sub r5, r4\n sub r7, r6\n"
+        "17: sub r9, r8\n sub r11, r10\n"
         "ldr lr, [sp]\n ldrb lr, [lr, #23]\n cmp lr, #0\n bne 30b\n"
-        "ldr r3, [sp, #44]\n ldr r12, [sp, #48]\n"
-        "add r5, r3, r5, asr #7\n add r7, r12, r7, asr #7\n b 41b\n"
+        "ldr r0, [sp, #44]\n ldr r2, [sp, #48]\n"
+        "add r9, r0, r9, asr #7\n add r11, r2, r11, asr #7\n b 41b\n"
         /* After a chunk. */
-        "20: ldr r2, [sp, #44]\n ldr r3, [sp, #48]\n sub r5, r4\n sub r7, r6\n"
-        "add r2, r2, r5, asr #7\n add r3, r3, r7, asr #7\n"
-        "str r2, [sp, #44]\n str r3, [sp, #48]\n mov r5, r4\n mov r7, r6\n b 10b\n"
+        "20: ldr r2, [sp, #44]\n ldr r3, [sp, #48]\n sub r9, r8\n sub r11, r10\n"
+        "add r2, r2, r9, asr #7\n add r3, r3, r11, asr #7\n"
+        "str r2, [sp, #44]\n str r3, [sp, #48]\n mov r9, r8\n mov r11, r10\n b 10b\n"
         "80: add sp, #52\n pop {r4-r11, pc}\n");
 }
 
