@@ -76,54 +76,55 @@
     "61:\n" OUT("r11")                                                                             \
     "str r2, [sp, #8]\n" THEN "b 0b\n"                                                             \
     "67: beq 64b\n cmp r1, #1\n bhi 62b\n mov r11, r10\n b 61b\n"
-#define SCALE "ldr r0, [sp, #36]\n ldr r2, [sp, #8]\n ldr r3, [sp, #28]\n cmp r3, #0\n"
+#define SCALE "ldr r0, [sp, #36]\n ldr r2, [sp, #8]\n"
 #define NEXT_SCALE "str r0, [sp, #36]\n"
 
 /* All units of a batch. On the stack: p, x, out; minus the sum of x0 * x1; the end of whole words of
- * the input, that of the output, the stream, the bytes from a scale to the next one, the last word of
- * the input, the scale, where the loop of eight is entered; the second units' sums of chunks. */
+ * the input, that of the output, the stream, twice the bytes from a scale to the next one plus `once`,
+ * the end of the input, the scale, where the loop of eight is entered; the second units' sums of
+ * chunks. */
 EB_NAKED units(EB_IN const eb_fully_connected_params *p, EB_IN const int8_t *x, EB_IN int8_t *out)
 {
     __asm volatile(
         "push {r4-r11, lr}\n"
         "ldr r4, [r0, #4]\n ldr r5, [r0, #8]\n ldr r6, [r0, #12]\n ldr r9, [r0, #16]\n"
-        "ldrb r7, [r0, #22]\n ldrh lr, [r0, #20]\n"
-        "add r8, r1, r4\n sub r8, #4\n bic r4, #3\n lsl r7, #2\n"
+        "ldrb r7, [r0, #22]\n ldrb r12, [r0, #23]\n ldrh lr, [r0, #20]\n"
+        "orr r7, r12, r7, lsl #3\n add r8, r1, r4\n bic r4, #3\n"
         "adr.w r10, 3f\n cmp lr, #0\n bne 9f\n cmp r5, #8\n blo 9f\n"
         "mov r3, #0\n mov r12, r1\n tst r4, #4\n add r4, r1\n beq 7f\n"
         "6: ldr lr, [r12], #4\n" NEIGHBOURS("lr") "cmp r12, r4\n bhs 8f\n"
         "7: ldr lr, [r12], #4\n ldr r11, [r12], #4\n" NEIGHBOURS("lr") NEIGHBOURS("r11")
         "cmp r12, r4\n blo 7b\n"
-        "8: add lr, r8, #4\n cmp r12, lr\n mov r12, r8\n bne 6b\n"
+        "8: cmp r12, r8\n sub r12, r8, #4\n bne 6b\n"
         "rsb r3, r3, #0\n sub r4, r1\n"
         "rsb r10, r4, #0\n ubfx r10, r10, #2, #2\n mov r12, #112\n adr.w lr, 1f\n"
         "mla r10, r10, r12, lr\n"
         "9: orr r10, #1\n add r4, r1\n add r5, r2\n"
         "sub sp, #52\n stm sp, {r0-r10}\n"
         "0: ldr r0, [sp, #4]\n ldr r4, [sp, #12]\n ldr r3, [sp, #20]\n ldr r1, [sp, #24]\n"
-        "mov r6, r4\n subs r2, r3, r2\n beq 80f\n cmp r2, #8\n blo 4f\n"
+        "mov r6, r4\n sub r2, r3, r2\n cmp r2, #8\n blo 4f\n"
         "mov r8, r4\n mov r10, r4\n ldm r1!, {r5, r7, r9, r11}\n ldr pc, [sp, #40]\n"
 
         "1:\n" EIGHT("", "") EIGHT("", "") EIGHT("", "")
         "2:\n" EIGHT("ldr r3, [sp, #16]\n", "cmp r0, r3\n")
         "blo 1b\n"
-        "ldr r2, [sp, #32]\n add r3, r2, #4\n cmp r0, r3\n mov r0, r2\n bne 2b\n"
+        "ldr r2, [sp, #32]\n cmp r0, r2\n sub r0, r2, #4\n bne 2b\n"
         "ldm r1!, {r0, r2, r3, r12}\n str r1, [sp, #24]\n mov r1, #8\n"
         "sub r5, r4\n sub r7, r6\n sub r9, r8\n sub r11, r10\n"
-        "ldr lr, [sp]\n ldrb lr, [lr, #23]\n cmp lr, #0\n beq 40f\n"
+        "ldr lr, [sp, #28]\n lsrs lr, lr, #1\n bcc 40f\n"
         "add r4, r0, r4, lsl #8\n add r6, r2, r6, lsl #8\n"
         "30: add r8, r3, r8, lsl #8\n add r10, r12, r10, lsl #8\n"
-        SCALE EB_LOW("lr") "bne 50f\n ldr r12, [r0]\n" STORE(ONCE, "")
-        "50:\n" STORE(EACH_ONCE, NEXT_SCALE)
+        SCALE "bne 50f\n ldr r12, [r0]\n" EB_LOW("lr") STORE(ONCE, "")
+        "50: mov r3, lr\n" EB_LOW("lr") STORE(EACH_ONCE, NEXT_SCALE)
         "40: asr r5, #7\n asr r7, #7\n asr r9, #7\n asr r11, #7\n"
         "add r4, r0, r4, lsl #1\n add r6, r2, r6, lsl #1\n"
         "41: add r8, r3, r8, lsl #1\n add r10, r12, r10, lsl #1\n"
         SCALE "bne 51f\n ldr r12, [r0]\n ldr lr, [r0, #4]\n ldr r3, [r0, #8]\n" STORE(TWICE, "")
-        "51:\n" STORE(EACH_TWICE, NEXT_SCALE)
+        "51: mov r3, lr\n" STORE(EACH_TWICE, NEXT_SCALE)
 
         /* Four units, or two. lr: how many are left; r12: the end of the input, or of a chunk. */
         "3: sub r1, #16\n"
-        "4: mov r8, #0\n mov r10, #0\n str r8, [sp, #44]\n str r8, [sp, #48]\n mov lr, r2\n"
+        "4: cmp r2, #0\n beq 80f\n mov r8, #0\n mov r10, #0\n str r8, [sp, #44]\n str r8, [sp, #48]\n mov lr, r2\n"
         "cmp lr, #4\n blo 5f\n ldr r9, [r1], #4\n"
         "5: ldr r11, [r1], #4\n"
         "10: ldr r12, [sp, #16]\n ldr r2, [sp]\n ldrh r2, [r2, #20]\n"
@@ -136,12 +137,12 @@ EB_NAKED units(EB_IN const eb_fully_connected_params *p, EB_IN const int8_t *x, 
         "14:\n" TWO
         "cmp r0, r12\n bne 14b\n"
         "15: ldr r2, [sp, #16]\n ldr r3, [sp, #32]\n cmp r0, r2\n blo 20f\n"
-        "add r12, r3, #4\n cmp r0, r12\n mov r0, r3\n bne 11b\n"
+        "cmp r0, r3\n sub r0, r3, #4\n mov r12, r3\n bne 11b\n"
         "cmp lr, #4\n blo 16f\n ldr r3, [r1], #4\n"
         "16: ldr r12, [r1], #4\n str r1, [sp, #24]\n"
         "mov r1, lr\n cmp r1, #4\n bls 17f\n mov r1, #4\n"
         "17: sub r9, r8\n sub r11, r10\n"
-        "ldr lr, [sp]\n ldrb lr, [lr, #23]\n cmp lr, #0\n bne 30b\n"
+        "ldr lr, [sp, #28]\n lsrs lr, lr, #1\n bcs 30b\n"
         "ldr r0, [sp, #44]\n ldr r2, [sp, #48]\n"
         "add r9, r0, r9, asr #7\n add r11, r2, r11, asr #7\n b 41b\n"
         /* After a chunk. */
