@@ -20,11 +20,18 @@
  *
  * Where a sum may leave the 24 bits of a second unit, there are no groups of eight, and the sum of both
  * starts anew after every `chunk` values. */
+#include <stddef.h>
+
 #include "../common/eb_channel_dsp.h"
 #include "../common/eb_scale_dsp.h"
 #include "fully_connected.h"
 
 #if defined(__ARM_FEATURE_DSP) && __ARM_FEATURE_DSP
+
+_Static_assert(offsetof(eb_fully_connected_params, chunk) == 20 &&
+                   offsetof(eb_fully_connected_params, scale_step) == 22 &&
+                   offsetof(eb_fully_connected_params, once) == 23,
+               "the assembly below reads the parameters by these offsets");
 
 /* Adds four values of depth in r2 and r3, as (0, 2) and (1, 3), to the sum of both units of a pair;
  * w0, w1: words of weights. */
@@ -62,11 +69,12 @@
 /* An output from what it is rounded from. r2: where it goes; r12 and, for two roundings, lr and r3:
  * the scale; lr: see EB_LOW. With a scale for each unit, r0: its scale, r3: to the next one. */
 #define ONCE(s) EB_ONCE(s, "r12", "lr") EB_ONCE_NARROW(s) "strb " s ", [r2], #1\n"
-#define TWICE(s) EB_HIGH_ANY(s, "r12", "lr") EB_NARROW(s, "r3") "strb " s ", [r2], #1\n"
 #define EACH_ONCE(s) "ldr r12, [r0]\n add r0, r3\n" ONCE(s)
+#define TWICE(s)                                                                                   \
+    EB_HIGH("r0", s, "r12", "lr") EB_NARROW("r0", "r3") "strb r0, [r2], #1\n"
 #define EACH_TWICE(s)                                                                              \
-    "ldr r12, [r0]\n ldr lr, [r0, #4]\n" EB_HIGH_ANY(s, "r12", "lr")                               \
-    "ldr r12, [r0, #8]\n add r0, r3\n" EB_NARROW(s, "r12") "strb " s ", [r2], #1\n"
+    "ldr r12, [r0]\n ldr lr, [r0, #4]\n" EB_HIGH("r12", s, "r12", "lr")                            \
+    "ldr lr, [r0, #8]\n add r0, r3\n" EB_NARROW("r12", "lr") "strb r12, [r2], #1\n"
 
 /* Outputs of r1 units: of eight those in r4 to r11, of fewer the last of these, of one that in r10. */
 #define STORE(OUT, THEN)                                                                           \
