@@ -128,9 +128,12 @@ class Layers:
     def __init__(self, seed: int = 0) -> None:
         self._rng = np.random.default_rng(seed)
 
-    def _weights(self, shape: Shape, channels: int, axis: int, bias: bool) -> list[Tensor | None]:
-        """Return weights and biases that keep accumulators well within int8 outputs."""
-        scales = 0.004 * self._rng.uniform(0.5, 2.0, channels)
+    def _weights(
+        self, shape: Shape, channels: int, axis: int, bias: bool, alike: bool = False
+    ) -> list[Tensor | None]:
+        """Return weights and biases that keep accumulators well within int8 outputs; ``alike``:
+        with one scale for all channels."""
+        scales = 0.004 * self._rng.uniform(0.5, 2.0, 1 if alike else channels)
         weights = constant(self._rng.integers(-127, 128, shape), scales.tolist(), axis=axis)
         if not bias:
             return [weights, None]
@@ -178,15 +181,23 @@ class Layers:
         return _graph("DEPTHWISE_CONV_2D", inputs, attrs, scale, zero_point)
 
     def dense(
-        self, x: Shape, units: int, *, act: str = "NONE", zero_point: int = 3, scale: float = 0.6
+        self,
+        x: Shape,
+        units: int,
+        *,
+        act: str = "NONE",
+        zero_point: int = 3,
+        scale: float = 0.6,
+        alike: bool = False,
     ) -> Graph:
-        """FULLY_CONNECTED over inputs [batches, depth]."""
+        """FULLY_CONNECTED over inputs [batches, depth]; ``alike``: with one scale for all units."""
         attrs = {
             "fused_activation_function": act,
             "keep_num_dims": False,
             "weights_format": "DEFAULT",
         }
-        inputs = [activation(x, 0.1, -7), *self._weights((units, x[1]), units, 0, True)]
+        weights = self._weights((units, x[1]), units, 0, True, alike)
+        inputs = [activation(x, 0.1, -7), *weights]
         return _graph("FULLY_CONNECTED", inputs, attrs, scale, zero_point)
 
     def pool(

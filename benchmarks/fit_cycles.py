@@ -151,12 +151,15 @@ class Random:
         )
 
     def dense(self, scale: float = 0.6) -> Graph:
-        """A fully connected layer."""
+        """A fully connected layer, every other one with one scale for all units."""
+        alike = bool(self.rng.random() < 0.5)
         batches = 1 if self.rng.random() < 0.8 else self.up_to(4)
         depth = 16 * self.up_to(40) if self.rng.random() < 0.4 else self.up_to(600)
         if self.rng.random() < 0.1:
             depth = self.up_to(3000, 1000)
-        return self.make.dense((batches, depth), self.up_to(60), scale=scale, **self.act())
+        return self.make.dense(
+            (batches, depth), self.up_to(60), scale=scale, alike=alike, **self.act()
+        )
 
     def pool(self, kind: str, fours: bool = False) -> Graph:
         """Pooling, global every third time; ``fours``: as the DSP kernels take it."""

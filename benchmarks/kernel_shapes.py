@@ -30,10 +30,12 @@ class TrainedLayers(Layers):
     Fully connected layers have one scale for all weights, as the published models do.
     """
 
-    def _weights(self, shape: Shape, channels: int, axis: int, bias: bool) -> list[Tensor | None]:
+    def _weights(
+        self, shape: Shape, channels: int, axis: int, bias: bool, alike: bool = False
+    ) -> list[Tensor | None]:
         depth = math.prod(shape) // channels
         product = INPUT_SCALE * WEIGHT_DEVIATION * INPUT_DEVIATION * depth**0.5
-        count = 1 if len(shape) == 2 else channels
+        count = 1 if alike or len(shape) == 2 else channels
         scales = self._rng.uniform(0.7, 1.4, count) * 3 / product
         data = self._rng.normal(0, WEIGHT_DEVIATION, shape).round().clip(-127, 127)
         values = self._rng.integers(-2000, 2000, channels)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.cycles.work import Work
+from edgebuild.ops.fully_connected_dsp import groups_of
 
 Params = Mapping[str, Any]
 
@@ -530,27 +531,29 @@ def fully_connected(p: Params) -> Work:
 
 
 def fully_connected_dsp(p: Params) -> Work:
-    """``fully_connected_s8_dsp.c``: four units, or two, and sixteen values of depth a round."""
+    """``fully_connected_s8_dsp.c``: eight, four or two units and four values of depth a step."""
     work = Work()
-    batches, rest = p["batches"], p["depth"] % 16
-    fours, odd = (0, p["units"]) if p["deep"] else divmod(p["units"], 4)
-    twos, rounds = -(-odd // 2), -(-p["depth"] // 16)
-    floor = "floored" if p["output"]["offset"] == -128 else "not floored"
+    batches, words, rest = p["batches"], p["depth"] // 4, bool(p["depth"] % 4)
     work.add("batch", batches)
-    work.loop("rest", rest, batches)
-    whole = p["depth"] // 16
-    with work.phase("four units", batches):
-        work.add("four units", batches * fours, floor)
-        work.add("round of four", batches * fours * rounds)
-        work.add("turn of four", batches * fours * -(-whole // 2))
-        work.add("odd round of four", batches * fours * (whole % 2))
-        work.add("rest of four", batches * fours * bool(rest))
-    chunks = (whole - 1) // 16 if p["deep"] else 0
-    with work.phase("two units", batches):
-        work.add("chunk of two", batches * twos * chunks)
-        work.add("two units", batches * twos)
-        work.add("second unit", batches * (odd // 2))
-        work.loop("values of two", 4 * (p["depth"] // 16), batches * twos)
-        work.loop("rest of two", 4 * bool(rest), batches * twos)
+    eights, fours, twos = groups_of(p["units"], p["chunk"])
+    sums = batches * bool(eights)
+    work.add("neighbours", sums)
+    work.add("two words of neighbours", sums * (words // 2))
+    work.add("word of neighbours", sums * (words % 2 + rest))
+    units = f"units, {'one rounding' if p['once'] else 'two roundings'}"
+    if p["scale_step"]:
+        units += ", a scale each"
+    # The loops of eight and four steps are entered in the middle.
+    for name, groups, steps in (("eight", eights, 4), ("four", fours, 2), ("two", twos, 1)):
+        times = batches * groups
+        with work.phase(f"{name} units", batches):
+            work.add(f"{name} {units}", times)
+            work.add(f"step of {name}", times * (words + rest))
+            work.add(f"turn of {name}", times * -(-words // steps))
+            work.add(f"rest of {name}", times * rest)
+    work.add("odd step of four", batches * fours * (words % 2))
+    work.add("one unit" + units[5:], batches * (p["units"] % 2))
+    chunks = -(-4 * words // p["chunk"]) - 1 if p["chunk"] else 0
+    work.add("chunk", batches * (fours + twos) * chunks)
     _clamp(work, p, p["batches"] * p["units"])
     return work

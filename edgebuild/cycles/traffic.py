@@ -18,6 +18,7 @@ from edgebuild.graph import Node, Tensor
 from edgebuild.memory import MemoryPlan
 from edgebuild.ops import KernelCall
 from edgebuild.ops.base import executed
+from edgebuild.ops.fully_connected_dsp import groups_of
 
 
 @dataclass(frozen=True)
@@ -252,8 +253,10 @@ def _walked(node: Node, call: KernelCall) -> Iterator[tuple[Tensor, Reads]]:
             repeats = max(1.0, rows)
             yield tensor, Reads("arena", tensor.nbytes, window=kernel_h * row, repeats=repeats)
         elif name.startswith("fully_connected"):
-            # Four units meet the whole input at a time.
-            yield tensor, Reads("arena", p["depth"], p["batches"] * -(-p["units"] // 4))
+            # A group of units meets the whole input at a time.
+            dsp = name.endswith("_dsp")
+            groups = 1 + sum(groups_of(p["units"], p["chunk"])) if dsp else -(-p["units"] // 4)
+            yield tensor, Reads("arena", p["depth"], p["batches"] * groups)
         else:
             yield tensor, Reads("arena", tensor.nbytes)
     for tensor in node.outputs:

@@ -106,13 +106,23 @@ def dsp_channels(node: Node, weights: np.ndarray, c: Channels) -> DspChannels:
     return DspChannels(np.stack(columns, axis=1).astype(np.int32), reach, exact)
 
 
-def once_rounded(node: Node, weights: np.ndarray, c: Channels) -> np.ndarray | None:
+def once_rounded(
+    node: Node, weights: np.ndarray, c: Channels, *, alike: bool = False
+) -> np.ndarray | None:
     """Return int32 [channels, 2] of (256 * bias + fraction, multiplier), see ``single_rounding``;
-    None where the layer must round twice. ``weights`` is int8 [channels, depth]."""
+    None where the layer must round twice. ``weights`` is int8 [channels, depth]; ``alike``:
+    channels of one scale have one multiplier."""
     if node.output.zero_point != -128:
         return None
     bias = c.bias.astype(np.int64)
     ends = _accumulator_range(bias, weights)
+    if alike:
+        both = ends[0].min(keepdims=True), ends[1].max(keepdims=True)
+        one = single_rounding(c.multiplier[:1], -c.shift[:1], both)
+        if one is None:
+            return None
+        starts = 256 * bias + one[0, 0].astype(np.int64)
+        return np.stack([starts, np.full_like(starts, one[0, 1])], axis=1).astype(np.int32)
     lowest, highest = (requantize(node, end.astype(np.int32), c).astype(np.int64) for end in ends)
     # Channels that always give the same output: about half a level above it, whatever the input.
     fixed = np.where(lowest == -128, 0, (2 * (lowest + 128) + 1) << 11)
@@ -217,12 +227,6 @@ def pairs_fit(weights: np.ndarray, c: DspChannels, groups: int = 1) -> bool:
     """
     seconds = c.reach.reshape(groups, -1)[:, 1::2]
     return bool(c.exact and np.all(seconds < 2**23) and halfwords_fit(weights, groups))
-
-
-def pairs_fit_anew(weights: np.ndarray, c: DspChannels) -> bool:
-    """Return the same for a kernel whose pairs start anew after every 256 values of depth, when a
-    second's sum has at most 22 bits: only its bias must leave them alone."""
-    return bool(c.exact and np.all(np.abs(c.table[1::2, 0]) < 2**22) and halfwords_fit(weights))
 
 
 def halfwords_fit(weights: np.ndarray, groups: int = 1) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from edgebuild.ops import mve, neon
 from edgebuild.ops.base import MANY, Case, Constraint, KernelCall, Operator, Shape, Window
 from edgebuild.ops.cases import activation, constant, one_op
 from edgebuild.ops.conv2d import portable_call
+from edgebuild.ops.fully_connected_dsp import dsp_constants
 from edgebuild.targets import CpuFeatures
 
 _MAX_BIAS_DIFFERENCE = 0.02
@@ -92,13 +94,8 @@ class FullyConnected(Operator):
         if cpu.mve and mve.fits(c):
             return mve.fully_connected_call(node, weights, c, _batches(node))
         units, depth = weights.shape
-        d = conv.dsp_channels(node, weights, c)
-        deep = not conv.pairs_fit(weights, d)
-        dsp = cpu.dsp and (not deep or conv.pairs_fit_anew(weights, d))
-        table = d.padded() if dsp else conv.word_channels(c, weights)
-        scales = table[:units, 1:]
-        shared = bool((scales == scales[0]).all())
-        name = "fully_connected_s8_dsp" if dsp else "fully_connected_s8"
+        dsp = dsp_constants(node, weights, c) if cpu.dsp else None
+        name = "fully_connected_s8" if dsp is None else "fully_connected_s8_dsp"
         return KernelCall(
             f"eb_{name}",
             "fully_connected/fully_connected.h",
@@ -108,11 +105,8 @@ class FullyConnected(Operator):
                 "batches": _batches(node),
                 "depth": depth,
                 "units": units,
-                "deep": dsp and deep,
                 "clamp": conv.clamps(node),
-                "weights": conv.pack_pairs(weights, 16) if dsp else conv.pack_words(weights, 4),
-                "channels": np.concatenate([table[:, 0], scales[: 1 if shared else None].ravel()]),
-                "scale_step": 0 if shared else scales.shape[1],
+                **(_portable_constants(weights, c) if dsp is None else dsp),
                 "output": conv.output_stage(node),
             },
         )
@@ -155,6 +149,13 @@ class FullyConnected(Operator):
         yield _case("deep_pair", (3, 1055), 2, low=125, out_scale=99.0)
         yield _case("nine_batches", (9, 24), 17, out_scale=2.0)
         yield _case("lowest_weights", (2, 33), 9, low=-128, high=-126, out_scale=3.0)
+        # Groups of eight, four and two units, one scale and many, one rounding and two.
+        yield _case("relu_fifteen", (1, 7), 15, act="RELU", out_zp=-128)
+        yield _case("relu_each", (2, 21), 15, act="RELU", out_zp=-128, per_channel=True)
+        yield _case("relu_eleven", (1, 36), 11, act="RELU", out_zp=-128, out_scale=0.5)
+        yield _case("each_fifteen", (2, 18), 15, per_channel=True, out_scale=2.0)
+        yield _case("fifteen", (1, 40), 15, out_scale=2.0)
+        yield _case("relu_deep", (1, 2500), 9, low=-127, high=-100, out_zp=-128, out_scale=99.0)
         for seed in range(6):  # rounding of the multiplier's single-precision product
             yield _case(f"scales_{seed}", (1, 64), 6, seed=seed, out_scale=0.37 + 0.11 * seed)
 
@@ -163,6 +164,18 @@ def _weights(node: Node) -> np.ndarray:
     data = node.input(1).data
     assert data is not None
     return data
+
+
+def _portable_constants(weights: np.ndarray, c: conv.Channels) -> dict[str, Any]:
+    """Return the parameters of the constants of ``fully_connected_s8.c``."""
+    table = conv.word_channels(c, weights)
+    scales = table[:, 1:]
+    shared = bool((scales == scales[0]).all())
+    return {
+        "weights": conv.pack_words(weights, 4),
+        "channels": np.concatenate([table[:, 0], scales[: 1 if shared else None].ravel()]),
+        "scale_step": 0 if shared else scales.shape[1],
+    }
 
 
 def _batches(node: Node) -> int:

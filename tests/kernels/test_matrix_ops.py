@@ -118,12 +118,45 @@ def test_a_depth_that_is_no_multiple_of_four_overlaps_itself():
 
 
 @pytest.mark.parametrize(
-    ("name", "deep"),
-    [("deep", False), ("deeper", True), ("deep_pair", True), ("deepest_sums", True)],
+    ("name", "chunk"),
+    # 2^23 leaves room for 518 products of 126.5 * 128, less the bias.
+    [("deep", 0), ("deeper", 368), ("deep_pair", 352), ("deepest_sums", 416)],
 )
-def test_deep_layers_pair_anew(name, deep):
+def test_deep_layers_pair_anew_as_seldom_as_their_weights_allow(name, chunk):
     call = OPS["FULLY_CONNECTED"].kernel(node_of("FULLY_CONNECTED", name), DSP)
-    assert (call.function, call.params["deep"]) == ("eb_fully_connected_s8_dsp", deep)
+    assert (call.function, call.params["chunk"]) == ("eb_fully_connected_s8_dsp", chunk)
+
+
+def test_a_dense_stream_holds_starts_and_weights_of_eight_four_and_two_units():
+    node = node_of("FULLY_CONNECTED", "relu_fifteen")
+    params = OPS["FULLY_CONNECTED"].kernel(node, DSP).params
+    weights = node.input(1).data.astype(np.int64)
+    c = conv.channels(node, node.input(1).data, single_precision_product=True)
+    start, multiplier = conv.once_rounded(node, node.input(1).data, c, alike=True).T
+    assert params["once"] and params["scale_step"] == 0
+    assert params["channels"].tolist() == [multiplier[0]] and set(multiplier) == {multiplier[0]}
+    # A depth of 7 is its first four and its last four values.
+    columns = np.insert(weights, [4], 0, axis=1)
+    stream = params["weights"].view("<i4")
+    for first, count, own in ((0, 8, True), (8, 4, False), (12, 2, False), (14, 2, False)):
+        pairs = count // 2
+        block, stream = np.split(stream, [pairs + 2 * count + pairs])
+        rows = np.zeros((count, 8), np.int64)
+        rows[: 15 - first] = columns[first : first + count]
+        starts = np.zeros(count, np.int64)
+        starts[: 15 - first] = start[first : first + count]
+        c0 = (rows[0::2, 0::2] * rows[0::2, 1::2]).sum(axis=1) * own
+        assert block[:pairs].tolist() == (starts[1::2] + c0).tolist()
+        assert block[-pairs:].tolist() == (starts[0::2] - 256 * c0).tolist()
+        halves = (rows[0::2] + 256 * rows[1::2]).reshape(pairs, 2, 4)[..., [0, 2, 1, 3]]
+        packed = block[pairs:-pairs].astype("<i4").view("<i2").reshape(2, pairs, 4)
+        assert packed.tolist() == halves.transpose(1, 0, 2).tolist()
+    assert stream.size == 0
+
+
+def test_a_layer_of_less_than_four_values_runs_the_portable_kernel():
+    call = OPS["FULLY_CONNECTED"].kernel(node_of("FULLY_CONNECTED", "depth_1"), DSP)
+    assert call.function == "eb_fully_connected_s8"
 
 
 def test_a_stream_holds_starts_weights_and_multipliers_of_four_channels():
@@ -318,10 +351,10 @@ def as_convolution(node: Node) -> KernelCall:
 def test_one_scale_serves_all_units_that_share_it():
     node = node_of("FULLY_CONNECTED", "odd_units")
     assert OPS[node.kind].kernel(node, PORTABLE).params["channels"].size == 5 + 2
-    assert OPS[node.kind].kernel(node, DSP).params["channels"].size == 6 + 3
+    assert OPS[node.kind].kernel(node, DSP).params["channels"].size == 3
     node = node_of("FULLY_CONNECTED", "per_channel")
     assert OPS[node.kind].kernel(node, PORTABLE).params["channels"].size == 3 * 7
-    assert OPS[node.kind].kernel(node, DSP).params["channels"].size == 8 + 3 * 7
+    assert OPS[node.kind].kernel(node, DSP).params["channels"].size == 3 * 7
 
 
 @pytest.mark.parametrize("kind", ["CONV_2D", "DEPTHWISE_CONV_2D"])

@@ -7,6 +7,11 @@
     "smmulr " s ", " s ", " multiplier "\n add " s ", " s ", " s ", asr #31\n"                     \
     "add " s ", " round "\n"
 
+/* The same in two instructions by the sign of s itself. A negative s whose product rounds to zero loses
+ * one more, but then the half that `round` holds is rounded down all the same. */
+#define EB_HIGH(to, s, multiplier, round)                                                          \
+    "smmlar " to ", " s ", " multiplier ", " round "\n add " to ", " to ", " s ", asr #31\n"
+
 /* Without the correction of negative values: with a zero point of -128 all of these saturate. */
 #define EB_HIGH_FLOOR(s, multiplier, round) "smmlar " s ", " s ", " multiplier ", " round "\n"
 
