@@ -14,8 +14,8 @@ from edgebuild.schedule.costs import Costs, Option, Step
 FLASH_OF_BALANCED, SMALL_FLASH = 1.4, 8 << 10
 """``balanced`` takes so many times the flash of ``size`` at most, or so many bytes more."""
 
-CYCLES_OF_BALANCED = 1.2
-"""``balanced`` takes so many times the cycles of the fastest kernels in that flash at most."""
+CYCLES_OF_BALANCED = 1.1
+"""Bands of rows take so many times the cycles of a balanced schedule without them at most."""
 
 CYCLES_OF_RAM = 1.4
 """``ram`` takes so many times the cycles of ``balanced`` at most."""
@@ -88,15 +88,22 @@ class _Problem:
         size = self.flash(smallest)
         limit = min(self.room, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
         fast = self._steps(self._fastest_within(limit))
-        slow = CYCLES_OF_BALANCED * self.cycles(fast)
+
+        def pays(one: Steps, two: Steps) -> bool:
+            return self._pays(one, two, limit)
+
+        apart = self._smaller_arena(fast, self._less_scratch, pays)
+        slow = CYCLES_OF_BALANCED * self.cycles(apart)
         balanced = self._smaller_arena(
-            fast, lambda one, two: self.cycles(two) <= slow and self._pays(one, two, limit)
+            apart, self._changed, lambda one, two: self.cycles(two) <= slow and pays(one, two)
         )
         if optimize == Optimize.BALANCED:
             return (balanced,)
         most = CYCLES_OF_RAM * self.cycles(balanced)
         least = self._smaller_arena(
-            balanced, lambda _, two: self.cycles(two) <= most and self.flash(two) <= self.room
+            balanced,
+            self._changed,
+            lambda _, two: self.cycles(two) <= most and self.flash(two) <= self.room,
         )
         return least, balanced
 
@@ -190,28 +197,37 @@ class _Problem:
     def _live(self, steps: Steps) -> Sequence[int]:
         return self.live([step.option.call for step in steps])
 
-    def _smaller_arena(self, steps: Steps, accepts: Callable[[Steps, Steps], bool]) -> Steps:
-        """Return steps whose arena is as small as kernels with less scratch, and bands of rows,
-        make it, change by change, while one ``accepts`` the change from steps to the next."""
+    def _smaller_arena(
+        self,
+        steps: Steps,
+        changes: Callable[[Steps, Sequence[int]], Iterator[Steps]],
+        accepts: Callable[[Steps, Steps], bool],
+    ) -> Steps:
+        """Return steps whose arena is as small as ``changes`` of steps with so many bytes alive
+        make it, one after the other, while one ``accepts`` the change from steps to the next."""
         live = self._live(steps)
-        others = self._changed(steps, live)
+        others = changes(steps, live)
         while (other := next(others, None)) is not None:
             smaller = self._live(other)
             if max(smaller) < max(live) and accepts(steps, other):
                 steps, live = other, smaller
-                others = self._changed(steps, live)
+                others = changes(steps, live)
         return steps
 
-    def _changed(self, steps: Steps, live: Sequence[int]) -> Iterator[Steps]:
-        """Yield changes where the most bytes are alive: a step with less scratch, then all such
-        steps in bands with their neighbours, that with the least of cycles times RAM first."""
-        most = max(live)
-        peak = [at for at, size in enumerate(live) if size == most]
-        for at in peak:
+    def _less_scratch(self, steps: Steps, live: Sequence[int]) -> Iterator[Steps]:
+        """Yield changes where the most bytes are alive: a step with less scratch memory, the
+        fastest first."""
+        for at in _peak(live):
             options, scratch = steps[at].options, steps[at].option.call.scratch_bytes
             less = [n for n, one in enumerate(options) if one.call.scratch_bytes < scratch]
             for n in sorted(less, key=lambda n: options[n].cycles):
                 yield (*steps[:at], replace(steps[at], taken=n), *steps[at + 1 :])
+
+    def _changed(self, steps: Steps, live: Sequence[int]) -> Iterator[Steps]:
+        """Yield the same changes, then all such steps in bands with their neighbours, that with the
+        least of cycles times RAM first."""
+        yield from self._less_scratch(steps, live)
+        most, peak = max(live), _peak(live)
         joined: list[Steps] = []
         for first, end in self._ranges(steps, peak):
             joined += self._joined(steps, first, end, most)
@@ -246,3 +262,8 @@ class _Problem:
         if joined is not None:
             for taken in range(len(joined.options)):
                 yield (*before, replace(joined, taken=taken), *after)
+
+
+def _peak(live: Sequence[int]) -> list[int]:
+    """Return the steps in which the most bytes are alive."""
+    return [at for at, size in enumerate(live) if size == max(live)]
