@@ -143,7 +143,7 @@ class Random:
 
     def depthwise(self, scale: float = 0.1, fours: bool = False) -> Graph:
         """A depthwise convolution; ``fours``: as DSP kernels take it, four channels or more."""
-        channels = self.up_to(32, 4) if fours else self.up_to(30)
+        channels = self.up_to(80, 4) if fours else self.up_to(30)
         multiplier = 1 if fours or self.rng.random() < 0.5 else self.up_to(12, 2)
         x, kernel, window = self.window(channels if multiplier == 1 else -(-channels // 3))
         return self.make.depthwise(
