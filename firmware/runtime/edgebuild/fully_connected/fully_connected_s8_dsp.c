@@ -113,6 +113,7 @@ EB_NAKED units(EB_IN const eb_fully_connected_params *p, EB_IN const int8_t *x, 
         "mov r6, r4\n sub r2, r3, r2\n cmp r2, #8\n blo 4f\n"
         "mov r8, r4\n mov r10, r4\n ldm r1!, {r5, r7, r9, r11}\n ldr pc, [sp, #40]\n"
 
+        ".balign 4\n" /* of all code here, as ADR counts from whole words */
         "1:\n" EIGHT("", "") EIGHT("", "") EIGHT("", "")
         "2:\n" EIGHT("ldr r3, [sp, #16]\n", "cmp r0, r3\n")
         "blo 1b\n"
