@@ -1,6 +1,6 @@
 /* FULLY_CONNECTED with the DSP extension: eight units at a time, then four, then two.
  *
- * A halfword of weights is first + 256 * second of two units, see eb_both_biases: SMLAD of it sums
+ * A halfword of weights is first + 256 * second of two units, see eb_twice_second: SMLAD of it sums
  * both. For eight units the first alone follows from Winograd's inner product, whose one
  * multiplication serves two values:
  *
