@@ -70,10 +70,6 @@ class DspChannels:
     reach: np.ndarray
     exact: bool
 
-    def padded(self) -> np.ndarray:
-        """Return the table with an even number of rows."""
-        return even(self.table, 1)
-
 
 def even(rows: np.ndarray, groups: int) -> np.ndarray:
     """Return ``rows`` [groups * channels, n] with a row of zeros behind an odd number of each

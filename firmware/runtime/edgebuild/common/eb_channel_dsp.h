@@ -42,13 +42,8 @@ static inline void eb_clamp_all_dsp(int8_t *x, int32_t n, const eb_output_stage 
 static inline int32_t eb_twice(int32_t x) { return (int32_t)((uint32_t)x << 1); }
 
 /* Weights come as pairs of channels, first + 256 * second in a halfword: SMLAD of the raw word sums
- * both at once, SXTB16 leaves the first. The second's sum is exact below 2^23. */
-static inline int32_t eb_both_biases(const int32_t *biases)
-{
-    return (int32_t)((uint32_t)biases[0] + ((uint32_t)biases[1] << 8));
-}
-
-/* Twice the sum of the second channel, from the sum of both and that of the first. */
+ * both at once, SXTB16 leaves the first. This is twice the sum of the second channel, from the sum of
+ * both and that of the first; it is exact below 2^23. */
 static inline int32_t eb_twice_second(int32_t both, int32_t first)
 {
     return (int32_t)((uint32_t)both - (uint32_t)first) >> 7;

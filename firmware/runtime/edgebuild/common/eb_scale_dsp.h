@@ -23,10 +23,6 @@
 #define EB_ONCE(s, multiplier, low) "smmla " s ", " s ", " multiplier ", " low "\n"
 #define EB_ONCE_NARROW(s) "ssat " s ", #8, " s ", asr #10\n"
 
-/* Twice the sum of the second channel of a pair, see eb_twice_second, and of the first. */
-#define EB_APART(both, first)                                                                      \
-    "sub " both ", " first "\n asr " both ", #7\n lsl " first ", #1\n"
-
 /* Parameters of a naked function are in r0 to r3, which C does not see. */
 #define EB_NAKED __attribute__((naked, noinline)) static void
 #define EB_IN __attribute__((unused))

@@ -1,6 +1,6 @@
 /* FULLY_CONNECTED with the DSP extension: eight units at a time, then four, then two.
  *
- * A halfword of weights is first + 256 * second of two units, see eb_both_biases: SMLAD of it sums
+ * A halfword of weights is first + 256 * second of two units, see eb_twice_second: SMLAD of it sums
  * both. For eight units the first alone follows from Winograd's inner product, whose one
  * multiplication serves two values:
  *
@@ -113,6 +113,7 @@ EB_NAKED units(EB_IN const eb_fully_connected_params *p, EB_IN const int8_t *x, 
         "mov r6, r4\n sub r2, r3, r2\n cmp r2, #8\n blo 4f\n"
         "mov r8, r4\n mov r10, r4\n ldm r1!, {r5, r7, r9, r11}\n ldr pc, [sp, #40]\n"
 
+        ".balign 4\n" /* of all code here, as ADR counts from whole words */
         "1:\n" EIGHT("", "") EIGHT("", "") EIGHT("", "")
         "2:\n" EIGHT("ldr r3, [sp, #16]\n", "cmp r0, r3\n")
         "blo 1b\n"
