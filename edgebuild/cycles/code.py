@@ -136,13 +136,13 @@ class CodeRuns:
 
         At most, pieces that lie apart share as many sets of a cache of few ways as they can.
         """
-        least = self._fills(cache, 1.0)
-        return least, max(least, self._conflicts(cache)) if cache.ways <= FEW_WAYS else least
+        least = self._least(cache, 1.0)
+        return least, max(least, self._most(cache)) if cache.ways <= FEW_WAYS else least
 
-    def _fills(self, cache: Cache, turns: float) -> float:
+    def _least(self, cache: Cache, turns: float) -> float:
         """Return the lines that are filled where any line may lie anywhere in the cache; between
         two of ``turns``, others drive out everything."""
-        apart = sum(kernel._fills(cache, kernel._entered("")) for kernel in self.kernels)
+        apart = sum(kernel._least(cache, kernel._entered("")) for kernel in self.kernels)
         if not self.kernels:
             phases: dict[str, list[CodePart]] = {}
             for part in self.parts:
@@ -153,17 +153,17 @@ class CodeRuns:
     def _entered(self, phase: str) -> float:
         return self.entries.get(phase, 1.0)
 
-    def _conflicts(self, cache: Cache) -> float:
+    def _most(self, cache: Cache) -> float:
         """Return the fills, at most, where the pieces share sets."""
         if not self.kernels:
             return _shared(self._sets(cache), cache)
         # A kernel finds its lines gone once in each of its turns, beside what it does to itself.
-        turns = [
+        others = [
             {at: [min(uses, kernel._entered("")) for uses in lines] for at, lines in piece.items()}
             for kernel in self.kernels
             for piece in kernel._sets(cache)
         ]
-        return _shared(turns, cache) + sum(kernel._conflicts(cache) for kernel in self.kernels)
+        return _shared(others, cache) + sum(kernel._most(cache) for kernel in self.kernels)
 
     def _sets(self, cache: Cache) -> list[dict[int, list[float]]]:
         """Return for each piece how often the lines run that lie in each set."""

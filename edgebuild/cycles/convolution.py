@@ -339,6 +339,7 @@ def _tiles(
                 work.unrolled(f"word{more}", 16, last + 1, count)
                 work.add(f"loop of words{more}", count * bool(rounds))
                 work.add(f"round of words{more}", count * rounds)
+                work.add(f"word{more}", count * 16 * rounds)
     with work.phase("finish", blocks * groups):
         _finish(work, p, tile, groups)
     _clamp(work, p, batches * p["out_h"] * p["out_w"] * p["out_c"])

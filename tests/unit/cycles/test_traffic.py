@@ -1,10 +1,15 @@
 """What layers read: constants and activations."""
 
+import dataclasses
+
 import pytest
 
 from edgebuild.cycles.traffic import Reads, layer_reads
 from edgebuild.memory import plan_memory
 from edgebuild.ops import OPS
+from edgebuild.ops.base import executed
+from edgebuild.passes import DEFAULT_PASSES, run_passes
+from edgebuild.schedule import schedule_graph
 from edgebuild.targets import load_target
 
 
@@ -76,6 +81,28 @@ def test_every_case_of_every_operator_reads_what_it_is_given(core):
             if not node.kind.startswith("FULLY"):  # its input is read in another form
                 assert arena == sum(tensor.nbytes for tensor in moved), case.name
             assert all(read.passes > 0 and read.repeats >= 1 for read in reads), case.name
+
+
+def test_a_step_in_bands_reads_in_each_of_its_calls(random_net):
+    graph = run_passes(random_net(1032), DEFAULT_PASSES).graph
+    target = load_target("nrf52840-dk")
+    schedule = schedule_graph(graph, target.cpu.features, target.optimize)
+    node, call = next(
+        (node, call)
+        for node, call in zip(schedule.graph.nodes(), schedule.calls, strict=True)
+        if call.rounds
+    )
+    calls = list(executed(node, call))
+    reads = layer_reads(node, call)
+    assert {read.call for read in reads} == set(range(len(calls)))
+    first = {}
+    for number, (one, _) in enumerate(calls):
+        first.setdefault(one.output.index, number)
+    for number, (one, own) in enumerate(calls):
+        assert [r for r in reads if r.call == number] == [
+            dataclasses.replace(read, call=number, again=first[one.output.index] < number)
+            for read in layer_reads(one, own)
+        ]
 
 
 def test_a_plan_says_in_which_bank_activations_lie(bench):

@@ -93,6 +93,16 @@ def test_arrays_that_are_read_together_share_the_cache():
     assert waits([maybe], slow, RAM) == Waits(100 * 20, 3000 * 20)
 
 
+def test_calls_of_a_step_read_apart_and_may_find_what_the_call_before_read():
+    slow = flash(wait_states=20, line_bytes=8, cache=Cache(1024, 8, 2))
+    calls = [Reads("weights", 600, passes=10, call=call, again=call > 0) for call in range(3)]
+    other = reading(Reads("weights", 2000))
+    found = waits([reading(*calls), other], slow, RAM)
+    assert found == Waits((75 + 250) * 20, (3 * 75 + 250) * 20)
+    # Counted once, they are all there is and stay.
+    assert waits([reading(*calls)], slow, RAM) == Waits(0, 3 * 75 * 20 * (2 * 600 / 1024 - 1))
+
+
 def test_parameters_are_loaded_from_the_region_of_the_code():
     slow, fast = flash(wait_states=2), dataclasses.replace(RAM, name="itcm")
     read = Reads("parameters", 80, passes=10, maybe=True)
@@ -298,6 +308,20 @@ def test_predicted_waits_of_networks_are_those_of_the_simulator(bench, board, sl
     assert predicted.latency_us.least == pytest.approx(run.latency_us.least, rel=0.06)
     assert predicted.latency_us.most == pytest.approx(run.latency_us.most, rel=0.06)
     assert run.latency_us.most > 1.01 * run.zero_wait_us.value
+
+
+@pytest.mark.parametrize(
+    ("board", "seed"), [("nrf52840-dk", 1032), ("nucleo-l4r5zi", 1028), ("nucleo-l4r5zi", 1052)]
+)
+def test_predicted_waits_of_networks_in_bands(bench, random_net, board, seed):
+    """Kernels that take turns, unrolled loops, and several structures of parameters in a layer."""
+    graph = run_passes(random_net(seed), DEFAULT_PASSES).graph
+    target = load_target(board)
+    run, predicted = bench.simulate(graph, target), bench.predicted_cycles(graph, target)
+    assert any(" + " in layer.kernel for layer in predicted.layers)
+    assert predicted.latency_us.least == pytest.approx(run.latency_us.least, rel=0.05)
+    assert predicted.latency_us.most == pytest.approx(run.latency_us.most, rel=0.1)
+    assert run.latency_us.most > 1.5 * run.zero_wait_us.value
 
 
 def test_a_dense_model_executed_in_place_takes_what_its_weights_take_to_read(bench):
