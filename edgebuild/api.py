@@ -54,6 +54,7 @@ def build(
     input_shapes: Mapping[str, str | Sequence[int]] | None = None,
     place: Mapping[str, str | Sequence[str]] | None = None,
     optimize: str | None = None,
+    keep_inputs: bool = False,
     data_folder: str | os.PathLike[str] | None = None,
     use_cache: bool = True,
     search: bool = False,
@@ -101,6 +102,7 @@ def build(
         place: which of the target's memory regions hold a role: ``{"weights": "qspi"}``.
         optimize: what kernels are chosen for: ``speed``, ``balanced``, ``size`` or ``ram``; by
             default ``balanced``, or what keeps the budget.
+        keep_inputs: a run leaves the inputs as they are, in more RAM.
         data_folder: where relative paths of data and Python entries are looked for.
         use_cache: answer from the last build when nothing has changed.
         search: when a budget is missed, search a compression that keeps it, as the command does.

@@ -139,7 +139,8 @@ class TargetProfile:
     ``delegate`` is set where LiteRT runs the model; elsewhere generated C does. ``place`` says in
     which regions a role goes, over what the regions themselves hold: see ``placement``.
     ``optimize`` is what kernels are chosen for; they and constants should take at most
-    ``kernel_flash`` bytes where that is given.
+    ``kernel_flash`` bytes where that is given. ``keep_inputs``: a run leaves the inputs as they
+    are.
     """
 
     name: str
@@ -156,6 +157,7 @@ class TargetProfile:
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
     optimize: Optimize = Optimize.BALANCED
     kernel_flash: int | None = None
+    keep_inputs: bool = False
     file: Path | None = field(default=None, compare=False)
 
     @property
@@ -195,6 +197,10 @@ class TargetProfile:
     def optimized(self, optimize: Optimize) -> TargetProfile:
         """Return the profile with kernels chosen for ``optimize``."""
         return dataclasses.replace(self, optimize=optimize)
+
+    def keeping_inputs(self, keep: bool) -> TargetProfile:
+        """Return the profile with generated C that keeps its inputs, or may overwrite them."""
+        return dataclasses.replace(self, keep_inputs=keep)
 
     def with_kernel_flash(self, size: int) -> TargetProfile:
         """Return the profile with kernels that take at most ``size`` bytes with all constants,

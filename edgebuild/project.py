@@ -103,6 +103,7 @@ class Project:
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     optimize: str | None = None
+    keep_inputs: bool = False
 
     @property
     def folder(self) -> Path:
@@ -215,6 +216,7 @@ def _read(reader: Reader, file: Path) -> Project:
         place=read_place(reader.table("place")),
         input_shapes=_read_shapes(reader.table("input_shapes")),
         optimize=reader.choice("optimize", tuple(Optimize), None),
+        keep_inputs=reader.flag("keep_inputs", False),
     )
     reader.finish()
     return project

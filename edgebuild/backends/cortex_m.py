@@ -56,6 +56,7 @@ class CortexMBackend:
         preprocessing: Preprocessing = NONE,
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
+        graph = graph.replace(keeps_inputs=target.keep_inputs)
         emitted = emit_library(
             *(graph, name, target.cpu.features, preprocessing, memory_model(target)),
             optimize=target.optimize,

@@ -29,6 +29,7 @@ class HostBackend:
         preprocessing: Preprocessing = NONE,
     ) -> Emitted:
         """Generate the library, of the usual kernels, and the TFLite Micro form."""
+        graph = graph.replace(keeps_inputs=target.keep_inputs)
         cpu = target.cpu.features
         calls = usual_schedule(graph, cpu).calls
         emitted = emit_library(graph, name, cpu, preprocessing, calls=calls)

@@ -115,6 +115,9 @@ toolchain = "auto"
 # budget.
 # optimize = "speed"
 
+# Let a run of the generated C keep its inputs, in more RAM.
+# keep_inputs = true
+
 # How many inputs are compared byte for byte with TFLite Micro.
 samples = {DEFAULT_SAMPLES}
 # How many samples of `data` calibrate the quantization of a float model.

@@ -52,6 +52,11 @@ def resolving_options(command: Command) -> Command:
             place_option,
             optimize_option,
             click.option(
+                "--keep-inputs/--overwrite-inputs",
+                default=None,
+                help="Let a run keep its inputs, in more RAM [overwrite].",
+            ),
+            click.option(
                 "--run",
                 type=click.Choice(RUN_CHOICES),
                 help="Where to run the build [the target's default].",
@@ -167,6 +172,7 @@ def _from_project(
         normalization=project.normalization,
         input_shapes=project.input_shapes,
         optimize=settings.optimize,
+        keep_inputs=project.keep_inputs,
     )
     place = {**settings.place, **given.get("place", {})}
     return replace(request, **{**given, "place": place})

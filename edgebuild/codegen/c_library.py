@@ -175,6 +175,7 @@ def generate_library(
         "borrowed": list(writer.borrowed.values()),
         "preprocess": preprocess_functions(graph, preprocessing, name),
         "from_layers": preprocessing.made_from == "layers",
+        "keeps_inputs": graph.keeps_inputs,
     }
     files = {
         f"{name}.h": render("model.h.j2", **values),

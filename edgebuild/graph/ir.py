@@ -250,7 +250,8 @@ class Node:
 class Graph:
     """A whole model: operators in execution order and the tensors that they refer to.
 
-    ``others`` are the model's further subgraphs, which control flow runs.
+    ``others`` are the model's further subgraphs, which control flow runs. ``keeps_inputs``: a run
+    leaves the inputs as they are.
     """
 
     name: str
@@ -259,6 +260,7 @@ class Graph:
     ops: tuple[Op, ...]
     tensors: Mapping[int, Tensor]
     others: tuple[Graph, ...] = ()
+    keeps_inputs: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))

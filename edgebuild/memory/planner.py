@@ -55,10 +55,10 @@ def plan_memory(
 ) -> MemoryPlan:
     """Plan the arena for ``graph``, whose operator ``i`` runs as ``calls[i]``.
 
-    Model inputs are alive from the start until their last use (a run may overwrite them), model
-    outputs until after the last operator. ``capacities`` are the bytes of the banks; the arena is
-    split only when it does not fit the first. Where nothing fits, the last bank is larger than its
-    capacity.
+    Model inputs are alive from the start until their last use (a run may overwrite them, unless the
+    graph keeps them), model outputs until after the last operator. ``capacities`` are the bytes of
+    the banks; the arena is split only when it does not fit the first. Where nothing fits, the last
+    bank is larger than its capacity.
     """
     blocks = _blocks(graph, calls)
     leads = _leads(graph, calls, blocks)
@@ -156,7 +156,7 @@ def _live_bytes(blocks: Sequence[Block], leads: Sequence[Lead], count: int) -> l
 def tensor_lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
     """Return (first, last) step of every tensor that needs memory; step ``i`` is operator ``i``.
 
-    Model inputs begin at -1, model outputs end at ``len(graph.ops)``.
+    Model inputs begin at -1; model outputs, and inputs that are kept, end at ``len(graph.ops)``.
     """
     lifetimes = dict.fromkeys(graph.inputs, (-1, -1))
     for position, op in enumerate(graph.ops):
@@ -165,7 +165,7 @@ def tensor_lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
         for i in op.inputs:
             if i in lifetimes:
                 lifetimes[i] = (lifetimes[i][0], position)
-    for i in graph.outputs:
+    for i in (*graph.outputs, *(graph.inputs if graph.keeps_inputs else ())):
         if i in lifetimes:
             lifetimes[i] = (lifetimes[i][0], len(graph.ops))
     return lifetimes

@@ -185,7 +185,7 @@ def _combine(
     models = [_built(one, folder) for one in plan.plans]
     shared = plan.arenas == "shared"
     combination = emit_together(
-        {model.name: model.graph for model in models},
+        {model.name: model.graph.replace(keeps_inputs=plan.target.keep_inputs) for model in models},
         plan.target.cpu.features,
         shared=shared,
         optimize=plan.target.optimize,

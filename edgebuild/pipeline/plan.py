@@ -67,6 +67,7 @@ class BuildRequest:
     ``ladder`` False tries no remedies then (``edgebuild.compress.ladder``).
     ``place`` says which of the target's memory regions hold a role, over the profile's own.
     ``optimize`` is what kernels are chosen for, None for ``balanced`` or what keeps the budget.
+    ``keep_inputs``: a run of the generated C leaves its inputs as they are.
     ``input_shapes`` are those of inputs by name, where the model leaves dimensions open.
     ``data_folder`` is where relative paths and Python entries are looked for.
     """
@@ -96,6 +97,7 @@ class BuildRequest:
     place: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     ladder: bool = True
     optimize: str | None = None
+    keep_inputs: bool = False
 
 
 @dataclass(frozen=True)
@@ -186,6 +188,7 @@ def _optimize(given: str) -> Optimize:
 def make_plan(request: BuildRequest) -> BuildPlan:
     """Resolve a request; InputError for anything that cannot be right."""
     target = load_target(request.target).placed(request.place)
+    target = target.keeping_inputs(request.keep_inputs)
     if request.optimize is not None:
         target = target.optimized(_optimize(request.optimize))
     run = request.run or target.run.default

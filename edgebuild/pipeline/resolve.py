@@ -194,7 +194,8 @@ def _library(
     simple = supported_graph(graph, where=str(plan.request.model))
     check_run(plan, simple.graph)
     features = plan.target.cpu.features
-    return emit_library(simple.graph, plan.name, features, preprocessing), simple.notes
+    graph = simple.graph.replace(keeps_inputs=plan.target.keep_inputs)
+    return emit_library(graph, plan.name, features, preprocessing), simple.notes
 
 
 def without_library(graph: Graph) -> list[str]:
