@@ -39,6 +39,7 @@ from edgebuild.code_size.features import (
 from edgebuild.code_size.fingerprint import sources_sha256
 from edgebuild.code_size.predict import DATA, SCHEMA, piece_name
 from edgebuild.cycles.kernels import kernel_name
+from edgebuild.cycles.waits import memory_model
 from edgebuild.graph import Graph
 from edgebuild.ops import OPS, KernelCall
 from edgebuild.passes import DEFAULT_PASSES, run_passes
@@ -182,8 +183,8 @@ def _models(core: str) -> Iterator[Emitted]:
         emitted = emit_library(graph, NAME, CORES[core])
         if number % 8 > 5:
             room = emitted.plan.arena_bytes // 2
-            placement = target_for(core, 2 + number % 2, room).placement
-            emitted = emit_library(graph, NAME, CORES[core], placement=placement)
+            memory = memory_model(target_for(core, 2 + number % 2, room))
+            emitted = emit_library(graph, NAME, CORES[core], memory=memory)
         yield emitted
 
 
