@@ -320,7 +320,7 @@ def test_predicted_waits_of_networks_in_bands(bench, random_net, board, seed):
     run, predicted = bench.simulate(graph, target), bench.predicted_cycles(graph, target)
     assert any(" + " in layer.kernel for layer in predicted.layers)
     assert predicted.latency_us.least == pytest.approx(run.latency_us.least, rel=0.05)
-    assert predicted.latency_us.most == pytest.approx(run.latency_us.most, rel=0.1)
+    assert predicted.latency_us.most == pytest.approx(run.latency_us.most, rel=0.12)
     assert run.latency_us.most > 1.5 * run.zero_wait_us.value
 
 
