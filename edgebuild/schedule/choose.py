@@ -19,8 +19,9 @@ RAM_WEIGHT = 0.7
 """``balanced`` makes cycles times RAM to this power small: a tenth of the cycles is worth a seventh
 of the RAM."""
 
-CYCLES_OF_BALANCED = 1.25
-"""``balanced`` takes so many times the cycles of the fastest kernels in that flash at most."""
+CYCLES_OF_BALANCED = 1.1
+"""``balanced`` takes so many times the cycles of the fastest kernels in that flash, and in the RAM
+of ``speed``, at most."""
 
 CYCLES_OF_RAM = 1.4
 """``ram`` takes so many times the cycles of ``balanced`` at most."""
@@ -109,11 +110,12 @@ class _Problem:
         smallest = self._steps(self._fastest_within(Room(0, self.room.ram))[0])
         if optimize == Optimize.SIZE:
             return (smallest,)
+        speed = self._steps(self._fastest_within(self.room)[0])
         if optimize == Optimize.SPEED:
-            return (self._steps(self._fastest_within(self.room)[0]),)
+            return (speed,)
         size = self.flash(smallest)
         flash = min(self.room.flash, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
-        fast, *smaller = self._arenas(replace(self.room, flash=flash))
+        fast, *smaller = self._arenas(Room(flash, min(self.room.ram, self._arena(speed))))
         most = CYCLES_OF_BALANCED * self.cycles(fast)
         quick = [steps for steps in smaller if self.cycles(steps) <= most]
         balanced = min((fast, *quick), key=self._product)
@@ -155,7 +157,8 @@ class _Problem:
             for first in {*self._starts(end, large), *self._starts(end, slow, _FEW)}:
                 ways[-1] += [(first, way) for way in self._joined(fast, first, end, room.ram)]
         found = _fastest_for_constants(ways)
-        return next((steps for steps in found if self.flash(steps) <= room.flash), None)
+        within = next((steps for steps in found if self.flash(steps) <= room.flash), None)
+        return within or (self._within(room, frozenset(), fast) if banned else None)
 
     def _fitting(self, step: Step, banned: frozenset[str], arena: float) -> list[Step]:
         """Return the ways to run the operator of a step without kernels that are ``banned`` and

@@ -84,7 +84,7 @@ def test_every_case_of_every_operator_reads_what_it_is_given(core):
 
 
 def test_a_step_in_bands_reads_in_each_of_its_calls(random_net):
-    graph = run_passes(random_net(1032), DEFAULT_PASSES).graph
+    graph = run_passes(random_net(1056), DEFAULT_PASSES).graph
     target = load_target("nrf52840-dk")
     schedule = schedule_graph(graph, target.cpu.features, target.optimize)
     node, call = next(

@@ -10,7 +10,7 @@ from edgebuild.cycles.traffic import Reads
 from edgebuild.cycles.waits import NO_WAITS, Layer, MemoryModel, Waits, latency_figures, layer_waits
 from edgebuild.figures import How
 from edgebuild.passes import DEFAULT_PASSES, run_passes
-from edgebuild.profile import Cpu
+from edgebuild.profile import Cpu, Optimize
 from edgebuild.regions import Access, Cache, Memory, placement_of
 from edgebuild.targets import load_target
 
@@ -310,17 +310,15 @@ def test_predicted_waits_of_networks_are_those_of_the_simulator(bench, board, sl
     assert run.latency_us.most > 1.01 * run.zero_wait_us.value
 
 
-@pytest.mark.parametrize(
-    ("board", "seed"), [("nrf52840-dk", 1032), ("nucleo-l4r5zi", 1028), ("nucleo-l4r5zi", 1052)]
-)
-def test_predicted_waits_of_networks_in_bands(bench, random_net, board, seed):
+@pytest.mark.parametrize("seed", [1028, 1040])
+def test_predicted_waits_of_networks_in_bands(bench, random_net, seed):
     """Kernels that take turns, unrolled loops, and several structures of parameters in a layer."""
     graph = run_passes(random_net(seed), DEFAULT_PASSES).graph
-    target = load_target(board)
+    target = load_target("nucleo-l4r5zi").optimized(Optimize.RAM)
     run, predicted = bench.simulate(graph, target), bench.predicted_cycles(graph, target)
     assert any(" + " in layer.kernel for layer in predicted.layers)
     assert predicted.latency_us.least == pytest.approx(run.latency_us.least, rel=0.05)
-    assert predicted.latency_us.most == pytest.approx(run.latency_us.most, rel=0.12)
+    assert predicted.latency_us.most == pytest.approx(run.latency_us.most, rel=0.1)
     assert run.latency_us.most > 1.5 * run.zero_wait_us.value
 
 
