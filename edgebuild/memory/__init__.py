@@ -1,22 +1,22 @@
 """Memory planning: where each activation lives in the arena."""
 
+from edgebuild.memory.alive import Alive
 from edgebuild.memory.banks import STACK_BYTES, arena_capacities
 from edgebuild.memory.planner import (
     HEADER_BYTES,
     MemoryPlan,
     is_view,
     kept_bytes,
-    live_bytes,
     plan_memory,
 )
 
 __all__ = [
     "HEADER_BYTES",
     "STACK_BYTES",
+    "Alive",
     "MemoryPlan",
     "arena_capacities",
     "is_view",
     "kept_bytes",
-    "live_bytes",
     "plan_memory",
 ]

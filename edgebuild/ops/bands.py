@@ -59,9 +59,9 @@ def joined(graph: Graph, nodes: Sequence[Node]) -> Joined | None:
                 readers[writers[index]].append(at)
             else:
                 sources[index] = tensor
-    inside = range(nodes[0].position, nodes[-1].position + 1)
     between = {node.op.outputs[0] for node in nodes[:-1]}
-    elsewhere = any(between & set(op.inputs) for at, op in enumerate(graph.ops) if at not in inside)
+    last = nodes[-1].position
+    elsewhere = any(at > last for tensor in between for at in graph.readers.get(tensor, ()))
     if len(sources) != 1 or not all(readers[:-1]) or elsewhere or between & set(graph.outputs):
         return None
     (source,) = sources.values()
