@@ -22,6 +22,10 @@ ACTIVATIONS = ("NONE", "RELU", "RELU6", "RELU_N1_TO_1")
 BAND = "band"
 """The attribute of a node for some rows alone: (padding above them, how many they are)."""
 
+EXPLICIT, PADS = "EXPLICIT", "pads"
+"""The padding of a convolution with paddings of its own, and the attribute that has them: rows
+above and below, columns to the left and to the right."""
+
 MAX_HALFWORD = 2**16 - 1
 
 MAX_DSP_RIGHT = 22
@@ -365,12 +369,13 @@ def window(node: Node, kernel_h: int, kernel_w: int) -> Window:
     a = node.attrs
     _, in_h, in_w, _ = node.input(0).shape
     dilation_h, dilation_w = a.get("dilation_h_factor", 1), a.get("dilation_w_factor", 1)
+    (pad_top, pad_bottom), (pad_left, pad_right) = a.get(PADS, ((0, 0), (0, 0)))
+    in_h, in_w = in_h + pad_top + pad_bottom, in_w + pad_left + pad_right
     out_h = output_length(a["padding"], in_h, kernel_h, a["stride_h"], dilation_h)
     out_w = output_length(a["padding"], in_w, kernel_w, a["stride_w"], dilation_w)
-    pad_top = pad_before(in_h, out_h, kernel_h, a["stride_h"], dilation_h)
-    pad_left = pad_before(in_w, out_w, kernel_w, a["stride_w"], dilation_w)
-    if a["padding"] == "VALID":
-        pad_top = pad_left = 0
+    if a["padding"] == "SAME":
+        pad_top = pad_before(in_h, out_h, kernel_h, a["stride_h"], dilation_h)
+        pad_left = pad_before(in_w, out_w, kernel_w, a["stride_w"], dilation_w)
     pad_top, out_h = a.get(BAND, (pad_top, out_h))
     return Window(
         kernel_h,

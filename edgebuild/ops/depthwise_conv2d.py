@@ -167,6 +167,7 @@ def _is_3x3(node: Node, w: Window) -> bool:
     return (
         (w.kernel_h, w.kernel_w, w.dilation_h, w.dilation_w) == (3, 3, 1, 1)
         and (w.stride_h, w.stride_w) in ((1, 1), (2, 2))
+        and max(w.pad_top, w.pad_left) <= 1
         and node.output.elements > 0
     )
 

@@ -159,6 +159,12 @@ class PadV2(Pad):
         return [constant([value[dtype]], scale, zero_point, dtype=dtype)]
 
 
+def frame(node: Node) -> tuple[list[tuple[int, int]], int | float]:
+    """Return how many elements ``node`` adds before and behind each dimension, and their value."""
+    operator = PadV2() if node.kind == PadV2.kind else Pad()
+    return _pairs(node), operator.value(node).item()
+
+
 def _pairs(node: Node) -> list[tuple[int, int]]:
     flat = move.values(node, 1)
     return list(zip(flat[::2], flat[1::2], strict=True))

@@ -9,6 +9,7 @@ from edgebuild.ops.support import check_supported
 from edgebuild.passes.base import GraphPass, PassResult, run_passes
 from edgebuild.passes.constant_channels import FoldConstantChannels
 from edgebuild.passes.order import OrderOperators
+from edgebuild.passes.padding import FoldPadding
 from edgebuild.passes.shapes import FoldShapes
 from edgebuild.passes.simplify import FoldConstants, RemoveUnused, TrimInputs
 from edgebuild.passes.softmax import SteadySoftmax
@@ -24,6 +25,7 @@ READ_PASSES: tuple[GraphPass, ...] = (
 DEFAULT_PASSES: tuple[GraphPass, ...] = (
     FoldConstants(),
     FoldConstantChannels(),
+    FoldPadding(),
     RemoveUnused(),
     OrderOperators(),
 )
@@ -58,6 +60,7 @@ __all__ = [
     "READ_PASSES",
     "FoldConstantChannels",
     "FoldConstants",
+    "FoldPadding",
     "FoldShapes",
     "GraphPass",
     "OrderOperators",
