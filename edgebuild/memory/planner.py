@@ -30,6 +30,7 @@ class MemoryPlan:
     ``scratch_banks`` likewise, for what is not in bank 0. ``bank_bytes`` are the sizes of the
     banks, one for an arena that is not split; ``arena_bytes`` is their sum. ``live_bytes[i]`` are
     the bytes alive while operator ``i`` runs; their maximum is ``lower_bound_bytes``.
+    ``rows_offset`` is where the rows of an input that comes by rows are counted.
     """
 
     arena_bytes: int
@@ -42,6 +43,7 @@ class MemoryPlan:
     bank_bytes: tuple[int, ...] = ()
     banks: Mapping[int, int] = field(default_factory=dict)
     scratch_banks: Mapping[int, int] = field(default_factory=dict)
+    rows_offset: int | None = None
 
     def place(self, tensor: int) -> tuple[int, int] | None:
         """Return (bank, offset) of a tensor; None for one that has no memory."""
@@ -56,7 +58,8 @@ def plan_memory(
     """Plan the arena for ``graph``, whose operator ``i`` runs as ``calls[i]``.
 
     Model inputs are alive from the start until their last use (a run may overwrite them, unless the
-    graph keeps them), model outputs until after the last operator. ``capacities`` are the bytes of
+    graph keeps them), model outputs until after the last operator. An input that comes by rows has
+    no memory, but the count of its rows has, all the time. ``capacities`` are the bytes of
     the banks; the arena is split only when it does not fit the first. Where nothing fits, the last
     bank is larger than its capacity.
     """
@@ -85,6 +88,7 @@ def plan_memory(
         bank_bytes=bank_bytes,
         banks={i: bank for b, (bank, _) in placed if bank for i in b.tensors},
         scratch_banks={b.scratch_of: bank for b, (bank, _) in placed if bank and not b.tensors},
+        rows_offset=places[-1][1] if graph.input_by_rows else None,
     )
 
 
@@ -105,7 +109,8 @@ def kept_bytes(graph: Graph) -> tuple[int, ...]:
 
 
 def _blocks(graph: Graph, calls: Sequence[KernelCall]) -> list[Block]:
-    """Return the tensors that share memory as one block each, and every call's scratch memory."""
+    """Return the tensors that share memory as one block each, every call's scratch memory, and last
+    the count of rows where there is one."""
     lifetimes = tensor_lifetimes(graph)
     groups = _alias_groups(graph, calls, lifetimes)
     blocks = [
@@ -122,6 +127,8 @@ def _blocks(graph: Graph, calls: Sequence[KernelCall]) -> list[Block]:
         for position, call in enumerate(calls)
         if call.scratch_bytes
     ]
+    if graph.input_by_rows:
+        blocks.append(Block(ALIGN, -1, len(graph.ops)))
     return blocks
 
 
@@ -156,9 +163,9 @@ def _live_bytes(blocks: Sequence[Block], leads: Sequence[Lead], count: int) -> l
 def tensor_lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
     """Return (first, last) step of every tensor that needs memory; step ``i`` is operator ``i``.
 
-    Model inputs begin at -1; model outputs, and inputs that are kept, end at ``len(graph.ops)``.
+    Model inputs begin at -1, unless the caller has them; model outputs, and inputs that are kept, end at ``len(graph.ops)``.
     """
-    lifetimes = dict.fromkeys(graph.inputs, (-1, -1))
+    lifetimes = {} if graph.input_by_rows else dict.fromkeys(graph.inputs, (-1, -1))
     for position, op in enumerate(graph.ops):
         for i in op.outputs:
             lifetimes[i] = (position, position)
