@@ -170,7 +170,7 @@ def generate_library(
         "header_bytes": HEADER_BYTES,
         "inputs": [tensor_values(graph, plan, i) for i in graph.inputs],
         "outputs": [tensor_values(graph, plan, i) for i in graph.outputs],
-        "rows": row_values(graph, plan),
+        "rows": row_values(graph, calls, plan),
         "layers": layers,
         "headers": sorted({one.header for call in used for one in call.kernels}),
         "arrays": list(writer.arrays.values()),
@@ -395,13 +395,18 @@ def _at(bank: int, offset: int) -> str:
     return f"{f'bank{bank}' if bank else 'base'} + {offset}"
 
 
-def row_values(graph: Graph, plan: MemoryPlan) -> dict[str, int] | None:
-    """Return what templates print of an input that comes by rows; None for one that does not."""
+def row_values(
+    graph: Graph, calls: Sequence[KernelCall], plan: MemoryPlan
+) -> dict[str, int] | None:
+    """Return what templates print of an input that comes by rows; None for one that does not. The
+    rows behind those that are ``read`` are under no window."""
     if not graph.input_by_rows:
         return None
     (given,) = graph.input_tensors
     count = given.shape[1]
-    return {"count": count, "bytes": given.nbytes // count, "offset": plan.rows_offset or 0}
+    read = sum(one.times * len(one.parts_of_input) for one in calls[0].rounds)
+    offset = plan.rows_offset or 0
+    return {"count": count, "bytes": given.nbytes // count, "read": read, "offset": offset}
 
 
 def tensor_values(graph: Graph, plan: MemoryPlan, index: int) -> dict[str, object]:
