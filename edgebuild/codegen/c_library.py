@@ -20,7 +20,14 @@ from edgebuild.codegen.sources import runtime_files, runtime_version
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Node, Tensor
-from edgebuild.memory import HEADER_BYTES, MemoryPlan, arena_capacities, is_view, plan_memory
+from edgebuild.memory import (
+    HEADER_BYTES,
+    ROW_COUNT_BYTES,
+    MemoryPlan,
+    arena_capacities,
+    is_view,
+    plan_memory,
+)
 from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops import KernelCall
 from edgebuild.ops.bands import takes_rows
@@ -167,7 +174,7 @@ def generate_library(
         "runtime_version": runtime_version(),
         "arena_bytes": max(plan.bank_bytes[0], 1),
         "banks": further_banks(plan),
-        "header_bytes": HEADER_BYTES,
+        "header_bytes": HEADER_BYTES - (ROW_COUNT_BYTES if graph.input_by_rows else 0),
         "inputs": [tensor_values(graph, plan, i) for i in graph.inputs],
         "outputs": [tensor_values(graph, plan, i) for i in graph.outputs],
         "rows": row_values(graph, calls, plan),
@@ -272,9 +279,7 @@ class _Bands:
         inputs = [self._pointer(place, part.node.input(i), "const ") for i, place in read]
         outputs = [self._pointer(part.output, part.node.output, "", more)]
         scratch = self._bytes("scratch", part.scratch) if part.call.scratch_bytes else ""
-        return _statement(
-            self.node, part.call, inputs, outputs, scratch, self.params, self.writer
-        )
+        return _statement(self.node, part.call, inputs, outputs, scratch, self.params, self.writer)
 
     def _pointer(self, place: Place, tensor: Tensor, const: str, more: str = "") -> str:
         if place.memory == "input" and takes_rows(self.node):

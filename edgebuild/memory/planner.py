@@ -19,7 +19,10 @@ from edgebuild.memory.placing import ALIGN, Block, Lead, bank_ends, place, place
 from edgebuild.ops.base import KernelCall
 
 HEADER_BYTES = 32
-"""At the start of bank 0 of a split arena: the addresses of the other banks."""
+"""At the start of bank 0 of a split arena: the addresses of the other banks, and at its end the
+count of rows where the input comes by rows."""
+
+ROW_COUNT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,7 @@ def plan_memory(
     lower_bound = max(live, default=0)
     places = [(0, offset) for offset in place(blocks, lower_bound=lower_bound, leads=leads)]
     bank_bytes = bank_ends(blocks, places, 1)
+    rows_offset = places[-1][1] if graph.input_by_rows else None
     if len(capacities) > 1 and bank_bytes[0] > capacities[0]:
         rooms = [max(0, capacities[0] - HEADER_BYTES), *capacities[1:]]
         places = place_in_banks(blocks, rooms, leads)
@@ -76,6 +80,7 @@ def plan_memory(
         places = [(bank, at if bank else at + HEADER_BYTES) for bank, at in places]
         first, *further = bank_ends(blocks, places, len(capacities))
         bank_bytes = (max(first, HEADER_BYTES), *further)
+        rows_offset = HEADER_BYTES - ROW_COUNT_BYTES if graph.input_by_rows else None
     placed = list(zip(blocks, places, strict=True))
     return MemoryPlan(
         arena_bytes=sum(bank_bytes),
@@ -88,7 +93,7 @@ def plan_memory(
         bank_bytes=bank_bytes,
         banks={i: bank for b, (bank, _) in placed if bank for i in b.tensors},
         scratch_banks={b.scratch_of: bank for b, (bank, _) in placed if bank and not b.tensors},
-        rows_offset=places[-1][1] if graph.input_by_rows else None,
+        rows_offset=rows_offset,
     )
 
 
@@ -163,7 +168,8 @@ def _live_bytes(blocks: Sequence[Block], leads: Sequence[Lead], count: int) -> l
 def tensor_lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
     """Return (first, last) step of every tensor that needs memory; step ``i`` is operator ``i``.
 
-    Model inputs begin at -1, unless the caller has them; model outputs, and inputs that are kept, end at ``len(graph.ops)``.
+    Model inputs begin at -1, unless the caller has them; model outputs, and inputs that are kept,
+    end at ``len(graph.ops)``.
     """
     lifetimes = {} if graph.input_by_rows else dict.fromkeys(graph.inputs, (-1, -1))
     for position, op in enumerate(graph.ops):

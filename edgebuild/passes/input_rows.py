@@ -7,9 +7,16 @@ import dataclasses
 from edgebuild.errors import InputError
 from edgebuild.graph import Graph, Op, Tensor
 from edgebuild.ops.input_rows import INPUT_ROWS
+from edgebuild.profile import TargetProfile
 
 _SAME_BYTES = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
 _IMAGE_RANK = 4
+
+
+def given(graph: Graph, target: TargetProfile) -> Graph:
+    """Return ``graph`` with its inputs as ``target`` says that the caller gives them."""
+    graph = graph.replace(keeps_inputs=target.keep_inputs)
+    return input_by_rows(graph) if target.input_by == "rows" else graph
 
 
 def input_by_rows(graph: Graph) -> Graph:

@@ -107,7 +107,9 @@ def outputs(pairs, folder, compiler=tuple(harness.SANITIZED_GCC)):
     command = [*compiler, *harness.WARNINGS, *sources, "-o", "program"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[:6000]
-    samples = [harness.sample_inputs(graph, 6, number)[3:] for number, (graph, _) in enumerate(pairs)]
+    samples = [
+        harness.sample_inputs(graph, 6, number)[3:] for number, (graph, _) in enumerate(pairs)
+    ]
     asked = [
         harness.Request(number, [x for sample in three for x in sample])
         for number, three in enumerate(samples)
