@@ -158,11 +158,13 @@ def _compiled(
     static = Figure(parts.static_ram, "B", How.LINKED, f"{by}: excluding the arena")
     return Compiled(
         *(by, total, static, linked, lambda kind: open_image(kind, image), image, parts.regions),
-        stack_bound=_stack_bound(image, [model.entry for model in models]),
+        stack_bound=_stack_bound(image, models),
     )
 
 
-def _stack_bound(image: Image, entries: Sequence[str]) -> Figure | None:
+def _stack_bound(image: Image, models: Sequence[Emitted]) -> Figure | None:
+    # A run that gives a model its rows has a frame of its own, which a measured stack has in it.
+    entries = [ROWS_RUN if model.graph.input_by_rows else model.entry for model in models]
     bounds = [stack_bound(image, entry) for entry in entries]
     known = [bound for bound in bounds if bound is not None]
     if not known or len(known) < len(bounds):
@@ -239,6 +241,9 @@ def _check_weights(emitted: Emitted, target: TargetProfile, placement: Placement
             hint="; ".join([*_unused(target), "a smaller model, or --place weights=REGION"]),
         )
 
+
+ROWS_RUN = "eb_app_run"
+"""What runs a model whose input comes by rows, in ``app_model.c``."""
 
 _NO_RUN = "--run none, which builds firmware without the whole input"
 _LESS_RAM = (
