@@ -15,6 +15,9 @@ NAME = "eb_models"
 
 _ALIGN = 16
 
+ARENA_GUARD_BYTES = 16
+"""Between the arenas, for the guards that ``EB_CHECK_ARENA`` adds to them."""
+
 
 @dataclass(frozen=True)
 class Member:
@@ -42,9 +45,9 @@ def combined_files(members: Sequence[Member], *, shared: bool) -> CombinedFiles:
     overwrites the inputs of those behind it, so that inputs and outputs wait behind the arena.
     """
     sizes = [_aligned(max(member.plan.bank_bytes[0], 1)) for member in members]
-    starts = [0 if shared else sum(sizes[:n]) for n in range(len(sizes))]
-    arena_bytes = max(sizes) if shared else sum(sizes)
-    end = arena_bytes
+    guarded = [size + ARENA_GUARD_BYTES for size in sizes]
+    starts = [0 if shared else sum(guarded[:n]) for n in range(len(sizes))]
+    end = max(guarded) if shared else sum(guarded)
     models, inputs, outputs = [], [], []
     for member, start in zip(members, starts, strict=True):
         rows: dict[str, list[dict[str, object]]] = {"inputs": [], "outputs": []}
@@ -73,7 +76,7 @@ def combined_files(members: Sequence[Member], *, shared: bool) -> CombinedFiles:
         f"{NAME}.h": render("models.h.j2", **values),
         f"{NAME}.c": render("models.c.j2", **values),
     }
-    return CombinedFiles(files, NAME, arena_bytes)
+    return CombinedFiles(files, NAME, max(sizes) if shared else sum(sizes))
 
 
 def _aligned(size: int) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from edgebuild.cycles import convolution, others
+from edgebuild.cycles import convolution, depthwise, fully_connected, others, winograd
 from edgebuild.cycles.work import Work
 from edgebuild.ops.base import KernelCall
 
@@ -23,17 +23,17 @@ WORK: Mapping[str, Callable[[Mapping[str, Any]], Work]] = {
     "conv2d_rows_s8_dsp": convolution.conv2d_rows_dsp,
     "conv2d_s8": convolution.conv2d,
     "conv2d_s8_dsp": convolution.conv2d_dsp,
-    "conv2d_s8_winograd_dsp": convolution.winograd,
-    "conv2d_s8_winograd_narrow_dsp": convolution.winograd_narrow,
-    "conv2d_s8_winograd_stride2_dsp": convolution.winograd_stride2,
+    "conv2d_s8_winograd_dsp": winograd.winograd,
+    "conv2d_s8_winograd_narrow_dsp": winograd.winograd_narrow,
+    "conv2d_s8_winograd_stride2_dsp": winograd.winograd_stride2,
     "copy": others.copy,
-    "depthwise_conv2d_3x3_s8_dsp": convolution.depthwise_3x3_dsp,
-    "depthwise_conv2d_s8": convolution.depthwise,
-    "depthwise_conv2d_s8_dsp": convolution.depthwise_dsp,
+    "depthwise_conv2d_3x3_s8_dsp": depthwise.depthwise_3x3_dsp,
+    "depthwise_conv2d_s8": depthwise.depthwise,
+    "depthwise_conv2d_s8_dsp": depthwise.depthwise_dsp,
     "dequantize_s8_f32": others.values,
     "dequantize_u8_f32": others.values,
-    "fully_connected_s8": convolution.fully_connected,
-    "fully_connected_s8_dsp": convolution.fully_connected_dsp,
+    "fully_connected_s8": fully_connected.fully_connected,
+    "fully_connected_s8_dsp": fully_connected.fully_connected_dsp,
     "lookup_8": others.values,
     "max_pool2d_s8": others.pool,
     "max_pool2d_s8_dsp": others.pool_dsp,

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
+from edgebuild.cycles.epilogue import Params
 from edgebuild.cycles.work import Work
-
-Params = Mapping[str, Any]
 
 
 def pool(p: Params) -> Work:

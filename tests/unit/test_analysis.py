@@ -41,7 +41,7 @@ def test_the_target_chooses_the_kernels(model):
     plain, dsp = analyze(model, "cortex-m0plus"), analyze(model, "cortex-m4")
     assert "conv2d/conv2d_s8.c" in plain.kernel_sources
     assert not any("dsp" in source for source in plain.kernel_sources)
-    assert plain.arena_bytes < dsp.arena_bytes  # the DSP kernels take scratch memory
+    assert any("dsp" in source for source in dsp.kernel_sources)
     assert plain.macs == dsp.macs
 
 

@@ -17,7 +17,8 @@ typedef enum {
     EB_OK = 0,
     EB_ERROR_NULL = -1,      /* a pointer is null */
     EB_ERROR_TOO_SMALL = -2, /* the arena has fewer bytes than the model needs */
-    EB_ERROR_ALIGNMENT = -3  /* the arena is not aligned to EB_ARENA_ALIGN bytes */
+    EB_ERROR_ALIGNMENT = -3, /* the arena is not aligned to EB_ARENA_ALIGN bytes */
+    EB_ERROR_ARENA = -4      /* with EB_CHECK_ARENA: not this model's arena, overwritten or in use */
 } eb_status;
 
 typedef enum {
@@ -63,6 +64,58 @@ void eb_layer_done(uint32_t layer);
 #define EB_LAYER_DONE(layer) eb_layer_done(layer)
 #else
 #define EB_LAYER_DONE(layer) ((void)0)
+#endif
+
+/* With -DEB_CHECK_ARENA for all files, each arena ends with a guard, EB_ARENA_GUARD_BYTES, and a run
+ * returns EB_ERROR_ARENA where the model's init was never called for that arena, another run is
+ * using it, or something wrote over its end. */
+#ifdef EB_CHECK_ARENA
+#define EB_ARENA_GUARD_BYTES 16U
+
+typedef struct {
+    const void *arena;
+    const void *model; /* NULL during a run */
+} eb_arena_guard;
+
+static inline eb_arena_guard *eb_arena_end(void *arena, size_t arena_bytes)
+{
+    return (eb_arena_guard *)(void *)((uint8_t *)arena + arena_bytes - EB_ARENA_GUARD_BYTES);
+}
+
+static inline void eb_arena_init(void *arena, size_t arena_bytes, const void *model)
+{
+    *eb_arena_end(arena, arena_bytes) = (eb_arena_guard){ arena, model };
+}
+
+/* Returns whether a run may begin. */
+static inline int eb_arena_enter(void *arena, size_t arena_bytes, const void *model)
+{
+    if ((uintptr_t)arena % EB_ARENA_ALIGN != 0U) {
+        return 0;
+    }
+    eb_arena_guard *const guard = eb_arena_end(arena, arena_bytes);
+    if (guard->arena != arena || guard->model != model) {
+        return 0;
+    }
+    guard->model = NULL;
+    return 1;
+}
+
+/* Returns whether the guard is as the run left it. */
+static inline int eb_arena_leave(void *arena, size_t arena_bytes, const void *model)
+{
+    eb_arena_guard *const guard = eb_arena_end(arena, arena_bytes);
+    if (guard->arena != arena || guard->model != NULL) {
+        return 0;
+    }
+    guard->model = model;
+    return 1;
+}
+#else
+#define EB_ARENA_GUARD_BYTES 0U
+#define eb_arena_init(arena, arena_bytes, model) ((void)0)
+#define eb_arena_enter(arena, arena_bytes, model) 1
+#define eb_arena_leave(arena, arena_bytes, model) 1
 #endif
 
 #endif /* EB_H */
