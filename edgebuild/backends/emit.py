@@ -71,8 +71,8 @@ def rows_notes(emitted: Emitted) -> list[str]:
         first = "operator runs" if operators == 1 else f"{operators} operators run"
         return [f"{words}, the first {first} as they arrive"]
     return [
-        f"{words}, but all of them lie in the arena, as nothing that runs by rows before the last "
-        "one arrives was found to take less"
+        f"{words}, but the arena holds all of them: nothing that runs before the last one arrives "
+        "makes it smaller at this preference; try --optimize ram"
     ]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +15,7 @@ from edgebuild.memory import plan_memory
 from edgebuild.ops.bands import BandPlan, in_bands, joined
 from edgebuild.ops.support import interpret
 from edgebuild.passes.input_rows import input_by_rows
+from edgebuild.schedule import Optimize, schedule_graph
 from edgebuild.targets import CpuFeatures
 from tests.chains import chained, wired
 from tests.kernels import harness, m55
@@ -64,6 +64,9 @@ int main(void)
         for (int i = 0; i < 2; i++) {{
             arenas[i] = aligned_alloc(16, (m->arena + 15U) / 16U * 16U);
             memset(arenas[i], 0xA5, m->arena);
+#ifdef EB_CHECK_ARENA
+            if (m->push_row(arenas[i], input) != EB_ERROR_ARENA) return 7;
+#endif
             if (m->init(arenas[i], m->arena) != 0) return 2;
         }}
         const uint8_t *done;
@@ -85,7 +88,7 @@ int main(void)
 """
 
 
-def outputs(pairs, folder, compiler=tuple(harness.SANITIZED_GCC)):
+def outputs(pairs, folder, flags=()):
     """Yield each graph with its outputs for three inputs, and what they should be; ``pairs`` are of
     a graph that takes rows, and its calls."""
     files, table = {}, []
@@ -104,7 +107,7 @@ def outputs(pairs, folder, compiler=tuple(harness.SANITIZED_GCC)):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(text)
     sources = [path for path in files if path.endswith(".c")]
-    command = [*compiler, *harness.WARNINGS, *sources, "-o", "program"]
+    command = [*harness.SANITIZED_GCC, *harness.WARNINGS, *flags, *sources, "-o", "program"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[:6000]
     samples = [
@@ -147,8 +150,8 @@ def banded(graph, cpu, height, rng=None, count=None):
     return [plan.call(kernels), *usual[count:]] if kernels else None
 
 
-def check(pairs, folder):
-    for graph, found, expected in outputs(pairs, folder):
+def check(pairs, folder, flags=()):
+    for graph, found, expected in outputs(pairs, folder, flags):
         what = str([(op.kind, graph.tensors[op.outputs[0]].shape) for op in graph.ops])
         np.testing.assert_array_equal(found, expected, err_msg=what)
 
@@ -169,3 +172,109 @@ def test_random_steps(cpu, tmp_path):
             pairs.append((graph, calls))
     assert len(pairs) >= 0.5 * STEPS
     check(pairs, tmp_path)
+
+
+def kws(make):
+    """Return the start of a keyword spotter: 49 frames of 10 features."""
+    first = make.conv((1, 49, 10, 1), 16, (10, 4), stride=(2, 2))
+    x = first.output_tensors[0].shape
+    layers = [first, make.depthwise(x), make.conv(x, 16, (1, 1)), make.depthwise(x)]
+    return chained([*layers, make.reduce("MEAN", x, (1, 2))])
+
+
+def then_pool(make, *layers):
+    """Return layers with a pooling behind them, so that bands of their rows save memory."""
+    x = layers[-1].output_tensors[0].shape
+    size = tuple(min(2, side) for side in x[1:3])
+    return chained([*layers, make.pool("MAX_POOL_2D", x, size, size)])
+
+
+def forked(make):
+    """Return a model whose input is read by two operators, the last one among them."""
+    x = (1, 12, 9, 8)
+    parts = [make.conv(x, 8, (3, 3)), make.depthwise(x), make.binary("ADD", x, x)]
+    return wired(parts, [[-1], [0], [1, -1]])
+
+
+def shaped(make):
+    """Return a model that makes an image of its frames."""
+    frames = make.reshaped((1, 20, 6), (1, 20, 6, 1))
+    return chained([frames, make.conv((1, 20, 6, 1), 8, (3, 3), stride=(2, 1))])
+
+
+def output_too(make):
+    """Return a model whose second output is its input."""
+    graph = then_pool(make, make.conv((1, 9, 8, 3), 8, (3, 3)))
+    return graph.replace(outputs=(*graph.inputs, *graph.outputs)[:1])
+
+
+def starts(make):
+    """Return models by what is special of their start."""
+    image, small = (1, 17, 16, 3), (1, 8, 8, 4)
+
+    def conv(x, channels, kernel, **options):
+        return then_pool(make, make.conv(x, channels, kernel, **options))
+
+    def then_conv(first):
+        x = first.output_tensors[0].shape
+        return chained([first, make.conv(x, 8, (3, 3), stride=(2, 2))])
+
+    return {
+        "same": conv(image, 16, (3, 3)),
+        "valid": conv(image, 16, (3, 3), padding="VALID"),
+        "stride": conv(image, 16, (3, 3), stride=(2, 2)),
+        "last rows unread": conv((1, 18, 16, 3), 16, (3, 3), stride=(4, 2), padding="VALID"),
+        "rows between unread": conv(image, 16, (1, 1), stride=(3, 3)),
+        "5x5": conv((1, 15, 14, 4), 12, (5, 5)),
+        "1x1": conv((1, 15, 14, 4), 12, (1, 1)),
+        "5x1": conv((1, 20, 1, 8), 12, (5, 1)),
+        "1x5": conv((1, 9, 20, 4), 12, (1, 5)),
+        "one row": conv((1, 1, 20, 4), 12, (1, 5)),
+        "one column": conv((1, 20, 1, 4), 12, (3, 3)),
+        "two rows": conv((1, 2, 20, 4), 12, (3, 3)),
+        "depthwise": then_pool(
+            make, make.depthwise((1, 15, 14, 8)), make.conv((1, 15, 14, 8), 12, (1, 1))
+        ),
+        "average": then_conv(make.pool("AVERAGE_POOL_2D", (1, 16, 16, 4), (2, 2), (2, 2))),
+        "maximum": then_conv(make.pool("MAX_POOL_2D", (1, 16, 16, 4), (3, 3), (2, 2), "SAME")),
+        "mean": make.reduce("MEAN", (1, 16, 16, 8), (1, 2)),
+        "table": then_conv(make.unary("LOGISTIC", (1, 16, 16, 8))),
+        "float": then_conv(make.cast(DType.FLOAT32, (1, 16, 9, 4), DType.INT8)),
+        "residual": with_shortcut(make),
+        "forked": forked(make),
+        "branches": two_branches(make, 18, 4),
+        "keyword spotting": kws(make),
+        "frames": shaped(make),
+        # What takes the whole input at once.
+        "input is output": output_too(make),
+        "softmax": then_conv(make.softmax((1, 9, 8, 4), 0.1)),
+        "dense": chained([make.reshaped((1, 9, 8), (1, 72)), make.dense((1, 72), 4)]),
+        "moved": make.moved("TRANSPOSE", small, (0, 2, 1, 3)),
+    }
+
+
+WHOLE = {"input is output", "softmax", "dense", "moved"}
+NARROW = {"same", "valid", "stride", "5x5", "1x1", "1x5", "depthwise", "average", "table", "float"}
+
+
+@pytest.mark.parametrize(
+    ("optimize", "flags"),
+    [(Optimize.SPEED, []), (Optimize.SIZE, []), (Optimize.RAM, ["-DEB_CHECK_ARENA"])],
+)
+def test_starts_of_networks(optimize, flags, tmp_path):
+    pairs, whole, narrow = [], set(), set()
+    for name, graph in starts(Layers(5)).items():
+        graph = input_by_rows(graph)
+        schedule = schedule_graph(graph, DSP, optimize)
+        schedule.verify(graph)
+        pairs.append((graph, schedule.calls))
+        (whole if schedule.calls[0].operators == 1 else narrow).add(name)
+    assert whole >= WHOLE
+    assert narrow >= (NARROW if optimize != Optimize.SIZE else {"1x1", "1x5"})
+    check(pairs, tmp_path, flags)
+
+
+@pytest.mark.parametrize("cpu", [PORTABLE, DSP], ids=["portable", "DSP in plain C"])
+def test_an_input_that_lies_whole_in_the_arena(cpu, tmp_path):
+    graphs = [input_by_rows(graph) for graph in starts(Layers(6)).values()]
+    check([(graph, harness.usual_calls(graph, cpu)) for graph in graphs], tmp_path)
