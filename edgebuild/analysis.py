@@ -199,7 +199,8 @@ def inspect(
         ModelError: the file or its package is damaged, or it is no ``.tflite``.
         InputError: the shapes do not fit it, or the roles the target's regions.
     """
-    target = load_target(target_name).placed(place or {}).optimized(optimize).taking_input(input_by)
+    target = load_target(target_name).placed(place or {}).optimized(optimize)
+    target = target.taking_input(input_by)
     if (kind := recognise(model)) != Kind.TFLITE:
         raise ModelError(
             f"{model}: inspect reads .tflite files, and this is a {LABELS[kind]}",

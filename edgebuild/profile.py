@@ -14,6 +14,7 @@ from typing import Any
 from edgebuild.budget import MEMORY_OF, Budget
 from edgebuild.errors import InputError
 from edgebuild.regions import Cache, Memory, Placement, placement_faults, placement_of
+from edgebuild.units import quoted
 
 FAMILIES = ("cortex-m", "host", "android", "coral")
 RUN_KINDS = ("simulator", "qemu", "serial", "adb", "host")
@@ -208,7 +209,20 @@ class TargetProfile:
         return dataclasses.replace(self, keep_inputs=keep)
 
     def taking_input(self, by: str) -> TargetProfile:
-        """Return the profile with generated C that takes its input by ``run`` or by ``rows``."""
+        """Return the profile with generated C that takes its input by ``run`` or by ``rows``.
+
+        Raises InputError for other words, and for ``rows`` where LiteRT runs the model.
+        """
+        if by not in INPUT_BY:
+            raise InputError(
+                f"input_by is {quoted(by)}", hint=" or ".join(f'"{one}"' for one in INPUT_BY)
+            )
+        if by == "rows" and self.delegate is not None:
+            raise InputError(
+                f"--input-by rows is for generated C on microcontrollers, not for {self.name}, on "
+                "which LiteRT runs the model",
+                hint="--target cortex-m4 (`edgebuild targets list` shows others), or leave it out",
+            )
         return dataclasses.replace(self, input_by=by)
 
     def with_kernel_flash(self, size: int) -> TargetProfile:

@@ -191,7 +191,7 @@ def make_plan(request: BuildRequest) -> BuildPlan:
     """Resolve a request; InputError for anything that cannot be right."""
     target = load_target(request.target).placed(request.place)
     target = target.keeping_inputs(request.keep_inputs).taking_input(request.input_by)
-    _check_input_by(request, target)
+    _check_input_by(request)
     if request.optimize is not None:
         target = target.optimized(_optimize(request.optimize))
     run = request.run or target.run.default
@@ -241,22 +241,8 @@ def _check_run(run: str, target: TargetProfile) -> None:
         )
 
 
-def _check_input_by(request: BuildRequest, target: TargetProfile) -> None:
-    """Check how the generated C is to take its input."""
-    if request.input_by not in INPUT_BY:
-        raise InputError(
-            f"input_by is {quoted(request.input_by)}",
-            hint=" or ".join(f'"{one}"' for one in INPUT_BY),
-        )
-    if request.input_by == "run":
-        return
-    if target.delegate is not None:
-        raise InputError(
-            f"--input-by {request.input_by} is for generated C on microcontrollers, not for "
-            f"{target.name}, on which LiteRT runs the model",
-            hint="--target cortex-m4 (`edgebuild targets list` shows others), or leave it out",
-        )
-    if request.keep_inputs:
+def _check_input_by(request: BuildRequest) -> None:
+    if request.input_by == "rows" and request.keep_inputs:
         raise InputError(
             f"--keep-inputs and --input-by {request.input_by} exclude each other: rows that were "
             "used up make room for the next ones",

@@ -1,11 +1,16 @@
 """An input that comes by rows: what is built for it, and what cannot be."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 import edgebuild
 from edgebuild.backends.cortex_m import firmware_job
 from edgebuild.backends.native import compile_for_host
+from edgebuild.cli.main import run
 from edgebuild.codegen.preprocess import preprocess_functions
 from edgebuild.cycles import predict_cycles
 from edgebuild.errors import CheckFailedError, InputError
@@ -18,6 +23,7 @@ from edgebuild.passes.input_rows import input_by_rows
 from edgebuild.pipeline.combined import make_combined_plan
 from edgebuild.pipeline.plan import BuildRequest, make_plan
 from edgebuild.pipeline.resolve import resolve
+from edgebuild.project import read_project
 from edgebuild.schedule import Optimize, schedule_graph
 from edgebuild.targets import CpuFeatures, load_target
 from edgebuild.tflite.writer import write_tflite
@@ -209,3 +215,56 @@ def test_the_prepared_values_are_those_of_a_row(graph):
 def test_cores_of_all_kinds(graph, cpu):
     schedule = schedule_graph(input_by_rows(graph), cpu, Optimize.RAM)
     assert (schedule.calls[0].operators > 1) == (not cpu.mve)
+
+
+def test_a_project_and_the_command_line_ask_for_it(model, tmp_path, capsys):
+    project = tmp_path / "edgebuild.toml"
+    project.write_text('model = "net.tflite"\ntargets = ["cortex-m4"]\ninput_by = "rows"\n')
+    assert read_project(project).input_by == "rows"
+    for arguments in ([str(project)], [str(model), "--target", "cortex-m4", "--input-by", "rows"]):
+        assert run(["check", *arguments]) == 0
+        assert "net_push_row() takes 40 rows" in " ".join(capsys.readouterr().out.split())
+    project.write_text('model = "net.tflite"\ninput_by = "row"\n')
+    with pytest.raises(InputError, match="input_by"):
+        read_project(project)
+
+
+def test_inspect_shows_the_step(model, capsys):
+    assert run(["inspect", str(model), "--schedule", "--input-by", "rows", "--json"]) == 0
+    (step,) = json.loads(capsys.readouterr().out)["schedule"]
+    assert step["kind"].startswith("INPUT_ROWS + CONV_2D")
+    assert step["kernel"].startswith("copy + ") and step["inputs"] == []
+    assert run(["inspect", str(model), "--target", "android-cpu", "--input-by", "rows"]) == 2
+    assert "on which LiteRT runs the model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("cpp", [False, True])
+def test_the_header_for_the_users_own_code(model, tmp_path, cpp):
+    for path, text in emitted(model).files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    own = tmp_path / f"own.{'cpp' if cpp else 'c'}"
+    own.write_text(OWN)
+    flags = ["-Wall", "-Wextra", "-Werror", "-Ilib", "-c", "-o", "own.o"]
+    done = subprocess.run(
+        [sys.executable, "-m", "ziglang", "c++" if cpp else "cc", *flags, str(own)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+OWN = """
+#include "net.h"
+static unsigned char arena[NET_ARENA_BYTES];
+int see(const int8_t *camera);
+int see(const int8_t *camera)
+{
+    int status = net_init(arena, sizeof arena);
+    for (int row = 0; row < NET_ROWS && status == EB_OK; row++) {
+        status = net_push_row(arena, camera + row * NET_ROW_BYTES);
+    }
+    return status == NET_DONE ? *(const int8_t *)net_output(arena, 0) : status;
+}
+"""
