@@ -14,12 +14,17 @@ from importlib import metadata, util
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
 
 
 # A shell that runs the suite in the background has it ignore Ctrl-C, and so its children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# A busy machine is no fault.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 def models_path() -> Path:

@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -270,6 +271,15 @@ class Graph:
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""
         return dataclasses.replace(self, **changes)
+
+    @cached_property
+    def readers(self) -> Mapping[int, tuple[int, ...]]:
+        """The positions of the operators that read each tensor; none where it is not a key."""
+        found: dict[int, list[int]] = {}
+        for position, op in enumerate(self.ops):
+            for i in dict.fromkeys(op.inputs):
+                found.setdefault(i, []).append(position)
+        return {i: tuple(positions) for i, positions in found.items()}
 
     def node(self, position: int) -> Node:
         """Return the operator at ``position`` in execution order, bound to its tensors."""

@@ -1,5 +1,6 @@
 """Memory planning: where each activation lives in the arena."""
 
+from edgebuild.memory.alive import Alive
 from edgebuild.memory.banks import STACK_BYTES, arena_capacities
 from edgebuild.memory.planner import (
     HEADER_BYTES,
@@ -7,7 +8,6 @@ from edgebuild.memory.planner import (
     MemoryPlan,
     is_view,
     kept_bytes,
-    live_bytes,
     plan_memory,
 )
 
@@ -15,10 +15,10 @@ __all__ = [
     "HEADER_BYTES",
     "ROW_COUNT_BYTES",
     "STACK_BYTES",
+    "Alive",
     "MemoryPlan",
     "arena_capacities",
     "is_view",
     "kept_bytes",
-    "live_bytes",
     "plan_memory",
 ]

@@ -23,6 +23,11 @@ _SEARCH_STEPS = 4_000_000
 """Pairs of blocks that the search may look at: a second or two, for a model of any size."""
 
 
+def aligned(size: int) -> int:
+    """Return the bytes of a block for a buffer of ``size`` bytes."""
+    return -(-max(size, 1) // ALIGN) * ALIGN
+
+
 @dataclass(frozen=True)
 class Block:
     """Bytes that are needed from step ``first`` to step ``last``, both included.

@@ -15,8 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from edgebuild.graph import Graph, Node
-from edgebuild.memory.placing import ALIGN, Block, Lead, bank_ends, place, place_in_banks
-from edgebuild.ops.base import KernelCall
+from edgebuild.memory.placing import ALIGN, Block, Lead, aligned, bank_ends, place, place_in_banks
+from edgebuild.ops.base import KernelCall, Overlap
 
 HEADER_BYTES = 32
 """At the start of bank 0 of a split arena: the addresses of the other banks, and at its end the
@@ -97,13 +97,6 @@ def plan_memory(
     )
 
 
-def live_bytes(graph: Graph, calls: Sequence[KernelCall]) -> tuple[int, ...]:
-    """Return ``MemoryPlan.live_bytes`` without a plan."""
-    blocks = _blocks(graph, calls)
-    live = _live_bytes(blocks, _leads(graph, calls, blocks), len(graph.ops))
-    return tuple(live[1:-1])
-
-
 def kept_bytes(graph: Graph) -> tuple[int, ...]:
     """Return the bytes of tensors that are alive before each operator, and after the last."""
     kept = [0] * (len(graph.ops) + 1)
@@ -120,7 +113,7 @@ def _blocks(graph: Graph, calls: Sequence[KernelCall]) -> list[Block]:
     groups = _alias_groups(graph, calls, lifetimes)
     blocks = [
         Block(
-            _align(max(graph.tensors[i].nbytes for i in members)),
+            aligned(max(graph.tensors[i].nbytes for i in members)),
             min(lifetimes[i][0] for i in members),
             max(lifetimes[i][1] for i in members),
             tuple(members),
@@ -128,7 +121,7 @@ def _blocks(graph: Graph, calls: Sequence[KernelCall]) -> list[Block]:
         for members in groups
     ]
     blocks += [
-        Block(_align(call.scratch_bytes), position, position, (), position)
+        Block(aligned(call.scratch_bytes), position, position, (), position)
         for position, call in enumerate(calls)
         if call.scratch_bytes
     ]
@@ -147,10 +140,15 @@ def _leads(graph: Graph, calls: Sequence[KernelCall], blocks: Sequence[Block]) -
         if call.overlap is None or above is None or below is None or above == below:
             continue
         if blocks[above].last == node.position == blocks[below].first:
-            apart = math.lcm(call.overlap.apart or 1, ALIGN)
-            least = -(-call.overlap.least // apart) * apart
-            found.append(Lead(below, above, least, exact=call.overlap.apart > 0))
+            found.append(lead(call.overlap, below, above))
     return found
+
+
+def lead(overlap: Overlap, below: int, above: int) -> Lead:
+    """Return how far apart blocks of a kernel's output and input begin."""
+    apart = math.lcm(overlap.apart or 1, ALIGN)
+    least = -(-overlap.least // apart) * apart
+    return Lead(below, above, least, exact=overlap.apart > 0)
 
 
 def _live_bytes(blocks: Sequence[Block], leads: Sequence[Lead], count: int) -> list[int]:
@@ -190,19 +188,26 @@ def _alias_groups(
     """Group tensors that share memory because a kernel works in place."""
     group_of = {i: [i] for i in lifetimes}
     for node, call in zip(graph.nodes(), calls, strict=True):
-        taken: set[int] = set()
-        for source, target in call.in_place:
-            if not shares_memory(node, source, target, lifetimes):
-                continue
-            pair = node.op.inputs[source], node.op.outputs[target]
-            if pair[0] in taken or pair[1] in taken:
-                continue
-            taken.update(pair)
-            members = group_of[pair[0]]
-            members.extend(group_of[pair[1]])
-            for i in group_of[pair[1]]:
+        for source, target in in_place(node, call, lifetimes):
+            members = group_of[source]
+            members.extend(group_of[target])
+            for i in group_of[target]:
                 group_of[i] = members
     return list({id(members): members for members in group_of.values()}.values())
+
+
+def in_place(
+    node: Node, call: KernelCall, lifetimes: Mapping[int, tuple[int, int]]
+) -> list[tuple[int, int]]:
+    """Return the inputs whose memory outputs take, each with that output."""
+    found: list[tuple[int, int]] = []
+    taken: set[int] = set()
+    for source, target in call.in_place:
+        pair = node.op.inputs[source], node.op.outputs[target]
+        if shares_memory(node, source, target, lifetimes) and not taken & set(pair):
+            taken.update(pair)
+            found.append(pair)
+    return found
 
 
 def is_view(node: Node, call: KernelCall, plan: MemoryPlan) -> bool:
@@ -220,7 +225,3 @@ def shares_memory(
         return False
     dies_here = lifetimes[tensor.index][1] == node.position
     return dies_here and output.nbytes <= tensor.nbytes
-
-
-def _align(size: int) -> int:
-    return -(-max(size, 1) // ALIGN) * ALIGN

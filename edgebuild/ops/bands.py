@@ -45,6 +45,12 @@ def macs(node: Node) -> int:
     return sum(OPS[one.kind].macs(one) for one in parts(node))
 
 
+def by_rows(node: Node) -> bool:
+    """Return whether an operator computes each row of its output from some rows of its inputs."""
+    one_image = node.input(0).shape[:1] == (1,) and node.output.elements > 0
+    return one_image and OPS[node.kind].window(node) is not None
+
+
 def joined(graph: Graph, nodes: Sequence[Node]) -> Joined | None:
     """Return ``nodes``, which follow each other in ``graph``, as one step; None where they may not
     run in bands.
@@ -57,17 +63,16 @@ def joined(graph: Graph, nodes: Sequence[Node]) -> Joined | None:
     sources: dict[int, Tensor] = {}
     for at, node in enumerate(nodes):
         images = {t.index: t for t in node.inputs if t is not None and not t.is_constant}
-        by_row = OPS[node.kind].window(node) or (node is nodes[-1] and sums_rows(node))
-        if not by_row or not images or node.input(0).shape[0] != 1 or not node.output.elements:
+        if not images or not (by_rows(node) or (node is nodes[-1] and sums_rows(node))):
             return None
         for index, tensor in images.items():
             if index in writers:
                 readers[writers[index]].append(at)
             else:
                 sources[index] = tensor
-    inside = range(nodes[0].position, nodes[-1].position + 1)
     between = {node.op.outputs[0] for node in nodes[:-1]}
-    elsewhere = any(between & set(op.inputs) for at, op in enumerate(graph.ops) if at not in inside)
+    last = nodes[-1].position
+    elsewhere = any(at > last for tensor in between for at in graph.readers.get(tensor, ()))
     if len(sources) != 1 or not all(readers[:-1]) or elsewhere or between & set(graph.outputs):
         return None
     (source,) = sources.values()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 from edgebuild.ops.base import KernelCall
 from edgebuild.profile import Optimize
@@ -51,9 +53,9 @@ Choice = tuple[int, ...]
 
 Steps = tuple[Step, ...]
 
-Live = Callable[[Sequence[KernelCall]], Sequence[int]]
-"""Returns the bytes that are alive in each step of a graph that runs as these calls; the most of
-them is nearly always the arena."""
+Live = Callable[[Sequence[KernelCall]], Callable[[int, KernelCall], int]]
+"""Returns, where these calls run a graph, the bytes that are alive while another one runs operators
+from a position on; the most of them is nearly always the arena."""
 
 Fits = Callable[[KernelCall], bool]
 """Returns whether the arena that is wanted has room for a call instead of some steps."""
@@ -215,11 +217,11 @@ class _Problem:
         if not self.kept:
             return
         for first in range(max(0, end - longest), end - 1):
-            inside = [at for at in tight if first <= at < end]
-            if not inside:
+            after, before = bisect.bisect_left(tight, first), bisect.bisect_left(tight, end)
+            if after == before:
                 continue
-            begins = first == inside[0] or self.kept[first] < self.kept[first + 1]
-            ends = end == inside[-1] + 1 or self.kept[end] < self.kept[end - 1]
+            begins = first == tight[after] or self.kept[first] < self.kept[first + 1]
+            ends = end == tight[before - 1] + 1 or self.kept[end] < self.kept[end - 1]
             if begins and ends:
                 yield first
 
@@ -238,8 +240,7 @@ class _Problem:
         """Return the bytes that are alive while a call runs operators from ``position`` on."""
         key = position, call.operators, call.scratch_bytes, call.overlap, call.in_place
         if key not in self._sizes:
-            calls = self._least[:position], self._least[position + call.operators :]
-            self._sizes[key] = self.live([*calls[0], call, *calls[1]])[position]
+            self._sizes[key] = self._during(position, call)
         return self._sizes[key]
 
     @cached_property
@@ -247,9 +248,9 @@ class _Problem:
         return {}
 
     @cached_property
-    def _least(self) -> Sequence[KernelCall]:
-        """The call of each operator with the least scratch memory."""
-        return [min(found, key=_scratch).call for found in self.options]
+    def _during(self) -> Callable[[int, KernelCall], int]:
+        """What is alive while a call runs, with the least scratch memory for all others."""
+        return self.live([min(found, key=_scratch).call for found in self.options])
 
     def _arena(self, steps: Steps) -> int:
         return max(map(self._bytes, steps), default=0)
@@ -344,21 +345,40 @@ def _fastest_for_constants(ways: Sequence[Sequence[tuple[int, Step]]]) -> list[S
 
     ``ways`` has for each operator where a step may begin that ends with it, and the step.
     """
-    best: list[list[tuple[float, int, Steps]]] = [[(0.0, 0, ())]]
+    best: list[list[_Label]] = [[_Label(0.0, 0)]]
     for steps in ways:
         every = [
-            (time + _time(step), size + step.option.constant_bytes, (*before, step))
+            _Label(before.time + time, before.size + size, step, before)
             for first, step in steps
-            for time, size, before in best[first]
+            for time, size in [(_time(step), step.option.constant_bytes)]
+            for before in best[first]
         ]
-        kept: list[tuple[float, int, Steps]] = []
-        for one in sorted(every, key=lambda found: found[:2]):
-            if not kept or one[1] < kept[-1][1]:
+        kept: list[_Label] = []
+        for one in sorted(every, key=lambda label: (label.time, label.size)):
+            if not kept or one.size < kept[-1].size:
                 kept.append(one)
         best.append(
             kept if len(kept) <= _MOST else [kept[n * len(kept) // _MOST] for n in range(_MOST)]
         )
-    return [steps for *_, steps in best[-1]]
+    return [label.steps() for label in best[-1]]
+
+
+class _Label(NamedTuple):
+    """A way to run the first operators: its cycles, the bytes of its constants, its last step, and
+    what runs before that."""
+
+    time: float
+    size: int
+    step: Step | None = None
+    before: _Label | None = None
+
+    def steps(self) -> Steps:
+        found = []
+        label: _Label | None = self
+        while label is not None and label.step is not None:
+            found.append(label.step)
+            label = label.before
+        return tuple(reversed(found))
 
 
 def _scratch(option: Option) -> int:

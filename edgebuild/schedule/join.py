@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from edgebuild.cycles.kernels import kernel_name
 from edgebuild.graph import Graph
-from edgebuild.ops.bands import BandPlan, BandShape, joined
+from edgebuild.ops.bands import BandPlan, BandShape, by_rows, joined
 from edgebuild.profile import CpuFeatures
 from edgebuild.schedule.choose import Fits
 from edgebuild.schedule.costs import Costs, Option, Step
@@ -53,6 +54,9 @@ class Joiner:
 
     def __init__(self, graph: Graph, cpu: CpuFeatures, costs: Costs) -> None:
         self._graph, self._cpu, self._costs = graph, cpu, costs
+        self._nodes = tuple(graph.nodes())
+        whole = (not by_rows(node) for node in self._nodes)
+        self._whole_before = [0, *itertools.accumulate(whole)]
         self._plans: dict[tuple[int, int, int], BandPlan | None] = {}
         self._known: dict[BandPlan, list[_Ways]] = {}
         self._calls: dict[tuple[int, ...], dict[_Kernel, Option]] = {}
@@ -62,8 +66,10 @@ class Joiner:
         """Return the step that runs the operators of ``steps`` in bands: of all heights that fit,
         with the kernels of ``steps``, and with the fastest for so many rows, but smaller ones where
         these do not fit."""
+        first, last = steps[0].position, steps[-1].position
+        if self._whole_before[first] != self._whole_before[last]:
+            return None
         names = [name for step in steps for name in _names(step)]
-        first = steps[0].position
         found: list[Option] = []
         for height in BAND_ROWS:
             plan = self._plan(first, len(names), height)
@@ -79,8 +85,7 @@ class Joiner:
     def _plan(self, first: int, count: int, height: int) -> BandPlan | None:
         key = first, count, height
         if key not in self._plans:
-            nodes = [self._graph.node(at) for at in range(first, first + count)]
-            step = joined(self._graph, nodes)
+            step = joined(self._graph, self._nodes[first : first + count])
             plan = BandPlan(step, height) if step is not None else None
             self._plans[key] = plan if plan is not None and plan.bands else None
         return self._plans[key]
@@ -108,7 +113,7 @@ class Joiner:
             if key not in self._options:
                 pairs = zip(ways, kernels, strict=True)
                 calls = {k: v for way, kernel in pairs for k, v in way.calls[kernel].items()}
-                self._options[key] = self._costs.option(self._graph.node(first), plan.call(calls))
+                self._options[key] = self._costs.option(self._nodes[first], plan.call(calls))
             yield self._options[key]
 
     def _kernels(self, first: int, plan: BandPlan, shape: BandShape) -> dict[_Kernel, Option]:

@@ -11,7 +11,7 @@ from edgebuild.cycles.kernels import VIEW
 from edgebuild.cycles.waits import MemoryModel
 from edgebuild.errors import InternalError
 from edgebuild.graph import Graph, Tensor
-from edgebuild.memory import MemoryPlan, is_view, kept_bytes, live_bytes, plan_memory
+from edgebuild.memory import Alive, MemoryPlan, is_view, kept_bytes, plan_memory
 from edgebuild.ops import OPS
 from edgebuild.ops.bands import in_bands, parts
 from edgebuild.ops.base import KernelCall
@@ -130,7 +130,7 @@ def schedule_graph(
             options,
             costs,
             optimize,
-            lambda calls: live_bytes(in_bands(graph, calls), calls),
+            lambda calls: Alive(graph, calls).during,
             joiner.join,
             kept_bytes(graph),
             room,

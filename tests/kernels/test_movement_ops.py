@@ -204,7 +204,7 @@ def test_global_average_pooling_reduces_in_one_loop():
     assert (params["reduced"], params["reduced_stride"]) == ((1, 1, 49), (0, 0, 64))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.integers(-20, 20)), max_size=move.MAX_LOOPS),
 )

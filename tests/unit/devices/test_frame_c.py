@@ -37,7 +37,7 @@ def library(tmp_path_factory):
 
 
 @given(CONTENT)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_encode(library, content):
     room = len(content) + len(content) // 254 + 1
     buffer = ctypes.create_string_buffer(bytes(room) + GUARD, room + len(GUARD))
@@ -54,13 +54,13 @@ def decode(library, encoded):
 
 
 @given(CONTENT)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_decode(library, content):
     assert decode(library, cobs.encode(content)) == content
 
 
 @given(CONTENT.map(lambda content: content.replace(b"\0", b"\3")))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_decode_takes_and_refuses_what_the_host_does(library, encoded):
     try:
         expected = cobs.decode(encoded)

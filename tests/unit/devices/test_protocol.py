@@ -272,7 +272,7 @@ class BadLine:
         return self.waiting.popleft() if self.waiting else b""
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(MISHAPS), max_size=40))
 def test_a_bad_line_gives_the_right_bytes_or_an_error(mishaps):
     board = Board()
@@ -313,7 +313,7 @@ PLAUSIBLE = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.tuples(st.sampled_from((0, 0, 0, 0, 1, 4, 200)), PLAUSIBLE), min_size=1))
 def test_whatever_a_device_answers_is_an_error_or_taken(answers):
     """Never another exception, never a wait without end, never more than was asked for."""

@@ -21,7 +21,7 @@ BLOCKS = st.lists(
 
 
 @given(BLOCKS, st.lists(st.integers(1, 200), min_size=2, max_size=4))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_living_blocks_of_a_bank_never_overlap(blocks, sizes):
     capacities = [16 * size for size in sizes]
     places = place_in_banks(blocks, capacities)

@@ -96,7 +96,7 @@ def test_an_input_that_lives_on_is_not_overlapped():
     assert plan_memory(graph, calls).arena_bytes == 64
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(st.integers(1, 30), min_size=2, max_size=12),
     st.lists(st.tuples(st.integers(-20, 40), st.booleans()), min_size=12, max_size=12),
@@ -137,7 +137,7 @@ def test_unused_model_input_has_memory():
     assert plan.offsets[9] != plan.offsets[0]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.tuples(st.integers(1, 64), st.integers(0, 20), st.integers(0, 6)),

@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
@@ -95,7 +96,7 @@ def option(kernel, cycles, constants=0, scratch=0):
 
 
 def live(calls):
-    return [call.scratch_bytes + 1000 for call in calls]
+    return lambda position, call: call.scratch_bytes + 1000
 
 
 def taken(steps, codes, optimize):
@@ -338,6 +339,20 @@ def test_steps_are_joined_from_where_few_bytes_are_alive():
 
     choose(steps, Codes(a=1000), RAM, live, join, (100, 200, 200, 300, 100, 50))
     assert set(tried) == {(0, 2), (0, 3), (0, 4), (2, 3), (2, 4)}
+
+
+def test_time_is_linear_in_operators(bench):
+    """For layers that could all be joined, by the time of this process alone."""
+    make = bench.Layers(1)
+    pair = [make.depthwise((1, 4, 4, 8)), make.conv((1, 4, 4, 8), 8, (1, 1))]
+
+    def seconds(count):
+        graph = chained(pair * (count // 2))
+        start = time.process_time()
+        schedule_graph(graph, M4)
+        return time.process_time() - start
+
+    assert seconds(160) < 8 * seconds(40)
 
 
 def test_costs_are_those_of_the_core(bench):
