@@ -16,6 +16,7 @@ from edgebuild.cycles import predict_cycles
 from edgebuild.errors import CheckFailedError, InputError
 from edgebuild.graph.verify import verify
 from edgebuild.memory import HEADER_BYTES, plan_memory
+from edgebuild.memory.alive import Alive
 from edgebuild.models.preprocessing import Preprocessing, Step
 from edgebuild.ops import OPS
 from edgebuild.ops.support import interpret
@@ -91,6 +92,12 @@ def test_the_arena_holds_a_few_rows_and_their_count(graph):
     count = after.rows_offset
     assert count % 4 == 0 and all(count >= end or count + 4 <= at for at, end in taken)
     assert before.rows_offset is None
+    # What the choice of kernels takes for alive is what the plan has.
+    alone = [OPS[node.kind].kernel(node, M4) for node in rows.nodes()]
+    alive = Alive(rows, alone)
+    assert alive.during(0, few.calls[0]) == after.live_bytes[0]
+    apart = [alive.during(at, call) for at, call in enumerate(alone)]
+    assert apart == list(plan_memory(rows, alone).live_bytes)
     # A split arena counts in its header.
     split = plan_memory(few.graph, few.calls, [512, 1 << 20])
     assert len(split.bank_bytes) == 2 and split.rows_offset == HEADER_BYTES - 4
