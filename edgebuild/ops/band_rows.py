@@ -157,7 +157,11 @@ def _reach(node: Node) -> _Reach:
 def sums_rows(node: Node) -> bool:
     """Return whether ``node`` may add some rows of one image at a time to sums."""
     shape = node.input(0).shape
-    return len(shape) == 4 and shape[0] == 1 and OPS[node.kind].row_sums(node, shape[1], True, True) is not None
+    return (
+        len(shape) == 4
+        and shape[0] == 1
+        and OPS[node.kind].row_sums(node, shape[1], True, True) is not None
+    )
 
 
 def row_bytes(tensor: Tensor) -> int:
