@@ -24,6 +24,8 @@ from edgebuild.models.shapes import declared_inputs, settle
 from edgebuild.models.source import LABELS, Kind, open_model, recognise
 from edgebuild.ops import KernelCall
 from edgebuild.passes import supported_graph
+from edgebuild.passes.input_rows import given
+from edgebuild.profile import INPUT_BY
 from edgebuild.report.contents import Contents, contents, describe_tensor
 from edgebuild.report.layers import layer_reports, parameter_bytes
 from edgebuild.report.model import LayerReport
@@ -76,7 +78,7 @@ def analyze(
 
 
 def _analyze(read: Graph, where: str, target: TargetProfile) -> Analysis:
-    graph = supported_graph(read, where=where).graph
+    graph = given(supported_graph(read, where=where).graph, target)
     check_demand(read, where=where)
     memory = memory_model(target)
     schedule = schedule_graph(graph, target.cpu.features, target.optimize, memory)
@@ -184,10 +186,11 @@ def inspect(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     place: Mapping[str, tuple[str, ...]] | None = None,
     optimize: Optimize = Optimize.BALANCED,
+    input_by: str = INPUT_BY[0],
 ) -> Inspected:
     """Return what is in ``model``, any valid ``.tflite``, with inputs of these ``shapes`` where it
     leaves dimensions open, roles in these regions (``place``, over the target's own), and kernels
-    chosen to ``optimize``.
+    chosen to ``optimize``, for C that takes its input by the run or by rows (``input_by``).
 
     Of one that the Edge TPU's compiler wrote its package, else what the target makes of it, else
     what the file says, with the reason why there is no more.
@@ -197,6 +200,7 @@ def inspect(
         InputError: the shapes do not fit it, or the roles the target's regions.
     """
     target = load_target(target_name).placed(place or {}).optimized(optimize)
+    target = target.taking_input(input_by)
     if (kind := recognise(model)) != Kind.TFLITE:
         raise ModelError(
             f"{model}: inspect reads .tflite files, and this is a {LABELS[kind]}",

@@ -55,6 +55,7 @@ def build(
     place: Mapping[str, str | Sequence[str]] | None = None,
     optimize: str | None = None,
     keep_inputs: bool = False,
+    input_by: str | None = None,
     data_folder: str | os.PathLike[str] | None = None,
     use_cache: bool = True,
     search: bool = False,
@@ -103,6 +104,8 @@ def build(
         optimize: what kernels are chosen for: ``speed``, ``balanced``, ``size`` or ``ram``; by
             default ``balanced``, or what keeps the budget.
         keep_inputs: a run leaves the inputs as they are, in more RAM.
+        input_by: ``rows`` takes the input row by row, in less RAM; by default, ``run``, it is whole
+            before each run.
         data_folder: where relative paths of data and Python entries are looked for.
         use_cache: answer from the last build when nothing has changed.
         search: when a budget is missed, search a compression that keeps it, as the command does.

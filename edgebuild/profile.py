@@ -14,6 +14,7 @@ from typing import Any
 from edgebuild.budget import MEMORY_OF, Budget
 from edgebuild.errors import InputError
 from edgebuild.regions import Cache, Memory, Placement, placement_faults, placement_of
+from edgebuild.units import quoted
 
 FAMILIES = ("cortex-m", "host", "android", "coral")
 RUN_KINDS = ("simulator", "qemu", "serial", "adb", "host")
@@ -132,6 +133,10 @@ class Delegate:
     android_gradle_plugin: int = 9
 
 
+INPUT_BY = ("run", "rows")
+"""How generated C takes its input: whole before each run, or row by row, as a sensor gives it."""
+
+
 @dataclass(frozen=True)
 class TargetProfile:
     """A core, a board, a phone or accelerator, or the host. ``file`` is where it was read from.
@@ -140,7 +145,7 @@ class TargetProfile:
     which regions a role goes, over what the regions themselves hold: see ``placement``.
     ``optimize`` is what kernels are chosen for; they and constants should take at most
     ``kernel_flash`` bytes where that is given. ``keep_inputs``: a run leaves the inputs as they
-    are.
+    are. ``input_by`` is one of ``INPUT_BY``: how the caller gives the input.
     """
 
     name: str
@@ -158,6 +163,7 @@ class TargetProfile:
     optimize: Optimize = Optimize.BALANCED
     kernel_flash: int | None = None
     keep_inputs: bool = False
+    input_by: str = INPUT_BY[0]
     file: Path | None = field(default=None, compare=False)
 
     @property
@@ -201,6 +207,23 @@ class TargetProfile:
     def keeping_inputs(self, keep: bool) -> TargetProfile:
         """Return the profile with generated C that keeps its inputs, or may overwrite them."""
         return dataclasses.replace(self, keep_inputs=keep)
+
+    def taking_input(self, by: str) -> TargetProfile:
+        """Return the profile with generated C that takes its input by ``run`` or by ``rows``.
+
+        Raises InputError for other words, and for ``rows`` where LiteRT runs the model.
+        """
+        if by not in INPUT_BY:
+            raise InputError(
+                f"input_by is {quoted(by)}", hint=" or ".join(f'"{one}"' for one in INPUT_BY)
+            )
+        if by == "rows" and self.delegate is not None:
+            raise InputError(
+                f"--input-by rows is for generated C on microcontrollers, not for {self.name}, on "
+                "which LiteRT runs the model",
+                hint="--target cortex-m4 (`edgebuild targets list` shows others), or leave it out",
+            )
+        return dataclasses.replace(self, input_by=by)
 
     def with_kernel_flash(self, size: int) -> TargetProfile:
         """Return the profile with kernels that take at most ``size`` bytes with all constants,

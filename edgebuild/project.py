@@ -15,7 +15,7 @@ from edgebuild.budget import Budget, read_budget
 from edgebuild.errors import InputError, nearest
 from edgebuild.files import resolved
 from edgebuild.limits import SETTINGS_BYTES, read_file
-from edgebuild.profile import FORMATS, Optimize
+from edgebuild.profile import FORMATS, INPUT_BY, Optimize
 from edgebuild.region_reader import read_place
 from edgebuild.targets import target_names
 from edgebuild.toml_reader import MAX_FLOAT, Problems, Reader, key_path, read_toml
@@ -104,6 +104,7 @@ class Project:
     input_shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     optimize: str | None = None
     keep_inputs: bool = False
+    input_by: str = INPUT_BY[0]
 
     @property
     def folder(self) -> Path:
@@ -217,6 +218,7 @@ def _read(reader: Reader, file: Path) -> Project:
         input_shapes=_read_shapes(reader.table("input_shapes")),
         optimize=reader.choice("optimize", tuple(Optimize), None),
         keep_inputs=reader.flag("keep_inputs", False),
+        input_by=reader.choice("input_by", INPUT_BY, INPUT_BY[0]),
     )
     reader.finish()
     return project

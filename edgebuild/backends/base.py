@@ -26,7 +26,7 @@ Progress = Callable[[str], None]
 class Emitted:
     """What code generation made of a model; ``files`` by path below the build folder. ``notes`` say
     what was left out beside the library, and why. ``functions`` are those that the user's firmware
-    calls to prepare inputs."""
+    calls to prepare inputs. ``runs``: the benchmark firmware is to run it."""
 
     graph: Graph
     calls: tuple[KernelCall, ...]
@@ -36,6 +36,20 @@ class Emitted:
     tflm_arena: Figure | None = None
     notes: tuple[str, ...] = ()
     functions: tuple[str, ...] = ()
+    runs: bool = True
+
+    @property
+    def entry(self) -> str:
+        """The function that runs the layers."""
+        return f"{self.name}_{'push_row' if self.graph.input_by_rows else 'run'}"
+
+    @property
+    def held_bytes(self) -> int:
+        """What the benchmark firmware holds of an input that the model takes by rows: all of it,
+        beside the arena, in order to run it."""
+        if not (self.runs and self.graph.input_by_rows):
+            return 0
+        return sum(tensor.nbytes for tensor in self.graph.input_tensors)
 
     def with_files(self, files: Mapping[str, str], *, tflm_arena: Figure | None = None) -> Emitted:
         """Return a copy with more files, and TFLite Micro's arena size when it is known."""

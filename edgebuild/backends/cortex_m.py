@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgebuild.backends.accounting import footprint_of_all
 from edgebuild.backends.base import Combination, Compiled, Emitted, Progress
-from edgebuild.backends.emit import LIBRARY, emit_library, with_tflm_form
+from edgebuild.backends.emit import LIBRARY, emit_library, rows_notes, with_tflm_form
 from edgebuild.codegen.c_library import constant_bytes, further_banks
 from edgebuild.codegen.linker import render_linker_script
 from edgebuild.codegen.templates import render
@@ -23,6 +23,7 @@ from edgebuild.files import atomic_write
 from edgebuild.graph import Graph, Node
 from edgebuild.memory import STACK_BYTES
 from edgebuild.models.preprocessing import NONE, Preprocessing
+from edgebuild.passes.input_rows import given
 from edgebuild.regions import (
     Memory,
     Placement,
@@ -56,34 +57,38 @@ class CortexMBackend:
         preprocessing: Preprocessing = NONE,
     ) -> Emitted:
         """Generate the library and the TFLite Micro form."""
-        graph = graph.replace(keeps_inputs=target.keep_inputs)
+        graph = given(graph, target)
         emitted = emit_library(
             *(graph, name, target.cpu.features, preprocessing, memory_model(target)),
             optimize=target.optimize,
             kernel_flash=target.kernel_flash,
         )
-        emitted = emitted.with_notes(*placement_notes(target.memories, target.placement))
+        emitted = emitted.with_notes(
+            *rows_notes(emitted), *placement_notes(target.memories, target.placement)
+        )
         return with_tflm_form(emitted, source, model, target.cpu.core)
 
     def check_room(self, emitted: Emitted, target: TargetProfile) -> None:
         """Check that arena and stack fit the target's RAM, and weights a region of their own."""
         placement = required_placement(target.placement, target.name)
         _check_weights(emitted, target, placement)
+        held = emitted.held_bytes
         missing = [
             f"{region.name} has {format_size(available)}, {emitted.name} needs "
-            f"{format_size(size + stack)} "
-            f"(arena {size:,} B{f', stack {stack:,} B' if stack else ''})"
+            f"{format_size(size + stack + (held if stack else 0))} "
+            f"(arena {size:,} B{f', stack {stack:,} B' if stack else ''}"
+            f"{f', the whole input for the benchmark {held:,} B' if stack and held else ''})"
             for size, (region, available, stack) in zip(
                 emitted.plan.bank_bytes, _arena_room(placement), strict=False
             )
-            if size + stack > available
+            if size + stack + (held if stack else 0) > available
         ]
         if missing:
             unused = unused_regions(target.memories, placement, "ram")
             raise CheckFailedError(
                 f"RAM of {target.name} is too small: {'; '.join(missing)}",
                 details=_largest(emitted),
-                hint="; or ".join([*unused, _LESS_RAM]),
+                hint="; or ".join([*unused, *([_NO_RUN] if held else []), _LESS_RAM]),
             )
 
     def compile(
@@ -153,12 +158,14 @@ def _compiled(
     static = Figure(parts.static_ram, "B", How.LINKED, f"{by}: excluding the arena")
     return Compiled(
         *(by, total, static, linked, lambda kind: open_image(kind, image), image, parts.regions),
-        stack_bound=_stack_bound(image, names),
+        stack_bound=_stack_bound(image, models),
     )
 
 
-def _stack_bound(image: Image, names: Sequence[str]) -> Figure | None:
-    bounds = [stack_bound(image, f"{name}_run") for name in names]
+def _stack_bound(image: Image, models: Sequence[Emitted]) -> Figure | None:
+    # A run that gives a model its rows has a frame of its own, which a measured stack has in it.
+    entries = [ROWS_RUN if model.graph.input_by_rows else model.entry for model in models]
+    bounds = [stack_bound(image, entry) for entry in entries]
     known = [bound for bound in bounds if bound is not None]
     if not known or len(known) < len(bounds):
         return None
@@ -174,18 +181,23 @@ def _code(kept: Sequence[str]) -> str:
 def firmware_job(emitted: Emitted, target: TargetProfile) -> CompileJob:
     """Return the sources of the benchmark firmware: library, application and port."""
     library = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
-    return _job(library, emitted.name, further_banks(emitted.plan), target)
+    rows = {"held_bytes": emitted.held_bytes} if emitted.graph.input_by_rows else None
+    return _job(library, emitted.name, further_banks(emitted.plan), target, rows)
 
 
 def _job(
-    library: Mapping[str, str], name: str, banks: Sequence[object], target: TargetProfile
+    library: Mapping[str, str],
+    name: str,
+    banks: Sequence[object],
+    target: TargetProfile,
+    rows: Mapping[str, int] | None = None,
 ) -> CompileJob:
     if target.firmware is None:
         raise InternalError(f"target {target.name} has no firmware port")
     firmware = resource_dir("firmware")
     sources = dict(library)
     sources["app_model.c"] = render(
-        "app_model.c.j2", name=name, macro=name.upper(), banks=list(banks)
+        "app_model.c.j2", name=name, macro=name.upper(), banks=list(banks), rows=rows
     )
     for folder in ("app", f"ports/{target.firmware.port}"):
         for path in sorted((firmware / folder).glob("*.[ch]")):
@@ -230,6 +242,10 @@ def _check_weights(emitted: Emitted, target: TargetProfile, placement: Placement
         )
 
 
+ROWS_RUN = "eb_app_run"
+"""What runs a model whose input comes by rows, in ``app_model.c``."""
+
+_NO_RUN = "--run none, which builds firmware without the whole input"
 _LESS_RAM = (
     "a target with more RAM (`edgebuild targets list`); or change the model and train it again: a "
     "smaller input, a stride earlier on, fewer channels in the operators above"

@@ -59,6 +59,23 @@ def emit_library(
     return Emitted(graph, tuple(calls), plan, name, files, functions=functions)
 
 
+def rows_notes(emitted: Emitted) -> list[str]:
+    """Return what became of an input that comes by rows."""
+    if not emitted.graph.input_by_rows:
+        return []
+    (given,) = emitted.graph.input_tensors
+    rows = given.shape[1]
+    words = f"input by rows: {emitted.entry}() takes {rows:,} rows of {given.nbytes // rows:,} B"
+    operators = emitted.calls[0].operators - 1
+    if operators:
+        first = "operator runs" if operators == 1 else f"{operators} operators run"
+        return [f"{words}, the first {first} as they arrive"]
+    return [
+        f"{words}, but the arena holds all of them: nothing that runs before the last one arrives "
+        "makes it smaller at this preference; try --optimize ram"
+    ]
+
+
 def emit_together(
     graphs: Mapping[str, Graph],
     cpu: CpuFeatures,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from edgebuild.backends.base import Combination, Compiled, Emitted, Progress
-from edgebuild.backends.emit import emit_library, with_tflm_form
+from edgebuild.backends.emit import emit_library, rows_notes, with_tflm_form
 from edgebuild.backends.native import compile_for_host, compile_together_for_host
 from edgebuild.devices.host import HostDevice
 from edgebuild.graph import Graph
 from edgebuild.models.preprocessing import NONE, Preprocessing
+from edgebuild.passes.input_rows import given
 from edgebuild.schedule import usual_schedule
 from edgebuild.targets import TargetProfile
 
@@ -29,10 +30,11 @@ class HostBackend:
         preprocessing: Preprocessing = NONE,
     ) -> Emitted:
         """Generate the library, of the usual kernels, and the TFLite Micro form."""
-        graph = graph.replace(keeps_inputs=target.keep_inputs)
+        graph = given(graph, target)
         cpu = target.cpu.features
         calls = usual_schedule(graph, cpu).calls
         emitted = emit_library(graph, name, cpu, preprocessing, calls=calls)
+        emitted = emitted.with_notes(*rows_notes(emitted))
         return with_tflm_form(emitted, source, model, "host")
 
     def check_room(self, emitted: Emitted, target: TargetProfile) -> None:

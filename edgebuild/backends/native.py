@@ -7,6 +7,7 @@ from pathlib import Path
 
 from edgebuild.backends.base import Combination, Emitted, Progress
 from edgebuild.backends.emit import LIBRARY
+from edgebuild.codegen.templates import render
 from edgebuild.devices.host import HostDevice
 from edgebuild.resources import resource_dir
 from edgebuild.toolchain import find_toolchain
@@ -18,6 +19,9 @@ def compile_for_host(
 ) -> HostDevice:
     """Compile the library with per-layer hooks into ``folder`` and load it."""
     library = {p: t for p, t in emitted.files.items() if p.startswith(f"{LIBRARY}/")}
+    if emitted.graph.input_by_rows:
+        macro = emitted.name.upper()
+        library["host/rows_model.c"] = render("rows_model.c.j2", name=emitted.name, macro=macro)
     return _compiled(library, emitted.name, toolchain, folder, progress)
 
 

@@ -118,6 +118,9 @@ toolchain = "auto"
 # Let a run of the generated C keep its inputs, in more RAM.
 # keep_inputs = true
 
+# Let the generated C take its input whole before each run, or row by row in less RAM: run | rows
+# input_by = "rows"
+
 # How many inputs are compared byte for byte with TFLite Micro.
 samples = {DEFAULT_SAMPLES}
 # How many samples of `data` calibrate the quantization of a float model.

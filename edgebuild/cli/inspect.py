@@ -9,8 +9,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgebuild.cli.console import heading, line, print_json, prose, table
-from edgebuild.cli.options import json_option, optimize_option, place_option, target_option
-from edgebuild.profile import Optimize
+from edgebuild.cli.options import (
+    input_by_option,
+    json_option,
+    optimize_option,
+    place_option,
+    target_option,
+)
+from edgebuild.profile import INPUT_BY, Optimize
 from edgebuild.units import format_duration, format_range, format_size
 
 if TYPE_CHECKING:
@@ -34,6 +40,7 @@ _BAR = 28
 )
 @place_option
 @optimize_option
+@input_by_option
 @click.option("--schedule", is_flag=True, help="Show the kernel of each step, and others.")
 @json_option
 def command(
@@ -42,6 +49,7 @@ def command(
     input_shapes: tuple[str, ...],
     place: tuple[str, ...],
     optimize: str | None,
+    input_by: str | None,
     schedule: bool,
     as_json: bool,
 ) -> None:
@@ -60,7 +68,9 @@ def command(
     shapes = dict(map(parse_input_shape, input_shapes))
     placed = dict(map(parse_place, place))
     found = inspect(
-        *(model, target or "cortex-m4", shapes, placed), Optimize(optimize or Optimize.BALANCED)
+        *(model, target or "cortex-m4", shapes, placed),
+        Optimize(optimize or Optimize.BALANCED),
+        input_by or INPUT_BY[0],
     )
     if as_json:
         print_json(found.to_json())

@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 
 from edgebuild.budget import Budget
 from edgebuild.errors import EdgebuildError
-from edgebuild.profile import Optimize
+from edgebuild.profile import INPUT_BY, Optimize
 from edgebuild.units import (
     parse_count,
     parse_duration_us,
@@ -118,6 +118,16 @@ def optimize_option(command: Command) -> Command:
         "--optimize",
         type=click.Choice([str(one) for one in Optimize]),
         help="Choose kernels for this [balanced, or what keeps the budget].",
+    )(command)
+
+
+def input_by_option(command: Command) -> Command:
+    """Add ``--input-by``, passed as ``input_by``."""
+    return click.option(
+        "--input-by",
+        type=click.Choice(INPUT_BY),
+        help="Take the input whole before each run, or row by row in less RAM, as a camera gives "
+        "it [run].",
     )(command)
 
 

@@ -10,7 +10,14 @@ from typing import Any, TypeVar
 import click
 
 from edgebuild.budget import Budget
-from edgebuild.cli.options import BUDGETS, COUNT, flag_budget, optimize_option, place_option
+from edgebuild.cli.options import (
+    BUDGETS,
+    COUNT,
+    flag_budget,
+    input_by_option,
+    optimize_option,
+    place_option,
+)
 from edgebuild.errors import InputError
 from edgebuild.pipeline.plan import BuildRequest
 from edgebuild.profile import FORMATS
@@ -56,6 +63,7 @@ def resolving_options(command: Command) -> Command:
                 default=None,
                 help="Let a run keep its inputs, in more RAM [overwrite].",
             ),
+            input_by_option,
             click.option(
                 "--run",
                 type=click.Choice(RUN_CHOICES),
@@ -173,6 +181,7 @@ def _from_project(
         input_shapes=project.input_shapes,
         optimize=settings.optimize,
         keep_inputs=project.keep_inputs,
+        input_by=project.input_by,
     )
     place = {**settings.place, **given.get("place", {})}
     return replace(request, **{**given, "place": place})

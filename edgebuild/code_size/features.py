@@ -80,7 +80,8 @@ def _arguments(node: Node, call: KernelCall, plan: MemoryPlan) -> Iterator[str]:
 
 
 def _part_arguments(node: Node, part: Part, plan: MemoryPlan) -> Iterator[str]:
-    scratch = plan.scratch_banks.get(node.position, 0), plan.scratch_offsets[node.position]
+    position = node.position
+    scratch = plan.scratch_banks.get(position, 0), plan.scratch_offsets.get(position, 0)
     memories = {
         "input": plan.place(node.input(0).index) or (0, 0),
         "output": plan.place(node.output.index) or (0, 0),

@@ -92,10 +92,12 @@ def predict_code(
     core: str,
     port: str | None,
     tool: str,
+    held_bytes: int = 0,
 ) -> CodeSize:
     """Predict the code of a supported ``graph`` whose operators run as ``calls`` say.
 
-    ``port`` is that of the benchmark firmware, ``tool`` one of ``edgebuild.toolchain.choice``.
+    ``port`` is that of the benchmark firmware, which holds ``held_bytes`` of an input that comes by
+    rows; ``tool`` is one of ``edgebuild.toolchain.choice``.
     """
     measured = load_sizes(core)[tool]
     compiler, level = parse_tool(tool)
@@ -118,6 +120,7 @@ def predict_code(
     )
     application, ram = _application(measured, port, len(graph.ops))
     # What lies between its parts depends on what is before them; names may count as its own.
+    ram += Part(held_bytes, held_bytes, held_bytes)
     application += Part(0, -ALIGNMENT_BYTES, ALIGNMENT_BYTES + round(found[TEXT]))
     return CodeSize(
         tool,

@@ -20,10 +20,18 @@ from edgebuild.codegen.sources import runtime_files, runtime_version
 from edgebuild.codegen.templates import render
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Node, Tensor
-from edgebuild.memory import HEADER_BYTES, MemoryPlan, arena_capacities, is_view, plan_memory
+from edgebuild.memory import (
+    HEADER_BYTES,
+    ROW_COUNT_BYTES,
+    MemoryPlan,
+    arena_capacities,
+    is_view,
+    plan_memory,
+)
 from edgebuild.models.preprocessing import NONE, Preprocessing
 from edgebuild.ops import KernelCall
-from edgebuild.ops.base import Place
+from edgebuild.ops.bands import takes_rows
+from edgebuild.ops.base import Part, Place, Round
 from edgebuild.regions import Placement
 from edgebuild.versions import C_INTERFACE
 
@@ -166,9 +174,10 @@ def generate_library(
         "runtime_version": runtime_version(),
         "arena_bytes": max(plan.bank_bytes[0], 1),
         "banks": further_banks(plan),
-        "header_bytes": HEADER_BYTES,
+        "header_bytes": HEADER_BYTES - (ROW_COUNT_BYTES if graph.input_by_rows else 0),
         "inputs": [tensor_values(graph, plan, i) for i in graph.inputs],
         "outputs": [tensor_values(graph, plan, i) for i in graph.outputs],
+        "rows": row_values(graph, calls, plan),
         "layers": layers,
         "headers": sorted({one.header for call in used for one in call.kernels}),
         "arrays": list(writer.arrays.values()),
@@ -241,30 +250,99 @@ def _rounds(
     node: Node, call: KernelCall, plan: MemoryPlan, params: dict[int, Params], writer: _Writer
 ) -> Iterator[str]:
     """Yield the lines of a step in bands of rows: a loop where a round runs several times."""
-    memories = {
-        "input": _address(node.input(0), plan),
-        "output": _address(node.output, plan),
-        "scratch": _scratch(node, plan),
-    }
-
-    def pointer(place: Place, tensor: Tensor, const: str) -> str:
-        bank, offset = memories[place.memory]
-        step = f" + {place.step}U * round" if place.step else ""
-        return f"({const}{tensor.dtype.c} *)({_at(bank, offset + place.offset)}{step})"
-
-    for one in call.rounds:
+    bands = _Bands(node, plan, params, writer)
+    taking = [one for one in call.rounds if one.parts_of_input] if takes_rows(node) else []
+    if taking:
+        yield from _branches(taking, bands)
+    for one in call.rounds[len(taking) :]:
         indent = "    " if one.times > 1 else ""
         if indent:
             yield f"for (uint32_t round = 0U; round < {one.times}U; round++) {{"
         for part in one.parts:
-            read = zip(part.call.inputs, part.inputs, strict=True)
-            inputs = [pointer(place, part.node.input(i), "const ") for i, place in read]
-            outputs = [pointer(part.output, part.node.output, "")]
-            bank, offset = memories["scratch"]
-            scratch = _at(bank, offset + part.scratch) if part.call.scratch_bytes else ""
-            yield indent + _statement(node, part.call, inputs, outputs, scratch, params, writer)
+            yield indent + bands.statement(part)
         if indent:
             yield "}"
+
+
+@dataclass(frozen=True)
+class _Bands:
+    """Makes the statements of a step in bands of rows."""
+
+    node: Node
+    plan: MemoryPlan
+    params: dict[int, Params]
+    writer: _Writer
+
+    def statement(self, part: Part, more: str = "") -> str:
+        """Return the call of a part, whose output begins ``more`` further on."""
+        read = zip(part.call.inputs, part.inputs, strict=True)
+        inputs = [self._pointer(place, part.node.input(i), "const ") for i, place in read]
+        outputs = [self._pointer(part.output, part.node.output, "", more)]
+        scratch = self._bytes("scratch", part.scratch) if part.call.scratch_bytes else ""
+        return _statement(self.node, part.call, inputs, outputs, scratch, self.params, self.writer)
+
+    def _pointer(self, place: Place, tensor: Tensor, const: str, more: str = "") -> str:
+        if place.memory == "input" and takes_rows(self.node):
+            return f"({const}{tensor.dtype.c} *)row"
+        step = f" + {place.step}U * round" if place.step else ""
+        return f"({const}{tensor.dtype.c} *)({self._bytes(place.memory, place.offset)}{more}{step})"
+
+    def _bytes(self, memory: str, offset: int) -> str:
+        if memory == "scratch":
+            bank, start = _scratch(self.node, self.plan)
+        else:
+            tensor = self.node.input(0) if memory == "input" else self.node.output
+            bank, start = _address(tensor, self.plan)
+        return _at(bank, start + offset)
+
+
+def _branches(taking: Sequence[Round], bands: _Bands) -> Iterator[str]:
+    """Yield what takes row number ``taken`` from the caller, a branch for each round, and returns
+    unless it is the last one."""
+    start = 0
+    for number, one in enumerate(taking):
+        rows = len(one.parts_of_input)
+        end = start + one.times * rows
+        if one is taking[-1]:
+            yield "} else {" if number else "{"
+        else:
+            yield f"{'} else ' if number else ''}if (taken < {end}U) {{"
+        yield from (f"    {line}" for line in _branch(one, start, bands))
+        start = end
+    yield "}"
+    if start > 1:
+        yield f"if (taken < {start - 1}U) {{"
+        yield "    return EB_OK;"
+        yield "}"
+
+
+def _branch(one: Round, start: int, bands: _Bands) -> Iterator[str]:
+    """Yield what rows from number ``start`` on do in the rounds that take them."""
+    taken = one.parts_of_input
+    first = next(at for at, part in enumerate(one.parts) if part is taken[0])
+    before, after = one.parts[:first], one.parts[first + len(taken) :]
+    at = f"taken - {start}U" if start else "taken"
+    inside = f"({at})" if start else at
+    if any(part.output.step or any(p.step for p in part.inputs) for part in (*before, *after)) or (
+        taken[0].output.step
+    ):
+        yield f"const uint32_t round = {f'{inside} / {len(taken)}U' if len(taken) > 1 else at};"
+    more = ""
+    if len(taken) > 1:
+        yield f"const uint32_t of_round = {f'{inside} % {len(taken)}U' if one.times > 1 else at};"
+        more = f" + {taken[0].node.output.nbytes}U * of_round"
+        if before:
+            yield "if (of_round == 0U) {"
+            yield from (f"    {bands.statement(part)}" for part in before)
+            yield "}"
+    else:
+        yield from map(bands.statement, before)
+    yield bands.statement(taken[0], more)
+    if len(taken) > 1 and after:
+        yield f"if (of_round < {len(taken) - 1}U) {{"
+        yield "    return EB_OK;"
+        yield "}"
+    yield from map(bands.statement, after)
 
 
 def _statement(
@@ -322,11 +400,25 @@ def _at(bank: int, offset: int) -> str:
     return f"{f'bank{bank}' if bank else 'base'} + {offset}"
 
 
+def row_values(
+    graph: Graph, calls: Sequence[KernelCall], plan: MemoryPlan
+) -> dict[str, int] | None:
+    """Return what templates print of an input that comes by rows; None for one that does not. The
+    rows behind those that are ``read`` are under no window."""
+    if not graph.input_by_rows:
+        return None
+    (given,) = graph.input_tensors
+    count = given.shape[1]
+    read = sum(one.times * len(one.parts_of_input) for one in calls[0].rounds)
+    offset = plan.rows_offset or 0
+    return {"count": count, "bytes": given.nbytes // count, "read": read, "offset": offset}
+
+
 def tensor_values(graph: Graph, plan: MemoryPlan, index: int) -> dict[str, object]:
     """Return what templates print of an input or output."""
     tensor = graph.tensors[index]
     return {
-        "offset": plan.offsets[index],
+        "offset": plan.offsets.get(index, 0),
         "bank": plan.banks.get(index, 0),
         "label": c_string(tensor.name),
         "shape": ", ".join(str(d) for d in tensor.shape) or "1",

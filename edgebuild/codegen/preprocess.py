@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgebuild.codegen.names import c_float
+from edgebuild.errors import InputError
 from edgebuild.graph import Graph
 from edgebuild.models.preprocessing import Preprocessing, Step
 
@@ -19,12 +20,22 @@ def preprocess_functions(
     graph: Graph, preprocessing: Preprocessing, name: str
 ) -> list[dict[str, Any]]:
     """Return for each input that is prepared what the templates need: the function's name (with
-    the input's number where the model has several inputs), its steps and the input's numbers."""
+    the input's number where the model has several inputs), its steps and the input's numbers.
+
+    Where the input comes by rows, the function prepares one; InputError where rows are scaled in
+    unlike ways.
+    """
     found = []
     for position, steps in sorted(preprocessing.steps.items()):
         tensor = graph.input_tensors[position]
         function = f"{name}_preprocess" + (str(position) if len(graph.inputs) > 1 else "")
-        count = tensor.elements
+        count = tensor.elements // (tensor.shape[1] if graph.input_by_rows else 1)
+        if any(count % len(step.values) for step in steps):
+            raise InputError(
+                f"{graph.name}: --input-by rows: the model's own scaling of input '{tensor.name}' "
+                "is not the same for each row",
+                hint="leave --input-by rows out, or scale by channel",
+            )
         found.append(
             {
                 "name": function,

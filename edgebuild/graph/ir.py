@@ -252,7 +252,8 @@ class Graph:
     """A whole model: operators in execution order and the tensors that they refer to.
 
     ``others`` are the model's further subgraphs, which control flow runs. ``keeps_inputs``: a run
-    leaves the inputs as they are.
+    leaves the inputs as they are. ``input_by_rows``: the caller has the input and gives it row by
+    row to the first operator, so that it takes no memory.
     """
 
     name: str
@@ -262,6 +263,7 @@ class Graph:
     tensors: Mapping[int, Tensor]
     others: tuple[Graph, ...] = ()
     keeps_inputs: bool = False
+    input_by_rows: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "tensors", MappingProxyType(dict(self.tensors)))

@@ -4,6 +4,7 @@ from edgebuild.memory.alive import Alive
 from edgebuild.memory.banks import STACK_BYTES, arena_capacities
 from edgebuild.memory.planner import (
     HEADER_BYTES,
+    ROW_COUNT_BYTES,
     MemoryPlan,
     is_view,
     kept_bytes,
@@ -12,6 +13,7 @@ from edgebuild.memory.planner import (
 
 __all__ = [
     "HEADER_BYTES",
+    "ROW_COUNT_BYTES",
     "STACK_BYTES",
     "Alive",
     "MemoryPlan",

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Sequence
 
 from edgebuild.graph import Graph
-from edgebuild.memory.placing import Block, aligned
+from edgebuild.memory.placing import ALIGN, Block, aligned
 from edgebuild.memory.planner import in_place, lead, tensor_lifetimes
 from edgebuild.ops.base import KernelCall
 
@@ -23,6 +23,8 @@ class Alive:
             for source, target in in_place(node, call, self._lifetimes):
                 self._sizes[target] = self._sizes[source]  # the block's, no smaller
         change = [0] * (len(graph.ops) + 2)
+        if graph.input_by_rows:
+            change[0] = ALIGN  # the count of rows, all the time
         for i, (first, last) in self._lifetimes.items():
             change[first + 1] += self._sizes[i]
             change[last + 1] -= self._sizes[i]

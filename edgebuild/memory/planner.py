@@ -19,7 +19,10 @@ from edgebuild.memory.placing import ALIGN, Block, Lead, aligned, bank_ends, pla
 from edgebuild.ops.base import KernelCall, Overlap
 
 HEADER_BYTES = 32
-"""At the start of bank 0 of a split arena: the addresses of the other banks."""
+"""At the start of bank 0 of a split arena: the addresses of the other banks, and at its end the
+count of rows where the input comes by rows."""
+
+ROW_COUNT_BYTES = 4
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class MemoryPlan:
     ``scratch_banks`` likewise, for what is not in bank 0. ``bank_bytes`` are the sizes of the
     banks, one for an arena that is not split; ``arena_bytes`` is their sum. ``live_bytes[i]`` are
     the bytes alive while operator ``i`` runs; their maximum is ``lower_bound_bytes``.
+    ``rows_offset`` is where the rows of an input that comes by rows are counted.
     """
 
     arena_bytes: int
@@ -42,6 +46,7 @@ class MemoryPlan:
     bank_bytes: tuple[int, ...] = ()
     banks: Mapping[int, int] = field(default_factory=dict)
     scratch_banks: Mapping[int, int] = field(default_factory=dict)
+    rows_offset: int | None = None
 
     def place(self, tensor: int) -> tuple[int, int] | None:
         """Return (bank, offset) of a tensor; None for one that has no memory."""
@@ -56,7 +61,8 @@ def plan_memory(
     """Plan the arena for ``graph``, whose operator ``i`` runs as ``calls[i]``.
 
     Model inputs are alive from the start until their last use (a run may overwrite them, unless the
-    graph keeps them), model outputs until after the last operator. ``capacities`` are the bytes of
+    graph keeps them), model outputs until after the last operator. An input that comes by rows has
+    no memory, but the count of its rows has, all the time. ``capacities`` are the bytes of
     the banks; the arena is split only when it does not fit the first. Where nothing fits, the last
     bank is larger than its capacity.
     """
@@ -66,6 +72,7 @@ def plan_memory(
     lower_bound = max(live, default=0)
     places = [(0, offset) for offset in place(blocks, lower_bound=lower_bound, leads=leads)]
     bank_bytes = bank_ends(blocks, places, 1)
+    rows_offset = places[-1][1] if graph.input_by_rows else None
     if len(capacities) > 1 and bank_bytes[0] > capacities[0]:
         rooms = [max(0, capacities[0] - HEADER_BYTES), *capacities[1:]]
         places = place_in_banks(blocks, rooms, leads)
@@ -73,6 +80,7 @@ def plan_memory(
         places = [(bank, at if bank else at + HEADER_BYTES) for bank, at in places]
         first, *further = bank_ends(blocks, places, len(capacities))
         bank_bytes = (max(first, HEADER_BYTES), *further)
+        rows_offset = HEADER_BYTES - ROW_COUNT_BYTES if graph.input_by_rows else None
     placed = list(zip(blocks, places, strict=True))
     return MemoryPlan(
         arena_bytes=sum(bank_bytes),
@@ -85,6 +93,7 @@ def plan_memory(
         bank_bytes=bank_bytes,
         banks={i: bank for b, (bank, _) in placed if bank for i in b.tensors},
         scratch_banks={b.scratch_of: bank for b, (bank, _) in placed if bank and not b.tensors},
+        rows_offset=rows_offset,
     )
 
 
@@ -98,7 +107,8 @@ def kept_bytes(graph: Graph) -> tuple[int, ...]:
 
 
 def _blocks(graph: Graph, calls: Sequence[KernelCall]) -> list[Block]:
-    """Return the tensors that share memory as one block each, and every call's scratch memory."""
+    """Return the tensors that share memory as one block each, every call's scratch memory, and last
+    the count of rows where there is one."""
     lifetimes = tensor_lifetimes(graph)
     groups = _alias_groups(graph, calls, lifetimes)
     blocks = [
@@ -115,6 +125,8 @@ def _blocks(graph: Graph, calls: Sequence[KernelCall]) -> list[Block]:
         for position, call in enumerate(calls)
         if call.scratch_bytes
     ]
+    if graph.input_by_rows:
+        blocks.append(Block(ALIGN, -1, len(graph.ops)))
     return blocks
 
 
@@ -154,9 +166,10 @@ def _live_bytes(blocks: Sequence[Block], leads: Sequence[Lead], count: int) -> l
 def tensor_lifetimes(graph: Graph) -> dict[int, tuple[int, int]]:
     """Return (first, last) step of every tensor that needs memory; step ``i`` is operator ``i``.
 
-    Model inputs begin at -1; model outputs, and inputs that are kept, end at ``len(graph.ops)``.
+    Model inputs begin at -1, unless the caller has them; model outputs, and inputs that are kept,
+    end at ``len(graph.ops)``.
     """
-    lifetimes = dict.fromkeys(graph.inputs, (-1, -1))
+    lifetimes = {} if graph.input_by_rows else dict.fromkeys(graph.inputs, (-1, -1))
     for position, op in enumerate(graph.ops):
         for i in op.outputs:
             lifetimes[i] = (position, position)

@@ -1,4 +1,7 @@
-"""The operators that edgebuild runs. ``OPS`` maps a kind (``CONV_2D``) to its ``Operator``."""
+"""The operators that edgebuild runs. ``OPS`` maps a kind (``CONV_2D``) to its ``Operator``.
+
+It knows those that edgebuild itself adds to a graph, too, but lists only what models have.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from edgebuild.ops.conv2d import Conv2D
 from edgebuild.ops.depthwise_conv2d import DepthwiseConv2D
 from edgebuild.ops.elementwise import Add, Maximum, Minimum, Mul, Sub
 from edgebuild.ops.fully_connected import FullyConnected
+from edgebuild.ops.input_rows import INPUT_ROWS, InputRows
 from edgebuild.ops.lookup import HardSwish, LeakyRelu, Logistic, Relu, Relu6, Tanh
 from edgebuild.ops.pad import Pad, PadV2
 from edgebuild.ops.pool2d import AveragePool2D, MaxPool2D
@@ -60,6 +64,14 @@ _OPERATORS: tuple[Operator, ...] = (
     Unpack(),
 )
 
-OPS: dict[str, Operator] = {operator.kind: operator for operator in _OPERATORS}
+
+class _Operators(dict[str, Operator]):
+    def __missing__(self, kind: str) -> Operator:
+        if kind == INPUT_ROWS:
+            return InputRows()
+        raise KeyError(kind)
+
+
+OPS: dict[str, Operator] = _Operators((operator.kind, operator) for operator in _OPERATORS)
 
 __all__ = ["OPS", "Case", "Constraint", "KernelCall", "Operator"]

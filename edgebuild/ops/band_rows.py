@@ -16,6 +16,7 @@ from functools import cached_property
 
 from edgebuild.graph import Node, Tensor
 from edgebuild.ops import OPS
+from edgebuild.ops.input_rows import INPUT_ROWS
 
 ALIGN = 16
 
@@ -66,7 +67,8 @@ class _Reach:
 @dataclass(frozen=True)
 class Joined:
     """Operators that run as one step, in order: each but the last is read by those in ``readers``,
-    and nothing else; ``source`` is the one image that they read from outside.
+    and nothing else; ``source`` is the one image that they read from outside. Where the caller
+    gives its rows (``by_rows``), the first operator takes one at a time.
 
     Rows of the last one's output are those of its input where it ``sums_rows``.
     """
@@ -81,6 +83,11 @@ class Joined:
         whole = [_reach(node) for node in self.nodes[:-1]]
         rows = self.nodes[-1].input(0).shape[1]
         return *whole, _Reach(1, 1, 0, rows, rows) if self.sums_rows else _reach(self.nodes[-1])
+
+    @property
+    def by_rows(self) -> bool:
+        """Whether the caller gives the rows of the source."""
+        return self.nodes[0].kind == INPUT_ROWS
 
     @property
     def sums_rows(self) -> bool:
@@ -112,7 +119,9 @@ class Joined:
             for at, end in enumerate(self.ends(min(row, self.reaches[last].out_h))):
                 end = min(end, self.reaches[at].out_h)
                 if end > done[at]:
-                    found.append(self.reaches[at].rows(at, (done[at], end)))
+                    step = 1 if at == 0 and self.by_rows else end - done[at]
+                    starts = range(done[at], end, step)
+                    found += [self.reaches[at].rows(at, (row, row + step)) for row in starts]
                     done[at] = end
             if any(one.read[0] >= one.read[1] for one in found):
                 return None

@@ -20,6 +20,7 @@ from edgebuild.ops import OPS
 from edgebuild.ops.band_rows import Band, Joined, Layout, Rows, alive, lay_out, row_bytes, sums_rows
 from edgebuild.ops.base import KernelCall, Overlap, Part, Place, Round
 from edgebuild.ops.convolution import BAND
+from edgebuild.ops.input_rows import INPUT_ROWS
 from edgebuild.ops.movement import view_call
 from edgebuild.ops.overlap import by_bands
 from edgebuild.targets import CpuFeatures
@@ -32,6 +33,11 @@ def parts(node: Node) -> tuple[Node, ...]:
     """Return the operators that a node of ``in_bands`` runs: several, or itself."""
     found: tuple[Node, ...] = node.attrs.get(PARTS, (node,))
     return found
+
+
+def takes_rows(node: Node) -> bool:
+    """Return whether a node of ``in_bands`` begins with the rows that the caller gives."""
+    return parts(node)[0].kind == INPUT_ROWS
 
 
 def macs(node: Node) -> int:
@@ -218,6 +224,8 @@ class BandPlan:
         writer = _Writer(self, kernels, layout)
         following = (*self.bands[1:], None)
         bands = [list(writer.parts(*pair)) for pair in zip(self.bands, following, strict=True)]
+        if self.step.by_rows:
+            bands = _by_rows(bands)
         every = [part.call for band in bands for part in band]
         sources = tuple(dict.fromkeys(source for call in every for source in call.sources))
         return dataclasses.replace(self._call(layout.size), sources=sources, rounds=_rounds(bands))
@@ -301,6 +309,20 @@ class _Writer:
 
 def _rows_of(tensor: Tensor, rows: int) -> Tensor:
     return dataclasses.replace(tensor, shape=(1, rows, *tensor.shape[2:]))
+
+
+def _by_rows(bands: Sequence[list[Part]]) -> list[list[Part]]:
+    """Return bands each of which takes rows from the caller, with those behind it that take none;
+    all behind the last one that does stay as they are."""
+    takes = [any(part.operator == 0 for part in band) for band in bands]
+    last = max(at for at, some in enumerate(takes) if some)
+    found: list[list[Part]] = []
+    for band, some in zip(bands[: last + 1], takes, strict=False):
+        if some:
+            found.append(list(band))
+        else:
+            found[-1] += band
+    return [*found, *bands[last + 1 :]]
 
 
 def _rounds(bands: Sequence[Sequence[Part]]) -> tuple[Round, ...]:

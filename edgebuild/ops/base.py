@@ -141,6 +141,11 @@ class Round:
     times: int
     parts: tuple[Part, ...]
 
+    @property
+    def parts_of_input(self) -> tuple[Part, ...]:
+        """Those that take a row from the caller, in a step whose input comes by rows."""
+        return tuple(part for part in self.parts if part.operator == 0)
+
 
 def executed(node: Node, call: KernelCall) -> Iterator[tuple[Node, KernelCall]]:
     """Yield each kernel's call that a step makes, in order, with the operator that it runs."""

@@ -102,6 +102,11 @@ def make_combined_plan(
             f"{target.name}: on this target LiteRT runs models, each from a file of its own",
             hint="build one model per command",
         )
+    if any(plan.target.input_by == "rows" for plan in plans):
+        raise InputError(
+            "--input-by rows is for one model: its rows come between the runs of others",
+            hint="build each model by itself, with an arena of its own; or leave it out",
+        )
     _check_names(plans)
     name = _joined([plan.name for plan in plans])
     return CombinedPlan(

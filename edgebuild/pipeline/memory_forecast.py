@@ -117,6 +117,7 @@ class Candidate:
             core=target.cpu.core,
             port=target.firmware.port if target.firmware is not None else None,
             tool=tool,
+            held_bytes=emitted.held_bytes,
         )
         self.flash = _exactly(self._constants) + self._code.model
         self._copied = _copied(self.placement, self._constants, self._code)

@@ -23,7 +23,7 @@ from edgebuild.errors import CHECK_PATH, InputError, nearest
 from edgebuild.files import explain_os_error
 from edgebuild.limits import ARTIFACT_BYTES, MODEL_BYTES, files_below, open_file, read_json
 from edgebuild.models.source import recognise
-from edgebuild.profile import FORMATS, Optimize
+from edgebuild.profile import FORMATS, INPUT_BY, Optimize
 from edgebuild.project import (
     DEFAULT_CALIBRATION_SAMPLES,
     DEFAULT_OUT,
@@ -67,7 +67,8 @@ class BuildRequest:
     ``ladder`` False tries no remedies then (``edgebuild.compress.ladder``).
     ``place`` says which of the target's memory regions hold a role, over the profile's own.
     ``optimize`` is what kernels are chosen for, None for ``balanced`` or what keeps the budget.
-    ``keep_inputs``: a run of the generated C leaves its inputs as they are.
+    ``keep_inputs``: a run of the generated C leaves its inputs as they are. ``input_by``: it takes
+    its input whole before each ``run``, or by ``rows``.
     ``input_shapes`` are those of inputs by name, where the model leaves dimensions open.
     ``data_folder`` is where relative paths and Python entries are looked for.
     """
@@ -98,6 +99,7 @@ class BuildRequest:
     ladder: bool = True
     optimize: str | None = None
     keep_inputs: bool = False
+    input_by: str = INPUT_BY[0]
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,8 @@ def _optimize(given: str) -> Optimize:
 def make_plan(request: BuildRequest) -> BuildPlan:
     """Resolve a request; InputError for anything that cannot be right."""
     target = load_target(request.target).placed(request.place)
-    target = target.keeping_inputs(request.keep_inputs)
+    target = target.keeping_inputs(request.keep_inputs).taking_input(request.input_by)
+    _check_input_by(request)
     if request.optimize is not None:
         target = target.optimized(_optimize(request.optimize))
     run = request.run or target.run.default
@@ -235,6 +238,15 @@ def _check_run(run: str, target: TargetProfile) -> None:
         raise InputError(
             f"target {target.name} cannot run on {run}",
             hint=f"--run {' or '.join(k for k in allowed if k in RUN_CHOICES)}",
+        )
+
+
+def _check_input_by(request: BuildRequest) -> None:
+    if request.input_by == "rows" and request.keep_inputs:
+        raise InputError(
+            f"--keep-inputs and --input-by {request.input_by} exclude each other: rows that were "
+            "used up make room for the next ones",
+            hint="leave one of them out",
         )
 
 

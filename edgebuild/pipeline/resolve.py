@@ -7,7 +7,7 @@ models in the same words, and agree on every figure that needs no compiler.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgebuild.backends import backend_for, delegate_backend_for
 from edgebuild.backends.base import Backend, DelegateBackend, Emitted, Progress, Shipment
@@ -94,9 +94,12 @@ def resolve(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> R
         progress("generating C")
         emitted = emit_preferred(
             plan,
-            lambda target: backend.emit(
-                *(loaded.graph, loaded.source_graph, loaded.model, plan.name, target),
-                preprocessing=loaded.review.preprocessing,
+            lambda target: replace(
+                backend.emit(
+                    *(loaded.graph, loaded.source_graph, loaded.model, plan.name, target),
+                    preprocessing=loaded.review.preprocessing,
+                ),
+                runs=plan.run != "none",
             ),
         )
         backend.check_room(emitted, plan.target)

@@ -64,6 +64,10 @@ Join = Callable[[Sequence[Step], Fits], "Step | None"]
 """Returns the step that runs the operators of some in bands of rows, of those that fit; None where
 none does."""
 
+COST_OF_ROWS, NEAR_SMALLEST = 1.1, 1.1
+"""Where the input comes by rows, the first operators run in bands whatever is preferred: at most so
+many times what that makes small, and in so many times the smallest arena for it."""
+
 LONGEST = 16
 """Operators that run in one step at most."""
 
@@ -84,19 +88,22 @@ def choose(
     join: Join = lambda _, __: None,
     kept: Sequence[int] = (),
     room: Room = Room(),
+    *,
+    by_rows: bool = False,
 ) -> tuple[Steps, ...]:
     """Return the steps for operators that have these ``options``, within ``room`` where that can
     be: the best ones first, others whose arena may be smaller after all, as what is alive is not
     all: where it lies decides.
 
-    ``kept`` are the bytes that are alive before each operator, and after the last, for ``join``. Of
-    options whose cycles are not all known, the first is taken.
+    ``kept`` are the bytes that are alive before each operator, and after the last, for ``join``.
+    ``by_rows``: the first operator takes the input's rows from the caller. Of options whose cycles
+    are not all known, the first is taken.
     """
     known = [
         tuple(found if all(not math.isnan(one.cycles) for one in found) else found[:1])
         for found in options
     ]
-    return _Problem(known, costs, live, join, kept, room).best(optimize)
+    return _Problem(known, costs, live, join, kept, room, by_rows).best(optimize)
 
 
 @dataclass(frozen=True)
@@ -107,31 +114,37 @@ class _Problem:
     join: Join
     kept: Sequence[int]
     room: Room
+    by_rows: bool = False
 
     def best(self, optimize: Optimize) -> tuple[Steps, ...]:
         smallest = self._steps(self._fastest_within(Room(0, self.room.ram))[0])
         if optimize == Optimize.SIZE:
-            return (smallest,)
-        speed = self._steps(self._fastest_within(self.room)[0])
+            return (self._narrow(smallest, self.flash),)
+        speed = self._narrow(self._steps(self._fastest_within(self.room)[0]), self.cycles)
         if optimize == Optimize.SPEED:
             return (speed,)
         size = self.flash(smallest)
         flash = min(self.room.flash, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
-        fast, *smaller = self._arenas(Room(flash, min(self.room.ram, self._arena(speed))))
+        within = Room(flash, min(self.room.ram, self._arena(speed)))
+        fast, *smaller = self._arenas(within)
         most = CYCLES_OF_BALANCED * self.cycles(fast)
         quick = [steps for steps in smaller if self.cycles(steps) <= most]
         balanced = min((fast, *quick), key=self._product)
         if optimize == Optimize.BALANCED:
             return (balanced,)
         most = CYCLES_OF_RAM * self.cycles(balanced)
-        quick = [steps for steps in self._arenas(self.room) if self.cycles(steps) <= most]
+        found = self._arenas(self.room)
+        if self.by_rows:
+            small = replace(within, ram=min(map(self._arena, found)))
+            found += self._in_bands(self._steps(self._fastest_within(small)[0]))
+        quick = [steps for steps in found if self.cycles(steps) <= most]
         return (*sorted(quick, key=self._arena)[:_NEAR], balanced)
 
     def _arenas(self, room: Room) -> list[Steps]:
         """Return the fastest steps in ``room``, then those in smaller and smaller arenas."""
         choice, banned = self._fastest_within(room)
         fast = self._steps(choice)
-        found = [fast]
+        found = [self._narrow(fast, self.cycles)]
         shares = iter(SHARES)
         share = next(shares)
         while True:
@@ -142,6 +155,22 @@ class _Problem:
             elif (share := next(shares, 0.0)) == 0.0:
                 kept = [steps for steps in found if self.flash(steps) <= room.flash]
                 return kept or found[:1]
+
+    def _narrow(self, steps: Steps, cost: Callable[[Steps], float]) -> Steps:
+        """Return the steps for an input that comes by rows, which a user asks for to save RAM: the
+        first ones in bands where that makes the arena smaller and costs little."""
+        if not self.by_rows:
+            return steps
+        found = [steps, *self._in_bands(steps)]
+        cheap = [one for one in found if cost(one) <= COST_OF_ROWS * cost(steps)]
+        most = NEAR_SMALLEST * min(map(self._arena, cheap))
+        return min((one for one in cheap if self._arena(one) <= most), key=cost)
+
+    def _in_bands(self, steps: Steps) -> Iterator[Steps]:
+        """Yield steps of which the first ones run in bands, in no larger arena."""
+        for end in range(2, min(LONGEST, len(steps)) + 1):
+            ways = self._joined(steps, 0, end, self._arena(steps))
+            yield from ((way, *steps[end:]) for way in ways)
 
     def _within(self, room: Room, banned: frozenset[str], fast: Steps) -> Steps | None:
         """Return the fastest steps in an arena: in bands where no option fits it, or none that is

@@ -134,6 +134,7 @@ def schedule_graph(
             joiner.join,
             kept_bytes(graph),
             room,
+            by_rows=graph.input_by_rows,
         )
     ]
     if len(found) == 1:
