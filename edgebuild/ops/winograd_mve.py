@@ -1,0 +1,84 @@
+"""Winograd's F(4x4, 3x3) for Helium; see ``conv2d_winograd_mve.h``."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from edgebuild.graph import Node
+from edgebuild.ops import mve
+from edgebuild.ops.base import KernelCall, Window
+from edgebuild.ops.convolution import Channels, output_stage
+from edgebuild.ops.overlap import by_tiles
+from edgebuild.ops.winograd import FOUR
+
+_EIGHT = 8  # channels, and values of depth
+_TOGETHER = 3  # tiles
+_LANES = (0, 2, 4, 6, 1, 3, 5, 7)
+_SUMS_BYTES = 4 * FOUR.points * _TOGETHER * _EIGHT
+
+
+def takes(weights: np.ndarray, c: Channels, w: Window) -> bool:
+    """Return whether the kernel can run a layer and its outputs are exact; ``weights`` is int8
+    [channels, depth]."""
+    sizes = (w.kernel_h, w.kernel_w, w.stride_h, w.stride_w, w.dilation_h, w.dilation_w)
+    sums = 128 * np.abs(weights.astype(np.int64)).sum(axis=1) + np.abs(c.bias.astype(np.int64))
+    return sizes == (3, 3, 1, 1, 1, 1) and mve.fits(c) and bool(np.all(sums < FOUR.reach))
+
+
+def call(node: Node, weights: np.ndarray, c: Channels, w: Window, block: int) -> KernelCall:
+    """Return the call of ``eb_conv2d_s8_winograd_mve`` with ``block`` tiles, a multiple of 3."""
+    batches, in_h, in_w, in_c = node.input(0).shape
+    bias = mve.by_lanes(c.bias).astype(np.int64) * FOUR.factor & 0xFFFFFFFF  # modulo 2**32
+    params = {
+        "batches": batches,
+        "in_h": in_h,
+        "in_w": in_w,
+        "in_c": in_c,
+        "out_h": w.out_h,
+        "out_w": w.out_w,
+        "out_c": len(weights),
+        "pad_top": w.pad_top,
+        "pad_left": w.pad_left,
+        "pad": node.input(0).zero_point,
+        "floors": node.output.zero_point == -128,
+        "block": block,
+        "weights": pack(weights.reshape(-1, 9, in_c)),
+        "bias": bias.astype(np.uint32).view(np.int32),
+        "scales": mve.scales(c),
+        "output": output_stage(node),
+    }
+    return KernelCall(
+        "eb_conv2d_s8_winograd_mve",
+        "conv2d/conv2d_winograd_mve.h",
+        ("conv2d/conv2d_s8_winograd_mve.c",),
+        "eb_conv2d_winograd_mve_params",
+        params,
+        scratch_bytes=scratch_bytes(in_c, block),
+        overlap=by_tiles(node, w, FOUR.tile, FOUR.tile, block),
+    )
+
+
+def pack(weights: np.ndarray) -> np.ndarray:
+    """Return weights int8 [channels, 9, in_c] as [channels / 8, 4, depth / 8, 2, 9, 8], channels of
+    eight in the order of lanes; zeros fill."""
+    fill = ((0, -len(weights) % _EIGHT), (0, 0), (0, -weights.shape[2] % _EIGHT))
+    padded = np.pad(weights, fill).reshape(-1, _EIGHT, *weights.shape[1:2], _filled(weights))
+    pairs = padded[:, _LANES].reshape(len(padded), 4, 2, 9, -1, _EIGHT)
+    return np.ascontiguousarray(pairs.transpose(0, 1, 4, 2, 3, 5))
+
+
+def _filled(weights: np.ndarray) -> int:
+    return weights.shape[2] + -weights.shape[2] % _EIGHT
+
+
+def scratch_bytes(in_c: int, block: int) -> int:
+    """Return the bytes for the sums, the points of eight channels and of ``block`` tiles."""
+    depth = in_c + -in_c % _EIGHT
+    return _SUMS_BYTES + depth * (2 * FOUR.points * (_EIGHT + block) + 1)
+
+
+def tiles(batches: int, w: Window) -> int:
+    """Return the tiles of a layer."""
+    return batches * math.ceil(w.out_h / FOUR.tile) * math.ceil(w.out_w / FOUR.tile)
