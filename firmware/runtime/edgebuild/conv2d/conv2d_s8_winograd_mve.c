@@ -11,6 +11,7 @@
 #define EIGHT 8
 #define POINT (TOGETHER * EIGHT) /* sums of a point */
 #define INVERSE_OF_9 UINT32_C(0x38E38E39)
+#define UNROLL _Pragma("GCC unroll 4")
 
 /* Sums of a pair of channels, of three tiles; each of these is there, maybe twice. */
 typedef struct {
@@ -20,6 +21,12 @@ typedef struct {
     int32_t *end;
     int32_t further; /* vectors of depth behind the first */
 } products;
+
+/* h x w outputs of a tile, some channels: at `to`, `pixel` and `row` bytes from one to the next. */
+typedef struct {
+    int8_t *to;
+    int32_t pixel, row, h, w, channels, offset;
+} outputs;
 
 #if EB_MVE
 
@@ -137,49 +144,61 @@ static inline void four_sums(const int32_t *m, int32_t step, int32x4_t more, int
     to[3] = vmlaq_n_s32(b, vaddq_s32(f, vld1q_s32(m + 5 * step)), 8);
 }
 
-static inline void finish_some(int32_t *m, const int32_t *bias, const eb_scales_mve *s,
-                               int32_t offset, int8_t *out, int32_t pixel, int32_t row, int32_t h,
-                               int32_t w, int32_t n, int floors)
+static inline void four_in_place(int32_t *m, int32x4_t more)
 {
-    const mve_pred16_t some = vctp16q((uint32_t)n);
     int32x4_t x[TILE];
+    four_sums(m, POINT, more, x);
+    UNROLL for (int32_t i = 0; i < TILE; i++) {
+        vst1q_s32(m + i * POINT, x[i]);
+    }
+}
+
+/* A column of sums to outputs, in their place: of four channels. */
+static inline void scale_column(int32_t *m, const int32_t *multiplier, const int32_t *shift,
+                                int floors)
+{
+    const int32x4_t by = vld1q_s32(multiplier), right = vld1q_s32(shift);
+    int32x4_t x[TILE];
+    four_sums(m, SIDE * POINT, vdupq_n_s32(0), x);
+    UNROLL for (int32_t i = 0; i < TILE; i++) {
+        const int32x4_t acc = vshrq_n_s32(vmulq_n_s32(x[i], (int32_t)INVERSE_OF_9), 6);
+        vst1q_s32(m + i * SIDE * POINT, eb_scale_mve(acc, by, right, floors));
+    }
+}
+
+static inline void finish_some(int32_t *m, const int32_t *bias, const eb_scales_mve *s,
+                               const outputs *o, int floors)
+{
+    const mve_pred16_t some = vctp16q((uint32_t)o->channels);
+    const int32x4_t none = vdupq_n_s32(0);
     for (int32_t half = 0; half < EIGHT; half += 4) {
-        int32_t *column = m + half;
-        for (int32_t j = 0; j < SIDE; j++, column += POINT) {
-            const int32x4_t more = j == 1 ? vld1q_s32(bias + half) : vdupq_n_s32(0);
-            four_sums(column, SIDE * POINT, more, x);
-            for (int32_t i = 0; i < TILE; i++) {
-                vst1q_s32(column + i * SIDE * POINT, x[i]);
-            }
+        int32_t *const first = m + half;
+        four_in_place(first, none);
+        four_in_place(first + SIDE * POINT, vld1q_s32(bias + half));
+        for (int32_t i = 2; i < SIDE; i++) {
+            four_in_place(first + i * SIDE * POINT, none);
         }
     }
-    for (; h > 0; h--, m += SIDE * POINT, out += row) {
-        for (int32_t half = 0; half < EIGHT; half += 4) {
-            const int32x4_t multiplier = vld1q_s32(s->multiplier + half);
-            const int32x4_t shift = vld1q_s32(s->shift + half);
-            four_sums(m + half, POINT, vdupq_n_s32(0), x);
-            for (int32_t i = 0; i < TILE; i++) {
-                const int32x4_t acc = vshrq_n_s32(vmulq_n_s32(x[i], (int32_t)INVERSE_OF_9), 6);
-                vst1q_s32(m + i * POINT + half, eb_scale_mve(acc, multiplier, shift, floors));
-            }
-        }
-        for (int32_t i = 0; i < w; i++) {
-            const int32_t *const from = m + i * POINT;
-            const int16x8_t y = eb_narrow_mve(vld1q_s32(from), vld1q_s32(from + 4), offset);
-            vstrbq_p_s16(out + i * pixel, y, some);
+    int8_t *out = o->to;
+    for (int32_t x = o->w; x > 0; x--, m += POINT, out += o->pixel) {
+        scale_column(m, s->multiplier, s->shift, floors);
+        scale_column(m + 4, s->multiplier + 4, s->shift + 4, floors);
+        const int32_t *from = m;
+        int8_t *to = out;
+        for (int32_t y = o->h; y > 0; y--, from += SIDE * POINT, to += o->row) {
+            const int16x8_t v = eb_narrow_mve(vld1q_s32(from), vld1q_s32(from + 4), o->offset);
+            vstrbq_p_s16(to, v, some);
         }
     }
 }
 
-/* h x w outputs of a tile, n channels. */
-static void finish(int32_t *m, const int32_t *bias, const eb_scales_mve *s, int32_t offset,
-                   int8_t *out, int32_t pixel, int32_t row, int32_t h, int32_t w, int32_t n,
+static void finish(int32_t *m, const int32_t *bias, const eb_scales_mve *s, const outputs *o,
                    int32_t floors)
 {
     if (floors) {
-        finish_some(m, bias, s, offset, out, pixel, row, h, w, n, 1);
+        finish_some(m, bias, s, o, 1);
     } else {
-        finish_some(m, bias, s, offset, out, pixel, row, h, w, n, 0);
+        finish_some(m, bias, s, o, 0);
     }
 }
 
@@ -272,27 +291,26 @@ static void four_sums(const uint32_t *m, int32_t step, uint32_t to[TILE])
     to[3] = b + 8 * f + 8 * m[5 * step];
 }
 
-static void finish(int32_t *sums, const int32_t *bias, const eb_scales_mve *s, int32_t offset,
-                   int8_t *out, int32_t pixel, int32_t row, int32_t h, int32_t w, int32_t n,
+static void finish(int32_t *sums, const int32_t *bias, const eb_scales_mve *s, const outputs *o,
                    int32_t floors)
 {
     (void)floors;
-    for (int32_t c = 0; c < n; c++, out++) {
+    for (int32_t c = 0; c < o->channels; c++) {
         const int32_t lane = eb_lane(c);
         uint32_t *const m = (uint32_t *)sums + lane;
         uint32_t x[TILE];
         m[(SIDE + 1) * POINT] += (uint32_t)bias[lane];
-        for (int32_t j = 0; j < SIDE; j++) {
-            four_sums(m + j * POINT, SIDE * POINT, x);
-            for (int32_t i = 0; i < TILE; i++) {
-                m[(i * SIDE + j) * POINT] = x[i];
+        for (int32_t i = 0; i < SIDE; i++) {
+            four_sums(m + i * SIDE * POINT, POINT, x);
+            for (int32_t j = 0; j < TILE; j++) {
+                m[(i * SIDE + j) * POINT] = x[j];
             }
         }
-        for (int32_t i = 0; i < h; i++) {
-            four_sums(m + i * SIDE * POINT, POINT, x);
-            for (int32_t j = 0; j < w; j++) {
-                const int32_t acc = (int32_t)(x[j] * INVERSE_OF_9) >> 6;
-                out[i * row + j * pixel] = eb_scaled(acc, s, c, offset);
+        for (int32_t j = 0; j < o->w; j++) {
+            four_sums(m + j * POINT, SIDE * POINT, x);
+            for (int32_t i = 0; i < o->h; i++) {
+                const int32_t acc = (int32_t)(x[i] * INVERSE_OF_9) >> 6;
+                o->to[i * o->row + j * o->pixel + c] = eb_scaled(acc, s, c, o->offset);
             }
         }
     }
@@ -324,13 +342,22 @@ static void find_pixels(const eb_conv2d_winograd_mve_params *p, const int8_t *in
                         const int8_t *pad, const int8_t *to[POINTS])
 {
     const int32_t top = at.y - p->pad_top, left = at.x - p->pad_left;
-    const int32_t pixel = p->in_c, row = p->in_w * pixel;
-    for (int32_t x = left; x < left + SIDE; x++, to += SIDE) {
-        const int32_t first = at.b * p->in_h * row + x * pixel;
-        const int inside = x >= 0 && x < p->in_w;
-        for (int32_t y = 0; y < SIDE; y++) {
-            to[y] = inside && top + y >= 0 && top + y < p->in_h ? input + first + (top + y) * row
-                                                                  : pad;
+    const int32_t in_h = p->in_h, in_w = p->in_w, pixel = p->in_c, row = in_w * pixel;
+    const int32_t begin = eb_max_i32(-top, 0), end = eb_min_i32(in_h - top, SIDE);
+    int32_t first = (at.b * in_h + top + begin) * row + left * pixel;
+    for (int32_t x = left; x < left + SIDE; x++, first += pixel) {
+        const int inside = x >= 0 && x < in_w;
+        const int32_t before = inside ? begin : SIDE;
+        const int8_t *from = inside ? input + first : pad;
+        int32_t y = 0;
+        for (; y < before; y++) {
+            *to++ = pad;
+        }
+        for (; y < end; y++, from += row) {
+            *to++ = from;
+        }
+        for (; y < SIDE; y++) {
+            *to++ = pad;
         }
     }
 }
@@ -376,12 +403,16 @@ void eb_conv2d_s8_winograd_mve(const eb_conv2d_winograd_mve_params *p, const int
                     multiply(&q);
                 }
                 for (int32_t j = 0; j < n; j++, to = next(p, to)) {
-                    int8_t *const out =
-                        output + ((to.b * p->out_h + to.y) * out_w + to.x) * out_c + o;
-                    finish(m + j * EIGHT, bias, scales, p->output.offset, out, out_c,
-                           out_w * out_c, eb_min_i32(p->out_h - to.y, TILE),
-                           eb_min_i32(out_w - to.x, TILE), eb_min_i32(out_c - o, EIGHT),
-                           p->floors);
+                    outputs out = {
+                        output + ((to.b * p->out_h + to.y) * out_w + to.x) * out_c + o,
+                        out_c,
+                        out_w * out_c,
+                        eb_min_i32(p->out_h - to.y, TILE),
+                        eb_min_i32(out_w - to.x, TILE),
+                        eb_min_i32(out_c - o, EIGHT),
+                        p->output.offset,
+                    };
+                    finish(m + j * EIGHT, bias, scales, &out, p->floors);
                 }
             }
         }
