@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.graph import DType, Node
-from edgebuild.ops import conv2d_rows, mve, neon, winograd_dsp, winograd_neon
+from edgebuild.ops import conv2d_rows, mve, neon, winograd_dsp, winograd_mve, winograd_neon
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Overlap, Shape, Window
 from edgebuild.ops.cases import activation, constant, one_op
@@ -87,6 +87,18 @@ class Conv2D(Operator):
         """Return the usual kernel, the portable one, and Winograd's where they pay."""
         tiled = winograd_calls(node, cpu) if winograd_dsp.pays(_window(node)) else ()
         return (*super().candidates(node, cpu), *tiled)
+
+    def fastest(self, node: Node, cpu: CpuFeatures, scratch: int) -> KernelCall:
+        """Return Winograd's kernel for Helium where it pays, else the usual one."""
+        if cpu.mve and _groups(node) == 1:
+            weights, w, image = _matrix(node), _window(node), node.input(0).shape
+            c = conv.channels(node, weights, single_precision_product=False)
+            count = winograd_mve.tiles(image[0], w)
+            block = winograd_mve.block_in(scratch, image[3], count)
+            if block and winograd_mve.takes(weights, c, w):
+                if winograd_mve.pays(image, len(weights), w, block):
+                    return winograd_mve.winograd_call(node, weights, c, w, block)
+        return self.kernel(node, cpu)
 
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, groups, activations and extreme multipliers."""
