@@ -175,15 +175,19 @@ def direct_call(number: int, call: KernelCall) -> str:
 
 
 def run_program(
-    program: Path, graphs: Sequence[Graph], requests: Sequence[harness.Request]
+    program: Path,
+    graphs: Sequence[Graph],
+    requests: Sequence[harness.Request],
+    options: Sequence[str] = (),
 ) -> list[tuple[np.ndarray, ...]]:
-    """Run all requests; return each one's outputs."""
+    """Run all requests, with more ``options`` of QEMU; return each one's outputs."""
     folder = program.parent
     (folder / "requests.bin").write_bytes(harness.request_bytes(requests))
     done = subprocess.run(
         [
             *(PROGRAM, "-M", "mps3-an547", "-kernel", str(program), "-semihosting"),
             *("-display", "none", "-monitor", "none", "-serial", "none"),
+            *options,
         ],
         cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=300,
     )  # fmt: skip
