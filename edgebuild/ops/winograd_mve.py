@@ -19,24 +19,29 @@ _LANES = (0, 2, 4, 6, 1, 3, 5, 7)
 _SUMS_BYTES = 4 * FOUR.points * _TOGETHER * _EIGHT
 
 
-def pays(image: Sequence[int], out_c: int, w: Window, block: int) -> bool:
-    """Return whether a 3x3 layer over ``image`` takes clearly fewer instructions with ``block``
-    tiles than with ``eb_conv2d_s8_mve``, as far as known from QEMU's counts of both."""
+def instructions(image: Sequence[int], out_c: int, w: Window, block: int) -> tuple[float, float]:
+    """Return about how many a 3x3 layer over ``image`` takes with ``block`` tiles, and in
+    ``eb_conv2d_s8_mve``: how often each part runs, by what QEMU counts of it."""
     batches, *_, in_c = image
-    rows, vectors, blocks_of_8 = batches * w.out_h, _up(in_c, _EIGHT), _up(out_c, _EIGHT)
+    rows, vectors, eights = batches * w.out_h, _up(in_c, _EIGHT), _up(out_c, _EIGHT)
     count = tiles(batches, w)
-    rounds = _up(count, block)
-    pairs = 4 * blocks_of_8 * (count // block * _up(block, 3) + _up(count % block, 3))
+    threes = count // block * (block // _TOGETHER) + _up(count % block, _TOGETHER)
     tiled = (
-        pairs * (FOUR.points * (12 * vectors + 5) + 9)
-        + count * (345 + 525 * vectors + 1080 * blocks_of_8)
-        + rounds * 8 * blocks_of_8 * vectors * 267
+        4 * eights * threes * (FOUR.points * (12 * vectors + 5) + 9)
+        + count * (345 + 525 * vectors + 1090 * eights)
+        + 8 * eights * vectors * _up(count, block) * 267
     )
     direct = (
         rows * _up(w.out_w, 3) * (_up(out_c, 2) * (12 * _up(9 * in_c, 16) + 14) + 40)
         + rows * w.out_w * out_c * 2.5
         + rows * 3 * (120 + 6 * (w.out_w + 2) * _up(in_c, 16))
     )
+    return tiled, direct
+
+
+def pays(image: Sequence[int], out_c: int, w: Window, block: int) -> bool:
+    """Return whether a layer that the kernel takes needs clearly fewer instructions with it."""
+    tiled, direct = instructions(image, out_c, w, block)
     return tiled < 0.95 * direct
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,6 +121,30 @@ def test_it_runs_for_speed_where_it_takes_fewer_instructions():
         assert NAME not in functions(other)
     for optimize in set(Optimize) - {Optimize.SPEED}:
         assert functions(deep, optimize) == ["eb_conv2d_s8_mve"]
+
+
+def counted():
+    """Return what ``benchmarks/helium.py`` counted of each layer: the direct kernel, and tiles."""
+    rows = json.loads((Path(__file__).parents[2] / "benchmarks" / "helium.json").read_text())
+    direct = {row["layer"]: row["instructions"] for row in rows if not row["tiles"]}
+    return [(row, direct[row["layer"]]) for row in rows if row["tiles"]]
+
+
+def test_expected_instructions_are_those_that_qemu_counts():
+    for row, direct in counted():
+        side, _, in_c, out_c = map(int, re.findall(r"\d+", row["layer"]))
+        graph = Layers().conv((1, side, side, in_c), out_c)
+        image, w = graph.node(0).input(0).shape, _window(graph.node(0))
+        tiled, other = winograd_mve.instructions(image, out_c, w, row["tiles"])
+        assert tiled == pytest.approx(row["instructions"], rel=0.03), row
+        assert other == pytest.approx(direct, rel=0.03), row
+        assert winograd_mve.pays(image, out_c, w, row["tiles"]) == row["runs"]
+
+
+def test_where_it_runs_it_takes_fewer_instructions_and_modelled_cycles():
+    runs = [row for row, _ in counted() if row["runs"]]
+    assert len(runs) >= 8
+    assert all(row[f"{of}_ratio"] < 0.95 for row in runs for of in ("instructions", "model_cycles"))
 
 
 def test_it_takes_no_more_memory_than_there_is():
