@@ -95,9 +95,9 @@ class Conv2D(Operator):
             c = conv.channels(node, weights, single_precision_product=False)
             count = winograd_mve.tiles(image[0], w)
             block = winograd_mve.block_in(scratch, image[3], count)
-            if block and winograd_mve.takes(weights, c, w):
-                if winograd_mve.pays(image, len(weights), w, block):
-                    return winograd_mve.winograd_call(node, weights, c, w, block)
+            takes = block > 0 and winograd_mve.takes(weights, c, w)
+            if takes and winograd_mve.pays(image, len(weights), w, block):
+                return winograd_mve.winograd_call(node, weights, c, w, block)
         return self.kernel(node, cpu)
 
     def cases(self) -> Iterable[Case]:
