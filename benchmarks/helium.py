@@ -74,7 +74,7 @@ def decoded(line: str) -> Instruction:
         unit = "multiply"
     elif name.startswith("v") and name not in ("vpst", "vmsr", "vmrs", "vmov", "vpush", "vpop"):
         unit = "" if name.startswith("vctp") else "integer"
-    stores = name.startswith(("vst", "vmladav"))  # the latter writes a core register
+    stores = name.startswith(("vst", "vmladav", "vmlav"))  # the latter two, to core registers
     registers = tuple(re.findall(r"\bq\d\b", operands)) if unit else ()
     return Instruction(unit, name.startswith(_LATE), registers, stores, name in _LOOP_ENDS)
 

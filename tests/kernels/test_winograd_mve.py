@@ -147,6 +147,18 @@ def test_where_it_runs_it_takes_fewer_instructions_and_modelled_cycles():
     assert all(row[f"{of}_ratio"] < 0.95 for row in runs for of in ("instructions", "model_cycles"))
 
 
+@pytest.mark.parametrize("name", ["vmladava", "vmlava"])  # as GNU and LLVM write it
+def test_the_model_of_the_inner_loop(name):
+    """Six multiplications of two cycles; of the loads, the first hides behind nothing."""
+    import helium
+
+    loads = [f"vldrb.u8\tq{q}, [r{r}], #16" for q, r in ((0, 7), (1, 1), (2, 3), (3, 5), (0, 7))]
+    sums = [f"{name}.s8\tr{2 * i}, q0, q{1 + i % 3}" for i in range(6)]
+    order = [*loads[:2], sums[0], loads[2], sums[1], loads[3], sums[2], loads[4], *sums[3:]]
+    loop = [helium.decoded(line) for line in (*order, "letp\tlr, 2b")]
+    assert helium.modelled(loop + loop) - helium.modelled(loop) == 14
+
+
 def test_it_takes_no_more_memory_than_there_is():
     graph = Layers().conv((1, 32, 32, 40), 40)
     for ram, expected in ((256 << 10, 128 << 10), (160 << 10, 64 << 10), (90 << 10, 0)):
