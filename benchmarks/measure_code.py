@@ -44,6 +44,7 @@ from edgebuild.graph import Graph
 from edgebuild.ops import OPS, KernelCall
 from edgebuild.passes import DEFAULT_PASSES, run_passes
 from edgebuild.profile import CORES
+from edgebuild.schedule.schedule import FAST_SCRATCH
 from edgebuild.targets import TargetProfile, list_targets, load_target
 from edgebuild.toolchain import Image, InputSection, input_sections, parse_tool
 from edgebuild.toolchain.base import silent
@@ -83,7 +84,9 @@ def kernels(core: str) -> dict[str, tuple[Graph, KernelCall]]:
     found: dict[str, tuple[Graph, KernelCall]] = {}
     for operator in OPS.values():
         for case in operator.cases():
-            for call in operator.candidates(case.graph.node(0), CORES[core]):
+            node = case.graph.node(0)
+            fastest = operator.fastest(node, CORES[core], FAST_SCRATCH[0])
+            for call in (*operator.candidates(node, CORES[core]), fastest):
                 name = kernel_name(call)
                 if name not in found or _bytes(case.graph) < _bytes(found[name][0]):
                     outputs = case.graph.outputs

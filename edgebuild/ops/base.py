@@ -199,6 +199,11 @@ class Operator(ABC):
         portable = self.kernel(node, CpuFeatures())
         return (usual,) if portable.sources == usual.sources else (usual, portable)
 
+    def fastest(self, node: Node, cpu: CpuFeatures, scratch: int) -> KernelCall:
+        """Return the kernel for a core without a cycle model where speed counts, with at most
+        ``scratch`` bytes of scratch memory unless the usual one takes more."""
+        return self.kernel(node, cpu)
+
     def window(self, node: Node) -> Window | None:
         """Return through which window each row of the output depends on rows of the input, where
         the operator may run in bands of rows; None where it may not."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgebuild.graph import DType, Node
-from edgebuild.ops import conv2d_rows, mve, neon, winograd_dsp, winograd_neon
+from edgebuild.ops import conv2d_rows, mve, neon, winograd_dsp, winograd_mve, winograd_neon
 from edgebuild.ops import convolution as conv
 from edgebuild.ops.base import Case, Constraint, KernelCall, Operator, Overlap, Shape, Window
 from edgebuild.ops.cases import activation, constant, one_op
@@ -88,6 +88,18 @@ class Conv2D(Operator):
         tiled = winograd_calls(node, cpu) if winograd_dsp.pays(_window(node)) else ()
         return (*super().candidates(node, cpu), *tiled)
 
+    def fastest(self, node: Node, cpu: CpuFeatures, scratch: int) -> KernelCall:
+        """Return Winograd's kernel for Helium where it pays, else the usual one."""
+        if cpu.mve and _groups(node) == 1:
+            weights, w, image = _matrix(node), _window(node), node.input(0).shape
+            c = conv.channels(node, weights, single_precision_product=False)
+            count = winograd_mve.tiles(image[0], w)
+            block = winograd_mve.block_in(scratch, image[3], count)
+            takes = block > 0 and winograd_mve.takes(weights, c, w)
+            if takes and winograd_mve.pays(image, len(weights), w, block):
+                return winograd_mve.winograd_call(node, weights, c, w, block)
+        return self.kernel(node, cpu)
+
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, groups, activations and extreme multipliers."""
         yield _case("pointwise", (1, 4, 4, 8), (6, 1, 1, 8))
@@ -163,6 +175,7 @@ class Conv2D(Operator):
         yield _case(
             "tiles_lowest", (1, 4, 8, 64), (16, 3, 3, 64), padding="SAME", low=-128, high=-127
         )
+        yield _case("tiles_deep", (1, 12, 11, 46), (24, 3, 3, 46), padding="SAME", out_scale=2.0)
         # Rows of the DSP kernel for few channels: one copy or two, odd pixels, what is left over.
         few: dict[str, Any] = {"padding": "SAME", "act": "RELU", "out_zp": -128}
         yield _case("few_stride_2", (1, 13, 14, 3), (8, 3, 3, 3), stride=(2, 2), **few)

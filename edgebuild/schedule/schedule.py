@@ -110,17 +110,18 @@ def schedule_graph(
     ``memory`` and with at most ``kernel_flash`` bytes of kernels and constants, where that can
     be.
 
-    Where nothing is known of their cycles, as with Helium, each operator's usual kernel runs.
+    Where nothing is known of their cycles, as with Helium, each operator's usual kernel runs, and
+    for speed the one that is known to take fewer instructions.
     """
     costs = costs_for(cpu, optimize, memory)
+    room = _room(memory.placement) if memory is not None else Room()
     if costs is None:
-        return usual_schedule(graph, cpu, optimize)
+        return _without_costs(graph, cpu, optimize, room)
     options = [
         tuple(costs.option(node, call) for call in OPS[node.kind].candidates(node, cpu))
         for node in graph.nodes()
     ]
     joiner = Joiner(graph, cpu, costs)
-    room = _room(memory.placement) if memory is not None else Room()
     if kernel_flash is not None:
         room = replace(room, flash=min(room.flash, kernel_flash))
 
@@ -161,8 +162,28 @@ def usual_schedule(
     graph: Graph, cpu: CpuFeatures, optimize: Optimize = Optimize.BALANCED
 ) -> Schedule:
     """Return the schedule in which each operator's usual kernel runs, whatever it costs."""
-    steps = (
-        Step(node.position, (Option(OPS[node.kind].kernel(node, cpu), math.nan, 0),))
-        for node in graph.nodes()
-    )
+    return _schedule_of(graph, optimize, [OPS[n.kind].kernel(n, cpu) for n in graph.nodes()])
+
+
+def _schedule_of(graph: Graph, optimize: Optimize, calls: Iterable[KernelCall]) -> Schedule:
+    steps = (Step(i, (Option(call, math.nan, 0),)) for i, call in enumerate(calls))
     return Schedule(optimize, tuple(steps), graph)
+
+
+FAST_SCRATCH = tuple(size << 10 for size in (128, 64, 32))
+"""Bytes of scratch memory that a kernel may take where speed counts: the most that there are."""
+
+
+def _without_costs(graph: Graph, cpu: CpuFeatures, optimize: Optimize, room: Room) -> Schedule:
+    """Return the usual schedule, or for speed that of the operators' fastest kernels which fits."""
+    usual = usual_schedule(graph, cpu, optimize)
+    if optimize != Optimize.SPEED:
+        return usual
+    functions = [call.function for call in usual.calls]
+    for scratch in FAST_SCRATCH:
+        calls = [OPS[node.kind].fastest(node, cpu, scratch) for node in graph.nodes()]
+        if [call.function for call in calls] == functions:
+            break
+        if plan_memory(graph, calls).arena_bytes <= room.ram:
+            return _schedule_of(graph, optimize, calls)
+    return usual

@@ -18,6 +18,7 @@ from edgebuild.codegen.sources import runtime_dir
 from edgebuild.graph import ABSENT, Graph, Op, Tensor
 from edgebuild.ops import OPS
 from edgebuild.ops.base import Case
+from edgebuild.schedule.schedule import FAST_SCRATCH
 from edgebuild.targets import CpuFeatures, load_target
 from edgebuild.tflite.writer import write_tflite
 from edgebuild.toolchain import CompileJob
@@ -34,7 +35,8 @@ TRIPLES = ("riscv32-freestanding", "aarch64-linux-musl", "x86_64-linux-musl")
 
 def sources(graph: Graph, cpu: CpuFeatures) -> set[str]:
     """Return the kernels that may run ``graph`` on a core."""
-    calls = (call for node in graph.nodes() for call in OPS[node.kind].candidates(node, cpu))
+    calls = [call for node in graph.nodes() for call in OPS[node.kind].candidates(node, cpu)]
+    calls += [OPS[node.kind].fastest(node, cpu, FAST_SCRATCH[0]) for node in graph.nodes()]
     return {source for call in calls for source in call.sources}
 
 

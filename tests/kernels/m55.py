@@ -19,7 +19,6 @@ from edgebuild.codegen.linker import render_linker_script
 from edgebuild.graph import Graph
 from edgebuild.ops.base import KernelCall
 from edgebuild.regions import Memory, placement_of
-from edgebuild.schedule import schedule_graph
 from edgebuild.targets import CORES, CpuFeatures
 from edgebuild.toolchain import CompileJob, find_toolchain
 from tests.kernels import harness
@@ -125,11 +124,12 @@ def build_program(
     toolchain: str,
     folder: Path,
     cpu: CpuFeatures = MVE,
+    calls_of: harness.Calls = harness.usual_calls,
     *,
     mve: bool = True,
     direct: bool = False,
 ) -> Path:
-    """Compile ``graphs`` into one firmware in ``folder``; return its path.
+    """Compile ``graphs`` with their calls into one firmware in ``folder``; return its path.
 
     Without ``mve`` the compiler knows of no Helium: the kernels' twins in plain C run. With
     ``direct`` each graph's one node is called on memory of its own.
@@ -141,10 +141,10 @@ def build_program(
         pytest.skip(f"{toolchain} is not installed")
     placement = placement_of(_MEMORIES, {})
     assert placement is not None
-    sources = harness.library_files(graphs, cpu)
+    sources = harness.library_files(graphs, cpu, calls_of)
     if direct:
         names = [f"m{n}_direct" for n in range(len(graphs))]
-        calls = [schedule_graph(graph, cpu).calls[0] for graph in graphs]
+        calls = [calls_of(graph, cpu)[0] for graph in graphs]
         for n, call in enumerate(calls):
             sources[f"m{n}.c"] += direct_call(n, call)
         sources = harness.in_one_file(sources, len(graphs))
@@ -175,15 +175,19 @@ def direct_call(number: int, call: KernelCall) -> str:
 
 
 def run_program(
-    program: Path, graphs: Sequence[Graph], requests: Sequence[harness.Request]
+    program: Path,
+    graphs: Sequence[Graph],
+    requests: Sequence[harness.Request],
+    options: Sequence[str] = (),
 ) -> list[tuple[np.ndarray, ...]]:
-    """Run all requests; return each one's outputs."""
+    """Run all requests, with more ``options`` of QEMU; return each one's outputs."""
     folder = program.parent
     (folder / "requests.bin").write_bytes(harness.request_bytes(requests))
     done = subprocess.run(
         [
             *(PROGRAM, "-M", "mps3-an547", "-kernel", str(program), "-semihosting"),
             *("-display", "none", "-monitor", "none", "-serial", "none"),
+            *options,
         ],
         cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=300,
     )  # fmt: skip

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from edgebuild.memory import plan_memory
-from edgebuild.ops import OPS, conv2d
+from edgebuild.ops import OPS, conv2d, winograd_mve
+from edgebuild.ops import convolution as conv
 from edgebuild.ops.base import Overlap
 from edgebuild.targets import CpuFeatures
 from tests.kernels.harness import (
@@ -117,6 +118,20 @@ def test_some_pixels_less_go_wrong(tmp_path, cpu):
 def test_winograds_tiles_overlap_no_less_and_no_more(tmp_path, less):
     found = outputs(DSP, tmp_path, less, WINOGRAD, winograd_calls)
     for name in WINOGRAD:
+        pairs = zip(found[name], expected(name), strict=True)
+        assert all(np.array_equal(one, other) for one, other in pairs) == (less == 0), name
+
+
+@pytest.mark.parametrize("less", [0, 96])
+def test_heliums_tiles_overlap_no_less_and_no_more(tmp_path, less):
+    def tiled(graph, _):
+        node, weights = graph.node(0), conv2d._matrix(graph.node(0))
+        c = conv.channels(node, weights, single_precision_product=False)
+        return [winograd_mve.winograd_call(node, weights, c, conv2d._window(node), 3)]
+
+    layers = {name: LAYERS[name] for name in ("3x3", "two images")}
+    found = outputs(MVE, tmp_path, less, layers, tiled)
+    for name in layers:
         pairs = zip(found[name], expected(name), strict=True)
         assert all(np.array_equal(one, other) for one, other in pairs) == (less == 0), name
 
