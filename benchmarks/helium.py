@@ -151,7 +151,8 @@ def rows(side: int, in_c: int, out_c: int) -> list[dict[str, Any]]:
     for block, call in calls.items():
         with tempfile.TemporaryDirectory() as folder:
             instructions, model = measure(graph, call, Path(folder))
-        pays = block > 0 and winograd_mve.pays(node.input(0).shape, out_c, _window(node), block)
+        image, w = node.input(0).shape, _window(node)
+        pays = block > 0 and winograd_mve.share(image, out_c, w, block) < winograd_mve.PAYS
         row = {"layer": f"{side}x{side}x{in_c} to {out_c}", "tiles": block, "runs": pays}
         row |= {"scratch_bytes": call.scratch_bytes, "instructions": instructions}
         row |= {"per_mac": round(instructions / OPS["CONV_2D"].macs(node), 4)}

@@ -85,7 +85,7 @@ def kernels(core: str) -> dict[str, tuple[Graph, KernelCall]]:
     for operator in OPS.values():
         for case in operator.cases():
             node = case.graph.node(0)
-            fastest = operator.fastest(node, CORES[core], FAST_SCRATCH[0])
+            fastest, _ = operator.fastest(node, CORES[core], FAST_SCRATCH[0])
             for call in (*operator.candidates(node, CORES[core]), fastest):
                 name = kernel_name(call)
                 if name not in found or _bytes(case.graph) < _bytes(found[name][0]):

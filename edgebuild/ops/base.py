@@ -199,10 +199,11 @@ class Operator(ABC):
         portable = self.kernel(node, CpuFeatures())
         return (usual,) if portable.sources == usual.sources else (usual, portable)
 
-    def fastest(self, node: Node, cpu: CpuFeatures, scratch: int) -> KernelCall:
+    def fastest(self, node: Node, cpu: CpuFeatures, scratch: int) -> tuple[KernelCall, float]:
         """Return the kernel for a core without a cycle model where speed counts, with at most
-        ``scratch`` bytes of scratch memory unless the usual one takes more."""
-        return self.kernel(node, cpu)
+        ``scratch`` bytes of scratch memory unless the usual one takes more, and about which share
+        of the usual one's instructions it takes."""
+        return self.kernel(node, cpu), 1.0
 
     def window(self, node: Node) -> Window | None:
         """Return through which window each row of the output depends on rows of the input, where

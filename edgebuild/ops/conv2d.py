@@ -88,17 +88,18 @@ class Conv2D(Operator):
         tiled = winograd_calls(node, cpu) if winograd_dsp.pays(_window(node)) else ()
         return (*super().candidates(node, cpu), *tiled)
 
-    def fastest(self, node: Node, cpu: CpuFeatures, scratch: int) -> KernelCall:
+    def fastest(self, node: Node, cpu: CpuFeatures, scratch: int) -> tuple[KernelCall, float]:
         """Return Winograd's kernel for Helium where it pays, else the usual one."""
         if cpu.mve and _groups(node) == 1:
             weights, w, image = _matrix(node), _window(node), node.input(0).shape
             c = conv.channels(node, weights, single_precision_product=False)
             count = winograd_mve.tiles(image[0], w)
             block = winograd_mve.block_in(scratch, image[3], count)
-            takes = block > 0 and winograd_mve.takes(weights, c, w)
-            if takes and winograd_mve.pays(image, len(weights), w, block):
-                return winograd_mve.winograd_call(node, weights, c, w, block)
-        return self.kernel(node, cpu)
+            if block > 0 and winograd_mve.takes(weights, c, w):
+                share = winograd_mve.share(image, len(weights), w, block)
+                if share < winograd_mve.PAYS:
+                    return winograd_mve.winograd_call(node, weights, c, w, block), share
+        return super().fastest(node, cpu, scratch)
 
     def cases(self) -> Iterable[Case]:
         """Yield geometry, channel counts, groups, activations and extreme multipliers."""

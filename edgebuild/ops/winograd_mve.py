@@ -16,6 +16,9 @@ from edgebuild.ops.winograd import FOUR
 _EIGHT = 8  # channels, and values of depth
 _TOGETHER = 3  # tiles
 _LANES = (0, 2, 4, 6, 1, 3, 5, 7)
+PAYS = 0.95
+"""A layer takes the kernel where that needs less than this share of the instructions."""
+
 _SUMS_BYTES = 4 * FOUR.points * _TOGETHER * _EIGHT
 
 
@@ -39,10 +42,10 @@ def instructions(image: Sequence[int], out_c: int, w: Window, block: int) -> tup
     return tiled, direct
 
 
-def pays(image: Sequence[int], out_c: int, w: Window, block: int) -> bool:
-    """Return whether a layer that the kernel takes needs clearly fewer instructions with it."""
+def share(image: Sequence[int], out_c: int, w: Window, block: int) -> float:
+    """Return which share of the direct kernel's instructions a layer takes."""
     tiled, direct = instructions(image, out_c, w, block)
-    return tiled < 0.95 * direct
+    return tiled / direct
 
 
 def takes(weights: np.ndarray, c: Channels, w: Window) -> bool:

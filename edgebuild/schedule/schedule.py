@@ -173,17 +173,25 @@ def _schedule_of(graph: Graph, optimize: Optimize, calls: Iterable[KernelCall]) 
 FAST_SCRATCH = tuple(size << 10 for size in (128, 64, 32))
 """Bytes of scratch memory that a kernel may take where speed counts: the most that there are."""
 
+KIB_WORTH = 1e-3
+"""There, a KiB of the arena must save this share of the instructions."""
+
 
 def _without_costs(graph: Graph, cpu: CpuFeatures, optimize: Optimize, room: Room) -> Schedule:
-    """Return the usual schedule, or for speed that of the operators' fastest kernels which fits."""
+    """Return the usual schedule, or for speed that of the operators' fastest kernels which fits and
+    is worth its memory."""
     usual = usual_schedule(graph, cpu, optimize)
     if optimize != Optimize.SPEED:
         return usual
-    functions = [call.function for call in usual.calls]
+    macs = [OPS[node.kind].macs(node) for node in graph.nodes()]
+    arena = plan_memory(graph, usual.calls).arena_bytes
     for scratch in FAST_SCRATCH:
-        calls = [OPS[node.kind].fastest(node, cpu, scratch) for node in graph.nodes()]
-        if [call.function for call in calls] == functions:
+        found = [OPS[node.kind].fastest(node, cpu, scratch) for node in graph.nodes()]
+        saved = sum(n * (1 - share) for n, (_, share) in zip(macs, found, strict=True))
+        if not saved:
             break
-        if plan_memory(graph, calls).arena_bytes <= room.ram:
+        calls = [call for call, _ in found]
+        taken = plan_memory(graph, calls).arena_bytes
+        if taken <= room.ram and saved >= (taken - arena) / 1024 * KIB_WORTH * sum(macs):
             return _schedule_of(graph, optimize, calls)
     return usual

@@ -36,7 +36,7 @@ TRIPLES = ("riscv32-freestanding", "aarch64-linux-musl", "x86_64-linux-musl")
 def sources(graph: Graph, cpu: CpuFeatures) -> set[str]:
     """Return the kernels that may run ``graph`` on a core."""
     calls = [call for node in graph.nodes() for call in OPS[node.kind].candidates(node, cpu)]
-    calls += [OPS[node.kind].fastest(node, cpu, FAST_SCRATCH[0]) for node in graph.nodes()]
+    calls += [OPS[node.kind].fastest(node, cpu, FAST_SCRATCH[0])[0] for node in graph.nodes()]
     return {source for call in calls for source in call.sources}
 
 

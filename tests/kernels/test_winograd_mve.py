@@ -138,7 +138,8 @@ def test_expected_instructions_are_those_that_qemu_counts():
         tiled, other = winograd_mve.instructions(image, out_c, w, row["tiles"])
         assert tiled == pytest.approx(row["instructions"], rel=0.03), row
         assert other == pytest.approx(direct, rel=0.03), row
-        assert winograd_mve.pays(image, out_c, w, row["tiles"]) == row["runs"]
+        share = winograd_mve.share(image, out_c, w, row["tiles"])
+        assert (share < winograd_mve.PAYS) == row["runs"]
 
 
 def test_where_it_runs_it_takes_fewer_instructions_and_modelled_cycles():
