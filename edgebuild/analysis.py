@@ -29,7 +29,7 @@ from edgebuild.profile import INPUT_BY
 from edgebuild.report.contents import Contents, contents, describe_tensor
 from edgebuild.report.layers import layer_reports, parameter_bytes
 from edgebuild.report.model import LayerReport
-from edgebuild.schedule import Optimize, schedule_graph
+from edgebuild.schedule import Optimize, least_bytes, schedule_graph
 from edgebuild.targets import TargetProfile, load_target
 from edgebuild.tflite.metadata import ModelMetadata, read_metadata
 from edgebuild.tflite.reader import read_tflite, read_tflite_file
@@ -82,7 +82,8 @@ def _analyze(read: Graph, where: str, target: TargetProfile) -> Analysis:
     check_demand(read, where=where)
     memory = memory_model(target)
     schedule = schedule_graph(graph, target.cpu.features, target.optimize, memory)
-    plan = plan_for(schedule.graph, schedule.calls, target.placement)
+    least = least_bytes(graph, target.cpu.features, memory)
+    plan = plan_for(schedule.graph, schedule.calls, target.placement).beside(least)
     found = describe(schedule.graph, schedule.calls, plan, target)
     return replace(found, schedule=tuple(schedule.to_json(plan)))
 

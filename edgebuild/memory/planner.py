@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from edgebuild.graph import Graph, Node
 from edgebuild.memory.placing import ALIGN, Block, Lead, aligned, bank_ends, place, place_in_banks
@@ -32,7 +32,8 @@ class MemoryPlan:
     ``offsets`` is by tensor index, ``scratch_offsets`` by operator position, ``banks`` and
     ``scratch_banks`` likewise, for what is not in bank 0. ``bank_bytes`` are the sizes of the
     banks, one for an arena that is not split; ``arena_bytes`` is their sum. ``live_bytes[i]`` are
-    the bytes alive while operator ``i`` runs; their maximum is ``lower_bound_bytes``.
+    the bytes alive while operator ``i`` runs. Their maximum is ``lower_bound_bytes``, unless
+    another schedule needs less.
     ``rows_offset`` is where the rows of an input that comes by rows are counted.
     """
 
@@ -47,6 +48,10 @@ class MemoryPlan:
     banks: Mapping[int, int] = field(default_factory=dict)
     scratch_banks: Mapping[int, int] = field(default_factory=dict)
     rows_offset: int | None = None
+
+    def beside(self, least_bytes: float) -> MemoryPlan:
+        """Return the plan where other schedules have so many bytes alive at once at least."""
+        return replace(self, lower_bound_bytes=int(min(self.lower_bound_bytes, least_bytes)))
 
     def place(self, tensor: int) -> tuple[int, int] | None:
         """Return (bank, offset) of a tensor; None for one that has no memory."""

@@ -2,6 +2,6 @@
 
 from edgebuild.profile import Optimize
 from edgebuild.schedule.costs import Step
-from edgebuild.schedule.schedule import Schedule, schedule_graph, usual_schedule
+from edgebuild.schedule.schedule import Schedule, least_bytes, schedule_graph, usual_schedule
 
-__all__ = ["Optimize", "Schedule", "Step", "schedule_graph", "usual_schedule"]
+__all__ = ["Optimize", "Schedule", "Step", "least_bytes", "schedule_graph", "usual_schedule"]

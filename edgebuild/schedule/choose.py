@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import NamedTuple
@@ -80,6 +80,15 @@ class Room:
     ram: float = math.inf
 
 
+class Chosen(NamedTuple):
+    """``steps``: the best ones first, others whose arena may be smaller after all, as what is alive
+    is not all: where it lies decides. ``least`` bytes are alive at once in those with the fewest of
+    all that were tried."""
+
+    steps: tuple[Steps, ...]
+    least: int
+
+
 def choose(
     options: Sequence[Sequence[Option]],
     costs: Costs,
@@ -90,10 +99,9 @@ def choose(
     room: Room = Room(),
     *,
     by_rows: bool = False,
-) -> tuple[Steps, ...]:
-    """Return the steps for operators that have these ``options``, within ``room`` where that can
-    be: the best ones first, others whose arena may be smaller after all, as what is alive is not
-    all: where it lies decides.
+) -> Chosen:
+    """Choose the steps for operators that have these ``options``, within ``room`` where that can
+    be.
 
     ``kept`` are the bytes that are alive before each operator, and after the last, for ``join``.
     ``by_rows``: the first operator takes the input's rows from the caller. Of options whose cycles
@@ -116,13 +124,13 @@ class _Problem:
     room: Room
     by_rows: bool = False
 
-    def best(self, optimize: Optimize) -> tuple[Steps, ...]:
+    def best(self, optimize: Optimize) -> Chosen:
         smallest = self._steps(self._fastest_within(Room(0, self.room.ram))[0])
         if optimize == Optimize.SIZE:
-            return (self._narrow(smallest, self.flash),)
+            return self._chosen(self._narrow(smallest, self.flash))
         speed = self._narrow(self._steps(self._fastest_within(self.room)[0]), self.cycles)
         if optimize == Optimize.SPEED:
-            return (speed,)
+            return self._chosen(speed)
         size = self.flash(smallest)
         flash = min(self.room.flash, max(FLASH_OF_BALANCED * size, size + SMALL_FLASH))
         within = Room(flash, min(self.room.ram, self._arena(speed)))
@@ -131,14 +139,17 @@ class _Problem:
         quick = [steps for steps in smaller if self.cycles(steps) <= most]
         balanced = min((fast, *quick), key=self._product)
         if optimize == Optimize.BALANCED:
-            return (balanced,)
+            return self._chosen(balanced)
         most = CYCLES_OF_RAM * self.cycles(balanced)
-        found = self._arenas(self.room)
+        found = [*smaller, *self._arenas(self.room)]
         if self.by_rows:
             small = replace(within, ram=min(map(self._arena, found)))
             found += self._in_bands(self._steps(self._fastest_within(small)[0]))
         quick = [steps for steps in found if self.cycles(steps) <= most]
-        return (*sorted(quick, key=self._arena)[:_NEAR], balanced)
+        return self._chosen(*sorted(quick, key=self._arena)[:_NEAR], balanced, tried=found)
+
+    def _chosen(self, *steps: Steps, tried: Iterable[Steps] = ()) -> Chosen:
+        return Chosen(steps, min(map(self._arena, (*steps, *tried))))
 
     def _arenas(self, room: Room) -> list[Steps]:
         """Return the fastest steps in ``room``, then those in smaller and smaller arenas."""

@@ -27,12 +27,14 @@ class Schedule:
     """The steps of a graph, in order; memory is planned and C is printed from them.
 
     ``graph`` has a node for each step: of the operator that it runs, or of all those that it runs
-    in bands of rows.
+    in bands of rows. ``least_bytes`` are alive at once in the schedule with the fewest of all that
+    were tried.
     """
 
     optimize: Optimize
     steps: tuple[Step, ...]
     graph: Graph
+    least_bytes: float = math.inf
 
     @property
     def calls(self) -> tuple[KernelCall, ...]:
@@ -125,22 +127,29 @@ def schedule_graph(
     if kernel_flash is not None:
         room = replace(room, flash=min(room.flash, kernel_flash))
 
+    chosen = choose(
+        options,
+        costs,
+        optimize,
+        lambda calls: Alive(graph, calls).during,
+        joiner.join,
+        kept_bytes(graph),
+        room,
+        by_rows=graph.input_by_rows,
+    )
     found = [
-        Schedule(optimize, steps, in_bands(graph, [step.option.call for step in steps]))
-        for steps in choose(
-            options,
-            costs,
-            optimize,
-            lambda calls: Alive(graph, calls).during,
-            joiner.join,
-            kept_bytes(graph),
-            room,
-            by_rows=graph.input_by_rows,
-        )
+        Schedule(optimize, steps, in_bands(graph, [s.option.call for s in steps]), chosen.least)
+        for steps in chosen.steps
     ]
     if len(found) == 1:
         return found[0]
     return min(found, key=lambda one: plan_memory(one.graph, one.calls).arena_bytes)
+
+
+def least_bytes(graph: Graph, cpu: CpuFeatures, memory: MemoryModel | None = None) -> float:
+    """Return the fewest bytes that are alive at once in any schedule that is tried; infinite where
+    only one is."""
+    return schedule_graph(graph, cpu, Optimize.RAM, memory).least_bytes
 
 
 FIRMWARE_BYTES = 16 << 10
