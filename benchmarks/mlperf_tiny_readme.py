@@ -41,11 +41,11 @@ def section(rows: Rows) -> str:
             " the NUCLEO-L4R5ZI, on which the records were measured, or with the weights in its RAM"
             " (`--place weights=ram`):\n",
             _cycles(rows),
-            "Bytes on a Cortex-M4. RAM is arena, static data and stack; code is text, parameters and"
-            " read-only data, without weights and the bias and scale of each channel:\n",
+            "Bytes on a Cortex-M4. RAM is arena, static data and stack; code is text, parameters"
+            " and read-only data, without weights and the bias and scale of each channel:\n",
             _bytes(rows),
-            "Cycles for `--optimize speed` on other cores, modelled with zero wait states, for M7 and"
-            " M33 [roughly](docs/cycles.md#rougher-cores), beside the measured records:\n",
+            "Cycles for `--optimize speed` on other cores, modelled with zero wait states, for M7"
+            " and M33 [roughly](docs/cycles.md#rougher-cores), beside the measured records:\n",
             _other_cores(rows),
             "Instructions on a Cortex-M55 with Helium, counted by QEMU, which is no measure of"
             " time:\n",
