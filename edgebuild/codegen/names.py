@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import string
 import struct
+from collections.abc import Sequence
 
 from edgebuild.errors import InputError
 
@@ -33,6 +34,15 @@ _HEADERS = frozenset(_SYSTEM.split())
 """Headers of C, POSIX and compilers that ``<name>.h`` would hide: the folder of the library comes
 before theirs when its files are compiled."""
 
+_FUNCTIONS = frozenset({"aio", "cnd", "fanotify", "inotify", "mtx", "sem", "svc"})
+"""``<name>_init`` or ``<name>_run`` is a function of C or POSIX."""
+
+_SUFFIXES = ("weights", "preprocess")
+"""A model has files with these behind its name: two of its names may meet another model's."""
+
+_OWN = "eb"
+"""The prefix of all that the runtime and the firmware define: types, functions, files, macros."""
+
 _MAX_LENGTH = 40
 _LITERAL = frozenset(string.ascii_letters + string.digits + " _-/.:;()[]+=")
 
@@ -41,7 +51,8 @@ def c_identifier(name: str) -> str:
     """Return ``name`` as a lower-case C identifier: ``"My Net-2"`` becomes ``"my_net_2"``.
 
     A word of the language and the name of a header get ``model_`` in front (``"stdint"``), as do
-    names that begin with a digit or with edgebuild's own prefix.
+    names that begin with a digit or with edgebuild's own prefix, and those whose functions C or
+    POSIX has (``"sem"``: ``sem_init``).
     """
     identifier = _plain(name)
     if not identifier:
@@ -70,7 +81,20 @@ def _taken(identifier: str) -> str:
         return f"would hide the header {identifier}.h"
     if identifier[0].isdigit():
         return "begins with a digit"
-    return "begins with edgebuild's own prefix" if identifier.startswith("eb_") else ""
+    if identifier == _OWN or identifier.startswith(f"{_OWN}_"):
+        return "is edgebuild's own prefix, or begins with it"
+    if identifier in _FUNCTIONS or identifier.startswith("pthread_"):
+        return "has functions of C or POSIX"
+    return ""
+
+
+def clash(names: Sequence[str]) -> tuple[str, str] | None:
+    """Return two of ``names`` whose models would have files of the same name in one program."""
+    for name in names:
+        for other in (f"{name}_{suffix}" for suffix in _SUFFIXES):
+            if other in names:
+                return name, other
+    return None
 
 
 def c_string(text: str) -> str:
