@@ -60,7 +60,8 @@ MACROS = ("ARENA_ALIGN", "ARENA_BYTES", "INTERFACE_VERSION", "INPUT_COUNT", "LAY
 
 def test_no_model_takes_a_name_of_the_runtime_or_the_firmware():
     folder = resource_dir("firmware")
-    texts = [path.read_text() for path in sorted(folder.rglob("*.h"))]
+    headers = [path for part in ("app", "runtime") for path in (folder / part).rglob("*.h")]
+    texts = [path.read_text() for path in headers]
     words = set(re.findall(r"[A-Za-z]\w*", re.sub(r"(?s)/\*.*?\*/", "", "".join(texts))))
     assert {"eb_model", "EB_ARENA_ALIGN"} <= words
     for word in words:
