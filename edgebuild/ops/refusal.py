@@ -13,6 +13,15 @@ from edgebuild.ops.origins import keras_layer, origin
 from edgebuild.ops.tflite_micro import RESOLVER_METHODS
 from edgebuild.units import listed
 
+NEEDS = "needs: "
+FOREIGN = "no kernel computes with "
+"""How the reasons begin that name a constraint, and types that no kernel has."""
+
+_EXPORT_ALL = "export the model again, with its inputs and outputs"
+_ONE_SUBGRAPH = (
+    "export the model as one function without control flow: recurrent layers with unroll=True, no "
+    "tf.while_loop or tf.cond, and of several signatures the one to run"
+)
 _SHOWN_PLACES = 4
 _SPELLED = 3
 
@@ -118,15 +127,38 @@ class Unsupported:
             )
         if self.only_contradicts:
             return "export the model again; the converter writes these values"
-        if self.forms and all("int16" in form.formats for form in self.forms):
+        return "; ".join([*self._hints_of_problems(), *self._hints_of_forms()])
+
+    def _hints_of_problems(self) -> list[str]:
+        """Return what to try against what concerns the model as a whole."""
+        ways = {"no inputs": _EXPORT_ALL, "no outputs": _EXPORT_ALL, "subgraphs": _ONE_SUBGRAPH}
+        return list(
+            dict.fromkeys(way for word, way in ways.items() if word in " ".join(self.problems))
+        )
+
+    def _hints_of_forms(self) -> list[str]:
+        """Return what to try against operators that have no kernel."""
+        supported = "`edgebuild ops list` shows what is supported"
+        if not self.forms:
+            return [] if self._hints_of_problems() else [supported]
+        return [self._hint_of_forms(supported)]
+
+    def _hint_of_forms(self, supported: str) -> str:
+        if all("int16" in form.formats for form in self.forms):
             return (
                 "edgebuild's kernels are int8 and these operators are int16: quantize the float "
                 "model to int8, e.g. edgebuild build model.keras --data set.npz"
             )
-        supported = "`edgebuild ops list` shows what is supported"
+        if all(form.reason.startswith(FOREIGN) for form in self.forms):
+            return (
+                "edgebuild's kernels are int8: quantize the float model to int8, e.g. edgebuild "
+                "build model.keras --data set.npz"
+            )
         ways = {form.kind: form.instead for form in self.forms}
         if not any(ways.values()):
-            return supported
+            needs = all(form.reason.startswith(NEEDS) for form in self.forms)
+            change = "change the model to what is needed and export it again; " if needs else ""
+            return f"{change}{supported}"
         if len(ways) > 1:
             return f"change the model as said above, and export it again; {supported}"
         ((kind, way),) = ways.items()
