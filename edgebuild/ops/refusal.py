@@ -11,11 +11,23 @@ from typing import Any
 from edgebuild.graph import Node, Tensor
 from edgebuild.ops.origins import keras_layer, origin
 from edgebuild.ops.tflite_micro import RESOLVER_METHODS
+from edgebuild.ops.tflite_micro_formats import known_to_run
 from edgebuild.units import listed
 
 NEEDS = "needs: "
 FOREIGN = "no kernel computes with "
 """How the reasons begin that name a constraint, and types that no kernel has."""
+
+NO_KERNEL = "no kernel for this operator"
+"""The reason where the operator has none in any form."""
+
+MICRO = {
+    "supported": "supports this operator",
+    "formats": "supports this operator in these number formats, but perhaps not in this form",
+    "operator": "has this operator, but perhaps not in these number formats",
+    "absent": "does not support this operator",
+}
+"""What is known of TFLite Micro and an operator, and how it is said."""
 
 _EXPORT_ALL = "export the model again, with its inputs and outputs"
 _ONE_SUBGRAPH = (
@@ -41,7 +53,8 @@ class RefusedForm:
     """Operators of one kind, with the same number formats, that fail for the same reason.
 
     ``formats`` is what was found, "int16, int8 -> int16"; ``keras`` and ``instead`` may be empty.
-    ``in_tflite_micro`` tells whether TFLite Micro has the operator, in whatever formats.
+    ``in_tflite_micro`` tells whether TFLite Micro has the operator, in whatever formats;
+    ``tflite_micro`` what is known of it in these (``MICRO``).
     """
 
     kind: str
@@ -51,6 +64,7 @@ class RefusedForm:
     keras: str
     instead: str
     in_tflite_micro: bool
+    tflite_micro: str
 
     def lines(self) -> list[str]:
         """Return what people read: what and where, then where it comes from and what to do."""
@@ -63,8 +77,7 @@ class RefusedForm:
         if layers:
             origins.append(f"in layer {listed(list(layers), _SHOWN_PLACES)}")
         said = "; ".join(part for part in (" ".join(origins), self.instead) if part)
-        known = "supports" if self.in_tflite_micro else "does not support"
-        micro = f"TFLite Micro {known} this operator"
+        micro = f"TFLite Micro {MICRO[self.tflite_micro]}"
         return [*found, f"  {said} ({micro})" if said else f"  {micro}"]
 
 
@@ -184,12 +197,13 @@ class Unsupported:
 class FormGroups:
     """Collects operators that have no kernel into forms, in order of first appearance."""
 
-    _found: dict[tuple[str, str, str], list[Place]] = field(default_factory=dict)
+    _found: dict[tuple[str, str, str, str], list[Place]] = field(default_factory=dict)
 
     def add(self, node: Node, reason: str) -> None:
         """Add one operator and why it has no kernel."""
         place = Place(node.op.source_index, node.name, keras_layer(node.name))
-        self._found.setdefault((node.kind, formats(node), reason), []).append(place)
+        form = (node.kind, formats(node), reason, _in_tflite_micro(node, reason))
+        self._found.setdefault(form, []).append(place)
 
     def forms(self) -> tuple[RefusedForm, ...]:
         """Return the forms."""
@@ -199,9 +213,21 @@ class FormGroups:
                 origin(kind).keras,
                 origin(kind).instead,
                 kind in RESOLVER_METHODS,
+                micro,
             )
-            for (kind, types, reason), places in self._found.items()
+            for (kind, types, reason, micro), places in self._found.items()
         )
+
+
+def _in_tflite_micro(node: Node, reason: str) -> str:
+    """Return what is known of TFLite Micro and this operator, a key of ``MICRO``."""
+    if node.kind not in RESOLVER_METHODS:
+        return "absent"
+    if not known_to_run(node):
+        return "operator"
+    tensors = [t for t in (*node.inputs, *node.outputs) if t is not None]
+    odd = any(t.is_variable or t.sparse for t in tensors) or not all(t.elements for t in tensors)
+    return "supported" if reason == NO_KERNEL and not odd else "formats"
 
 
 def formats(node: Node) -> str:

@@ -12,7 +12,7 @@ from edgebuild.graph import KERNEL_DTYPES, Graph, Node
 from edgebuild.graph.contradictions import contradictions
 from edgebuild.graph.formats import is_quantized
 from edgebuild.ops import OPS
-from edgebuild.ops.refusal import FOREIGN, NEEDS, FormGroups, Unsupported
+from edgebuild.ops.refusal import FOREIGN, NEEDS, NO_KERNEL, FormGroups, Unsupported
 from edgebuild.units import shortened
 
 _SHOWN = 40
@@ -96,7 +96,7 @@ def _kind_reason(node: Node) -> str:
         return "it is compiled for an Arm Ethos-U: pass the model that Vela compiled"
     if node.kind == "CUSTOM edgetpu-custom-op":
         return "it is compiled for the Edge TPU: pass the model from before the compiler"
-    return "no kernel for this operator"
+    return NO_KERNEL
 
 
 def _model_problems(graph: Graph) -> Iterator[str]:
