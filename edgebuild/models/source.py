@@ -176,6 +176,8 @@ def recognise(path: Path) -> Kind:
     if head.startswith(b"PK\x03\x04"):
         if (other := foreign_file(path, head)) is not None:  # PyTorch writes archives, too
             raise other
+        if path.suffix != ".keras":  # what is called so is checked when it is opened
+            _check_archive(path)
         return Kind.KERAS
     if any(head[offset : offset + 8] == _HDF5 for offset in _HDF5_OFFSETS):
         return Kind.H5

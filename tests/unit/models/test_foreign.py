@@ -10,6 +10,7 @@ import zipfile
 import numpy as np
 import pytest
 
+from edgebuild.cli.main import run
 from edgebuild.errors import ModelError
 from edgebuild.models.source import open_model
 
@@ -82,6 +83,13 @@ def test_an_archive_called_tflite(tmp_path, entry, what, step):
     with pytest.raises(ModelError, match=what) as caught:
         open_model(tmp_path / "model.tflite")
     assert step in str(caught.value)
+
+
+def test_inspect_names_an_archive_too(tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "model.tflite", "w") as archive:
+        archive.writestr("archive/data.pkl", b"content")
+    assert run(["inspect", str(tmp_path / "model.tflite")]) == 2
+    assert "PyTorch files are not supported" in capsys.readouterr().err
 
 
 def test_one_file_of_a_saved_model(tmp_path):
