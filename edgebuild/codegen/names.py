@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import string
 import struct
-from collections.abc import Sequence
 
 from edgebuild.errors import InputError
 
@@ -36,9 +35,6 @@ before theirs when its files are compiled."""
 
 _FUNCTIONS = frozenset({"aio", "cnd", "fanotify", "inotify", "mtx", "sem", "svc"})
 """``<name>_init`` or ``<name>_run`` is a function of C or POSIX."""
-
-_SUFFIXES = ("weights", "preprocess")
-"""A model has files with these behind its name: two of its names may meet another model's."""
 
 _OWN = "eb"
 """The prefix of all that the runtime and the firmware define: types, functions, files, macros."""
@@ -86,15 +82,6 @@ def _taken(identifier: str) -> str:
     if identifier in _FUNCTIONS or identifier.startswith("pthread_"):
         return "has functions of C or POSIX"
     return ""
-
-
-def clash(names: Sequence[str]) -> tuple[str, str] | None:
-    """Return two of ``names`` whose models would have files of the same name in one program."""
-    for name in names:
-        for other in (f"{name}_{suffix}" for suffix in _SUFFIXES):
-            if other in names:
-                return name, other
-    return None
 
 
 def c_string(text: str) -> str:

@@ -19,7 +19,6 @@ from edgebuild.backends.base import Combination, Compiled, Progress
 from edgebuild.backends.emit import emit_together
 from edgebuild.backends.native import compile_together_for_host
 from edgebuild.budget import Budget, Metrics, merge
-from edgebuild.codegen.names import clash
 from edgebuild.devices.base import Device, RunResult, Samples
 from edgebuild.errors import InputError
 from edgebuild.files import TemporaryFolder, atomic_write, staged_directory
@@ -121,16 +120,8 @@ def _check_names(plans: Sequence[BuildPlan]) -> None:
             files = [str(plan.request.model) for plan in plans if plan.name == name]
             raise InputError(
                 f"{' and '.join(files)} would both be called {name} in the C code",
-                hint=_RENAME,
+                hint="rename one of the files: the code takes its names from them",
             )
-    if (pair := clash([plan.name for plan in plans])) is not None:
-        name, other = pair
-        raise InputError(
-            f"the models {name} and {other} would both have a file {other}.c", hint=_RENAME
-        )
-
-
-_RENAME = "rename one of the files: the code takes its names from them"
 
 
 def _joined(names: Sequence[str]) -> str:

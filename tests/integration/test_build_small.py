@@ -254,6 +254,15 @@ def test_memory_that_does_not_suffice(folder, command):
     assert any("CONV_2D" in line for line in caught.value.details)
 
 
+@pytest.mark.parametrize("target", ["cortex-m4", "host"])
+@pytest.mark.parametrize("name", ["eb", "EB Arena", "sem", "main"])
+def test_names_that_are_taken_compile(folder, target, name):
+    (folder / "small.tflite").rename(folder / f"{name}.tflite")
+    report = edgebuild.build(f"{name}.tflite", target=target, samples=1)
+    assert report.passed and report.name.startswith("model_")
+    assert any("the C code is called model_" in note for note in report.notes)
+
+
 def test_json(folder, command):
     code, out, err = command("build", "small.tflite", "--target", "cortex-m0plus", "--json")
     assert (code, err) == (0, "")

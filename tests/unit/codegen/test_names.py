@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgebuild.codegen.names import c_float, c_identifier, c_int, c_string, clash, renamed
+from edgebuild.codegen.names import c_float, c_identifier, c_int, c_string, renamed
 from edgebuild.errors import InputError
 from edgebuild.resources import resource_dir
 
@@ -70,12 +70,6 @@ def test_no_model_takes_a_name_of_the_runtime_or_the_firmware():
             if stem != word:
                 name = c_identifier(stem)
                 assert f"{name.upper() if ending in MACROS else name}_{ending}" not in words
-
-
-def test_models_of_one_program_whose_files_meet():
-    assert clash(["a", "b", "a_weights"]) == ("a", "a_weights")
-    assert clash(["a_preprocess", "a"]) == ("a", "a_preprocess")
-    assert clash(["a", "b", "ab_weights"]) is None
 
 
 def test_identifier_needs_a_letter():
