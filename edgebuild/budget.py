@@ -15,6 +15,7 @@ MUCH_ERROR = 0.5
 """A regression's error that surely rises by more than this share is warned of without a limit."""
 
 MEMORY_OF = "memory of "
+OF_REGION = "region "
 """How the source of a limit begins that is a device's own memory."""
 
 

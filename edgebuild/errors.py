@@ -69,13 +69,28 @@ class CheckFailedError(EdgebuildError):
 
 
 class OverflowedError(CheckFailedError):
-    """A linked image does not fit the target's memory: it is ``missed_bytes`` too large."""
+    """A linked image does not fit the target's memory.
+
+    ``missed`` says for each region by how many bytes, ``linked_with`` which tools were tried.
+    """
 
     def __init__(
-        self, message: str, *, missed_bytes: int, details: Iterable[str] = (), hint: str = ""
+        self,
+        message: str,
+        *,
+        missed: Mapping[str, int],
+        linked_with: str = "",
+        details: Iterable[str] = (),
+        hint: str = "",
     ) -> None:
         super().__init__(message, details=details, hint=hint)
-        self.missed_bytes = missed_bytes
+        self.missed = dict(missed)
+        self.linked_with = linked_with
+
+    @property
+    def missed_bytes(self) -> int:
+        """By how much it is too large, all regions together."""
+        return sum(self.missed.values())
 
 
 class CannotRunError(CheckFailedError):

@@ -140,12 +140,7 @@ def _compiled(
     try:
         image = compiler.build_image(job, target.cpu.core, script, out, progress=progress)
     except OverflowedError as error:
-        raise OverflowedError(
-            f"{' + '.join(names)} for {target.name}: {error.message}",
-            missed_bytes=error.missed_bytes,
-            details=[line for model in models for line in _heaviest(model)],
-            hint="; ".join([*_unused(target), *filter(None, [error.hint])]),
-        ) from None
+        raise _overflowed(models, target, placement, error) from None
     parts = footprint_of_all(image, names, LIBRARY, placement)
     by = compiler.version() if level == SPEED else f"{compiler.version()} {level}"
     whose = "the model" if len(models) == 1 else "the models"
@@ -159,6 +154,22 @@ def _compiled(
     return Compiled(
         *(by, total, static, linked, lambda kind: open_image(kind, image), image, parts.regions),
         stack_bound=_stack_bound(image, models),
+    )
+
+
+def _overflowed(
+    models: Sequence[Emitted], target: TargetProfile, placement: Placement, error: OverflowedError
+) -> OverflowedError:
+    """Return the linker's refusal with what takes the memory that is short, and other memory."""
+    flash = {region.name for region in target.memories if region.kind == "flash"}
+    short = sorted({"flash" if name in flash else "ram" for name in error.missed})
+    taking = {"flash": _heaviest, "ram": _largest}
+    unused = [way for kind in short for way in unused_regions(target.memories, placement, kind)]
+    return OverflowedError(
+        f"{' + '.join(model.name for model in models)} for {target.name}: {error.message}",
+        missed=error.missed,
+        details=[line for kind in short for model in models for line in taking[kind](model)],
+        hint="; ".join([*unused, *filter(None, [error.hint])]),
     )
 
 
@@ -238,7 +249,7 @@ def _check_weights(emitted: Emitted, target: TargetProfile, placement: Placement
             f"region {region.name} of {target.name} is too small: weights {size:,} B{beside}, "
             f"available {format_size(region.usable_bytes)}",
             details=_heaviest(emitted),
-            hint="; ".join([*_unused(target), "a smaller model, or --place weights=REGION"]),
+            hint="; ".join([*_unused_flash(target), "a smaller model, or --place weights=REGION"]),
         )
 
 
@@ -252,9 +263,9 @@ _LESS_RAM = (
 )
 
 
-def _unused(target: TargetProfile) -> tuple[str, ...]:
+def _unused_flash(target: TargetProfile) -> tuple[str, ...]:
     placement = required_placement(target.placement, target.name)
-    return unused_regions(target.memories, placement)
+    return unused_regions(target.memories, placement, "flash")
 
 
 def _arena_room(placement: Placement) -> list[tuple[Memory, int, int]]:

@@ -33,6 +33,12 @@ _HEADERS = frozenset(_SYSTEM.split())
 """Headers of C, POSIX and compilers that ``<name>.h`` would hide: the folder of the library comes
 before theirs when its files are compiled."""
 
+_FUNCTIONS = frozenset({"aio", "cnd", "fanotify", "inotify", "mtx", "sem", "svc"})
+"""``<name>_init`` or ``<name>_run`` is a function of C or POSIX."""
+
+_OWN = "eb"
+"""The prefix of all that the runtime and the firmware define: types, functions, files, macros."""
+
 _MAX_LENGTH = 40
 _LITERAL = frozenset(string.ascii_letters + string.digits + " _-/.:;()[]+=")
 
@@ -41,7 +47,8 @@ def c_identifier(name: str) -> str:
     """Return ``name`` as a lower-case C identifier: ``"My Net-2"`` becomes ``"my_net_2"``.
 
     A word of the language and the name of a header get ``model_`` in front (``"stdint"``), as do
-    names that begin with a digit or with edgebuild's own prefix.
+    names that begin with a digit or with edgebuild's own prefix, and those whose functions C or
+    POSIX has (``"sem"``: ``sem_init``).
     """
     identifier = _plain(name)
     if not identifier:
@@ -70,7 +77,11 @@ def _taken(identifier: str) -> str:
         return f"would hide the header {identifier}.h"
     if identifier[0].isdigit():
         return "begins with a digit"
-    return "begins with edgebuild's own prefix" if identifier.startswith("eb_") else ""
+    if identifier == _OWN or identifier.startswith(f"{_OWN}_"):
+        return "is edgebuild's own prefix, or begins with it"
+    if identifier in _FUNCTIONS or identifier.startswith("pthread_"):
+        return "has functions of C or POSIX"
+    return ""
 
 
 def c_string(text: str) -> str:

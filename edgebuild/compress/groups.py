@@ -13,6 +13,7 @@ import numpy as np
 
 from edgebuild.compress.channels import ChannelMap, channel_map
 from edgebuild.errors import InputError, nearest
+from edgebuild.units import listed
 
 _UNWRITABLE = re.compile(r"[,+:=&\s]")
 
@@ -183,7 +184,8 @@ def check_names(rules: Sequence[LayerRule], names: Iterable[str], *, where: str)
         for pattern in rule.pattern.split("&"):
             if not any(_matches(pattern, name) for name in known):
                 raise InputError(
-                    f"{where}: layers: no layer '{pattern[:60]}'{nearest(pattern, known)}"
+                    f"{where}: layers: no layer '{pattern[:60]}'{nearest(pattern, known)}",
+                    hint=f"the model's layers: {listed(known, 8)}",
                 )
 
 

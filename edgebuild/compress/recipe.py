@@ -165,8 +165,25 @@ def make_pass(name: str, options: Mapping[str, Any]) -> Pass:
                 hint=f"the options of {name} are {', '.join(fields)}",
             )
         values[key] = _value(name, key, value, fields[key].default)
-    made: Pass = kind(**values)
+    try:
+        made: Pass = kind(**values)
+    except InputError as error:
+        if error.hint:
+            raise
+        raise InputError(error.message, details=error.details, hint=_defaults(name)) from None
     return made
+
+
+def _defaults(name: str) -> str:
+    """Return the options of a pass that have a default, as they are written."""
+    known = dataclasses.fields(PASSES[name])
+    given = [
+        f"{field.name}={field.default}"
+        for field in known
+        if isinstance(field.default, (bool, int, float, str)) and field.default != ""
+    ]
+    options = f"by default {', '.join(given)}; " if given else ""
+    return f"{options}docs/compression.md has all options of {name}"
 
 
 def recipe_to_json(steps: Sequence[Pass]) -> list[dict[str, Any]]:
@@ -209,7 +226,8 @@ def _value(name: str, key: str, value: Any, default: Any) -> Any:
         return made
     except (TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"{name}: {key}={str(value)[:60]} is not {_KINDS.get(kind, 'valid')}"
+            f"{name}: {key}={str(value)[:60]} is not {_KINDS.get(kind, 'valid')}",
+            hint=_defaults(name),
         ) from error
 
 

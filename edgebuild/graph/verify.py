@@ -20,8 +20,17 @@ def verify(graph: Graph, *, where: str = "graph") -> None:
     if problems:
         more = [f"... and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
         raise ModelError(
-            f"{where}: not a valid graph: {problems[0]}", details=[*problems[1:_SHOWN], *more]
+            f"{where}: not a valid graph: {problems[0]}",
+            details=[*problems[1:_SHOWN], *more],
+            hint=_VALID if graph.inputs else _NO_INPUTS,
         )
+
+
+_VALID = (
+    "export the model again: a .tflite lists its operators in the order in which they run, and "
+    "each tensor is an input, a constant, or written by one operator"
+)
+_NO_INPUTS = "the file lists no inputs: export the model again, with its inputs"
 
 
 def _problems(graph: Graph) -> list[str]:

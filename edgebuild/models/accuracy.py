@@ -133,10 +133,15 @@ def read_labels(
         if not _are_whole(flat):
             raise InputError(
                 f"labels {name} have fractions, but the model has {scores} classes "
-                f"(0 to {scores - 1})"
+                f"(0 to {scores - 1})",
+                hint=f"store the numbers of the classes as y, or for a regression {total} values "
+                "a sample",
             )
         return Labels(_in_range(flat, scores, name), scores)
-    raise InputError(f"labels {name} have {count} values a sample, the model has {total} outputs")
+    raise InputError(
+        f"labels {name} have {count} values a sample, the model has {total} outputs",
+        hint=f"store one class number a sample, or {total} values a sample",
+    )
 
 
 def values_of(y: np.ndarray, shape: Sequence[int]) -> Labels | None:

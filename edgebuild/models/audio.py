@@ -73,7 +73,10 @@ def _read(file: Path, length: int) -> tuple[np.ndarray, int]:
                 )
             content = sound.readframes(count)
             if len(content) != 2 * count:
-                raise InputError(f"{file}: damaged: it has only {len(content):,} B of sound")
+                raise InputError(
+                    f"{file}: damaged: it has only {len(content):,} B of sound",
+                    hint="copy the file again, or take it out of the folder",
+                )
             return np.frombuffer(content, "<i2"), sound.getframerate()
     except (wave.Error, EOFError) as error:
         raise InputError(f"{file}: not a WAV file of PCM: {error}", hint=_CONVERT) from error

@@ -325,7 +325,10 @@ def _image_shape(path: Path, inputs: Sequence[Input]) -> tuple[int, int, int]:
 def _check(source: str, x: Arrays, labels: Mapping[int, np.ndarray]) -> None:
     """Refuse what can be used with no model; shapes are checked against the model later."""
     if not x:
-        raise InputError(f"{source}: has no samples")
+        raise InputError(
+            f"{source}: has no samples",
+            hint="save at least one sample; 100 to 200 are good for calibration",
+        )
     for position, array in enumerate(x):
         label = f"{source}: x" if len(x) == 1 else f"{source}: array {position}"
         if array.dtype.kind not in "fiub":
@@ -338,7 +341,10 @@ def _check(source: str, x: Arrays, labels: Mapping[int, np.ndarray]) -> None:
                 hint="save at least one sample; 100 to 200 are good for calibration",
             )
         if len(array) != len(x[0]):
-            raise InputError(f"{label} has {len(array):,} samples, array 0 has {len(x[0]):,}")
+            raise InputError(
+                f"{label} has {len(array):,} samples, array 0 has {len(x[0]):,}",
+                hint="save as many samples for each input of the model",
+            )
         if array.dtype.kind == "f":
             _check_finite(label, array)
     for output, y in labels.items():
@@ -393,7 +399,8 @@ def _match(source: str, position: int, x: np.ndarray, tensor: Input) -> np.ndarr
         if shaped.dtype.kind == "f" and np.any(shaped != np.trunc(shaped)):
             raise InputError(
                 f"{source}: input {position} '{tensor.name}' takes {tensor.dtype}, "
-                f"given {x.dtype} with fractions"
+                f"given {x.dtype} with fractions",
+                hint=f"save whole numbers: x.astype('{tensor.dtype}')",
             )
         return shaped.astype(tensor.dtype.numpy)
     with np.errstate(over="ignore"):

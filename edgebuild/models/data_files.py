@@ -32,6 +32,7 @@ from edgebuild.units import listed, quoted
 
 SCALES = {"0..255": (0.0, 255.0), "0..1": (0.0, 1.0), "-1..1": (-1.0, 1.0)}
 _NAMED = 4
+_AGAIN = "save or copy the file again"
 _DAMAGE = (
     *(ValueError, OSError, EOFError, zipfile.BadZipFile, NotImplementedError, RuntimeError),
     *(zlib.error, lzma.LZMAError, struct.error, KeyError),
@@ -229,11 +230,15 @@ def _read_array(file: IO[bytes], size: int, label: str) -> np.ndarray:
         count *= int(dimension)
     if count < 0 or count * dtype.itemsize > min(size, DATA_BYTES):
         raise InputError(
-            f"{label}: damaged: shape {list(shape)} of {dtype} does not fit in {size:,} B"
+            f"{label}: damaged: shape {list(shape)} of {dtype} does not fit in {size:,} B",
+            hint=_AGAIN,
         )
     data = file.read(count * dtype.itemsize)
     if len(data) != count * dtype.itemsize:
-        raise InputError(f"{label}: damaged: it has only {len(data):,} B of data")
+        raise InputError(
+            f"{label}: damaged: it has only {len(data):,} B of data",
+            hint=_AGAIN,
+        )
     flat = np.frombuffer(data, dtype)
     return flat.reshape(shape[::-1]).T if fortran else flat.reshape(shape)
 
@@ -270,9 +275,16 @@ def call_python(
     sys.path.insert(0, place)
     try:
         importlib.invalidate_caches()
-        function = getattr(importlib.import_module(module_name), function_name, None)
+        module = importlib.import_module(module_name)
+        function = getattr(module, function_name, None)
         if not callable(function):
-            raise InputError(f"{role} {entry}: module '{module_name}' has no such function")
+            known = [name for name, one in vars(module).items() if callable(one)]
+            raise InputError(
+                f"{role} {entry}: module '{module_name}' has no such function"
+                f"{nearest(function_name, known)}",
+                hint=f"define {function_name or 'a function'}() in {module_name}.py, returning x "
+                "or (x, y)",
+            )
         return read(function())
     except InputError:
         raise
@@ -286,6 +298,7 @@ def call_python(
         raise InputError(
             f"{role} {entry} failed: {type(error).__name__}: {error}",
             details=[f"{frame.filename}, line {frame.lineno}: {frame.line}"],
+            hint="correct the function; it is called without arguments, in this folder",
         ) from error
     finally:
         if place in sys.path:
@@ -294,6 +307,8 @@ def call_python(
 
 def _unpack(entry: str, result: Any, names: Names) -> Content:
     try:
+        if result is None:  # a forgotten return
+            raise TypeError
         if isinstance(result, dict):
             return _from_dictionary(entry, result, names)
         x, y = result if isinstance(result, tuple) and len(result) == 2 else (result, None)
@@ -301,7 +316,8 @@ def _unpack(entry: str, result: Any, names: Names) -> Content:
     except (ValueError, TypeError) as error:
         raise InputError(
             f"data entry {entry}: returned {type(result).__name__}, expected (x, y), x or a "
-            "dictionary of arrays"
+            "dictionary of arrays",
+            hint="return NumPy arrays: x, or (x, y), with one row for each sample",
         ) from error
 
 

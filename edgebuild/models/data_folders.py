@@ -98,6 +98,9 @@ _IMAGE_DAMAGE = (
 """What Pillow's plug-ins raise on damaged files."""
 
 
+_SMALLER = "scale the images down to the size of the model's input"
+
+
 def _read_image(file: Path, shape: Shape) -> np.ndarray:
     from PIL import Image
 
@@ -105,7 +108,9 @@ def _read_image(file: Path, shape: Shape) -> np.ndarray:
     try:
         with open_file(file, most=IMAGE_BYTES) as opened, Image.open(opened) as image:
             if image.width * image.height > IMAGE_PIXELS:
-                raise InputError(f"{file}: {image.width}x{image.height} pixels are too many")
+                raise InputError(
+                    f"{file}: {image.width}x{image.height} pixels are too many", hint=_SMALLER
+                )
             # Pillow clips 16-bit grey values instead of scaling them.
             if image.mode in ("I", "I;16", "F"):
                 raise InputError(
@@ -118,6 +123,9 @@ def _read_image(file: Path, shape: Shape) -> np.ndarray:
     except InputError:
         raise
     except Image.DecompressionBombError as error:
-        raise InputError(f"{file}: has more than {IMAGE_PIXELS:,} pixels") from error
+        raise InputError(f"{file}: has more than {IMAGE_PIXELS:,} pixels", hint=_SMALLER) from error
     except _IMAGE_DAMAGE as error:
-        raise InputError(f"{file}: not a readable image: {str(error)[:200]}") from error
+        raise InputError(
+            f"{file}: not a readable image: {str(error)[:200]}",
+            hint="copy the image again, or take it out of the folder",
+        ) from error

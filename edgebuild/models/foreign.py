@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgebuild.errors import ModelError
+from edgebuild.units import listed
 
 _DATA = "set.npz contains an array x of typical inputs and, to measure accuracy, y of their labels"
 _KERAS_STEPS = (
@@ -138,6 +139,39 @@ def foreign_file(path: Path, head: bytes) -> ModelError | None:
     return None if found is None else _error(path, found)
 
 
+def compressed_file(path: Path, head: bytes) -> ModelError | None:
+    """Return the error that leads on from a compressed file or a tar archive, None for others."""
+    for start, what, command in _COMPRESSED:
+        if head.startswith(start):
+            return ModelError(f"{path}: {what}, not the model itself", hint=_unpack(path, command))
+    if head[_TAR_OFFSET:].startswith(b"ustar"):
+        return ModelError(f"{path}: a tar archive, not the model itself", hint=_unpack(path, "tar"))
+    return None
+
+
+def _unpack(path: Path, command: str) -> str:
+    return f"unpack it and pass the model in it, e.g. {_UNPACK[command].format(name=path.name)}"
+
+
+_TAR_OFFSET = 257
+_COMPRESSED = (
+    (b"\x1f\x8b", "a file compressed with gzip", "gzip"),
+    (b"BZh", "a file compressed with bzip2", "bzip2"),
+    (b"\xfd7zXZ", "a file compressed with xz", "xz"),
+    (b"\x28\xb5\x2f\xfd", "a file compressed with zstd", "zstd"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "7z"),
+)
+_UNPACK = {
+    "gzip": "gzip -dc {name} > unpacked (of a .tar.gz: tar xzf {name})",
+    "bzip2": "bzip2 -dc {name} > unpacked",
+    "xz": "xz -dc {name} > unpacked",
+    "zstd": "zstd -dc {name} > unpacked",
+    "7z": "7z x {name}",
+    "tar": "tar xf {name}",
+    "zip": "unzip {name}",
+}
+
+
 def foreign_archive(path: Path, archive: zipfile.ZipFile) -> ModelError | None:
     """Return the error that leads on from a zip archive of another tool, None for one that is not
     known."""
@@ -146,7 +180,17 @@ def foreign_archive(path: Path, archive: zipfile.ZipFile) -> ModelError | None:
         return _error(path, _TORCH)
     if names and all(name.endswith(".npy") for name in names):
         return _arrays(path)
+    models = [name for name in names if name.endswith(_MODELS)]
+    if models:
+        return ModelError(
+            f"{path}: a zip archive with {listed(models, _SHOWN)} in it, not the model itself",
+            hint=_unpack(path, "zip"),
+        )
     return None
+
+
+_MODELS = (".tflite", ".keras", ".h5", "saved_model.pb", ".onnx")
+_SHOWN = 3
 
 
 def foreign_folder(path: Path) -> ModelError | None:

@@ -62,6 +62,7 @@ def settle(
         raise InputError(
             f"{where}: --input-shape {quoted(name)} is not an input{nearest(name, names)}",
             details=[f"inputs: {', '.join(f'{one.name}={one.words()}' for one in inputs)}"],
+            hint=f"--input-shape {inputs[0].name}=1,96,96,1, with the name of an input above",
         )
     shapes, missing = [], []
     for one in inputs:

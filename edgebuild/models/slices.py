@@ -140,10 +140,14 @@ def _check_files(path: Path, found: Mapping[str, object], files: Sequence[str]) 
     known = set(files)
     unknown = next((name for name in found if name not in known), None)
     if unknown is not None:
-        raise InputError(f"{path}: no image {quoted(unknown)}{nearest(unknown, files)}")
+        raise InputError(
+            f"{path}: no image {quoted(unknown)}{nearest(unknown, files)}",
+            hint="write the images' paths from the folder, e.g. cats/1.png",
+        )
     missing = [name for name in files if name not in found]
     if missing:
         raise InputError(
             f"{path}: {len(missing):,} of {len(files):,} images have no line, "
-            f"the first is {quoted(missing[0])}"
+            f"the first is {quoted(missing[0])}",
+            hint="add a line for each image",
         )

@@ -22,7 +22,7 @@ from edgebuild.graph import KERNEL_DTYPES, DType, Graph
 from edgebuild.graph.demand import check_demand
 from edgebuild.graph.formats import is_quantized
 from edgebuild.models.float_tflite import float16_as_float32
-from edgebuild.models.foreign import foreign_archive, foreign_file, foreign_folder
+from edgebuild.models.foreign import compressed_file, foreign_archive, foreign_file, foreign_folder
 from edgebuild.models.shapes import Declared, Shape, declared_inputs, settle
 from edgebuild.models.worker import Worker
 from edgebuild.tflite.reader import read_tflite
@@ -169,15 +169,22 @@ def recognise(path: Path) -> Kind:
             f"{path}: a web page or XML file, not a model",
             hint="download the file itself, not the page that shows it (on GitHub: the Raw button)",
         )
-    if head[4:8] == b"TFL3" or path.suffix == ".tflite":
+    if head[4:8] == b"TFL3":
         return Kind.TFLITE
+    if (packed := compressed_file(path, head)) is not None:
+        raise packed
     if head.startswith(b"PK\x03\x04"):
         if (other := foreign_file(path, head)) is not None:  # PyTorch writes archives, too
             raise other
+        if path.suffix != ".keras":  # what is called so is checked when it is opened
+            _check_archive(path)
         return Kind.KERAS
     if any(head[offset : offset + 8] == _HDF5 for offset in _HDF5_OFFSETS):
         return Kind.H5
-    raise foreign_file(path, head) or ModelError(
+    found = foreign_file(path, head)
+    if found is None and path.suffix == ".tflite":
+        return Kind.TFLITE  # the reader says what is wrong with it
+    raise found or ModelError(
         f"{path}: not a model that edgebuild reads (it begins with {head[:8]!r})",
         hint=f"pass {FORMATS}",
     )

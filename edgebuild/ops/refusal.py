@@ -11,8 +11,29 @@ from typing import Any
 from edgebuild.graph import Node, Tensor
 from edgebuild.ops.origins import keras_layer, origin
 from edgebuild.ops.tflite_micro import RESOLVER_METHODS
+from edgebuild.ops.tflite_micro_formats import known_to_run
 from edgebuild.units import listed
 
+NEEDS = "needs: "
+FOREIGN = "no kernel computes with "
+"""How the reasons begin that name a constraint, and types that no kernel has."""
+
+NO_KERNEL = "no kernel for this operator"
+"""The reason where the operator has none in any form."""
+
+MICRO = {
+    "supported": "supports this operator",
+    "formats": "supports this operator in these number formats, but perhaps not in this form",
+    "operator": "has this operator, but perhaps not in these number formats",
+    "absent": "does not support this operator",
+}
+"""What is known of TFLite Micro and an operator, and how it is said."""
+
+_EXPORT_ALL = "export the model again, with its inputs and outputs"
+_ONE_SUBGRAPH = (
+    "export the model as one function without control flow: recurrent layers with unroll=True, no "
+    "tf.while_loop or tf.cond, and of several signatures the one to run"
+)
 _SHOWN_PLACES = 4
 _SPELLED = 3
 
@@ -32,7 +53,8 @@ class RefusedForm:
     """Operators of one kind, with the same number formats, that fail for the same reason.
 
     ``formats`` is what was found, "int16, int8 -> int16"; ``keras`` and ``instead`` may be empty.
-    ``in_tflite_micro`` tells whether TFLite Micro has the operator, in whatever formats.
+    ``in_tflite_micro`` tells whether TFLite Micro has the operator, in whatever formats;
+    ``tflite_micro`` what is known of it in these (``MICRO``).
     """
 
     kind: str
@@ -42,6 +64,7 @@ class RefusedForm:
     keras: str
     instead: str
     in_tflite_micro: bool
+    tflite_micro: str
 
     def lines(self) -> list[str]:
         """Return what people read: what and where, then where it comes from and what to do."""
@@ -54,8 +77,7 @@ class RefusedForm:
         if layers:
             origins.append(f"in layer {listed(list(layers), _SHOWN_PLACES)}")
         said = "; ".join(part for part in (" ".join(origins), self.instead) if part)
-        known = "supports" if self.in_tflite_micro else "does not support"
-        micro = f"TFLite Micro {known} this operator"
+        micro = f"TFLite Micro {MICRO[self.tflite_micro]}"
         return [*found, f"  {said} ({micro})" if said else f"  {micro}"]
 
 
@@ -118,15 +140,38 @@ class Unsupported:
             )
         if self.only_contradicts:
             return "export the model again; the converter writes these values"
-        if self.forms and all("int16" in form.formats for form in self.forms):
+        return "; ".join([*self._hints_of_problems(), *self._hints_of_forms()])
+
+    def _hints_of_problems(self) -> list[str]:
+        """Return what to try against what concerns the model as a whole."""
+        ways = {"no inputs": _EXPORT_ALL, "no outputs": _EXPORT_ALL, "subgraphs": _ONE_SUBGRAPH}
+        return list(
+            dict.fromkeys(way for word, way in ways.items() if word in " ".join(self.problems))
+        )
+
+    def _hints_of_forms(self) -> list[str]:
+        """Return what to try against operators that have no kernel."""
+        supported = "`edgebuild ops list` shows what is supported"
+        if not self.forms:
+            return [] if self._hints_of_problems() else [supported]
+        return [self._hint_of_forms(supported)]
+
+    def _hint_of_forms(self, supported: str) -> str:
+        if all("int16" in form.formats for form in self.forms):
             return (
                 "edgebuild's kernels are int8 and these operators are int16: quantize the float "
                 "model to int8, e.g. edgebuild build model.keras --data set.npz"
             )
-        supported = "`edgebuild ops list` shows what is supported"
+        if all(form.reason.startswith(FOREIGN) for form in self.forms):
+            return (
+                "edgebuild's kernels are int8: quantize the float model to int8, e.g. edgebuild "
+                "build model.keras --data set.npz"
+            )
         ways = {form.kind: form.instead for form in self.forms}
         if not any(ways.values()):
-            return supported
+            needs = all(form.reason.startswith(NEEDS) for form in self.forms)
+            change = "change the model to what is needed and export it again; " if needs else ""
+            return f"{change}{supported}"
         if len(ways) > 1:
             return f"change the model as said above, and export it again; {supported}"
         ((kind, way),) = ways.items()
@@ -152,12 +197,13 @@ class Unsupported:
 class FormGroups:
     """Collects operators that have no kernel into forms, in order of first appearance."""
 
-    _found: dict[tuple[str, str, str], list[Place]] = field(default_factory=dict)
+    _found: dict[tuple[str, str, str, str], list[Place]] = field(default_factory=dict)
 
     def add(self, node: Node, reason: str) -> None:
         """Add one operator and why it has no kernel."""
         place = Place(node.op.source_index, node.name, keras_layer(node.name))
-        self._found.setdefault((node.kind, formats(node), reason), []).append(place)
+        form = (node.kind, formats(node), reason, _in_tflite_micro(node, reason))
+        self._found.setdefault(form, []).append(place)
 
     def forms(self) -> tuple[RefusedForm, ...]:
         """Return the forms."""
@@ -167,9 +213,21 @@ class FormGroups:
                 origin(kind).keras,
                 origin(kind).instead,
                 kind in RESOLVER_METHODS,
+                micro,
             )
-            for (kind, types, reason), places in self._found.items()
+            for (kind, types, reason, micro), places in self._found.items()
         )
+
+
+def _in_tflite_micro(node: Node, reason: str) -> str:
+    """Return what is known of TFLite Micro and this operator, a key of ``MICRO``."""
+    if node.kind not in RESOLVER_METHODS:
+        return "absent"
+    if not known_to_run(node):
+        return "operator"
+    tensors = [t for t in (*node.inputs, *node.outputs) if t is not None]
+    odd = any(t.is_variable or t.sparse for t in tensors) or not all(t.elements for t in tensors)
+    return "supported" if reason == NO_KERNEL and not odd else "formats"
 
 
 def formats(node: Node) -> str:

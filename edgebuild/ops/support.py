@@ -12,7 +12,7 @@ from edgebuild.graph import KERNEL_DTYPES, Graph, Node
 from edgebuild.graph.contradictions import contradictions
 from edgebuild.graph.formats import is_quantized
 from edgebuild.ops import OPS
-from edgebuild.ops.refusal import FormGroups, Unsupported
+from edgebuild.ops.refusal import FOREIGN, NEEDS, NO_KERNEL, FormGroups, Unsupported
 from edgebuild.units import shortened
 
 _SHOWN = 40
@@ -75,7 +75,7 @@ def node_reason(node: Node) -> str:
     tensors = [t for t in (*node.inputs, *node.outputs) if t is not None]
     foreign = dict.fromkeys(str(t.dtype) for t in tensors if t.dtype not in KERNEL_DTYPES)
     if foreign:
-        return f"no kernel computes with {', '.join(foreign)}"
+        return f"{FOREIGN}{', '.join(foreign)}"
     if any(t.sparse for t in tensors):
         return "its weights are stored sparse: export them dense"
     if any(t.is_variable for t in tensors):
@@ -85,7 +85,7 @@ def node_reason(node: Node) -> str:
     for constraint in operator.constraints:
         # Later constraints may rely on earlier ones, so the first that fails is the reason.
         if not constraint.check(node):
-            return f"needs: {constraint.sentence}"
+            return f"{NEEDS}{constraint.sentence}"
     return ""
 
 
@@ -96,7 +96,7 @@ def _kind_reason(node: Node) -> str:
         return "it is compiled for an Arm Ethos-U: pass the model that Vela compiled"
     if node.kind == "CUSTOM edgetpu-custom-op":
         return "it is compiled for the Edge TPU: pass the model from before the compiler"
-    return "no kernel for this operator"
+    return NO_KERNEL
 
 
 def _model_problems(graph: Graph) -> Iterator[str]:

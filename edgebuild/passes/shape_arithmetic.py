@@ -16,7 +16,13 @@ from edgebuild.graph import DType, Node
 MAX_ELEMENTS = 1 << 12
 """A chain over shapes has a few numbers; a FILL or TILE of more is no such chain."""
 
+MAX_MOVED = 1 << 16
+"""What is only moved may be more, as it is there to be computed on: a constant in the flash."""
+
 DTYPES = (DType.INT32, DType.INT64, DType.UINT32, DType.BOOL, DType.FLOAT32)
+
+MOVED_DTYPES = (DType.INT8, DType.UINT8, DType.INT16)
+"""Of values that are only moved, besides ``DTYPES``."""
 
 Arrays = Sequence[np.ndarray]
 Rule = Callable[[Mapping[str, Any], Arrays], np.ndarray | Sequence[np.ndarray]]
@@ -26,15 +32,15 @@ class NotKnownError(Exception):
     """The operator's result is not computed here."""
 
 
-def compute(node: Node, inputs: Arrays) -> tuple[np.ndarray, ...]:
-    """Return the outputs of an operator on constants.
+def compute(node: Node, inputs: Arrays, most: int = MAX_ELEMENTS) -> tuple[np.ndarray, ...]:
+    """Return the outputs of an operator on constants, each of up to ``most`` elements.
 
     Raises:
         NotKnownError: it has no rule, or this form of it has no result, or one of other shapes
             and types than the model records.
     """
     rule = _RULES.get(node.kind)
-    if rule is None or any(t.elements > MAX_ELEMENTS for t in node.outputs):
+    if rule is None or any(t.elements > most for t in node.outputs):
         raise NotKnownError
     try:
         with np.errstate(all="raise"):
@@ -64,7 +70,7 @@ def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _bounded(shape: Sequence[int]) -> tuple[int, ...]:
-    if any(d < 0 for d in shape) or int(np.prod([float(d) for d in shape])) > MAX_ELEMENTS:
+    if any(d < 0 for d in shape) or int(np.prod([float(d) for d in shape])) > MAX_MOVED:
         raise ValueError("too large")
     return tuple(shape)
 
@@ -261,3 +267,10 @@ _RULES: dict[str, Rule] = {
     "UNPACK": lambda a, x: list(np.moveaxis(x[0], int(a.get("axis") or 0), 0)),
     "ZEROS_LIKE": _unary(np.zeros_like),
 }
+
+MOVES = frozenset({
+    "BROADCAST_TO", "CONCATENATION", "EXPAND_DIMS", "FILL", "GATHER", "GATHER_ND", "PACK",
+    "RESHAPE", "REVERSE_V2", "SELECT", "SELECT_V2", "SLICE", "SPLIT", "SPLIT_V", "SQUEEZE",
+    "STRIDED_SLICE", "TILE", "TRANSPOSE", "UNPACK",
+})  # fmt: skip
+"""Operators whose outputs' elements are elements of their inputs, whatever these mean."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from edgebuild.backends.base import Compiled
 from edgebuild.budget import Budget, Metrics
 from edgebuild.devices.base import RunResult
-from edgebuild.errors import CheckFailedError, OverflowedError
+from edgebuild.errors import OverflowedError
 from edgebuild.files import TemporaryFolder
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.report.model import CompilerTrial
@@ -192,15 +192,19 @@ def _why(
     )
 
 
-def _nothing_links(refused: dict[str, OverflowedError]) -> CheckFailedError:
+def _nothing_links(refused: dict[str, OverflowedError]) -> OverflowedError:
     """Return the refusal of the tool that came closest, with the names of all."""
     tool, nearest = min(refused.items(), key=lambda item: item[1].missed_bytes)
     if len(refused) == 1:
-        return nearest
-    names = " and ".join([", ".join(list(refused)[:-1]), list(refused)[-1]])
+        tried, message = tool, nearest.message
+    else:
+        names = " and ".join([", ".join(list(refused)[:-1]), list(refused)[-1]])
+        tried = f"{tool}, the closest of {names}"
+        message = f"{nearest.message} with {tried}"
     return OverflowedError(
-        f"{nearest.message} with {tool}, the closest of {names}",
-        missed_bytes=nearest.missed_bytes,
+        message,
+        missed=nearest.missed,
+        linked_with=tried,
         details=nearest.details,
         hint=nearest.hint,
     )

@@ -9,10 +9,10 @@ from typing import Any
 
 from edgebuild.analysis import Analysis, describe
 from edgebuild.backends.base import Emitted, Progress
-from edgebuild.budget import Budget, Metrics, Violation
+from edgebuild.budget import OF_REGION, Budget, Metrics, Violation
 from edgebuild.delegates.base import Compatibility
 from edgebuild.delegates.check import parse_fail_on
-from edgebuild.errors import InputError
+from edgebuild.errors import InputError, OverflowedError
 from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph
 from edgebuild.models.convert import float_outputs
@@ -22,6 +22,8 @@ from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.memory_forecast import forecast_memory, is_slow
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
 from edgebuild.pipeline.resolve import resolve, resolve_delegated
+from edgebuild.regions import required_placement
+from edgebuild.report.advice import check_failure
 from edgebuild.report.layers import layer_reports
 from edgebuild.report.model import LayerReport
 from edgebuild.tflite.oracle import run_oracle
@@ -141,10 +143,49 @@ def _delegated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     )
 
 
+def overflow_failure(plan: BuildPlan, emitted: Emitted, error: OverflowedError) -> OverflowedError:
+    """Return why what was built does not fit, in the words in which ``check`` says it.
+
+    Where a forecast does not know that memory is short, the linker's figures say by how much.
+    """
+    found = _foretold(plan, emitted, plan.budget)
+    sure = tuple(v for v in found.violations if not (v.unknown or v.uncertain))
+    if not any(v.budget in ("flash", "ram") for v in sure):
+        sure = tuple(_linked(plan, name, over, error) for name, over in error.missed.items())
+    failure = check_failure(dataclasses.replace(found, violations=sure, refusals=()))
+    words = ", ".join(f"{region} by {over:,} B" for region, over in error.missed.items())
+    linked = f"linked with {error.linked_with}: too large for {words}"
+    return OverflowedError(
+        failure.message if failure is not None else error.message,
+        missed=error.missed,
+        linked_with=error.linked_with,
+        details=[*(failure.details if failure is not None else error.details), linked],
+        hint=failure.hint if failure is not None else error.hint,
+    )
+
+
+def _linked(plan: BuildPlan, name: str, over: int, error: OverflowedError) -> Violation:
+    """Return that region ``name`` is too small by ``over`` bytes, as the linker says."""
+    placement = required_placement(plan.target.placement, plan.target.name)
+    known = {region.name: region for region in placement.used}
+    region = known.get(name, placement.data)  # the stack's room is part of it
+    roles = ", ".join(placement.roles_of(region))
+    source = f"{error.linked_with}: what lies in region {region.name} ({roles})"
+    figure = Figure(region.usable_bytes + over, "B", How.LINKED, source)
+    whose = f"{OF_REGION}{region.name} of {plan.target.name}"
+    return Violation(region.kind, region.usable_bytes, figure, whose)
+
+
 def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
     resolved = resolve(plan, progress, forecast=True)
     _run_once(plan, resolved.loaded, resolved.loaded.source_graph, True, progress)
-    emitted = resolved.emitted
+    found = _foretold(plan, resolved.emitted, limits)
+    notes = (*resolved.notes, *found.notes)
+    return dataclasses.replace(found, notes=notes, lack=resolved.loaded.lack)
+
+
+def _foretold(plan: BuildPlan, emitted: Emitted, limits: Budget) -> Forecast:
+    """Return what is known of generated C before it is compiled."""
     found = describe(emitted.graph, emitted.calls, emitted.plan, plan.target)
     metrics, regions = _metrics(plan, emitted, found, limits)
     violations = limits.check(metrics)
@@ -158,8 +199,7 @@ def _generated(plan: BuildPlan, limits: Budget, progress: Progress) -> Forecast:
         (),
         layers=found.layers,
         analysis=found,
-        notes=(*resolved.notes, *_other_compilers(plan, metrics, limits)),
-        lack=resolved.loaded.lack,
+        notes=_other_compilers(plan, metrics, limits),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from edgebuild.backends.base import Emitted
-from edgebuild.budget import Budget, Violation
+from edgebuild.budget import OF_REGION, Budget, Violation
 from edgebuild.code_size import CodeSize, Part, predict_code
 from edgebuild.codegen.c_library import constant_bytes
 from edgebuild.figures import Figure, How
@@ -98,7 +98,7 @@ def _short_regions(sure: Sequence[Candidate], every: Sequence[Candidate]) -> Ite
             min(one.needed[region].low for one in every),
             part.high,
         )
-        source = f"region {region.name} of {best.target}"
+        source = f"{OF_REGION}{region.name} of {best.target}"
         yield Violation(region.kind, region.usable_bytes, figure, source)
 
 

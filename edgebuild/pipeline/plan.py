@@ -233,7 +233,10 @@ def make_plan(request: BuildRequest) -> BuildPlan:
 def _check_run(run: str, target: TargetProfile) -> None:
     allowed = (*target.run.kinds, "none")
     if run not in RUN_CHOICES:
-        raise InputError(f"unknown run kind '{run}'{nearest(run, RUN_CHOICES)}")
+        raise InputError(
+            f"unknown run kind '{run}'{nearest(run, RUN_CHOICES)}",
+            hint=f"--run {' or '.join(k for k in allowed if k in RUN_CHOICES)}",
+        )
     if run not in allowed:
         raise InputError(
             f"target {target.name} cannot run on {run}",

@@ -19,6 +19,7 @@ from edgebuild.cycles.waits import memory_model
 from edgebuild.devices.base import Device, RunResult
 from edgebuild.devices.host import HostDevice
 from edgebuild.diagnosis import diagnose
+from edgebuild.errors import OverflowedError
 from edgebuild.figures import Figure, How
 from edgebuild.files import TemporaryFolder, atomic_write
 from edgebuild.graph import Graph
@@ -27,6 +28,7 @@ from edgebuild.models.data import DataSet, match_inputs, quantize_input
 from edgebuild.ops import OPS
 from edgebuild.pipeline.compilers import compile_and_run
 from edgebuild.pipeline.effort import check_data_set, check_run
+from edgebuild.pipeline.forecast import overflow_failure
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.pipeline.resolve import Loaded, resolve
@@ -60,15 +62,18 @@ def build(plan: BuildPlan, folder: Path, progress: Progress) -> Report:
                 loaded.graph, plan.name, plan.request.toolchain, Path(scratch), progress
             )
             runner = Runner(plan, loaded, loaded.graph, host, progress)
-            chosen = compile_and_run(
-                plan,
-                lambda tool, out: resolved.backend.compile(
-                    emitted, plan.target, tool, out, progress
-                ),
-                folder,
-                lambda compiled: runner.run(compiled.open_device),
-                lambda compiled, result: target_metrics(emitted, compiled, result),
-            )
+            try:
+                chosen = compile_and_run(
+                    plan,
+                    lambda tool, out: resolved.backend.compile(
+                        emitted, plan.target, tool, out, progress
+                    ),
+                    folder,
+                    lambda compiled: runner.run(compiled.open_device),
+                    lambda compiled, result: target_metrics(emitted, compiled, result),
+                )
+            except OverflowedError as error:
+                raise overflow_failure(plan, emitted, error) from None
             compiled, result = chosen.compiled, chosen.result
             comparison = runner.compare(result)
             judgement = judge(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from edgebuild.budget import MEMORY_OF, Violation
+from edgebuild.budget import MEMORY_OF, OF_REGION, Violation
 from edgebuild.errors import CheckFailedError
 from edgebuild.regions import unused_of_profile
 from edgebuild.report.gate import AccuracyGate
@@ -92,7 +92,7 @@ def check_failure(report: Judged) -> CheckFailedError | None:
         hint = hint or (_UNSURE if violation.uncertain else _smaller_code(report, violation))
         weights = _room_for_weights(report, violation)
         hint = hint or budget_hint(violation, family, labels=labels, weights=weights)
-        if violation.source.startswith(MEMORY_OF):
+        if violation.source.startswith((MEMORY_OF, OF_REGION)):
             hint = "; ".join([*unused_of_profile(report.target, violation.budget), hint])
     gate = report.gate if isinstance(report, Report) else None
     if gate is not None:
@@ -213,7 +213,7 @@ def _smaller_code(report: Judged, violation: Violation) -> str:
     if not any(trial.tool.startswith("gcc") for trial in report.compilers):
         ways.insert(0, "install gcc (its code is often smaller; --toolchain auto tries both)")
     limit = f"or --max-flash {enough(violation)}"
-    if violation.source.startswith(MEMORY_OF):
+    if violation.source.startswith((MEMORY_OF, OF_REGION)):
         limit = "or a target with more flash"
     return ", ".join([*ways, limit])
 
@@ -260,11 +260,10 @@ def budget_hint(violation: Violation, family: str, *, labels: str = "", weights:
     ``weights`` how many bytes of them would do."""
     if violation.unknown:
         return _unknown_hint(violation.budget, family, labels)
+    more = _more(violation)
     return {
-        "flash": f"{_COMPRESSED}; fewer channels in the largest layers{weights}; or, where the "
-        f"chip has it, --max-flash {enough(violation)}",
-        "ram": f"{_COMPRESSED}; a smaller input or an earlier stride; or, where the chip has it, "
-        f"--max-ram {enough(violation)}",
+        "flash": f"{_COMPRESSED}; fewer channels in the largest layers{weights}; {more}",
+        "ram": f"{_COMPRESSED}; a smaller input or an earlier stride; {more}",
         "latency": f"{_COMPRESSED}; fewer channels or an earlier stride; a faster target "
         f"(`edgebuild targets list`); or --max-latency {enough(violation)}",
         "accuracy-drop": "more calibration data (--calibration-samples), or raise "
@@ -275,6 +274,14 @@ def budget_hint(violation: Violation, family: str, *, labels: str = "", weights:
         "--max-error-increase",
         "similarity": "more calibration data (--calibration-samples), or lower --min-similarity",
     }[violation.budget]
+
+
+def _more(violation: Violation) -> str:
+    """Return how there may be more memory: a limit can be raised, a chip's memory cannot."""
+    word = "RAM" if violation.budget == "ram" else violation.budget
+    if violation.source.startswith((MEMORY_OF, OF_REGION)):
+        return f"or a target with more {word} (`edgebuild targets list`)"
+    return f"or, where the chip has it, --max-{violation.budget} {enough(violation)}"
 
 
 def enough(violation: Violation) -> str:

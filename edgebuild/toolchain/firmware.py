@@ -96,6 +96,6 @@ def _overflow(error: ToolError) -> OverflowedError | None:
     words = ", ".join(f"{region} by {size:,} B" for region, size in missed.items())
     return OverflowedError(
         f"the firmware does not fit the target: it is too large for {words}",
-        missed_bytes=sum(missed.values()),
+        missed=missed,
         hint="a smaller model, or a target with more memory",
     )

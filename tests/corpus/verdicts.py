@@ -82,9 +82,11 @@ def disagreements(check: Verdict, build: Verdict) -> list[str]:
             f"check exits with {check.code} ({check.refusal}), "
             f"build with {build.code} ({build.refusal})"
         ]
-    overflowed = "does not fit the target" in build.refusal and check.refusal == "misses flash"
-    if check.refusal != build.refusal and not overflowed:
-        return [f"check says: {check.refusal}", f"build says: {build.refusal}"]
+    said = check.refusal
+    if "error" in build.answer and check.answer.get("violations"):  # a build that does not link
+        said = f"{check.answer['name']} for {check.answer['target']}: {check.answer['problems'][0]}"
+    if said != build.refusal:
+        return [f"check says: {said}", f"build says: {build.refusal}"]
     return [] if "error" in build.answer else _figures(check, build)
 
 

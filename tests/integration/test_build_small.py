@@ -239,17 +239,28 @@ def test_memory_that_does_not_suffice(folder, command):
     )
     code, out, err = command("build", "small.tflite", "--target", "tiny.toml")
     assert code == 1 and out == ""
-    start = (
-        "error: small for tiny: the firmware does not fit the target: it is too large for flash by "
-    )
-    assert err.startswith(start) and "try: a smaller model" in err
-    assert "FULLY_CONNECTED (operator 3): 5,160 B of weights" in err
+    assert err.startswith("error: small for tiny: flash budget missed by ")
+    assert "FULLY_CONNECTED 5,160 B of weights" in err
+    assert "linked with " in err and "too large for flash by " in err
+    assert "try: " in err and "or a target with more flash" in err
+    code, out, said = command("check", "small.tflite", "--target", "tiny.toml")
+    first, *_, hint = err.splitlines()
+    assert code == 1 and said.splitlines()[0] == first and said.splitlines()[-1] == hint
     assert not (folder / "build").exists() or files(folder / "build") == set()
     small_ram = (folder / "tiny.toml").read_text().replace("64KiB", "4KiB")
     (folder / "tiny.toml").write_text(small_ram.replace("8KiB", "1MiB"))
     with pytest.raises(CheckFailedError, match="RAM of tiny is too small: ram has") as caught:
         edgebuild.build("small.tflite", target="./tiny.toml")
     assert any("CONV_2D" in line for line in caught.value.details)
+
+
+@pytest.mark.parametrize("target", ["cortex-m4", "host"])
+@pytest.mark.parametrize("name", ["eb", "EB Arena", "sem", "main"])
+def test_names_that_are_taken_compile(folder, target, name):
+    (folder / "small.tflite").rename(folder / f"{name}.tflite")
+    report = edgebuild.build(f"{name}.tflite", target=target, samples=1)
+    assert report.passed and report.name.startswith("model_")
+    assert any("the C code is called model_" in note for note in report.notes)
 
 
 def test_json(folder, command):

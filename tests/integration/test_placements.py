@@ -221,14 +221,36 @@ def test_regions_that_are_not_used_are_named_where_memory_is_missed(folder, comm
     build = ("build", "small.tflite", "--target", target, "--toolchain", "zig")
     code, _, err = command(*build)
     err = " ".join(err.split())
-    assert code == 1 and "it is too large for flash by" in err
+    assert code == 1 and "linked with zig: too large for flash by" in err
     assert "far 1 MiB is not used: --place weights=far" in err
+    assert "psram" not in err and "arena" not in err  # RAM is not short
+    _, _, said = command("check", *build[1:])
+    said = " ".join(said.split())
+    assert said.partition("budget")[0] in err
     code, _, err = command(*build, "--place", "weights=far")
     assert code == 0, err
     with pytest.raises(CheckFailedError, match="RAM of board is too small") as caught:
         edgebuild.build("small.tflite", target=profile(folder, "mps2-an386", ram="4608"))
     assert "psram 1 MiB is not used: --place arena=psram" in caught.value.hint
+    assert "far 1 MiB" not in caught.value.hint
     assert "tiny 640 B is not used: --place arena=ram,tiny" in caught.value.hint
+
+
+def test_a_ram_that_only_the_linker_finds_too_small_is_refused_for_what_lies_in_it(folder, command):
+    """Arena and stack fit; what the firmware itself has in RAM does not fit beside them."""
+    target = profile(folder, "mps2-an386", ram="5800")
+    said = {}
+    for verb in ("check", "build"):
+        code, _, err = command(verb, "small.tflite", "--target", target)
+        said[verb] = err.splitlines()
+        assert code == 1
+    assert "RAM budget missed by" in said["build"][0] and "region ram" in said["build"][0]
+    assert "B of weights" not in " ".join(said["build"])
+    assert "psram 1 MiB is not used: --place arena=psram" in said["build"][-1]
+    assert "far 1 MiB" not in said["build"][-1]
+    linked = next(line for line in said["build"] if line.startswith("  linked with "))
+    assert "too large for ram by" in linked
+    assert [line for line in said["build"] if line != linked] == said["check"]
 
 
 def test_check_names_them_too_and_agrees_with_build(folder, command):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from edgebuild.codegen.names import c_float, c_identifier, c_int, c_string, renamed
 from edgebuild.errors import InputError
+from edgebuild.resources import resource_dir
 
 
 @pytest.mark.parametrize(
@@ -17,7 +20,16 @@ from edgebuild.errors import InputError
         ("My Net-2", "my_net_2"),
         ("2fast", "model_2fast"),
         ("int", "model_int"),
+        ("eb", "model_eb"),
+        ("EB", "model_eb"),
         ("eb_math", "model_eb_math"),
+        ("EB ARENA", "model_eb_arena"),
+        ("ebola", "ebola"),
+        ("main", "model_main"),
+        ("virtual", "model_virtual"),
+        ("sem", "model_sem"),
+        ("mtx", "model_mtx"),
+        ("pthread_mutex", "model_pthread_mutex"),
         ("stdint", "model_stdint"),
         ("constexpr", "model_constexpr"),
         ("stdint2", "stdint2"),
@@ -35,7 +47,29 @@ def test_a_name_that_is_taken_is_explained():
         "the C code is called model_stdint: stdint would hide the header stdint.h"
     )
     assert "a word of C or C++" in renamed("int")
+    assert renamed("EB") == (
+        "the C code is called model_eb: eb is edgebuild's own prefix, or begins with it"
+    )
+    assert renamed("sem") == "the C code is called model_sem: sem has functions of C or POSIX"
     assert renamed("My Net-2") == ""
+
+
+ENDINGS = ("init", "run", "input", "output", "inputs", "outputs", "model", "set_bank", "preprocess")
+MACROS = ("ARENA_ALIGN", "ARENA_BYTES", "INTERFACE_VERSION", "INPUT_COUNT", "LAYER_COUNT")
+
+
+def test_no_model_takes_a_name_of_the_runtime_or_the_firmware():
+    folder = resource_dir("firmware")
+    headers = [path for part in ("app", "runtime") for path in (folder / part).rglob("*.h")]
+    texts = [path.read_text() for path in headers]
+    words = set(re.findall(r"[A-Za-z]\w*", re.sub(r"(?s)/\*.*?\*/", "", "".join(texts))))
+    assert {"eb_model", "EB_ARENA_ALIGN"} <= words
+    for word in words:
+        for ending in (*ENDINGS, *MACROS):
+            stem = word.removesuffix(f"_{ending}")
+            if stem != word:
+                name = c_identifier(stem)
+                assert f"{name.upper() if ending in MACROS else name}_{ending}" not in words
 
 
 def test_identifier_needs_a_letter():

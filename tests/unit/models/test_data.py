@@ -343,7 +343,7 @@ def test_scale_is_for_8_bits(tmp_path):
         ("return [x]", None),
         ("raise ValueError('no disk')", "failed: ValueError: no disk"),
         ("import not_there_at_all", "no module named 'not_there_at_all'"),
-        ("return None", "has dtype object"),
+        ("return None", "returned NoneType, expected"),
         ("return [[1], [1, 2]]", "returned list, expected"),
     ],
 )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import zipfile
 
 import numpy as np
 import pytest
 
+from edgebuild.cli.main import run
 from edgebuild.errors import ModelError
 from edgebuild.models.source import open_model
 
@@ -43,6 +47,49 @@ def test_an_archive_of_pytorch(tmp_path):
         archive.writestr("archive/version", "3")
     with pytest.raises(ModelError, match="PyTorch files are not supported"):
         open_model(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize("name", ["model.tflite", "model.keras", "model"])
+@pytest.mark.parametrize(
+    ("content", "what", "step"),
+    [
+        (gzip.compress(b"model"), "compressed with gzip", "gzip -dc "),
+        (bz2.compress(b"model"), "compressed with bzip2", "bzip2 -dc "),
+        (lzma.compress(b"model"), "compressed with xz", "xz -dc "),
+        (b"\0" * 257 + b"ustar\x0000" + b"\0" * 300, "a tar archive", "tar xf "),
+        (b"7z\xbc\xaf\x27\x1c\0\x04", "a 7z archive", "7z x "),
+        (b"\x80\x04\x95\0\0\0\0\0", "Python pickles", "save the model"),
+    ],
+)
+def test_what_is_packed_is_named_whatever_it_is_called(tmp_path, name, content, what, step):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=what) as caught:
+        open_model(tmp_path / name)
+    assert step in str(caught.value) and "TFL3" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "what", "step"),
+    [
+        ("archive/data.pkl", "PyTorch files are not supported", "litert_torch.convert"),
+        ("x.npy", "contains NumPy arrays, not a model", "--data"),
+        ("best/model.tflite", "a zip archive with best/model.tflite in it", "unzip model.tflite"),
+        ("readme.txt", "a zip archive without config.json", "pass a .keras"),
+    ],
+)
+def test_an_archive_called_tflite(tmp_path, entry, what, step):
+    with zipfile.ZipFile(tmp_path / "model.tflite", "w") as archive:
+        archive.writestr(entry, b"content")
+    with pytest.raises(ModelError, match=what) as caught:
+        open_model(tmp_path / "model.tflite")
+    assert step in str(caught.value)
+
+
+def test_inspect_names_an_archive_too(tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "model.tflite", "w") as archive:
+        archive.writestr("archive/data.pkl", b"content")
+    assert run(["inspect", str(tmp_path / "model.tflite")]) == 2
+    assert "PyTorch files are not supported" in capsys.readouterr().err
 
 
 def test_one_file_of_a_saved_model(tmp_path):

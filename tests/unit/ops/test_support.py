@@ -149,3 +149,27 @@ def test_the_layer_in_a_tensor_name(name, layer):
 def test_operators_of_tensorflow_itself():
     assert "TFLITE_BUILTINS" in origin("CUSTOM FlexErf").instead
     assert origin("CUSTOM mine").keras == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "way"),
+    [
+        ({"others": (chain("RELU"),)}, "without control flow: recurrent layers with unroll=True"),
+        ({"inputs": ()}, "export the model again, with its inputs and outputs"),
+        ({"outputs": ()}, "export the model again, with its inputs and outputs"),
+    ],
+)
+def test_what_concerns_the_whole_model_has_a_way_on_too(change, way):
+    graph = chain("RELU").replace(**change)
+    assert way in unsupported(graph).hint()
+    other = chain("ABS").replace(**change)
+    assert way in unsupported(other).hint() and "relu(x) + relu(-x)" in unsupported(other).hint()
+
+
+def test_formats_and_needs_have_a_way_on():
+    graph = chain("RELU", "RELU")
+    odd = dataclasses.replace(graph.tensors[1], dtype=DType.UINT32, quantization=None)
+    hint = unsupported(graph.replace(tensors={**graph.tensors, 1: odd})).hint()
+    assert "quantize the float model to int8, e.g. edgebuild build" in hint
+    found = unsupported(chain("SOFTMAX"))  # its output's scale is not 1/256
+    assert found.forms and "change the model to what is needed" in found.hint()

@@ -8,10 +8,15 @@ import numpy as np
 import pytest
 
 from edgebuild.errors import UnsupportedOperatorError
-from edgebuild.graph import DType, Graph, Op, Tensor
+from edgebuild.graph import DType, Graph, Op, Quantization, Tensor
 from edgebuild.ops.cases import activation, constant
-from edgebuild.ops.support import check_supported
+from edgebuild.ops.support import check_supported, interpret
+from edgebuild.ops.tflite_micro import RESOLVER_METHODS
 from edgebuild.passes import READ_PASSES, FoldShapes, run_passes, supported_graph
+from edgebuild.passes.shape_arithmetic import MOVES
+from edgebuild.tflite.oracle import run_oracle_arrays
+from edgebuild.tflite.writer import write_tflite
+from tests.single_ops import Spec, base, c, t
 
 I32, I64, F32, BOOL = DType.INT32, DType.INT64, DType.FLOAT32, DType.BOOL
 
@@ -159,3 +164,95 @@ def test_arithmetic_on_quantized_constants_is_no_shape():
     tensors = {**shape.tensors, 9: scaled, 10: Tensor(10, "neg", (1,), I32)}
     read = run_passes(shape.replace(ops=ops, tensors=tensors), READ_PASSES[:1])
     assert "NEG" in [op.kind for op in read.graph.ops]
+
+
+OWN_SPECS = {
+    "BROADCAST_TO": Spec("BROADCAST_TO", (t((1, 4), "int8"), c([3, 4])), (t((3, 4), "int8"),), {}),
+    "GATHER": Spec("GATHER", (t((2, 5), "int8"), c([4, 0, 4])), (t((2, 3), "int8"),), {"axis": 1}),
+    "GATHER_ND": Spec("GATHER_ND", (t((3, 4), "int8"), c([[2], [0]])), (t((2, 4), "int8"),), {}),
+}
+
+
+def moved(kind):
+    """Return MAXIMUM of an input and of what one operator makes of int8 constants alone."""
+    spec = OWN_SPECS[kind] if kind in OWN_SPECS else base(kind, "int8")
+    rng = np.random.default_rng(3)
+    tensors, reads = {}, []
+    for given in spec.inputs:
+        if given is not None and given.data is None:
+            low, high = (0, 2) if given.dtype == BOOL else (-128, 128)
+            data = rng.integers(low, high, given.shape).astype(given.dtype.numpy)
+            given = dataclasses.replace(given, data=data)
+        reads.append(len(tensors))
+        tensors[len(tensors)] = given
+    writes = tuple(range(len(tensors), len(tensors) + len(spec.outputs)))
+    tensors.update(zip(writes, spec.outputs, strict=True))
+    made = spec.outputs[0]
+    flat = dataclasses.replace(made, shape=(made.elements,))
+    row, x, y = range(len(tensors), len(tensors) + 3)
+    tensors |= {row: flat, x: flat, y: flat}
+    tensors = {i: dataclasses.replace(t, index=i, name=f"t{i}") for i, t in tensors.items()}
+    ops = (
+        Op(kind, tuple(reads), writes, spec.attrs, version=spec.version),
+        Op("RESHAPE", (writes[0],), (row,), {"new_shape": flat.shape}),
+        Op("MAXIMUM", (x, row), (y,)),
+    )
+    return Graph("moved", (x,), (y,), ops, tensors)
+
+
+@pytest.mark.parametrize("kind", sorted(MOVES))
+def test_quantized_constants_that_are_only_moved(kind):
+    """Their bytes are those that TFLite Micro moves, where it has the operator."""
+    graph = moved(kind)
+    built = supported_graph(graph, where="m")
+    assert [op.kind for op in built.read.ops] == ["MAXIMUM"]
+    (x,) = graph.input_tensors
+    low = np.full(x.shape, -128, np.int8)
+    (found,) = (interpret(built.graph, [low])[i] for i in built.graph.outputs)
+    if kind in RESOLVER_METHODS:
+        (said,) = run_oracle_arrays(write_tflite(graph), [low[None]])
+        assert np.array_equal(found, said[0])
+
+
+@pytest.mark.parametrize("kind", sorted(MOVES))
+def test_constants_of_another_number_format_are_not_moved(kind):
+    graph = moved(kind)
+    for index in (*graph.ops[0].outputs, *graph.ops[1].outputs):
+        other = dataclasses.replace(graph.tensors[index], quantization=Quantization((0.5,), (3,)))
+        graph = graph.replace(tensors={**graph.tensors, index: other})
+    assert not FoldShapes().apply(graph).changed
+
+
+def test_what_is_moved_is_not_computed_on():
+    graph = moved("CONCATENATION")
+    op = dataclasses.replace(
+        graph.ops[0], attrs={**graph.ops[0].attrs, "fused_activation_function": "RELU"}
+    )
+    assert not FoldShapes().apply(graph.replace(ops=(op, *graph.ops[1:]))).changed
+    tensors = {i: dataclasses.replace(t, data=None) for i, t in graph.tensors.items()}
+    assert not FoldShapes().apply(graph.replace(tensors=tensors)).changed
+
+
+def test_a_fill_with_a_quantized_value_over_a_computed_shape():
+    """tf.fill(tf.shape(x), 0.5) + x, quantized. TFLite Micro takes it with constant dimensions."""
+    x = dataclasses.replace(activation((2, 3), 0.5, 4), name="x")
+    tensors = [
+        x, Tensor(0, "shape", (2,), I32), constant(np.int8(5), 0.5, 4),
+        activation((2, 3), 0.5, 4), activation((2, 3), 0.5, 4),
+    ]  # fmt: skip
+    ops = (
+        Op("SHAPE", (0,), (1,), {"out_type": 2}),
+        Op("FILL", (1, 2), (3,)),
+        Op("ADD", (0, 3), (4,), {"fused_activation_function": "NONE"}),
+    )
+    numbered = {i: dataclasses.replace(t, index=i) for i, t in enumerate(tensors)}
+    graph = Graph("filled", (0,), (4,), ops, numbered)
+    built = supported_graph(graph, where="m")
+    assert [op.kind for op in built.graph.ops] == ["ADD"]
+    given = np.random.default_rng(0).integers(-128, 128, (20, 2, 3)).astype(np.int8)
+    fixed = dataclasses.replace(constant([2, 3], dtype=I32), index=1, name="shape")
+    constant_dims = graph.replace(ops=graph.ops[1:], tensors={**graph.tensors, 1: fixed})
+    (said,) = run_oracle_arrays(write_tflite(constant_dims), [given])
+    for sample, wanted in zip(given, said, strict=True):
+        values = interpret(built.graph, [sample])
+        assert np.array_equal(values[built.graph.outputs[0]], wanted)

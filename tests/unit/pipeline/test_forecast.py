@@ -14,11 +14,13 @@ from edgebuild.errors import (
     EdgebuildError,
     InputError,
     ModelError,
+    OverflowedError,
     UnsupportedOperatorError,
 )
 from edgebuild.figures import How
-from edgebuild.pipeline.forecast import forecast
-from edgebuild.pipeline.plan import BuildRequest
+from edgebuild.pipeline.forecast import forecast, overflow_failure
+from edgebuild.pipeline.plan import BuildRequest, make_plan
+from edgebuild.pipeline.resolve import resolve
 from edgebuild.report.advice import check_failure
 from edgebuild.tflite.writer import write_tflite
 from tests.corpus.files import tflite_cases, wide, with_foreign_metadata, with_offline_plan
@@ -232,3 +234,24 @@ def test_several_answers_have_the_same_keys(model):
     first = of(model).to_json()
     assert first.keys() == of(model, budget=Budget(flash_bytes=1)).to_json().keys()
     assert dataclasses.asdict(of(model))["name"] == "small"
+
+
+@pytest.mark.parametrize(
+    ("missed", "first", "absent"),
+    [
+        ({"flash": 100}, "flash budget missed by 100 B: needs 1,048,676 B (linked: zig", "live"),
+        ({"ram": 8}, "RAM budget missed by 8 B: needs 262,152 B (linked: zig", "B of weights"),
+        ({"STACK_ROOM": 8}, "RAM budget missed by 8 B", "B of weights"),
+    ],
+)
+def test_what_only_the_linker_knows_is_said_as_a_check_would_say_it(model, missed, first, absent):
+    """The forecast passes, or is not sure: the linker's figures take the place of its own."""
+    plan = make_plan(BuildRequest(model, "cortex-m4"))
+    resolved = resolve(plan, lambda _: None)
+    resolved.loaded.source.close()
+    error = OverflowedError("it is too large", missed=missed, linked_with="zig")
+    failure = overflow_failure(plan, resolved.emitted, error)
+    assert failure.message.startswith(f"small for cortex-m4: {first}")
+    assert failure.details[0].startswith("largest: layer ") and absent not in failure.details[0]
+    assert failure.details[-1].startswith("linked with zig: too large for ")
+    assert "or a target with more " in failure.hint
