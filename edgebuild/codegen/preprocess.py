@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgebuild.codegen.names import c_float
+from edgebuild.codegen.names import c_float, preprocess_function
 from edgebuild.graph import Graph
 from edgebuild.models.preprocessing import Preprocessing, Step
 
@@ -23,7 +23,7 @@ def preprocess_functions(
     found = []
     for position, steps in sorted(preprocessing.steps.items()):
         tensor = graph.input_tensors[position]
-        function = f"{name}_preprocess" + (str(position) if len(graph.inputs) > 1 else "")
+        function = preprocess_function(name, position, len(graph.inputs))
         count = tensor.elements
         found.append(
             {
