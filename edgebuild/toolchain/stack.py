@@ -3,8 +3,9 @@
 A frame counts all that a function ever takes from the stack pointer, so code that gives some back
 in between takes no more. A call through a pointer may be one of any function whose address is taken
 by a function that runs in the same call of a run, or by an object that such a function refers to:
-kernels leave no pointers to functions in memory for each other. What cannot be followed (recursion,
-also such as pointers would allow, or a frame whose size is computed) makes the bound unknown.
+kernels leave no pointers to functions in memory for each other. A function that was itself called
+so calls, in this way, only functions that do not: kernels do not recurse. What cannot be followed
+(recursion in other ways, a frame whose size is computed) makes the bound unknown.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ class _Program:
     starts: list[int]
     symbols: dict[int, Symbol]
     references: References
-    depths: dict[tuple[int, frozenset[int]], int | None] = field(default_factory=dict)
+    depths: dict[tuple[int, frozenset[int], bool], int | None] = field(default_factory=dict)
     frames: dict[int, _Frame] = field(default_factory=dict)
 
     def bound(self, start: int) -> int | None:
@@ -63,20 +64,26 @@ class _Program:
         return _sum(frame, [self.depth(c, own | self._pointed(c), inner) for c in frame.calls])
 
     def depth(
-        self, address: int, pointed: frozenset[int], callers: frozenset[int] = frozenset()
+        self,
+        address: int,
+        pointed: frozenset[int],
+        callers: frozenset[int] = frozenset(),
+        *,
+        by_pointer: bool = False,
     ) -> int | None:
         """Return the bound of the function that holds ``address``, where pointers may be to the
         functions at ``pointed``."""
         start = self._function(address)
         if start is None or start in callers:
             return None
-        key = (start, pointed)
+        key = (start, pointed, by_pointer)
         if key not in self.depths:
             frame, inner = self.frame(start), callers | {start}
-            calls = frame.calls | pointed if frame.pointers else frame.calls
-            below = [self.depth(call, pointed, inner) for call in calls]
-            followed = bool(pointed) or not frame.pointers
-            self.depths[key] = _sum(frame, below) if followed else None
+            below = [self.depth(call, pointed, inner) for call in frame.calls]
+            if frame.pointers:  # where there are none, it goes to code of its own
+                others = [a for a in pointed if not (by_pointer and self.frame(a).pointers)]
+                below += [self.depth(a, pointed, inner, by_pointer=True) for a in others]
+            self.depths[key] = _sum(frame, below)
         return self.depths[key]
 
     def _pointed(self, address: int, *, alone: bool = False) -> frozenset[int]:
