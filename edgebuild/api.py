@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from edgebuild.arguments import checked
+from edgebuild.arguments import check_fields, checked
 from edgebuild.budget import Budget, read_budget
-from edgebuild.errors import InputError
+from edgebuild.errors import EdgebuildError, InputError
 from edgebuild.pipeline import BuildRequest, make_plan, run_plan
 from edgebuild.pipeline.objects import Arrays, KerasModel, data_file, model_file
+from edgebuild.pipeline.plan import MAX_COUNT
 from edgebuild.pipeline.synthesis import Synthesis, make_inputs
 from edgebuild.project import Normalization, parse_input_shape, parse_normalization
 from edgebuild.report.model import Report
 from edgebuild.toml_reader import Problems, Reader
-from edgebuild.units import parse_duration_us
+from edgebuild.units import MAX_DURATION_US, parse_duration_us, quoted
 
 
 @checked
@@ -120,17 +122,20 @@ def build(
     """
     given = dict(locals())
     request = _request(given)
-    if not search:
-        for key in ("trials", "timeout", "jobs"):
-            if given[key] is not None:
-                raise InputError(f"build(): '{key}' is for a search", hint="search=True")
-        return run_plan(make_plan(request), use_cache=use_cache)
-    from edgebuild.search import Effort, SearchRequest, build_within_budget
+    with _as_given(given, request):
+        if not search:
+            for key in ("trials", "timeout", "jobs"):
+                if given[key] is not None:
+                    raise InputError(f"build(): '{key}' is for a search", hint="search=True")
+            return run_plan(make_plan(request), use_cache=use_cache)
+        from edgebuild.search import MOST_JOBS, Effort, SearchRequest, build_within_budget
 
-    effort = Effort(timeout_s=_seconds(timeout))
-    if trials is not None:
-        effort = dataclasses.replace(effort, trials=_positive("trials", trials))
-    return build_within_budget(SearchRequest(request, effort, jobs), use_cache=use_cache)
+        effort = Effort(timeout_s=_seconds(timeout))
+        if trials is not None:
+            effort = dataclasses.replace(effort, trials=_within("trials", trials, MAX_COUNT))
+        if jobs is not None:
+            jobs = _within("jobs", jobs, MOST_JOBS)
+        return build_within_budget(SearchRequest(request, effort, jobs), use_cache=use_cache)
 
 
 @checked
@@ -193,6 +198,23 @@ def _request(given: Mapping[str, Any]) -> BuildRequest:
     return BuildRequest(**values)
 
 
+@contextmanager
+def _as_given(given: Mapping[str, Any], request: BuildRequest) -> Iterator[None]:
+    """Have errors call the arrays and the model that were given in memory by their arguments, where
+    they name the files that hold these."""
+    names = {
+        str(getattr(request, key)): f"build(): '{key}'"
+        for key in ("model", "data", "train")
+        if not isinstance(given[key], (str, os.PathLike, type(None)))
+    }
+    try:
+        yield
+    except EdgebuildError as error:
+        for path, name in names.items():
+            error.reword(path, name)
+        raise
+
+
 def _model(given: str | os.PathLike[str] | KerasModel) -> Path:
     return Path(given) if isinstance(given, (str, os.PathLike)) else model_file(given)
 
@@ -213,6 +235,7 @@ def _budget(given: Mapping[str, Any]) -> Budget:
     }
     whole = given["budget"]
     if isinstance(whole, Budget):
+        check_fields("build", "budget", whole)
         return whole.overridden_by(_read(own, ""))
     return _read(dict(whole or {}), "budget").overridden_by(_read(own, ""))
 
@@ -236,18 +259,26 @@ def _normalization(given: Mapping[str, str | Normalization]) -> dict[str, Normal
 
 
 def _shapes(given: Mapping[str, str | Sequence[int]]) -> dict[str, tuple[int, ...]]:
-    texts = {n: v if isinstance(v, str) else ",".join(map(str, v)) for n, v in given.items()}
+    texts = {n: v if isinstance(v, str) else ",".join(map(quoted, v)) for n, v in given.items()}
     return {name: parse_input_shape(f"{name}={text}")[1] for name, text in texts.items()}
 
 
 def _seconds(timeout: str | float | None) -> float | None:
-    seconds = parse_duration_us(timeout) / 1e6 if isinstance(timeout, str) else timeout
-    if seconds is not None and seconds <= 0:
+    if isinstance(timeout, str):
+        try:
+            timeout = parse_duration_us(timeout) / 1e6
+        except InputError as error:
+            raise InputError(
+                f"build(): 'timeout' {error.message}", hint='600, or "10min"'
+            ) from error
+    if timeout is not None and timeout <= 0:
         raise InputError("build(): 'timeout' must be more than 0")
-    return seconds
+    if timeout is not None and timeout > MAX_DURATION_US / 1e6:
+        raise InputError(f"build(): 'timeout' must be at most {MAX_DURATION_US / 1e6:,.0f} seconds")
+    return timeout
 
 
-def _positive(name: str, value: int) -> int:
-    if value < 1:
-        raise InputError(f"build(): '{name}' must be at least 1")
+def _within(name: str, value: int, most: int) -> int:
+    if not 1 <= value <= most:
+        raise InputError(f"build(): '{name}' must be 1 to {most:,}, not {quoted(value)}")
     return value

@@ -9,21 +9,26 @@ import numbers
 import os
 import types
 import typing
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 from edgebuild.errors import InputError, nearest
+from edgebuild.files import explained
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+_LONGEST = 4096
+"""Characters of a string: as many as the longest path has."""
 
 
 def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Return ``function`` with arguments that are checked against its annotations.
 
     A call raises InputError, which names the argument, for one that is unknown, missing, given
-    twice or of a wrong type. NumPy's numbers become Python's. The annotations are unions of
-    classes, ``Mapping``, ``Sequence`` and protocols that can be checked when the program runs.
+    twice or of a wrong type, and for a string that is empty, too long or has characters that no
+    path can have. NumPy's numbers become Python's, and paths strings. The annotations are unions of
+    classes, ``Mapping``, ``Sequence`` and protocols that can be checked when the program runs. A
+    file operation of ``function`` that fails is an EdgebuildError, as on the command line.
     """
     signature = inspect.signature(function)
     name = function.__name__
@@ -33,7 +38,8 @@ def checked(function: Callable[Parameters, Result]) -> Callable[Parameters, Resu
         given = _bound(name, signature, args, kwargs)
         hints = _hints(function)
         plain = {key: _checked(name, key, value, hints[key]) for key, value in given.items()}
-        return function(**plain)  # type: ignore[call-arg]
+        with explained():
+            return function(**plain)  # type: ignore[call-arg]
 
     return call
 
@@ -69,10 +75,63 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
     return typing.get_type_hints(function)
 
 
+def check_fields(name: str, key: str, value: Any) -> None:
+    """Check the fields of a dataclass, the argument ``key`` of function ``name``, as arguments."""
+    for field, hint in typing.get_type_hints(type(value)).items():
+        _checked(name, f"{key}.{field}", getattr(value, field), hint)
+
+
 def _checked(name: str, key: str, value: Any, hint: Any) -> Any:
-    if not matches(value, hint):
+    plain = _path(value) if _takes_paths(hint) else value
+    if not matches(plain, hint):
         raise InputError(f"{name}(): '{key}' must be {in_words(hint)}, not {_given(value)}")
-    return _plain(value, hint)
+    for text in _texts(plain):
+        if wrong := _wrong_text(text, of_path=_takes_paths(hint)):
+            raise InputError(f"{name}(): '{key}' {wrong}")
+    return _plain(plain, hint)
+
+
+def _takes_paths(hint: Any) -> bool:
+    return any(typing.get_origin(one) is os.PathLike for one in typing.get_args(hint))
+
+
+def _path(value: Any) -> Any:
+    """Return what is a path as a string; any other value, and what is no path of text, as bytes are
+    that are not what ``value`` has to be."""
+    if not isinstance(value, os.PathLike) or isinstance(value, type):
+        return value
+    try:
+        return os.fspath(value)
+    except Exception:  # whatever the object's own code raises
+        return b""
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Yield the strings in a value, and in the lists and mappings that it consists of."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for pair in value.items():
+            yield from _texts(pair)
+    elif isinstance(value, Sequence) and not isinstance(value, bytes):
+        for item in value:
+            yield from _texts(item)
+
+
+def _wrong_text(text: str, *, of_path: bool) -> str:
+    """Return what is wrong with a string, in words that follow the argument's name."""
+    if not text:
+        return "must not be empty"
+    if len(text) > _LONGEST:
+        return f"must have at most {_LONGEST:,} characters, not {len(text):,}"
+    if "\0" in text:
+        return f"must not contain a NUL character: {_given(text)}"
+    try:
+        # A name that is no UTF-8 is a path too; Python has its bytes as single surrogates.
+        os.fsencode(text) if of_path else text.encode()
+    except UnicodeEncodeError:
+        return f"must be text that has a UTF-8 form, not {_given(text)}"
+    return ""
 
 
 def matches(value: Any, hint: Any) -> bool:
@@ -86,7 +145,8 @@ def matches(value: Any, hint: Any) -> bool:
         return value is None
     if hint in (int, float):
         kind = numbers.Integral if hint is int else numbers.Real
-        return isinstance(value, kind) and not isinstance(value, bool) and math.isfinite(value)
+        number = isinstance(value, kind) and not isinstance(value, bool)
+        return number and (hint is int or _finite(value))
     if origin is tuple:
         return isinstance(value, tuple) and len(value) == len(inner) and _each(value, inner)
     if origin is not None and issubclass(origin, Mapping):
@@ -98,6 +158,13 @@ def matches(value: Any, hint: Any) -> bool:
         return ordered and all(matches(item, inner[0]) for item in value)
     # A class is no object of its own kind, whatever methods it has.
     return isinstance(value, origin or hint) and not isinstance(value, type)
+
+
+def _finite(value: Any) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
 
 
 def _each(values: Sequence[Any], hints: Sequence[Any]) -> bool:

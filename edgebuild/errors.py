@@ -43,6 +43,12 @@ class EdgebuildError(Exception):
         self.hint = hint
         self.facts = dict(facts or {})
 
+    def reword(self, old: str, new: str) -> None:
+        """Put ``new`` for each ``old`` in the message, the details and the hint."""
+        self.message = self.message.replace(old, new)
+        self.details = tuple(line.replace(old, new) for line in self.details)
+        self.hint = self.hint.replace(old, new)
+
     def __str__(self) -> str:
         lines = [self.message, *(f"  {line}" for line in self.details)]
         if self.hint:

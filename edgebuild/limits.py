@@ -15,7 +15,7 @@ import math
 import os
 import stat
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -169,7 +169,7 @@ def _unreadable(
     path: Path, failure: OSError, hint: str, error: type[EdgebuildError]
 ) -> EdgebuildError:
     if failure.errno == errno.ENOENT:
-        return error(f"{path}: no such file{beside(path)}", hint=hint or CHECK_PATH)
+        return error(missing(path), hint=hint or CHECK_PATH)
     if failure.errno in (errno.EACCES, errno.EPERM):
         return error(
             f"{path}: no permission to read it", hint=f"make it readable: chmod u+r {path}"
@@ -178,7 +178,22 @@ def _unreadable(
     return error(f"{path}: cannot be read: {reason}", hint=hint or CHECK_PATH)
 
 
-def beside(path: Path) -> str:
+def missing(path: Path, what: str = "file", note: str = "") -> str:
+    """Return what to say of a path at which nothing is: that there is no such ``what``, with
+    ``note`` and the nearest name, or where a link leads."""
+    try:
+        path.stat()
+    except OSError as failure:
+        if failure.errno == errno.ELOOP:
+            return f"{path}: {os.strerror(errno.ELOOP).lower()}"
+        if path.is_symlink():
+            return f"{path}: a symbolic link to '{path.readlink()}', where there is nothing"
+    except ValueError:
+        return f"{str(path)!r} is not a path"
+    return f"{path}: no such {what}{note}{_beside(path)}"
+
+
+def _beside(path: Path) -> str:
     """Return ``"; did you mean 'x'?"`` for the name in the same folder that is nearest to a missing
     path's, or an empty string. Equal suffixes alone do not make names alike."""
     try:
@@ -240,6 +255,20 @@ def entries(folder: Path, count: list[int] | None = None) -> Iterator[os.DirEntr
                 yield entry
     except OSError as failure:
         raise _unreadable(folder, failure, "", InputError) from failure
+
+
+def files_in(folder: Path, suffixes: Collection[str]) -> list[Path]:
+    """Return the files in ``folder`` that end in one of ``suffixes``, sorted by name. InputError
+    for one that is neither a regular file nor a folder, such as a pipe or a link to nothing."""
+    found = []
+    for entry in entries(folder):
+        path = folder / entry.name
+        if path.suffix.lower() in suffixes and not path.is_dir():
+            if not is_file(entry):
+                said = f"{path}: not a regular file" if path.exists() else missing(path)
+                raise InputError(said, hint="remove it, or put a file in its place")
+            found.append(path)
+    return sorted(found)
 
 
 def is_file(entry: os.DirEntry[str]) -> bool:

@@ -88,7 +88,8 @@ def read_toml(path: Path, *, hint: str = CHECK_PATH) -> dict[str, Any]:
                 hint="split it over several lines, or check that this is the right file",
             )
     try:
-        tables = tomllib.loads(raw.decode())
+        text = raw.decode("utf-8-sig")  # editors put a byte order mark there
+        tables = tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise InputError(
             f"{path}: not UTF-8 text (byte {error.start})",
@@ -97,7 +98,7 @@ def read_toml(path: Path, *, hint: str = CHECK_PATH) -> dict[str, Any]:
     except RecursionError as error:
         raise InputError(f"{path}: nested too deeply", hint=_FLATTER) from error
     except ValueError as error:
-        raise _not_toml(path, raw.decode(), str(error)) from error
+        raise _not_toml(path, text, str(error)) from error
     if _depth(tables) > MAX_DEPTH:
         raise InputError(f"{path}: nested deeper than {MAX_DEPTH} tables", hint=_FLATTER)
     return tables

@@ -180,7 +180,12 @@ def _stack_bound(image: Image, models: Sequence[Emitted]) -> Figure | None:
     known = [bound for bound in bounds if bound is not None]
     if not known or len(known) < len(bounds):
         return None
-    return Figure(max(known), "B", How.LINKED, "at most: frames along the call graph of a run")
+    return Figure(
+        max(known),
+        "B",
+        How.LINKED,
+        "at most: frames along the call graph of a run, without its caller's",
+    )
 
 
 def _code(kept: Sequence[str]) -> str:

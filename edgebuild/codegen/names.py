@@ -43,6 +43,11 @@ _MAX_LENGTH = 40
 _LITERAL = frozenset(string.ascii_letters + string.digits + " _-/.:;()[]+=")
 
 
+def preprocess_function(name: str, position: int, inputs: int) -> str:
+    """Return the C function that prepares the input at ``position``, of ``inputs``, of a model."""
+    return f"{name}_preprocess{position if inputs > 1 else ''}"
+
+
 def c_identifier(name: str) -> str:
     """Return ``name`` as a lower-case C identifier: ``"My Net-2"`` becomes ``"my_net_2"``.
 

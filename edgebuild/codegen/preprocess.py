@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgebuild.codegen.names import c_float
+from edgebuild.codegen.names import c_float, preprocess_function
 from edgebuild.errors import InputError
 from edgebuild.graph import Graph
 from edgebuild.models.preprocessing import Preprocessing, Step
@@ -28,7 +28,7 @@ def preprocess_functions(
     found = []
     for position, steps in sorted(preprocessing.steps.items()):
         tensor = graph.input_tensors[position]
-        function = f"{name}_preprocess" + (str(position) if len(graph.inputs) > 1 else "")
+        function = preprocess_function(name, position, len(graph.inputs))
         count = tensor.elements // (tensor.shape[1] if graph.input_by_rows else 1)
         if any(count % len(step.values) for step in steps):
             raise InputError(

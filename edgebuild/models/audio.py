@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from edgebuild.errors import InputError
-from edgebuild.limits import DATA_BYTES, entries, is_file, open_file
+from edgebuild.limits import DATA_BYTES, files_in, open_file
 
 SUFFIXES = {".wav", ".wave"}
 _FULL_SCALE = 32768.0
@@ -84,5 +84,4 @@ def _read(file: Path, length: int) -> tuple[np.ndarray, int]:
 
 def sounds_in(folder: Path) -> list[Path]:
     """Return the WAV files in ``folder``, sorted by name."""
-    names = (entry.name for entry in entries(folder) if is_file(entry))
-    return sorted(folder / n for n in names if Path(n).suffix.lower() in SUFFIXES)
+    return files_in(folder, SUFFIXES)

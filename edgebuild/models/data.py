@@ -31,7 +31,7 @@ import numpy as np
 
 from edgebuild.errors import InputError
 from edgebuild.graph import DType, Graph, Tensor
-from edgebuild.limits import DATA_BYTES, beside, elements, in_words
+from edgebuild.limits import DATA_BYTES, elements, in_words, missing
 from edgebuild.models import data_files, data_folders
 from edgebuild.models.data_content import Arrays, Content, Names, Shape
 from edgebuild.models.data_files import SCALES
@@ -152,7 +152,7 @@ def load_data(
         content = data_files.call_entry(text, base, names, shapes)
     else:
         raise InputError(
-            f"{path}: no such file or folder{_foreign(path)}{beside(path)}",
+            missing(path, "file or folder", _foreign(path)),
             hint="a data set is a .npz or .npy file, a folder of images or WAV files by class, "
             "package.module:function, or random",
         )
@@ -335,7 +335,12 @@ def _check(source: str, x: Arrays, labels: Mapping[int, np.ndarray]) -> None:
             raise InputError(
                 f"{label} has dtype {array.dtype}, expected numbers", hint="store x as float32"
             )
-        if array.ndim == 0 or array.size == 0:
+        if array.ndim == 0:
+            raise InputError(
+                f"{label} is a single value, not samples",
+                hint="x must have the shape (samples, ...), as the model's input has",
+            )
+        if array.size == 0:
             raise InputError(
                 f"{label} is empty, its shape is {list(array.shape)}",
                 hint="save at least one sample; 100 to 200 are good for calibration",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from edgebuild.errors import InputError
-from edgebuild.limits import DATA_BYTES, IMAGE_BYTES, IMAGE_PIXELS, entries, is_file, open_file
+from edgebuild.limits import DATA_BYTES, IMAGE_BYTES, IMAGE_PIXELS, entries, files_in, open_file
 from edgebuild.models.audio import read_waveforms, sounds_in, waveform_length
 from edgebuild.models.data_content import Content, Shape
 from edgebuild.models.slices import CLASSES, CSV_NAME, read_slices_csv
@@ -87,8 +87,7 @@ def _read_images(path: Path, files: Sequence[Path], shape: Shape) -> np.ndarray:
 
 def images_in(folder: Path) -> list[Path]:
     """Return the image files in ``folder``, sorted by name."""
-    names = (entry.name for entry in entries(folder) if is_file(entry))
-    return sorted(folder / n for n in names if Path(n).suffix.lower() in IMAGE_SUFFIXES)
+    return files_in(folder, IMAGE_SUFFIXES)
 
 
 _IMAGE_DAMAGE = (

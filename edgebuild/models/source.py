@@ -146,7 +146,7 @@ def recognise(path: Path) -> Kind:
         if path.is_dir():
             return _recognise_folder(path)
         if not path.exists():
-            raise ModelError(f"{path}: no such file{limits.beside(path)}", hint=f"pass {FORMATS}")
+            raise ModelError(limits.missing(path), hint=f"pass {FORMATS}")
         with limits.open_file(
             path, most=limits.MODEL_BYTES, hint=f"pass {FORMATS}", error=ModelError
         ) as file:

@@ -13,6 +13,7 @@ from edgebuild.devices.base import RunResult
 from edgebuild.errors import OverflowedError
 from edgebuild.files import TemporaryFolder
 from edgebuild.pipeline.plan import BuildPlan
+from edgebuild.profile import Optimize
 from edgebuild.report.model import CompilerTrial
 from edgebuild.units import format_duration
 
@@ -54,8 +55,10 @@ def compile_and_run(
 
     With ``--toolchain auto`` the first compiler's result is kept where flash and RAM use at most
     ``COMFORT`` of their budgets and latency is within its own. Else the other compilers are tried,
-    and those that optimize for size where flash or RAM is still missed. What a search found comes
-    first from the tool that it was costed with, and is kept where it keeps the budget.
+    and those that optimize for size where flash or RAM is still missed. At ``--optimize size`` all
+    compilers are tried, and of those that keep the budget the one of the least flash is kept. What
+    a search found comes first from the tool that it was costed with, and is kept where it keeps the
+    budget.
 
     Raises:
         OverflowedError: nothing links; the message names all that was tried.
@@ -72,7 +75,7 @@ def compile_and_run(
         for tool in tools:
             if found and found[0].tool == first and not _missed(found[0].metrics, plan.budget):
                 break
-            if not _wanted(tool, rounds, found, refused, plan.budget):
+            if not _wanted(tool, rounds, found, plan):
                 continue
             folder = Path(scratch) / tool.replace(" ", "")
             folder.mkdir()
@@ -86,10 +89,10 @@ def compile_and_run(
             found.append(Candidate(tool, folder, compiled, result, metrics))
         if not found:
             raise _nothing_links(refused)
-        best = min(found, key=lambda one: _rank(one.metrics, plan.budget))
+        best = min(found, key=lambda one: _rank(one.metrics, plan))
         shutil.copytree(best.folder, out, dirs_exist_ok=True)
     trials = _trials(found, refused, best)
-    why = _why(found, refused, best, plan.budget)
+    why = _why(found, refused, best, plan)
     if len(trials) == 1 and first and best.tool != rounds[0][0]:
         why = (f"compiled with {best.tool}, as in the search that found the recipe",)
     return Chosen(best.compiled, best.result, trials, why)
@@ -99,15 +102,19 @@ def _wanted(
     tool: str,
     rounds: Sequence[Sequence[str]],
     found: Sequence[Candidate],
-    refused: dict[str, OverflowedError],
-    budget: Budget,
+    plan: BuildPlan,
 ) -> bool:
     """Return whether ``tool`` may do better than what there is."""
     if not found:
         return True
     if tool in rounds[0]:
-        return not any(_enough(one.metrics, budget) for one in found)
-    return all(_missed(one.metrics, budget) & {"flash", "ram"} for one in found)
+        return is_smallest(plan) or not any(_enough(one.metrics, plan.budget) for one in found)
+    return all(_missed(one.metrics, plan.budget) & {"flash", "ram"} for one in found)
+
+
+def is_smallest(plan: BuildPlan) -> bool:
+    """Return whether a build compares all compilers to keep the one of the least flash."""
+    return plan.target.optimize == Optimize.SIZE and len(plan.rounds[0]) > 1
 
 
 def _enough(metrics: Metrics, budget: Budget) -> bool:
@@ -134,10 +141,14 @@ def _missed(metrics: Metrics, budget: Budget) -> set[str]:
     return {violation.budget for violation in budget.check(metrics) if not violation.unknown}
 
 
-def _rank(metrics: Metrics, budget: Budget) -> tuple[int, float]:
+def _rank(metrics: Metrics, plan: BuildPlan) -> tuple[int, float]:
     """Return what candidates are sorted by, the best first: budgets missed, then the latency where
-    only that is missed, else the fullest memory."""
+    only that is missed, the flash where the smallest is wanted and nothing missed, else the fullest
+    memory."""
+    budget = plan.budget
     missed = _missed(metrics, budget)
+    if not missed and is_smallest(plan) and metrics.flash_bytes is not None:
+        return 0, metrics.flash_bytes.value
     if missed == {"latency"} and metrics.latency_us is not None:
         return 1, metrics.latency_us.value
     return len(missed), max(_shares(metrics, budget).values(), default=0.0)
@@ -163,12 +174,22 @@ def _why(
     found: Sequence[Candidate],
     refused: dict[str, OverflowedError],
     best: Candidate,
-    budget: Budget,
+    plan: BuildPlan,
 ) -> tuple[str, ...]:
     """Return a sentence on the choice where several tools were tried."""
     if len(found) + len(refused) == 1:
         return ()
-    unlinked = [f"{tool} does not link" for tool in refused]
+    budget, unlinked = plan.budget, [f"{tool} does not link" for tool in refused]
+    if is_smallest(plan) and not _missed(best.metrics, budget):
+        sizes = [
+            f"{one.tool} {one.metrics.flash_bytes.value:,.0f} B"
+            for one in found
+            if one.metrics.flash_bytes is not None
+        ]
+        return (
+            f"compiled with {best.tool}, the smallest that keeps the budget, because kernels are "
+            f"chosen for size (flash: {', '.join([*sizes, *unlinked])})",
+        )
     if found[0].tool not in refused and all(
         share <= COMFORT for one in found for share in _shares(one.metrics, budget).values()
     ):

@@ -17,7 +17,7 @@ from edgebuild.figures import Figure, How
 from edgebuild.graph import Graph
 from edgebuild.models.convert import float_outputs
 from edgebuild.models.data import match_inputs
-from edgebuild.pipeline.compilers import COMFORT
+from edgebuild.pipeline.compilers import COMFORT, is_smallest
 from edgebuild.pipeline.loading import Prepared
 from edgebuild.pipeline.memory_forecast import forecast_memory, is_slow
 from edgebuild.pipeline.plan import BuildPlan, BuildRequest, make_plan
@@ -214,10 +214,12 @@ def _other_compilers(plan: BuildPlan, metrics: Metrics, limits: Budget) -> tuple
         f is not None and limit is not None and f.most > COMFORT * limit for f, limit in pairs
     )
     slow = is_slow(metrics.latency_us, limits)
-    if metrics.latency_us is None or len(tools) == 1 or not (short or slow):
+    small = is_smallest(plan)
+    if metrics.latency_us is None or len(tools) == 1 or not (short or slow or small):
         return ()
+    why = "memory is short" if short else "latency is missed" if slow else "size counts"
     return (
-        f"{'memory is short' if short else 'latency is missed'}: a build tries {', '.join(tools)}, "
+        f"{why}: a build tries {', '.join(tools)}, "
         "and the latency of all but the first is not predicted",
     )
 

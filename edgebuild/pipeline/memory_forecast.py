@@ -11,7 +11,7 @@ from edgebuild.code_size import CodeSize, Part, predict_code
 from edgebuild.codegen.c_library import constant_bytes
 from edgebuild.figures import Figure, How
 from edgebuild.memory import STACK_BYTES as STACK_ROOM
-from edgebuild.pipeline.compilers import COMFORT
+from edgebuild.pipeline.compilers import COMFORT, is_smallest
 from edgebuild.pipeline.plan import BuildPlan
 from edgebuild.regions import Memory, Placement, required_placement
 
@@ -33,12 +33,14 @@ def forecast_memory(
 ) -> MemoryForecast:
     """Predict what a build of this ``latency`` has with the compiler that it would choose.
 
-    As ``compile_and_run`` does, another than the preferred one is chosen where a limit is short.
+    As ``compile_and_run`` does, another than the preferred one is chosen where a limit is short,
+    or where it is smaller and kernels are chosen for size.
     """
     rounds = tuple(tuple(Candidate(plan, emitted, tool) for tool in tools) for tools in plan.rounds)
     every = [one for tools in rounds for one in tools]
     first = every[0]
-    if first.keeps(limits, COMFORT) and not is_slow(latency, limits):
+    smallest = is_smallest(plan)
+    if first.keeps(limits, COMFORT) and not is_slow(latency, limits) and not smallest:
         return first.forecast()
     # A latency is predicted for the preferred compiler: what another's is, a build tells.
     sure = every[:1] if limits.latency_us is not None else every
@@ -46,7 +48,10 @@ def forecast_memory(
     low = min((one.flash.low for one in possible), default=None)
     fitting = [one for one in possible if one in sure and one.keeps(limits)]
     if fitting:
-        high = max(one.flash.high for one in possible)
+        # The smallest of those that keep all limits is kept, or one that may keep them.
+        high = (min if smallest else max)(
+            one.flash.high for one in (fitting if smallest else possible)
+        )
         if limits.flash_bytes is not None:
             high = min(high, limits.flash_bytes)  # a build goes on until one fits
         return fitting[0].forecast(low, high)

@@ -33,7 +33,7 @@ from edgebuild.project import (
     Normalization,
 )
 from edgebuild.targets import TargetProfile, load_target
-from edgebuild.toolchain.cache import cache_dir
+from edgebuild.toolchain.cache import cache_dir, cache_limit
 from edgebuild.toolchain.choice import tools_for
 from edgebuild.units import quoted
 
@@ -189,6 +189,7 @@ def _optimize(given: str) -> Optimize:
 
 def make_plan(request: BuildRequest) -> BuildPlan:
     """Resolve a request; InputError for anything that cannot be right."""
+    cache_limit()  # a wrong setting is told before the work, not after it
     target = load_target(request.target).placed(request.place)
     target = target.keeping_inputs(request.keep_inputs).taking_input(request.input_by)
     _check_input_by(request)

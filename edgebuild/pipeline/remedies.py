@@ -11,6 +11,7 @@ import numpy as np
 
 from edgebuild.backends.base import Progress
 from edgebuild.budget import OF_QUALITY, Metrics
+from edgebuild.codegen.names import preprocess_function
 from edgebuild.compress.ladder import Climbed, Ladder, Terms
 from edgebuild.compress.run import climb_ladder
 from edgebuild.compress.splits import Split, Splits, class_numbers, split_data
@@ -49,11 +50,13 @@ class Review:
 
 @dataclass(frozen=True, eq=False)
 class Remedied:
-    """The model to ship, the data to judge it on, and the ladder that led there."""
+    """The model to ship, the data to judge it on, and the ladder that led there; ``functions`` of
+    the generated C prepare inputs."""
 
     model: bytes
     data: DataSet
     ladder: Ladder
+    functions: tuple[str, ...] = ()
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -64,9 +67,10 @@ class Remedied:
             f"quantized with {self.ladder.chosen}, chosen on {self.ladder.validated:,} "
             f"validation samples, calibrated with {self.ladder.calibrated:,}"
         ]
-        if self.ladder.preprocessing:
+        if self.functions:
+            named = " and ".join(f"{function}()" for function in self.functions)
             notes.append(
-                "the inputs need a float32 step before the model: <name>_preprocess in "
+                f"the inputs need a float32 step before the model: {named} in "
                 "the generated C, whose time is not part of the latency"
             )
         return tuple(notes)
@@ -163,7 +167,11 @@ def try_remedies(
         best.preprocessing or None,
         best.notes,
     )
-    return Remedied(best.content, judged, ladder)
+    functions = tuple(
+        preprocess_function(plan.name, position, len(source.inputs))
+        for position in sorted(best.preprocessing.steps)
+    )
+    return Remedied(best.content, judged, ladder, functions)
 
 
 def losses(

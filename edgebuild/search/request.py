@@ -35,7 +35,10 @@ from edgebuild.units import format_frequency
 WINNER = "recipe.json"
 """The recipe of the best point, in the search's folder."""
 
-_MOST_JOBS = 8
+MOST_JOBS = 256
+"""Processes that a search of one machine may be given."""
+
+_USUAL_JOBS = 8
 _MUCH = 0.1
 """A loss of accuracy that is worth a word."""
 _NO_SEARCH = "a search for a compression that fits needs Optuna: pip install 'edgebuild[search]'"
@@ -84,9 +87,9 @@ def search(
         InputError: the model, data or a setting is not usable.
         ToolError: a package is missing, or workers keep dying.
     """
-    if request.jobs is not None and request.jobs < 1:
+    if request.jobs is not None and not 1 <= request.jobs <= MOST_JOBS:
         raise InputError(
-            "jobs must be at least 1", hint="leave out --jobs for one process per core"
+            f"jobs must be 1 to {MOST_JOBS}", hint="leave out --jobs for one process per core"
         )
     plan = make_plan(request.build)
     if plan.target.delegate is not None:
@@ -307,7 +310,7 @@ def open_problem(plan: BuildPlan) -> Problem:
 def _crew(request: SearchRequest, problem: Problem) -> Crew:
     if request.dask is not None:
         return DaskCrew(problem, request.dask)
-    jobs = request.jobs or min(_MOST_JOBS, len(os.sched_getaffinity(0)))
+    jobs = request.jobs or min(_USUAL_JOBS, len(os.sched_getaffinity(0)))
     return LocalCrew(problem, jobs)
 
 

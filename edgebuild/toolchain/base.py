@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from edgebuild.toolchain.references import References
+
 
 @dataclass(frozen=True)
 class Symbol:
@@ -33,7 +35,8 @@ class Section:
 
 @dataclass(frozen=True)
 class Image:
-    """A linked firmware: its files, and its contents by section and symbol."""
+    """A linked firmware: its files, its contents by section and symbol, and what its object files
+    refer to, where these are known."""
 
     elf: Path
     binary: Path
@@ -41,6 +44,7 @@ class Image:
     sections: tuple[Section, ...]
     symbols: tuple[Symbol, ...]
     toolchain: str
+    references: References = field(default_factory=References)
 
     def symbol(self, name: str) -> Symbol:
         """Return the symbol called ``name``; KeyError when there is none."""

@@ -14,6 +14,7 @@ from edgebuild.resources import resource_dir
 from edgebuild.toolchain.base import CompileJob, Image, Progress
 from edgebuild.toolchain.compiler import Compiler, compile_objects, work_folder
 from edgebuild.toolchain.elf import read_image
+from edgebuild.toolchain.references import read_references
 
 FIRMWARE_FLAGS = (
     *("-ffunction-sections", "-fdata-sections", "-fno-common", "-fomit-frame-pointer"),
@@ -78,9 +79,11 @@ def build_firmware(
         with explained(folder):
             elf = (folder / "firmware.elf").read_bytes()
             map_text = (folder / "firmware.map").read_text(errors="replace")
+            references = read_references({name: folder / name for name in objects})
     atomic_write(out_dir / "firmware.elf", elf)
     atomic_write(out_dir / "firmware.map", _ABSOLUTE.sub("", map_text))
-    return read_image(out_dir / "firmware.elf", out_dir / "firmware.map", toolchain)
+    image = read_image(out_dir / "firmware.elf", out_dir / "firmware.map", toolchain)
+    return dataclasses.replace(image, references=references)
 
 
 def _overflow(error: ToolError) -> OverflowedError | None:

@@ -1,9 +1,11 @@
 """The most stack that a function of a linked image can take, from its instructions and its calls.
 
 A frame counts all that a function ever takes from the stack pointer, so code that gives some back
-in between takes no more. A call through a pointer may be one of any function of the same object
-file; one that was itself called so calls, in this way, only functions that do not. What cannot be
-followed (recursion, a frame whose size is computed) makes the bound unknown.
+in between takes no more. A call through a pointer may be one of any function whose address is taken
+by a function that runs in the same call of a run, or by an object that such a function refers to:
+kernels leave no pointers to functions in memory for each other. A function that was itself called
+so calls, in this way, only functions that do not: kernels do not recurse. What cannot be followed
+(recursion in other ways, a frame whose size is computed) makes the bound unknown.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any
 
 from edgebuild.toolchain.base import Image, Symbol
 from edgebuild.toolchain.elf import Segment, read_elf
+from edgebuild.toolchain.references import References
 
 
 def stack_bound(image: Image, function: str) -> int | None:
@@ -25,8 +28,9 @@ def stack_bound(image: Image, function: str) -> int | None:
     """
     sized = {symbol.address: symbol for symbol in image.symbols if symbol.size}
     start = next((a for a, symbol in sized.items() if symbol.name == function), None)
-    program = _Program(read_elf(image.elf).segments, sorted(sized), sized)
-    return None if start is None else program.depth(start)
+    segments = read_elf(image.elf).segments
+    program = _Program(segments, sorted(sized), sized, image.references)
+    return None if start is None else program.bound(start)
 
 
 @dataclass
@@ -46,38 +50,53 @@ class _Program:
     segments: Sequence[Segment]
     starts: list[int]
     symbols: dict[int, Symbol]
-    depths: dict[tuple[int, bool], int | None] = field(default_factory=dict)
+    references: References
+    depths: dict[tuple[int, frozenset[int], bool], int | None] = field(default_factory=dict)
     frames: dict[int, _Frame] = field(default_factory=dict)
 
+    def bound(self, start: int) -> int | None:
+        """Return the bound of the function at ``start``, each of whose calls has its own pointers
+        and those of ``start``."""
+        frame, own = self.frame(start), self._pointed(start, alone=True)
+        if frame.pointers:
+            return self.depth(start, self._pointed(start))
+        inner = frozenset({start})
+        return _sum(frame, [self.depth(c, own | self._pointed(c), inner) for c in frame.calls])
+
     def depth(
-        self, address: int, callers: frozenset[int] = frozenset(), *, by_pointer: bool = False
+        self,
+        address: int,
+        pointed: frozenset[int],
+        callers: frozenset[int] = frozenset(),
+        *,
+        by_pointer: bool = False,
     ) -> int | None:
-        """Return the bound of the function that holds ``address``."""
+        """Return the bound of the function that holds ``address``, where pointers may be to the
+        functions at ``pointed``."""
         start = self._function(address)
         if start is None or start in callers:
             return None
-        if (start, by_pointer) not in self.depths:
+        key = (start, pointed, by_pointer)
+        if key not in self.depths:
             frame, inner = self.frame(start), callers | {start}
-            below = [self.depth(call, inner) for call in frame.calls]
-            if frame.pointers:
-                others = self._beside(start, by_pointer=by_pointer)
-                below += [self.depth(call, inner, by_pointer=True) for call in others]
-            known = [one for one in below if one is not None]
-            whole = frame.known and len(known) == len(below)
-            self.depths[start, by_pointer] = frame.size + max(known, default=0) if whole else None
-        return self.depths[start, by_pointer]
+            below = [self.depth(call, pointed, inner) for call in frame.calls]
+            if frame.pointers:  # where there are none, it goes to code of its own
+                others = [a for a in pointed if not (by_pointer and self.frame(a).pointers)]
+                below += [self.depth(a, pointed, inner, by_pointer=True) for a in others]
+            self.depths[key] = _sum(frame, below)
+        return self.depths[key]
 
-    def _beside(self, start: int, *, by_pointer: bool) -> list[int]:
-        """Return the functions of the same object file that do not call this one: a kernel's
-        pointers are to some of them."""
-        file = self.symbols[start].object_file
-        others = [a for a, symbol in self.symbols.items() if symbol.object_file == file]
-        return [
-            a
-            for a in others
-            if a != start and start not in map(self._function, self.frame(a).calls)
-            if not (by_pointer and self.frame(a).pointers)
-        ]
+    def _pointed(self, address: int, *, alone: bool = False) -> frozenset[int]:
+        """Return the functions to which what a function refers to has pointers; ``alone``: which it
+        has itself, and not those that it calls."""
+        start = self._function(address)
+        if start is None:
+            return frozenset()
+        symbol = self.symbols[start]
+        found = self.references.pointed(symbol.object_file, symbol.name, alone=alone)
+        return frozenset(
+            a for a, one in self.symbols.items() if (one.object_file, one.name) in found
+        )
 
     def frame(self, start: int) -> _Frame:
         """Return the frame of the function at ``start``."""
@@ -119,6 +138,13 @@ class _Program:
                 conditional = len(block[1]) if block else max(0, conditional - 1)
                 address += instruction.size
         return frame
+
+
+def _sum(frame: _Frame, below: Sequence[int | None]) -> int | None:
+    """Return what a frame takes with the deepest of the calls below it."""
+    known = [one for one in below if one is not None]
+    whole = frame.known and len(known) == len(below)
+    return frame.size + max(known, default=0) if whole else None
 
 
 def _length(code: bytes, offset: int) -> int:

@@ -7,7 +7,9 @@ core has and one run compares all of them with TFLite Micro, on that core and by
 from __future__ import annotations
 
 import dataclasses
+import platform
 import shutil
+import subprocess
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -20,6 +22,7 @@ from edgebuild.ops import OPS
 from edgebuild.ops.band_rows import sums_rows
 from edgebuild.ops.base import Case
 from edgebuild.schedule.schedule import FAST_SCRATCH
+from edgebuild.resources import resource_dir
 from edgebuild.targets import CpuFeatures, load_target
 from edgebuild.tflite.writer import write_tflite
 from edgebuild.toolchain import CompileJob
@@ -155,3 +158,36 @@ def test_all_cases_in_one_model(tmp_path, target):
     (tmp_path / "every.tflite").write_bytes(write_tflite(every))
     report = edgebuild.build(tmp_path / "every.tflite", target=target, samples=4, out=tmp_path)
     assert report.passed and len(report.layers) == len(every.ops)
+
+
+COMPILERS = {
+    "host": ("gcc",),
+    "cortex-m0plus": ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m0plus"),
+    "cortex-m4": ("arm-none-eabi-gcc", "-mthumb", "-mcpu=cortex-m4"),
+}
+
+
+@pytest.mark.parametrize(
+    "core",
+    [pytest.param(core, marks=pytest.mark.gcc if core != "host" else ()) for core in COMPILERS],
+)
+def test_what_cannot_be_compiled_for_a_core_says_why_first(core):
+    """That are the kernels for AArch64. Every other file of the runtime compiles for every core, as
+    portable C where need be."""
+    command = COMPILERS[core]
+    if shutil.which(command[0]) is None or (core == "host" and platform.machine() != "x86_64"):
+        pytest.skip(f"no {command[0]} for another machine than AArch64")
+    headers = resource_dir("firmware") / "startup" / "include"
+    flags = ["-std=c11", "-fsyntax-only"]
+    flags += [] if core == "host" else ["-ffreestanding", f"-I{headers}"]
+    said = {}
+    for path in sorted(runtime_dir().rglob("*.c")):
+        done = subprocess.run([*command, *flags, path], capture_output=True, text=True, timeout=60)
+        if done.returncode != 0:
+            lines = done.stderr.splitlines()
+            said[path.name] = next(line for line in lines if "error:" in line)
+    neon = {path.name for path in runtime_dir().rglob("*neon*.c")} - {"eb_neon_isa.c"}
+    assert len(neon) > 5 and set(said) == neon
+    assert {line.partition("error: ")[2] for line in said.values()} == {
+        '#error "this kernel needs AArch64"'
+    }

@@ -106,6 +106,56 @@ def test_what_zig_misses_or_nearly_misses_fits_with_gcc(folder, with_gcc, sizes,
 
 
 @GCC
+def test_at_size_the_smaller_of_all_is_kept(folder, with_gcc):
+    """With room to spare, too; the report and the lock say which, and why."""
+    report = build(folder, optimize="size")
+    sizes = {trial.tool: trial.flash_bytes.value for trial in report.compilers}
+    assert list(sizes) == ["zig -Os", "gcc -Os"] and report.passed and report.comparison.equal
+    smaller = min(sizes, key=sizes.get)
+    assert kept(report) == [smaller] and report.metrics.flash_bytes.value == sizes[smaller]
+    (why,) = [note for note in report.notes if "compiled with" in note]
+    assert why == (
+        f"compiled with {smaller}, the smallest that keeps the budget, because kernels are chosen "
+        f"for size (flash: zig -Os {sizes['zig -Os']:,} B, gcc -Os {sizes['gcc -Os']:,} B)"
+    )
+    lock = json.loads((folder / "out" / "small-cortex-m3" / "build.lock").read_text())
+    assert lock["compiler"]["kept"] == report.toolchain
+    assert [row["tool"] for row in lock["compiler"]["tried"]] == ["zig -Os", "gcc -Os"]
+    alone = build(folder, optimize="size", toolchain="zig")
+    assert tried(alone) == ["zig -Os"] and alone.metrics.flash_bytes.value == sizes["zig -Os"]
+    for limit in (30_000, sizes[smaller] + 10):
+        request = BuildRequest(
+            folder / "small.tflite", "cortex-m3", budget=flash(limit), optimize="size"
+        )
+        said = forecast(request).metrics.flash_bytes
+        assert said.least <= sizes[smaller] <= said.most
+        assert kept(build(folder, optimize="size", budget=flash(limit))) == [smaller]
+    (note,) = [n for n in forecast(request).notes if "a build tries" in n]
+    assert "zig -Os, gcc -Os, and the latency of all but the first is not predicted" in note
+
+
+@GCC
+def test_at_size_a_budget_goes_before_bytes(folder, with_gcc):
+    """A compiler whose code is smaller but misses the latency is not kept."""
+    times = {
+        trial.tool: (trial.latency_us.value, trial.flash_bytes.value)
+        for trial in build(folder, optimize="size").compilers
+    }
+    fast, slow = sorted(times, key=lambda tool: times[tool][0])
+    assert times[slow][1] < times[fast][1], "the slower is kept without a limit"
+    limit = sum(times[tool][0] for tool in (fast, slow)) / 2
+    budget = Budget(latency_us=limit).named("the command line")
+    assert kept(build(folder, optimize="size", budget=budget)) == [fast]
+
+
+def test_at_size_without_gcc_zig_alone_is_asked(folder, monkeypatch):
+    monkeypatch.setattr(GccToolchain, "available", lambda _: False)
+    report = build(folder, optimize="size")
+    assert tried(report) == kept(report) == ["zig -Os"]
+    assert not any("compiled with" in note for note in report.notes)
+
+
+@GCC
 @pytest.mark.parametrize("tool", ["gcc", "gcc -Os", "zig -Os"])
 def test_what_a_search_costed_with_comes_first(folder, with_gcc, sizes, tool):
     """And stays where it keeps the budget, however full: the search's figure is the build's."""

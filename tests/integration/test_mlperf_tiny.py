@@ -112,6 +112,21 @@ def test_code_of_kws(build):
     assert flash["code"].value + flash["runtime"].value < 20_000
 
 
+@pytest.mark.parametrize("optimize", ["speed", "balanced"])
+@pytest.mark.parametrize("target", ["cortex-m0plus", "cortex-m4"])
+def test_the_stack_of_resnet8_is_within_its_bound(mlperf_dir, tmp_path, target, optimize):
+    """Winograd's kernel calls functions of other files through pointers."""
+    memory = edgebuild.build(
+        mlperf_dir / "resnet8_int8.tflite",
+        target=target,
+        optimize=optimize,
+        out=tmp_path,
+        samples=1,
+    ).memory
+    stack, bound = memory["stack"].value, memory["stack bound"].value
+    assert stack <= bound < 1.3 * stack
+
+
 def needs_qemu():
     if shutil.which("qemu-system-arm") is None:
         pytest.skip("qemu-system-arm is not installed")

@@ -12,6 +12,11 @@ import pytest
 import edgebuild
 from benchmarks.mlperf_tiny_readme import read_rows, section, with_section
 from edgebuild.cli.main import COMMANDS, cli
+from edgebuild.toolchain import CompileJob, zig
+from edgebuild.toolchain.choice import SIZE
+from edgebuild.toolchain.cores import find_core
+from edgebuild.toolchain.firmware import FIRMWARE_FLAGS
+from edgebuild.toolchain.gcc import _CORTEX_M_FLAGS, _target_flags
 from tests.conftest import ROOT
 from tests.small import small_model
 
@@ -19,7 +24,7 @@ TEXT = (ROOT / "README.md").read_text()
 
 
 def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", TEXT, re.S)
+    return re.findall(rf"^```{language}\n(.*?)^```$", TEXT, re.S | re.M)
 
 
 def commands():
@@ -47,6 +52,20 @@ def test_make_targets_exist():
 def test_links_lead_somewhere():
     for link in re.findall(r"\]\(([^)#]+)\)", TEXT):
         assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_the_flags_are_those_of_a_build():
+    """Of what edgebuild gives GCC, but for warnings and what only its firmware needs."""
+    (line,) = [block for block in blocks("") if block.startswith("-")]
+    ours = [*_target_flags(find_core("cortex-m4"), True), *_CORTEX_M_FLAGS, CompileJob({}).optimize]
+    assert set(line.split()) <= set(ours)
+    left = {flag for flag in ours if flag not in line.split()}
+    assert left == {
+        *("-Wall", "-Wextra", "-Werror", "-Wconversion", "-g0", "-ffreestanding", "-fbuiltin"),
+        *(flag for flag in FIRMWARE_FLAGS if flag.startswith(("-fno-", "-fomit-"))),
+    }
+    assert SIZE == "-Os" and "`-Os` replaces `-O2`" in TEXT
+    assert "-fno-unroll-loops" in zig._CORTEX_M_FLAGS and "with Clang, `-fno-unroll-loops`" in TEXT
 
 
 def test_the_c_example_compiles(tmp_path):

@@ -345,13 +345,18 @@ ZIG = [sys.executable, "-m", "ziglang", "cc", "-std=c11", "-Wall", "-Wextra", "-
 @pytest.fixture
 def library(place, command):
     """The folder ``lib`` of two models for a Cortex-M4, plain C elsewhere."""
-    build(command, "one.tflite", "two.tflite", "--target", "cortex-m4", "--run", "host")
-    return place / "build/one+two-cortex-m4/lib"
+    return library_of(place, command, "one", "two")
+
+
+def library_of(place, command, *names):
+    given = [f"{name}.tflite" for name in names]
+    build(command, *given, "--target", "cortex-m4", "--run", "host")
+    return place / f"build/{'+'.join(names)}-cortex-m4/lib"
 
 
 def inputs(name, count=4):
-    side = MODELS[name].get("side", 8)
-    drawn = np.random.default_rng(7).integers(-128, 128, (count, side * side), dtype=np.int8)
+    size = read_tflite(small_model(name, **MODELS[name]), name=name).input_tensors[0].nbytes
+    drawn = np.random.default_rng(7).integers(-128, 128, (count, size), dtype=np.int8)
     return [row.tobytes() for row in drawn]
 
 
@@ -366,9 +371,9 @@ def c_rows(name, rows):
     return f"static const int8_t {name}[][{len(rows[0])}] = {{{', '.join(values)}}};\n"
 
 
-def data_header(place):
+def data_header(place, names=("one", "two")):
     parts = ["#include <stdint.h>\n"]
-    for name in ("one", "two"):
+    for name in names:
         parts.append(c_rows(f"{name}_in", inputs(name)))
         parts.append(c_rows(f"{name}_out", expected(place, name)))
     return "".join(parts)
@@ -382,27 +387,39 @@ CHECK = """
          memcmp(model##_output(arena, 0), model##_out[n], sizeof model##_out[0]) == 0)
 """
 
-SKETCH = """
-#include "src/one.h"
-#include "src/two.h"
-#include "data.h"
-static _Alignas(16) unsigned char a[ONE_ARENA_BYTES], b[TWO_ARENA_BYTES];
-int main(void)
-{
-    int good = one_init(a, sizeof a) == 0 && two_init(b, sizeof b) == 0;
-    for (int n = 0; n < 4; n++) {
-        good = good && CHECK(one, a, n) && CHECK(two, b, n);
-    }
-    return good ? 0 : 1;
-}
-"""
+
+def sketch_of(names):
+    """Return a program that runs all models in turn, each on an arena of its own."""
+    includes = [f'#include "src/{name}.h"' for name in names]
+    arenas = [
+        f"static _Alignas(16) unsigned char {name}_arena[{name.upper()}_ARENA_BYTES];"
+        for name in names
+    ]
+    begun = " && ".join(f"{name}_init({name}_arena, sizeof {name}_arena) == 0" for name in names)
+    good = " && ".join(f"CHECK({name}, {name}_arena, n)" for name in names)
+    return "\n".join(
+        [
+            *includes,
+            '#include "data.h"',
+            *arenas,
+            "int main(void)",
+            "{",
+            f"    int good = {begun};",
+            "    for (int n = 0; n < 4; n++) {",
+            f"        good = good && {good};",
+            "    }",
+            "    return good ? 0 : 1;",
+            "}\n",
+        ]
+    )
 
 
-def test_as_a_sketch(place, library, tmp_path):
+@pytest.mark.parametrize("names", [("one", "two"), ("one", "two", "three")], ids=len)
+def test_as_a_sketch(place, command, tmp_path, names):
     sketch = tmp_path / "sketch"
-    shutil.copytree(library, sketch / "src")
-    (sketch / "data.h").write_text(data_header(place) + CHECK)
-    (sketch / "sketch.c").write_text(SKETCH)
+    shutil.copytree(library_of(place, command, *names), sketch / "src")
+    (sketch / "data.h").write_text(data_header(place, names) + CHECK)
+    (sketch / "sketch.c").write_text(sketch_of(names))
     # Like the Arduino builder: each file by itself, with no include path.
     objects = []
     for path in sorted(sketch.rglob("*.c")):

@@ -2,7 +2,9 @@
 
 import dataclasses
 import inspect
+import os
 import typing
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +19,19 @@ from edgebuild.pipeline import BuildRequest, make_plan
 from edgebuild.project import Normalization
 from edgebuild.toml_reader import Problems, Reader
 from tests.small import small_model
+
+
+class Pathlike:
+    """What ``__fspath__`` returns, or raises."""
+
+    def __init__(self, result):
+        self.result = result
+
+    def __fspath__(self):
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
 
 PUBLIC = {name: getattr(edgebuild, name) for name in edgebuild.__all__}
 VALUES = {
@@ -36,17 +51,48 @@ VALUES = {
     "class": dict,
     "function": len,
     "object": object(),
+    "path of bytes": Pathlike(b"/tmp/x"),
+    "path of a number": Pathlike(5),
+    "path that fails": Pathlike(RuntimeError("closed")),
+    "complex": 1j,
+    "range": range(3),
 }
 """One value of each kind, to be given for every parameter that does not take it."""
 
+TEXTS = {
+    "": "must not be empty",
+    "x" * 5000: "must have at most 4,096 characters, not 5,000",
+    "a\0b": "must not contain a NUL character: a string ('a\\x00b')",
+    "\ud800": "must be text that has a UTF-8 form, not a string ('\\ud800')",
+}
+"""What no string and no path can be, and what is said of it."""
 
-def wrong_arguments():
+WRAPPED = {"list": lambda text: [text], "key": lambda text: {text: "1/2"}, "text": str}
+"""The forms in which parameters take strings."""
+
+
+def parameters():
     for name, function in PUBLIC.items():
         hints = typing.get_type_hints(inspect.unwrap(function))
         for key in inspect.signature(function).parameters:
-            for label, value in VALUES.items():
-                if not matches(value, hints[key]):
-                    yield pytest.param(name, key, value, id=f"{name}-{key}-{label}")
+            yield name, key, hints[key]
+
+
+def wrong_arguments():
+    for name, key, hint in parameters():
+        for label, value in VALUES.items():
+            if not matches(value, hint) or isinstance(value, Pathlike):
+                yield pytest.param(name, key, value, id=f"{name}-{key}-{label}")
+
+
+def wrong_texts():
+    for name, key, hint in parameters():
+        for form, wrap in WRAPPED.items():
+            if matches(wrap("x"), hint):
+                for text in TEXTS:
+                    yield pytest.param(
+                        name, key, wrap(text), id=f"{name}-{key}-{form}-{text[:4]!r}"
+                    )
 
 
 @pytest.mark.parametrize(("name", "key", "value"), list(wrong_arguments()))
@@ -59,6 +105,27 @@ def test_a_wrong_type_is_an_error_that_names_the_argument(tmp_path, name, key, v
     with pytest.raises(EdgebuildError, match=rf"^{name}\(\): '{key}' must be ") as caught:
         PUBLIC[name](**{**required, key: value})
     assert "Traceback" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("name", "key", "value"), list(wrong_texts()))
+def test_a_wrong_text_is_an_error_that_names_the_argument(tmp_path, name, key, value):
+    text = value if isinstance(value, str) else next(iter(value))
+    required = {
+        k: str(tmp_path / "nothing")
+        for k, p in inspect.signature(PUBLIC[name]).parameters.items()
+        if p.default is p.empty
+    }
+    with pytest.raises(InputError) as caught:
+        PUBLIC[name](**{**required, key: value})
+    assert str(caught.value) == f"{name}(): '{key}' {TEXTS[text]}"
+
+
+def test_every_path_and_string_has_wrong_texts():
+    given = {(p.values[0], p.values[1]) for p in wrong_texts()}
+    assert ("build", "model") in given and ("build", "training") in given
+    assert ("build", "fail_on") in given and ("build", "normalization") in given
+    assert ("synthesize", "out") in given and ("build", "budget") in given
+    assert ("build", "seed") not in given
 
 
 def test_every_parameter_has_wrong_values():
@@ -162,9 +229,21 @@ def test_budgets_as_a_mapping_and_by_name(monkeypatch, tmp_path):
         ({"data": np.array([object()])}, "'data': the array 'x' contains Python objects"),
         ({"trials": 3}, "'trials' is for a search"),
         ({"search": True, "timeout": 0}, "'timeout' must be more than 0"),
-        ({"search": True, "trials": 0}, "'trials' must be at least 1"),
-        ({"model": "a\0b"}, "is not a path"),
-        ({"target": "a\0b"}, "target"),
+        ({"search": True, "timeout": 1e300}, "'timeout' must be at most 1,000,000 seconds"),
+        ({"search": True, "timeout": "soon"}, "'timeout' 'soon' is not a duration"),
+        ({"search": True, "timeout": "5"}, "'timeout' '5' needs a unit of time"),
+        ({"search": True, "trials": 0}, "'trials' must be 1 to 4,294,967,295, not 0"),
+        ({"search": True, "jobs": -1}, "'jobs' must be 1 to 256, not -1"),
+        ({"search": True, "jobs": 10**9}, "'jobs' must be 1 to 256, not 1000000000"),
+        ({"samples": 10**5000}, "samples must be 1 to 4,294,967,295, not '?0x"),
+        ({"input_shapes": {"x": [10**5000]}}, "does not have the form INPUT=1,96,96,1"),
+        ({"timeout": 10**400}, "'timeout' must be a string, a number or None, not a whole number"),
+        ({"budget": Budget(flash_bytes="64KiB")}, r"'budget.flash_bytes' must be a whole number"),
+        ({"model": "x" * 300}, "file name too long"),
+        ({"data": "x" * 300}, "file name too long"),
+        ({"train": "x" * 300}, "file name too long"),
+        ({"training": "x" * 300}, "file name too long"),
+        ({"data": "a.npz", "data_folder": "x" * 300}, "file name too long"),
     ],
 )
 def test_wrong_values(monkeypatch, tmp_path, options, message):
@@ -181,6 +260,48 @@ def test_arrays_are_data(monkeypatch, tmp_path):
     again = request_of(monkeypatch, tmp_path, data=(x.copy(), y), train=x)
     assert (again.data, again.train) == (found.data, found.train)
     assert request_of(monkeypatch, tmp_path, data=(x + 1, y)).data != found.data
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.array([1]), r"input 0 'image' expects samples of shape \[8, 8, 1\], got \[\]"),
+        (np.float64("inf"), "x is a single value, not samples"),
+        (np.full((3, 8, 8, 1), np.nan, np.float32), "x contains 192 NaN or infinite values"),
+        (np.zeros((0, 8, 8, 1)), "x is empty"),
+        ({"x": np.zeros((3, 8, 8, 1)), "y": np.zeros(2)}, "y has 2 labels for 3 samples"),
+    ],
+)
+def test_an_error_in_arrays_names_the_argument(monkeypatch, tmp_path, given, message):
+    """And not the file in the cache that holds them."""
+    monkeypatch.setenv("EDGEBUILD_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "small.tflite").write_bytes(small_model())
+    with pytest.raises(InputError, match=rf"^build\(\): 'data': {message}") as caught:
+        edgebuild.build(
+            tmp_path / "small.tflite", target="host", data=given, run="none", out=tmp_path / "out"
+        )
+    assert "cache" not in str(caught.value)
+
+
+def test_a_failed_file_operation_is_worded(tmp_path):
+    (tmp_path / "small.tflite").write_bytes(small_model())
+    with pytest.raises(InputError, match="file name too long"):
+        edgebuild.build(
+            tmp_path / "small.tflite", target="host", run="none", out=tmp_path / ("x" * 300)
+        )
+
+    @checked
+    def read(path: str) -> bytes:
+        return Path(path).read_bytes()
+
+    with pytest.raises(InputError, match=f"{tmp_path}: is a directory"):
+        read(str(tmp_path))
+
+
+def test_a_path_that_is_no_utf_8(monkeypatch, tmp_path):
+    """Python has its bytes as single surrogates."""
+    found = request_of(monkeypatch, tmp_path, out=os.fsdecode(b"o\xff"))
+    assert os.fsencode(found.out) == b"o\xff"
 
 
 def test_normalization_as_text(monkeypatch, tmp_path):

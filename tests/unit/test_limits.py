@@ -156,8 +156,46 @@ def test_the_arena_of_many_operators_takes_little_time():
 def test_a_missing_file_gets_the_name_that_was_meant(tmp_path):
     for name in ("net.keras", "data.npz", "shipped.toml"):
         (tmp_path / name).write_bytes(b"x")
-    assert limits.beside(tmp_path / "nett.keras") == "; did you mean 'net.keras'?"
-    assert limits.beside(tmp_path / "net.h5") == "; did you mean 'net.keras'?"
-    assert limits.beside(tmp_path / "dat.npz") == "; did you mean 'data.npz'?"
-    assert limits.beside(tmp_path / "my.toml") == ""  # equal suffixes are no likeness
-    assert limits.beside(tmp_path / "nowhere" / "net.keras") == ""
+
+    def said(name):
+        return limits.missing(tmp_path / name).removeprefix(f"{tmp_path / name}: ")
+
+    assert said("nett.keras") == "no such file; did you mean 'net.keras'?"
+    assert said("net.h5") == "no such file; did you mean 'net.keras'?"
+    assert said("dat.npz") == "no such file; did you mean 'data.npz'?"
+    assert said("my.toml") == "no such file"  # equal suffixes are no likeness
+    assert said("nowhere/net.keras") == "no such file"
+
+
+def test_a_missing_file_is_not_told_its_own_name(tmp_path):
+    """A link that leads nowhere is there, under the name that was given."""
+    (tmp_path / "loop.npz").symlink_to("loop.npz")
+    (tmp_path / "gone.npz").symlink_to("nowhere.npz")
+    for name, message in (
+        ("loop.npz", "too many levels of symbolic links"),
+        ("gone.npz", "a symbolic link to 'nowhere.npz', where there is nothing"),
+    ):
+        assert limits.missing(tmp_path / name) == f"{tmp_path / name}: {message}"
+    with pytest.raises(InputError, match=r"gone\.npz: a symbolic link to 'nowhere\.npz', where "):
+        open_file(tmp_path / "gone.npz", most=1)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (os.mkfifo, "not a regular file"),
+        (lambda p: p.symlink_to("/dev/zero"), "not a regular file"),
+        (lambda p: p.symlink_to(p.name), "too many levels of symbolic links"),
+        (lambda p: p.symlink_to("nowhere"), "a symbolic link to 'nowhere', where there is nothing"),
+    ],
+)
+def test_what_is_called_a_sample_but_is_no_file_is_not_passed_over(tmp_path, make, message):
+    for name in ("b.PNG", "a.png", "notes.txt"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "folder.png").mkdir()
+    make(tmp_path / "pipe.txt")
+    found = [tmp_path / "a.png", tmp_path / "b.PNG"]
+    assert limits.files_in(tmp_path, {".png"}) == found
+    make(tmp_path / "c.png")
+    with pytest.raises(InputError, match=rf"/c\.png: {re.escape(message)}"):
+        limits.files_in(tmp_path, {".png"})

@@ -454,6 +454,15 @@ def test_a_cortex_m_needs_a_core_of_its_family(write):
     assert any("not a Cortex-M core" in fault for fault in validate_target(write(text)))
 
 
+def test_a_byte_order_mark_is_no_error(write):
+    path = write(GOOD)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert not validate_target(path)
+    path.write_bytes(b"\xef\xbb\xbf" + b"schema = no\n")
+    (fault,) = validate_target(path)
+    assert "line 1" in fault and "\ufeff" not in fault and "?" not in fault
+
+
 def test_links_that_lead_in_a_circle_are_told(tmp_path):
     (tmp_path / "circle.toml").symlink_to("circle.toml")
     with pytest.raises(InputError, match=r"circle\.toml: too many levels of symbolic links"):

@@ -147,7 +147,7 @@ def nan():
         (np.zeros((3, 5, 4)), r"expects samples of shape \[4, 4, 1\], got \[5, 4\].*float64"),
         (np.zeros((4, 4, 1)), r"expects samples of shape \[4, 4, 1\], got \[4, 1\]"),
         (np.zeros((0, 4, 4)), r"is empty, its shape is \[0, 4, 4\]"),
-        (np.float32(1), "is empty, its shape is"),
+        (np.float32(1), "is a single value, not samples"),
         (np.array(["a"]), "has dtype <U1, expected numbers"),
         (np.zeros(3, complex), "has dtype complex128"),
         (np.array([None]), "contains Python objects"),
@@ -248,6 +248,22 @@ def test_a_zip_bomb_below_the_limit(tmp_path):
 def test_a_pipe_is_no_data_set(tmp_path):
     os.mkfifo(tmp_path / "x.npy")
     bad(tmp_path, "not a regular file")
+
+
+@pytest.mark.parametrize("name", ["loop.npz", "loop"])
+def test_a_link_to_itself_is_no_data_set(tmp_path, name):
+    (tmp_path / name).symlink_to(name)
+    bad(tmp_path, f"{name}: too many levels of symbolic links\ntry", name)
+
+
+@pytest.mark.parametrize("name", ["cat/b.png", "b.png", "b.wav"])
+def test_a_pipe_among_the_files_of_a_folder_is_told(tmp_path, name):
+    pipe = tmp_path / "d" / name
+    pipe.parent.mkdir(parents=True)
+    if name.endswith(".png"):
+        Image.new("L", (8, 8)).save(pipe.with_name("a.png"))
+    os.mkfifo(pipe)
+    bad(tmp_path, f"{name}: not a regular file", "d")
 
 
 def test_names_for_more_classes_than_the_model_has(tmp_path):

@@ -29,6 +29,12 @@ def request_(tmp_path):
     return BuildRequest(tmp_path / "small.tflite", "cortex-m4", out=tmp_path / "out")
 
 
+def test_a_wrong_limit_of_the_cache_is_told_before_the_work(request_, monkeypatch):
+    monkeypatch.setenv("EDGEBUILD_CACHE_LIMIT", "abc")
+    with pytest.raises(InputError, match="EDGEBUILD_CACHE_LIMIT: 'abc' is not a size"):
+        make_plan(request_)
+
+
 def test_defaults(request_, tmp_path):
     plan = make_plan(request_)
     assert (plan.name, plan.run, plan.target.name) == ("small", "simulator", "cortex-m4")

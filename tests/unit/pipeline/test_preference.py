@@ -20,8 +20,11 @@ def model(bench, tmp_path):
     return path
 
 
-def of(model, optimize=None, target="cortex-m4", **limits):
-    return forecast(BuildRequest(model, target, budget=Budget(**limits), optimize=optimize))
+def of(model, optimize=None, target="cortex-m4", toolchain="auto", **limits):
+    budget = Budget(**limits)
+    return forecast(
+        BuildRequest(model, target, budget=budget, optimize=optimize, toolchain=toolchain)
+    )
 
 
 def figures(found):
@@ -53,10 +56,29 @@ def test_a_flash_budget_in_between_buys_some_of_the_cycles(bench, tmp_path):
     make, model = bench.Layers(5), tmp_path / "three.tflite"
     layers = [make.conv((1, 16, 16, 8), 8, (5, 5)), make.depthwise((1, 16, 16, 8), (5, 5))]
     model.write_bytes(write_tflite(chained([*layers, make.conv((1, 16, 16, 8), 24, (3, 3))])))
-    fast, small = (figures(of(model, one)) for one in ("balanced", "size"))
+    fast, small = (figures(of(model, one, toolchain="zig")) for one in ("balanced", "size"))
     between = of(model, flash_bytes=(3 * fast[0] + 2 * small[0]) // 5)
     assert between.passed and fast[2] < figures(between)[2] < small[2] / 1.5
     assert "kernels are chosen for the flash that there is" in between.notes
+
+
+def test_a_latency_budget_buys_the_faster_kernel(model, tmp_path):
+    """Balanced kernels miss it, those for speed keep it and take more flash."""
+    fast, balanced = (of(model, one) for one in ("speed", "balanced"))
+    limit = (fast.metrics.latency_us.most + balanced.metrics.latency_us.least) / 2
+    assert fast.metrics.latency_us.most < limit < balanced.metrics.latency_us.least
+    found = of(model, latency_us=limit)
+    assert found.passed and figures(found) == figures(fast)
+    assert figures(found)[0] > figures(balanced)[0]
+    assert "kernels are chosen for speed: latency is short" in found.notes
+    # What was asked for is kept.
+    asked = of(model, "balanced", latency_us=limit)
+    assert figures(asked)[2] == figures(balanced)[2] and not asked.passed
+    built = edgebuild.build(
+        model, target="cortex-m4", out=tmp_path, budget=Budget(latency_us=limit), samples=1
+    )
+    assert built.passed and built.comparison.equal
+    assert built.metrics.latency_us.value == pytest.approx(figures(fast)[2], rel=0.02)
 
 
 def test_what_nothing_keeps_is_missed_with_balanced_kernels(model):

@@ -283,7 +283,8 @@ def test_the_command_prints_the_most_sensitive_layers(plan, capsys):
         (["--target", "cortex-m4", "--target", "cortex-m0plus"], "a search is for one target"),
         (["--target", "cortex-m4", "--build", "3"], "no point 3"),
         (["--target", "cortex-m4", "--jobs", "none"], "none"),
-        (["--target", "cortex-m4", "--jobs", "0"], "jobs must be at least 1"),
+        (["--target", "cortex-m4", "--jobs", "0"], "jobs must be 1 to 256"),
+        (["--target", "cortex-m4", "--jobs", "1000000"], "jobs must be 1 to 256"),
         (["--target", "cortex-m4"], ""),
     ],
 )

@@ -20,9 +20,10 @@ KEEP int32_t leaf(volatile int32_t *x) { return *x + 1; }
 def bound(request, tmp_path, zig_or_gcc):
     """Compile C and return the bound of its function ``run``."""
 
-    def of(source, function="run"):
+    def of(source, function="run", **others):
         main = "\nint main(void) { sink = run(3); return 0; }\n"
-        job = CompileJob({"main.c": HEAD + source + main})
+        texts = {f"{name}.c": f"#include <stdint.h>\n{text}" for name, text in others.items()}
+        job = CompileJob({"main.c": HEAD + source + main, **texts})
         image = zig_or_gcc.build_image(job, request.param, toy_script(), tmp_path / "out")
         return stack_bound(image, function)
 
@@ -67,6 +68,86 @@ KEEP int32_t run(int32_t n) {{ int32_t (*volatile f)(int32_t) = n > 2 ? small : 
                               sink = f(n); return 1; }}
 """
     assert 400 <= bound(source) <= 480
+
+
+FORM = """
+#define USED(a) __asm volatile("" : : "r"(a) : "memory")
+typedef struct { int32_t (*f)(int32_t); } form;
+int32_t called(const form *by, int32_t n);
+"""
+CALLED = (
+    FORM
+    + """
+int32_t called(const form *by, int32_t n) { volatile int32_t a[10]; a[0] = n; USED(a);
+                                            return by->f(a[0]) + 1; }
+"""
+)
+
+
+def large(count):
+    return f"""
+static int32_t large(int32_t n) {{ volatile int32_t a[{count}]; a[0] = n; USED(a); return a[0]; }}
+"""
+
+
+def user(count):
+    """A function that gives one of its own file to a function of another."""
+    return FORM + large(count) + "\nstatic const form by = {large};\n"
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_a_pointer_may_be_any_function_of_a_file_that_hands_it_on(bound, static):
+    """In a constant, or one that the code puts together."""
+    others = "KEEP int32_t small(int32_t n) { return n + 2; }"
+    source = (
+        FORM
+        + large(100)
+        + others
+        + (
+            """
+static const form by = {large};
+KEEP int32_t run(int32_t n) { sink = small(n); return called(&by, n) + 1; }
+"""
+            if static
+            else """
+KEEP int32_t run(int32_t n) { const form by = {n > 2 ? large : small}; return called(&by, n) + 1; }
+"""
+        )
+    )
+    assert 440 <= bound(source, kernel=CALLED) <= 440 + 3 * 24
+
+
+def test_pointers_of_one_kernel_are_not_those_of_another(bound):
+    """Nor does a function count whose address is taken where no run comes by."""
+    small = "int32_t small(int32_t n);\nint32_t small(int32_t n) { return called(&by, n) + 1; }"
+    source = (
+        user(20)
+        + f"""
+int32_t small(int32_t n);
+{large(200).replace("large", "unused")}
+extern const form table;
+const form table = {{unused}};
+KEEP int32_t own(int32_t n) {{ volatile int32_t a[90]; a[0] = n; USED(a);
+                              return called(&by, a[0]) + 1; }}
+KEEP int32_t run(int32_t n) {{ sink = small(n); return own(n) + 1; }}
+"""
+    )
+    deepest = 4 * (90 + 10 + 20)
+    assert deepest <= bound(source, kernel=CALLED, other=user(60) + small) <= deepest + 4 * 24
+
+
+def test_a_function_that_was_called_through_a_pointer_calls_another_so(bound):
+    """But not itself, nor one that does the same: kernels do not recurse."""
+    body = "{ const form by = {n > 2 ? again : small}; return called(&by, n) + 1; }"
+    source = f"""{FORM}
+KEEP int32_t again(int32_t n);
+KEEP int32_t small(int32_t n) {{ volatile int32_t a[50]; a[0] = n; USED(a); return a[0] + 2; }}
+KEEP int32_t again(int32_t n) {{ int32_t (*volatile f)(int32_t) = small; return f(n) + 1; }}
+KEEP int32_t run(int32_t n) {body}
+"""
+    assert 4 * (10 + 50) <= bound(source, kernel=CALLED) <= 4 * (10 + 50) + 5 * 24
+    in_a_circle = source.replace("return f(n) + 1", "return called((const form *)&f, n)")
+    assert bound(in_a_circle, kernel=CALLED) is None
 
 
 def test_recursion_is_not_known(bound):
