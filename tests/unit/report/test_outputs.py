@@ -103,12 +103,13 @@ def test_what_has_become_constant():
     original = np.concatenate([BOXES, SCORES], axis=-1)
     still = original.copy()
     still[..., 4:] = 0.5
-    assert constant_parts([("out", still, original)], [(4,)], [0.1]) == [
-        "output 'out', channels 4 to 5,"
-    ]
+    (loss,) = constant_parts([("out", still, original)], [(4,)], [0.1])
+    assert loss.sentence == "output 'out', channels 4 to 5, has become constant"
+    assert (loss.output, loss.channels) == ("out", (4, 5))
     assert constant_parts([("out", still, original)], [()], [0.1]) == []
     whole = np.broadcast_to(original[0], original.shape)
-    assert constant_parts([("out", whole, original)], [()], [0.1]) == ["output 'out'"]
+    (loss,) = constant_parts([("out", whole, original)], [()], [0.1])
+    assert loss.sentence == "output 'out' has become constant"
     # What varies by less than a step of the numbers was never to be seen.
     assert constant_parts([("out", whole / 9e3, original / 9e3)], [()], [0.1]) == []
     assert constant_parts([("out", whole[:1], original[:1])], [()], [0.1]) == []
