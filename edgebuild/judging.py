@@ -125,7 +125,7 @@ def judge_outputs(
     metrics = quality_metrics(
         accuracy, regression, None if data.is_random else similarity, engine.label
     )
-    suspects = given.causes if _is_theirs(similarity) else ()
+    suspects = _suspects(given, similarity)
     missed = (*_below(similarity, budget), *_above(regression, budget))
     return Judgement(accuracy, regression, similarity, found, metrics, suspects, missed)
 
@@ -151,16 +151,6 @@ class _Outlying:
 
     samples: tuple[int, ...] = ()
     findings: tuple[Finding, ...] = ()
-
-    @property
-    def causes(self) -> tuple[Cause, ...]:
-        """Why a model lost much on them."""
-        return tuple(
-            Cause(
-                OUTLIER, f"the evaluation data: {found.sentence}", "correct or remove that sample"
-            )
-            for found in self.findings[:_NAMED]
-        )
 
 
 def _outlying(
@@ -200,12 +190,21 @@ def _told(
     )
 
 
-def _is_theirs(similarity: SimilarityReport | None) -> bool:
-    """Return whether the outputs of outlying samples are less like the float model's than those of
-    all others."""
+def _suspects(outlying: _Outlying, similarity: SimilarityReport | None) -> tuple[Cause, ...]:
+    """Return the outlying samples as causes, where their outputs are less like the float model's
+    than those of all others."""
     if similarity is None or similarity.usual is None:
-        return False
-    return similarity.least[0] < similarity.usual.least[0]
+        return ()
+    usual = similarity.usual
+    if similarity.least[0] >= usual.least[0]:
+        return ()
+    named = "; ".join(found.sentence for found in outlying.findings[:_NAMED])
+    sentence = (
+        f"in the evaluation data {named}; {without(usual.left_out)} the similarity is "
+        f"{usual.least[0]:.4f}"
+    )
+    them = "those samples" if len(usual.left_out) > 1 else "that sample"
+    return (Cause(OUTLIER, sentence, f"correct or remove {them}"),)
 
 
 def _outputs(
