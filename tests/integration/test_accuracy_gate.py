@@ -6,6 +6,7 @@ the kinds of failure that were found in public reports.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -15,6 +16,8 @@ import edgebuild
 from edgebuild.models import causes
 from edgebuild.report.advice import check_failure
 from edgebuild.report.model import report_from_json
+from edgebuild.tflite.reader import read_tflite
+from edgebuild.tflite.writer import write_tflite
 from tests.gate_tasks import SPOILED, TASKS
 
 
@@ -140,3 +143,29 @@ def test_labels_of_each_output_judge_it(tmp_path):
     assert {row.output for row in report.similarity.channels} == {"box"}
     assert len(report.regression.channels) == 4
     assert np.isfinite(report.metrics.error_increase.value)
+
+
+def test_the_baseline_of_every_output_is_reviewed(tmp_path):
+    """The second output's labels belong to other samples."""
+    task = TASKS["boxes"]()
+    labels = {**task.labels, "kind": np.random.default_rng(0).permutation(task.labels["kind"])}
+    report = dataclasses.replace(task, labels=labels).build(tmp_path)
+    assert (report.baseline.output, report.baseline.measure) == ("kind", "accuracy")
+    assert report.baseline.sentence.startswith("output 'kind': the float model's accuracy of 3")
+    assert report.baseline.others == ()
+
+
+def test_a_dead_output_is_told_and_nothing_contradicts_it(tmp_path):
+    """XNNPACK refuses scales as small as its; LiteRT's own kernels, and generated C, run them."""
+    task = TASKS["values"]()
+    w, b, _ = task.heads["y"]
+    graph = read_tflite(dataclasses.replace(task, heads={"y": (w, b - 1e3, "")}).model())
+    fused = {"fused_activation_function": "RELU"}
+    ops = tuple(dataclasses.replace(op, attrs={**op.attrs, **fused}) for op in graph.ops)
+    (tmp_path / "net.tflite").write_bytes(write_tflite(graph.replace(ops=ops)))
+    np.savez(tmp_path / "data.npz", x=task.x.astype(np.float32))
+    options = {"target": "host", "run": "none", "data": str(tmp_path / "data.npz")}
+    report = edgebuild.build(tmp_path / "net.tflite", out=tmp_path / "build", **options)
+    assert report.passed and report.ladder is None
+    assert report.baseline.measure == "constant"
+    assert report.metrics.similarity.value == 1.0
