@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from edgebuild.budget import MEMORY_OF, Violation
+from edgebuild.budget import MEMORY_OF, OF_QUALITY, Violation
 from edgebuild.compress.ladder import Ladder
 from edgebuild.errors import CheckFailedError
 from edgebuild.regions import unused_of_profile
@@ -92,6 +92,7 @@ def check_failure(report: Judged) -> CheckFailedError | None:
         family, labels = str(report.target.get("family", "")), _labels(report)
         hint = hint or (_UNSURE if violation.uncertain else _smaller_code(report, violation))
         weights = _room_for_weights(report, violation)
+        hint = hint or _against_causes(report, violation)
         hint = hint or budget_hint(violation, family, labels=labels, weights=weights)
         if violation.source.startswith(MEMORY_OF):
             hint = "; ".join([*unused_of_profile(report.target, violation.budget), hint])
@@ -117,6 +118,20 @@ def _questionable(report: Report) -> list[str]:
     """Return what may be why a build lost much: its data, and why no remedy helped."""
     data = [found.sentence for found in report.calibration if found.warning]
     return [*data, *(report.ladder.notes if report.ladder is not None else ())]
+
+
+def _against_causes(report: Judged, violation: Violation) -> str:
+    """Return what to try against a missed budget of quality where its causes are known."""
+    gate = report.gate if isinstance(report, Report) else None
+    if gate is None or violation.unknown or violation.budget not in OF_QUALITY:
+        return ""
+    assert isinstance(report, Report)
+    tried = _in_vain(report.ladder)
+    left = [_untried(cause.remedy, tried) for cause in gate.causes]
+    remedies = list(dict.fromkeys(remedy for remedy in left if remedy))
+    verb = "lower" if violation.budget == "similarity" else "raise"
+    limit = f"--{'min' if verb == 'lower' else 'max'}-{violation.budget}"
+    return "; ".join([*remedies, f"or {verb} {limit}"]) if remedies else ""
 
 
 def gate_hint(gate: AccuracyGate, ladder: Ladder | None = None) -> str:

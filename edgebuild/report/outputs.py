@@ -79,15 +79,28 @@ def without_outliers(
     if not out or data.is_random:
         return None
     kept = np.setdiff1d(np.arange(len(data)), out)
-    rows = [(name, ours[kept], original[kept]) for name, ours, original in outputs]
+    varied = [
+        ((name, ours[kept], wanted[kept]), within, least)
+        for (name, ours, wanted), within, least in zip(outputs, cuts, steps, strict=True)
+        if np.any(_deviations(wanted[kept]) > least)
+    ]
+    if not varied:
+        return None
+    rows, cuts, steps = zip(*varied, strict=True)
     report = similarity_report(rows, data.take(kept), cuts, steps)
     deviations = {
-        name: (wanted.reshape(-1, wanted.shape[-1]).std(axis=0), least)
+        name: (_deviations(wanted), least)
         for (name, _, wanted), least in zip(rows, steps, strict=True)
     }
     channels = tuple(_still_is_not_judged(row, *deviations[row.output]) for row in report.channels)
     numbers = tuple(data.place(sample) for sample in out)
     return dataclasses.replace(report, channels=channels, left_out=numbers)
+
+
+def _deviations(outputs: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each channel of the last axis."""
+    found: np.ndarray = outputs.reshape(-1, outputs.shape[-1]).std(axis=0)
+    return found
 
 
 def _still_is_not_judged(row: ChannelRow, deviations: np.ndarray, steps: np.ndarray) -> ChannelRow:

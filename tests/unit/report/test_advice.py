@@ -175,3 +175,10 @@ def test_what_the_ladder_tried_in_vain_is_not_advised():
     remedy = "correct or remove that sample, or --compress quantize:calibration=percentile"
     gate = dataclasses.replace(gate, causes=(Cause("outlier", "sample 7", remedy),))
     assert gate_hint(gate, ladder).startswith("correct or remove that sample; --min-similarity")
+
+
+def test_a_missed_budget_of_quality_is_met_with_its_causes():
+    missed_one = report(Budget(max_accuracy_drop=0.01).named("edgebuild.toml"))
+    gate = AccuracyGate(True, causes=(Cause("joined", "two parts", "make them separate outputs"),))
+    failure = check_failure(dataclasses.replace(missed_one, gate=gate))
+    assert failure.hint == "make them separate outputs; or raise --max-accuracy-drop"

@@ -208,8 +208,11 @@ def test_what_outliers_hide_is_judged_without_them():
     # What a sigmoid gives below a step of int8 was never to be seen.
     scores = 1e-3 * rng.uniform(size=(100, 1))
     scores[5] = 1.0
-    kept = without_outliers([("y", np.rint(scores), scores)], data, [()], [np.ones(1) / 256], out)
-    assert not kept.channels[0].judged and not kept.channels[0].coarse
+    rows = [("y", np.rint(scores), scores)]
+    assert without_outliers(rows, data, [()], [np.ones(1) / 256], out) is None
+    two = [("y", *(np.hstack([a, original]) for a in (np.rint(scores), scores)))]
+    kept = without_outliers(two, data, [(1,)], [np.array([1 / 256, 0.0])], out)
+    assert [row.judged for row in kept.channels] == [False, True]
 
 
 def test_errors_that_an_outlier_hides():
