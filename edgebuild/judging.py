@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,20 +15,28 @@ from edgebuild.errors import InputError
 from edgebuild.figures import Figure, How
 from edgebuild.graph import DType, Graph, Tensor
 from edgebuild.models.accuracy import Judged, Labels, labels_for, real_threshold
+from edgebuild.models.calibration_review import Finding, find_outliers, table_of
+from edgebuild.models.causes import OUTLIER
 from edgebuild.models.convert import float_outputs
 from edgebuild.models.data import DataSet, dequantize, match_inputs, quantize_input
 from edgebuild.models.last_activation import graph_gives_probability
-from edgebuild.models.output_parts import output_cuts
+from edgebuild.models.output_parts import bounded_steps, output_cuts
 from edgebuild.models.source import SourceModel
-from edgebuild.report.accuracy import AccuracyReport, SimilarityReport
-from edgebuild.report.gate import AccuracyGate, Loss, find_losses
+from edgebuild.report.accuracy import AccuracyReport, SimilarityReport, without
+from edgebuild.report.gate import AccuracyGate, Cause, Loss, find_losses
 from edgebuild.report.judge import accuracy_report
-from edgebuild.report.outputs import constant_parts, regression_report, similarity_report
+from edgebuild.report.outputs import (
+    constant_parts,
+    regression_report,
+    similarity_report,
+    without_outliers,
+)
 from edgebuild.report.regression import RegressionReport
 from edgebuild.units import quoted
 from edgebuild.verification import Engine
 
 NO_BUDGET = Budget()
+_NAMED = 3
 _LABELS = (
     "labels are, for each sample, a class number from 0 on, a one-hot row, or as many values as "
     "the output has; for a sequence or mask a class number for each position"
@@ -44,6 +52,10 @@ class Judgement:
     similarity: SimilarityReport | None = None
     gate: AccuracyGate | None = None
     metrics: dict[str, Figure | None] = dataclasses.field(default_factory=dict)
+    suspects: tuple[Cause, ...] = ()
+    """Samples that judge and are outliers, where the loss is theirs alone."""
+    missed: tuple[Loss, ...] = ()
+    """Where a budget of similarity or error is missed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,20 +111,100 @@ def judge_outputs(
         return Judgement()
     outputs, unfit = _outputs(source, graph, data, fed or data, engine, reference)
     accuracy = _accuracy(outputs, data, budget, engine, reference, source)
-    regression = _regression(outputs, data, budget)
-    similarity = _similarity(outputs, graph, data, budget)
+    given, outlying = _outlying(source, data, outputs)
+    regression = _regression(outputs, data, budget, outlying.samples)
+    similarity = _similarity(outputs, graph, data, budget, given.samples)
     found = None
     if not data.is_random and (unfit or any(out.original is not None for out in outputs)):
-        losses, warnings = find_losses(
-            accuracy, regression, similarity, _constant(outputs, graph), budget
-        )
+        constant = _constant(outputs, graph, data, given.samples)
+        losses, warnings = find_losses(accuracy, regression, similarity, constant, budget)
+        warnings = (*warnings, *_told(outlying, regression, similarity))
         lost = tuple(Loss("not-finite", one.sentence) for one in unfit if one.lost)
         said = tuple(one.sentence for one in unfit if not one.lost)
         found = AccuracyGate(gate, (*lost, *losses), warnings=(*said, *warnings))
     metrics = quality_metrics(
         accuracy, regression, None if data.is_random else similarity, engine.label
     )
-    return Judgement(accuracy, regression, similarity, found, metrics)
+    suspects = _suspects(given, similarity)
+    missed = (*_below(similarity, budget), *_above(regression, budget))
+    return Judgement(accuracy, regression, similarity, found, metrics, suspects, missed)
+
+
+def _below(similarity: SimilarityReport | None, budget: Budget) -> Iterator[Loss]:
+    for one in (similarity, similarity.usual if similarity else None):
+        for row in one.channels if one and budget.min_similarity is not None else ():
+            if row.judged and row.similarity < (budget.min_similarity or 0.0):
+                yield Loss("similarity", "", row.output, (row.channel,))
+
+
+def _above(regression: RegressionReport | None, budget: Budget) -> Iterator[Loss]:
+    limit = budget.max_error_increase
+    for one in (regression, regression.usual if regression else None):
+        for row in one.channels if one and limit is not None else ():
+            if row.channel is not None and (row.increase or 0.0) > (limit or 0.0):
+                yield Loss("error", "", row.output, (row.channel,))
+
+
+@dataclass(frozen=True)
+class _Outlying:
+    """The samples that hold an outlier, sorted, and a finding for each."""
+
+    samples: tuple[int, ...] = ()
+    findings: tuple[Finding, ...] = ()
+
+
+def _outlying(
+    source: SourceModel, data: DataSet, outputs: Sequence[_Output]
+) -> tuple[_Outlying, _Outlying]:
+    """Return the samples whose inputs are outliers, and those whose inputs or labels are."""
+    if data.is_random:
+        return _Outlying(), _Outlying()
+    several = len(source.inputs) > 1
+    inputs = [
+        (f"input {quoted(spec.name)}" if several else "the input", array[:, 0])
+        for spec, array in zip(source.inputs, match_inputs(data, source.inputs), strict=True)
+    ]
+    labels = [
+        (f"the labels {data.label_name(out.position)}", table_of(out.labels.values))
+        for out in outputs
+        if out.labels is not None and out.labels.values is not None
+    ]
+    return tuple(
+        _Outlying(*find_outliers(arrays, data.place)) for arrays in (inputs, [*inputs, *labels])
+    )  # type: ignore[return-value]
+
+
+def _told(
+    outlying: _Outlying, regression: RegressionReport | None, similarity: SimilarityReport | None
+) -> Iterator[str]:
+    """Yield which samples are also left out; nothing where only classes are counted, to which one
+    sample is one sample."""
+    if not outlying.samples or (regression is None and similarity is None):
+        return
+    more = len(outlying.samples) - _NAMED
+    also = f"; {more} more" if more > 0 else ""
+    named = "; ".join(found.sentence for found in outlying.findings[:_NAMED])
+    yield (
+        f"the evaluation data have outliers, so outputs are judged with and without them: {named}"
+        f"{also}"
+    )
+
+
+def _suspects(outlying: _Outlying, similarity: SimilarityReport | None) -> tuple[Cause, ...]:
+    """Return the outlying samples as causes, where their outputs are less like the float model's
+    than those of all others."""
+    if similarity is None or similarity.usual is None:
+        return ()
+    usual = similarity.usual
+    if similarity.least[0] >= usual.least[0]:
+        return ()
+    named = "; ".join(found.sentence for found in outlying.findings[:_NAMED])
+    sentence = (
+        f"in the evaluation data {named}; {without(usual.left_out)} the similarity is "
+        f"{usual.least[0]:.4f}"
+    )
+    them = "those samples" if len(usual.left_out) > 1 else "that sample"
+    return (Cause(OUTLIER, sentence, f"correct or remove {them}"),)
 
 
 def _outputs(
@@ -268,7 +360,7 @@ def _accuracy(
 
 
 def _regression(
-    outputs: Sequence[_Output], data: DataSet, budget: Budget
+    outputs: Sequence[_Output], data: DataSet, budget: Budget, outlying: Sequence[int]
 ) -> RegressionReport | None:
     rows = [
         (
@@ -282,31 +374,50 @@ def _regression(
         and out.labels.values is not None
         and np.isfinite(out.real).all()  # else the gate names the samples
     ]
-    return regression_report(rows, data, budget) if rows else None
+    return regression_report(rows, data, budget, outlying) if rows else None
 
 
 def _similarity(
-    outputs: Sequence[_Output], graph: Graph, data: DataSet, budget: Budget
+    outputs: Sequence[_Output],
+    graph: Graph,
+    data: DataSet,
+    budget: Budget,
+    outlying: Sequence[int],
 ) -> SimilarityReport | None:
     """Return the similarity of outputs that are not judged as classes; of all, where a budget asks
     for it."""
-    rows, cuts = [], []
+    rows, cuts, steps = [], [], []
     for out in outputs:
         classes = out.labels is not None and out.labels.numbers is not None
         if out.original is None or (classes and budget.min_similarity is None):
             continue
         rows.append((out.tensor.name, out.real, out.original))
         cuts.append(output_cuts(graph, out.position))
-    return similarity_report(rows, data, cuts) if rows else None
+        steps.append(bounded_steps(graph, out.position))
+    if not rows:
+        return None
+    report = similarity_report(rows, data, cuts, steps)
+    usual = without_outliers(rows, data, cuts, steps, outlying)
+    return dataclasses.replace(report, usual=usual)
 
 
-def _constant(outputs: Sequence[_Output], graph: Graph) -> list[str]:
+def _constant(
+    outputs: Sequence[_Output], graph: Graph, data: DataSet, outlying: Sequence[int]
+) -> list[Loss]:
+    """Return what has become constant, on all samples or on all but those that are ``outlying``."""
     known = [(out, out.original) for out in outputs if out.original is not None]
-    return constant_parts(
-        [(out.tensor.name, out.real, original) for out, original in known],
-        [output_cuts(graph, out.position) for out, _ in known],
-        [out.tensor.scale if out.tensor.quantization is not None else 0.0 for out, _ in known],
-    )
+    cuts = [output_cuts(graph, out.position) for out, _ in known]
+    steps = [out.tensor.scale if out.tensor.quantization is not None else 0.0 for out, _ in known]
+    rows = [(out.tensor.name, out.real, original) for out, original in known]
+    found = constant_parts(rows, cuts, steps)
+    if not outlying or found:
+        return found
+    kept = np.setdiff1d(np.arange(len(data)), outlying)
+    # Of a scale that an outlier stretched a step is no measure.
+    steps = [float(bounded_steps(graph, out.position).max(initial=0.0)) for out, _ in known]
+    lost = constant_parts([(n, a[kept], b[kept]) for n, a, b in rows], cuts, steps)
+    said = without([data.place(sample) for sample in outlying])
+    return [dataclasses.replace(loss, sentence=f"{said}, {loss.sentence}") for loss in lost]
 
 
 def quality_metrics(
@@ -354,20 +465,30 @@ def _difference(accuracy: AccuracyReport) -> str:
 
 
 def _error_increase(regression: RegressionReport | None, engine: str) -> Figure | None:
-    worst = regression.worst if regression else None
-    if worst is None or worst.increase is None:
+    found = [
+        (one.worst.increase, one.worst.label, one.left_out)
+        for one in (regression, regression.usual if regression else None)
+        if one is not None and one.worst is not None and one.worst.increase is not None
+    ]
+    if not found:
         return None
-    source = f"RMSE of {engine} over the float model's, {worst.label}"
-    return Figure(worst.increase, "ratio", How.MEASURED, source)
+    increase, label, left_out = max(found)
+    source = f"RMSE of {engine} over the float model's, {label}{_but(left_out)}"
+    return Figure(increase, "ratio", How.MEASURED, source)
+
+
+def _but(left_out: Sequence[int]) -> str:
+    return f", {without(left_out)}" if left_out else ""
 
 
 def _least_similarity(similarity: SimilarityReport | None, engine: str) -> Figure | None:
     if similarity is None:
         return None
-    found = [(row.value, row.label) for row in similarity.outputs]
-    if (worst := similarity.worst_channel) is not None:
-        found.append((worst.similarity, worst.label))
-    value, label = min(found)
+    found = [
+        (*one.least, one.left_out) for one in (similarity, similarity.usual) if one is not None
+    ]
+    value, label, left_out = min(found)
     if not math.isfinite(value):
         return None
-    return Figure(value, "similarity", How.MEASURED, f"{engine} beside the float model, {label}")
+    source = f"{engine} beside the float model, {label}{_but(left_out)}"
+    return Figure(value, "similarity", How.MEASURED, source)

@@ -200,9 +200,10 @@ class GeneratedC:
 
 @dataclass(frozen=True, eq=False)
 class LiteRt:
-    """LiteRT with its default delegate (XNNPACK), on the ``.tflite`` file ``model``."""
+    """LiteRT on the ``.tflite`` file ``model``, with its default delegate (XNNPACK) or without."""
 
     model: bytes
+    xnnpack: bool = True
 
     @property
     def label(self) -> str:
@@ -211,4 +212,5 @@ class LiteRt:
 
     def outputs(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Run every sample."""
-        return [a.reshape(len(a), -1) for a in litert_outputs(self.model, arrays)]
+        found = litert_outputs(self.model, arrays, xnnpack=self.xnnpack)
+        return [a.reshape(len(a), -1) for a in found]

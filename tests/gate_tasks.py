@@ -1,8 +1,8 @@
-"""Three small tasks whose models are exact to a seed, and twelve ways to spoil each of them.
+"""Three small tasks whose models are exact to a seed, and fifteen ways to spoil each of them.
 
 The models are float ``.tflite`` files with one hidden layer of fixed random features and heads
 fitted by least squares: they need no TensorFlow and are made in milliseconds. A spoiled model
-computes what the sound one does in float; spoiled calibration data leave the model alone.
+computes what the sound one does in float; spoiled data leave the model alone.
 """
 
 from __future__ import annotations
@@ -166,6 +166,20 @@ def _with(x: np.ndarray, place: object, value: object) -> np.ndarray:
     return x
 
 
+def _bad_samples(*places: int, labels: bool = True) -> Callable[[Task], Task]:
+    """The same bad samples in the data that calibrate and in those that judge, whose variance they
+    then are."""
+
+    def spoil(task: Task) -> Task:
+        given, judged = task.calibration.copy(), task.x.copy()
+        for place in places:
+            given[place, 2] = judged[place, 2] = 1e5 * (1 + place)
+        kept = task.labels if labels else {}
+        return dataclasses.replace(task, calibration=given, x=judged, labels=kept)
+
+    return spoil
+
+
 def _scaled_channel(task: Task) -> Task:
     """One hidden channel becomes 2,000 times larger, and its weights in the heads smaller."""
     w, b = (a.copy() for a in task.features)
@@ -232,6 +246,9 @@ def _joined(task: Task) -> Task:
 SPOILED: Mapping[str, tuple[Callable[[Task], Task], str]] = {
     "one value": (_calibrated(lambda x: _with(x, (7, 2), 1e6)), causes.OUTLIER),
     "one sample": (_calibrated(lambda x: _with(x, 7, 1000 * x[7])), causes.OUTLIER),
+    "one value everywhere": (_bad_samples(7), causes.OUTLIER),
+    "the same, no labels": (_bad_samples(7, labels=False), causes.OUTLIER),
+    "four bad samples": (_bad_samples(3, 7, 50, 99, labels=False), causes.OUTLIER),
     "zeros": (_calibrated(lambda x: 0 * x), causes.CONSTANT),
     "one sample repeated": (_calibrated(lambda x: 0 * x + 0.1 * x[5]), causes.CONSTANT),
     "too small": (_calibrated(lambda x: x / 127.5), causes.NARROW),

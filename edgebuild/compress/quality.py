@@ -16,6 +16,7 @@ from edgebuild.compress.ptq.float_file import FloatFile
 from edgebuild.compress.splits import Split
 from edgebuild.graph import Graph
 from edgebuild.models.accuracy import Labels, evaluate, labels_for, values_of
+from edgebuild.models.calibration_review import find_outliers
 from edgebuild.models.last_activation import graph_gives_probability, keras_gives_probability
 from edgebuild.models.likeness import least_similarity, likeness
 from edgebuild.models.output_parts import output_cuts
@@ -72,8 +73,23 @@ def quality_kept(state: State, split: Split, teacher: Any) -> Kept:
 def outputs_kept(
     outputs: Sequence[np.ndarray], originals: Sequence[np.ndarray], split: Split, graph: Graph
 ) -> Kept:
-    """Return what a model's outputs (samples, ...), real values, keep of the ``originals``;
-    ``graph`` has the outputs' last operators."""
+    """Return what a model's outputs (samples, ...), real values, keep of the ``originals``, with
+    outlying samples or without them, whichever is worse; ``graph`` has the outputs' last
+    operators."""
+    whole = _kept(outputs, originals, split, graph)
+    out, _ = find_outliers([("the input", array) for array in split.x])
+    if not out:
+        return whole
+    kept = np.setdiff1d(np.arange(len(split)), out)
+    mine, wanted = ([np.asarray(a)[kept] for a in arrays] for arrays in (outputs, originals))
+    usual = _kept(mine, wanted, split.take(kept), graph)
+    rises = [k.error_increase for k in (whole, usual) if k.error_increase is not None]
+    return Kept(min(whole.similarity, usual.similarity), max(rises, default=None))
+
+
+def _kept(
+    outputs: Sequence[np.ndarray], originals: Sequence[np.ndarray], split: Split, graph: Graph
+) -> Kept:
     similarities, increases = [1.0], []
     for position, (mine, wanted) in enumerate(zip(outputs, originals, strict=True)):
         mine = np.asarray(mine).reshape(wanted.shape)

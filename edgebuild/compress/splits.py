@@ -18,12 +18,14 @@ _LEAST = 10
 class Split:
     """Samples: an array (samples, ...) for each model input, labels (samples, ...) or None, and
     for each slice that the user names (samples,) of strings. ``y`` are the first output's, ``more``
-    those of further outputs by their positions."""
+    those of further outputs by their positions. ``positions`` (samples,) are those of the samples
+    in what was divided, None of what was not."""
 
     x: tuple[np.ndarray, ...]
     y: np.ndarray | None
     slices: Mapping[str, np.ndarray] = field(default_factory=dict)
     more: Mapping[int, np.ndarray] = field(default_factory=dict)
+    positions: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x[0])
@@ -48,6 +50,7 @@ class Split:
             None if self.y is None else self.y[positions],
             {name: values[positions] for name, values in self.slices.items()},
             {output: labels[positions] for output, labels in self.more.items()},
+            None if self.positions is None else self.positions[positions],
         )
 
     def first(self, count: int) -> Split:
@@ -78,7 +81,7 @@ def split_data(
 
     InputError for fewer samples than can be divided.
     """
-    whole = Split(tuple(x), y, slices or {}, more or {})
+    whole = Split(tuple(x), y, slices or {}, more or {}, np.arange(len(x[0])))
     if len(whole) < _LEAST:
         raise InputError(
             f"{len(whole)} samples cannot be divided into training, validation and test",

@@ -8,6 +8,7 @@ the same answer to all.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,18 @@ from typing import Any
 import numpy as np
 
 from edgebuild.models.accuracy import labels_for, real_threshold
+from edgebuild.models.calibration_review import Finding, find_outliers, table_of
 from edgebuild.models.statistics import drop_interval, wilson
+from edgebuild.units import quoted
 
 Predict = Callable[[Sequence[np.ndarray]], np.ndarray]
-"""Maps an array (samples, ...) for each input to the first output (samples, ...)."""
+"""Maps an array (samples, ...) for each input to one output (samples, ...)."""
 
 ACCURACY, R2 = "accuracy", "R2"
 """What a model is right by: of classes, and of values."""
+
+CONSTANT = "constant"
+"""The output is the same for every sample."""
 
 CERTAINTY, VARIETY = "certainty", "variety"
 """What tells without labels: the share of samples of which a classifier is completely certain, and
@@ -44,6 +50,7 @@ _VARIED, _OFTEN = 0.2, 0.05
 """Answers that a scale brings apart: their deviation, and the share of samples of a class."""
 
 _TINY = 1e-12
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -58,10 +65,13 @@ class Attempt:
 class BaselineReview:
     """A float model that is no better than a constant answer, or seems to be.
 
-    ``measure`` is ``accuracy``, or ``R2``, the coefficient of determination; without labels
+    ``measure`` is ``constant`` for an output that is the same for every sample, else ``accuracy``,
+    or ``R2``, the coefficient of determination; without labels
     ``certainty`` or ``variety``. ``constant`` is what always naming the most frequent class, or the
     mean of each value, reaches. ``attempts`` are on at most 500 samples; ``scale`` is the one that
-    brings the model back, empty where none does (never so without labels).
+    brings the model back, empty where none does (never so without labels). ``bad`` says which
+    samples are outliers, where the model is right without them: it reaches ``usual`` then.
+    ``output`` is empty for a model of one output; ``others`` are the same of further outputs.
     """
 
     measure: str
@@ -70,10 +80,32 @@ class BaselineReview:
     samples: int
     attempts: tuple[Attempt, ...] = ()
     scale: str = ""
+    bad: tuple[str, ...] = ()
+    usual: float = 0.0
+    output: str = ""
+    others: tuple[BaselineReview, ...] = ()
+
+    @property
+    def all(self) -> tuple[BaselineReview, ...]:
+        """This one and those of further outputs."""
+        return (self, *self.others)
+
+    @property
+    def headline(self) -> str:
+        """The shortest form of it."""
+        if all(one.bad for one in self.all):
+            return "outliers in these data hide how right the float model is"
+        if all(one.measure == CONSTANT for one in self.all):
+            return "the float model gives the same output for every sample"
+        return "the float model is wrong on these data"
 
     @property
     def sentence(self) -> str:
         """What the user reads."""
+        return f"output {quoted(self.output)}: {self._said}" if self.output else self._said
+
+    @property
+    def _said(self) -> str:
         rescale = _SCALING.get(self.scale, "scale the data that way")
         if self.measure == CERTAINTY:
             return (
@@ -89,6 +121,13 @@ class BaselineReview:
                 f"predicts {classes:.0f} classes: if the model was trained on such values, "
                 f"{rescale}"
             )
+        if self.measure == CONSTANT:
+            return (
+                f"the float model gives the same output for all {self.samples:,} samples, so "
+                "nothing can be said of what quantization loses: check the model (layers behind a "
+                "ReLU that is always 0, weights that were not loaded) and that the data are "
+                "scaled as in training"
+            )
         if self.measure == ACCURACY:
             said = (
                 f"the float model's accuracy of {self.value:.2%} is not significantly better than "
@@ -98,6 +137,12 @@ class BaselineReview:
             said = (
                 "the float model's error is no smaller than that of always predicting the "
                 f"labels' mean (R2 {self.value:.3g})"
+            )
+        if self.bad:
+            them, one = ("them", "those samples") if len(self.bad) > 1 else ("it", "that sample")
+            return (
+                f"{said}, because of outliers: {'; '.join(self.bad)}. Without {them} R2 is "
+                f"{self.usual:.3g}: correct or remove {one}"
             )
         if self.scale:
             reached = next(a.value for a in self.attempts if a.scale == self.scale)
@@ -115,9 +160,10 @@ class BaselineReview:
 
 def baseline_from_json(value: Mapping[str, Any]) -> BaselineReview:
     """Return the BaselineReview that a report's JSON holds."""
-    return BaselineReview(
-        **{**value, "attempts": tuple(Attempt(**row) for row in value["attempts"])}
-    )
+    others = tuple(baseline_from_json(row) for row in value.get("others", ()))
+    attempts = tuple(Attempt(**row) for row in value["attempts"])
+    bad = tuple(value.get("bad", ()))
+    return BaselineReview(**{**value, "attempts": attempts, "bad": bad, "others": others})
 
 
 def _standardized(x: np.ndarray) -> np.ndarray:
@@ -144,31 +190,42 @@ _SCALING = {"x / 255": "divide the data by 255", "x * 255": "multiply the data b
 
 
 def review_baseline(
-    predict: Predict, x: Sequence[np.ndarray], y: np.ndarray | None
+    predict: Predict, x: Sequence[np.ndarray], y: np.ndarray | None, name: str = "y"
 ) -> BaselineReview | None:
     """Return what is wrong with a float model on data, None where nothing is known to be.
 
     Args:
-        predict: maps an array (samples, ...) for each input to the first output (samples, ...).
+        predict: maps an array (samples, ...) for each input to the output (samples, ...).
         x: an array (samples, ...) for each input.
-        y: labels of the first output (samples, ...); None where there are none.
+        y: labels of the output (samples, ...); None where there are none.
+        name: what messages call the labels.
 
     Raises:
         InputError: the labels do not fit the model.
     """
     if not any(array.dtype.kind in "fiu" for array in x):
         return None
-    if y is None:
-        return _without_labels(predict, x)
     outputs = predict(x)
+    still = BaselineReview(CONSTANT, 0.0, 0.0, len(x[0])) if _is_constant(outputs, x) else None
+    if y is None:
+        return _without_labels(predict, x) or still
     probability = bool(np.all((outputs >= 0) & (outputs <= 1)))
     score = _Score(y, x[0], outputs.shape[1:], probability)
     value = score.of(outputs, np.arange(len(y)))
     if value is None:
-        return None
+        return still
     if score.is_right(outputs):
         return _right_but_saturated(predict, x, score, value)
-    chosen = _drawn(len(y))
+    found = BaselineReview(score.measure, value, score.constant, len(y))
+    out, findings = score.outliers(x, name)
+    kept = np.setdiff1d(np.arange(len(y)), out)
+    if out and (usual := score.of(outputs[kept], kept) or 0.0) > 0.0:
+        bad = tuple(finding.sentence for finding in findings[:_NAMED])
+        return dataclasses.replace(found, bad=bad, usual=usual)
+    if out:  # which would drown what a scale of the others gives
+        x = [array[kept] for array in x]
+        score = score.part(kept)
+    chosen = _drawn(len(kept))
     scales = dict(SCALES)
     if any(array.ndim == 4 and array.shape[-1] == 3 for array in x):
         scales[_SWAPPED] = lambda x: x[..., ::-1]
@@ -176,10 +233,18 @@ def review_baseline(
         Attempt(name, score.of(predict(_scaled(x, chosen, scale)), chosen) or 0.0)
         for name, scale in scales.items()
     ]
-    found = BaselineReview(score.measure, value, score.constant, len(y), tuple(attempts))
+    found = dataclasses.replace(found, attempts=tuple(attempts))
     best = max(attempts, key=lambda attempt: attempt.value)
     back = _brings_back(found, best.value, len(chosen))
+    if still is not None and not back:
+        return still
     return dataclasses.replace(found, scale=best.scale if back else "")
+
+
+def _is_constant(outputs: np.ndarray, x: Sequence[np.ndarray]) -> bool:
+    """Return whether outputs are the same for samples that are not."""
+    varied = any(np.any(array != array[0]) for array in x)
+    return varied and bool(np.all(outputs == outputs[0]))
 
 
 def _drawn(count: int) -> np.ndarray:
@@ -273,6 +338,33 @@ class _Score:
             counts = np.bincount(self._labels.numbers.ravel())
             self._usual = self._labels.numbers == counts.argmax()
             self.constant = float(self._usual.mean())
+
+    def part(self, chosen: np.ndarray) -> _Score:
+        """Return the same of the samples ``chosen`` alone."""
+        part = copy.copy(self)
+        assert self._labels is not None
+        rows = {
+            name: None if array is None else array[chosen]
+            for name, array in (("numbers", self._labels.numbers), ("values", self._labels.values))
+        }
+        part._labels = dataclasses.replace(self._labels, **rows)  # type: ignore[arg-type]
+        if self._labels.numbers is not None:
+            part._usual = self._usual[chosen]
+        return part
+
+    def outliers(
+        self, x: Sequence[np.ndarray], name: str
+    ) -> tuple[tuple[int, ...], tuple[Finding, ...]]:
+        """Return the samples whose inputs or labels are outliers and what to say of each; none
+        where labels are classes, among which one sample counts as one."""
+        assert self._labels is not None
+        if self._labels.values is None:
+            return (), ()
+        arrays = [
+            (f"input {n}" if len(x) > 1 else "the input", array[:, 0] if array.ndim > 2 else array)
+            for n, array in enumerate(x)
+        ]
+        return find_outliers([*arrays, (f"the labels {name}", table_of(self._labels.values))])
 
     def of(self, outputs: np.ndarray, chosen: np.ndarray) -> float | None:
         """Return the score of the outputs of the samples ``chosen``; None where labels that are

@@ -6,7 +6,8 @@ one sample makes four times as wide takes 2 of the 8 bits from all others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,6 +149,35 @@ def outlying_samples(x: Sequence[np.ndarray]) -> np.ndarray:
         if finding.sample is not None
     }
     return np.array(sorted(found), np.int64)
+
+
+def find_outliers(
+    arrays: Sequence[tuple[str, np.ndarray]], place: Callable[[int], int] = int
+) -> tuple[tuple[int, ...], tuple[Finding, ...]]:
+    """Return the samples that hold an outlier, sorted, and a finding for each of them.
+
+    Args:
+        arrays: what messages call each and its values (samples, ...); integers hold none.
+        place: where a sample is in the user's data, which the findings name.
+    """
+    found: dict[int, Finding] = {}
+    for called, array in arrays:
+        if array.dtype.kind != "f" or not array.size or not np.isfinite(array).all():
+            continue
+        for finding in _outliers(array, "", called):
+            sample = finding.sample
+            if sample is None or sample in found:
+                continue
+            sentence = finding.sentence.replace(f"sample {sample}", f"sample {place(sample)}", 1)
+            found[sample] = dataclasses.replace(finding, sentence=sentence, sample=place(sample))
+    samples = tuple(sorted(found))
+    return samples, tuple(found[sample] for sample in samples)
+
+
+def table_of(values: np.ndarray) -> np.ndarray:
+    """Return values (samples, positions, channels) as a table (samples, channels) where each sample
+    has one position."""
+    return values[:, 0] if values.shape[1] == 1 else values
 
 
 def _outliers(x: np.ndarray, name: str, which: str) -> Iterator[Finding]:

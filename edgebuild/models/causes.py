@@ -137,7 +137,7 @@ def tensor_reasons(
     step = tensor.scale if tensor.quantization is not None else 0.0
     if step and own.clipped > _BEYOND:
         found.append(_narrow(label, tensor, own))
-    if step and (joined := _joined(graph, tensor, stats)) is not None:
+    if step and (joined := joined_reason(graph, tensor, stats)) is not None:
         return [*found, joined]
     size = np.maximum(np.abs(own.low), np.abs(own.high))[own.live]
     spread = (own.high - own.low)[own.live]
@@ -210,7 +210,7 @@ def _channels(label: str, own: TensorStats) -> Reason:
     )
 
 
-def _joined(graph: Graph, tensor: Tensor, stats: dict[int, TensorStats]) -> Reason | None:
+def joined_reason(graph: Graph, tensor: Tensor, stats: dict[int, TensorStats]) -> Reason | None:
     """Return that ``tensor`` has the scale of a join of values of very different size."""
     joins = [
         n

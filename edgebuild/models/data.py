@@ -22,6 +22,7 @@ specification ends in ``?scale=0..1`` or ``?scale=-1..1``.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -83,6 +84,8 @@ class DataSet:
     ``source`` is the specification; ``is_random`` tells that it is noise. ``slices`` holds for each
     slice by its name (samples,) of strings, ``classes`` the names of the first classes or none.
     ``scale`` is the key of ``SCALES`` that 8-bit images were scaled by, None when they were not.
+    ``positions`` (samples,) are those of the samples in the user's data, None where they are all of
+    them.
     """
 
     x: tuple[np.ndarray, ...]
@@ -93,9 +96,26 @@ class DataSet:
     classes: tuple[str, ...] = ()
     scale: str | None = None
     more_labels: Mapping[int, np.ndarray] = field(default_factory=dict)
+    positions: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.x[0])
+
+    def place(self, sample: int) -> int:
+        """Return where a sample is in the user's data."""
+        return sample if self.positions is None else int(self.positions[sample])
+
+    def take(self, chosen: np.ndarray) -> DataSet:
+        """Return the samples at the positions ``chosen``, or where it is True."""
+        places = np.arange(len(self)) if self.positions is None else self.positions
+        return dataclasses.replace(
+            self,
+            x=tuple(array[chosen] for array in self.x),
+            y=None if self.y is None else self.y[chosen],
+            slices={name: values[chosen] for name, values in self.slices.items()},
+            more_labels={output: y[chosen] for output, y in self.more_labels.items()},
+            positions=places[chosen],
+        )
 
     @property
     def has_labels(self) -> bool:

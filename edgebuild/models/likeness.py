@@ -16,8 +16,8 @@ LEAST_SHARE = 0.01
 
 AGREEMENT = "agreement with the original"
 SIMILARITY = "similarity to the original"
-LEAST_SHARE = 0.01
-"""A channel is judged when it varies by more than this share of its output's variance."""
+_SAME = 1e-4
+"""Of the mean square of an output that does not vary: less noise is none."""
 
 _TINY = 1e-12
 
@@ -65,7 +65,15 @@ def likeness(outputs: np.ndarray, original: np.ndarray) -> Likeness:
     given, wanted = (np.asarray(a, np.float64).reshape(len(a), -1) for a in (outputs, original))
     noise = np.sum((given - wanted) ** 2, axis=1)
     signal = float(np.sum((wanted - wanted.mean()) ** 2)) / max(1, len(wanted))
-    return Likeness(SIMILARITY, 1.0 - noise / (signal + _TINY))
+    each, size = max(1, wanted.shape[1]), float(np.mean(wanted**2)) if wanted.size else 0.0
+    if signal <= _TINY * each * max(1.0, size):
+        return Likeness(SIMILARITY, np.where(noise <= each * _none(size), 1.0, 0.0))
+    return Likeness(SIMILARITY, 1.0 - noise / signal)
+
+
+def _none(size: np.ndarray | float) -> np.ndarray:
+    """Return how much noise is none where the original does not vary; ``size`` is its square."""
+    return np.maximum(_TINY, _SAME * np.asarray(size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +81,8 @@ class ChannelLikeness:
     """An output compared with the original's, channel by channel of its last axis: all (channels,).
 
     ``similarity`` is 1 minus the noise-to-signal ratio, whose signal is the original's variance in
-    that channel; 1 where both are constant and equal, 0 where only the original is. ``share`` is
-    that variance in relation to the mean one of the channels of the same part. ``values`` and
+    that channel; where that is constant, 1 for what is within a hundredth of it, else 0. ``share``
+    is that variance in relation to the mean one of the channels of the same part. ``values`` and
     ``original_values`` count distinct values.
     """
 
@@ -97,8 +105,9 @@ def channel_likeness(
     )
     signal = wanted.var(axis=0)
     noise = np.mean((given - wanted) ** 2, axis=0)
-    varies = signal > _TINY * np.maximum(1.0, np.mean(wanted**2, axis=0))
-    flat = np.where(noise <= signal + _TINY, 1.0, 0.0)
+    size = np.mean(wanted**2, axis=0)
+    varies = signal > _TINY * np.maximum(1.0, size)
+    flat = np.where(noise <= _none(size), 1.0, 0.0)
     similarity = np.where(varies, 1.0 - noise / np.where(varies, signal, 1.0), flat)
     share = np.zeros_like(signal)
     ends = [0, *sorted(cuts), len(signal)]
@@ -118,6 +127,18 @@ def least_similarity(outputs: np.ndarray, original: np.ndarray, cuts: Sequence[i
     found = channel_likeness(outputs, original, cuts)
     judged = found.similarity[found.share > LEAST_SHARE]
     return min(whole.value, float(judged.min(initial=1.0)))
+
+
+def middle_similarity(outputs: np.ndarray, original: np.ndarray, least: float) -> float:
+    """Return the similarity of one channel over the nine tenths in the middle of the original's
+    values; 1 where these deviate by no more than ``least``."""
+    given, wanted = (np.asarray(a, np.float64).reshape(-1) for a in (outputs, original))
+    low, high = np.quantile(wanted, (0.05, 0.95))
+    inside = (wanted >= low) & (wanted <= high)
+    signal = float(wanted[inside].var())
+    if signal <= max(least**2, _TINY * max(1.0, float(np.mean(wanted[inside] ** 2)))):
+        return 1.0
+    return 1.0 - float(np.mean((given - wanted)[inside] ** 2)) / signal
 
 
 def _distinct(rows: np.ndarray) -> np.ndarray:

@@ -113,6 +113,7 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
                         y=split.y,
                         slices=split.slices,
                         more_labels=split.more,
+                        positions=split.positions,
                     )
                     for split in (splits.train, splits.test)
                 )

@@ -18,7 +18,7 @@ from edgebuild.compress.splits import Split, Splits, class_numbers, split_data
 from edgebuild.errors import EdgebuildError, InputError, ModelError
 from edgebuild.files import TemporaryFolder
 from edgebuild.judging import judge_outputs
-from edgebuild.models.baseline_review import BaselineReview, review_baseline
+from edgebuild.models.baseline_review import BaselineReview, Predict, review_baseline
 from edgebuild.models.calibration_review import Finding, review_calibration
 from edgebuild.models.convert import float_outputs, to_tflite
 from edgebuild.models.data import DataSet, match_inputs
@@ -86,12 +86,30 @@ def question_baseline(source: SourceModel, data: DataSet | None) -> BaselineRevi
     """Return what is wrong with the float model on ``data``, None where nothing is known to be."""
     if data is None or data.is_random or source.is_int8:
         return None
+    x = match_inputs(data, source.inputs)
     try:
-        return review_baseline(
-            lambda x: float_outputs(source, x)[0], match_inputs(data, source.inputs), data.y
-        )
+        outputs = float_outputs(source, x)
+        found = []
+        for position in range(len(outputs)):
+            y = data.labels_of(position)
+            if y is None and position and not _is_constant(outputs[position]):
+                continue  # one classifier tells of the inputs' scale
+            review = review_baseline(_output_of(source, position), x, y, data.label_name(position))
+            if review is not None:
+                name = source.outputs[position] if len(outputs) > 1 else ""
+                found.append(dataclasses.replace(review, output=name))
     except InputError:
         return None  # judging refuses labels that fit no output, and names the output
+    return dataclasses.replace(found[0], others=tuple(found[1:])) if found else None
+
+
+def _is_constant(outputs: np.ndarray) -> bool:
+    return len(outputs) > 1 and bool(np.all(outputs == outputs[0]))
+
+
+def _output_of(source: SourceModel, position: int) -> Predict:
+    """Return what gives one output of the float model."""
+    return lambda x: float_outputs(source, x)[position]
 
 
 def question_calibration(
@@ -188,8 +206,12 @@ def losses(
     progress("measuring what quantization loses")
     try:
         found = judge_outputs(source, graph, data, LiteRt(model), budget=plan.budget)
-    except ModelError as error:  # scales that are too far apart for LiteRT
-        return (f"the quantized model does not run: {error.message}",)
+    except ModelError:  # scales that are too far apart for XNNPACK, and not for other kernels
+        try:
+            plain = LiteRt(model, xnnpack=False)
+            found = judge_outputs(source, graph, data, plain, budget=plan.budget)
+        except ModelError as error:
+            return (f"the quantized model does not run: {error.message}",)
     except InputError:
         return ()
     missed = [
@@ -218,7 +240,12 @@ def _columns(source: SourceModel, data: DataSet) -> tuple[np.ndarray, ...]:
 
 def _part(data: DataSet, split: Split) -> DataSet:
     return dataclasses.replace(
-        data, x=split.x, y=split.y, slices=split.slices, more_labels=split.more
+        data,
+        x=split.x,
+        y=split.y,
+        slices=split.slices,
+        more_labels=split.more,
+        positions=split.positions,
     )
 
 

@@ -211,6 +211,8 @@ def judge(
         preprocessing=loaded.review.preprocessing,
         samples=plan.request.calibration_samples,
         seed=plan.request.seed,
+        suspects=found.suspects,
+        missed=found.missed,
     )
     return dataclasses.replace(found, gate=gate)
 

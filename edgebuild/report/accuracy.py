@@ -6,7 +6,7 @@ that a positive one is a loss.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,6 +17,8 @@ from edgebuild.units import quoted
 
 FEW_VALUES = 8
 """So few distinct values of an output are worth a word."""
+
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,8 @@ class ChannelRow:
     ``share`` is the float model's variance in it in relation to the mean one of its output (or of
     the part of it that was computed apart); ``judged``: large enough to be judged by. ``values``
     and ``float_values`` count the distinct values that both models give. ``constant``: its whole
-    output (or part) has become constant.
+    output (or part) has become constant. ``coarse``: it takes few values where the float model's
+    takes many, and does not follow them.
     """
 
     output: str
@@ -157,6 +160,7 @@ class ChannelRow:
     values: int
     float_values: int
     constant: bool = False
+    coarse: bool = False
 
     @property
     def label(self) -> str:
@@ -175,7 +179,8 @@ class SimilarityReport:
 
     The measures are those of ``edgebuild.models.likeness``; 1 is equal. ``is_random``: the inputs
     were noise. ``channels`` are those of the outputs, of which an output with very many has the
-    worst.
+    worst. ``usual`` is the same without outlying samples, whose variance may hide all others; None
+    where there are none. ``left_out`` are those samples, in a report without them.
     """
 
     samples: int
@@ -183,6 +188,16 @@ class SimilarityReport:
     slices: tuple[OutputLikeness, ...] = ()
     is_random: bool = False
     channels: tuple[ChannelRow, ...] = ()
+    usual: SimilarityReport | None = None
+    left_out: tuple[int, ...] = ()
+
+    @property
+    def least(self) -> tuple[float, str]:
+        """The worst of all outputs and of the channels that are judged, and what it is called."""
+        found = [(row.value, row.label) for row in self.outputs]
+        if (worst := self.worst_channel) is not None:
+            found.append((worst.similarity, worst.label))
+        return min(found)
 
     @property
     def worst(self) -> OutputLikeness | None:
@@ -194,6 +209,13 @@ class SimilarityReport:
         """The channel that is least like the original's, of those that are judged."""
         judged = (row for row in self.channels if row.judged)
         return min(judged, key=lambda row: row.similarity, default=None)
+
+
+def without(left_out: Sequence[int]) -> str:
+    """Return ``without the outlying sample 5``."""
+    shown = ", ".join(str(sample) for sample in left_out[:_NAMED])
+    more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
+    return f"without the outlying sample{'s' if len(left_out) > 1 else ''} {shown}{more}"
 
 
 def worst_of(groups: Iterable[GroupReport], *, significant: bool = False) -> GroupReport | None:
@@ -235,7 +257,12 @@ def similarity_from_json(value: Mapping[str, Any]) -> SimilarityReport:
     """Return the SimilarityReport that a report's JSON holds."""
     outputs, slices = (tuple(_likeness(row) for row in value[k]) for k in ("outputs", "slices"))
     channels = tuple(ChannelRow(**row) for row in value.get("channels", ()))
-    return SimilarityReport(value["samples"], outputs, slices, value["is_random"], channels)
+    usual = value.get("usual")
+    return SimilarityReport(
+        *(value["samples"], outputs, slices, value["is_random"], channels),
+        similarity_from_json(usual) if usual else None,
+        tuple(value.get("left_out", ())),
+    )
 
 
 def _group(row: Mapping[str, Any]) -> GroupReport:

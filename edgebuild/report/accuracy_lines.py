@@ -15,6 +15,7 @@ from edgebuild.report.accuracy import (
     SimilarityReport,
     format_interval,
     points,
+    without,
     worst_of,
 )
 from edgebuild.report.gate import AccuracyGate, few_values
@@ -128,6 +129,16 @@ def similarity_lines(similarity: SimilarityReport) -> Iterator[RenderableType]:
         which = worst.label if several else f"{worst.slice} {quoted(worst.name)}"
         yield _indented(f"worst slice {which}: {_likeness(worst, 'samples')}")
     yield from _channel_lines(similarity)
+    if similarity.usual is not None:
+        yield from _without_lines(similarity.usual)
+
+
+def _without_lines(usual: SimilarityReport) -> Iterator[RenderableType]:
+    value, label = usual.least
+    several = len({row.output for row in usual.channels}) > 1 or len(usual.channels) > 1
+    which = f" ({label})" if several else ""
+    yield _indented(f"{without(usual.left_out)}: {value:.4f}{which}")
+    yield from _few_lines(usual)
 
 
 def _likeness(row: OutputLikeness, samples: str, sure: str = "") -> str:
@@ -143,6 +154,11 @@ def _channel_lines(similarity: SimilarityReport) -> Iterator[RenderableType]:
     if worst is not None and worst.similarity < whole[worst.output] - _WORSE:
         which = worst.label if len(counts) > 1 else f"channel {worst.channel}"
         yield _indented(f"worst channel: {which}, similarity {worst.similarity:.4f}")
+    if similarity.usual is None:
+        yield from _few_lines(similarity)
+
+
+def _few_lines(similarity: SimilarityReport) -> Iterator[RenderableType]:
     few = [row for row in similarity.channels if row.has_few_values]
     for row in few[:_OUTPUTS_SHOWN]:
         yield _indented(
@@ -165,6 +181,12 @@ def regression_lines(regression: RegressionReport) -> Iterator[RenderableType]:
     several = len(regression.channels) > len(regression.outputs)
     if worst is not None and several:
         yield _indented(f"worst channel: {worst.label}: {_errors(worst)}")
+    usual = regression.usual
+    if usual is not None and usual.worst is not None:
+        which = f"{usual.worst.label}: " if several else ""
+        yield _indented(f"{without(usual.left_out)}: {which}{_errors(usual.worst)}")
+        for warning in usual.warnings:
+            yield Text(f"warning: {warning}", style="yellow")
     for warning in regression.warnings:
         yield Text(f"warning: {warning}", style="yellow")
 

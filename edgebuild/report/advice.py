@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from edgebuild.budget import MEMORY_OF, OF_REGION, Violation
+from edgebuild.budget import MEMORY_OF, OF_QUALITY, OF_REGION, Violation
+from edgebuild.compress.ladder import Ladder
 from edgebuild.errors import CheckFailedError
 from edgebuild.regions import unused_of_profile
 from edgebuild.report.gate import AccuracyGate
@@ -91,6 +92,7 @@ def check_failure(report: Judged) -> CheckFailedError | None:
         family, labels = str(report.target.get("family", "")), _labels(report)
         hint = hint or (_UNSURE if violation.uncertain else _smaller_code(report, violation))
         weights = _room_for_weights(report, violation)
+        hint = hint or _against_causes(report, violation)
         hint = hint or budget_hint(violation, family, labels=labels, weights=weights)
         if violation.source.startswith((MEMORY_OF, OF_REGION)):
             hint = "; ".join([*unused_of_profile(report.target, violation.budget), hint])
@@ -104,7 +106,8 @@ def check_failure(report: Judged) -> CheckFailedError | None:
         sentences += [cause.sentence for cause in gate.causes]
         if lost and isinstance(report, Report):
             sentences += _questionable(report)
-        hint = hint or (gate_hint(gate) if lost else "")
+        ladder = report.ladder if isinstance(report, Report) else None
+        hint = hint or (gate_hint(gate, ladder) if lost else "")
     sentences += _tried(report)
     sentences += report.refusals
     return CheckFailedError(f"{report.name} for {report.target['name']}: {sentences[0]}",
@@ -117,9 +120,26 @@ def _questionable(report: Report) -> list[str]:
     return [*data, *(report.ladder.notes if report.ladder is not None else ())]
 
 
-def gate_hint(gate: AccuracyGate) -> str:
-    """Return what to try where the accuracy gate failed: against its causes, else in general."""
-    remedies = [cause.remedy for cause in gate.causes if cause.remedy] or [_RECALIBRATE]
+def _against_causes(report: Judged, violation: Violation) -> str:
+    """Return what to try against a missed budget of quality where its causes are known."""
+    gate = report.gate if isinstance(report, Report) else None
+    if gate is None or violation.unknown or violation.budget not in OF_QUALITY:
+        return ""
+    assert isinstance(report, Report)
+    tried = _in_vain(report.ladder)
+    left = [_untried(cause.remedy, tried) for cause in gate.causes]
+    remedies = list(dict.fromkeys(remedy for remedy in left if remedy))
+    verb = "lower" if violation.budget == "similarity" else "raise"
+    limit = f"--{'min' if verb == 'lower' else 'max'}-{violation.budget}"
+    return "; ".join([*remedies, f"or {verb} {limit}"]) if remedies else ""
+
+
+def gate_hint(gate: AccuracyGate, ladder: Ladder | None = None) -> str:
+    """Return what to try where the accuracy gate failed: against its causes, else in general; not
+    what the ladder has tried and was not enough."""
+    remedies = [cause.remedy for cause in gate.causes if cause.remedy] or [*_RECALIBRATE]
+    tried = _in_vain(ladder)
+    remedies = [left for one in remedies if (left := _untried(one, tried))] or [_TRAINED]
     limits = dict.fromkeys(
         _OTHER_LIMITS[loss.kind] for loss in gate.losses if loss.kind in _OTHER_LIMITS
     )
@@ -127,10 +147,40 @@ def gate_hint(gate: AccuracyGate) -> str:
     return f"{'; '.join(dict.fromkeys(remedies))}{other}; --no-accuracy-gate turns the check off"
 
 
+_TRAINED = "training with integers: --compress quantize:epochs=5"
 _RECALIBRATE = (
-    "more and typical calibration data (--calibration-samples, --train), "
-    "--compress quantize:rounding=adaround, or training with integers: quantize:epochs=5"
+    "more and typical calibration data (--calibration-samples, --train)",
+    "--compress quantize:rounding=adaround",
+    _TRAINED,
 )
+_OF_RUNGS = {
+    "percentile": ("calibration=percentile", "typical calibration data"),
+    "equalization": ("equalize=true",),
+    "adaptive rounding": ("rounding=adaround",),
+}
+"""What tells the remedies that a user may ask for, by the rung of the ladder that tries the same
+(no choice of ranges helping, other data to choose them by will not)."""
+
+
+def _in_vain(ladder: Ladder | None) -> list[str]:
+    """Return what tells the remedies that the ladder tried; the build fails all the same."""
+    rungs = ladder.rungs if ladder is not None else ()
+    return [
+        part
+        for name, parts in _OF_RUNGS.items()
+        if any(rung.tried and rung.name.startswith(name) for rung in rungs)
+        for part in parts
+    ]
+
+
+def _untried(remedy: str, tried: Sequence[str]) -> str:
+    """Return a remedy without those of its alternatives that hold one that was ``tried``; may be
+    empty."""
+    ways = remedy.split(", or ")
+    left = [way for way in ways if not any(part in way for part in tried)]
+    return ", or ".join(left)
+
+
 _OTHER_LIMITS = {
     "accuracy-drop": "--max-accuracy-drop",
     "error": "--max-error-increase",

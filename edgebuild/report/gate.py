@@ -6,7 +6,8 @@ A budget of the same quantity takes its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from edgebuild.report.accuracy import (
     SimilarityReport,
     format_interval,
     points,
+    without,
 )
 from edgebuild.report.regression import RegressionReport
 from edgebuild.units import format_points, quoted
@@ -36,11 +38,16 @@ _NAMED = 3
 
 @dataclass(frozen=True)
 class Loss:
-    """One thing that was lost: ``accuracy-drop``, ``error``, ``similarity``, ``constant`` or
-    ``not-finite``."""
+    """One thing that was lost: ``accuracy-drop``, ``error``, ``similarity``, ``constant``,
+    ``few-values`` or ``not-finite``.
+
+    ``output`` is where, ``channels`` are those of its last axis that lost it; none for all.
+    """
 
     kind: str
     sentence: str
+    output: str = ""
+    channels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -99,7 +106,7 @@ def find_losses(
     accuracy: AccuracyReport | None,
     regression: RegressionReport | None,
     similarity: SimilarityReport | None,
-    constant: Sequence[str],
+    constant: Sequence[Loss],
     budget: Budget,
 ) -> tuple[tuple[Loss, ...], tuple[str, ...]]:
     """Return what the gate holds against a build, and what it cannot judge.
@@ -111,9 +118,7 @@ def find_losses(
         constant: what has become constant while the float model's is not.
         budget: where it limits a quantity, the gate leaves that to it.
     """
-    losses: list[Loss] = []
-    warnings: list[str] = []
-    losses += [Loss("constant", f"{label} has become constant") for label in constant]
+    losses, warnings = list(constant), list[str]()
     if budget.max_accuracy_drop is None and budget.max_class_drop is None and accuracy is not None:
         losses += _drops(accuracy)
     if budget.min_similarity is None and budget.max_error_increase is None and similarity:
@@ -123,9 +128,28 @@ def find_losses(
                 f"outputs; {FEWEST_SAMPLES} are needed"
             )
         else:
-            losses += _unlike(similarity)
-            losses += _wrong(regression)
+            for found in (similarity, similarity.usual):
+                losses += _new(losses, found.left_out, _unlike(found)) if found else []
+            for errors in (regression, regression.usual if regression else None):
+                losses += _new(losses, errors.left_out, _wrong(errors)) if errors else []
+    for found in (similarity, similarity.usual if similarity else None):
+        if found is not None and found.samples >= FEWEST_SAMPLES:
+            unlike = {loss.output for loss in losses if loss.kind == "similarity"}
+            coarse = (loss for loss in _coarse(found) if loss.output not in unlike)
+            losses += _new(losses, found.left_out, coarse)
     return tuple(losses), tuple(warnings)
+
+
+def _new(before: Sequence[Loss], left_out: Sequence[int], losses: Iterable[Loss]) -> list[Loss]:
+    """Return those of the losses that no earlier one is of the same kind and output as; of samples
+    but the outliers ``left_out``, that is said."""
+    known = {(loss.kind, loss.output) for loss in before}
+    said = f"{without(left_out)}, " if left_out else ""
+    return [
+        dataclasses.replace(loss, sentence=said + loss.sentence)
+        for loss in losses
+        if (loss.kind, loss.output) not in known
+    ]
 
 
 def _drops(accuracy: AccuracyReport) -> Iterator[Loss]:
@@ -137,12 +161,13 @@ def _drops(accuracy: AccuracyReport) -> Iterator[Loss]:
             "accuracy-drop",
             f"{points(one.drop.value)} points of accuracy{which} are lost (95 %: "
             f"{format_interval(one.drop.interval)}); the gate allows {format_points(MOST_DROP)}",
+            one.output,
         )
 
 
-def _wrong(regression: RegressionReport | None) -> Iterator[Loss]:
+def _wrong(regression: RegressionReport) -> Iterator[Loss]:
     """Yield the channels that surely explain less of their labels than the gate allows."""
-    for row in regression.channels if regression else ():
+    for row in regression.channels:
         before = row.float_baseline
         if before is None or before.r2 is None or before.r2 <= 0 or row.interval is None:
             continue
@@ -153,21 +178,26 @@ def _wrong(regression: RegressionReport | None) -> Iterator[Loss]:
             f"{row.label} explains less of its labels: R2 {before.r2:.4f} to "
             f"{row.shipped.r2 or 0.0:.4f}, RMSE {before.rmse:.4g} to {row.shipped.rmse:.4g}; "
             f"the gate allows R2 to fall by {MOST_DROP:g}",
+            row.output,
+            () if row.channel is None else (row.channel,),
         )
 
 
 def _unlike(similarity: SimilarityReport) -> Iterator[Loss]:
-    bad = sorted(
+    worst = sorted(
         (row for row in similarity.channels if row.judged and row.similarity < LEAST_SIMILARITY),
         key=lambda row: row.similarity,
     )
-    if bad:
+    for output in dict.fromkeys(row.output for row in worst):
+        bad = [row for row in worst if row.output == output]
         more = f" and {len(bad) - _NAMED} more channels" if len(bad) > _NAMED else ""
         named = "; ".join(_shown(row) for row in bad[:_NAMED])
         yield Loss(
             "similarity",
             f"outputs are no longer the float model's: {named}{more}; the gate asks for "
             f"{LEAST_SIMILARITY}",
+            output,
+            tuple(row.channel for row in bad),
         )
     for one in similarity.outputs:
         if _disagrees(one):
@@ -176,7 +206,22 @@ def _unlike(similarity: SimilarityReport) -> Iterator[Loss]:
                 "similarity",
                 f"{one.label} chooses another class than the float model for "
                 f"{1 - one.value:.1%} of the samples; the gate allows {1 - LEAST_SIMILARITY:.0%}",
+                one.output,
             )
+
+
+def _coarse(similarity: SimilarityReport) -> Iterator[Loss]:
+    """Yield the outputs that take few values where the float model's take many."""
+    found = [row for row in similarity.channels if row.coarse]
+    for output in dict.fromkeys(row.output for row in found):
+        bad = [row for row in found if row.output == output]
+        more = f" and {len(bad) - _NAMED} more channels" if len(bad) > _NAMED else ""
+        named = "; ".join(
+            f"{row.label} takes {few_values(row.values)}, the float model's {row.float_values:,}"
+            for row in bad[:_NAMED]
+        )
+        channels = tuple(row.channel for row in bad)
+        yield Loss("few-values", f"{named}{more}", output, channels)
 
 
 def _disagrees(row: OutputLikeness) -> bool:
@@ -204,7 +249,9 @@ def gate_from_json(value: Mapping[str, Any]) -> AccuracyGate:
     departure = value["departure"]
     return AccuracyGate(
         value["enabled"],
-        tuple(Loss(**row) for row in value["losses"]),
+        tuple(
+            Loss(**{**row, "channels": tuple(row.get("channels", ()))}) for row in value["losses"]
+        ),
         Departure(**departure) if departure else None,
         tuple(Cause(**row) for row in value["causes"]),
         tuple(value["warnings"]),

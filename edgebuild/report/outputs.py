@@ -11,15 +11,25 @@ import numpy as np
 
 from edgebuild.budget import MUCH_ERROR, Budget
 from edgebuild.models.data import DataSet
-from edgebuild.models.likeness import LEAST_SHARE, SIMILARITY, channel_likeness, likeness
+from edgebuild.models.likeness import (
+    LEAST_SHARE,
+    SIMILARITY,
+    channel_likeness,
+    likeness,
+    middle_similarity,
+)
 from edgebuild.models.regression import error_increase
-from edgebuild.report.accuracy import ChannelRow, OutputLikeness, SimilarityReport
+from edgebuild.report.accuracy import ChannelRow, OutputLikeness, SimilarityReport, without
+from edgebuild.report.gate import Loss
 from edgebuild.report.judge import slices_of
 from edgebuild.report.regression import ErrorRow, Errors, RegressionReport
 from edgebuild.units import quoted
 
 MOST_CHANNELS = 4096
 """A report has no more of one output."""
+
+_FOLLOWS = 0.5
+"""Few values that follow the original's have at least this similarity in the middle of these."""
 
 _VARIES = 1e-3
 """Of an output's largest value: less is no variation."""
@@ -29,11 +39,13 @@ def similarity_report(
     outputs: Sequence[tuple[str, np.ndarray, np.ndarray]],
     data: DataSet,
     cuts: Sequence[Sequence[int]] | None = None,
+    steps: Sequence[np.ndarray] | None = None,
 ) -> SimilarityReport:
     """Return how like the original the outputs are: each a name, (samples, ...) and the original's
     of the same shape, real values.
 
-    ``cuts`` are for each output those of ``channel_likeness``.
+    ``cuts`` are for each output those of ``channel_likeness``, ``steps`` for each of its channels
+    what int8 can tell apart whatever its range is, see ``bounded_steps``.
     """
     whole: list[OutputLikeness] = []
     parts: list[OutputLikeness] = []
@@ -48,13 +60,62 @@ def similarity_report(
             )
             (parts if slice_name else whole).append(row)
         channels += _channels(
-            name, ours, original, cuts[number] if cuts else (), found.measure == SIMILARITY
+            *(name, ours, original, cuts[number] if cuts else ()),
+            steps[number] if steps else np.zeros(original.shape[-1]),
+            found.measure == SIMILARITY,
         )
     return SimilarityReport(len(data), tuple(whole), tuple(parts), data.is_random, tuple(channels))
 
 
+def without_outliers(
+    outputs: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    data: DataSet,
+    cuts: Sequence[Sequence[int]],
+    steps: Sequence[np.ndarray],
+    out: Sequence[int],
+) -> SimilarityReport | None:
+    """Return ``similarity_report`` of the samples but ``out``; None where there are none of these,
+    or nothing but noise. What varies by less than a step in all others is not judged."""
+    if not out or data.is_random:
+        return None
+    kept = np.setdiff1d(np.arange(len(data)), out)
+    varied = [
+        ((name, ours[kept], wanted[kept]), within, least)
+        for (name, ours, wanted), within, least in zip(outputs, cuts, steps, strict=True)
+        if np.any(_deviations(wanted[kept]) > least)
+    ]
+    if not varied:
+        return None
+    rows, cuts, steps = zip(*varied, strict=True)
+    report = similarity_report(rows, data.take(kept), cuts, steps)
+    deviations = {
+        name: (_deviations(wanted), least)
+        for (name, _, wanted), least in zip(rows, steps, strict=True)
+    }
+    channels = tuple(_still_is_not_judged(row, *deviations[row.output]) for row in report.channels)
+    numbers = tuple(data.place(sample) for sample in out)
+    return dataclasses.replace(report, channels=channels, left_out=numbers)
+
+
+def _deviations(outputs: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of each channel of the last axis."""
+    found: np.ndarray = outputs.reshape(-1, outputs.shape[-1]).std(axis=0)
+    return found
+
+
+def _still_is_not_judged(row: ChannelRow, deviations: np.ndarray, steps: np.ndarray) -> ChannelRow:
+    if deviations[row.channel] > steps[row.channel] or not steps[row.channel]:
+        return row
+    return dataclasses.replace(row, judged=False)
+
+
 def _channels(
-    name: str, ours: np.ndarray, original: np.ndarray, cuts: Sequence[int], judged: bool
+    name: str,
+    ours: np.ndarray,
+    original: np.ndarray,
+    cuts: Sequence[int],
+    steps: np.ndarray,
+    judged: bool,
 ) -> list[ChannelRow]:
     """Return the rows of one output's channels, the worst of very many; where classes are compared
     as a whole, none is ``judged``."""
@@ -67,6 +128,14 @@ def _channels(
         )
         for c in range(len(found.share))
     ]  # fmt: skip
+    rows = [
+        dataclasses.replace(row, coarse=True)
+        if row.judged
+        and row.has_few_values
+        and middle_similarity(ours[..., c], original[..., c], float(steps[c])) < _FOLLOWS
+        else row
+        for c, row in enumerate(rows)
+    ]
     if len(rows) <= MOST_CHANNELS:
         return rows
     worst = sorted(rows, key=lambda row: (not row.judged, row.similarity))[:MOST_CHANNELS]
@@ -77,7 +146,7 @@ def constant_parts(
     outputs: Sequence[tuple[str, np.ndarray, np.ndarray]],
     cuts: Sequence[Sequence[int]],
     steps: Sequence[float],
-) -> list[str]:
+) -> list[Loss]:
     """Return what has become constant: outputs, or parts of them that were computed apart, which
     are the same for every sample while the original's are not.
 
@@ -97,7 +166,8 @@ def constant_parts(
             if spread.max(initial=0.0) <= max(step, _VARIES * float(np.abs(theirs).max())):
                 continue
             part = f", channels {start} to {stop - 1}," if len(ends) > 2 else ""
-            found.append(f"output {quoted(name)}{part}")
+            sentence = f"output {quoted(name)}{part} has become constant"
+            found.append(Loss("constant", sentence, name, tuple(range(start, stop))))
     return found
 
 
@@ -105,9 +175,11 @@ def regression_report(
     judged: Sequence[tuple[str, np.ndarray, np.ndarray | None, np.ndarray]],
     data: DataSet,
     budget: Budget,
+    out: Sequence[int] = (),
 ) -> RegressionReport:
     """Return the errors of outputs whose labels are values: each a name, our outputs, the float
-    model's or None, and the labels, all (samples, positions, channels)."""
+    model's or None, and the labels, all (samples, positions, channels). ``out`` are the samples
+    that are also left out."""
     whole: list[ErrorRow] = []
     channels: list[ErrorRow] = []
     for name, ours, baseline, labels in judged:
@@ -116,7 +188,20 @@ def regression_report(
             theirs = None if baseline is None else baseline[..., c]
             channels.append(_error_row(name, c, ours[..., c], theirs, labels[..., c]))
     report = RegressionReport(len(data), tuple(whole), tuple(channels))
-    return dataclasses.replace(report, warnings=tuple(_error_warning(report, budget)))
+    report = dataclasses.replace(report, warnings=tuple(_error_warning(report, budget)))
+    if not out:
+        return report
+    kept = np.setdiff1d(np.arange(len(data)), out)
+    rows = [(n, a[kept], None if b is None else b[kept], y[kept]) for n, a, b, y in judged]
+    left_out = tuple(data.place(sample) for sample in out)
+    usual = regression_report(rows, data.take(kept), budget)
+    said = () if report.warnings else usual.warnings
+    usual = dataclasses.replace(usual, left_out=left_out, warnings=_prefixed(left_out, said))
+    return dataclasses.replace(report, usual=usual)
+
+
+def _prefixed(left_out: Sequence[int], warnings: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"{without(left_out)}, {warning}" for warning in warnings)
 
 
 def _error_row(

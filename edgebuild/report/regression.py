@@ -53,12 +53,18 @@ class ErrorRow:
 
 @dataclass(frozen=True)
 class RegressionReport:
-    """The errors of every output whose labels are values, whole and channel by channel."""
+    """The errors of every output whose labels are values, whole and channel by channel.
+
+    ``usual`` is the same without samples whose inputs or labels are outliers, None where there are
+    none; ``left_out`` are those samples, in a report without them.
+    """
 
     samples: int
     outputs: tuple[ErrorRow, ...]
     channels: tuple[ErrorRow, ...] = ()
     warnings: tuple[str, ...] = ()
+    usual: RegressionReport | None = None
+    left_out: tuple[int, ...] = ()
 
     @property
     def worst(self) -> ErrorRow | None:
@@ -70,7 +76,12 @@ class RegressionReport:
 def regression_from_json(value: Mapping[str, Any]) -> RegressionReport:
     """Return the RegressionReport that a report's JSON holds."""
     outputs, channels = (tuple(_row(row) for row in value[k]) for k in ("outputs", "channels"))
-    return RegressionReport(value["samples"], outputs, channels, tuple(value["warnings"]))
+    usual = value.get("usual")
+    return RegressionReport(
+        *(value["samples"], outputs, channels, tuple(value["warnings"])),
+        regression_from_json(usual) if usual else None,
+        tuple(value.get("left_out", ())),
+    )
 
 
 def _row(row: Mapping[str, Any]) -> ErrorRow:

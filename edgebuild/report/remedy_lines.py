@@ -18,8 +18,8 @@ def baseline_lines(baseline: BaselineReview | None) -> Iterator[RenderableType]:
     """Yield what is wrong with the float model: what comes after means little then."""
     from rich.text import Text
 
-    if baseline is not None:
-        yield Text(f"warning: {baseline.sentence}", style="yellow")
+    for one in baseline.all if baseline is not None else ():
+        yield Text(f"warning: {one.sentence}", style="yellow")
 
 
 def calibration_lines(findings: Sequence[Finding]) -> Iterator[RenderableType]:

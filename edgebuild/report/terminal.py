@@ -75,11 +75,11 @@ def render_report(report: Report) -> Iterator[RenderableType]:
     if report.out_dir:
         yield Text(f"written to {report.out_dir}/", no_wrap=True)
     if report.baseline is not None:  # a screen away by now
-        yield Text("warning: the float model is wrong on these data: see above", "yellow")
+        yield Text(f"warning: {report.baseline.headline}: see above", "yellow")
 
 
 def _headline(report: Report) -> RenderableType:
-    but = "the float model is wrong on these data" if report.baseline is not None else ""
+    but = report.baseline.headline if report.baseline is not None else ""
     return headline(
         *(report.name, report.target), passed=report.passed, cached=report.cached, but=but
     )

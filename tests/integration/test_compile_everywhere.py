@@ -21,8 +21,8 @@ from edgebuild.graph import ABSENT, Graph, Op, Tensor
 from edgebuild.ops import OPS
 from edgebuild.ops.band_rows import sums_rows
 from edgebuild.ops.base import Case
-from edgebuild.schedule.schedule import FAST_SCRATCH
 from edgebuild.resources import resource_dir
+from edgebuild.schedule.schedule import FAST_SCRATCH
 from edgebuild.targets import CpuFeatures, load_target
 from edgebuild.tflite.writer import write_tflite
 from edgebuild.toolchain import CompileJob

@@ -10,11 +10,18 @@ import pytest
 from edgebuild.compress.base import Context, State, run_pass
 from edgebuild.compress.metrics import metric_values
 from edgebuild.compress.prune import Prune
-from edgebuild.compress.quality import output_quality, predict, predict_all, quality_kept
+from edgebuild.compress.quality import (
+    output_quality,
+    outputs_kept,
+    predict,
+    predict_all,
+    quality_kept,
+)
 from edgebuild.compress.quantize import Quantize
 from edgebuild.compress.setup import TrainingSetup
 from edgebuild.compress.splits import Split
 from edgebuild.errors import InputError
+from edgebuild.graph import DType, Graph, Op, Tensor
 from edgebuild.models.tf_model import of_keras
 
 pytestmark = pytest.mark.keras
@@ -70,6 +77,18 @@ def test_what_a_budget_of_similarity_or_error_limits_is_measured_over_all_output
     assert kept.similarity < 0.95 and kept.error_increase > 1.0
     fine = Split((x,), None)
     assert quality_kept(state, fine, model).error_increase is None
+
+
+def test_an_outlier_hides_nothing_from_what_budgets_limit():
+    """One sample carries the variance of both models' outputs; ours tells no other apart."""
+    tensors = [Tensor(i, name, (1, 1), DType.FLOAT32) for i, name in enumerate("xy")]
+    graph = Graph("net", (0,), (1,), (Op("NEG", (0,), (1,)),), dict(enumerate(tensors)))
+    x = np.random.default_rng(0).normal(size=(100, 1)).astype(np.float32)
+    y = (x + 0.1 * np.sin(9 * x)).astype(np.float32)
+    x[5] = y[5] = 1e5
+    ours = np.where(x > 1e3, x, 0)
+    kept = outputs_kept([ours], [x], Split((x,), y), graph)
+    assert kept.similarity < 0.1 and kept.error_increase > 5
 
 
 def test_quality_by_labels_is_a_mean_over_outputs():

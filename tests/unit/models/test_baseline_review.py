@@ -46,7 +46,10 @@ def test_images_from_0_to_255_for_a_model_of_minus_1_to_1():
 
 
 def test_where_no_scale_helps_that_is_said():
-    found = review_baseline(lambda x: np.tile([0.4, 0.3, 0.2, 0.1], (len(x[0]), 1)), [X], Y)
+    def model(x):
+        return np.tile([0.4, 0.3, 0.2, 0.1], (len(x[0]), 1)) + 0.001 * np.asarray(x[0])[:, :1]
+
+    found = review_baseline(model, [X], Y)
     assert (
         found.scale == "" and "other preparations of the data (x / 255, x * 255" in found.sentence
     )
@@ -87,6 +90,46 @@ def test_a_regression_that_is_no_better_than_the_mean():
     assert (found.measure, found.scale) == ("R2", "x / 255") and found.value < 0
     assert found.sentence.startswith("the float model's error is no smaller than that of always")
     assert "with x / 255 it is R2 1: prepare the data that way" in found.sentence
+
+
+@pytest.mark.parametrize("where", ["input", "labels"])
+def test_an_outlier_is_the_cause_and_not_the_scale(where):
+    labels, given = (X @ np.array([[1.0], [2], [3], [4]])).astype(np.float32), X.copy()
+    if where == "input":
+        given[7, 2] = 1e5
+    else:
+        labels[7] = 1e6
+
+    def model(x):
+        return 0.1 + np.asarray(x[0], np.float64) @ np.array([[1.0], [2], [3], [4]])
+
+    found = review_baseline(model, [given], labels)
+    assert found.scale == "" and found.attempts == () and 0.9 < found.usual < 1
+    assert found.sentence.startswith("the float model's error is no smaller than that of always")
+    value, named = ("100000", "the input") if where == "input" else ("1e+06", "the labels y")
+    assert f"because of outliers: sample 7 has {value} at " in found.sentence
+    assert f"without it the range of {named} is" in found.sentence
+    assert found.sentence.endswith("correct or remove that sample")
+    assert found.headline == "outliers in these data hide how right the float model is"
+    assert baseline_from_json(json.loads(json.dumps(asdict(found)))) == found
+
+
+def test_a_scale_is_found_in_spite_of_an_outlier():
+    labels, given = X @ np.array([[1.0], [2], [3], [4]]), X * 255
+    given[7, 2] = 1e8
+
+    def model(x):
+        return np.asarray(x[0], np.float64) @ np.array([[1.0], [2], [3], [4]])
+
+    assert review_baseline(model, [given], labels).scale == "x / 255"
+
+
+@pytest.mark.parametrize("y", [None, X[:, :1]])
+def test_an_output_that_is_the_same_for_every_sample(y):
+    found = review_baseline(lambda x: np.zeros((len(x[0]), 1)), [X], y)
+    assert found.measure == "constant"
+    assert found.sentence.startswith("the float model gives the same output for all 400 samples")
+    assert found.headline == "the float model gives the same output for every sample"
 
 
 def test_without_labels_nothing_is_questioned():

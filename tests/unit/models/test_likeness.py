@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from edgebuild.models.likeness import AGREEMENT, SIMILARITY, likeness
+from edgebuild.models.likeness import AGREEMENT, SIMILARITY, likeness, middle_similarity
 from edgebuild.models.statistics import wilson
 
 RNG = np.random.default_rng(0)
@@ -43,5 +43,16 @@ def test_one_sample_says_nothing_of_others():
     assert found.value == 1.0 and found.interval() is None
 
 
-def test_constant_outputs_are_finite():
-    assert np.isfinite(likeness(np.ones((4, 3)), np.full((4, 3), 2.0)).value)
+def test_constant_outputs_are_alike_or_not():
+    assert likeness(np.ones((4, 3)), np.full((4, 3), 2.0)).value == 0.0
+    assert likeness(np.full((4, 3), 2.01), np.full((4, 3), 2.0)).value == 1.0
+    assert likeness(np.full((4, 3), 1e-6), np.zeros((4, 3))).value == 1.0
+    assert likeness(np.ones((4, 3)), np.zeros((4, 3))).value == 0.0
+
+
+def test_few_values_that_follow_the_original_do_so_in_its_middle():
+    wanted = RNG.normal(size=400)
+    assert middle_similarity(np.round(wanted), wanted, 0.0) > 0.5
+    wanted[:20] = 1e4
+    assert middle_similarity(np.where(wanted > 1e3, 1e4, 0), wanted, 0.0) < 0.1
+    assert middle_similarity(np.where(wanted > 1e3, 1e4, 0), wanted, 2.0) == 1.0

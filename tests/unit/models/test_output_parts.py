@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from edgebuild.graph import DType, Graph, Op, Tensor
-from edgebuild.models.output_parts import output_cuts
+from edgebuild.models.output_parts import bounded_steps, output_cuts, part_tensors
 
 REAL = DType.FLOAT32
 
@@ -52,3 +52,17 @@ def test_packed_scalars_are_a_part_each():
 
 def test_an_output_that_is_an_input_has_none():
     assert output_cuts(graph(shapes=(BOXES,), output=0), 0) == ()
+
+
+def test_a_part_is_followed_to_where_it_was_computed():
+    ops = (
+        Op("LOGISTIC", (0,), (1,)),
+        Op("QUANTIZE", (1,), (2,)),
+        Op("CONCATENATION", (0, 2), (3,), {"axis": 3}),
+        Op("RESHAPE", (3,), (4,)),
+    )
+    net = graph(*ops, shapes=(BOXES, SCORES, SCORES, (1, 6, 6, 7), ROWS), output=4)
+    makers = {t.index: node for node in net.nodes() for t in node.outputs}
+    assert part_tensors(net, makers, 4, 3) == [0]
+    assert part_tensors(net, makers, 4, 4) == [2, 1]
+    assert bounded_steps(net, 0).tolist() == [0.0] * 4 + [1 / 256] * 3

@@ -7,9 +7,10 @@ import dataclasses
 import pytest
 
 from edgebuild.budget import Budget, Metrics
+from edgebuild.compress.ladder import Ladder, LadderRung
 from edgebuild.report.accuracy import SimilarityReport
 from edgebuild.report.advice import check_failure, gate_hint, weighs_most
-from edgebuild.report.gate import AccuracyGate, Loss
+from edgebuild.report.gate import AccuracyGate, Cause, Loss
 from edgebuild.report.model import Comparison, CompilerTrial
 from tests.unit.report.reports import figure, layer, report
 
@@ -157,3 +158,27 @@ def test_layers_that_cost_next_to_nothing_are_not_named():
     given = report(Budget(flash_bytes=1_000), layers=layers, flash={})
     (line,) = weighs_most(given, given.violations[0])
     assert "5,000 B" in line and "4,000 B" in line and "90 B" not in line
+
+
+def test_what_the_ladder_tried_in_vain_is_not_advised():
+    """A remedy that was not tried stays, and one that has nothing left is dropped."""
+    gate = AccuracyGate(True, (Loss("similarity", "lost"),))
+    ladder = Ladder(("lost",), rungs=(LadderRung("percentile 99.99", 0.1, 0.1),))
+    rounded = LadderRung("adaptive rounding", 0.1, 0.1)
+    assert "more and typical" in gate_hint(gate) and "rounding=adaround" in gate_hint(gate)
+    hint = gate_hint(gate, ladder)
+    assert "more and typical" not in hint and "rounding=adaround" in hint
+    ladder = dataclasses.replace(ladder, rungs=(*ladder.rungs, rounded))
+    assert gate_hint(gate, ladder).startswith("training with integers: --compress quantize:epochs")
+    skipped = dataclasses.replace(ladder, rungs=(LadderRung("adaptive rounding", note="minutes"),))
+    assert "rounding=adaround" in gate_hint(gate, skipped)
+    remedy = "correct or remove that sample, or --compress quantize:calibration=percentile"
+    gate = dataclasses.replace(gate, causes=(Cause("outlier", "sample 7", remedy),))
+    assert gate_hint(gate, ladder).startswith("correct or remove that sample; --min-similarity")
+
+
+def test_a_missed_budget_of_quality_is_met_with_its_causes():
+    missed_one = report(Budget(max_accuracy_drop=0.01).named("edgebuild.toml"))
+    gate = AccuracyGate(True, causes=(Cause("joined", "two parts", "make them separate outputs"),))
+    failure = check_failure(dataclasses.replace(missed_one, gate=gate))
+    assert failure.hint == "make them separate outputs; or raise --max-accuracy-drop"

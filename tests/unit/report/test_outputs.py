@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import numpy as np
 import pytest
 
 from edgebuild.budget import Budget
+from edgebuild.report.accuracy import similarity_from_json
 from edgebuild.report.gate import find_losses
 from edgebuild.report.outputs import (
     MOST_CHANNELS,
     constant_parts,
     regression_report,
     similarity_report,
+    without_outliers,
 )
+from edgebuild.report.regression import regression_from_json
 from tests.unit.report.test_judge import NONE, data_of
 
 RNG = np.random.default_rng(0)
@@ -103,12 +109,13 @@ def test_what_has_become_constant():
     original = np.concatenate([BOXES, SCORES], axis=-1)
     still = original.copy()
     still[..., 4:] = 0.5
-    assert constant_parts([("out", still, original)], [(4,)], [0.1]) == [
-        "output 'out', channels 4 to 5,"
-    ]
+    (loss,) = constant_parts([("out", still, original)], [(4,)], [0.1])
+    assert loss.sentence == "output 'out', channels 4 to 5, has become constant"
+    assert (loss.output, loss.channels) == ("out", (4, 5))
     assert constant_parts([("out", still, original)], [()], [0.1]) == []
     whole = np.broadcast_to(original[0], original.shape)
-    assert constant_parts([("out", whole, original)], [()], [0.1]) == ["output 'out'"]
+    (loss,) = constant_parts([("out", whole, original)], [()], [0.1])
+    assert loss.sentence == "output 'out' has become constant"
     # What varies by less than a step of the numbers was never to be seen.
     assert constant_parts([("out", whole / 9e3, original / 9e3)], [()], [0.1]) == []
     assert constant_parts([("out", whole[:1], original[:1])], [()], [0.1]) == []
@@ -180,3 +187,44 @@ def test_a_channel_that_explains_much_less_of_its_labels_is_lost():
     # What the float model never explained is not lost.
     poor = regression([(after + 3, before + 3, labels)])
     assert find_losses(None, poor, alike, (), NONE) == ((), ())
+
+
+def test_what_outliers_hide_is_judged_without_them():
+    """One sample of 100 carries all the variance; ours tells no other apart."""
+    rng = np.random.default_rng(2)
+    original = rng.normal(size=(100, 1))
+    original[5] = 1e5
+    ours = np.rint(original / 400) * 400
+    data, out = data_of(100), (5,)
+    report = similarity_report([("y", ours, original)], data, [()], [np.zeros(1)])
+    assert find_losses(None, None, report, (), NONE)[0][0].kind == "few-values"
+    usual = without_outliers([("y", ours, original)], data, [()], [np.zeros(1)], out)
+    report = dataclasses.replace(report, usual=usual)
+    assert report.least[0] > 0.9999 and usual.least[0] < 0.1
+    (loss,), _ = find_losses(None, None, report, (), NONE)
+    assert loss.kind == "similarity" and (loss.output, loss.channels) == ("y", (0,))
+    assert loss.sentence.startswith("without the outlying sample 5, outputs are no longer the")
+    assert similarity_from_json(json.loads(json.dumps(dataclasses.asdict(report)))) == report
+    # What a sigmoid gives below a step of int8 was never to be seen.
+    scores = 1e-3 * rng.uniform(size=(100, 1))
+    scores[5] = 1.0
+    rows = [("y", np.rint(scores), scores)]
+    assert without_outliers(rows, data, [()], [np.ones(1) / 256], out) is None
+    two = [("y", *(np.hstack([a, original]) for a in (np.rint(scores), scores)))]
+    kept = without_outliers(two, data, [(1,)], [np.array([1 / 256, 0.0])], out)
+    assert [row.judged for row in kept.channels] == [False, True]
+
+
+def test_errors_that_an_outlier_hides():
+    rng = np.random.default_rng(2)
+    labels = rng.normal(size=(200, 1, 1))
+    before = labels + 0.3 * rng.normal(size=labels.shape)
+    after = np.zeros_like(labels)
+    before[3] = after[3] = 1e5
+    report = regression_report([("y", after, before, labels)], data_of(200), NONE, (3,))
+    assert abs(report.worst.increase) < 1e-3 and report.usual.worst.increase > 2
+    alike = similarity_report([("y", before[:, 0], before[:, 0])], data_of(200))
+    (loss,), _ = find_losses(None, report, alike, (), NONE)
+    assert loss.kind == "error" and "without the outlying sample 3, output 'y'" in loss.sentence
+    assert report.usual.warnings[0].startswith("without the outlying sample 3, the error of")
+    assert regression_from_json(json.loads(json.dumps(dataclasses.asdict(report)))) == report
