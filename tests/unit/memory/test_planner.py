@@ -170,6 +170,19 @@ def test_random_plans_stay_near_the_bound():
     assert end <= 1.1 * bound
 
 
+def test_small_problems_are_placed_exactly():
+    """Nothing can end below the bound."""
+    rng = random.Random(5)
+    for _ in range(500):
+        blocks = []
+        for _ in range(rng.randint(2, 12)):
+            first = rng.randrange(8)
+            blocks.append(Block(16 * rng.choice([1, 2, 3, 5, 7]), first, rng.randrange(first, 8)))
+        bound = max(sum(b.size for b in blocks if b.first <= t <= b.last) for t in range(8))
+        offsets = place(blocks, lower_bound=bound)
+        assert max(o + b.size for o, b in zip(offsets, blocks, strict=True)) == bound
+
+
 def test_empty():
     assert place([], lower_bound=0) == []
 
