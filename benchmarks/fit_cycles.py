@@ -20,8 +20,8 @@ import numpy as np
 from cycle_layers import CORES, Layers, Shape, layer_traces, roomy, side_by_side
 from scipy.optimize import nnls
 
+from edgebuild.codegen.sources import kernel_sha256, paths_of
 from edgebuild.cycles.code import MOVED, PARAMETERS, CodePiece, Stretch
-from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import VIEW, WORK, kernel_name
 from edgebuild.cycles.weights import DATA, SCHEMA
 from edgebuild.cycles.work import loop_rounds
@@ -334,7 +334,7 @@ class Fit:
     ``cycles`` of each part; ``share``: the largest share of a layer's cycles that the part took;
     ``loops``: the most rounds of four that an entry of each loop ran, on average over a layer;
     ``pieces``: its code; ``moved``: for each of ``MOVED``, and for ``PARAMETERS``, how much of it
-    each part moves.
+    each part moves; ``sources``: the kernel's files.
     """
 
     cycles: Mapping[str, float]
@@ -345,11 +345,14 @@ class Fit:
     layers: int
     mean_error: float
     worst_error: float
+    sources: Sequence[str]
 
     def to_json(self) -> dict[str, object]:
         """Return the fit as plain JSON values."""
         return {
             "layers": self.layers,
+            "sources": list(self.sources),
+            "sha256": kernel_sha256(self.sources),
             "mean_error": round(self.mean_error, 5),
             "worst_error": round(self.worst_error, 5),
             "cycles": {name: round(value, 4) for name, value in sorted(self.cycles.items())},
@@ -448,6 +451,7 @@ def fit(name: str, graphs: list[Graph], target: TargetProfile, verbose: bool = F
         len(graphs),
         float(errors.mean()),
         float(errors[cycles >= SMALL_CYCLES].max(initial=0.0)),
+        sorted({path for call in calls for path in paths_of(call)}),
     )
 
 
@@ -553,7 +557,8 @@ def view_cycles(target: TargetProfile) -> Fit:
     moved = {what: {"call": getattr(trace.code, what)} for what in MOVED}
     moved[PARAMETERS] = {"call": float(trace.parameters)}
     code = [Stretch(0.0, trace.code.size, 1.0, "call")]
-    return Fit({"call": float(trace.cycles)}, {"call": 1.0}, {}, [code], moved, 1, 0.0, 0.0)
+    cycles = {"call": float(trace.cycles)}
+    return Fit(cycles, {"call": 1.0}, {}, [code], moved, 1, 0.0, 0.0, ())
 
 
 def _written(value: object) -> str:
@@ -593,7 +598,6 @@ def main() -> None:
             "schema": SCHEMA,
             "timing": TIMINGS[core].name,
             "toolchain": find_toolchain("zig").version(),
-            "firmware_sha256": firmware_sha256(),
             "kernels": fits,
         }
         path.parent.mkdir(exist_ok=True)

@@ -24,18 +24,39 @@ def runtime_files(calls: Iterable[KernelCall]) -> dict[str, str]:
     Paths begin with ``edgebuild/``. Files of one name are the same for every model that the same
     edgebuild builds: libraries may share the folder. ``eb_version.h`` says which runtime it is.
     """
-    folder = runtime_dir()
-    files = {f"{RUNTIME}/eb_version.h": _VERSION_HEADER.format(version=runtime_version())}
-    pending = [folder / "eb.h"]
+    version = {"eb_version.h": _VERSION_HEADER.format(version=runtime_version())}
     kernels = (one for call in calls for one in call.kernels)
-    pending += [folder / path for one in kernels for path in (one.header, *one.sources)]
+    files = version | _with_included(["eb.h", *(p for one in kernels for p in paths_of(one))])
+    return {f"{RUNTIME}/{path}": text for path, text in sorted(files.items())}
+
+
+def paths_of(call: KernelCall) -> tuple[str, ...]:
+    """Return the files that a kernel's call names, below the runtime."""
+    return (call.header, *call.sources)
+
+
+def kernel_sha256(paths: Iterable[str]) -> str:
+    """Return a hash over what a kernel of these files, below the runtime, is compiled from, and
+    the C library that it calls: what its cycle weights are fitted to."""
+    libc = resource_dir("firmware") / "startup" / "libc.c"
+    digest = hashlib.sha256(libc.read_bytes())
+    for path, text in sorted(_with_included(paths).items()):
+        digest.update(f"{path}\0{text}\0".encode())
+    return digest.hexdigest()
+
+
+def _with_included(paths: Iterable[str]) -> dict[str, str]:
+    """Return the texts of files and of all that they include, by their paths."""
+    folder = runtime_dir()
+    files: dict[str, str] = {}
+    pending = [folder / path for path in paths]
     while pending:
         path = pending.pop().resolve()
-        key = f"{RUNTIME}/{path.relative_to(folder).as_posix()}"
+        key = path.relative_to(folder).as_posix()
         if key not in files:
             files[key] = _read(path)
             pending += [path.parent / include for include in _INCLUDE.findall(files[key])]
-    return dict(sorted(files.items()))
+    return files
 
 
 def runtime_dir() -> Path:

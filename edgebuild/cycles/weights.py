@@ -14,7 +14,7 @@ from edgebuild.cycles.work import loop_rounds
 from edgebuild.errors import InternalError
 
 DATA = Path(__file__).resolve().parent / "data"
-SCHEMA = 6
+SCHEMA = 7
 
 ALLOWED = 0.10
 """What a prediction may be off by without being called rough."""
@@ -30,13 +30,11 @@ BEYOND = 0.15
 class Weights:
     """What ``data/<core>.json`` holds of each kernel.
 
-    ``timing`` is the simulator's cycle model, ``toolchain`` the compiler that they were fitted for,
-    ``firmware_sha256`` the hash of the C sources.
+    ``timing`` is the simulator's cycle model, ``toolchain`` the compiler that they were fitted for.
     """
 
     timing: str
     toolchain: str
-    firmware_sha256: str
     kernels: Mapping[str, KernelWeights]
 
 
@@ -55,6 +53,8 @@ class KernelWeights:
     worst_error: float
     pieces: Sequence[CodePiece]
     moved: Mapping[str, Mapping[str, float]]
+    sources: Sequence[str]
+    sha256: str
 
     def total(self, counts: Mapping[str, float]) -> int:
         """Return the cycles of parts that run ``counts`` times."""
@@ -106,10 +106,12 @@ def load_weights(core: str) -> Weights | None:
                 fit["worst_error"],
                 tuple(tuple(Stretch(*one) for one in piece) for piece in fit["pieces"]),
                 fit["moved"],
+                fit["sources"],
+                fit["sha256"],
             )
             for name, fit in value["kernels"].items()
         }
-        return Weights(value["timing"], value["toolchain"], value["firmware_sha256"], kernels)
+        return Weights(value["timing"], value["toolchain"], kernels)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InternalError(
             f"edgebuild's own cycle weights of {core} cannot be read: {error}",

@@ -9,11 +9,11 @@ import time
 import numpy as np
 import pytest
 
+from edgebuild.codegen.sources import kernel_sha256, paths_of
 from edgebuild.cycles import predict as prediction
 from edgebuild.cycles import predict_cycles
 from edgebuild.cycles import weights as fits
 from edgebuild.cycles.code import MOVED, PARAMETERS
-from edgebuild.cycles.fingerprint import firmware_sha256
 from edgebuild.cycles.kernels import WORK, kernel_name
 from edgebuild.cycles.weights import DATA, KernelWeights, load_weights
 from edgebuild.cycles.work import Work
@@ -53,7 +53,8 @@ def test_every_generic_core_of_the_simulator_has_weights(bench):
 @pytest.mark.parametrize("core", CORES)
 def test_weights_are_of_todays_kernels(core):
     weights = load_weights(core)
-    assert weights.firmware_sha256 == firmware_sha256(), REFIT
+    for name, fit in weights.kernels.items():
+        assert fit.sha256 == kernel_sha256(fit.sources), f"{name}: {REFIT}"
     assert weights.toolchain == find_toolchain("zig").version(), REFIT
     assert weights.timing == TIMINGS[core].name, REFIT
     # Portable kernels run on every core, those for the DSP extension where there is one, and
@@ -62,6 +63,16 @@ def test_weights_are_of_todays_kernels(core):
     known = {name for name in WORK if dsp or not name.endswith("_dsp") or "winograd" in name}
     known.add("view")
     assert set(weights.kernels) == known, REFIT
+
+
+@pytest.mark.parametrize("core", CORES)
+def test_weights_name_all_files_of_a_kernel(core):
+    weights, cpu = load_weights(core), load_target(core).cpu.features
+    graphs = [case.graph for operator in OPS.values() for case in operator.cases()]
+    nodes = [graph.node(0) for graph in graphs if len(graph.ops) == 1]
+    for call in (call for node in nodes for call in OPS[node.kind].candidates(node, cpu)):
+        if (fit := weights.kernels.get(kernel_name(call))) is not None:
+            assert set(paths_of(call)) <= set(fit.sources)
 
 
 @pytest.mark.parametrize("core", CORES)
@@ -150,7 +161,7 @@ def test_a_kernel_without_weights_is_guessed(monkeypatch):
 
 
 def test_shapes_unlike_the_fitted_ones_are_called_rough():
-    weights = KernelWeights({"a": 10.0, "b": 10.0}, {"a": 0.9, "b": 0.3}, {}, 0.05, (), {})
+    weights = KernelWeights({"a": 10.0, "b": 10.0}, {"a": 0.9, "b": 0.3}, {}, 0.05, (), {}, (), "")
     assert weights.beyond({"a": 8, "b": 2}) == 0 and weights.rough({"a": 8, "b": 2}) == ""
     assert weights.beyond({"a": 5, "b": 5}) == pytest.approx(0.2)
     assert weights.rough({"a": 5, "b": 5}) == "a shape unlike those it was fitted to"
@@ -167,7 +178,7 @@ def test_loops_longer_than_in_the_fit_are_rough_where_it_saw_short_ones_only():
     rounds = {"x": 3.0}
     for fitted, rough in (({"x": 1.0}, True), ({"x": 3.0}, False), (rounds, False)):
         shares = dict.fromkeys(parts, 1.0) | {"call": 1}
-        weights = KernelWeights(parts, shares, fitted, 0, (), {})
+        weights = KernelWeights(parts, shares, fitted, 0, (), {}, (), "")
         assert bool(weights.rough(counts.counts)) == rough
 
 
