@@ -341,7 +341,7 @@ def test_each_region_is_held_against_its_own_size(folder, command, place, sizes,
     assert violation.budget == budget and violation.source == f"region {region} of board"
     assert not violation.uncertain
     assert f"from region {region} of board" in violation.sentence()
-    with pytest.raises(CheckFailedError, match=rf"it is too large for {region} by [\d,]+ B"):
+    with pytest.raises(CheckFailedError, match=rf"too large for {region} by [\d,]+ B"):
         edgebuild.build("small.tflite", target=target, samples=1)
 
 
