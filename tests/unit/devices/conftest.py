@@ -57,7 +57,8 @@ def firmware(tmp_path_factory) -> Path:
     """The firmware of ``tests.small``'s model."""
     graph = run_passes(read_tflite(small_model()), DEFAULT_PASSES).graph
     sources = dict(emit_library(graph, "small", CpuFeatures()).files)
-    sources["app_model.c"] = render("app_model.c.j2", name="small", macro="SMALL", banks=[])
+    values = {"name": "small", "macro": "SMALL", "banks": [], "rows": None}
+    sources["app_model.c"] = render("app_model.c.j2", **values)
     return compile_firmware(tmp_path_factory.mktemp("firmware"), sources)
 
 
