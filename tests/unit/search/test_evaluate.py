@@ -78,8 +78,10 @@ def test_the_cost_of_a_shape_is_that_of_the_trained_one(problem):
     trained = evaluate(problem, Task((HALF, FEWER, QUANTIZE), epochs=9))
     assert trained.quality > 0.9
     assert trained.measure == "accuracy"
-    costs = ("flash_bytes", "ram_bytes", "macs", "predicted_cycles")
-    assert [getattr(shape, c) for c in costs] == [getattr(trained, c) for c in costs]
+    # How a channel rounds, and so its table, depends on its weights.
+    assert shape.flash_bytes - shape.table_bytes == trained.flash_bytes - trained.table_bytes
+    assert (shape.ram_bytes, shape.macs) == (trained.ram_bytes, trained.macs)
+    assert shape.predicted_cycles == pytest.approx(trained.predicted_cycles, rel=0.01)
     assert trained.predicted_cycles == pytest.approx(trained.cycles, rel=0.1)
     assert shape.sha256 != trained.sha256
     again = evaluate(problem, Task(trained.recipe, epochs=9))
