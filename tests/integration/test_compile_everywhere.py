@@ -126,7 +126,7 @@ def builds() -> Iterator[object]:
         yield pytest.param(target, "gcc", marks=[pytest.mark.gcc, *[pytest.mark.slow] * shares])
 
 
-@pytest.mark.parametrize(("target", "toolchain"), builds())
+@pytest.mark.parametrize(("target", "toolchain"), list(builds()))
 def test_compiled_and_run(model, tmp_path, target, toolchain):
     """The M55 has no simulator: its firmware is linked here, and run in QEMU below."""
     needs(toolchain, target)

@@ -78,8 +78,8 @@ def test_the_cost_of_a_shape_is_that_of_the_trained_one(problem):
     trained = evaluate(problem, Task((HALF, FEWER, QUANTIZE), epochs=9))
     assert trained.quality > 0.9
     assert trained.measure == "accuracy"
-    # How a channel rounds, and so its table, depends on its weights.
-    assert shape.flash_bytes - shape.table_bytes == trained.flash_bytes - trained.table_bytes
+    # How a channel rounds, and so the width of its row in a table, depends on its weights.
+    assert shape.flash_bytes == pytest.approx(trained.flash_bytes, rel=0.02)
     assert (shape.ram_bytes, shape.macs) == (trained.ram_bytes, trained.macs)
     assert shape.predicted_cycles == pytest.approx(trained.predicted_cycles, rel=0.01)
     assert trained.predicted_cycles == pytest.approx(trained.cycles, rel=0.1)
