@@ -28,6 +28,7 @@ from edgebuild.pipeline.plan import BuildPlan, BuildRequest
 from edgebuild.pipeline.remedies import (
     Review,
     is_calibrated,
+    part_of,
     preprocessed,
     question_baseline,
     question_calibration,
@@ -106,17 +107,7 @@ def prepare(plan: BuildPlan, progress: Progress, *, forecast: bool = False) -> P
                     )
                     stack.callback(shown.close)
                 assert data is not None
-                calibration, data = (
-                    dataclasses.replace(
-                        data,
-                        x=split.x,
-                        y=split.y,
-                        slices=split.slices,
-                        more_labels=split.more,
-                        positions=split.positions,
-                    )
-                    for split in (splits.train, splits.test)
-                )
+                calibration, data = (part_of(data, one) for one in (splits.train, splits.test))
             if compressed is not None and compressed.tflite is not None:
                 converted = Converted(compressed.tflite)
             else:

@@ -171,7 +171,7 @@ def try_remedies(
     except EdgebuildError as error:
         return Remedied(model, data, Ladder(reasons, notes=(f"not tried: {error.message}",)))
     divided = train is None
-    judged = _part(data, splits.test) if divided else data
+    judged = part_of(data, splits.test) if divided else data
     ladder = Ladder(
         reasons,
         best.measure,
@@ -238,7 +238,8 @@ def _columns(source: SourceModel, data: DataSet) -> tuple[np.ndarray, ...]:
     return tuple(array[:, 0] for array in match_inputs(data, source.inputs))
 
 
-def _part(data: DataSet, split: Split) -> DataSet:
+def part_of(data: DataSet, split: Split) -> DataSet:
+    """Return the samples of a split as data of their own."""
     return dataclasses.replace(
         data,
         x=split.x,
